@@ -1,0 +1,3 @@
+//! Brings decks in as slides.
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! What the PitchQuest commands share: common arguments, configuration files, logging, exit status.
+//!
+//! A binary's `main` is `fn main() -> ExitCode { pq_common::run::<Args>(|args| …) }`: logs go to stderr, data to stdout,
+//! an error prints its chain and its hint and ends with status 2.
+#![forbid(unsafe_code)]
+
+mod config;
+mod hint;
+mod run;
+
+pub use config::{Config, ConfigError};
+pub use hint::{Hint, WithHint};
+pub use run::{CommonArgs, HasCommon, Verdict, interrupted, run};

@@ -1,0 +1,116 @@
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{ArgAction, Args, Parser};
+use tracing_subscriber::EnvFilter;
+
+use crate::{Config, ConfigError, Hint};
+
+/// The arguments every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// Folder with data.toml, model.toml, training.toml and monitoring.toml.
+    #[arg(long, value_name = "DIR", default_value = "config", global = true)]
+    pub config: PathBuf,
+    /// Print the result as JSON on stdout.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more on stderr (-v, -vv).
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Override one configuration value, as in `--set training.learning_rate=1e-4` (a table and key of any file).
+    #[arg(long = "set", value_name = "TABLE.KEY=VALUE", global = true)]
+    pub overrides: Vec<String>,
+}
+
+impl CommonArgs {
+    /// Reads `<config>/<name>.toml` and applies the overrides whose table it holds or `known_tables` names.
+    ///
+    /// # Errors
+    /// When the file is missing or is not TOML, or an override cannot be read.
+    pub fn load(&self, name: &str, known_tables: &[&str]) -> Result<Config, ConfigError> {
+        Config::load(&self.config, name, known_tables, &self.overrides)
+    }
+}
+
+/// Gives access to the common arguments of a command.
+pub trait HasCommon {
+    /// The common arguments.
+    fn common(&self) -> &CommonArgs;
+}
+
+/// How a command that could run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Done or passed: exit status 0.
+    Pass,
+    /// The command ran and the answer is no: exit status 1.
+    Fail,
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether Ctrl-C (or a termination signal) has asked the command to stop; long loops look at it between items.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Parses the arguments, sets up logging and Ctrl-C, runs `command` and turns its end into an exit status.
+///
+/// A first Ctrl-C sets [`interrupted`]; a second one ends the process at once with status 130.
+pub fn run<A: Parser + HasCommon>(command: impl FnOnce(&A) -> anyhow::Result<Verdict>) -> ExitCode {
+    let args = A::parse();
+    init_logging(args.common().verbose);
+    let handler = || {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            #[expect(clippy::exit, reason = "a second Ctrl-C means now")]
+            std::process::exit(130);
+        }
+        tracing::warn!("stopping after the current item; press Ctrl-C again to stop at once");
+    };
+    if let Err(error) = ctrlc::set_handler(handler) {
+        tracing::warn!("Ctrl-C will not be handled cleanly: {error}");
+    }
+    match command(&args) {
+        Ok(Verdict::Pass) => ExitCode::SUCCESS,
+        Ok(Verdict::Fail) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn init_logging(verbose: u8) {
+    let default = match verbose {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .with_env_filter(filter)
+        .init();
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where a command speaks of its failure")]
+fn report(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+    if let Some(hint) = error.downcast_ref::<Hint>() {
+        eprintln!("hint: {}", hint.remedy());
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

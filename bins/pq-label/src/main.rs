@@ -1,0 +1,3 @@
+//! Serves the labelling page.
+
+fn main() {}

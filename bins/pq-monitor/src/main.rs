@@ -1,0 +1,3 @@
+//! Reports drift and performance.
+
+fn main() {}

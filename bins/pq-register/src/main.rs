@@ -1,0 +1,3 @@
+//! Releases and rolls back versions.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Rates slides with a trained adapter.
+
+fn main() {}

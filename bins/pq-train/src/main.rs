@@ -1,0 +1,3 @@
+//! Fine-tunes the model on the labelled slides.
+
+fn main() {}

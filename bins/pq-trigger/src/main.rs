@@ -1,0 +1,3 @@
+//! Decides whether to retrain.
+
+fn main() {}

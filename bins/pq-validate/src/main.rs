@@ -1,0 +1,3 @@
+//! Compares the model with people.
+
+fn main() {}

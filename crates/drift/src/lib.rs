@@ -1,0 +1,1 @@
+//! What changed in production: drift, performance, corrections, the retraining decision.

@@ -1,0 +1,1 @@
+//! What was trained and released: run tracking, versions, model card, Hub, rollback.

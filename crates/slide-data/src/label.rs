@@ -1,0 +1,184 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Error, Result, Rubric, read_json, write_json};
+
+/// A whole score from 1 (poor) to 5 (excellent).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Score(u8);
+
+impl Score {
+    /// The lowest score.
+    pub const MIN: Self = Self(1);
+    /// The highest score.
+    pub const MAX: Self = Self(5);
+    /// How many different scores there are.
+    pub const LEVELS: usize = 5;
+
+    /// A score, if `value` is one of 1 to 5.
+    pub const fn new(value: u8) -> Option<Self> {
+        if value >= Self::MIN.0 && value <= Self::MAX.0 { Some(Self(value)) } else { None }
+    }
+
+    /// The number, 1 to 5.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The position in a distribution over the five scores, 0 to 4.
+    pub const fn index(self) -> usize {
+        self.0 as usize - 1
+    }
+}
+
+impl<'de> Deserialize<'de> for Score {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let value = u64::deserialize(deserializer)?;
+        u8::try_from(value)
+            .ok()
+            .and_then(Self::new)
+            .ok_or_else(|| D::Error::custom(format!("a score must be 1 to 5, got {value}")))
+    }
+}
+
+/// Scores by criterion key; `None` where the criterion does not apply.
+pub type Scores = BTreeMap<String, Option<Score>>;
+
+/// What the raters agreed on for one slide. In JSON the criteria stand beside the other fields.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Label {
+    /// The consensus score of each criterion.
+    pub scores: Scores,
+    /// What the raters noted.
+    pub notes: String,
+    /// The picture, relative to the project's folder.
+    pub image_path: String,
+    /// How many people rated the slide.
+    pub annotators: usize,
+    /// For each criterion how many raters gave 1, 2, 3, 4, 5.
+    pub distribution: BTreeMap<String, [u32; Score::LEVELS]>,
+}
+
+const FIELDS: [&str; 4] = ["notes", "image_path", "annotators", "distribution"];
+
+impl Serialize for Label {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(None)?;
+        for (key, score) in &self.scores {
+            map.serialize_entry(key, score)?;
+        }
+        map.serialize_entry("notes", &self.notes)?;
+        map.serialize_entry("image_path", &self.image_path)?;
+        map.serialize_entry("annotators", &self.annotators)?;
+        map.serialize_entry("distribution", &self.distribution)?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Label {
+    /// Fields that hold a number or null are scores; other unknown fields are tolerated.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Known {
+            notes: String,
+            image_path: String,
+            annotators: usize,
+            distribution: BTreeMap<String, [u32; Score::LEVELS]>,
+        }
+        let mut fields = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
+        let mut scores = Scores::new();
+        fields.retain(|key, value| {
+            let is_score = !FIELDS.contains(&key.as_str()) && (value.is_null() || value.is_number());
+            if is_score {
+                scores.insert(key.clone(), None);
+            }
+            !is_score || !value.is_null()
+        });
+        for (key, score) in &mut scores {
+            if let Some(value) = fields.remove(key) {
+                let parsed =
+                    Score::deserialize(value).map_err(|e| D::Error::custom(format!("`{key}`: {e}")))?;
+                *score = Some(parsed);
+            }
+        }
+        let known = Known::deserialize(serde_json::Value::Object(fields)).map_err(D::Error::custom)?;
+        Ok(Self {
+            scores,
+            notes: known.notes,
+            image_path: known.image_path,
+            annotators: known.annotators.max(1),
+            distribution: known.distribution,
+        })
+    }
+}
+
+/// `data/labeled/labels.json`: the consensus by slide.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Labels {
+    /// Labels by slide id.
+    pub slides: BTreeMap<String, Label>,
+}
+
+impl Labels {
+    /// Reads `labels.json` and checks that every criterion named is one of the rubric's.
+    ///
+    /// # Errors
+    /// When the file cannot be read, a score is not 1 to 5, or a criterion is unknown.
+    pub fn read(path: &Path, rubric: &Rubric) -> Result<Self> {
+        let labels: Self = read_json(path, "label file")?;
+        for (slide, label) in &labels.slides {
+            if let Some(unknown) = label.scores.keys().find(|key| !rubric.keys().any(|known| known == *key)) {
+                return Err(Error::Domain {
+                    key: format!("{slide}.{unknown}"),
+                    expected: format!("one of {}", rubric.keys().collect::<Vec<_>>().join(", ")),
+                    actual: unknown.clone(),
+                });
+            }
+        }
+        Ok(labels)
+    }
+
+    /// Writes the file atomically.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_json(path, self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_survives_writing_and_reading() {
+        let text = r#"{"clarity":4,"data_visualization":null,"notes":"ok","image_path":"a.png","annotators":2,"distribution":{"clarity":[0,0,0,2,0]}}"#;
+        let label: Label = serde_json::from_str(text).unwrap();
+        assert_eq!(label.scores["clarity"], Score::new(4));
+        assert_eq!(label.scores["data_visualization"], None);
+        assert_eq!(serde_json::to_string(&label).unwrap(), text);
+    }
+
+    #[test]
+    fn a_score_of_seven_is_refused_by_name() {
+        let error = serde_json::from_str::<Label>(r#"{"clarity":7}"#).unwrap_err().to_string();
+        assert!(error.contains("`clarity`") && error.contains("got 7"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_criterion_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("labels.json");
+        std::fs::write(&path, r#"{"s1":{"clearness":3}}"#).unwrap();
+        let error = Labels::read(&path, &Rubric::default()).unwrap_err().to_string();
+        assert!(error.contains("s1.clearness") && error.contains("clarity"), "{error}");
+    }
+}

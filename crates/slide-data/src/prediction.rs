@@ -1,0 +1,62 @@
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Score, Scores};
+
+/// A scored slide: a line of `monitoring/predictions.jsonl` and of a run's `reference_predictions.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// Version of this contract, now 1.
+    pub schema_version: u32,
+    /// The slide.
+    pub slide_id: String,
+    /// Its deck.
+    pub deck_id: String,
+    /// SHA-256 of the decoded RGB pixels.
+    pub sha256: String,
+    /// When it was scored.
+    pub scored_at: Timestamp,
+    /// The released version or the run that scored it.
+    pub model_version: String,
+    /// For each criterion the probabilities of 1, 2, 3, 4, 5; they sum to 1.
+    pub distributions: BTreeMap<String, [f64; Score::LEVELS]>,
+    /// For each criterion the mean of its distribution, 1 to 5.
+    pub expected: BTreeMap<String, f64>,
+    /// Properties of the picture, such as brightness and edge density.
+    #[serde(default)]
+    pub features: BTreeMap<String, f64>,
+    /// How long the slide took, in milliseconds.
+    pub latency_ms: f64,
+}
+
+/// The mean of a distribution over the scores 1 to 5.
+pub fn expected_score(distribution: &[f64; Score::LEVELS]) -> f64 {
+    let total: f64 = distribution.iter().sum();
+    distribution.iter().zip(1..).map(|(p, score)| p * f64::from(score)).sum::<f64>() / total
+}
+
+/// A user's corrected scores for a scored slide: a line of `data/user_feedback/corrections.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Correction {
+    /// Version of this contract, now 1.
+    pub schema_version: u32,
+    /// Names the correction; a repeated id is the same correction sent again.
+    pub id: String,
+    /// The slide.
+    pub slide_id: String,
+    /// The version whose scores were corrected.
+    pub model_version: String,
+    /// Who corrected.
+    pub annotator: String,
+    /// When.
+    pub corrected_at: Timestamp,
+    /// What the model had said (means), by criterion.
+    pub predicted: BTreeMap<String, f64>,
+    /// What the person says, by criterion; criteria that were left alone are absent.
+    pub scores: Scores,
+    /// Why.
+    #[serde(default)]
+    pub notes: String,
+}

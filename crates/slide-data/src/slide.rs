@@ -1,0 +1,107 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Result, read_json_lines};
+
+/// What kind of place a slide came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    /// A picture file.
+    Image,
+    /// A page of a PDF.
+    Pdf,
+    /// A slide of a PowerPoint or OpenDocument presentation.
+    Presentation,
+    /// A picture or document from the web.
+    Web,
+    /// Drawn by a program.
+    Generated,
+}
+
+/// Where a slide came from and under which terms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The kind of the original.
+    pub kind: SourceKind,
+    /// The original file (relative to the upload folder) or URL.
+    pub origin: String,
+    /// SHA-256 of the original file.
+    pub sha256: String,
+    /// Page of the original, from 1.
+    #[serde(default)]
+    pub page: Option<usize>,
+    /// Licence or consent under which it is used, where known.
+    #[serde(default)]
+    pub license: Option<String>,
+}
+
+/// One slide: a line of `data/raw/manifest.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlideRecord {
+    /// Version of this contract, now 1.
+    pub schema_version: u32,
+    /// Stable name of the slide: the same on every run and machine.
+    pub slide_id: String,
+    /// The deck it belongs to.
+    pub deck_id: String,
+    /// Its place in the deck, from 1.
+    pub number: usize,
+    /// Where it came from.
+    pub source: Source,
+    /// SHA-256 of the decoded RGB pixels.
+    pub sha256: String,
+    /// Perceptual hash, hexadecimal.
+    pub phash: String,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Slides of one group (a deck and its near-duplicates) are never divided between splits.
+    pub group: String,
+    /// Quality flags with their measurements, as in `{"blank": 0.998}`; empty for a good slide.
+    #[serde(default)]
+    pub quality: BTreeMap<String, f64>,
+    /// The slide that this one repeats, if it is a duplicate; duplicates are not labelled or trained on.
+    #[serde(default)]
+    pub duplicate_of: Option<String>,
+    /// Whether the rules of `data.toml` leave the slide out of labelling and training.
+    #[serde(default)]
+    pub excluded: bool,
+    /// When it was collected.
+    pub collected_at: Timestamp,
+    /// Version of the tool that collected it.
+    #[serde(default)]
+    pub tool_version: String,
+}
+
+/// All slides of a store, in manifest order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Manifest {
+    /// The records.
+    pub slides: Vec<SlideRecord>,
+}
+
+impl Manifest {
+    /// Reads `<raw>/manifest.jsonl`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a line is not a slide record.
+    pub fn read(raw: &Path) -> Result<Self> {
+        let (slides, _torn) = read_json_lines(&raw.join("manifest.jsonl"), "slide record")?;
+        Ok(Self { slides })
+    }
+
+    /// The picture of a slide below the raw folder: `<raw>/slides/<slide-id>.png`.
+    pub fn image_path(raw: &Path, slide_id: &str) -> PathBuf {
+        raw.join("slides").join(format!("{slide_id}.png"))
+    }
+
+    /// The slides that are labelled and trained on: neither duplicates nor excluded.
+    pub fn usable(&self) -> impl Iterator<Item = &SlideRecord> {
+        self.slides.iter().filter(|slide| slide.duplicate_of.is_none() && !slide.excluded)
+    }
+}

@@ -1,0 +1,1 @@
+//! Rating slides together: journal, queue, agreement, consensus and the labelling page.

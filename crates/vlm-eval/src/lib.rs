@@ -1,0 +1,1 @@
+//! How good a rater is: metrics, clustered intervals, baselines, the gate, reports.

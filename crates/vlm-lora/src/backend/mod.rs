@@ -1,0 +1,292 @@
+//! The operations that the passes are made of, each forward and backward.
+//!
+//! A buffer is a flat row-major array of activations; its shape is an argument of each call. A frozen matrix is packed once
+//! into the layout that its products want. `dx (+)=` means: overwrites `dx`, or adds to it where `accumulate` says so.
+
+use crate::Result;
+
+/// What a product does with what the output already holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// The output is overwritten.
+    Set,
+    /// The result is added to the output.
+    Add,
+}
+
+/// A general product `C (+)= alpha · op(A) · op(B)` with `C: (m, n)`, all row-major.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gemm {
+    /// Rows of the result.
+    pub m: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// The summed dimension.
+    pub k: usize,
+    /// Whether `A` is stored `(k, m)`.
+    pub transpose_a: bool,
+    /// Whether `B` is stored `(n, k)`.
+    pub transpose_b: bool,
+    /// Factor of the product.
+    pub alpha: f32,
+    /// What happens to the old `C`.
+    pub write: Write,
+}
+
+/// Attention over packed sequences: rows `q_offsets[i]..q_offsets[i + 1]` of the queries attend to rows
+/// `k_offsets[i]..k_offsets[i + 1]` of keys and values. With `causal`, the last query of a sequence sees all its keys.
+/// Query head `h` uses key/value head `h / (heads / kv_heads)`; the scale is `1 / sqrt(head_dim)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attention<'a> {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Size of a head.
+    pub head_dim: usize,
+    /// Whether a query sees only keys at or before its own position.
+    pub causal: bool,
+    /// Start of each sequence in the query rows, and the total.
+    pub q_offsets: &'a [usize],
+    /// Start of each sequence in the key rows, and the total; equal to `q_offsets` except when decoding with a cache.
+    pub k_offsets: &'a [usize],
+}
+
+/// One row of logits and what it should predict.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RowTarget<'a> {
+    /// Tokens with probabilities that sum to 1.
+    pub tokens: &'a [(u32, f32)],
+    /// Weight of the row.
+    pub weight: f32,
+}
+
+/// The constants of one AdamW step (Loshchilov & Hutter 2019, with the bias correction of Kingma & Ba 2015).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWStep {
+    /// The learning rate of this step.
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// The number of this step, from 1.
+    pub step: u64,
+    /// Factor on the gradient (clipping).
+    pub grad_scale: f64,
+}
+
+/// How a frozen matrix is stored in a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Element type: F32, F16 or BF16 (F64 in tests).
+    pub dtype: candle_core::DType,
+    /// Little-endian row-major bytes.
+    pub bytes: &'a [u8],
+}
+
+/// The operations of the passes. Implementations: [`cpu`](crate::backend) and, as its reference, plain candle operations.
+pub trait Backend: Send + Sync + 'static {
+    /// A flat array of activations, gradients or trainable values.
+    type Buffer: Send + Sync;
+    /// A frozen matrix `(n, k)`, packed.
+    type Weight: Send + Sync;
+
+    /// The device and the arithmetic in words, as in `cpu f32 avx512`.
+    fn name(&self) -> String;
+
+    /// A buffer of zeros.
+    fn zeros(&self, len: usize) -> Result<Self::Buffer>;
+    /// A buffer with these values.
+    fn upload(&self, values: &[f32]) -> Result<Self::Buffer>;
+    /// The values of a buffer.
+    fn download(&self, buffer: &Self::Buffer) -> Result<Vec<f32>>;
+    /// As [`upload`](Self::upload), without rounding where the backend computes in f64.
+    fn upload_f64(&self, values: &[f64]) -> Result<Self::Buffer>;
+    /// As [`download`](Self::download), without rounding.
+    fn download_f64(&self, buffer: &Self::Buffer) -> Result<Vec<f64>>;
+    /// How many elements a buffer holds.
+    fn len(&self, buffer: &Self::Buffer) -> usize;
+    /// `dst[at..at + len] (+)= src[from..from + len]`.
+    fn copy(
+        &self,
+        src: &Self::Buffer,
+        from: usize,
+        len: usize,
+        dst: &mut Self::Buffer,
+        at: usize,
+        write: Write,
+    ) -> Result<()>;
+
+    /// Packs a frozen matrix `(n, k)`; `needs_backward` says whether `linear_backward` will be called on it.
+    fn weight(&self, stored: Stored<'_>, n: usize, k: usize, needs_backward: bool) -> Result<Self::Weight>;
+    /// `(n, k)` of a packed matrix.
+    fn weight_shape(&self, weight: &Self::Weight) -> (usize, usize);
+    /// Squared Euclidean norm of each row of a packed matrix: `(n)`.
+    fn weight_row_norms_squared(&self, weight: &Self::Weight) -> Result<Self::Buffer>;
+    /// `y (m, n) = x (m, k) · Wᵀ + bias (n)`.
+    fn linear(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        weight: &Self::Weight,
+        bias: Option<&Self::Buffer>,
+        y: &mut Self::Buffer,
+    ) -> Result<()>;
+    /// `dx (m, k) (+)= dy (m, n) · W`.
+    fn linear_backward(
+        &self,
+        dy: &Self::Buffer,
+        m: usize,
+        weight: &Self::Weight,
+        dx: &mut Self::Buffer,
+        write: Write,
+    ) -> Result<()>;
+    /// Rows `ids` of the matrix `(n, k)`: `y (ids, k)`.
+    fn embed(&self, weight: &Self::Weight, ids: &[u32], y: &mut Self::Buffer) -> Result<()>;
+    /// `C (+)= alpha · op(A) · op(B)`.
+    fn gemm(&self, shape: Gemm, a: &Self::Buffer, b: &Self::Buffer, c: &mut Self::Buffer) -> Result<()>;
+
+    /// Row-wise layer norm of `x (rows, weight)`: `y = (x - mean) / sqrt(var + eps) · weight + bias`.
+    fn layer_norm(
+        &self,
+        x: &Self::Buffer,
+        weight: &Self::Buffer,
+        bias: &Self::Buffer,
+        eps: f64,
+        y: &mut Self::Buffer,
+    ) -> Result<()>;
+    /// Gradient of the input of [`layer_norm`](Self::layer_norm), which recomputes mean and variance from `x`.
+    fn layer_norm_backward(
+        &self,
+        dy: &Self::Buffer,
+        x: &Self::Buffer,
+        weight: &Self::Buffer,
+        eps: f64,
+        dx: &mut Self::Buffer,
+        write: Write,
+    ) -> Result<()>;
+    /// Row-wise root-mean-square norm: `y = x / sqrt(mean(x²) + eps) · weight`.
+    fn rms_norm(&self, x: &Self::Buffer, weight: &Self::Buffer, eps: f64, y: &mut Self::Buffer)
+    -> Result<()>;
+    /// Gradient of the input of [`rms_norm`](Self::rms_norm).
+    fn rms_norm_backward(
+        &self,
+        dy: &Self::Buffer,
+        x: &Self::Buffer,
+        weight: &Self::Buffer,
+        eps: f64,
+        dx: &mut Self::Buffer,
+        write: Write,
+    ) -> Result<()>;
+
+    /// Rotary embedding in place (rotate-half form) of `x (positions, heads, head_dim)`, angles computed in f32;
+    /// `inverse` rotates back, which is the backward pass.
+    fn rope(
+        &self,
+        x: &mut Self::Buffer,
+        positions: &[u32],
+        heads: usize,
+        head_dim: usize,
+        theta: f64,
+        inverse: bool,
+    ) -> Result<()>;
+    /// `y = silu(gate) · up`.
+    fn swiglu(&self, gate: &Self::Buffer, up: &Self::Buffer, y: &mut Self::Buffer) -> Result<()>;
+    /// Gradients of both inputs of [`swiglu`](Self::swiglu), overwritten.
+    fn swiglu_backward(
+        &self,
+        dy: &Self::Buffer,
+        gate: &Self::Buffer,
+        up: &Self::Buffer,
+        dgate: &mut Self::Buffer,
+        dup: &mut Self::Buffer,
+    ) -> Result<()>;
+    /// `y = 0.5 x (1 + tanh(sqrt(2/π) (x + 0.044715 x³)))`.
+    fn gelu(&self, x: &Self::Buffer, y: &mut Self::Buffer) -> Result<()>;
+    /// Gradient of the input of [`gelu`](Self::gelu), overwritten.
+    fn gelu_backward(&self, dy: &Self::Buffer, x: &Self::Buffer, dx: &mut Self::Buffer) -> Result<()>;
+
+    /// `o (rows, heads, head_dim)` and the log-sum-exp of the scores `lse (rows, heads)`.
+    fn attention(
+        &self,
+        shape: Attention<'_>,
+        q: &Self::Buffer,
+        k: &Self::Buffer,
+        v: &Self::Buffer,
+        o: &mut Self::Buffer,
+        lse: &mut Self::Buffer,
+    ) -> Result<()>;
+    /// Gradients of queries, keys and values, overwritten; the probabilities are recomputed from `lse` (Dao et al. 2022).
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "three inputs, what the forward pass kept, three gradients"
+    )]
+    fn attention_backward(
+        &self,
+        shape: Attention<'_>,
+        d_o: &Self::Buffer,
+        q: &Self::Buffer,
+        k: &Self::Buffer,
+        v: &Self::Buffer,
+        o: &Self::Buffer,
+        lse: &Self::Buffer,
+        dq: &mut Self::Buffer,
+        dk: &mut Self::Buffer,
+        dv: &mut Self::Buffer,
+    ) -> Result<()>;
+
+    /// `dst[i] = src[rows[i]]` for rows of `width` elements: image rows, supervised rows, pixel shuffle (a permutation).
+    fn gather_rows(
+        &self,
+        src: &Self::Buffer,
+        width: usize,
+        rows: &[u32],
+        dst: &mut Self::Buffer,
+    ) -> Result<()>;
+    /// `dst[rows[i]] (+)= src[i]`; `rows` holds no row twice.
+    fn scatter_rows(
+        &self,
+        src: &Self::Buffer,
+        width: usize,
+        rows: &[u32],
+        dst: &mut Self::Buffer,
+        write: Write,
+    ) -> Result<()>;
+    /// `y += alpha · x`; where `x` is shorter it is repeated (a row added to every row).
+    fn add(&self, alpha: f32, x: &Self::Buffer, y: &mut Self::Buffer) -> Result<()>;
+    /// `y (rows, width) = x · s (width)`, element by element in each row.
+    fn scale_columns(&self, x: &Self::Buffer, s: &Self::Buffer, y: &mut Self::Buffer) -> Result<()>;
+    /// `out (width) += Σ_rows a · b`; without `b` the sum of `a` (a bias gradient).
+    fn column_dot(&self, a: &Self::Buffer, b: Option<&Self::Buffer>, out: &mut Self::Buffer) -> Result<()>;
+    /// `y = x · mask / (1 - p)` with a mask that is a pure function of `key` and the element's index; the backward pass is
+    /// the same call on the gradient.
+    fn dropout(&self, x: &Self::Buffer, p: f32, key: u64, y: &mut Self::Buffer) -> Result<()>;
+
+    /// Softmax cross-entropy of `logits (targets, vocab)`: returns the weighted loss of each row and overwrites the logits by
+    /// their gradient times `scale`. Sums in f32 or wider whatever the dtype.
+    fn cross_entropy(
+        &self,
+        logits: &mut Self::Buffer,
+        targets: &[RowTarget<'_>],
+        scale: f64,
+    ) -> Result<Vec<f64>>;
+
+    /// Σ x², summed in f64 in an order that does not depend on the number of threads.
+    fn sum_squares(&self, x: &Self::Buffer) -> Result<f64>;
+    /// One AdamW step on a tensor.
+    fn adamw(
+        &self,
+        step: AdamWStep,
+        value: &mut Self::Buffer,
+        grad: &Self::Buffer,
+        m: &mut Self::Buffer,
+        v: &mut Self::Buffer,
+    ) -> Result<()>;
+    /// Sets every element to zero.
+    fn clear(&self, buffer: &mut Self::Buffer) -> Result<()>;
+}

@@ -1,0 +1,41 @@
+use std::path::PathBuf;
+
+/// What can go wrong while loading, adapting, training or scoring a model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name each field")]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("cannot {action} `{path}`")]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    /// A file does not hold what it should.
+    #[error("`{path}` is not a valid {what}: {reason}")]
+    InvalidFile { path: PathBuf, what: &'static str, reason: String },
+    /// A configuration value is outside its domain.
+    #[error("`{key}` must be {expected}, got {actual}")]
+    InvalidConfig { key: String, expected: String, actual: String },
+    /// A tensor that the model needs is not in the checkpoint, or one is there that the model does not know.
+    #[error("tensor `{name}` is {problem} in `{path}`")]
+    Tensor { name: String, problem: &'static str, path: PathBuf },
+    /// A tensor has another shape than the configuration says.
+    #[error("tensor `{name}` has shape {actual:?}, expected {expected:?}")]
+    Shape { name: String, expected: Vec<usize>, actual: Vec<usize> },
+    /// A feature of another library that this one does not have.
+    #[error("{what} is not supported")]
+    Unsupported { what: String },
+    /// Text that cannot be used as a prompt or an answer.
+    #[error("cannot use the text: {reason}")]
+    Text { reason: String },
+    /// A picture that cannot be used.
+    #[error("cannot use the picture: {reason}")]
+    Picture { reason: String },
+    /// The device or a kernel failed.
+    #[error("{device}: {reason}")]
+    Backend { device: String, reason: String },
+    /// A loss or a gradient is not a finite number.
+    #[error("{what} is not finite at step {step}")]
+    NotFinite { what: &'static str, step: usize },
+}
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,19 @@
+//! LoRA fine-tuning, scoring and merging of SmolVLM (Idefics3) vision-language models.
+//!
+//! The passes are explicit: every block has a `forward` that keeps exactly what its `backward` needs, over a small
+//! [`backend`] trait. The frozen base never gets a gradient. The library prints nothing, reads no environment variable and
+//! holds no global state.
+
+pub mod backend;
+mod checkpoint;
+mod config;
+mod error;
+mod infer;
+mod lora;
+mod model;
+mod processor;
+mod sample;
+mod train;
+
+pub use error::{Error, Result};
+pub use sample::{Sample, Target, Tiles};
