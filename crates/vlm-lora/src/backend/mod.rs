@@ -3,6 +3,11 @@
 //! A buffer is a flat row-major array of activations; its shape is an argument of each call. A frozen matrix is packed once
 //! into the layout that its products want. `dx (+)=` means: overwrites `dx`, or adds to it where `accumulate` says so.
 
+pub mod cpu;
+mod dropout;
+
+pub use cpu::Cpu;
+
 use crate::Result;
 
 /// What a product does with what the output already holds.
@@ -89,7 +94,7 @@ pub struct Stored<'a> {
     pub bytes: &'a [u8],
 }
 
-/// The operations of the passes. Implementations: [`cpu`](crate::backend) and, as its reference, plain candle operations.
+/// The operations of the passes. Implementations: [`Cpu`] and, as its reference, plain candle operations.
 pub trait Backend: Send + Sync + 'static {
     /// A flat array of activations, gradients or trainable values.
     type Buffer: Send + Sync;

@@ -1,0 +1,337 @@
+//! Attention over packed sequences: scores exist for one block of query rows of one head at a time, the half that causality
+//! hides is never computed, and the backward pass recomputes the probabilities from the log-sum-exp (Dao et al. 2022).
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::buffer::{Buffer, Pool};
+use super::check::{ensure, length};
+use super::loss::negligible_is_zero;
+use super::product::{Product, View};
+use super::real::Real;
+use super::simd::{LANES, lane_max, lane_sum, simd_fn, sum_lanes};
+use crate::Result;
+use crate::backend::{Attention, Write};
+
+/// Query rows whose scores are computed together.
+const BLOCK: usize = 64;
+
+/// One packed sequence.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    first_query: usize,
+    queries: usize,
+    first_key: usize,
+    keys: usize,
+    causal: bool,
+}
+
+impl Segment {
+    /// How many keys query `i` of the sequence sees.
+    fn visible(&self, i: usize) -> usize {
+        if self.causal { self.keys - self.queries + i + 1 } else { self.keys }
+    }
+}
+
+/// What queries, keys and values look like in memory.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+impl Layout {
+    fn query_stride(self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    fn key_stride(self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Where query row `row` of head `head` starts.
+    fn query(self, row: usize, head: usize) -> usize {
+        row * self.query_stride() + head * self.head_dim
+    }
+
+    /// Where key row `row` of the head that query head `head` uses starts.
+    fn key(self, row: usize, head: usize) -> usize {
+        row * self.key_stride() + head / (self.heads / self.kv_heads) * self.head_dim
+    }
+
+    fn scale<T: Real>(self) -> T {
+        T::of(1.0 / (self.head_dim as f64).sqrt())
+    }
+}
+
+fn layout(shape: &Attention<'_>) -> Layout {
+    Layout { heads: shape.heads, kv_heads: shape.kv_heads, head_dim: shape.head_dim }
+}
+
+/// The sequences of a call, after all its sizes have been checked.
+fn segments<T>(shape: &Attention<'_>, q: &[T], k: &[T], v: &[T]) -> Result<Vec<Segment>> {
+    let Attention { heads, kv_heads, head_dim, causal, q_offsets, k_offsets } = *shape;
+    ensure(kv_heads > 0 && head_dim > 0 && heads.is_multiple_of(kv_heads), || {
+        format!("attention with {heads} heads of {head_dim} over {kv_heads} key heads")
+    })?;
+    ensure(q_offsets.len() == k_offsets.len() && !q_offsets.is_empty(), || {
+        format!("{} query offsets and {} key offsets", q_offsets.len(), k_offsets.len())
+    })?;
+    ensure(q_offsets.is_sorted() && k_offsets.is_sorted() && q_offsets[0] == 0 && k_offsets[0] == 0, || {
+        "offsets of sequences must ascend from 0".to_owned()
+    })?;
+    length("q", q.len(), q_offsets[q_offsets.len() - 1] * heads * head_dim)?;
+    length("k", k.len(), k_offsets[k_offsets.len() - 1] * kv_heads * head_dim)?;
+    length("v", v.len(), k.len())?;
+    let sequence = |(q, k): (&[usize], &[usize])| {
+        let (queries, keys) = (q[1] - q[0], k[1] - k[0]);
+        ensure(queries == 0 || keys > 0 && (!causal || keys >= queries), || {
+            format!("{queries} queries cannot attend to {keys} keys")
+        })?;
+        Ok(Segment { first_query: q[0], queries, first_key: k[0], keys, causal })
+    };
+    q_offsets.windows(2).zip(k_offsets.windows(2)).map(sequence).collect()
+}
+
+simd_fn! {
+    /// Softmax of the first `visible` scores of a row in place, exact zeros after them; returns the log-sum-exp.
+    fn softmax_row(row: &mut [T], visible: usize) -> T {
+        let (seen, hidden) = row.split_at_mut(visible);
+        let largest = lane_max(seen);
+        let mut lanes = [T::ZERO; LANES];
+        let (chunks, rest) = seen.as_chunks_mut::<LANES>();
+        for chunk in chunks {
+            for (sum, x) in lanes.iter_mut().zip(chunk) {
+                *x = negligible_is_zero(*x - largest);
+                *sum += *x;
+            }
+        }
+        for (sum, x) in lanes.iter_mut().zip(rest) {
+            *x = negligible_is_zero(*x - largest);
+            *sum += *x;
+        }
+        let total = sum_lanes(lanes);
+        let factor = T::ONE / total;
+        for x in seen {
+            *x *= factor;
+        }
+        hidden.fill(T::ZERO);
+        largest + total.ln()
+    }
+}
+
+simd_fn! {
+    /// Turns scores into probabilities and `dp` into the gradient of the unscaled scores, `p (dp - delta) scale`.
+    fn probabilities_row(scores: &mut [T], dp: &mut [T], visible: usize, lse: T, delta: T, scale: T) {
+        let (seen, hidden) = scores.split_at_mut(visible);
+        let (ds, hidden_ds) = dp.split_at_mut(visible);
+        for (p, ds) in seen.iter_mut().zip(ds) {
+            *p = negligible_is_zero(*p - lse);
+            *ds = *p * (*ds - delta) * scale;
+        }
+        hidden.fill(T::ZERO);
+        hidden_ds.fill(T::ZERO);
+    }
+}
+
+simd_fn! {
+    fn dot(a: &[T], b: &[T]) -> T {
+        lane_sum(a.len(), |i| a[i] * b[i])
+    }
+}
+
+simd_fn! {
+    fn add_to(y: &mut [T], x: &[T]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    }
+}
+
+/// A block of query rows with the part of the outputs that it owns.
+struct Task<'a, T> {
+    segment: Segment,
+    first: usize,
+    o: &'a mut [T],
+    lse: &'a mut [T],
+}
+
+pub(super) fn forward<T: Real>(
+    pool: &Arc<Pool>,
+    shape: &Attention<'_>,
+    [q, k, v]: [&[T]; 3],
+    mut o: &mut [T],
+    mut lse: &mut [T],
+) -> Result<()> {
+    let segments = segments(shape, q, k, v)?;
+    let layout = layout(shape);
+    length("o", o.len(), q.len())?;
+    length("lse", lse.len(), q.len() / layout.head_dim)?;
+    let mut tasks = Vec::new();
+    for segment in segments {
+        for first in (0..segment.queries).step_by(BLOCK) {
+            let rows = BLOCK.min(segment.queries - first);
+            let (mine, rest) = o.split_at_mut(rows * layout.query_stride());
+            o = rest;
+            let (my_lse, rest) = lse.split_at_mut(rows * layout.heads);
+            lse = rest;
+            tasks.push(Task { segment, first, o: mine, lse: my_lse });
+        }
+    }
+    tasks.into_par_iter().with_max_len(1).for_each(|task| forward_block(pool, layout, [q, k, v], task));
+    Ok(())
+}
+
+fn forward_block<T: Real>(pool: &Arc<Pool>, layout: Layout, [q, k, v]: [&[T]; 3], task: Task<'_, T>) {
+    let Task { segment, first, o, lse } = task;
+    let (heads, head_dim) = (layout.heads, layout.head_dim);
+    let rows = lse.len() / heads;
+    let keys = segment.visible(first + rows - 1);
+    let mut scratch = Buffer::uninitialised(pool, rows * segment.keys);
+    let scores = &mut scratch[..rows * keys];
+    for head in 0..heads {
+        let q = &q[layout.query(segment.first_query + first, head)..];
+        let at = layout.key(segment.first_key, head);
+        Product::new(rows, keys, head_dim).alpha(layout.scale()).here(
+            View::rows(q, layout.query_stride()),
+            View::columns(&k[at..], layout.key_stride()),
+            scores,
+            keys,
+        );
+        for (r, row) in scores.chunks_exact_mut(keys).enumerate() {
+            lse[r * heads + head] = softmax_row(row, segment.visible(first + r));
+        }
+        Product::new(rows, head_dim, keys).here(
+            View::rows(scores, keys),
+            View::rows(&v[at..], layout.key_stride()),
+            &mut o[head * head_dim..],
+            layout.query_stride(),
+        );
+    }
+}
+
+/// What the backward pass reads.
+#[derive(Clone, Copy)]
+pub(super) struct Saved<'a, T> {
+    pub(super) d_o: &'a [T],
+    pub(super) q: &'a [T],
+    pub(super) k: &'a [T],
+    pub(super) v: &'a [T],
+    pub(super) o: &'a [T],
+    pub(super) lse: &'a [T],
+}
+
+/// One query head of one sequence, with gradients of its own, `(rows, head_dim)` each.
+struct HeadTask<'a, T> {
+    segment: Segment,
+    head: usize,
+    dq: &'a mut [T],
+    dk: &'a mut [T],
+    dv: &'a mut [T],
+}
+
+pub(super) fn backward<T: Real>(
+    pool: &Arc<Pool>,
+    shape: &Attention<'_>,
+    saved: Saved<'_, T>,
+    [dq, dk, dv]: [&mut [T]; 3],
+) -> Result<()> {
+    let segments = segments(shape, saved.q, saved.k, saved.v)?;
+    let layout = layout(shape);
+    length("d_o", saved.d_o.len(), saved.q.len())?;
+    length("o", saved.o.len(), saved.q.len())?;
+    length("lse", saved.lse.len(), saved.q.len() / layout.head_dim)?;
+    length("dq", dq.len(), saved.q.len())?;
+    length("dk", dk.len(), saved.k.len())?;
+    length("dv", dv.len(), saved.k.len())?;
+    // Every head writes gradients of its own, head after head; they are brought into place afterwards, in a fixed order.
+    let mut by_head_q = Buffer::uninitialised(pool, dq.len());
+    let mut by_head_k = Buffer::zeros(pool, dk.len() / layout.kv_heads * layout.heads);
+    let mut by_head_v = Buffer::zeros(pool, by_head_k.len());
+    let (mut rest_q, mut rest_k, mut rest_v) = (&mut by_head_q[..], &mut by_head_k[..], &mut by_head_v[..]);
+    let mut tasks = Vec::new();
+    for &segment in &segments {
+        for head in 0..layout.heads {
+            let (dq, dk, dv);
+            (dq, rest_q) = rest_q.split_at_mut(segment.queries * layout.head_dim);
+            (dk, rest_k) = rest_k.split_at_mut(segment.keys * layout.head_dim);
+            (dv, rest_v) = rest_v.split_at_mut(segment.keys * layout.head_dim);
+            tasks.push(HeadTask { segment, head, dq, dk, dv });
+        }
+    }
+    tasks.into_par_iter().with_max_len(1).for_each(|task| backward_head(pool, layout, saved, task));
+    for segment in segments {
+        let queries = (segment.first_query, segment.queries);
+        let keys = (segment.first_key, segment.keys);
+        gather_heads(&by_head_q, queries, layout.heads, layout.heads, layout.head_dim, dq);
+        gather_heads(&by_head_k, keys, layout.heads, layout.kv_heads, layout.head_dim, dk);
+        gather_heads(&by_head_v, keys, layout.heads, layout.kv_heads, layout.head_dim, dv);
+    }
+    Ok(())
+}
+
+fn backward_head<T: Real>(pool: &Arc<Pool>, layout: Layout, saved: Saved<'_, T>, task: HeadTask<'_, T>) {
+    let HeadTask { segment, head, dq, dk, dv } = task;
+    let (head_dim, stride) = (layout.head_dim, layout.query_stride());
+    let at = layout.key(segment.first_key, head);
+    let (k, v) = (&saved.k[at.min(saved.k.len())..], &saved.v[at.min(saved.v.len())..]);
+    let mut scratch_p = Buffer::uninitialised(pool, BLOCK.min(segment.queries) * segment.keys);
+    let mut scratch_ds = Buffer::uninitialised(pool, scratch_p.len());
+    for first in (0..segment.queries).step_by(BLOCK) {
+        let rows = BLOCK.min(segment.queries - first);
+        let keys = segment.visible(first + rows - 1);
+        let (p, ds) = (&mut scratch_p[..rows * keys], &mut scratch_ds[..rows * keys]);
+        let at = layout.query(segment.first_query + first, head);
+        let (q, d_o, o) = (&saved.q[at..], &saved.d_o[at..], &saved.o[at..]);
+        let (q_view, d_o_view) = (View::rows(q, stride), View::rows(d_o, stride));
+        Product::new(rows, keys, head_dim).alpha(layout.scale()).here(
+            q_view,
+            View::columns(k, layout.key_stride()),
+            p,
+            keys,
+        );
+        Product::new(rows, keys, head_dim).here(d_o_view, View::columns(v, layout.key_stride()), ds, keys);
+        for (r, (p, ds)) in p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys)).enumerate() {
+            let lse = saved.lse[(segment.first_query + first + r) * layout.heads + head];
+            let at = r * stride;
+            let delta = dot(&d_o[at..at + head_dim], &o[at..at + head_dim]);
+            probabilities_row(p, ds, segment.visible(first + r), lse, delta, layout.scale());
+        }
+        let dq = &mut dq[first * head_dim..];
+        Product::new(rows, head_dim, keys).here(
+            View::rows(ds, keys),
+            View::rows(k, layout.key_stride()),
+            dq,
+            head_dim,
+        );
+        let to_keys = Product::new(keys, head_dim, rows).write(Write::Add);
+        to_keys.here(View::columns(ds, keys), q_view, dk, head_dim);
+        to_keys.here(View::columns(p, keys), d_o_view, dv, head_dim);
+    }
+}
+
+/// Brings `(heads, rows, head_dim)` of one sequence into its rows of `y (rows, heads_out, head_dim)`, adding the heads that
+/// share one of the fewer `heads_out`.
+fn gather_heads<T: Real>(
+    by_head: &[T],
+    (first, rows): (usize, usize),
+    heads: usize,
+    heads_out: usize,
+    head_dim: usize,
+    y: &mut [T],
+) {
+    let group = heads / heads_out;
+    let by_head = &by_head[first * heads * head_dim..(first + rows) * heads * head_dim];
+    let y = &mut y[first * heads_out * head_dim..(first + rows) * heads_out * head_dim];
+    y.par_chunks_mut(heads_out * head_dim).with_min_len(16).enumerate().for_each(|(row, y)| {
+        for (i, y) in y.chunks_exact_mut(head_dim).enumerate() {
+            let part = |head: usize| &by_head[(head * rows + row) * head_dim..][..head_dim];
+            y.copy_from_slice(part(i * group));
+            for head in i * group + 1..(i + 1) * group {
+                add_to(y, part(head));
+            }
+        }
+    });
+}

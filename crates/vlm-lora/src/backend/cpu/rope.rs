@@ -1,0 +1,85 @@
+//! Rotary position embedding (Su et al. 2021) in the rotate-half form.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::real::Real;
+use super::rows_per_task;
+use super::simd::simd_fn;
+
+/// Positions beyond this one are computed in each call and not kept.
+const LONGEST_TABLE: usize = 1 << 17;
+
+/// Cosines, then sines, of every position's angles: `(positions, 2, head_dim / 2)`.
+type Angles<T> = Arc<Vec<T>>;
+
+/// The angles that calls have in common, by `theta` and head size.
+#[derive(Debug, Default)]
+pub(super) struct Tables<T>(Mutex<HashMap<(u64, usize), Angles<T>>>);
+
+impl<T: Real> Tables<T> {
+    /// Rotates `x (positions, heads, head_dim)` in place.
+    pub(super) fn rotate(&self, x: &mut [T], positions: &[u32], head_dim: usize, theta: f64, inverse: bool) {
+        let Some(&last) = positions.iter().max() else { return };
+        let last = last as usize;
+        let table = if last < LONGEST_TABLE { self.get(last, head_dim, theta) } else { Arc::default() };
+        let width = x.len() / positions.len();
+        x.par_chunks_mut(width).with_min_len(rows_per_task(width)).zip(positions).for_each(
+            |(x, &position)| {
+                let at = position as usize * head_dim;
+                if let Some(angles) = table.get(at..at + head_dim) {
+                    rotate_row(x, angles, inverse);
+                } else {
+                    rotate_row(x, &angles(position, head_dim, theta), inverse);
+                }
+            },
+        );
+    }
+
+    fn get(&self, last: usize, head_dim: usize, theta: f64) -> Angles<T> {
+        // The map is only ever replaced entry by entry, so that a panic elsewhere leaves it valid.
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = tables.entry((theta.to_bits(), head_dim)).or_default();
+        if table.len() <= last * head_dim {
+            let positions = (last + 1).next_power_of_two();
+            let rows: Vec<Vec<T>> = (0..positions as u32)
+                .into_par_iter()
+                .map(|position| angles(position, head_dim, theta))
+                .collect();
+            *table = Arc::new(rows.concat());
+        }
+        Arc::clone(table)
+    }
+}
+
+/// Cosines, then sines, of one position.
+fn angles<T: Real>(position: u32, head_dim: usize, theta: f64) -> Vec<T> {
+    let half = head_dim / 2;
+    let mut row = vec![T::ZERO; head_dim];
+    for pair in 0..half {
+        let angle = T::of(f64::from(position)) * T::inverse_frequency(pair, head_dim, theta);
+        let (sin, cos) = angle.sin_cos();
+        row[pair] = cos;
+        row[half + pair] = sin;
+    }
+    row
+}
+
+simd_fn! {
+    fn rotate_row(x: &mut [T], angles: &[T], inverse: bool) {
+        let head_dim = angles.len();
+        let half = head_dim / 2;
+        let (cos, sin) = angles.split_at(half);
+        let sign = if inverse { -T::ONE } else { T::ONE };
+        for head in x.chunks_exact_mut(head_dim) {
+            let (a, b) = head.split_at_mut(half);
+            for i in 0..half {
+                let (first, second, sin) = (a[i], b[i], sign * sin[i]);
+                a[i] = first * cos[i] - second * sin;
+                b[i] = second * cos[i] + first * sin;
+            }
+        }
+    }
+}

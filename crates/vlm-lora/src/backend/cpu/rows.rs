@@ -1,0 +1,39 @@
+//! Copies of rows.
+
+use rayon::prelude::*;
+
+use super::check::ensure;
+use super::real::Real;
+use super::rows_per_task;
+use crate::Result;
+use crate::backend::Write;
+
+/// Checks that every index is below `count`.
+pub(super) fn inside(rows: &[u32], count: usize) -> Result<()> {
+    let outside = rows.iter().find(|&&row| row as usize >= count);
+    ensure(outside.is_none(), || {
+        format!("there is no row {} among {count}", outside.copied().unwrap_or_default())
+    })
+}
+
+/// `dst[i] = src[rows[i]]`.
+pub(super) fn gather<T: Real>(src: &[T], width: usize, rows: &[u32], dst: &mut [T]) {
+    dst.par_chunks_mut(width).with_min_len(rows_per_task(width)).zip(rows).for_each(|(dst, &row)| {
+        dst.copy_from_slice(&src[row as usize * width..][..width]);
+    });
+}
+
+/// `dst[rows[i]] (+)= src[i]`.
+pub(super) fn scatter<T: Real>(src: &[T], width: usize, rows: &[u32], dst: &mut [T], write: Write) {
+    for (src, &row) in src.chunks_exact(width).zip(rows) {
+        store(src, &mut dst[row as usize * width..][..width], write);
+    }
+}
+
+/// `dst (+)= src`.
+pub(super) fn store<T: Real>(src: &[T], dst: &mut [T], write: Write) {
+    match write {
+        Write::Set => dst.copy_from_slice(src),
+        Write::Add => super::pointwise::add(T::ONE, src, dst),
+    }
+}

@@ -1,0 +1,142 @@
+//! Loops compiled for several instruction sets, of which the widest that the processor has is taken at run time.
+
+use std::sync::OnceLock;
+
+/// Elements that a reduction keeps side by side: its order is then the same whatever the width of the registers.
+pub(super) const LANES: usize = 16;
+
+/// An instruction set that loops are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    /// What every processor of the target has.
+    Plain,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL.
+    Avx512,
+}
+
+impl Level {
+    /// The name that a backend's description shows.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+}
+
+/// The widest instruction set of this processor.
+pub(super) fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(detect)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Level {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let avx512 = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    match (avx2, avx512) {
+        (true, true) => Level::Avx512,
+        (true, false) => Level::Avx2,
+        _ => Level::Plain,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Level {
+    Level::Plain
+}
+
+/// Defines `fn name<T: Real>(arguments) -> result` whose body is compiled once per [`Level`] and chosen at run time. What the
+/// body calls must be `#[inline(always)]` to be compiled with it.
+macro_rules! simd_fn {
+    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments, reason = "kernels take their rows and constants one by one")]
+        fn $name<T: $crate::backend::cpu::real::Real>($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            fn body<T: $crate::backend::cpu::real::Real>($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            fn avx512<T: $crate::backend::cpu::real::Real>($($arg: $ty),*) $(-> $ret)? {
+                body::<T>($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            #[allow(clippy::too_many_arguments, reason = "as above")]
+            fn avx2<T: $crate::backend::cpu::real::Real>($($arg: $ty),*) $(-> $ret)? {
+                body::<T>($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[expect(unsafe_code, reason = "a function with target features is called after asking the processor")]
+            match $crate::backend::cpu::simd::level() {
+                // SAFETY: `level` says Avx512 only where the processor has all of these features.
+                $crate::backend::cpu::simd::Level::Avx512 => unsafe { avx512::<T>($($arg),*) },
+                // SAFETY: `level` says Avx2 only where the processor has both features.
+                $crate::backend::cpu::simd::Level::Avx2 => unsafe { avx2::<T>($($arg),*) },
+                $crate::backend::cpu::simd::Level::Plain => body::<T>($($arg),*),
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            body::<T>($($arg),*)
+        }
+    };
+}
+pub(super) use simd_fn;
+
+/// Folds `map(i)` for `i` in `0..n` into lanes in an order that depends on `n` only, then sums the lanes pairwise.
+#[inline(always)]
+pub(super) fn lane_sum<T: super::real::Real>(n: usize, map: impl Fn(usize) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let whole = n / LANES * LANES;
+    let mut at = 0;
+    while at < whole {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += map(at + lane);
+        }
+        at += LANES;
+    }
+    for (lane, sum) in lanes.iter_mut().enumerate().take(n - whole) {
+        *sum += map(whole + lane);
+    }
+    sum_lanes(lanes)
+}
+
+/// The sum of the lanes, pairwise.
+#[inline(always)]
+pub(super) fn sum_lanes<T: super::real::Real>(mut lanes: [T; LANES]) -> T {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            let other = lanes[lane + width];
+            lanes[lane] += other;
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// The largest element; [`Real::LEAST`](super::real::Real::LEAST) of none.
+#[inline(always)]
+pub(super) fn lane_max<T: super::real::Real>(values: &[T]) -> T {
+    let mut lanes = [T::LEAST; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (most, &value) in lanes.iter_mut().zip(chunk) {
+            *most = if value > *most { value } else { *most };
+        }
+    }
+    for (most, &value) in lanes.iter_mut().zip(rest) {
+        *most = if value > *most { value } else { *most };
+    }
+    lanes.into_iter().fold(T::LEAST, |most, value| if value > most { value } else { most })
+}
