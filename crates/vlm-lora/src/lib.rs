@@ -8,6 +8,7 @@ pub mod backend;
 mod checkpoint;
 mod config;
 mod error;
+mod files;
 mod infer;
 mod lora;
 mod model;
@@ -15,5 +16,11 @@ mod processor;
 mod sample;
 mod train;
 
+pub use checkpoint::Checkpoint;
+pub use config::{ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};
+pub use lora::{
+    AdapterSpec, AdapterWeights, InitLoraWeights, LoraConfig, Module, OneOrMany, PeftAdapter, TEXT_LINEARS,
+    merge, unmerge,
+};
 pub use sample::{Sample, Target, Tiles};

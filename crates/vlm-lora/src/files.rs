@@ -1,0 +1,89 @@
+//! Reading and writing small files.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::{Error, Result};
+
+/// Largest JSON or template file that is read into memory; the largest real one, a tokenizer, has a few MiB.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::Io { action, path: path.to_owned(), source }
+}
+
+pub(crate) fn invalid_file(path: &Path, what: &'static str, reason: impl ToString) -> Error {
+    Error::InvalidFile { path: path.to_owned(), what, reason: reason.to_string() }
+}
+
+/// The whole content of a file of reasonable size.
+pub(crate) fn read_bytes(path: &Path, what: &'static str) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(io_error("read", path))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(invalid_file(path, what, format!("larger than {} MiB", MAX_FILE_BYTES >> 20)));
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn read_json_object(path: &Path, what: &'static str) -> Result<Map<String, Value>> {
+    serde_json::from_slice(&read_bytes(path, what)?).map_err(|error| invalid_file(path, what, error))
+}
+
+/// As [`read_json_object`], `None` where there is no such file.
+pub(crate) fn read_json_object_if_present(
+    path: &Path,
+    what: &'static str,
+) -> Result<Option<Map<String, Value>>> {
+    match read_json_object(path, what) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Writes a file so that a reader meets the old one or the whole new one: temporary sibling, fsync, rename.
+pub(crate) fn write_atomic(
+    path: &Path,
+    write: impl FnOnce(&mut std::io::BufWriter<&mut File>) -> Result<()>,
+) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
+    let mut file = tempfile::Builder::new()
+        .permissions_like_new_file()
+        .tempfile_in(folder)
+        .map_err(io_error("write", path))?;
+    let mut buffered = std::io::BufWriter::with_capacity(1 << 20, file.as_file_mut());
+    write(&mut buffered)?;
+    buffered.flush().map_err(io_error("write", path))?;
+    drop(buffered);
+    file.as_file().sync_all().map_err(io_error("write", path))?;
+    file.persist(path).map_err(|error| io_error("write", path)(error.error))?;
+    sync_folder(folder)
+}
+
+/// Makes a rename inside `folder` durable.
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("write", folder))
+}
+
+trait NewFilePermissions {
+    /// A temporary file is made for its owner alone; what replaces a model file should be as readable as any new file.
+    fn permissions_like_new_file(&mut self) -> &mut Self;
+}
+
+impl NewFilePermissions for tempfile::Builder<'_, '_> {
+    #[cfg(unix)]
+    fn permissions_like_new_file(&mut self) -> &mut Self {
+        use std::os::unix::fs::PermissionsExt;
+        self.permissions(std::fs::Permissions::from_mode(0o666)) // the process's umask is applied on top
+    }
+
+    #[cfg(not(unix))]
+    fn permissions_like_new_file(&mut self) -> &mut Self {
+        self
+    }
+}

@@ -1,0 +1,173 @@
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The pattern that takes the seven linears of each text layer and nothing of the vision tower.
+pub const TEXT_LINEARS: &str = r".*text_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)";
+
+/// A single value or a list, as PEFT accepts both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany<T> {
+    /// One value. A module name given so is a regular expression that must match the full name.
+    One(T),
+    /// A list. A module name in it matches the full name or its end after a dot.
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    pub(crate) fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Many(values) => values,
+        }
+    }
+}
+
+/// How an adapter starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum InitLoraWeights {
+    /// `true`: `A` uniform in ±1/√in, `B` zero. `false`: both as a fresh linear layer, so that the start is not the identity.
+    Default(bool),
+    /// `gaussian` (`A` normal with deviation 1/r, `B` zero), or the name of another scheme of PEFT.
+    Named(String),
+}
+
+/// Adapter hyper-parameters, under the names that PEFT gives them.
+///
+/// The defaults are this project's (rank 16 on the seven text linears); an `adapter_config.json` that leaves a key out takes
+/// PEFT's default instead.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LoraConfig {
+    /// Rank of the update, at least 1.
+    pub r: usize,
+    /// Numerator of the scale `lora_alpha / r`.
+    pub lora_alpha: f64,
+    /// Probability of dropping an element of the input of `A` in training, in `[0, 1)`.
+    pub lora_dropout: f64,
+    /// Which modules get an adapter: a regular expression for the full name, `all-linear`, or a list of names and suffixes.
+    pub target_modules: OneOrMany<String>,
+    /// Modules that get none although `target_modules` names them; matched first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_modules: Option<OneOrMany<String>>,
+    /// With a list of targets: only these layers, by the first number in the module's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers_to_transform: Option<OneOrMany<usize>>,
+    /// With `layers_to_transform`: the name that stands before the number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers_pattern: Option<OneOrMany<String>>,
+    /// Rank of the modules whose name ends with the key (a regular expression) at a dot; the first match counts.
+    pub rank_pattern: IndexMap<String, usize>,
+    /// `lora_alpha` of the modules whose name ends with the key; as `rank_pattern`.
+    pub alpha_pattern: IndexMap<String, f64>,
+    /// Whether the scale is `lora_alpha / √r` (Kalajdzievski 2023).
+    pub use_rslora: bool,
+    /// Whether the update is weight-decomposed (Liu et al. 2024).
+    pub use_dora: bool,
+    /// Which biases are trained: `none`, or `lora_only` where no adapted module has one.
+    pub bias: String,
+    /// Whether `B` has a bias; only `false`.
+    pub lora_bias: bool,
+    /// How the adapters start.
+    pub init_lora_weights: InitLoraWeights,
+    /// Modules trained whole; only none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modules_to_save: Option<Vec<String>>,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self {
+            r: 16,
+            lora_alpha: 32.0,
+            lora_dropout: 0.05,
+            target_modules: OneOrMany::One(TEXT_LINEARS.to_owned()),
+            exclude_modules: None,
+            layers_to_transform: None,
+            layers_pattern: None,
+            rank_pattern: IndexMap::new(),
+            alpha_pattern: IndexMap::new(),
+            use_rslora: false,
+            use_dora: false,
+            bias: "none".to_owned(),
+            lora_bias: false,
+            init_lora_weights: InitLoraWeights::Default(true),
+            modules_to_save: None,
+        }
+    }
+}
+
+/// Largest rank; a rank beyond it is a mistake and only costs memory.
+const MAX_RANK: usize = 1 << 14;
+
+impl LoraConfig {
+    /// Checks the values that do not depend on the model.
+    ///
+    /// # Errors
+    /// Names the first key whose value is outside its domain or asks for something that is not supported.
+    pub fn validate(&self) -> Result<()> {
+        check(self.r >= 1 && self.r <= MAX_RANK, "lora.r", "from 1 to 16384", self.r)?;
+        for (key, r) in &self.rank_pattern {
+            check((1..=MAX_RANK).contains(r), &format!("lora.rank_pattern.{key}"), "from 1 to 16384", r)?;
+        }
+        check(positive(self.lora_alpha), "lora.lora_alpha", "a positive number", self.lora_alpha)?;
+        for (key, alpha) in &self.alpha_pattern {
+            check(positive(*alpha), &format!("lora.alpha_pattern.{key}"), "a positive number", alpha)?;
+        }
+        let dropout = self.lora_dropout;
+        check((0.0..1.0).contains(&dropout), "lora.lora_dropout", "at least 0 and below 1", dropout)?;
+        if let OneOrMany::One(pattern) = &self.target_modules {
+            let with_list = "left out unless `target_modules` is a list";
+            check(self.layers_to_transform.is_none(), "lora.layers_to_transform", with_list, pattern)?;
+            check(self.layers_pattern.is_none(), "lora.layers_pattern", with_list, pattern)?;
+        }
+        let pattern = self.layers_pattern.as_ref().is_some_and(|pattern| !pattern.as_slice().is_empty());
+        if pattern && self.layers_to_transform.is_none() {
+            return Err(invalid(
+                "lora.layers_to_transform",
+                "given together with `layers_pattern`",
+                "nothing",
+            ));
+        }
+        self.check_supported()
+    }
+
+    fn check_supported(&self) -> Result<()> {
+        let unsupported = |what: String| Err(Error::Unsupported { what });
+        match self.bias.as_str() {
+            "none" | "lora_only" => {}
+            "all" => return unsupported("`bias` = `all`".to_owned()),
+            other => return Err(invalid("lora.bias", "`none` or `lora_only`", other)),
+        }
+        match &self.init_lora_weights {
+            // EVA and orthogonal starts leave the base as it is, so their finished adapters can be read.
+            InitLoraWeights::Named(name) if !["gaussian", "eva", "orthogonal"].contains(&name.as_str()) => {
+                return unsupported(format!("`init_lora_weights` = `{name}`"));
+            }
+            _ => {}
+        }
+        if self.lora_bias {
+            return unsupported("`lora_bias` = true".to_owned());
+        }
+        match self.modules_to_save.as_deref() {
+            Some([first, ..]) => unsupported(format!("`modules_to_save` = `{first}`, …")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn positive(number: f64) -> bool {
+    number.is_finite() && number > 0.0
+}
+
+fn invalid(key: &str, expected: &str, actual: impl ToString) -> Error {
+    Error::InvalidConfig { key: key.to_owned(), expected: expected.to_owned(), actual: actual.to_string() }
+}
+
+fn check(holds: bool, key: &str, expected: &str, actual: impl ToString) -> Result<()> {
+    if holds { Ok(()) } else { Err(invalid(key, expected, actual)) }
+}

@@ -1,0 +1,134 @@
+//! Adapters in PEFT's files: `adapter_config.json` and `adapter_model.safetensors`.
+
+mod file;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::{AdapterSpec, LoraConfig};
+use crate::checkpoint::{TensorFile, decode, write_f32};
+use crate::{Checkpoint, Error, ModelConfig, Result};
+
+const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+const CONFIG_FILE: &str = "adapter_config.json";
+const PREFIX: &str = "base_model.model.";
+
+/// The values of one module's adapter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterWeights {
+    /// Where it stands and how it is scaled.
+    pub spec: AdapterSpec,
+    /// `A (r, in_features)`, row-major.
+    pub a: Vec<f32>,
+    /// `B (out_features, r)`, row-major.
+    pub b: Vec<f32>,
+    /// The magnitude vector of DoRA `(out_features)`.
+    pub magnitude: Option<Vec<f32>>,
+}
+
+impl AdapterWeights {
+    /// Names under which PEFT stores the parts, with shapes.
+    fn parts(spec: &AdapterSpec) -> Vec<(String, Vec<usize>)> {
+        let name = |part: &str| format!("{PREFIX}{}.{part}", spec.module);
+        let mut parts = vec![
+            (name("lora_A.weight"), vec![spec.r, spec.in_features]),
+            (name("lora_B.weight"), vec![spec.out_features, spec.r]),
+        ];
+        if spec.use_dora {
+            parts.push((name("lora_magnitude_vector"), vec![spec.out_features]));
+        }
+        parts
+    }
+
+    /// How many values are trained.
+    pub fn len(&self) -> usize {
+        self.a.len() + self.b.len() + self.magnitude.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Whether nothing is trained, which no valid adapter is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Adapters of a model with the configuration that made them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeftAdapter {
+    /// The configuration.
+    pub config: LoraConfig,
+    /// The base model's name or path, as PEFT records it.
+    pub base_model: Option<String>,
+    /// The revision of the base model.
+    pub revision: Option<String>,
+    /// The adapters in the order of the model's modules.
+    pub modules: Vec<AdapterWeights>,
+}
+
+impl PeftAdapter {
+    /// Fresh adapters on a checkpoint; the same seed gives the same values.
+    ///
+    /// # Errors
+    /// As [`LoraConfig::adapters`]; also when the starting scheme is not supported.
+    pub fn init(config: &LoraConfig, checkpoint: &Checkpoint, seed: u64) -> Result<Self> {
+        let specs = config.adapters(checkpoint.config())?;
+        let modules = specs.into_iter().map(|spec| super::init::initial(config, spec, checkpoint, seed));
+        let modules = modules.collect::<Result<_>>()?;
+        Ok(Self { config: config.clone(), base_model: None, revision: None, modules })
+    }
+
+    /// Reads an adapter directory.
+    ///
+    /// # Errors
+    /// When a file is missing or invalid, the configuration asks for something that is not supported, or a tensor is missing,
+    /// unknown or misshapen; the error names it.
+    pub fn open(dir: impl AsRef<Path>, model: &ModelConfig) -> Result<Self> {
+        let dir = dir.as_ref();
+        let read = file::read(&dir.join(CONFIG_FILE))?;
+        let specs = read.config.adapters(model)?;
+        let file = TensorFile::open(&dir.join(WEIGHTS_FILE))?;
+        let known: BTreeSet<String> =
+            specs.iter().flat_map(AdapterWeights::parts).map(|(name, _)| name).collect();
+        for name in file.names() {
+            if !known.contains(name) {
+                let (name, path) = (name.to_owned(), file.path().to_owned());
+                return Err(Error::Tensor { name, problem: "not part of the adapter", path });
+            }
+        }
+        let modules = specs.into_iter().map(|spec| {
+            let parts = AdapterWeights::parts(&spec);
+            let mut values = parts.iter().map(|(name, shape)| decode(file.stored(name, shape)?));
+            let mut next = || values.next().transpose();
+            let (a, b) = (next()?.unwrap_or_default(), next()?.unwrap_or_default());
+            Ok(AdapterWeights { magnitude: next()?, a, b, spec })
+        });
+        let modules = modules.collect::<Result<_>>()?;
+        Ok(Self { config: read.config, base_model: read.base_model, revision: read.revision, modules })
+    }
+
+    /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, which is made if need be; each file is
+    /// replaced whole, the weights last.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, dir: impl AsRef<Path>) -> Result<()> {
+        let dir = dir.as_ref();
+        file::write(self, &dir.join(CONFIG_FILE))?;
+        let mut tensors: BTreeMap<String, (Vec<usize>, &[f32])> = BTreeMap::new();
+        for module in &self.modules {
+            let values = [Some(&module.a), Some(&module.b), module.magnitude.as_ref()];
+            for ((name, shape), values) in AdapterWeights::parts(&module.spec).into_iter().zip(values) {
+                let values = values.map(Vec::as_slice).unwrap_or_default();
+                if shape.iter().product::<usize>() != values.len() {
+                    return Err(Error::Shape { name, expected: shape, actual: vec![values.len()] });
+                }
+                tensors.insert(name, (shape, values));
+            }
+        }
+        write_f32(&dir.join(WEIGHTS_FILE), &tensors)
+    }
+
+    /// How many values are trained.
+    pub fn trainable_parameters(&self) -> usize {
+        self.modules.iter().map(AdapterWeights::len).sum()
+    }
+}
