@@ -295,3 +295,6 @@ pub trait Backend: Send + Sync + 'static {
     /// Sets every element to zero.
     fn clear(&self, buffer: &mut Self::Buffer) -> Result<()>;
 }
+
+#[cfg(test)]
+mod tests;
