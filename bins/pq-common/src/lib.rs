@@ -7,6 +7,7 @@
 mod config;
 mod hint;
 mod run;
+pub mod secrets;
 
 pub use config::{Config, ConfigError};
 pub use hint::{Hint, WithHint};

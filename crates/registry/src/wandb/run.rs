@@ -1,0 +1,254 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::api::{Api, RunAddress, Start};
+use super::offline::OfflineFile;
+use super::worker::{Message, Worker};
+use crate::{Error, Result};
+
+/// Whether and how a run is tracked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WandbMode {
+    /// Sent where a key is set; left out where none is.
+    #[default]
+    Online,
+    /// Written to disk only, for `wandb sync`.
+    Offline,
+    /// Not tracked.
+    Disabled,
+}
+
+/// The `[wandb]` table of `training.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WandbConfig {
+    /// The project that runs are collected in; created when it does not exist.
+    pub project: String,
+    /// The team or user; empty takes the key's default.
+    pub entity: String,
+    /// The name shown for the run; empty takes the run's id.
+    pub name: String,
+    /// Words to find the run by.
+    pub tags: Vec<String>,
+    /// Whether and how the run is tracked.
+    pub mode: WandbMode,
+}
+
+impl Default for WandbConfig {
+    fn default() -> Self {
+        Self {
+            project: "pitchquest".to_owned(),
+            entity: String::new(),
+            name: String::new(),
+            tags: Vec::new(),
+            mode: WandbMode::Online,
+        }
+    }
+}
+
+/// Where the service is, the key, and where offline files go.
+#[derive(Clone)]
+pub struct WandbOptions {
+    /// Address, as in `https://api.wandb.ai`.
+    pub base_url: String,
+    /// The API key, 40 characters or more.
+    pub api_key: String,
+    /// Folder for `offline-run-*` folders.
+    pub offline_dir: PathBuf,
+    /// How often gathered lines are sent.
+    pub flush_interval: Duration,
+    /// How long the end of a run waits for what is still to be sent.
+    pub finish_timeout: Duration,
+}
+
+/// What the service is told when a run starts.
+#[derive(Debug, Clone, Default)]
+pub struct RunInfo {
+    /// The run's id, unique in its project: letters, digits, `-` and `_`.
+    pub id: String,
+    /// The whole configuration, an object.
+    pub config: BTreeMap<String, Value>,
+    /// The machine.
+    pub host: String,
+    /// The program.
+    pub program: String,
+    /// Whether a run of that id may exist and is to be carried on.
+    pub resume: bool,
+}
+
+/// How tracking ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// Whether everything reached the service.
+    pub complete: bool,
+    /// The folder to upload with `wandb sync`, where something did not.
+    pub offline: Option<PathBuf>,
+    /// What went wrong on the way, in words.
+    pub problem: Option<String>,
+}
+
+/// A run that is being tracked. Dropping it without [`finish`](Self::finish) marks the run as failed.
+#[derive(Debug)]
+pub struct WandbRun {
+    sender: Option<SyncSender<Message>>,
+    thread: Option<JoinHandle<Finished>>,
+    url: Option<String>,
+    started: Instant,
+    /// Runtime of the run before it was resumed, in seconds.
+    earlier: f64,
+    /// History lines up to and with this step exist already.
+    logged_up_to: Option<u64>,
+    stop_asked: Arc<AtomicBool>,
+    dropped: AtomicU64,
+    finish_timeout: Duration,
+}
+
+const QUEUE: usize = 1 << 14;
+
+impl WandbRun {
+    /// Registers the run. Network trouble turns it into an offline run; a refusal is an error, so that a wrong key is seen
+    /// before hours of training.
+    ///
+    /// # Errors
+    /// A malformed key, a refusal by the service, or an offline folder that cannot be written.
+    pub fn start(config: &WandbConfig, options: &WandbOptions, info: &RunInfo) -> Result<Self> {
+        let started = match config.mode {
+            WandbMode::Online => {
+                check_key(&options.api_key)?;
+                let api = Api::new(&options.base_url, &options.api_key);
+                match api.start(config, info) {
+                    Ok((address, start)) => Some((api, address, start)),
+                    Err(Error::Unreachable { .. }) => None,
+                    Err(error) => return Err(error),
+                }
+            }
+            WandbMode::Offline | WandbMode::Disabled => None,
+        };
+        let stop_asked = Arc::new(AtomicBool::new(false));
+        let (sender, receiver) = mpsc::sync_channel(QUEUE);
+        let offline = OfflineFile::planned(&options.offline_dir, config, info);
+        let url = started.as_ref().map(|(_, address, _)| address.page(&options.base_url));
+        let resumed = started.as_ref().map(|(_, _, start)| start.clone()).unwrap_or_default();
+        let online = started.map(|(api, address, start)| (api, address, start.history_lines));
+        let worker = Worker::new(online, offline, options.flush_interval, Arc::clone(&stop_asked));
+        let thread = std::thread::Builder::new()
+            .name("wandb".to_owned())
+            .spawn(move || worker.run(&receiver))
+            .map_err(|source| Error::Io {
+                action: "start a thread for",
+                path: PathBuf::from("wandb"),
+                source,
+            })?;
+        Ok(Self {
+            sender: Some(sender),
+            thread: Some(thread),
+            url,
+            started: Instant::now(),
+            earlier: resumed.runtime,
+            logged_up_to: resumed.last_step,
+            stop_asked,
+            dropped: AtomicU64::new(0),
+            finish_timeout: options.finish_timeout,
+        })
+    }
+
+    /// The run's page, if it is online.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// Whether somebody pressed Stop on the run's page.
+    pub fn stop_asked(&self) -> bool {
+        self.stop_asked.load(Ordering::Relaxed)
+    }
+
+    /// Logs the values of a step; never waits. Steps that a resumed run has logged already are left out, because the
+    /// service's history only grows.
+    pub fn log(&self, step: u64, values: &BTreeMap<String, f64>) {
+        if self.logged_up_to.is_some_and(|last| step <= last) {
+            return;
+        }
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let runtime = self.earlier + self.started.elapsed().as_secs_f64();
+        self.send(Message::History { step, runtime, timestamp, values: values.clone() });
+    }
+
+    /// Adds a line of the console.
+    pub fn console(&self, line: &str) {
+        self.send(Message::Console(line.to_owned()));
+    }
+
+    /// Adds a file to the run.
+    pub fn file(&self, name: &str, content: Vec<u8>) {
+        self.send(Message::File { name: name.to_owned(), content });
+    }
+
+    fn send(&self, message: Message) {
+        let sent = self.sender.as_ref().is_some_and(|sender| sender.try_send(message).is_ok());
+        if !sent {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the run with `exit_code` (0 is success) and waits, within the set time, for what is still to be sent.
+    pub fn finish(mut self, exit_code: i32) -> Finished {
+        let mut finished = self.end(exit_code);
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        if dropped > 0 {
+            finished.complete = false;
+            finished.problem.get_or_insert_with(|| format!("{dropped} lines did not fit into the queue"));
+        }
+        finished
+    }
+
+    fn end(&mut self, exit_code: i32) -> Finished {
+        let late =
+            |problem: &str| Finished { complete: false, offline: None, problem: Some(problem.to_owned()) };
+        let Some(sender) = self.sender.take() else { return late("the run had ended") };
+        if sender.send(Message::Finish { exit_code, until: Instant::now() + self.finish_timeout }).is_err() {
+            return late("the sending thread had ended");
+        }
+        drop(sender);
+        let Some(thread) = self.thread.take() else { return late("the run had ended") };
+        thread.join().unwrap_or_else(|_| late("the sending thread failed"))
+    }
+}
+
+impl Drop for WandbRun {
+    fn drop(&mut self) {
+        if self.sender.is_some() {
+            self.end(1);
+        }
+    }
+}
+
+fn check_key(key: &str) -> Result<()> {
+    let plain = key.chars().all(|c| c.is_ascii_graphic());
+    if key.len() >= 40 && plain {
+        return Ok(());
+    }
+    let actual = format!("{} characters", key.chars().count()); // never the key itself
+    Err(Error::Domain { key: "WANDB_API_KEY", expected: "40 or more characters without spaces", actual })
+}
+
+impl RunAddress {
+    fn page(&self, base_url: &str) -> String {
+        let site = base_url.replace("://api.wandb.ai", "://wandb.ai");
+        format!("{}/{}/{}/runs/{}", site.trim_end_matches('/'), self.entity, self.project, self.run)
+    }
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { history_lines: 0, last_step: None, runtime: 0.0 }
+    }
+}
