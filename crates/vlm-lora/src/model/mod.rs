@@ -1,1 +1,101 @@
-//! model
+//! SmolVLM (Idefics3): vision tower, connector and text model as explicit passes.
+//!
+//! A [`Model`] holds the frozen base and, once [attached](Model::attach), the adapter's parameters with their gradients.
+//! Samples of a batch are packed one behind the other without padding; every sequence attends to itself alone.
+
+mod adapt;
+mod attention;
+mod batch;
+mod block;
+mod cache;
+mod head;
+mod linear;
+mod load;
+mod mlp;
+mod network;
+mod norm;
+mod params;
+mod pixels;
+mod step;
+mod vision;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::config::ModelConfig;
+use crate::sample::Sample;
+
+pub use cache::{KvCache, Prompt};
+pub use params::Param;
+pub(crate) use params::{Grads, Pass};
+
+use adapt::Attached;
+use network::Network;
+
+/// A sample in a batch, with its picture's features where they are already known.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// Ids, tiles and targets.
+    pub sample: &'a Sample,
+    /// What [`Model::image_features`] returned for the sample's tiles; computed from the tiles where this is `None`.
+    pub features: Option<&'a Features>,
+}
+
+/// The rows that stand for a picture in the text model: what the connector returns. They do not depend on the prompt, so they
+/// can be kept and reused as long as no adapter of the vision tower or the connector changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Features {
+    /// Elements of a row: the text model's hidden size.
+    pub width: usize,
+    /// Row-major values, one row an image token.
+    pub values: Arc<[f32]>,
+}
+
+/// The loss of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LossSum {
+    /// Σ weight · cross-entropy over the targets, divided by the normaliser.
+    pub loss: f64,
+    /// Σ weight over the targets.
+    pub weight: f64,
+}
+
+/// How a training step computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StepMode {
+    /// Key of the dropout masks: another one for every micro-batch. `None` leaves dropout out, as in evaluation.
+    pub dropout: Option<u64>,
+    /// Whether only the inputs of the blocks are kept and each block's forward pass runs again in the backward pass. The
+    /// gradients are the same to the bit.
+    pub gradient_checkpointing: bool,
+}
+
+/// SmolVLM on a backend: the frozen base and, once attached, the parameters of an adapter with their gradients.
+pub struct Model<B: Backend> {
+    backend: Arc<B>,
+    config: ModelConfig,
+    network: Network<B>,
+    /// In the order of their names.
+    params: Vec<Param<B>>,
+    attached: Option<Attached>,
+}
+
+impl<B: Backend> Model<B> {
+    /// The backend.
+    pub fn backend(&self) -> &Arc<B> {
+        &self.backend
+    }
+
+    /// The configuration of the checkpoint.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// A pass without dropout.
+    fn pass(&self) -> Pass<'_, B> {
+        Pass { backend: self.backend.as_ref(), params: &self.params, dropout: None }
+    }
+}

@@ -1,0 +1,253 @@
+//! The arithmetic of one adapter: LoRA (Hu et al. 2021), rank-stabilised by its scale, and DoRA (Liu et al. 2024).
+//!
+//! With `u = x'·Wᵀ + s·(x'·Aᵀ)·Bᵀ`, where `x'` is `x` after dropout, LoRA computes `y = x·Wᵀ + bias + s·(x'·Aᵀ)·Bᵀ` and DoRA
+//! `y = x·Wᵀ + bias - x'·Wᵀ + g·u` with `g = m / n`, `n` the row norms of `W + s·B·A`, taken as constants.
+
+use crate::backend::{Backend, Gemm, Write};
+use crate::error::{Error, Result};
+use crate::model::{Grads, Param, Pass};
+
+/// The adapter of one linear: where its tensors stand among the parameters, and its constants.
+pub(crate) struct Adapter<B: Backend> {
+    /// Rank.
+    pub(crate) r: usize,
+    /// `lora_alpha / r`, or `lora_alpha / sqrt(r)`.
+    pub(crate) scale: f32,
+    /// Probability of dropping an element of the input.
+    pub(crate) dropout: f32,
+    /// Distinguishes the masks of the modules.
+    pub(crate) key: u64,
+    /// Index of `lora_A (r, in)`.
+    pub(crate) a: usize,
+    /// Index of `lora_B (out, r)`.
+    pub(crate) b: usize,
+    /// What DoRA adds.
+    pub(crate) dora: Option<Dora<B>>,
+}
+
+/// DoRA's part of an adapter.
+pub(crate) struct Dora<B: Backend> {
+    /// Index of the magnitudes `(out)`.
+    pub(crate) magnitude: usize,
+    /// Squared row norms of the frozen weight `(out)`.
+    pub(crate) base_norms_squared: Vec<f64>,
+    /// The identity `(r, r)`, for transposing B.
+    pub(crate) identity: B::Buffer,
+}
+
+/// What the backward pass of an adapter needs beside its input.
+pub(crate) struct AdapterKept<B: Backend> {
+    /// `x'·Aᵀ (rows, r)`.
+    down: B::Buffer,
+    /// DoRA: `u (rows, out)`, `g (out)` and `1 / n (out)`.
+    dora: Option<(B::Buffer, Gain<B>)>,
+}
+
+struct Gain<B: Backend> {
+    gain: B::Buffer,
+    inverse_norm: B::Buffer,
+}
+
+/// The frozen side of an adapted linear.
+pub(crate) struct Frozen<'a, B: Backend> {
+    pub(crate) weight: &'a B::Weight,
+    pub(crate) bias: Option<&'a B::Buffer>,
+    /// `(out, in)`.
+    pub(crate) shape: (usize, usize),
+}
+
+impl<B: Backend> Adapter<B> {
+    /// The key of this module's mask, where there is dropout.
+    fn mask(&self, step_key: Option<u64>) -> Option<u64> {
+        step_key.filter(|_| self.dropout > 0.0).map(|key| mix(key ^ self.key))
+    }
+
+    /// `x'`, or nothing where it is `x`.
+    fn dropped(&self, backend: &B, x: &B::Buffer, step_key: Option<u64>) -> Result<Option<B::Buffer>> {
+        let Some(key) = self.mask(step_key) else { return Ok(None) };
+        let mut y = backend.zeros(backend.len(x))?;
+        backend.dropout(x, self.dropout, key, &mut y)?;
+        Ok(Some(y))
+    }
+
+    /// `y (rows, out)` of `x (rows, in)`.
+    pub(crate) fn forward(
+        &self,
+        pass: Pass<'_, B>,
+        frozen: &Frozen<'_, B>,
+        x: &B::Buffer,
+    ) -> Result<(B::Buffer, AdapterKept<B>)> {
+        let (backend, (n, k)) = (pass.backend, frozen.shape);
+        let rows = backend.len(x) / k;
+        let dropped = self.dropped(backend, x, pass.dropout)?;
+        let input = dropped.as_ref().unwrap_or(x);
+        let mut down = backend.zeros(rows * self.r)?;
+        backend.gemm(product(rows, self.r, k).transposed_b(), input, &pass.params[self.a].value, &mut down)?;
+        let mut y = backend.zeros(rows * n)?;
+        let Some(dora) = &self.dora else {
+            backend.linear(x, rows, frozen.weight, frozen.bias, &mut y)?;
+            self.add_up(pass, &down, rows, n, &mut y)?;
+            return Ok((y, AdapterKept { down, dora: None }));
+        };
+        let gain = self.gain(pass, dora, frozen)?;
+        let mut u = backend.zeros(rows * n)?;
+        backend.linear(input, rows, frozen.weight, None, &mut u)?;
+        let mut rest = None;
+        if dropped.is_some() {
+            let mut base = backend.zeros(rows * n)?;
+            backend.linear(x, rows, frozen.weight, frozen.bias, &mut base)?;
+            backend.add(-1.0, &u, &mut base)?;
+            rest = Some(base);
+        }
+        self.add_up(pass, &down, rows, n, &mut u)?;
+        backend.scale_columns(&u, &gain.gain, &mut y)?;
+        if let Some(addend) = rest.as_ref().or(frozen.bias) {
+            backend.add(1.0, addend, &mut y)?;
+        }
+        Ok((y, AdapterKept { down, dora: Some((u, gain)) }))
+    }
+
+    /// `y += s · down · Bᵀ`.
+    fn add_up(&self, pass: Pass<'_, B>, down: &B::Buffer, rows: usize, n: usize, y: &mut B::Buffer) -> Result<()> {
+        let shape = product(rows, n, self.r).transposed_b().scaled(self.scale).added();
+        pass.backend.gemm(shape, down, &pass.params[self.b].value, y)
+    }
+
+    /// `m / n` and `1 / n`. With `t = A·Wᵀ (r, out)`:
+    /// `‖W + s·B·A‖² = ‖W‖² + 2s·Σ_r Bᵀ·t + s²·Σ_r Bᵀ·(A·Aᵀ·Bᵀ)`, so no matrix of the weight's size is made.
+    fn gain(&self, pass: Pass<'_, B>, dora: &Dora<B>, frozen: &Frozen<'_, B>) -> Result<Gain<B>> {
+        let (backend, (n, k), r) = (pass.backend, frozen.shape, self.r);
+        let (a, b) = (&pass.params[self.a].value, &pass.params[self.b].value);
+        let mut b_transposed = backend.zeros(r * n)?;
+        backend.gemm(product(r, n, r).transposed_b(), &dora.identity, b, &mut b_transposed)?;
+        let mut gram = backend.zeros(r * r)?;
+        backend.gemm(product(r, r, k).transposed_b(), a, a, &mut gram)?;
+        let mut cross = backend.zeros(r * n)?;
+        backend.linear(a, r, frozen.weight, None, &mut cross)?;
+        let mut half = backend.zeros(r * n)?;
+        backend.add(2.0 * self.scale, &cross, &mut half)?;
+        let square = product(r, n, r).transposed_b().scaled(self.scale * self.scale).added();
+        backend.gemm(square, &gram, b, &mut half)?;
+        let mut change = backend.zeros(n)?;
+        backend.column_dot(&half, Some(&b_transposed), &mut change)?;
+        let change = backend.download_f64(&change)?;
+        let magnitude = backend.download_f64(&pass.params[dora.magnitude].value)?;
+        let inverse: Vec<f64> = dora
+            .base_norms_squared
+            .iter()
+            .zip(&change)
+            .map(|(base, change)| 1.0 / (base + change).max(f64::MIN_POSITIVE).sqrt())
+            .collect();
+        let gain: Vec<f64> = magnitude.iter().zip(&inverse).map(|(m, inverse)| m * inverse).collect();
+        Ok(Gain { gain: backend.upload_f64(&gain)?, inverse_norm: backend.upload_f64(&inverse)? })
+    }
+
+    /// Adds to the gradients of the adapter and, where `dx` is given, to or into the gradient of the input.
+    pub(crate) fn backward(
+        &self,
+        grads: &mut Grads<'_, B>,
+        frozen: &Frozen<'_, B>,
+        x: &B::Buffer,
+        kept: &AdapterKept<B>,
+        dy: &B::Buffer,
+        dx: Option<(&mut B::Buffer, Write)>,
+    ) -> Result<()> {
+        let (backend, (n, k)) = (grads.backend, frozen.shape);
+        let rows = backend.len(dy) / n;
+        let mut scaled = None;
+        if let (Some((u, gain)), Some(dora)) = (&kept.dora, &self.dora) {
+            scaled = Some(magnitude_backward(backend, &mut grads.params[dora.magnitude], u, gain, dy)?);
+        }
+        let du = scaled.as_ref().unwrap_or(dy);
+        let b = &mut grads.params[self.b];
+        backend.gemm(
+            product(n, self.r, rows).transposed_a().scaled(self.scale).added(),
+            du,
+            &kept.down,
+            &mut b.grad,
+        )?;
+        let mut d_down = backend.zeros(rows * self.r)?;
+        backend.gemm(product(rows, self.r, n).scaled(self.scale), du, &b.value, &mut d_down)?;
+        let dropped = self.dropped(backend, x, grads.dropout)?;
+        let a = &mut grads.params[self.a];
+        let input = dropped.as_ref().unwrap_or(x);
+        backend.gemm(product(self.r, k, rows).transposed_a().added(), &d_down, input, &mut a.grad)?;
+        let Some((dx, write)) = dx else { return Ok(()) };
+        let down_shape = product(rows, k, self.r);
+        let Some(key) = self.mask(grads.dropout) else {
+            backend.linear_backward(du, rows, frozen.weight, dx, write)?;
+            return backend.gemm(down_shape.added(), &d_down, &a.value, dx);
+        };
+        backend.linear_backward(dy, rows, frozen.weight, dx, write)?;
+        let mut d_input = backend.zeros(rows * k)?;
+        backend.gemm(down_shape, &d_down, &a.value, &mut d_input)?;
+        if let Some(mut difference) = scaled {
+            backend.add(-1.0, dy, &mut difference)?;
+            backend.linear_backward(&difference, rows, frozen.weight, &mut d_input, Write::Add)?;
+        }
+        let mut masked = backend.zeros(rows * k)?;
+        backend.dropout(&d_input, self.dropout, key, &mut masked)?;
+        backend.add(1.0, &masked, dx)
+    }
+}
+
+/// Adds `Σ_rows dy · u / n` to the gradient of the magnitudes and returns `g · dy`.
+fn magnitude_backward<B: Backend>(
+    backend: &B,
+    magnitude: &mut Param<B>,
+    u: &B::Buffer,
+    gain: &Gain<B>,
+    dy: &B::Buffer,
+) -> Result<B::Buffer> {
+    let n = backend.len(&gain.gain);
+    let mut sum = backend.zeros(n)?;
+    backend.column_dot(dy, Some(u), &mut sum)?;
+    let mut d_magnitude = backend.zeros(n)?;
+    backend.scale_columns(&sum, &gain.inverse_norm, &mut d_magnitude)?;
+    backend.add(1.0, &d_magnitude, &mut magnitude.grad)?;
+    let mut scaled = backend.zeros(backend.len(dy))?;
+    backend.scale_columns(dy, &gain.gain, &mut scaled)?;
+    Ok(scaled)
+}
+
+/// A plain product that overwrites its result.
+fn product(m: usize, n: usize, k: usize) -> Gemm {
+    Gemm { m, n, k, transpose_a: false, transpose_b: false, alpha: 1.0, write: Write::Set }
+}
+
+impl Gemm {
+    fn transposed_a(self) -> Self {
+        Self { transpose_a: true, ..self }
+    }
+
+    fn transposed_b(self) -> Self {
+        Self { transpose_b: true, ..self }
+    }
+
+    fn scaled(self, alpha: f32) -> Self {
+        Self { alpha, ..self }
+    }
+
+    fn added(self) -> Self {
+        Self { write: Write::Add, ..self }
+    }
+}
+
+/// A key of its own for each module name (FNV-1a).
+pub(crate) fn name_key(name: &str) -> u64 {
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, hash)
+}
+
+/// The finaliser of SplitMix64 (Steele et al. 2014).
+pub(crate) fn mix(state: u64) -> u64 {
+    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The error of a pass that was given a buffer of another length than the shapes say.
+pub(crate) fn misuse(device: String, reason: &str) -> Error {
+    Error::Backend { device, reason: reason.to_owned() }
+}

@@ -1,0 +1,162 @@
+use super::linear::{Linear, LinearKept};
+use super::params::{Grads, Pass};
+use crate::Result;
+use crate::backend::{self, Backend, Write};
+
+/// Where the sequences of a batch stand in its rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Layout {
+    /// Start of each sequence, and the total.
+    pub(crate) offsets: Vec<usize>,
+    /// Position of each row in its sequence; empty where nothing rotates.
+    pub(crate) positions: Vec<u32>,
+}
+
+impl Layout {
+    /// Sequences of these lengths, one behind the other.
+    pub(crate) fn packed(lengths: impl IntoIterator<Item = usize>) -> Self {
+        let mut layout = Self { offsets: vec![0], positions: Vec::new() };
+        for length in lengths {
+            layout.offsets.push(layout.positions.len() + length);
+            layout.positions.extend(0..length as u32);
+        }
+        layout
+    }
+}
+
+/// Self-attention with its four projections.
+pub(crate) struct SelfAttention<B: Backend> {
+    pub(crate) q: Linear<B>,
+    pub(crate) k: Linear<B>,
+    pub(crate) v: Linear<B>,
+    pub(crate) out: Linear<B>,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    /// Base of the rotary embedding, with which the attention is causal; the vision tower has neither.
+    pub(crate) rope_theta: Option<f64>,
+}
+
+/// What the backward pass needs: rotated queries and keys, values, outputs of the heads, log-sum-exps.
+pub(crate) struct AttentionKept<B: Backend> {
+    qkv: Qkv<B>,
+    o: B::Buffer,
+    lse: B::Buffer,
+    out: LinearKept<B>,
+}
+
+/// Projected, rotated rows.
+pub(crate) struct Qkv<B: Backend> {
+    pub(crate) q: B::Buffer,
+    pub(crate) k: B::Buffer,
+    pub(crate) v: B::Buffer,
+    kept: [LinearKept<B>; 3],
+}
+
+impl<B: Backend> SelfAttention<B> {
+    /// Whether queries, keys or values have an adapter, so that the backward pass reads the input.
+    pub(crate) fn reads_input(&self) -> bool {
+        [&self.q, &self.k, &self.v].iter().any(|linear| linear.trains())
+    }
+
+    pub(crate) fn trains(&self) -> bool {
+        self.reads_input() || self.out.trains()
+    }
+
+    fn shape<'a>(&self, q_offsets: &'a [usize], k_offsets: &'a [usize]) -> backend::Attention<'a> {
+        backend::Attention {
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            causal: self.rope_theta.is_some(),
+            q_offsets,
+            k_offsets,
+        }
+    }
+
+    /// Queries, keys and values of the normed input.
+    pub(crate) fn project(&self, pass: Pass<'_, B>, input: &B::Buffer, positions: &[u32]) -> Result<Qkv<B>> {
+        let (mut q, q_kept) = self.q.forward(pass, input)?;
+        let (mut k, k_kept) = self.k.forward(pass, input)?;
+        let (v, v_kept) = self.v.forward(pass, input)?;
+        if let Some(theta) = self.rope_theta {
+            pass.backend.rope(&mut q, positions, self.heads, self.head_dim, theta, false)?;
+            pass.backend.rope(&mut k, positions, self.kv_heads, self.head_dim, theta, false)?;
+        }
+        Ok(Qkv { q, k, v, kept: [q_kept, k_kept, v_kept] })
+    }
+
+    /// Queries over keys and values, and the output projection: what is added to the residual stream.
+    pub(crate) fn attend(
+        &self,
+        pass: Pass<'_, B>,
+        q: &B::Buffer,
+        (k, v): (&B::Buffer, &B::Buffer),
+        (q_offsets, k_offsets): (&[usize], &[usize]),
+    ) -> Result<Attended<B>> {
+        let backend = pass.backend;
+        let len = backend.len(q);
+        let (mut o, mut lse) = (backend.zeros(len)?, backend.zeros(len / self.head_dim)?);
+        backend.attention(self.shape(q_offsets, k_offsets), q, k, v, &mut o, &mut lse)?;
+        let (y, kept) = self.out.forward(pass, &o)?;
+        Ok(Attended { y, o, lse, kept })
+    }
+
+    /// What is added to the residual stream, of the normed input.
+    pub(crate) fn forward(
+        &self,
+        pass: Pass<'_, B>,
+        input: &B::Buffer,
+        layout: &Layout,
+    ) -> Result<(B::Buffer, AttentionKept<B>)> {
+        let qkv = self.project(pass, input, &layout.positions)?;
+        let offsets = (&layout.offsets[..], &layout.offsets[..]);
+        let Attended { y, o, lse, kept } = self.attend(pass, &qkv.q, (&qkv.k, &qkv.v), offsets)?;
+        Ok((y, AttentionKept { qkv, o, lse, out: kept }))
+    }
+
+    /// The gradient of the normed input, where it is wanted. `input` is read by adapters of q, k and v only.
+    pub(crate) fn backward(
+        &self,
+        grads: &mut Grads<'_, B>,
+        input: Option<&B::Buffer>,
+        kept: &AttentionKept<B>,
+        dy: &B::Buffer,
+        layout: &Layout,
+        needs_input: bool,
+    ) -> Result<Option<B::Buffer>> {
+        let backend = grads.backend;
+        if !needs_input && !self.reads_input() {
+            self.out.backward(grads, Some(&kept.o), &kept.out, dy, None)?;
+            return Ok(None);
+        }
+        let Qkv { q, k, v, kept: projections } = &kept.qkv;
+        let mut d_o = backend.zeros(backend.len(&kept.o))?;
+        self.out.backward(grads, Some(&kept.o), &kept.out, dy, Some((&mut d_o, Write::Set)))?;
+        let mut dq = backend.zeros(backend.len(q))?;
+        let mut dk = backend.zeros(backend.len(k))?;
+        let mut dv = backend.zeros(backend.len(v))?;
+        let shape = self.shape(&layout.offsets, &layout.offsets);
+        backend.attention_backward(shape, &d_o, q, k, v, &kept.o, &kept.lse, &mut dq, &mut dk, &mut dv)?;
+        drop(d_o);
+        if let Some(theta) = self.rope_theta {
+            backend.rope(&mut dq, &layout.positions, self.heads, self.head_dim, theta, true)?;
+            backend.rope(&mut dk, &layout.positions, self.kv_heads, self.head_dim, theta, true)?;
+        }
+        let rows = layout.offsets.last().copied().unwrap_or(0);
+        let mut dx = needs_input.then(|| backend.zeros(rows * self.q.in_features)).transpose()?;
+        let parts = [(&self.q, &dq, Write::Set), (&self.k, &dk, Write::Add), (&self.v, &dv, Write::Add)];
+        for ((linear, gradient, write), kept) in parts.into_iter().zip(projections) {
+            linear.backward(grads, input, kept, gradient, dx.as_mut().map(|dx| (dx, write)))?;
+        }
+        Ok(dx)
+    }
+}
+
+/// The result of [`SelfAttention::attend`].
+pub(crate) struct Attended<B: Backend> {
+    pub(crate) y: B::Buffer,
+    o: B::Buffer,
+    lse: B::Buffer,
+    kept: LinearKept<B>,
+}

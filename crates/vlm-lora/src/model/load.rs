@@ -1,0 +1,172 @@
+use std::sync::Arc;
+
+use super::Model;
+use super::attention::SelfAttention;
+use super::block::{Block, Stack};
+use super::head::Head;
+use super::linear::Linear;
+use super::mlp::Mlp;
+use super::network::Network;
+use super::norm::Norm;
+use super::pixels::Normalizer;
+use super::vision::Vision;
+use crate::backend::Backend;
+use crate::checkpoint::{Checkpoint, decode};
+use crate::config::{ModelConfig, TextConfig, VisionConfig};
+use crate::error::Result;
+
+const EMBEDDING: &str = "model.text_model.embed_tokens.weight";
+
+impl<B: Backend> Model<B> {
+    /// Loads the weights of a checkpoint into the backend; afterwards the checkpoint is no longer needed.
+    ///
+    /// # Errors
+    /// When a tensor or the picture settings cannot be read, or the backend fails.
+    pub fn load(backend: Arc<B>, checkpoint: &Checkpoint) -> Result<Self> {
+        let config = checkpoint.config().clone();
+        let loader = Loader { backend: backend.as_ref(), checkpoint, config: &config };
+        let network = loader.network()?;
+        Ok(Self { backend, config, network, params: Vec::new(), attached: None })
+    }
+}
+
+struct Loader<'a, B: Backend> {
+    backend: &'a B,
+    checkpoint: &'a Checkpoint,
+    config: &'a ModelConfig,
+}
+
+impl<B: Backend> Loader<'_, B> {
+    fn network(&self) -> Result<Network<B>> {
+        let (config, text) = (self.config, &self.config.text);
+        let shape = (text.vocab_size, text.hidden_size);
+        let tied = config.tie_word_embeddings;
+        let embedding = Arc::new(self.weight(EMBEDDING, &[shape.0, shape.1], shape, tied)?);
+        let linear = if tied {
+            Linear::new("lm_head".to_owned(), shape, Arc::clone(&embedding), None)
+        } else {
+            self.linear("lm_head".to_owned(), shape, false)?
+        };
+        let norm = self.rms_norm("model.text_model.norm", text)?;
+        let layers = 0..text.num_hidden_layers;
+        let blocks = layers.map(|layer| self.text_block(&format!("model.text_model.layers.{layer}"), text));
+        Ok(Network {
+            vision: self.vision(&config.vision)?,
+            embedding,
+            text: Stack { blocks: blocks.collect::<Result<_>>()? },
+            head: Head { norm, linear },
+            image_token_id: config.image_token_id,
+        })
+    }
+
+    fn vision(&self, vision: &VisionConfig) -> Result<Vision<B>> {
+        let prefix = "model.vision_model";
+        let (hidden, patch, side) = (vision.hidden_size, vision.patch_size, vision.grid());
+        let name = format!("{prefix}.embeddings.patch_embedding");
+        let shape = (hidden, vision.num_channels * patch * patch);
+        let kernel = [hidden, vision.num_channels, patch, patch];
+        let weight = Arc::new(self.weight(&format!("{name}.weight"), &kernel, shape, false)?);
+        let bias = self.buffer(&format!("{name}.bias"), &[hidden])?;
+        let positions = format!("{prefix}.embeddings.position_embedding.weight");
+        let layers = 0..vision.num_hidden_layers;
+        let blocks = layers.map(|layer| self.vision_block(&format!("{prefix}.encoder.layers.{layer}"), vision));
+        let joined = hidden * self.config.scale_factor.pow(2);
+        let projection = "model.connector.modality_projection.proj".to_owned();
+        let normalization = self.checkpoint.normalization()?;
+        Ok(Vision {
+            normalizer: Normalizer::new(
+                normalization.rescale_factor,
+                normalization.image_mean,
+                normalization.image_std,
+            ),
+            patch_embedding: Linear::new(name, shape, weight, Some(bias)),
+            positions: self.buffer(&positions, &[side * side, hidden])?,
+            stack: Stack { blocks: blocks.collect::<Result<_>>()? },
+            post_norm: self.layer_norm(&format!("{prefix}.post_layernorm"), vision)?,
+            projection: self.linear(projection, (self.config.text.hidden_size, joined), false)?,
+            patch_size: patch,
+            side,
+            scale_factor: self.config.scale_factor,
+        })
+    }
+
+    fn vision_block(&self, prefix: &str, vision: &VisionConfig) -> Result<Block<B>> {
+        let (hidden, inner) = (vision.hidden_size, vision.intermediate_size);
+        let projection = |name: &str| self.linear(format!("{prefix}.self_attn.{name}"), (hidden, hidden), true);
+        Ok(Block {
+            norm1: self.layer_norm(&format!("{prefix}.layer_norm1"), vision)?,
+            attention: SelfAttention {
+                q: projection("q_proj")?,
+                k: projection("k_proj")?,
+                v: projection("v_proj")?,
+                out: projection("out_proj")?,
+                heads: vision.num_attention_heads,
+                kv_heads: vision.num_attention_heads,
+                head_dim: vision.head_dim(),
+                rope_theta: None,
+            },
+            norm2: self.layer_norm(&format!("{prefix}.layer_norm2"), vision)?,
+            mlp: Mlp::Plain {
+                fc1: self.linear(format!("{prefix}.mlp.fc1"), (inner, hidden), true)?,
+                fc2: self.linear(format!("{prefix}.mlp.fc2"), (hidden, inner), true)?,
+            },
+        })
+    }
+
+    fn text_block(&self, prefix: &str, text: &TextConfig) -> Result<Block<B>> {
+        let (hidden, inner) = (text.hidden_size, text.intermediate_size);
+        let (query, key) = (text.num_attention_heads * text.head_dim, text.num_key_value_heads * text.head_dim);
+        let attention = |name: &str, shape| self.linear(format!("{prefix}.self_attn.{name}"), shape, false);
+        let mlp = |name: &str, shape| self.linear(format!("{prefix}.mlp.{name}"), shape, false);
+        Ok(Block {
+            norm1: self.rms_norm(&format!("{prefix}.input_layernorm"), text)?,
+            attention: SelfAttention {
+                q: attention("q_proj", (query, hidden))?,
+                k: attention("k_proj", (key, hidden))?,
+                v: attention("v_proj", (key, hidden))?,
+                out: attention("o_proj", (hidden, query))?,
+                heads: text.num_attention_heads,
+                kv_heads: text.num_key_value_heads,
+                head_dim: text.head_dim,
+                rope_theta: Some(text.rope_theta),
+            },
+            norm2: self.rms_norm(&format!("{prefix}.post_attention_layernorm"), text)?,
+            mlp: Mlp::Gated {
+                gate: mlp("gate_proj", (inner, hidden))?,
+                up: mlp("up_proj", (inner, hidden))?,
+                down: mlp("down_proj", (hidden, inner))?,
+            },
+        })
+    }
+
+    fn rms_norm(&self, name: &str, text: &TextConfig) -> Result<Norm<B>> {
+        let weight = self.buffer(&format!("{name}.weight"), &[text.hidden_size])?;
+        Ok(Norm::new(weight, None, text.rms_norm_eps))
+    }
+
+    fn layer_norm(&self, name: &str, vision: &VisionConfig) -> Result<Norm<B>> {
+        let weight = self.buffer(&format!("{name}.weight"), &[vision.hidden_size])?;
+        let bias = self.buffer(&format!("{name}.bias"), &[vision.hidden_size])?;
+        Ok(Norm::new(weight, Some(bias), vision.layer_norm_eps))
+    }
+
+    fn linear(&self, name: String, (out, input): (usize, usize), bias: bool) -> Result<Linear<B>> {
+        let weight = Arc::new(self.weight(&format!("{name}.weight"), &[out, input], (out, input), true)?);
+        let bias = bias.then(|| self.buffer(&format!("{name}.bias"), &[out])).transpose()?;
+        Ok(Linear::new(name, (out, input), weight, bias))
+    }
+
+    fn weight(
+        &self,
+        name: &str,
+        shape: &[usize],
+        (n, k): (usize, usize),
+        needs_backward: bool,
+    ) -> Result<B::Weight> {
+        self.backend.weight(self.checkpoint.stored(name, shape)?, n, k, needs_backward)
+    }
+
+    fn buffer(&self, name: &str, shape: &[usize]) -> Result<B::Buffer> {
+        self.backend.upload(&decode(self.checkpoint.stored(name, shape)?)?)
+    }
+}

@@ -1,0 +1,125 @@
+use super::linear::{Linear, LinearKept};
+use super::params::{Grads, Pass};
+use crate::Result;
+use crate::backend::{Backend, Write};
+
+/// The two-layer perceptron of a block.
+pub(crate) enum Mlp<B: Backend> {
+    /// `down(silu(gate(x)) · up(x))`, in the text model.
+    Gated { gate: Linear<B>, up: Linear<B>, down: Linear<B> },
+    /// `fc2(gelu(fc1(x)))`, in the vision tower.
+    Plain { fc1: Linear<B>, fc2: Linear<B> },
+}
+
+/// What the backward pass needs: the inputs of the activation.
+pub(crate) enum MlpKept<B: Backend> {
+    Gated { gate: B::Buffer, up: B::Buffer, kept: [LinearKept<B>; 3] },
+    Plain { fc1: B::Buffer, kept: [LinearKept<B>; 2] },
+}
+
+impl<B: Backend> Mlp<B> {
+    /// Its linears in the order of computation.
+    pub(crate) fn linears(&self) -> Vec<&Linear<B>> {
+        match self {
+            Self::Gated { gate, up, down } => vec![gate, up, down],
+            Self::Plain { fc1, fc2 } => vec![fc1, fc2],
+        }
+    }
+
+    /// As [`linears`](Self::linears).
+    pub(crate) fn linears_mut(&mut self) -> Vec<&mut Linear<B>> {
+        match self {
+            Self::Gated { gate, up, down } => vec![gate, up, down],
+            Self::Plain { fc1, fc2 } => vec![fc1, fc2],
+        }
+    }
+
+    pub(crate) fn trains(&self) -> bool {
+        self.linears().iter().any(|linear| linear.trains())
+    }
+
+    /// Whether the first layer has an adapter, so that the backward pass reads the input.
+    pub(crate) fn reads_input(&self) -> bool {
+        match self {
+            Self::Gated { gate, up, .. } => gate.trains() || up.trains(),
+            Self::Plain { fc1, .. } => fc1.trains(),
+        }
+    }
+
+    /// What is added to the residual stream, of the normed input.
+    pub(crate) fn forward(&self, pass: Pass<'_, B>, input: &B::Buffer) -> Result<(B::Buffer, MlpKept<B>)> {
+        match self {
+            Self::Gated { gate, up, down } => {
+                let (gate, gate_kept) = gate.forward(pass, input)?;
+                let (up, up_kept) = up.forward(pass, input)?;
+                let hidden = swiglu(pass.backend, &gate, &up)?;
+                let (y, down_kept) = down.forward(pass, &hidden)?;
+                Ok((y, MlpKept::Gated { gate, up, kept: [gate_kept, up_kept, down_kept] }))
+            }
+            Self::Plain { fc1, fc2 } => {
+                let (before, fc1_kept) = fc1.forward(pass, input)?;
+                let hidden = gelu(pass.backend, &before)?;
+                let (y, fc2_kept) = fc2.forward(pass, &hidden)?;
+                Ok((y, MlpKept::Plain { fc1: before, kept: [fc1_kept, fc2_kept] }))
+            }
+        }
+    }
+
+    /// The gradient of the normed input, where it is wanted. `input` is read by adapters of the first layer only.
+    pub(crate) fn backward(
+        &self,
+        grads: &mut Grads<'_, B>,
+        input: Option<&B::Buffer>,
+        kept: &MlpKept<B>,
+        dy: &B::Buffer,
+        needs_input: bool,
+    ) -> Result<Option<B::Buffer>> {
+        let backend = grads.backend;
+        let goes_on = needs_input || self.reads_input();
+        let rows = backend.len(dy) / self.linears().last().map_or(1, |last| last.out_features);
+        let width = self.linears().first().map_or(0, |first| first.in_features);
+        let new_dx = || needs_input.then(|| backend.zeros(rows * width)).transpose();
+        match (self, kept) {
+            (Self::Gated { gate, up, down }, MlpKept::Gated { gate: g, up: u, kept }) => {
+                let hidden = down.trains().then(|| swiglu(backend, g, u)).transpose()?;
+                let mut d_hidden = goes_on.then(|| backend.zeros(backend.len(g))).transpose()?;
+                let target = d_hidden.as_mut().map(|d| (d, Write::Set));
+                down.backward(grads, hidden.as_ref(), &kept[2], dy, target)?;
+                drop(hidden);
+                let Some(d_hidden) = d_hidden else { return Ok(None) };
+                let (mut dg, mut du) = (backend.zeros(backend.len(g))?, backend.zeros(backend.len(u))?);
+                backend.swiglu_backward(&d_hidden, g, u, &mut dg, &mut du)?;
+                drop(d_hidden);
+                let mut dx = new_dx()?;
+                gate.backward(grads, input, &kept[0], &dg, dx.as_mut().map(|dx| (dx, Write::Set)))?;
+                up.backward(grads, input, &kept[1], &du, dx.as_mut().map(|dx| (dx, Write::Add)))?;
+                Ok(dx)
+            }
+            (Self::Plain { fc1, fc2 }, MlpKept::Plain { fc1: before, kept }) => {
+                let hidden = fc2.trains().then(|| gelu(backend, before)).transpose()?;
+                let mut d_hidden = goes_on.then(|| backend.zeros(backend.len(before))).transpose()?;
+                let target = d_hidden.as_mut().map(|d| (d, Write::Set));
+                fc2.backward(grads, hidden.as_ref(), &kept[1], dy, target)?;
+                let Some(d_hidden) = d_hidden else { return Ok(None) };
+                let mut d_before = backend.zeros(backend.len(before))?;
+                backend.gelu_backward(&d_hidden, before, &mut d_before)?;
+                let mut dx = new_dx()?;
+                fc1.backward(grads, input, &kept[0], &d_before, dx.as_mut().map(|dx| (dx, Write::Set)))?;
+                Ok(dx)
+            }
+            _ => Err(crate::lora::layer::misuse(backend.name(), "kept values of another block")),
+        }
+    }
+}
+
+fn swiglu<B: Backend>(backend: &B, gate: &B::Buffer, up: &B::Buffer) -> Result<B::Buffer> {
+    let mut y = backend.zeros(backend.len(gate))?;
+    backend.swiglu(gate, up, &mut y)?;
+    Ok(y)
+}
+
+fn gelu<B: Backend>(backend: &B, x: &B::Buffer) -> Result<B::Buffer> {
+    let mut y = backend.zeros(backend.len(x))?;
+    backend.gelu(x, &mut y)?;
+    Ok(y)
+}

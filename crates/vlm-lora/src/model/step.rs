@@ -1,0 +1,192 @@
+use super::batch::{Batch, check_images};
+use super::block::Keep;
+use super::network::Network;
+use super::params::{Grads, Pass};
+use super::{Features, Item, LossSum, Model, StepMode};
+use crate::backend::{Backend, Write};
+use crate::error::{Error, Result};
+use crate::sample::Tiles;
+
+impl<B: Backend> Model<B> {
+    /// The rows that stand for each picture in the text model.
+    ///
+    /// # Errors
+    /// When tiles have a size that the model does not take, or the backend fails.
+    pub fn image_features(&self, tiles: &[&Tiles]) -> Result<Vec<Features>> {
+        self.network.vision.features(self.pass(), tiles)
+    }
+
+    /// The loss of a batch, without dropout.
+    ///
+    /// # Errors
+    /// When a sample does not fit the model, `normalizer` is not positive, or the backend fails.
+    pub fn loss(&self, batch: &[Item<'_>], normalizer: f64) -> Result<LossSum> {
+        check_normalizer(normalizer)?;
+        let (network, pass) = (&self.network, self.pass());
+        let packed = Batch::new(batch, &self.config)?;
+        if packed.targets.is_empty() {
+            return Ok(LossSum::default());
+        }
+        let images = network.frozen_images(pass, batch)?;
+        let x = network.embed(pass, &packed, &images)?;
+        let (y, _) = network.text.forward(pass, x, &packed.layout, Keep::Nothing)?;
+        let rows = network.gather(pass, &y, &packed.target_rows)?;
+        let loss = network.head.loss(pass, &rows, &packed.targets)?;
+        Ok(LossSum { loss: loss / normalizer, weight: total_weight(&packed) })
+    }
+
+    /// The loss of a batch; adds its gradient to [`params`](Self::params). One optimizer step adds several batches up that
+    /// share one `normalizer`: the weight of all targets of the step.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss); also when features are given although the vision tower or the connector is trained.
+    pub fn loss_and_gradients(
+        &mut self,
+        batch: &[Item<'_>],
+        normalizer: f64,
+        mode: StepMode,
+    ) -> Result<LossSum> {
+        check_normalizer(normalizer)?;
+        let packed = Batch::new(batch, &self.config)?;
+        if packed.targets.is_empty() {
+            return Ok(LossSum::default());
+        }
+        let Self { backend, network, params, .. } = self;
+        let mut grads = Grads { backend: backend.as_ref(), params, dropout: mode.dropout };
+        let loss = network.loss_and_gradients(&mut grads, batch, &packed, normalizer, mode)?;
+        Ok(LossSum { loss: loss / normalizer, weight: total_weight(&packed) })
+    }
+
+    /// Logits `(rows, vocab)` of a sample; row `t` predicts token `t + 1`.
+    ///
+    /// # Errors
+    /// When the sample does not fit the model, a row is outside it, or the backend fails.
+    pub fn logits(&self, item: Item<'_>, rows: &[usize]) -> Result<Vec<f32>> {
+        let (network, pass, items) = (&self.network, self.pass(), [item]);
+        let packed = Batch::new(&items, &self.config)?;
+        if let Some(row) = rows.iter().find(|row| **row >= packed.ids.len()) {
+            return Err(Error::Text { reason: format!("row {row} is outside {} tokens", packed.ids.len()) });
+        }
+        let images = network.frozen_images(pass, &items)?;
+        let x = network.embed(pass, &packed, &images)?;
+        let (y, _) = network.text.forward(pass, x, &packed.layout, Keep::Nothing)?;
+        let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+        let logits = network.head.logits(pass, &network.gather(pass, &y, &rows)?)?;
+        self.backend.download(&logits)
+    }
+}
+
+impl<B: Backend> Network<B> {
+    /// Image rows of a batch that is not differentiated below them.
+    pub(crate) fn frozen_images(&self, pass: Pass<'_, B>, items: &[Item<'_>]) -> Result<B::Buffer> {
+        let pictures = items.iter().map(|item| (&item.sample.input_ids[..], Some(&*item.sample.tiles), item.features));
+        self.images(pass, pictures)
+    }
+
+    /// Σ weight · cross-entropy; adds the gradient of that sum over `normalizer`.
+    fn loss_and_gradients(
+        &self,
+        grads: &mut Grads<'_, B>,
+        items: &[Item<'_>],
+        batch: &Batch<'_>,
+        normalizer: f64,
+        mode: StepMode,
+    ) -> Result<f64> {
+        let (backend, checkpointing) = (grads.backend, mode.gradient_checkpointing);
+        let below = self.vision.trains();
+        let (images, vision) = if below {
+            let tiles = self.trained_pictures(items)?;
+            let (images, kept) = self.vision.forward(grads.pass(), &tiles, checkpointing)?;
+            (images, Some(kept))
+        } else {
+            (self.frozen_images(grads.pass(), items)?, None)
+        };
+        let x = self.embed(grads.pass(), batch, &images)?;
+        drop(images);
+        let keep = Keep::ForBackward { below, checkpointing };
+        let (y, kept) = self.text.forward(grads.pass(), x, &batch.layout, keep)?;
+        let rows = self.gather(grads.pass(), &y, &batch.target_rows)?;
+        let len = backend.len(&y);
+        drop(y);
+        let needs_rows = below || self.text.trains();
+        let (loss, d_rows) =
+            self.head.loss_and_gradients(grads, &rows, &batch.targets, 1.0 / normalizer, needs_rows)?;
+        let Some(d_rows) = d_rows else { return Ok(loss) };
+        let mut dy = backend.zeros(len)?;
+        backend.scatter_rows(&d_rows, self.width(), &batch.target_rows, &mut dy, Write::Set)?;
+        let dx = self.text.backward(grads, kept, dy, &batch.layout, below)?;
+        if let (Some(dx), Some(vision)) = (dx, vision) {
+            let d_images = self.gather(grads.pass(), &dx, &batch.image_rows)?;
+            self.vision.backward(grads, vision, &d_images)?;
+        }
+        Ok(loss)
+    }
+
+    /// The tiles of a batch whose features change with every step.
+    fn trained_pictures<'a>(&self, items: &[Item<'a>]) -> Result<Vec<&'a Tiles>> {
+        for item in items {
+            if item.features.is_some() {
+                let what = "training the vision tower or the connector on features computed before".to_owned();
+                return Err(Error::Unsupported { what });
+            }
+            check_images(&item.sample.input_ids, self.vision.rows(&item.sample.tiles)?, self.image_token_id)?;
+        }
+        Ok(items.iter().map(|item| &*item.sample.tiles).collect())
+    }
+
+    /// Image rows of several sequences, computed where they are not given.
+    pub(crate) fn images<'a>(
+        &self,
+        pass: Pass<'_, B>,
+        pictures: impl Iterator<Item = (&'a [u32], Option<&'a Tiles>, Option<&'a Features>)>,
+    ) -> Result<B::Buffer> {
+        let width = self.width();
+        let mut values = Vec::new();
+        for (input_ids, tiles, features) in pictures {
+            let computed;
+            let features = match (features, tiles) {
+                (Some(features), _) => Some(features),
+                (None, Some(tiles)) => {
+                    check_images(input_ids, self.vision.rows(tiles)?, self.image_token_id)?;
+                    computed = self.vision.features(pass, &[tiles])?;
+                    computed.first()
+                }
+                (None, None) => None,
+            };
+            let rows = features.map_or(&[][..], |features| &features.values);
+            if features.is_some_and(|features| features.width != width) || rows.len() % width != 0 {
+                return Err(Error::Picture { reason: format!("the features are not rows of {width} values") });
+            }
+            check_images(input_ids, rows.len() / width, self.image_token_id)?;
+            values.extend_from_slice(rows);
+        }
+        pass.backend.upload(&values)
+    }
+
+    /// The input of the first block: embeddings, with the image rows in the places of the image tokens.
+    pub(crate) fn embed(&self, pass: Pass<'_, B>, batch: &Batch<'_>, images: &B::Buffer) -> Result<B::Buffer> {
+        let mut x = pass.backend.zeros(batch.ids.len() * self.width())?;
+        pass.backend.embed(&self.embedding, &batch.ids, &mut x)?;
+        pass.backend.scatter_rows(images, self.width(), &batch.image_rows, &mut x, Write::Set)?;
+        Ok(x)
+    }
+
+    /// These rows of `x (rows, hidden)`.
+    pub(crate) fn gather(&self, pass: Pass<'_, B>, x: &B::Buffer, rows: &[u32]) -> Result<B::Buffer> {
+        let mut y = pass.backend.zeros(rows.len() * self.width())?;
+        pass.backend.gather_rows(x, self.width(), rows, &mut y)?;
+        Ok(y)
+    }
+}
+
+fn total_weight(batch: &Batch<'_>) -> f64 {
+    batch.targets.iter().map(|target| f64::from(target.weight)).sum()
+}
+
+fn check_normalizer(normalizer: f64) -> Result<()> {
+    if normalizer.is_finite() && normalizer > 0.0 {
+        return Ok(());
+    }
+    let (key, expected) = ("normalizer".to_owned(), "a positive number".to_owned());
+    Err(Error::InvalidConfig { key, expected, actual: normalizer.to_string() })
+}

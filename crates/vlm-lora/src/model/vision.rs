@@ -1,0 +1,198 @@
+use super::Features;
+use super::attention::Layout;
+use super::block::{Keep, Kept, Stack};
+use super::linear::{Linear, LinearKept};
+use super::norm::Norm;
+use super::params::{Grads, Pass};
+use super::pixels::{Normalizer, append_patches, grid_of, position_ids};
+use crate::Result;
+use crate::backend::{Backend, Write};
+use crate::sample::Tiles;
+
+/// Tiles that go through the tower together where nothing is kept.
+const TILES_AT_ONCE: usize = 4;
+
+/// The SigLIP tower with the connector: from tiles to rows of the text model.
+pub(crate) struct Vision<B: Backend> {
+    pub(crate) normalizer: Normalizer,
+    /// The convolution with kernel and stride of a patch, as a product over patches.
+    pub(crate) patch_embedding: Linear<B>,
+    /// `(side · side, hidden)`.
+    pub(crate) positions: B::Buffer,
+    pub(crate) stack: Stack<B>,
+    pub(crate) post_norm: Norm<B>,
+    /// The connector's projection.
+    pub(crate) projection: Linear<B>,
+    pub(crate) patch_size: usize,
+    /// Patches along one side of the picture that the model was made for.
+    pub(crate) side: usize,
+    pub(crate) scale_factor: usize,
+}
+
+/// What the backward pass needs.
+pub(crate) struct VisionKept<B: Backend> {
+    layout: Layout,
+    permutation: Vec<u32>,
+    blocks: Vec<Kept<B>>,
+    /// Output of the last block.
+    last: B::Buffer,
+    /// Input of the projection.
+    shuffled: B::Buffer,
+    projection: LinearKept<B>,
+}
+
+/// One tile of one picture.
+type TileRef<'a> = (&'a Tiles, usize);
+
+impl<B: Backend> Vision<B> {
+    pub(crate) fn trains(&self) -> bool {
+        self.stack.trains() || self.projection.trains()
+    }
+
+    /// Every linear that an adapter can stand on, in the order of computation.
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.stack.blocks.iter().flat_map(super::block::Block::linears).chain([&self.projection])
+    }
+
+    /// As [`linears`](Self::linears).
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear<B>> {
+        self.stack.blocks.iter_mut().flat_map(super::block::Block::linears_mut).chain([&mut self.projection])
+    }
+
+    /// How many rows the pictures become.
+    pub(crate) fn rows(&self, tiles: &Tiles) -> Result<usize> {
+        let grid = grid_of(tiles, self.patch_size, self.scale_factor, self.side)?;
+        Ok(tiles.count() * (grid / self.scale_factor).pow(2))
+    }
+
+    /// Rows `(image tokens, text hidden)` of these pictures, one behind the other, with nothing kept.
+    pub(crate) fn features(&self, pass: Pass<'_, B>, pictures: &[&Tiles]) -> Result<Vec<Features>> {
+        let width = self.projection.out_features;
+        let mut all = Vec::with_capacity(pictures.len());
+        for tiles in pictures {
+            let mut values = Vec::with_capacity(self.rows(tiles)? * width);
+            let tiles: Vec<TileRef<'_>> = (0..tiles.count()).map(|index| (*tiles, index)).collect();
+            for some in tiles.chunks(TILES_AT_ONCE) {
+                let (rows, _) = self.forward_tiles(pass, some, Keep::Nothing)?;
+                values.extend(pass.backend.download(&rows)?);
+            }
+            all.push(Features { width, values: values.into() });
+        }
+        Ok(all)
+    }
+
+    /// Rows of these pictures, with what [`backward`](Self::backward) needs.
+    pub(crate) fn forward(
+        &self,
+        pass: Pass<'_, B>,
+        pictures: &[&Tiles],
+        checkpointing: bool,
+    ) -> Result<(B::Buffer, Vec<VisionKept<B>>)> {
+        let width = self.projection.out_features;
+        let total = pictures.iter().map(|tiles| self.rows(tiles)).sum::<Result<usize>>()?;
+        let (mut rows, mut all, mut at) = (pass.backend.zeros(total * width)?, Vec::new(), 0);
+        let keep = Keep::ForBackward { below: false, checkpointing };
+        for tiles in pictures {
+            let tiles: Vec<TileRef<'_>> = (0..tiles.count()).map(|index| (*tiles, index)).collect();
+            let (part, kept) = self.forward_tiles(pass, &tiles, keep)?;
+            let len = pass.backend.len(&part);
+            pass.backend.copy(&part, 0, len, &mut rows, at, Write::Set)?;
+            at += len;
+            all.push(kept);
+        }
+        Ok((rows, all))
+    }
+
+    /// Rows of tiles of one size.
+    fn forward_tiles(
+        &self,
+        pass: Pass<'_, B>,
+        tiles: &[TileRef<'_>],
+        keep: Keep,
+    ) -> Result<(B::Buffer, VisionKept<B>)> {
+        let backend = pass.backend;
+        let grid = tiles.first().map_or(Ok(0), |(tiles, _)| {
+            grid_of(tiles, self.patch_size, self.scale_factor, self.side)
+        })?;
+        let mut patches = Vec::with_capacity(tiles.len() * grid * grid * self.patch_embedding.in_features);
+        for (tiles, index) in tiles {
+            append_patches(&self.normalizer, tiles, *index, (grid, self.patch_size), &mut patches);
+        }
+        let (mut x, _) = self.patch_embedding.forward(pass, &backend.upload(&patches)?)?;
+        drop(patches);
+        let hidden = self.patch_embedding.out_features;
+        let mut positions = backend.zeros(grid * grid * hidden)?;
+        backend.gather_rows(&self.positions, hidden, &position_ids(grid, self.side), &mut positions)?;
+        backend.add(1.0, &positions, &mut x)?;
+        let offsets = (0..=tiles.len()).map(|tile| tile * grid * grid).collect();
+        let layout = Layout { offsets, positions: Vec::new() };
+        let (last, blocks) = self.stack.forward(pass, x, &layout, keep)?;
+        let normed = self.post_norm.forward(pass, &last)?;
+        let permutation = pixel_shuffle(tiles.len(), grid, self.scale_factor);
+        let mut shuffled = backend.zeros(backend.len(&normed))?;
+        backend.gather_rows(&normed, hidden, &permutation, &mut shuffled)?;
+        let (rows, projection) = self.projection.forward(pass, &shuffled)?;
+        Ok((rows, VisionKept { layout, permutation, blocks, last, shuffled, projection }))
+    }
+
+    /// Adds to the gradients of the adapters; `d_rows` is the gradient of the rows that [`forward`](Self::forward) returned.
+    pub(crate) fn backward(
+        &self,
+        grads: &mut Grads<'_, B>,
+        kept: Vec<VisionKept<B>>,
+        d_rows: &B::Buffer,
+    ) -> Result<()> {
+        let backend = grads.backend;
+        let (hidden, mut at) = (self.patch_embedding.out_features, 0);
+        for kept in kept {
+            let len = backend.len(&kept.shuffled) / self.projection.in_features * self.projection.out_features;
+            let d_part = grads.pass().slice(d_rows, at, len)?;
+            at += len;
+            let input = Some(&kept.shuffled);
+            if !self.stack.trains() {
+                self.projection.backward(grads, input, &kept.projection, &d_part, None)?;
+                continue;
+            }
+            let mut d_shuffled = backend.zeros(backend.len(&kept.shuffled))?;
+            let target = Some((&mut d_shuffled, Write::Set));
+            self.projection.backward(grads, input, &kept.projection, &d_part, target)?;
+            let mut d_normed = backend.zeros(backend.len(&kept.last))?;
+            backend.scatter_rows(&d_shuffled, hidden, &kept.permutation, &mut d_normed, Write::Set)?;
+            let mut d_last = backend.zeros(backend.len(&kept.last))?;
+            self.post_norm.backward(backend, &d_normed, &kept.last, &mut d_last, Write::Set)?;
+            self.stack.backward(grads, kept.blocks, d_last, &kept.layout, false)?;
+        }
+        Ok(())
+    }
+}
+
+/// Source row of each output row of the pixel shuffle: within a square of `scale × scale` patches rows vary slowest, then
+/// columns; the squares count row-major, tile after tile.
+fn pixel_shuffle(tiles: usize, grid: usize, scale: usize) -> Vec<u32> {
+    let squares = grid / scale;
+    let mut rows = Vec::with_capacity(tiles * grid * grid);
+    for tile in 0..tiles {
+        for square in 0..squares * squares {
+            for inner in 0..scale * scale {
+                let row = square / squares * scale + inner / scale;
+                let col = square % squares * scale + inner % scale;
+                rows.push((tile * grid * grid + row * grid + col) as u32);
+            }
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pixel_shuffle;
+
+    #[test]
+    fn squares_of_patches_become_rows() {
+        assert_eq!(pixel_shuffle(1, 4, 2), [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15]);
+        assert_eq!(pixel_shuffle(2, 2, 2), [0, 1, 2, 3, 4, 5, 6, 7]);
+        let mut sorted = pixel_shuffle(3, 8, 4);
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(0..3 * 64));
+    }
+}
