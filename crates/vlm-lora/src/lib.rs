@@ -23,4 +23,5 @@ pub use lora::{
     AdapterSpec, AdapterWeights, InitLoraWeights, LoraConfig, Module, OneOrMany, PeftAdapter, TEXT_LINEARS,
     merge, unmerge,
 };
+pub use model::{Features, Item, KvCache, LossSum, Model, Param, Prompt, StepMode};
 pub use sample::{Sample, Target, Tiles};

@@ -82,7 +82,12 @@ impl<B: Backend> Adapter<B> {
         let dropped = self.dropped(backend, x, pass.dropout)?;
         let input = dropped.as_ref().unwrap_or(x);
         let mut down = backend.zeros(rows * self.r)?;
-        backend.gemm(product(rows, self.r, k).transposed_b(), input, &pass.params[self.a].value, &mut down)?;
+        backend.gemm(
+            product(rows, self.r, k).transposed_b(),
+            input,
+            &pass.params[self.a].value,
+            &mut down,
+        )?;
         let mut y = backend.zeros(rows * n)?;
         let Some(dora) = &self.dora else {
             backend.linear(x, rows, frozen.weight, frozen.bias, &mut y)?;
@@ -108,7 +113,14 @@ impl<B: Backend> Adapter<B> {
     }
 
     /// `y += s · down · Bᵀ`.
-    fn add_up(&self, pass: Pass<'_, B>, down: &B::Buffer, rows: usize, n: usize, y: &mut B::Buffer) -> Result<()> {
+    fn add_up(
+        &self,
+        pass: Pass<'_, B>,
+        down: &B::Buffer,
+        rows: usize,
+        n: usize,
+        y: &mut B::Buffer,
+    ) -> Result<()> {
         let shape = product(rows, n, self.r).transposed_b().scaled(self.scale).added();
         pass.backend.gemm(shape, down, &pass.params[self.b].value, y)
     }

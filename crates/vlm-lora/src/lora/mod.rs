@@ -2,6 +2,7 @@
 
 mod config;
 mod init;
+pub(crate) mod layer;
 mod merge;
 mod peft;
 mod targets;

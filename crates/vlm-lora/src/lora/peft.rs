@@ -28,7 +28,7 @@ pub struct AdapterWeights {
 
 impl AdapterWeights {
     /// Names under which PEFT stores the parts, with shapes.
-    fn parts(spec: &AdapterSpec) -> Vec<(String, Vec<usize>)> {
+    pub(crate) fn parts(spec: &AdapterSpec) -> Vec<(String, Vec<usize>)> {
         let name = |part: &str| format!("{PREFIX}{}.{part}", spec.module);
         let mut parts = vec![
             (name("lora_A.weight"), vec![spec.r, spec.in_features]),

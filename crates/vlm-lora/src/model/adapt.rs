@@ -73,17 +73,20 @@ impl<B: Backend> Model<B> {
     fn place(&mut self, spec: &AdapterSpec, params: &[Param<B>]) -> Result<()> {
         let backend = self.backend.as_ref();
         let linear = self.network.linears_mut().find(|linear| linear.name == spec.module);
-        let linear = linear.ok_or_else(|| Error::Unsupported { what: format!("an adapter on `{}`", spec.module) })?;
+        let linear =
+            linear.ok_or_else(|| Error::Unsupported { what: format!("an adapter on `{}`", spec.module) })?;
         let (expected, actual) =
             (vec![linear.out_features, linear.in_features], vec![spec.out_features, spec.in_features]);
         if expected != actual {
             return Err(Error::Shape { name: spec.module.clone(), expected, actual });
         }
-        let mut indices = AdapterWeights::parts(spec).into_iter().filter_map(|(name, _)| {
-            params.binary_search_by(|param| param.name.as_str().cmp(&name)).ok()
-        });
+        let mut indices = AdapterWeights::parts(spec)
+            .into_iter()
+            .filter_map(|(name, _)| params.binary_search_by(|param| param.name.as_str().cmp(&name)).ok());
         let (Some(a), Some(b)) = (indices.next(), indices.next()) else {
-            return Err(Error::Unsupported { what: format!("an adapter on `{}` without A and B", spec.module) });
+            return Err(Error::Unsupported {
+                what: format!("an adapter on `{}` without A and B", spec.module),
+            });
         };
         let dora = indices.next().map(|magnitude| -> Result<Dora<B>> {
             let norms = backend.weight_row_norms_squared(&linear.weight)?;

@@ -53,12 +53,17 @@ fn check_targets(sample: &Sample, config: &ModelConfig) -> Result<()> {
     let (mut last, len, vocab) = (0, sample.input_ids.len(), config.text.vocab_size);
     for Target { position, tokens, weight } in &sample.targets {
         if *position <= last || *position >= len {
-            return Err(text(format!("target position {position} does not rise from {last} within {len} tokens")));
+            return Err(text(format!(
+                "target position {position} does not rise from {last} within {len} tokens"
+            )));
         }
         last = *position;
-        let known = tokens.iter().all(|(id, share)| (*id as usize) < vocab && share.is_finite() && *share >= 0.0);
+        let known =
+            tokens.iter().all(|(id, share)| (*id as usize) < vocab && share.is_finite() && *share >= 0.0);
         if tokens.is_empty() || !known || !weight.is_finite() {
-            return Err(text(format!("the target at position {position} is no distribution over the vocabulary")));
+            return Err(text(format!(
+                "the target at position {position} is no distribution over the vocabulary"
+            )));
         }
     }
     Ok(())

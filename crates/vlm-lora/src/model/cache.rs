@@ -78,8 +78,9 @@ impl<B: Backend> KvCache<B> {
     pub fn select(&self, sequences: &[usize]) -> Result<Self> {
         let pick = |index: &usize| self.sequences.get(*index).copied();
         let sequences = sequences.iter().map(pick).collect::<Option<_>>();
-        let sequences = sequences
-            .ok_or_else(|| Error::Text { reason: format!("the cache holds {} sequences", self.sequences.len()) })?;
+        let sequences = sequences.ok_or_else(|| Error::Text {
+            reason: format!("the cache holds {} sequences", self.sequences.len()),
+        })?;
         Ok(Self { sequences, layers: self.layers.clone() })
     }
 }
@@ -152,7 +153,11 @@ impl<B: Backend> Model<B> {
         let logits = network.head.logits(pass, &network.gather(pass, &x, &last)?)?;
         let logits = self.backend.download(&logits)?;
         cache.layers = layers;
-        cache.sequences = rows.k_offsets.windows(2).map(|ends| Sequence { start: ends[0], len: ends[1] - ends[0] }).collect();
+        cache.sequences = rows
+            .k_offsets
+            .windows(2)
+            .map(|ends| Sequence { start: ends[0], len: ends[1] - ends[0] })
+            .collect();
         Ok(logits.chunks(self.config.text.vocab_size).map(<[f32]>::to_vec).collect())
     }
 }

@@ -8,7 +8,6 @@ use super::linear::Linear;
 use super::mlp::Mlp;
 use super::network::Network;
 use super::norm::Norm;
-use super::pixels::Normalizer;
 use super::vision::Vision;
 use crate::backend::Backend;
 use crate::checkpoint::{Checkpoint, decode};
@@ -69,16 +68,11 @@ impl<B: Backend> Loader<'_, B> {
         let bias = self.buffer(&format!("{name}.bias"), &[hidden])?;
         let positions = format!("{prefix}.embeddings.position_embedding.weight");
         let layers = 0..vision.num_hidden_layers;
-        let blocks = layers.map(|layer| self.vision_block(&format!("{prefix}.encoder.layers.{layer}"), vision));
+        let blocks =
+            layers.map(|layer| self.vision_block(&format!("{prefix}.encoder.layers.{layer}"), vision));
         let joined = hidden * self.config.scale_factor.pow(2);
         let projection = "model.connector.modality_projection.proj".to_owned();
-        let normalization = self.checkpoint.normalization()?;
         Ok(Vision {
-            normalizer: Normalizer::new(
-                normalization.rescale_factor,
-                normalization.image_mean,
-                normalization.image_std,
-            ),
             patch_embedding: Linear::new(name, shape, weight, Some(bias)),
             positions: self.buffer(&positions, &[side * side, hidden])?,
             stack: Stack { blocks: blocks.collect::<Result<_>>()? },
@@ -92,7 +86,8 @@ impl<B: Backend> Loader<'_, B> {
 
     fn vision_block(&self, prefix: &str, vision: &VisionConfig) -> Result<Block<B>> {
         let (hidden, inner) = (vision.hidden_size, vision.intermediate_size);
-        let projection = |name: &str| self.linear(format!("{prefix}.self_attn.{name}"), (hidden, hidden), true);
+        let projection =
+            |name: &str| self.linear(format!("{prefix}.self_attn.{name}"), (hidden, hidden), true);
         Ok(Block {
             norm1: self.layer_norm(&format!("{prefix}.layer_norm1"), vision)?,
             attention: SelfAttention {
@@ -115,7 +110,8 @@ impl<B: Backend> Loader<'_, B> {
 
     fn text_block(&self, prefix: &str, text: &TextConfig) -> Result<Block<B>> {
         let (hidden, inner) = (text.hidden_size, text.intermediate_size);
-        let (query, key) = (text.num_attention_heads * text.head_dim, text.num_key_value_heads * text.head_dim);
+        let (query, key) =
+            (text.num_attention_heads * text.head_dim, text.num_key_value_heads * text.head_dim);
         let attention = |name: &str, shape| self.linear(format!("{prefix}.self_attn.{name}"), shape, false);
         let mlp = |name: &str, shape| self.linear(format!("{prefix}.mlp.{name}"), shape, false);
         Ok(Block {

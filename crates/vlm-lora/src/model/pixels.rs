@@ -3,27 +3,29 @@
 use crate::error::{Error, Result};
 use crate::sample::Tiles;
 
-/// Rescaling and normalisation of a channel byte, as the reference's PIL path computes them: the product with the factor in
-/// f64 rounded to f32, mean and deviation in f32.
-pub(crate) struct Normalizer([[f32; 256]; 3]);
-
-impl Normalizer {
-    pub(crate) fn new(rescale_factor: f64, mean: [f64; 3], std: [f64; 3]) -> Self {
-        Self(std::array::from_fn(|channel| {
-            std::array::from_fn(|byte| {
-                let value = (byte as f64 * rescale_factor) as f32;
-                (value - mean[channel] as f32) / std[channel] as f32
-            })
-        }))
+/// The values of the 256 bytes after rescaling and normalisation, rounded as the reference's PIL path rounds: the product with
+/// 1/255 in f64, then f32; mean and deviation, both a half, in f32.
+const NORMALIZED: [f32; 256] = {
+    let (mut table, mut byte) = ([0.0; 256], 0);
+    while byte < 256 {
+        let rescaled = (byte as f64 * 0.003_921_568_627_450_98) as f32;
+        table[byte] = (rescaled - 0.5) / 0.5;
+        byte += 1;
     }
-}
+    table
+};
 
 /// Patches along one side of the tiles, whose dimensions are checked.
 pub(crate) fn grid_of(tiles: &Tiles, patch_size: usize, scale_factor: usize, side: usize) -> Result<usize> {
     let picture = |reason: String| Err(Error::Picture { reason });
     let bytes = tiles.side.checked_pow(2).and_then(|area| area.checked_mul(3 * tiles.count()));
     if bytes != Some(tiles.data.len()) {
-        return picture(format!("{} tiles of side {} do not hold {} bytes", tiles.count(), tiles.side, tiles.data.len()));
+        return picture(format!(
+            "{} tiles of side {} do not hold {} bytes",
+            tiles.count(),
+            tiles.side,
+            tiles.data.len()
+        ));
     }
     let grid = tiles.side / patch_size;
     if grid == 0 || grid > side || grid % scale_factor != 0 {
@@ -37,7 +39,6 @@ pub(crate) fn grid_of(tiles: &Tiles, patch_size: usize, scale_factor: usize, sid
 
 /// Appends the patches of tile `index`: one row a patch, row-major, its values in the order channel, row, column.
 pub(crate) fn append_patches(
-    normalizer: &Normalizer,
     tiles: &Tiles,
     index: usize,
     (grid, patch): (usize, usize),
@@ -47,11 +48,13 @@ pub(crate) fn append_patches(
     let tile = &tiles.data[index * side * side * 3..(index + 1) * side * side * 3];
     for row in 0..grid {
         for col in 0..grid {
-            for (channel, table) in normalizer.0.iter().enumerate() {
+            for channel in 0..3 {
                 for y in row * patch..(row + 1) * patch {
                     let start = (y * side + col * patch) * 3;
                     let line = &tile[start..start + patch * 3];
-                    rows.extend(line.iter().skip(channel).step_by(3).map(|&byte| table[usize::from(byte)]));
+                    rows.extend(
+                        line.iter().skip(channel).step_by(3).map(|&byte| NORMALIZED[usize::from(byte)]),
+                    );
                 }
             }
         }
@@ -123,8 +126,7 @@ mod tests {
 
     #[test]
     fn bytes_become_the_values_of_the_pil_path() {
-        let normalizer = Normalizer::new(0.003_921_568_627_450_98, [0.5; 3], [0.5; 3]);
-        let table = normalizer.0[1];
+        let table = NORMALIZED;
         assert_eq!((table[0], table[255]), (-1.0, 1.0));
         let exact = |byte: u8| (f64::from(byte) - 127.5) / 127.5;
         let differing = (0..=255_u8).filter(|byte| table[usize::from(*byte)] != exact(*byte) as f32).count();
@@ -137,10 +139,9 @@ mod tests {
         let side = 4;
         let data: Vec<u8> = (0..side * side * 3).map(|value| value as u8).collect();
         let tiles = Tiles { rows: 0, cols: 0, side, data };
-        let identity = Normalizer::new(1.0, [0.0; 3], [1.0; 3]);
         let mut rows = Vec::new();
-        append_patches(&identity, &tiles, 0, (2, 2), &mut rows);
-        let second: Vec<f32> = vec![6., 9., 18., 21., 7., 10., 19., 22., 8., 11., 20., 23.];
+        append_patches(&tiles, 0, (2, 2), &mut rows);
+        let second = [6, 9, 18, 21, 7, 10, 19, 22, 8, 11, 20, 23].map(|byte: usize| NORMALIZED[byte]);
         assert_eq!(rows[12..24], second);
         assert_eq!(rows.len(), 48);
     }

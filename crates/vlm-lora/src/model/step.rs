@@ -79,7 +79,8 @@ impl<B: Backend> Model<B> {
 impl<B: Backend> Network<B> {
     /// Image rows of a batch that is not differentiated below them.
     pub(crate) fn frozen_images(&self, pass: Pass<'_, B>, items: &[Item<'_>]) -> Result<B::Buffer> {
-        let pictures = items.iter().map(|item| (&item.sample.input_ids[..], Some(&*item.sample.tiles), item.features));
+        let pictures =
+            items.iter().map(|item| (&item.sample.input_ids[..], Some(&*item.sample.tiles), item.features));
         self.images(pass, pictures)
     }
 
@@ -126,7 +127,8 @@ impl<B: Backend> Network<B> {
     fn trained_pictures<'a>(&self, items: &[Item<'a>]) -> Result<Vec<&'a Tiles>> {
         for item in items {
             if item.features.is_some() {
-                let what = "training the vision tower or the connector on features computed before".to_owned();
+                let what =
+                    "training the vision tower or the connector on features computed before".to_owned();
                 return Err(Error::Unsupported { what });
             }
             check_images(&item.sample.input_ids, self.vision.rows(&item.sample.tiles)?, self.image_token_id)?;
@@ -155,7 +157,9 @@ impl<B: Backend> Network<B> {
             };
             let rows = features.map_or(&[][..], |features| &features.values);
             if features.is_some_and(|features| features.width != width) || rows.len() % width != 0 {
-                return Err(Error::Picture { reason: format!("the features are not rows of {width} values") });
+                return Err(Error::Picture {
+                    reason: format!("the features are not rows of {width} values"),
+                });
             }
             check_images(input_ids, rows.len() / width, self.image_token_id)?;
             values.extend_from_slice(rows);
@@ -164,7 +168,12 @@ impl<B: Backend> Network<B> {
     }
 
     /// The input of the first block: embeddings, with the image rows in the places of the image tokens.
-    pub(crate) fn embed(&self, pass: Pass<'_, B>, batch: &Batch<'_>, images: &B::Buffer) -> Result<B::Buffer> {
+    pub(crate) fn embed(
+        &self,
+        pass: Pass<'_, B>,
+        batch: &Batch<'_>,
+        images: &B::Buffer,
+    ) -> Result<B::Buffer> {
         let mut x = pass.backend.zeros(batch.ids.len() * self.width())?;
         pass.backend.embed(&self.embedding, &batch.ids, &mut x)?;
         pass.backend.scatter_rows(images, self.width(), &batch.image_rows, &mut x, Write::Set)?;

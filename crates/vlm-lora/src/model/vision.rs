@@ -4,7 +4,7 @@ use super::block::{Keep, Kept, Stack};
 use super::linear::{Linear, LinearKept};
 use super::norm::Norm;
 use super::params::{Grads, Pass};
-use super::pixels::{Normalizer, append_patches, grid_of, position_ids};
+use super::pixels::{append_patches, grid_of, position_ids};
 use crate::Result;
 use crate::backend::{Backend, Write};
 use crate::sample::Tiles;
@@ -14,7 +14,6 @@ const TILES_AT_ONCE: usize = 4;
 
 /// The SigLIP tower with the connector: from tiles to rows of the text model.
 pub(crate) struct Vision<B: Backend> {
-    pub(crate) normalizer: Normalizer,
     /// The convolution with kernel and stride of a patch, as a product over patches.
     pub(crate) patch_embedding: Linear<B>,
     /// `(side · side, hidden)`.
@@ -111,12 +110,12 @@ impl<B: Backend> Vision<B> {
         keep: Keep,
     ) -> Result<(B::Buffer, VisionKept<B>)> {
         let backend = pass.backend;
-        let grid = tiles.first().map_or(Ok(0), |(tiles, _)| {
-            grid_of(tiles, self.patch_size, self.scale_factor, self.side)
-        })?;
+        let grid = tiles
+            .first()
+            .map_or(Ok(0), |(tiles, _)| grid_of(tiles, self.patch_size, self.scale_factor, self.side))?;
         let mut patches = Vec::with_capacity(tiles.len() * grid * grid * self.patch_embedding.in_features);
         for (tiles, index) in tiles {
-            append_patches(&self.normalizer, tiles, *index, (grid, self.patch_size), &mut patches);
+            append_patches(tiles, *index, (grid, self.patch_size), &mut patches);
         }
         let (mut x, _) = self.patch_embedding.forward(pass, &backend.upload(&patches)?)?;
         drop(patches);
@@ -145,7 +144,8 @@ impl<B: Backend> Vision<B> {
         let backend = grads.backend;
         let (hidden, mut at) = (self.patch_embedding.out_features, 0);
         for kept in kept {
-            let len = backend.len(&kept.shuffled) / self.projection.in_features * self.projection.out_features;
+            let len =
+                backend.len(&kept.shuffled) / self.projection.in_features * self.projection.out_features;
             let d_part = grads.pass().slice(d_rows, at, len)?;
             at += len;
             let input = Some(&kept.shuffled);
