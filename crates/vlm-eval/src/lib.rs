@@ -1,1 +1,45 @@
-//! How good a rater is: metrics, clustered intervals, baselines, the gate, reports.
+//! How good a rater is: metrics, intervals clustered by deck, baselines, the human ceiling, the gate, and two HTML reports.
+//!
+//! Everything is a pure function of labels and predictions. From a distribution over the scores 1 to 5 two things are read:
+//! its mean, the *expected score*, and that mean rounded (halves up), the *score* ([`rounded`]). MAE, agreement and kappa
+//! compare scores; Spearman compares expected scores; the calibration error (ECE) looks at the most probable score.
+//! The rounded mean is taken rather than the median because it is what users see and what corrections keep, so that
+//! validated and production accuracy mean the same. Criteria that do not apply (null) are left out everywhere.
+//!
+//! ```
+//! use slide_data::Score;
+//! use vlm_eval::Confusion;
+//!
+//! let score = |value| Score::new(value).ok_or("1 to 5");
+//! let mut confusion = Confusion::default();
+//! confusion.add(score(4)?, score(5)?, 1.0);
+//! confusion.add(score(2)?, score(2)?, 1.0);
+//! assert_eq!(confusion.mae(), Some(0.5));
+//! assert_eq!(confusion.within_1(), Some(1.0));
+//! # Ok::<(), &str>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod baseline;
+mod bootstrap;
+mod deck_report;
+mod detail;
+mod error;
+mod evaluate;
+mod gate;
+mod html;
+mod measures;
+mod report;
+mod results;
+
+pub use baseline::{HumanCeiling, best_constants, human_ceiling};
+pub use bootstrap::{BootstrapOptions, Interval};
+pub use deck_report::{DeckReport, ScoredSlide, render_deck_report};
+pub use detail::{CalibrationBin, CriterionDetail, Details, Miss};
+pub use error::{Error, Result};
+pub use evaluate::{Evaluation, EvaluationInput, EvaluationOptions, Item, evaluate};
+pub use gate::{Check, GateConfig};
+pub use html::{MediaType, Picture};
+pub use measures::{Confusion, Measures, expected_calibration_error, rounded, spearman};
+pub use report::{Report, render_report};
+pub use results::{Baseline, Comparison, SCHEMA_VERSION, Sizes, ValidationResults};

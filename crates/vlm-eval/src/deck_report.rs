@@ -1,0 +1,238 @@
+use jiff::Timestamp;
+use minijinja::{Value, context};
+use slide_data::{Criterion, Prediction, Rubric, Score, expected_score};
+
+use crate::html::{number, render, sparkline_svg};
+use crate::{Picture, Result};
+
+/// One slide of a deck report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredSlide {
+    /// Its place in the deck, from 1.
+    pub number: usize,
+    /// What it is called on the page; empty for `Slide <number>`.
+    pub title: String,
+    /// The slide as a picture.
+    pub picture: Option<Picture>,
+    /// The model's distributions.
+    pub prediction: Prediction,
+}
+
+/// What a deck's author gets to see.
+#[derive(Debug, Clone, Copy)]
+pub struct DeckReport<'a> {
+    /// The page's title, usually the deck's name.
+    pub title: &'a str,
+    /// Names, questions and anchors of the criteria.
+    pub rubric: &'a Rubric,
+    /// The slides in the order of the deck.
+    pub slides: &'a [ScoredSlide],
+    /// What rated them.
+    pub model_version: &'a str,
+    /// What the reader must know about the model, as a sentence or two; empty for none.
+    pub caveat: &'a str,
+    /// When the page was made.
+    pub generated_at: Timestamp,
+}
+
+/// How many slides and criteria the summary points at.
+const WORST: usize = 3;
+/// From this mean on a criterion needs no advice.
+const FINE: f64 = 4.0;
+
+/// One self-contained page for a deck's author: the deck's means, what to work on, and every slide with its scores.
+///
+/// Criteria that a prediction leaves out are left out of the page's means too.
+///
+/// # Errors
+/// When a template fails, which no input should cause.
+pub fn render_deck_report(report: &DeckReport<'_>) -> Result<String> {
+    let deck = Deck::new(report);
+    render(
+        "deck_report.html",
+        context! {
+            title => report.title,
+            model_version => report.model_version,
+            caveat => report.caveat,
+            generated_at => report.generated_at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+            summary => report.rubric.criteria.iter().map(|c| deck.summary(c)).collect::<Vec<_>>(),
+            advice => deck.advice(),
+            weakest => deck.weakest(|_, mean| mean),
+            slides => (0..report.slides.len()).map(|index| deck.slide(index)).collect::<Vec<_>>(),
+        },
+    )
+}
+
+/// The expected scores: `scores[slide][criterion]`.
+struct Deck<'a> {
+    report: &'a DeckReport<'a>,
+    scores: Vec<Vec<Option<f64>>>,
+}
+
+fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let (sum, count) = values.flatten().fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / count as f64)
+}
+
+fn tone(score: Option<f64>) -> &'static str {
+    match score {
+        Some(score) if score < 2.5 => "weak",
+        Some(score) if score < 3.5 => "fair",
+        _ => "good",
+    }
+}
+
+fn word(score: Option<f64>) -> &'static str {
+    match score {
+        None => "not rated",
+        Some(_) => match tone(score) {
+            "weak" => "weak",
+            "fair" => "fair",
+            _ => "good",
+        },
+    }
+}
+
+/// Where a score stands on the track, in percent of its width.
+fn position(score: f64) -> f64 {
+    (25.0 * (score - 1.0)).clamp(0.0, 100.0)
+}
+
+/// A bar for a score of 1 must still be seen.
+fn width(score: Option<f64>) -> String {
+    number(score.map(|score| position(score).max(2.0)), 1)
+}
+
+impl<'a> Deck<'a> {
+    fn new(report: &'a DeckReport<'a>) -> Self {
+        let expected = |slide: &ScoredSlide, key: &str| {
+            let mean = expected_score(slide.prediction.distributions.get(key)?);
+            mean.is_finite().then_some(mean)
+        };
+        let row = |slide| report.rubric.keys().map(|key| expected(slide, key)).collect();
+        Self { report, scores: report.slides.iter().map(row).collect() }
+    }
+
+    fn index(&self, criterion: &Criterion) -> usize {
+        self.report.rubric.keys().position(|key| key == criterion.key).unwrap_or(0)
+    }
+
+    fn criterion_mean(&self, criterion: &Criterion) -> Option<f64> {
+        let index = self.index(criterion);
+        mean(self.scores.iter().map(|row| row[index]))
+    }
+
+    fn title(&self, slide: usize) -> String {
+        let slide = &self.report.slides[slide];
+        if slide.title.is_empty() { format!("Slide {}", slide.number) } else { slide.title.clone() }
+    }
+
+    fn summary(&self, criterion: &Criterion) -> Value {
+        let score = self.criterion_mean(criterion);
+        context! {
+            name => criterion.name,
+            value => number(score, 1),
+            width => width(score),
+            tone => tone(score),
+            word => word(score),
+        }
+    }
+
+    /// The slides with the lowest `value` (given the slide and its mean), the lowest first.
+    fn weakest(&self, value: impl Fn(usize, Option<f64>) -> Option<f64>) -> Vec<Value> {
+        let mut slides: Vec<(f64, usize)> = (0..self.scores.len())
+            .filter_map(|slide| Some((value(slide, mean(self.scores[slide].iter().copied()))?, slide)))
+            .collect();
+        slides.sort_by(|a, b| a.0.total_cmp(&b.0));
+        slides
+            .into_iter()
+            .take(WORST)
+            .map(|(value, slide)| {
+                context! { anchor => slide + 1, title => self.title(slide), value => number(Some(value), 1) }
+            })
+            .collect()
+    }
+
+    /// The weakest criteria with what they look like now and one step up, in the rubric's words.
+    fn advice(&self) -> Vec<Value> {
+        let criteria = self.report.rubric.criteria.iter();
+        let mut weak: Vec<(f64, &Criterion)> = criteria
+            .filter_map(|criterion| Some((self.criterion_mean(criterion)?, criterion)))
+            .filter(|(mean, _)| *mean < FINE)
+            .collect();
+        weak.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let item = |(mean, criterion): (f64, &Criterion)| {
+            let (now, aim) = if mean < 2.0 { (0, 1) } else { (1, 2) };
+            let index = self.index(criterion);
+            context! {
+                name => criterion.name,
+                value => number(Some(mean), 1),
+                tone => tone(Some(mean)),
+                question => criterion.question,
+                now => criterion.anchors[now],
+                aim => criterion.anchors[aim],
+                slides => self.weakest(|slide, _| self.scores[slide][index].filter(|score| *score < FINE)),
+            }
+        };
+        weak.into_iter().take(WORST).map(item).collect()
+    }
+
+    fn slide(&self, slide: usize) -> Value {
+        let scored = &self.report.slides[slide];
+        let row = &self.scores[slide];
+        let cell = |score: &Option<f64>| {
+            let heat = score.map_or(0.0, |score| position(score) / 100.0);
+            context! { value => number(*score, 1), heat => number(Some(heat), 2) .parse::<f64>().unwrap_or(0.0) }
+        };
+        let criteria = self.report.rubric.criteria.iter();
+        context! {
+            anchor => slide + 1,
+            title => self.title(slide),
+            picture => scored.picture.as_ref().map(Picture::data_uri),
+            mean => number(mean(row.iter().copied()), 1),
+            cells => row.iter().map(cell).collect::<Vec<_>>(),
+            scores => criteria.filter_map(|c| bar(c, &scored.prediction)).collect::<Vec<_>>(),
+            hint => self.hint(slide),
+        }
+    }
+
+    /// One sentence about the slide's weakest criterion, where it is weak.
+    fn hint(&self, slide: usize) -> Option<String> {
+        let criteria = self.report.rubric.criteria.iter().zip(&self.scores[slide]);
+        let (criterion, score) = criteria
+            .filter_map(|(criterion, score)| Some((criterion, (*score)?)))
+            .min_by(|a, b| a.1.total_cmp(&b.1))?;
+        let [low, mid, high] = &criterion.anchors;
+        let (now, aim) = if score < 2.0 { (low, mid) } else { (mid, high) };
+        (score < 3.0 && !aim.is_empty())
+            .then(|| format!("{}: closest to “{now}”; aim for “{aim}”.", criterion.name))
+    }
+}
+
+fn bar(criterion: &Criterion, prediction: &Prediction) -> Option<Value> {
+    let distribution = prediction.distributions.get(&criterion.key)?;
+    let expected = expected_score(distribution);
+    if !expected.is_finite() {
+        return None;
+    }
+    let spread = standard_deviation(distribution, expected);
+    let (low, high) = (position(expected - spread), position(expected + spread));
+    let chances = distribution.iter().zip(1..).map(|(p, score)| format!("{score}: {:.0} %", 100.0 * p));
+    Some(context! {
+        name => criterion.name,
+        value => number(Some(expected), 1),
+        spread => number(Some(spread), 1),
+        tone => tone(Some(expected)),
+        width => width(Some(expected)),
+        low => number(Some(low), 1),
+        range => number(Some(high - low), 1),
+        spark => sparkline_svg(distribution),
+        chances => chances.collect::<Vec<_>>().join(", "),
+    })
+}
+
+fn standard_deviation(distribution: &[f64; Score::LEVELS], mean: f64) -> f64 {
+    let total: f64 = distribution.iter().sum();
+    let square = |(p, score): (&f64, u8)| p / total * (f64::from(score) - mean).powi(2);
+    distribution.iter().zip(1u8..).map(square).sum::<f64>().sqrt()
+}
