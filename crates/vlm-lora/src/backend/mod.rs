@@ -5,8 +5,10 @@
 
 pub mod cpu;
 mod dropout;
+pub mod reference;
 
 pub use cpu::Cpu;
+pub use reference::Candle;
 
 use crate::Result;
 
@@ -94,7 +96,7 @@ pub struct Stored<'a> {
     pub bytes: &'a [u8],
 }
 
-/// The operations of the passes. Implementations: [`Cpu`] and, as its reference, plain candle operations.
+/// The operations of the passes. Implementations: [`Cpu`] and, as its reference, [`Candle`].
 pub trait Backend: Send + Sync + 'static {
     /// A flat array of activations, gradients or trainable values.
     type Buffer: Send + Sync;

@@ -1,8 +1,10 @@
 //! Backends against each other.
 
+use candle_core::{DType, Device};
+
 use super::scenarios::{Output, every_operation};
 use crate::Result;
-use crate::backend::Cpu;
+use crate::backend::{Candle, Cpu};
 
 /// Asserts that outputs agree within `tolerance` of each output's largest value (of 1, where that is less).
 fn assert_close(actual: &[Output], expected: &[Output], tolerance: f64) {
@@ -23,6 +25,21 @@ fn assert_close(actual: &[Output], expected: &[Output], tolerance: f64) {
 fn f32_agrees_with_f64() -> Result<()> {
     // Sums of up to a thousand terms below 1, each rounded to 6e-8.
     assert_close(&every_operation(&Cpu::<f32>::new())?, &every_operation(&Cpu::<f64>::new())?, 2e-6);
+    Ok(())
+}
+
+/// Candle's formulas are differentiated by candle, so that this also holds our backward passes against its autograd.
+#[test]
+fn candle_and_its_autograd_agree_in_f64() -> Result<()> {
+    let reference = Candle::new(Device::Cpu, DType::F64)?;
+    assert_close(&every_operation(&Cpu::<f64>::new())?, &every_operation(&reference)?, 1e-12);
+    Ok(())
+}
+
+#[test]
+fn candle_agrees_in_f32() -> Result<()> {
+    let reference = Candle::new(Device::Cpu, DType::F32)?;
+    assert_close(&every_operation(&Cpu::<f32>::new())?, &every_operation(&reference)?, 4e-6);
     Ok(())
 }
 
