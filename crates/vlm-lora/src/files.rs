@@ -45,8 +45,13 @@ pub(crate) fn read_json_object_if_present(
     }
 }
 
+/// As [`write_atomic_with`], for content that is at hand.
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomic_with(path, |file| file.write_all(bytes).map_err(io_error("write", path)))
+}
+
 /// Writes a file so that a reader meets the old one or the whole new one: temporary sibling, fsync, rename.
-pub(crate) fn write_atomic(
+pub(crate) fn write_atomic_with(
     path: &Path,
     write: impl FnOnce(&mut std::io::BufWriter<&mut File>) -> Result<()>,
 ) -> Result<()> {

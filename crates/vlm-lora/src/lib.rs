@@ -24,4 +24,5 @@ pub use lora::{
     merge, unmerge,
 };
 pub use model::{Features, Item, KvCache, LossSum, Model, Param, Prompt, StepMode};
+pub use processor::{Encoded, Processor, pixel_values};
 pub use sample::{Sample, Target, Tiles};

@@ -9,7 +9,7 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::backend::Stored;
-use crate::files::{invalid_file, io_error, write_atomic};
+use crate::files::{invalid_file, io_error, write_atomic_with};
 use crate::{Error, Result};
 
 const WHAT: &str = "safetensors file";
@@ -111,7 +111,7 @@ pub(crate) fn write_f32(path: &Path, tensors: &BTreeMap<String, (Vec<usize>, &[f
     }
     let mut header = serde_json::Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(LENGTH_BYTES), b' ');
-    write_atomic(path, |file| {
+    write_atomic_with(path, |file| {
         let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(io_error("write", path));
         put(&(header.len() as u64).to_le_bytes())?;
         put(&header)?;

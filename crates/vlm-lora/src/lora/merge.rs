@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::{AdapterWeights, PeftAdapter};
 use crate::backend::Stored;
 use crate::checkpoint::{TensorFile, decode, encode_into};
-use crate::files::{invalid_file, io_error, sync_folder, write_atomic};
+use crate::files::{invalid_file, io_error, sync_folder, write_atomic_with};
 use crate::{Checkpoint, Error, Result};
 
 /// Writes the checkpoint with the adapters folded in, `W ← W + scale·B·A` (with DoRA `m/n·(W + scale·B·A)` row by row), to
@@ -168,7 +168,7 @@ fn rewrite_file(
     let name =
         file.path().file_name().ok_or_else(|| invalid_file(file.path(), "safetensors file", "no name"))?;
     let path = staged.join(name);
-    write_atomic(&path, |writer| {
+    write_atomic_with(&path, |writer| {
         writer.write_all(file.header_bytes()).map_err(io_error("write", &path))?;
         for (name, entry) in file.in_file_order() {
             let Some(module) = adapters.get(name) else {

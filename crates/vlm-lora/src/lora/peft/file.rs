@@ -1,14 +1,13 @@
 //! `adapter_config.json` with every key that PEFT 0.21 writes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::Path;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use super::PeftAdapter;
-use crate::files::{invalid_file, io_error, read_bytes, write_atomic};
+use crate::files::{invalid_file, read_bytes, write_atomic};
 use crate::lora::{InitLoraWeights, LoraConfig, OneOrMany};
 use crate::{Error, Result};
 
@@ -162,7 +161,7 @@ fn refuse_unsupported(map: &Map<String, Value>) -> Result<()> {
 pub(super) fn write(adapter: &PeftAdapter, path: &Path) -> Result<()> {
     let text =
         serde_json::to_string_pretty(&content(adapter)).map_err(|error| invalid_file(path, WHAT, error))?;
-    write_atomic(path, |file| writeln!(file, "{text}").map_err(io_error("write", path)))
+    write_atomic(path, format!("{text}\n").as_bytes())
 }
 
 /// A value of the file; the patterns keep their order, which decides which key matches first.
