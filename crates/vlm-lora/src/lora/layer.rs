@@ -3,9 +3,11 @@
 //! With `u = x'·Wᵀ + s·(x'·Aᵀ)·Bᵀ`, where `x'` is `x` after dropout, LoRA computes `y = x·Wᵀ + bias + s·(x'·Aᵀ)·Bᵀ` and DoRA
 //! `y = x·Wᵀ + bias - x'·Wᵀ + g·u` with `g = m / n`, `n` the row norms of `W + s·B·A`, taken as constants.
 
+use std::sync::OnceLock;
+
 use crate::backend::{Backend, Gemm, Write};
 use crate::error::{Error, Result};
-use crate::model::{Grads, Param, Pass};
+use crate::model::{Grads, Pass};
 
 /// The adapter of one linear: where its tensors stand among the parameters, and its constants.
 pub(crate) struct Adapter<B: Backend> {
@@ -33,19 +35,16 @@ pub(crate) struct Dora<B: Backend> {
     pub(crate) base_norms_squared: Vec<f64>,
     /// The identity `(r, r)`, for transposing B.
     pub(crate) identity: B::Buffer,
+    /// `1 / n (out)`, computed by the first pass after A or B changed.
+    pub(crate) inverse_norms: OnceLock<B::Buffer>,
 }
 
 /// What the backward pass of an adapter needs beside its input.
 pub(crate) struct AdapterKept<B: Backend> {
     /// `x'·Aᵀ (rows, r)`.
     down: B::Buffer,
-    /// DoRA: `u (rows, out)`, `g (out)` and `1 / n (out)`.
-    dora: Option<(B::Buffer, Gain<B>)>,
-}
-
-struct Gain<B: Backend> {
-    gain: B::Buffer,
-    inverse_norm: B::Buffer,
+    /// DoRA: `u (rows, out)` and `g (out)`.
+    dora: Option<(B::Buffer, B::Buffer)>,
 }
 
 /// The frozen side of an adapted linear.
@@ -94,7 +93,9 @@ impl<B: Backend> Adapter<B> {
             self.add_up(pass, &down, rows, n, &mut y)?;
             return Ok((y, AdapterKept { down, dora: None }));
         };
-        let gain = self.gain(pass, dora, frozen)?;
+        let mut gain = backend.zeros(n)?;
+        let magnitude = &pass.params[dora.magnitude].value;
+        backend.scale_columns(magnitude, self.inverse_norms(pass, dora, frozen)?, &mut gain)?;
         let mut u = backend.zeros(rows * n)?;
         backend.linear(input, rows, frozen.weight, None, &mut u)?;
         let mut rest = None;
@@ -105,7 +106,7 @@ impl<B: Backend> Adapter<B> {
             rest = Some(base);
         }
         self.add_up(pass, &down, rows, n, &mut u)?;
-        backend.scale_columns(&u, &gain.gain, &mut y)?;
+        backend.scale_columns(&u, &gain, &mut y)?;
         if let Some(addend) = rest.as_ref().or(frozen.bias) {
             backend.add(1.0, addend, &mut y)?;
         }
@@ -125,9 +126,17 @@ impl<B: Backend> Adapter<B> {
         pass.backend.gemm(shape, down, &pass.params[self.b].value, y)
     }
 
-    /// `m / n` and `1 / n`. With `t = A·Wᵀ (r, out)`:
-    /// `‖W + s·B·A‖² = ‖W‖² + 2s·Σ_r Bᵀ·t + s²·Σ_r Bᵀ·(A·Aᵀ·Bᵀ)`, so no matrix of the weight's size is made.
-    fn gain(&self, pass: Pass<'_, B>, dora: &Dora<B>, frozen: &Frozen<'_, B>) -> Result<Gain<B>> {
+    /// `1 / n`. With `t = A·Wᵀ (r, out)`: `‖W + s·B·A‖² = ‖W‖² + 2s·Σ_r Bᵀ·t + s²·Σ_r Bᵀ·(A·Aᵀ·Bᵀ)`, so no matrix of the
+    /// weight's size is made.
+    fn inverse_norms<'a>(
+        &self,
+        pass: Pass<'_, B>,
+        dora: &'a Dora<B>,
+        frozen: &Frozen<'_, B>,
+    ) -> Result<&'a B::Buffer> {
+        if let Some(known) = dora.inverse_norms.get() {
+            return Ok(known);
+        }
         let (backend, (n, k), r) = (pass.backend, frozen.shape, self.r);
         let (a, b) = (&pass.params[self.a].value, &pass.params[self.b].value);
         let mut b_transposed = backend.zeros(r * n)?;
@@ -143,15 +152,31 @@ impl<B: Backend> Adapter<B> {
         let mut change = backend.zeros(n)?;
         backend.column_dot(&half, Some(&b_transposed), &mut change)?;
         let change = backend.download_f64(&change)?;
-        let magnitude = backend.download_f64(&pass.params[dora.magnitude].value)?;
-        let inverse: Vec<f64> = dora
-            .base_norms_squared
-            .iter()
-            .zip(&change)
-            .map(|(base, change)| 1.0 / (base + change).max(f64::MIN_POSITIVE).sqrt())
-            .collect();
-        let gain: Vec<f64> = magnitude.iter().zip(&inverse).map(|(m, inverse)| m * inverse).collect();
-        Ok(Gain { gain: backend.upload_f64(&gain)?, inverse_norm: backend.upload_f64(&inverse)? })
+        let norms = dora.base_norms_squared.iter().zip(&change);
+        let inverse: Vec<f64> =
+            norms.map(|(base, change)| 1.0 / (base + change).max(f64::MIN_POSITIVE).sqrt()).collect();
+        let inverse = backend.upload_f64(&inverse)?;
+        Ok(dora.inverse_norms.get_or_init(|| inverse))
+    }
+
+    /// DoRA: adds `Σ_rows dy · u / n` to the gradient of the magnitudes and returns `g · dy`, the gradient of `u`.
+    fn magnitude_backward(
+        &self,
+        grads: &mut Grads<'_, B>,
+        frozen: &Frozen<'_, B>,
+        kept: &AdapterKept<B>,
+        dy: &B::Buffer,
+    ) -> Result<Option<B::Buffer>> {
+        let (backend, n) = (grads.backend, frozen.shape.0);
+        let (Some((u, gain)), Some(dora)) = (&kept.dora, &self.dora) else { return Ok(None) };
+        let mut sum = backend.zeros(n)?;
+        backend.column_dot(dy, Some(u), &mut sum)?;
+        let mut d_magnitude = backend.zeros(n)?;
+        backend.scale_columns(&sum, self.inverse_norms(grads.pass(), dora, frozen)?, &mut d_magnitude)?;
+        backend.add(1.0, &d_magnitude, &mut grads.params[dora.magnitude].grad)?;
+        let mut du = backend.zeros(backend.len(dy))?;
+        backend.scale_columns(dy, gain, &mut du)?;
+        Ok(Some(du))
     }
 
     /// Adds to the gradients of the adapter and, where `dx` is given, to or into the gradient of the input.
@@ -166,10 +191,7 @@ impl<B: Backend> Adapter<B> {
     ) -> Result<()> {
         let (backend, (n, k)) = (grads.backend, frozen.shape);
         let rows = backend.len(dy) / n;
-        let mut scaled = None;
-        if let (Some((u, gain)), Some(dora)) = (&kept.dora, &self.dora) {
-            scaled = Some(magnitude_backward(backend, &mut grads.params[dora.magnitude], u, gain, dy)?);
-        }
+        let scaled = self.magnitude_backward(grads, frozen, kept, dy)?;
         let du = scaled.as_ref().unwrap_or(dy);
         let b = &mut grads.params[self.b];
         backend.gemm(
@@ -203,25 +225,6 @@ impl<B: Backend> Adapter<B> {
     }
 }
 
-/// Adds `Σ_rows dy · u / n` to the gradient of the magnitudes and returns `g · dy`.
-fn magnitude_backward<B: Backend>(
-    backend: &B,
-    magnitude: &mut Param<B>,
-    u: &B::Buffer,
-    gain: &Gain<B>,
-    dy: &B::Buffer,
-) -> Result<B::Buffer> {
-    let n = backend.len(&gain.gain);
-    let mut sum = backend.zeros(n)?;
-    backend.column_dot(dy, Some(u), &mut sum)?;
-    let mut d_magnitude = backend.zeros(n)?;
-    backend.scale_columns(&sum, &gain.inverse_norm, &mut d_magnitude)?;
-    backend.add(1.0, &d_magnitude, &mut magnitude.grad)?;
-    let mut scaled = backend.zeros(backend.len(dy))?;
-    backend.scale_columns(dy, &gain.gain, &mut scaled)?;
-    Ok(scaled)
-}
-
 /// A plain product that overwrites its result.
 fn product(m: usize, n: usize, k: usize) -> Gemm {
     Gemm { m, n, k, transpose_a: false, transpose_b: false, alpha: 1.0, write: Write::Set }
@@ -251,7 +254,7 @@ pub(crate) fn name_key(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, hash)
 }
 
-/// The finaliser of SplitMix64 (Steele et al. 2014).
+/// The finaliser of `SplitMix64` (Steele et al. 2014).
 pub(crate) fn mix(state: u64) -> u64 {
     let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

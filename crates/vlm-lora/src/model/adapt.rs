@@ -1,3 +1,5 @@
+use std::sync::OnceLock;
+
 use super::{Model, Param};
 use crate::backend::Backend;
 use crate::checkpoint::Checkpoint;
@@ -96,6 +98,7 @@ impl<B: Backend> Model<B> {
                 magnitude,
                 base_norms_squared: backend.download_f64(&norms)?,
                 identity: backend.upload(&identity)?,
+                inverse_norms: OnceLock::new(),
             })
         });
         linear.adapter = Some(Adapter {
@@ -151,6 +154,9 @@ impl<B: Backend> Model<B> {
 
     /// As [`params`](Self::params), for an optimizer.
     pub fn params_mut(&mut self) -> &mut [Param<B>] {
+        for dora in self.network.linears_mut().filter_map(|linear| linear.adapter.as_mut()?.dora.as_mut()) {
+            dora.inverse_norms.take();
+        }
         &mut self.params
     }
 

@@ -19,6 +19,9 @@ mod pixels;
 mod step;
 mod vision;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::backend::Backend;

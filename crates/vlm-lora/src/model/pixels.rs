@@ -28,7 +28,7 @@ pub(crate) fn grid_of(tiles: &Tiles, patch_size: usize, scale_factor: usize, sid
         ));
     }
     let grid = tiles.side / patch_size;
-    if grid == 0 || grid > side || grid % scale_factor != 0 {
+    if grid == 0 || grid > side || !grid.is_multiple_of(scale_factor) {
         return picture(format!(
             "tiles of {} pixels give {grid} patches of {patch_size} pixels a side; the model takes multiples of {scale_factor} up to {side}",
             tiles.side

@@ -1,0 +1,4 @@
+mod cached;
+mod fixture;
+mod gradients;
+mod structure;
