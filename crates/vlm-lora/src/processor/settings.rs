@@ -35,7 +35,11 @@ impl Settings {
             (Some(nested), _) => (&new, nested),
             (None, Some(image)) => (&old, image),
             (None, None) => {
-                return Err(invalid_file(&new, WHAT, "no `image_processor`, and no preprocessor_config.json"));
+                return Err(invalid_file(
+                    &new,
+                    WHAT,
+                    "no `image_processor`, and no preprocessor_config.json",
+                ));
             }
         };
         Self::from_json(&image, &whole, longest_edge).map_err(|problem| match problem {

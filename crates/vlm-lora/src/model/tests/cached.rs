@@ -33,7 +33,7 @@ fn continuing_equals_reading_at_once() {
         assert_close(&logits[index], &at_once(&model, sample, cut[index] - 1));
         assert_eq!(cache.tokens(index), cut[index]);
     }
-    let next = [&samples[0].input_ids[cut[0]..cut[0] + 1], &samples[1].input_ids[cut[1]..cut[1] + 2]];
+    let next = [&samples[0].input_ids[cut[0]..=cut[0]], &samples[1].input_ids[cut[1]..cut[1] + 2]];
     let logits = model.extend(&mut cache, &next).unwrap();
     assert_close(&logits[0], &at_once(&model, &samples[0], cut[0]));
     assert_close(&logits[1], &at_once(&model, &samples[1], cut[1] + 1));

@@ -14,8 +14,18 @@ const VOCAB: u32 = 20;
 
 /// Every linear of the model.
 pub(super) const EVERYTHING: [&str; 12] = [
-    "q_proj", "k_proj", "v_proj", "o_proj", "out_proj", "fc1", "fc2", "proj", "gate_proj", "up_proj",
-    "down_proj", "lm_head",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "out_proj",
+    "fc1",
+    "fc2",
+    "proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+    "lm_head",
 ];
 
 /// Numbers that depend on the seed alone, in `[-1, 1)`.
@@ -51,9 +61,15 @@ pub(super) fn checkpoint(tied: bool) -> Checkpoint {
         .into_iter()
         .map(|(name, shape)| {
             let is_scale = shape.len() == 1 && name.ends_with("weight");
-            let size = if shape.len() == 1 { 0.3 } else { 1.6 / (shape[1..].iter().product::<usize>() as f64).sqrt() };
+            let size = if shape.len() == 1 {
+                0.3
+            } else {
+                1.6 / (shape[1..].iter().product::<usize>() as f64).sqrt()
+            };
             let mut values = noise.values(shape.iter().product(), size);
-            values.iter_mut().for_each(|value| *value += f32::from(u8::from(is_scale)));
+            for value in &mut values {
+                *value += f32::from(u8::from(is_scale));
+            }
             (name, shape, values)
         })
         .collect();
@@ -106,7 +122,8 @@ pub(super) fn sample(seed: u64) -> Sample {
     input_ids.extend(std::iter::repeat_n(IMAGE, 4 * tiles.count()));
     input_ids.extend((0..4 + seed % 3).map(|_| token(IMAGE)));
     let len = input_ids.len();
-    let hard = |position: usize, weight| Target { position, tokens: vec![(input_ids[position], 1.0)], weight };
+    let hard =
+        |position: usize, weight| Target { position, tokens: vec![(input_ids[position], 1.0)], weight };
     let soft = Target { position: len - 1, tokens: vec![(2, 0.25), (3, 0.5), (7, 0.25)], weight: 2.0 };
     let targets = vec![hard(len - 4, 1.0), hard(len - 3, 0.5), soft];
     Sample { input_ids, tiles: Arc::new(tiles), targets }

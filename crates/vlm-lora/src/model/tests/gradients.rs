@@ -33,7 +33,10 @@ fn check_direction(
     let analytic: f64 = gradient.iter().zip(direction).map(|(g, d)| g * d).sum();
     let size = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
     let name = &model.params()[index].name;
-    assert!((numeric - analytic).abs() < 1e-6 * (size + 1e-3), "{name}: analytic {analytic}, numeric {numeric}");
+    assert!(
+        (numeric - analytic).abs() < 1e-6 * (size + 1e-3),
+        "{name}: analytic {analytic}, numeric {numeric}"
+    );
 }
 
 /// A random direction and two single elements of every tensor.

@@ -54,7 +54,8 @@ fn recomputation_changes_no_bit() {
 fn masks_depend_on_the_key() {
     let checkpoint = checkpoint(false);
     let mut model = exact(&checkpoint, &adapter(&checkpoint, &TEXT, false, 0.5));
-    let mut run = |dropout| step(&mut model, &[sample(1)], StepMode { dropout, gradient_checkpointing: false });
+    let mut run =
+        |dropout| step(&mut model, &[sample(1)], StepMode { dropout, gradient_checkpointing: false });
     assert_eq!(run(Some(1)).to_bits(), run(Some(1)).to_bits());
     assert_ne!(run(Some(1)).to_bits(), run(Some(2)).to_bits());
     assert_ne!(run(Some(1)).to_bits(), run(None).to_bits());
@@ -66,10 +67,16 @@ fn the_pass_stops_below_the_lowest_adapter() {
     let checkpoint = checkpoint(false);
     let whole = adapter(&checkpoint, &EVERYTHING, false, 0.0);
     for target in [
-        "lm_head", "model.text_model.layers.1.mlp.down_proj", "model.text_model.layers.1.mlp.up_proj",
-        "model.text_model.layers.1.self_attn.o_proj", "model.text_model.layers.1.self_attn.v_proj",
-        "model.text_model.layers.0.self_attn.k_proj", "proj", "model.vision_model.encoder.layers.1.mlp.fc2",
-        "model.vision_model.encoder.layers.1.mlp.fc1", "model.vision_model.encoder.layers.1.self_attn.out_proj",
+        "lm_head",
+        "model.text_model.layers.1.mlp.down_proj",
+        "model.text_model.layers.1.mlp.up_proj",
+        "model.text_model.layers.1.self_attn.o_proj",
+        "model.text_model.layers.1.self_attn.v_proj",
+        "model.text_model.layers.0.self_attn.k_proj",
+        "proj",
+        "model.vision_model.encoder.layers.1.mlp.fc2",
+        "model.vision_model.encoder.layers.1.mlp.fc1",
+        "model.vision_model.encoder.layers.1.self_attn.out_proj",
         "model.vision_model.encoder.layers.0.self_attn.q_proj",
     ] {
         let only = adapter(&checkpoint, &[target], false, 0.0);
@@ -81,7 +88,8 @@ fn the_pass_stops_below_the_lowest_adapter() {
             }
         }
         let (mut small, mut large) = (exact(&checkpoint, &only), exact(&checkpoint, &rest));
-        let losses = [&mut small, &mut large].map(|model| step(model, &[sample(1), sample(2)], StepMode::default()));
+        let losses =
+            [&mut small, &mut large].map(|model| step(model, &[sample(1), sample(2)], StepMode::default()));
         assert!((losses[0] - losses[1]).abs() < 1e-6, "{target}: {losses:?}");
         let all = gradients(&large);
         for (name, gradient) in gradients(&small) {
@@ -100,8 +108,11 @@ fn features_computed_before_give_the_same() {
     let tiles: Vec<_> = samples.iter().map(|sample| &*sample.tiles).collect();
     let features = model.image_features(&tiles).unwrap();
     assert_eq!(features.iter().map(|f| f.values.len() / f.width).collect::<Vec<_>>(), [4, 8]);
-    let items: Vec<_> =
-        samples.iter().zip(&features).map(|(sample, features)| Item { sample, features: Some(features) }).collect();
+    let items: Vec<_> = samples
+        .iter()
+        .zip(&features)
+        .map(|(sample, features)| Item { sample, features: Some(features) })
+        .collect();
     let with = model.loss_and_gradients(&items, 2.0, StepMode::default()).unwrap();
     let gradient = gradients(&model);
     model.clear_gradients().unwrap();
@@ -164,7 +175,8 @@ fn dora_follows_its_parameters() {
     adapter.modules.iter_mut().flat_map(|module| &mut module.a).for_each(|value| *value *= -1.5);
     for param in kept.params_mut().iter_mut().filter(|param| param.name.contains("lora_A")) {
         let backend = Cpu::<f32>::new();
-        let values: Vec<f32> = backend.download(&param.value).unwrap().iter().map(|value| value * -1.5).collect();
+        let values: Vec<f32> =
+            backend.download(&param.value).unwrap().iter().map(|value| value * -1.5).collect();
         param.value = backend.upload(&values).unwrap();
     }
     let fresh = model(Cpu::<f32>::new(), &checkpoint, &adapter);
@@ -194,8 +206,11 @@ fn samples_that_do_not_fit_are_refused() {
     refused(&|sample| sample.targets[0].weight = f32::NAN);
     refused(&|sample| sample.tiles = std::sync::Arc::new(crate::Tiles { side: 6, ..(*good.tiles).clone() }));
     let stale = [Item { sample: &good, features: Some(&features) }];
-    assert!(matches!(model.loss_and_gradients(&stale, 1.0, StepMode::default()), Err(Error::Unsupported { .. })));
-    assert!(model.loss(&items(&[good.clone()]), 0.0).is_err());
+    assert!(matches!(
+        model.loss_and_gradients(&stale, 1.0, StepMode::default()),
+        Err(Error::Unsupported { .. })
+    ));
+    assert!(model.loss(&items(std::slice::from_ref(&good)), 0.0).is_err());
     let narrow = Features { width: 11, ..features };
     let item = Item { sample: &good, features: Some(&narrow) };
     assert!(model.logits(item, &[0]).is_err());

@@ -1,42 +1,13 @@
-//! Prompts, ids, tiles, checkpoints and adapter files against what transformers and peft made, on every case in
-//! `fixtures/parity` and in `$VLM_PARITY_DIR`.
+//! Prompts, ids, tiles, checkpoints and adapter files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use serde_json::Value;
 use vlm_lora::{Checkpoint, PeftAdapter, Processor, pixel_values};
 
-fn cases() -> Vec<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity");
-    let mut found: Vec<PathBuf> = [Some(own), std::env::var_os("VLM_PARITY_DIR").map(PathBuf::from)]
-        .into_iter()
-        .flatten()
-        .filter_map(|dir| std::fs::read_dir(dir).ok())
-        .flatten()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.join("expected.json").is_file())
-        .collect();
-    found.sort();
-    assert!(!found.is_empty(), "no parity case found");
-    found
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
-fn answer(expected: &Value, case: &Value) -> String {
-    let names = expected["criteria"].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
-    let scores = case["scores"].as_array().unwrap();
-    let lines: Vec<String> = names.zip(scores).map(|(name, score)| format!("{name}: {score}")).collect();
-    lines.join("\n")
-}
-
-fn numbers(value: &Value) -> Vec<usize> {
-    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as usize).collect()
-}
+use super::case::{answer, cases, json, numbers};
 
 #[test]
 fn prompts_ids_and_positions_are_those_of_transformers() {
