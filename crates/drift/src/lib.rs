@@ -1,1 +1,41 @@
 //! What changed in production: drift, performance, corrections, the retraining decision.
+//!
+//! Three pure steps, each given the time by its caller: [`compare`] sets the properties and scores of recently scored slides
+//! against those of training; [`measure`] compares scores with what people said afterwards; [`decide`] looks at both, at the
+//! corrections and at the time since the last release, and says with evidence whether to retrain. Each says so where there is
+//! too little data, and counts that neither as healthy nor as a reason to retrain.
+//!
+//! ```
+//! let reference = [1.0, 2.0, 3.0, 4.0];
+//! let recent = [3.0, 4.0, 5.0, 6.0];
+//! assert_eq!(drift::ks_statistic(&reference, &recent), 0.5);
+//! assert_eq!(drift::wasserstein(&reference, &recent), 2.0);
+//! ```
+#![forbid(unsafe_code)]
+
+mod columns;
+mod compare;
+mod config;
+mod error;
+mod html;
+mod performance;
+mod permutation;
+mod release;
+mod statistics;
+mod trigger;
+
+pub use columns::FeatureGroup;
+pub use compare::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, compare, write_drift_report};
+pub use config::{DriftConfig, MonitoringConfig, PerformanceConfig, TriggerConfig};
+pub use error::{Error, Result};
+pub use html::render_drift_report;
+pub use performance::{
+    CriterionAccuracy, Interval, PerformanceInput, PerformanceReport, PerformanceSizes, PerformanceStatus,
+    SourceAccuracy, Validated, measure, write_performance_report,
+};
+pub use release::{Release, Releases};
+pub use statistics::{Bins, js_divergence, ks_statistic, psi, wasserstein};
+pub use trigger::{Decision, Evidence, Trigger, TriggerName, TriggerState, decide, record};
+
+/// Version of the reports and decisions that this crate writes.
+pub const SCHEMA_VERSION: u32 = 1;

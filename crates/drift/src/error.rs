@@ -1,0 +1,23 @@
+use std::path::PathBuf;
+
+/// What can go wrong while monitoring.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name each field")]
+pub enum Error {
+    /// A configuration value is outside its domain.
+    #[error("`{key}` must be {expected}, got {actual}")]
+    Config { key: &'static str, expected: &'static str, actual: String },
+    /// A file could not be read or written, or does not hold what it should.
+    #[error(transparent)]
+    Data(#[from] slide_data::Error),
+    /// A report of a version that this program does not know.
+    #[error("`{path}` has schema version {actual}, this program reads up to {known}")]
+    Version { path: PathBuf, actual: u32, known: u32 },
+    /// The report template failed.
+    #[error("cannot render the report")]
+    Template(#[from] minijinja::Error),
+}
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,80 @@
+//! Made-up slides whose features vary between decks and within them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use slide_data::{Prediction, expected_score};
+
+pub(crate) const CRITERIA: [&str; 5] =
+    ["clarity", "design", "data_visualization", "readability", "content_quality"];
+const FEATURES: [&str; 4] = ["brightness", "contrast", "edge_density", "saturation"];
+
+pub(crate) fn now() -> Timestamp {
+    "2025-06-01T12:00:00Z".parse().expect("a timestamp")
+}
+
+/// One side of a comparison.
+#[derive(Clone, Copy)]
+pub(crate) struct Side {
+    pub(crate) decks: usize,
+    pub(crate) slides: usize,
+    /// Added to every picture feature, in standard deviations.
+    pub(crate) picture_shift: f64,
+    /// Added to every criterion's center, in standard deviations.
+    pub(crate) score_shift: f64,
+}
+
+impl Side {
+    pub(crate) fn new(decks: usize, slides: usize) -> Self {
+        Self { decks, slides, picture_shift: 0.0, score_shift: 0.0 }
+    }
+}
+
+/// A standard normal draw: the sum of twelve uniform ones, less six.
+fn normal(rng: &mut fastrand::Rng) -> f64 {
+    (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0
+}
+
+/// Three tenths of each feature's variance lie between decks.
+fn draw(rng: &mut fastrand::Rng, deck: f64) -> f64 {
+    0.3f64.sqrt() * deck + 0.7f64.sqrt() * normal(rng)
+}
+
+pub(crate) fn slides(name: &str, side: Side, rng: &mut fastrand::Rng) -> Vec<Prediction> {
+    let mut slides = Vec::new();
+    for deck in 0..side.decks {
+        let effects: Vec<f64> = (0..FEATURES.len() + CRITERIA.len()).map(|_| normal(rng)).collect();
+        for slide in 0..side.slides {
+            let slide_id = format!("{name}-{deck}-{slide}");
+            let pictures = FEATURES.iter().zip(&effects);
+            let features: BTreeMap<String, f64> = pictures
+                .map(|(key, deck)| ((*key).to_owned(), draw(rng, *deck) + side.picture_shift))
+                .collect();
+            let scores = CRITERIA.iter().zip(&effects[FEATURES.len()..]);
+            let distributions: BTreeMap<String, [f64; 5]> = scores
+                .map(|(key, deck)| {
+                    ((*key).to_owned(), distribution(3.0 + 0.8 * (draw(rng, *deck) + side.score_shift)))
+                })
+                .collect();
+            slides.push(Prediction {
+                schema_version: 1,
+                sha256: format!("pixels of {slide_id}"),
+                slide_id,
+                deck_id: format!("{name}-{deck}"),
+                scored_at: now(),
+                model_version: "v1".to_owned(),
+                expected: distributions.iter().map(|(k, d)| (k.clone(), expected_score(d))).collect(),
+                distributions,
+                features,
+                latency_ms: 20.0,
+            });
+        }
+    }
+    slides
+}
+
+pub(crate) fn distribution(center: f64) -> [f64; 5] {
+    let raw: [f64; 5] = std::array::from_fn(|i| (-1.5 * (i as f64 + 1.0 - center).powi(2)).exp());
+    let total: f64 = raw.iter().sum();
+    raw.map(|p| p / total)
+}
