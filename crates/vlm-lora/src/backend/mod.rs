@@ -108,6 +108,10 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A buffer of zeros.
     fn zeros(&self, len: usize) -> Result<Self::Buffer>;
+    /// A buffer of unspecified values, for those who overwrite them all.
+    fn scratch(&self, len: usize) -> Result<Self::Buffer> {
+        self.zeros(len)
+    }
     /// A buffer with these values.
     fn upload(&self, values: &[f32]) -> Result<Self::Buffer>;
     /// The values of a buffer.

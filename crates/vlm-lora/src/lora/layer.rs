@@ -64,7 +64,7 @@ impl<B: Backend> Adapter<B> {
     /// `x'`, or nothing where it is `x`.
     fn dropped(&self, backend: &B, x: &B::Buffer, step_key: Option<u64>) -> Result<Option<B::Buffer>> {
         let Some(key) = self.mask(step_key) else { return Ok(None) };
-        let mut y = backend.zeros(backend.len(x))?;
+        let mut y = backend.scratch(backend.len(x))?;
         backend.dropout(x, self.dropout, key, &mut y)?;
         Ok(Some(y))
     }
@@ -80,27 +80,27 @@ impl<B: Backend> Adapter<B> {
         let rows = backend.len(x) / k;
         let dropped = self.dropped(backend, x, pass.dropout)?;
         let input = dropped.as_ref().unwrap_or(x);
-        let mut down = backend.zeros(rows * self.r)?;
+        let mut down = backend.scratch(rows * self.r)?;
         backend.gemm(
             product(rows, self.r, k).transposed_b(),
             input,
             &pass.params[self.a].value,
             &mut down,
         )?;
-        let mut y = backend.zeros(rows * n)?;
+        let mut y = backend.scratch(rows * n)?;
         let Some(dora) = &self.dora else {
             backend.linear(x, rows, frozen.weight, frozen.bias, &mut y)?;
             self.add_up(pass, &down, rows, n, &mut y)?;
             return Ok((y, AdapterKept { down, dora: None }));
         };
-        let mut gain = backend.zeros(n)?;
+        let mut gain = backend.scratch(n)?;
         let magnitude = &pass.params[dora.magnitude].value;
         backend.scale_columns(magnitude, self.inverse_norms(pass, dora, frozen)?, &mut gain)?;
-        let mut u = backend.zeros(rows * n)?;
+        let mut u = backend.scratch(rows * n)?;
         backend.linear(input, rows, frozen.weight, None, &mut u)?;
         let mut rest = None;
         if dropped.is_some() {
-            let mut base = backend.zeros(rows * n)?;
+            let mut base = backend.scratch(rows * n)?;
             backend.linear(x, rows, frozen.weight, frozen.bias, &mut base)?;
             backend.add(-1.0, &u, &mut base)?;
             rest = Some(base);
@@ -139,11 +139,11 @@ impl<B: Backend> Adapter<B> {
         }
         let (backend, (n, k), r) = (pass.backend, frozen.shape, self.r);
         let (a, b) = (&pass.params[self.a].value, &pass.params[self.b].value);
-        let mut b_transposed = backend.zeros(r * n)?;
+        let mut b_transposed = backend.scratch(r * n)?;
         backend.gemm(product(r, n, r).transposed_b(), &dora.identity, b, &mut b_transposed)?;
-        let mut gram = backend.zeros(r * r)?;
+        let mut gram = backend.scratch(r * r)?;
         backend.gemm(product(r, r, k).transposed_b(), a, a, &mut gram)?;
-        let mut cross = backend.zeros(r * n)?;
+        let mut cross = backend.scratch(r * n)?;
         backend.linear(a, r, frozen.weight, None, &mut cross)?;
         let mut half = backend.zeros(r * n)?;
         backend.add(2.0 * self.scale, &cross, &mut half)?;
@@ -171,10 +171,10 @@ impl<B: Backend> Adapter<B> {
         let (Some((u, gain)), Some(dora)) = (&kept.dora, &self.dora) else { return Ok(None) };
         let mut sum = backend.zeros(n)?;
         backend.column_dot(dy, Some(u), &mut sum)?;
-        let mut d_magnitude = backend.zeros(n)?;
+        let mut d_magnitude = backend.scratch(n)?;
         backend.scale_columns(&sum, self.inverse_norms(grads.pass(), dora, frozen)?, &mut d_magnitude)?;
         backend.add(1.0, &d_magnitude, &mut grads.params[dora.magnitude].grad)?;
-        let mut du = backend.zeros(backend.len(dy))?;
+        let mut du = backend.scratch(backend.len(dy))?;
         backend.scale_columns(dy, gain, &mut du)?;
         Ok(Some(du))
     }
@@ -200,7 +200,7 @@ impl<B: Backend> Adapter<B> {
             &kept.down,
             &mut b.grad,
         )?;
-        let mut d_down = backend.zeros(rows * self.r)?;
+        let mut d_down = backend.scratch(rows * self.r)?;
         backend.gemm(product(rows, self.r, n).scaled(self.scale), du, &b.value, &mut d_down)?;
         let dropped = self.dropped(backend, x, grads.dropout)?;
         let a = &mut grads.params[self.a];
@@ -213,13 +213,13 @@ impl<B: Backend> Adapter<B> {
             return backend.gemm(down_shape.added(), &d_down, &a.value, dx);
         };
         backend.linear_backward(dy, rows, frozen.weight, dx, write)?;
-        let mut d_input = backend.zeros(rows * k)?;
+        let mut d_input = backend.scratch(rows * k)?;
         backend.gemm(down_shape, &d_down, &a.value, &mut d_input)?;
         if let Some(mut difference) = scaled {
             backend.add(-1.0, dy, &mut difference)?;
             backend.linear_backward(&difference, rows, frozen.weight, &mut d_input, Write::Add)?;
         }
-        let mut masked = backend.zeros(rows * k)?;
+        let mut masked = backend.scratch(rows * k)?;
         backend.dropout(&d_input, self.dropout, key, &mut masked)?;
         backend.add(1.0, &masked, dx)
     }

@@ -96,7 +96,7 @@ impl<B: Backend> SelfAttention<B> {
     ) -> Result<Attended<B>> {
         let backend = pass.backend;
         let len = backend.len(q);
-        let (mut o, mut lse) = (backend.zeros(len)?, backend.zeros(len / self.head_dim)?);
+        let (mut o, mut lse) = (backend.scratch(len)?, backend.scratch(len / self.head_dim)?);
         backend.attention(self.shape(q_offsets, k_offsets), q, k, v, &mut o, &mut lse)?;
         let (y, kept) = self.out.forward(pass, &o)?;
         Ok(Attended { y, o, lse, kept })
@@ -131,11 +131,11 @@ impl<B: Backend> SelfAttention<B> {
             return Ok(None);
         }
         let Qkv { q, k, v, kept: projections } = &kept.qkv;
-        let mut d_o = backend.zeros(backend.len(&kept.o))?;
+        let mut d_o = backend.scratch(backend.len(&kept.o))?;
         self.out.backward(grads, Some(&kept.o), &kept.out, dy, Some((&mut d_o, Write::Set)))?;
-        let mut dq = backend.zeros(backend.len(q))?;
-        let mut dk = backend.zeros(backend.len(k))?;
-        let mut dv = backend.zeros(backend.len(v))?;
+        let mut dq = backend.scratch(backend.len(q))?;
+        let mut dk = backend.scratch(backend.len(k))?;
+        let mut dv = backend.scratch(backend.len(v))?;
         let shape = self.shape(&layout.offsets, &layout.offsets);
         backend.attention_backward(shape, &d_o, q, k, v, &kept.o, &kept.lse, &mut dq, &mut dk, &mut dv)?;
         drop(d_o);
@@ -144,7 +144,7 @@ impl<B: Backend> SelfAttention<B> {
             backend.rope(&mut dk, &layout.positions, self.kv_heads, self.head_dim, theta, true)?;
         }
         let rows = layout.offsets.last().copied().unwrap_or(0);
-        let mut dx = needs_input.then(|| backend.zeros(rows * self.q.in_features)).transpose()?;
+        let mut dx = needs_input.then(|| backend.scratch(rows * self.q.in_features)).transpose()?;
         let parts = [(&self.q, &dq, Write::Set), (&self.k, &dk, Write::Add), (&self.v, &dv, Write::Add)];
         for ((linear, gradient, write), kept) in parts.into_iter().zip(projections) {
             linear.backward(grads, input, kept, gradient, dx.as_mut().map(|dx| (dx, write)))?;

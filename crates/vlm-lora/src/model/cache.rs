@@ -95,7 +95,7 @@ impl<B: Backend> Model<B> {
         let pictures = prompts.iter().map(|prompt| (prompt.input_ids, prompt.tiles, prompt.features));
         let images = self.network.images(self.pass(), pictures)?;
         let blocks = self.network.text.blocks.len();
-        let empty = Layer { k: Arc::new(self.backend.zeros(0)?), v: Arc::new(self.backend.zeros(0)?) };
+        let empty = Layer { k: Arc::new(self.backend.scratch(0)?), v: Arc::new(self.backend.scratch(0)?) };
         let mut cache = KvCache {
             sequences: vec![Sequence { start: 0, len: 0 }; prompts.len()],
             layers: vec![empty; blocks],
@@ -118,7 +118,7 @@ impl<B: Backend> Model<B> {
         if !batch.image_rows.is_empty() {
             return Err(text("a continuation holds an image token"));
         }
-        self.advance(cache, &batch, &self.backend.zeros(0)?)
+        self.advance(cache, &batch, &self.backend.scratch(0)?)
     }
 
     /// Runs new rows through the text model and takes them into the cache.
@@ -198,7 +198,7 @@ impl<'a> Rows<'a> {
             return Ok(new);
         }
         let backend = pass.backend;
-        let mut joined = backend.zeros(self.k_offsets.last().map_or(0, |rows| rows * width))?;
+        let mut joined = backend.scratch(self.k_offsets.last().map_or(0, |rows| rows * width))?;
         for (index, sequence) in self.old.iter().enumerate() {
             let (at, len) = (self.k_offsets[index] * width, sequence.len * width);
             backend.copy(old, sequence.start * width, len, &mut joined, at, Write::Set)?;

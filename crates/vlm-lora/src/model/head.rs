@@ -43,7 +43,7 @@ impl<B: Backend> Head<B> {
     ) -> Result<(f64, Option<B::Buffer>)> {
         let backend = grads.backend;
         let (width, mut loss) = (self.linear.in_features, 0.0);
-        let mut dx = needs_input.then(|| backend.zeros(backend.len(x))).transpose()?;
+        let mut dx = needs_input.then(|| backend.scratch(backend.len(x))).transpose()?;
         for (index, targets) in targets.chunks(ROWS_AT_ONCE).enumerate() {
             let at = index * ROWS_AT_ONCE * width;
             let rows = grads.pass().slice(x, at, targets.len() * width)?;
@@ -54,10 +54,10 @@ impl<B: Backend> Head<B> {
                 self.linear.backward(grads, Some(&normed), &kept, &logits, None)?;
                 continue;
             };
-            let mut d_normed = backend.zeros(targets.len() * width)?;
+            let mut d_normed = backend.scratch(targets.len() * width)?;
             let target = Some((&mut d_normed, Write::Set));
             self.linear.backward(grads, Some(&normed), &kept, &logits, target)?;
-            let mut d_rows = backend.zeros(targets.len() * width)?;
+            let mut d_rows = backend.scratch(targets.len() * width)?;
             self.norm.backward(backend, &d_normed, &rows, &mut d_rows, Write::Set)?;
             backend.copy(&d_rows, 0, targets.len() * width, dx, at, Write::Set)?;
         }

@@ -46,7 +46,7 @@ impl<B: Backend> Linear<B> {
             return Ok((y, LinearKept(Some(kept))));
         }
         let rows = pass.backend.len(x) / self.in_features;
-        let mut y = pass.backend.zeros(rows * self.out_features)?;
+        let mut y = pass.backend.scratch(rows * self.out_features)?;
         pass.backend.linear(x, rows, frozen.weight, frozen.bias, &mut y)?;
         Ok((y, LinearKept(None)))
     }

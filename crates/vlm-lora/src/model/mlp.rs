@@ -78,16 +78,16 @@ impl<B: Backend> Mlp<B> {
         let goes_on = needs_input || self.reads_input();
         let rows = backend.len(dy) / self.linears().last().map_or(1, |last| last.out_features);
         let width = self.linears().first().map_or(0, |first| first.in_features);
-        let new_dx = || needs_input.then(|| backend.zeros(rows * width)).transpose();
+        let new_dx = || needs_input.then(|| backend.scratch(rows * width)).transpose();
         match (self, kept) {
             (Self::Gated { gate, up, down }, MlpKept::Gated { gate: g, up: u, kept }) => {
                 let hidden = down.trains().then(|| swiglu(backend, g, u)).transpose()?;
-                let mut d_hidden = goes_on.then(|| backend.zeros(backend.len(g))).transpose()?;
+                let mut d_hidden = goes_on.then(|| backend.scratch(backend.len(g))).transpose()?;
                 let target = d_hidden.as_mut().map(|d| (d, Write::Set));
                 down.backward(grads, hidden.as_ref(), &kept[2], dy, target)?;
                 drop(hidden);
                 let Some(d_hidden) = d_hidden else { return Ok(None) };
-                let (mut dg, mut du) = (backend.zeros(backend.len(g))?, backend.zeros(backend.len(u))?);
+                let (mut dg, mut du) = (backend.scratch(backend.len(g))?, backend.scratch(backend.len(u))?);
                 backend.swiglu_backward(&d_hidden, g, u, &mut dg, &mut du)?;
                 drop(d_hidden);
                 let mut dx = new_dx()?;
@@ -97,11 +97,11 @@ impl<B: Backend> Mlp<B> {
             }
             (Self::Plain { fc1, fc2 }, MlpKept::Plain { fc1: before, kept }) => {
                 let hidden = fc2.trains().then(|| gelu(backend, before)).transpose()?;
-                let mut d_hidden = goes_on.then(|| backend.zeros(backend.len(before))).transpose()?;
+                let mut d_hidden = goes_on.then(|| backend.scratch(backend.len(before))).transpose()?;
                 let target = d_hidden.as_mut().map(|d| (d, Write::Set));
                 fc2.backward(grads, hidden.as_ref(), &kept[1], dy, target)?;
                 let Some(d_hidden) = d_hidden else { return Ok(None) };
-                let mut d_before = backend.zeros(backend.len(before))?;
+                let mut d_before = backend.scratch(backend.len(before))?;
                 backend.gelu_backward(&d_hidden, before, &mut d_before)?;
                 let mut dx = new_dx()?;
                 fc1.backward(grads, input, &kept[0], &d_before, dx.as_mut().map(|dx| (dx, Write::Set)))?;
@@ -113,13 +113,13 @@ impl<B: Backend> Mlp<B> {
 }
 
 fn swiglu<B: Backend>(backend: &B, gate: &B::Buffer, up: &B::Buffer) -> Result<B::Buffer> {
-    let mut y = backend.zeros(backend.len(gate))?;
+    let mut y = backend.scratch(backend.len(gate))?;
     backend.swiglu(gate, up, &mut y)?;
     Ok(y)
 }
 
 fn gelu<B: Backend>(backend: &B, x: &B::Buffer) -> Result<B::Buffer> {
-    let mut y = backend.zeros(backend.len(x))?;
+    let mut y = backend.scratch(backend.len(x))?;
     backend.gelu(x, &mut y)?;
     Ok(y)
 }

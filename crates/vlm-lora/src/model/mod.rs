@@ -74,6 +74,30 @@ pub struct StepMode {
 }
 
 /// SmolVLM on a backend: the frozen base and, once attached, the parameters of an adapter with their gradients.
+///
+/// ```
+/// use std::sync::Arc;
+/// use vlm_lora::{Checkpoint, Item, LoraConfig, Model, Processor, StepMode, backend::Cpu};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let case = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/parity/text-all");
+/// # let (dir, picture) = (format!("{case}/model"), image::open(format!("{case}/images/slide_03.png"))?);
+/// let checkpoint = Checkpoint::open(&dir)?;
+/// let processor = Processor::open(&dir, None)?;
+/// let mut model = Model::load(Arc::new(Cpu::<f32>::new()), &checkpoint)?;
+/// model.attach(&LoraConfig::default(), &checkpoint, 42)?;
+///
+/// let tiles = Arc::new(processor.tiles(&picture)?);
+/// let sample = processor.sample(&tiles, "Rate this slide.", Some("Clarity: 4"))?;
+/// let item = Item { sample: &sample, features: None };
+/// let tokens = sample.targets.len() as f64;
+/// let step = model.loss_and_gradients(&[item], tokens, StepMode::default())?;
+/// assert!(step.loss.is_finite() && step.weight == tokens);
+/// // `B` starts at zero, so the first gradient is that of `B` alone.
+/// let b = model.params().iter().find(|param| param.name.ends_with("lora_B.weight")).unwrap();
+/// assert!(b.grad.iter().any(|g| *g != 0.0));
+/// # Ok(()) }
+/// ```
 pub struct Model<B: Backend> {
     backend: Arc<B>,
     config: ModelConfig,
@@ -92,6 +116,11 @@ impl<B: Backend> Model<B> {
     /// The configuration of the checkpoint.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// How many values the frozen base holds; a tied head counts once.
+    pub fn base_parameters(&self) -> usize {
+        self.config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
     }
 
     /// A pass without dropout.

@@ -17,7 +17,7 @@ impl<B: Backend> Norm<B> {
     /// `y (rows, width)` of `x (rows, width)`.
     pub(crate) fn forward(&self, pass: Pass<'_, B>, x: &B::Buffer) -> Result<B::Buffer> {
         let backend = pass.backend;
-        let mut y = backend.zeros(backend.len(x))?;
+        let mut y = backend.scratch(backend.len(x))?;
         match &self.bias {
             Some(bias) => backend.layer_norm(x, &self.weight, bias, self.eps, &mut y)?,
             None => backend.rms_norm(x, &self.weight, self.eps, &mut y)?,

@@ -39,7 +39,7 @@ impl<B: Backend> Copy for Pass<'_, B> {}
 impl<B: Backend> Pass<'_, B> {
     /// A copy of `len` elements from `from` on.
     pub(crate) fn slice(&self, x: &B::Buffer, from: usize, len: usize) -> Result<B::Buffer> {
-        let mut copy = self.backend.zeros(len)?;
+        let mut copy = self.backend.scratch(len)?;
         self.backend.copy(x, from, len, &mut copy, 0, crate::backend::Write::Set)?;
         Ok(copy)
     }

@@ -174,7 +174,7 @@ impl<B: Backend> Network<B> {
         batch: &Batch<'_>,
         images: &B::Buffer,
     ) -> Result<B::Buffer> {
-        let mut x = pass.backend.zeros(batch.ids.len() * self.width())?;
+        let mut x = pass.backend.scratch(batch.ids.len() * self.width())?;
         pass.backend.embed(&self.embedding, &batch.ids, &mut x)?;
         pass.backend.scatter_rows(images, self.width(), &batch.image_rows, &mut x, Write::Set)?;
         Ok(x)
@@ -182,7 +182,7 @@ impl<B: Backend> Network<B> {
 
     /// These rows of `x (rows, hidden)`.
     pub(crate) fn gather(&self, pass: Pass<'_, B>, x: &B::Buffer, rows: &[u32]) -> Result<B::Buffer> {
-        let mut y = pass.backend.zeros(rows.len() * self.width())?;
+        let mut y = pass.backend.scratch(rows.len() * self.width())?;
         pass.backend.gather_rows(x, self.width(), rows, &mut y)?;
         Ok(y)
     }

@@ -89,7 +89,7 @@ impl<B: Backend> Vision<B> {
     ) -> Result<(B::Buffer, Vec<VisionKept<B>>)> {
         let width = self.projection.out_features;
         let total = pictures.iter().map(|tiles| self.rows(tiles)).sum::<Result<usize>>()?;
-        let (mut rows, mut all, mut at) = (pass.backend.zeros(total * width)?, Vec::new(), 0);
+        let (mut rows, mut all, mut at) = (pass.backend.scratch(total * width)?, Vec::new(), 0);
         let keep = Keep::ForBackward { below: false, checkpointing };
         for tiles in pictures {
             let tiles: Vec<TileRef<'_>> = (0..tiles.count()).map(|index| (*tiles, index)).collect();
@@ -120,7 +120,7 @@ impl<B: Backend> Vision<B> {
         let (mut x, _) = self.patch_embedding.forward(pass, &backend.upload(&patches)?)?;
         drop(patches);
         let hidden = self.patch_embedding.out_features;
-        let mut positions = backend.zeros(grid * grid * hidden)?;
+        let mut positions = backend.scratch(grid * grid * hidden)?;
         backend.gather_rows(&self.positions, hidden, &position_ids(grid, self.side), &mut positions)?;
         backend.add(1.0, &positions, &mut x)?;
         let offsets = (0..=tiles.len()).map(|tile| tile * grid * grid).collect();
@@ -128,7 +128,7 @@ impl<B: Backend> Vision<B> {
         let (last, blocks) = self.stack.forward(pass, x, &layout, keep)?;
         let normed = self.post_norm.forward(pass, &last)?;
         let permutation = pixel_shuffle(tiles.len(), grid, self.scale_factor);
-        let mut shuffled = backend.zeros(backend.len(&normed))?;
+        let mut shuffled = backend.scratch(backend.len(&normed))?;
         backend.gather_rows(&normed, hidden, &permutation, &mut shuffled)?;
         let (rows, projection) = self.projection.forward(pass, &shuffled)?;
         Ok((rows, VisionKept { layout, permutation, blocks, last, shuffled, projection }))
@@ -153,12 +153,12 @@ impl<B: Backend> Vision<B> {
                 self.projection.backward(grads, input, &kept.projection, &d_part, None)?;
                 continue;
             }
-            let mut d_shuffled = backend.zeros(backend.len(&kept.shuffled))?;
+            let mut d_shuffled = backend.scratch(backend.len(&kept.shuffled))?;
             let target = Some((&mut d_shuffled, Write::Set));
             self.projection.backward(grads, input, &kept.projection, &d_part, target)?;
-            let mut d_normed = backend.zeros(backend.len(&kept.last))?;
+            let mut d_normed = backend.scratch(backend.len(&kept.last))?;
             backend.scatter_rows(&d_shuffled, hidden, &kept.permutation, &mut d_normed, Write::Set)?;
-            let mut d_last = backend.zeros(backend.len(&kept.last))?;
+            let mut d_last = backend.scratch(backend.len(&kept.last))?;
             self.post_norm.backward(backend, &d_normed, &kept.last, &mut d_last, Write::Set)?;
             self.stack.backward(grads, kept.blocks, d_last, &kept.layout, false)?;
         }

@@ -74,6 +74,10 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(Buffer::zeros(&self.pool, len))
     }
 
+    fn scratch(&self, len: usize) -> Result<Buffer<T>> {
+        Ok(Buffer::uninitialised(&self.pool, len))
+    }
+
     fn upload(&self, values: &[f32]) -> Result<Buffer<T>> {
         Ok(self.filled(values, |value| T::of(f64::from(value))))
     }
