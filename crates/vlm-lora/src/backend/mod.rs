@@ -7,7 +7,7 @@ pub mod cpu;
 mod dropout;
 pub mod reference;
 
-pub use cpu::Cpu;
+pub use cpu::{BaseDtype, Bf16Kernel, Cpu, CpuOptions};
 pub use reference::Candle;
 
 use crate::Result;

@@ -9,6 +9,7 @@
 )]
 
 mod attention;
+mod bf16;
 mod buffer;
 mod check;
 mod loss;
@@ -24,33 +25,76 @@ mod weight;
 
 use std::sync::Arc;
 
+pub use bf16::Bf16Kernel;
 pub use buffer::Buffer;
 pub use real::Real;
-pub use weight::Weight;
+pub use weight::{BaseDtype, LARGEST_INT8_ROWS, Weight};
 
 use self::buffer::Pool;
 use self::check::{ensure, length, whole_rows};
 use self::product::{Product, View};
+use self::weight::Context;
 use super::dropout::Mask;
 use super::{AdamWStep, Attention, Backend, Gemm, RowTarget, Stored, Write};
-use crate::Result;
+use crate::{Error, Result};
 
 /// How many rows of this width make a task that is worth handing to a thread.
 fn rows_per_task(width: usize) -> usize {
     (8192 / width.max(1)).max(1)
 }
 
+/// How a [`Cpu`] keeps and multiplies frozen matrices.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuOptions {
+    /// The precision in which they are kept.
+    pub base: BaseDtype,
+    /// How products with a narrow base are computed; by default the fastest way there is here.
+    pub kernel: Option<Bf16Kernel>,
+}
+
 /// The backend of the processor, computing in `T`, with the threads of the current rayon pool.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cpu<T: Real = f32> {
+    base: BaseDtype,
+    kernel: Bf16Kernel,
     pool: Arc<Pool>,
     rope: rope::Tables<T>,
 }
 
+impl<T: Real> Default for Cpu<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T: Real> Cpu<T> {
-    /// A backend with an empty arena.
+    /// A backend with an empty arena, whose base is kept in `T`.
     pub fn new() -> Self {
-        Self { pool: Arc::default(), rope: rope::Tables::default() }
+        Self {
+            base: BaseDtype::Full,
+            kernel: Bf16Kernel::Widened,
+            pool: Arc::default(),
+            rope: rope::Tables::default(),
+        }
+    }
+
+    /// A backend with these options.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a kernel that this processor cannot run.
+    pub fn with_options(options: CpuOptions) -> Result<Self> {
+        let available = Bf16Kernel::available();
+        let kernel = options.kernel.unwrap_or(available[0]);
+        if !available.contains(&kernel) {
+            return Err(Error::Unsupported {
+                what: format!("the {} kernel on this processor", kernel.name()),
+            });
+        }
+        Ok(Self { base: options.base, kernel, ..Self::new() })
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { pool: &self.pool, kernel: self.kernel }
     }
 
     fn filled<S: Copy>(&self, values: &[S], convert: impl Fn(S) -> T) -> Buffer<T> {
@@ -67,7 +111,12 @@ impl<T: Real> Backend for Cpu<T> {
     type Weight = Weight<T>;
 
     fn name(&self) -> String {
-        format!("cpu {} {}", T::NAME, simd::level().name())
+        let level = simd::level().name();
+        match self.base {
+            BaseDtype::Full => format!("cpu {} {level}", T::NAME),
+            BaseDtype::Bf16 => format!("cpu {} {level}, bf16 base {}", T::NAME, self.kernel.name()),
+            BaseDtype::Int8 => format!("cpu {} {level}, int8 base {}", T::NAME, self.kernel.name()),
+        }
     }
 
     fn zeros(&self, len: usize) -> Result<Buffer<T>> {
@@ -118,7 +167,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn weight(&self, stored: Stored<'_>, n: usize, k: usize, _needs_backward: bool) -> Result<Weight<T>> {
-        Weight::new(stored, n, k)
+        Weight::new(stored, n, k, self.base)
     }
 
     fn weight_shape(&self, weight: &Weight<T>) -> (usize, usize) {
@@ -149,7 +198,7 @@ impl<T: Real> Backend for Cpu<T> {
         } else {
             Write::Set
         };
-        weight.forward(x, m, y, write);
+        weight.forward(self.context(), x, m, y, write);
         Ok(())
     }
 
@@ -164,7 +213,7 @@ impl<T: Real> Backend for Cpu<T> {
         let (n, k) = weight.shape();
         length("dy", dy.len(), m * n)?;
         length("dx", dx.len(), m * k)?;
-        weight.backward(dy, m, dx, write);
+        weight.backward(self.context(), dy, m, dx, write);
         Ok(())
     }
 

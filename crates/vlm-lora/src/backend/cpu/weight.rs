@@ -1,9 +1,12 @@
-//! Frozen matrices.
+//! Frozen matrices: kept once, row-major, in the chosen precision.
+
+use std::sync::Arc;
 
 use candle_core::DType;
-use half::{bf16, f16};
 use rayon::prelude::*;
 
+use super::bf16::{self, Bf16Kernel, Matrix};
+use super::buffer::{Buffer, Pool};
 use super::check::{ensure, fail};
 use super::product::{Product, View};
 use super::real::Real;
@@ -11,26 +14,59 @@ use super::simd::{lane_sum, simd_fn};
 use crate::Result;
 use crate::backend::{Stored, Write};
 
+/// Elements of a narrow matrix that are widened at a time: two megabytes of f32, which stay in the caches.
+const WIDENED: usize = 1 << 19;
+
+/// The precision in which frozen matrices are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum BaseDtype {
+    /// That of the computation.
+    #[default]
+    Full,
+    /// bf16, half the memory of f32; activations are rounded to bf16 where they meet it, sums are f32.
+    Bf16,
+    /// Rows of 8-bit integers times `absmax / 127`, a quarter of the memory of f32; a matrix of more than
+    /// [`LARGEST_INT8_ROWS`] rows, which is an embedding or a head, is kept in bf16.
+    Int8,
+}
+
+/// Matrices with more rows than this are kept in bf16 where the base is 8-bit, as the head is by common practice.
+pub const LARGEST_INT8_ROWS: usize = 16_384;
+
+#[derive(Debug)]
+enum Rows<T> {
+    Full(Vec<T>),
+    Bf16(Vec<u16>),
+    Int8 { rows: Vec<i8>, scales: Vec<T> },
+}
+
 /// A frozen matrix `(n, k)`.
 #[derive(Debug)]
 pub struct Weight<T> {
     n: usize,
     k: usize,
-    rows: Vec<T>,
+    rows: Rows<T>,
+}
+
+/// What products with a frozen matrix need besides their operands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) pool: &'a Arc<Pool>,
+    pub(super) kernel: Bf16Kernel,
 }
 
 impl<T: Real> Weight<T> {
-    pub(super) fn new(stored: Stored<'_>, n: usize, k: usize) -> Result<Self> {
+    pub(super) fn new(stored: Stored<'_>, n: usize, k: usize, base: BaseDtype) -> Result<Self> {
         let Stored { dtype, bytes } = stored;
         let expected = n.checked_mul(k).and_then(|count| count.checked_mul(dtype.size_in_bytes()));
         ensure(expected == Some(bytes.len()), || {
             format!("a matrix ({n}, {k}) of {dtype:?} cannot be {} bytes", bytes.len())
         })?;
         let rows = match dtype {
-            DType::F32 => convert::<T, 4>(bytes, |b| f64::from(f32::from_le_bytes(b))),
-            DType::F64 => convert::<T, 8>(bytes, f64::from_le_bytes),
-            DType::F16 => convert::<T, 2>(bytes, |b| f16::from_le_bytes(b).to_f64()),
-            DType::BF16 => convert::<T, 2>(bytes, |b| bf16::from_le_bytes(b).to_f64()),
+            DType::F32 => keep(bytes, k, base, |b| f64::from(f32::from_le_bytes(b))),
+            DType::F64 => keep(bytes, k, base, f64::from_le_bytes),
+            DType::F16 => keep(bytes, k, base, |b| half::f16::from_le_bytes(b).to_f64()),
+            DType::BF16 => keep(bytes, k, base, |b| half::bf16::from_le_bytes(b).to_f64()),
             other => return Err(fail(format!("a matrix of {other:?} cannot be used"))),
         };
         Ok(Self { n, k, rows })
@@ -41,46 +77,174 @@ impl<T: Real> Weight<T> {
     }
 
     /// `y (m, n) (+)= x (m, k) · Wᵀ`.
-    pub(super) fn forward(&self, x: &[T], m: usize, y: &mut [T], write: Write) {
-        Product::new(m, self.n, self.k).write(write).everywhere(
-            View::rows(x, self.k),
-            View::columns(&self.rows, self.k),
-            y,
-            self.n,
-        );
+    pub(super) fn forward(&self, context: Context<'_>, x: &[T], m: usize, y: &mut [T], write: Write) {
+        let (n, k) = (self.n, self.k);
+        match &self.rows {
+            Rows::Full(rows) => {
+                let product = Product::new(m, n, k).write(write);
+                product.everywhere(View::rows(x, k), View::columns(rows, k), y, n);
+            }
+            _ if context.kernel == Bf16Kernel::Widened => self.each_widened(context, |first, rows| {
+                let product = Product::new(m, rows.len() / k, k).write(write);
+                product.everywhere(View::rows(x, k), View::columns(rows, k), &mut y[first..], n);
+            }),
+            _ => self.with_bits(context, |bits| {
+                let matrix = Matrix { bits, n, k };
+                let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
+                bf16::forward(context.kernel, context.pool, x, m, matrix, y, write);
+            }),
+        }
     }
 
     /// `dx (m, k) (+)= dy (m, n) · W`.
-    pub(super) fn backward(&self, dy: &[T], m: usize, dx: &mut [T], write: Write) {
-        Product::new(m, self.k, self.n).write(write).everywhere(
-            View::rows(dy, self.n),
-            View::rows(&self.rows, self.k),
-            dx,
-            self.k,
-        );
+    pub(super) fn backward(&self, context: Context<'_>, dy: &[T], m: usize, dx: &mut [T], write: Write) {
+        let (n, k) = (self.n, self.k);
+        match &self.rows {
+            Rows::Full(rows) => {
+                let product = Product::new(m, k, n).write(write);
+                product.everywhere(View::rows(dy, n), View::rows(rows, k), dx, k);
+            }
+            _ if context.kernel == Bf16Kernel::Widened => self.each_widened(context, |first, rows| {
+                let write = if first == 0 { write } else { Write::Add };
+                let product = Product::new(m, k, rows.len() / k).write(write);
+                product.everywhere(View::rows(&dy[first.min(dy.len())..], n), View::rows(rows, k), dx, k);
+            }),
+            _ => self.with_bits(context, |bits| {
+                let matrix = Matrix { bits, n, k };
+                let (dy, dx) = (bytemuck::cast_slice(dy), bytemuck::cast_slice_mut(dx));
+                bf16::backward(context.kernel, context.pool, dy, m, matrix, dx, write);
+            }),
+        }
+    }
+
+    /// Calls `product` with the first index and the values of successive blocks of rows.
+    fn each_widened(&self, context: Context<'_>, mut product: impl FnMut(usize, &[T])) {
+        let block = (WIDENED / self.k.max(1)).clamp(1, self.n.max(1));
+        let mut widened = Buffer::uninitialised(context.pool, block * self.k);
+        for first in (0..self.n).step_by(block) {
+            let count = block.min(self.n - first);
+            let rows = &mut widened[..count * self.k];
+            rows.par_chunks_mut(self.k)
+                .with_min_len(8)
+                .enumerate()
+                .for_each(|(i, row)| self.row(first + i, row));
+            product(first, rows);
+        }
+    }
+
+    /// Calls `product` with the bf16 bits of the whole matrix.
+    fn with_bits(&self, context: Context<'_>, product: impl FnOnce(&[u16])) {
+        match &self.rows {
+            Rows::Full(_) => {}
+            Rows::Bf16(bits) => product(bits),
+            Rows::Int8 { rows, scales } => {
+                let mut storage = Buffer::<f32>::uninitialised(context.pool, (self.n * self.k).div_ceil(2));
+                let bits: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut storage)[..self.n * self.k];
+                bits.par_chunks_mut(self.k)
+                    .with_min_len(8)
+                    .zip(rows.par_chunks(self.k).zip(scales))
+                    .for_each(|(bits, (row, &scale))| narrow_integers(row, scale, bits));
+                product(bits);
+            }
+        }
     }
 
     /// Copies row `row` into `y`.
     pub(super) fn row(&self, row: usize, y: &mut [T]) {
-        y.copy_from_slice(&self.rows[row * self.k..(row + 1) * self.k]);
+        let range = row * self.k..(row + 1) * self.k;
+        match &self.rows {
+            Rows::Full(rows) => y.copy_from_slice(&rows[range]),
+            Rows::Bf16(bits) => widen(&bits[range], y),
+            Rows::Int8 { rows, scales } => widen_integers(&rows[range], scales[row], y),
+        }
     }
 
     pub(super) fn row_norms_squared(&self, out: &mut [T]) {
-        let k = self.k;
-        out.par_iter_mut().enumerate().for_each(|(row, norm)| {
-            *norm = norm_squared(&self.rows[row * k..(row + 1) * k]);
-        });
+        out.par_iter_mut().enumerate().for_each_init(
+            || vec![T::ZERO; self.k],
+            |row, (index, norm)| {
+                self.row(index, row);
+                *norm = norm_squared(row);
+            },
+        );
     }
 }
 
-fn convert<T: Real, const BYTES: usize>(bytes: &[u8], read: impl Fn([u8; BYTES]) -> f64 + Sync) -> Vec<T> {
+/// Converts stored rows of `k` to what is kept of them. Only f32 computes with narrow rows; f64 rounds to them, so that it can
+/// check what they compute.
+fn keep<T: Real, const BYTES: usize>(
+    bytes: &[u8],
+    k: usize,
+    base: BaseDtype,
+    read: impl Fn([u8; BYTES]) -> f64 + Sync,
+) -> Rows<T> {
     let (elements, _) = bytes.as_chunks::<BYTES>();
-    elements.par_iter().with_min_len(4096).map(|&element| T::of(read(element))).collect()
+    let narrow = T::NAME == f32::NAME;
+    let bf16_bits = |element| half::bf16::from_f64(read(element)).to_bits();
+    match base {
+        BaseDtype::Int8 if k > 0 && elements.len() / k <= LARGEST_INT8_ROWS => {
+            let quantised = elements.par_chunks(k).map(|row| quantise(row, &read)).collect::<Vec<_>>();
+            let scales: Vec<T> = quantised.iter().map(|&(_, scale)| T::of(f64::from(scale))).collect();
+            let rows: Vec<i8> = quantised.into_iter().flat_map(|(row, _)| row).collect();
+            if narrow {
+                return Rows::Int8 { rows, scales };
+            }
+            let mut full = vec![T::ZERO; rows.len()];
+            for ((y, row), &scale) in full.chunks_mut(k).zip(rows.chunks(k)).zip(&scales) {
+                widen_integers(row, scale, y);
+            }
+            Rows::Full(full)
+        }
+        BaseDtype::Full => Rows::Full(convert(elements, |element| T::of(read(element)))),
+        _ if narrow => Rows::Bf16(convert(elements, bf16_bits)),
+        _ => {
+            Rows::Full(convert(elements, |element| T::of(half::bf16::from_bits(bf16_bits(element)).to_f64())))
+        }
+    }
+}
+
+fn convert<E: Copy + Sync, V: Send>(elements: &[E], read: impl Fn(E) -> V + Sync) -> Vec<V> {
+    elements.par_iter().with_min_len(4096).map(|&element| read(element)).collect()
+}
+
+/// The nearest multiples of `absmax / 127` of a row (Dettmers et al. 2022), and that scale.
+fn quantise<const BYTES: usize>(row: &[[u8; BYTES]], read: impl Fn([u8; BYTES]) -> f64) -> (Vec<i8>, f32) {
+    let largest = row.iter().map(|&element| read(element).abs()).fold(0.0, f64::max);
+    let scale = (largest / 127.0) as f32;
+    let factor = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
+    (row.iter().map(|&element| (read(element) * factor).round().clamp(-127.0, 127.0) as i8).collect(), scale)
 }
 
 simd_fn! {
     /// Σ x².
     fn norm_squared(x: &[T]) -> T {
         lane_sum(x.len(), |i| x[i] * x[i])
+    }
+}
+
+simd_fn! {
+    fn widen(bits: &[u16], y: &mut [T]) {
+        for (y, &bits) in y.iter_mut().zip(bits) {
+            *y = T::of(f64::from(f32::from_bits(u32::from(bits) << 16)));
+        }
+    }
+}
+
+simd_fn! {
+    fn widen_integers(row: &[i8], scale: T, y: &mut [T]) {
+        for (y, &integer) in y.iter_mut().zip(row) {
+            *y = T::of(f64::from(integer)) * scale;
+        }
+    }
+}
+
+simd_fn! {
+    /// The scaled integers, rounded to the nearest even bf16.
+    fn narrow_integers(row: &[i8], scale: T, bits: &mut [u16]) {
+        let scale = scale.wide() as f32;
+        for (out, &integer) in bits.iter_mut().zip(row) {
+            let exact = (f32::from(integer) * scale).to_bits();
+            *out = ((exact + 0x7fff + (exact >> 16 & 1)) >> 16) as u16;
+        }
     }
 }

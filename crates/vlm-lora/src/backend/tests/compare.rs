@@ -4,7 +4,7 @@ use candle_core::{DType, Device};
 
 use super::scenarios::{Output, every_operation};
 use crate::Result;
-use crate::backend::{Candle, Cpu};
+use crate::backend::{BaseDtype, Bf16Kernel, Candle, Cpu, CpuOptions};
 
 /// Asserts that outputs agree within `tolerance` of each output's largest value (of 1, where that is less).
 fn assert_close(actual: &[Output], expected: &[Output], tolerance: f64) {
@@ -45,19 +45,56 @@ fn candle_agrees_in_f32() -> Result<()> {
 
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() -> Result<()> {
-    let on = |threads| {
-        let pool =
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of a few threads");
-        pool.install(|| every_operation(&Cpu::<f32>::new()))
-    };
-    let bits = |outputs: &[Output]| -> Vec<(String, Vec<u64>)> {
-        outputs.iter().map(|o| (o.name.clone(), o.values.iter().map(|v| v.to_bits()).collect())).collect()
-    };
-    let one = bits(&on(1)?);
-    for threads in [2, 3] {
-        for (one, many) in one.iter().zip(bits(&on(threads)?)) {
-            assert!(*one == many, "{} differs on {threads} threads", one.0);
+    for base in [BaseDtype::Full, BaseDtype::Bf16] {
+        let one = bits_on(1, base)?;
+        for threads in [2, 3] {
+            for (one, many) in one.iter().zip(bits_on(threads, base)?) {
+                assert!(*one == many, "{} differs on {threads} threads, {base:?}", one.0);
+            }
         }
     }
+    Ok(())
+}
+
+fn bits_on(threads: usize, base: BaseDtype) -> Result<Vec<(String, Vec<u64>)>> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of a few threads");
+    let outputs =
+        pool.install(|| every_operation(&Cpu::<f32>::with_options(CpuOptions { base, kernel: None })?))?;
+    Ok(outputs.into_iter().map(|o| (o.name, o.values.into_iter().map(f64::to_bits).collect())).collect())
+}
+
+/// The operands are exact in bf16, so that only the order of the sums differs.
+#[test]
+fn every_bf16_kernel_agrees_with_f64() -> Result<()> {
+    let exact =
+        every_operation(&Cpu::<f64>::with_options(CpuOptions { base: BaseDtype::Bf16, kernel: None })?)?;
+    for kernel in Bf16Kernel::available() {
+        let options = CpuOptions { base: BaseDtype::Bf16, kernel: Some(kernel) };
+        assert_close(&every_operation(&Cpu::<f32>::with_options(options)?)?, &exact, 2e-6);
+    }
+    Ok(())
+}
+
+/// Scaled integers are rounded to bf16 by the kernels that multiply in it, to one part in 256 each.
+#[test]
+fn an_8_bit_base_agrees_with_f64() -> Result<()> {
+    let exact =
+        every_operation(&Cpu::<f64>::with_options(CpuOptions { base: BaseDtype::Int8, kernel: None })?)?;
+    for kernel in Bf16Kernel::available() {
+        let options = CpuOptions { base: BaseDtype::Int8, kernel: Some(kernel) };
+        let tolerance = if kernel == Bf16Kernel::Widened { 2e-6 } else { 3e-3 };
+        assert_close(&every_operation(&Cpu::<f32>::with_options(options)?)?, &exact, tolerance);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_8_bit_base_is_close_to_the_full_one() -> Result<()> {
+    let full = every_operation(&Cpu::<f64>::new())?;
+    let narrow =
+        every_operation(&Cpu::<f64>::with_options(CpuOptions { base: BaseDtype::Int8, kernel: None })?)?;
+    // Elements in -1..1 are moved by at most half of 1 / 127 and by a quarter of it on average.
+    assert_close(&narrow, &full, 2e-2);
+    assert_ne!(narrow, full);
     Ok(())
 }

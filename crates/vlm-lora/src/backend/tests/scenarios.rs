@@ -23,6 +23,10 @@ pub(crate) fn values(n: usize, seed: u64) -> Vec<f64> {
     (0..n).map(|_| next()).collect()
 }
 
+fn in_bf16(values: Vec<f64>) -> Vec<f64> {
+    values.into_iter().map(|value| bf16::from_f64(value).to_f64()).collect()
+}
+
 /// Every operation on `backend`, with its outputs in a fixed order.
 pub(crate) fn every_operation<B: Backend>(backend: &B) -> Result<Vec<Output>> {
     let mut run = Run { backend, outputs: Vec::new() };
@@ -109,18 +113,28 @@ impl<B: Backend> Run<'_, B> {
     fn weights(&mut self) -> Result<()> {
         let b = self.backend;
         let dtypes = [DType::F32, DType::BF16, DType::F16, DType::F64];
-        for (case, (m, n, k)) in
-            [(1, 1, 1), (5, 7, 9), (1, 33, 65), (70, 96, 64), (67, 50, 130)].into_iter().enumerate()
+        for (case, (m, n, k)) in [
+            (1, 1, 1),
+            (5, 7, 9),
+            (1, 33, 65),
+            (70, 96, 64),
+            (67, 50, 130),
+            (4, 40, 100),
+            (13, 64, 32),
+            (300, 33, 70),
+        ]
+        .into_iter()
+        .enumerate()
         {
             let seed = 10 * case as u64;
             let dtype = dtypes[case % dtypes.len()];
-            // Numbers that bf16 holds, so that every dtype gives the same matrix; one byte ahead, so that it is unaligned.
-            let matrix: Vec<f64> = values(n * k, seed).iter().map(|&v| bf16::from_f64(v).to_f64()).collect();
+            // Numbers that bf16 holds, so that every dtype and every kernel sees the same; one byte ahead, unaligned.
+            let matrix = in_bf16(values(n * k, seed));
             let bytes = [vec![0], stored(&matrix, dtype)].concat();
             let weight = b.weight(Stored { dtype, bytes: &bytes[1..] }, n, k, true)?;
             assert_eq!(b.weight_shape(&weight), (n, k));
-            let (x, dy, bias) =
-                (self.random(m * k, seed + 1)?, self.random(m * n, seed + 2)?, self.random(n, seed + 3)?);
+            let exact = |n, seed| b.upload_f64(&in_bf16(values(n, seed)));
+            let (x, dy, bias) = (exact(m * k, seed + 1)?, exact(m * n, seed + 2)?, self.random(n, seed + 3)?);
             let name = format!("({m}, {n}, {k}) {dtype:?}");
             let mut y = self.random(m * n, seed + 4)?;
             b.linear(&x, m, &weight, None, &mut y)?;

@@ -1,0 +1,302 @@
+//! AVX512-BF16: 12 × 32 results in 24 registers, each a sum of products of pairs.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::{available, dot, multiply, pack_columns, pack_rows, round};
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) use elsewhere::{available, dot, multiply, pack_columns, pack_rows, round};
+
+/// Rows of a block.
+pub(super) const ROWS: usize = 12;
+/// Up to so many rows are multiplied without packing the matrix.
+pub(super) const FEW_ROWS: usize = 4;
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+        _mm512_maskz_loadu_epi16, _mm512_permutex2var_epi16, _mm512_reduce_add_ps, _mm512_set1_epi32,
+        _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_ps, _mm512_storeu_si512,
+        _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    };
+
+    use super::super::{Matrix, PANEL, STEP};
+    use super::{FEW_ROWS, ROWS};
+
+    /// Lanes of a register.
+    const LANES: usize = 16;
+
+    /// Whether the processor has what this module uses.
+    pub(in super::super) fn available() -> bool {
+        is_x86_feature_detected!("avx512bf16")
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+    }
+
+    fn assert_available() {
+        // Detection is cached: this is one load and one comparison.
+        assert!(available(), "the kernel was chosen on a processor that lacks it");
+    }
+
+    /// Rounds `x` to nearest even and fills the rest of `out`, a whole number of steps, with zeros.
+    pub(in super::super) fn round(x: &[f32], out: &mut [u16]) {
+        assert_available();
+        // SAFETY: the features were just asserted.
+        unsafe { round_avx512(x, out) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    fn round_avx512(x: &[f32], out: &mut [u16]) {
+        let (outs, _) = out.as_chunks_mut::<STEP>();
+        for (i, out) in outs.iter_mut().enumerate() {
+            let mut padded = [0.0; STEP];
+            let part = x.get(i * STEP..).unwrap_or_default();
+            let part: &[f32; STEP] = if let Some(whole) = part.first_chunk() {
+                whole
+            } else {
+                padded[..part.len()].copy_from_slice(part);
+                &padded
+            };
+            // SAFETY: both arrays hold 32 elements.
+            unsafe {
+                let (low, high) = (_mm512_loadu_ps(part.as_ptr()), _mm512_loadu_ps(part[LANES..].as_ptr()));
+                let bits: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
+                _mm512_storeu_si512(out.as_mut_ptr().cast(), bits);
+            }
+        }
+    }
+
+    /// Packs rows `first..first + 32` of the matrix as columns: `out[p][j]` is the pair `2p, 2p + 1` of row `first + j`.
+    pub(in super::super) fn pack_rows(w: Matrix<'_>, first: usize, out: &mut [u32]) {
+        assert_available();
+        assert_eq!(out.len(), w.k.next_multiple_of(STEP) / 2 * PANEL);
+        for half in 0..PANEL / LANES {
+            for (step, out) in out.chunks_exact_mut(STEP / 2 * PANEL).enumerate() {
+                let (row, column) = (first + half * LANES, step * STEP);
+                let out = &mut out[half * LANES..];
+                if row + LANES <= w.n && column + STEP <= w.k {
+                    let from = &w.bits[row * w.k + column..(row + LANES - 1) * w.k + column + STEP];
+                    // SAFETY: the features were asserted; 16 rows of 32 elements, `w.k` apart, lie in `from`; 16 rows of 16
+                    // elements, a panel apart, lie in `out`.
+                    unsafe { transpose(from.as_ptr(), w.k, out.as_mut_ptr()) };
+                } else {
+                    pack_edge(|j, k| element(w, row + j, column + k), out);
+                }
+            }
+        }
+    }
+
+    /// Packs columns `first..first + 32` of the matrix: `out[p][j]` is the pair of rows `2p, 2p + 1` in column `first + j`.
+    pub(in super::super) fn pack_columns(w: Matrix<'_>, first: usize, out: &mut [u32]) {
+        assert_available();
+        assert_eq!(out.len(), w.n.next_multiple_of(STEP) / 2 * PANEL);
+        for (pair, out) in out.chunks_exact_mut(PANEL).enumerate() {
+            let row = 2 * pair;
+            if row + 2 <= w.n && first + PANEL <= w.k {
+                let (a, b) =
+                    (&w.bits[row * w.k + first..][..PANEL], &w.bits[(row + 1) * w.k + first..][..PANEL]);
+                // SAFETY: the features were asserted; the three slices hold a panel's 32 elements each.
+                unsafe { interleave(a, b, out) };
+            } else {
+                for (j, out) in out.iter_mut().enumerate() {
+                    *out = couple(element(w, row, first + j), element(w, row + 1, first + j));
+                }
+            }
+        }
+    }
+
+    /// The element, or zero outside the matrix.
+    fn element(w: Matrix<'_>, row: usize, column: usize) -> u16 {
+        if row < w.n && column < w.k { w.bits[row * w.k + column] } else { 0 }
+    }
+
+    fn couple(first: u16, second: u16) -> u32 {
+        u32::from(first) | u32::from(second) << 16
+    }
+
+    fn pack_edge(element: impl Fn(usize, usize) -> u16, out: &mut [u32]) {
+        for pair in 0..STEP / 2 {
+            for (j, out) in out[pair * PANEL..].iter_mut().take(LANES).enumerate() {
+                *out = couple(element(j, 2 * pair), element(j, 2 * pair + 1));
+            }
+        }
+    }
+
+    /// Interleaves 32 elements of two rows.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn interleave(a: &[u16], b: &[u16], out: &mut [u32]) {
+        const LOW: [u16; 32] = interleaving(0);
+        const HIGH: [u16; 32] = interleaving(16);
+        assert!(a.len() == PANEL && b.len() == PANEL && out.len() == PANEL);
+        // SAFETY: the slices hold 64, 64 and 128 bytes, the index arrays 64.
+        unsafe {
+            let (a, b) = (_mm512_loadu_si512(a.as_ptr().cast()), _mm512_loadu_si512(b.as_ptr().cast()));
+            let (low, high) =
+                (_mm512_loadu_si512(LOW.as_ptr().cast()), _mm512_loadu_si512(HIGH.as_ptr().cast()));
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_permutex2var_epi16(a, low, b));
+            _mm512_storeu_si512(out[LANES..].as_mut_ptr().cast(), _mm512_permutex2var_epi16(a, high, b));
+        }
+    }
+
+    /// Where the elements of 16 pairs come from in two registers of 32, the second counted from 32.
+    const fn interleaving(first: u16) -> [u16; 32] {
+        let mut index = [0; 32];
+        let mut i = 0;
+        while i < 16 {
+            index[2 * i] = first + i as u16;
+            index[2 * i + 1] = 32 + first + i as u16;
+            i += 1;
+        }
+        index
+    }
+
+    /// Transposes 16 × 16 pairs from rows `stride` elements apart to rows of a panel.
+    ///
+    /// # Safety
+    /// `from` has 16 rows of 32 elements, `out` 16 rows of 16 pairs, a panel apart.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn transpose(from: *const u16, stride: usize, out: *mut u32) {
+        let zero = _mm512_setzero_si512();
+        let (mut r, mut t) = ([zero; 16], [zero; 16]);
+        for (i, row) in r.iter_mut().enumerate() {
+            // SAFETY: row `i` of the sixteen.
+            *row = unsafe { _mm512_loadu_si512(from.add(i * stride).cast()) };
+        }
+        for i in 0..8 {
+            t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+            t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+        }
+        for i in 0..4 {
+            for half in 0..2 {
+                let (a, b) = (t[4 * i + half], t[4 * i + 2 + half]);
+                r[4 * i + 2 * half] = _mm512_unpacklo_epi64(a, b);
+                r[4 * i + 2 * half + 1] = _mm512_unpackhi_epi64(a, b);
+            }
+        }
+        // Lane `l` of `r[4 i + j]` now holds column `4 l + j` of rows `4 i..4 i + 4`.
+        for j in 0..4 {
+            let even_above = _mm512_shuffle_i32x4::<0x88>(r[j], r[4 + j]);
+            let odd_above = _mm512_shuffle_i32x4::<0xdd>(r[j], r[4 + j]);
+            let even_below = _mm512_shuffle_i32x4::<0x88>(r[8 + j], r[12 + j]);
+            let odd_below = _mm512_shuffle_i32x4::<0xdd>(r[8 + j], r[12 + j]);
+            let columns = [
+                _mm512_shuffle_i32x4::<0x88>(even_above, even_below),
+                _mm512_shuffle_i32x4::<0x88>(odd_above, odd_below),
+                _mm512_shuffle_i32x4::<0xdd>(even_above, even_below),
+                _mm512_shuffle_i32x4::<0xdd>(odd_above, odd_below),
+            ];
+            for (lane, column) in columns.into_iter().enumerate() {
+                // SAFETY: row `4 lane + j` of the sixteen.
+                unsafe { _mm512_storeu_si512(out.add((4 * lane + j) * PANEL).cast(), column) };
+            }
+        }
+    }
+
+    /// `C (12, 32) (+)= A (12, k) · panel`, with `k` the twelfth part of `a`.
+    ///
+    /// # Safety
+    /// The processor has the features of [`available`]; `c` has 12 rows of 32 elements, `stride` apart, that no one else uses.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    pub(in super::super) unsafe fn multiply(a: &[u16], b: &[u32], c: *mut f32, stride: usize, add: bool) {
+        let row = a.len() / ROWS;
+        let pairs = row / 2;
+        assert!(a.len() == ROWS * row && row.is_multiple_of(STEP) && b.len() == pairs * PANEL);
+        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        if add {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller's promise about `c`.
+                *sums = unsafe {
+                    [_mm512_loadu_ps(c.add(r * stride)), _mm512_loadu_ps(c.add(r * stride + LANES))]
+                };
+            }
+        }
+        // SAFETY: every row of `a` holds `pairs` pairs (of 2 × 2 bytes, read unaligned) and the panel as many rows of 32.
+        unsafe {
+            // Three rows from each of four pointers keep the addresses in registers.
+            let mut quarters = [0, 3, 6, 9].map(|r| a.as_ptr().add(r * row));
+            let mut panel = b.as_ptr();
+            for _ in 0..pairs {
+                let low: __m512bh = std::mem::transmute(_mm512_loadu_si512(panel.cast()));
+                let high: __m512bh = std::mem::transmute(_mm512_loadu_si512(panel.add(LANES).cast()));
+                for (q, quarter) in quarters.iter_mut().enumerate() {
+                    for third in 0..3 {
+                        let pair = quarter.add(third * row).cast::<i32>().read_unaligned();
+                        let pair: __m512bh = std::mem::transmute(_mm512_set1_epi32(pair));
+                        let sums = &mut sums[3 * q + third];
+                        sums[0] = _mm512_dpbf16_ps(sums[0], low, pair);
+                        sums[1] = _mm512_dpbf16_ps(sums[1], high, pair);
+                    }
+                    *quarter = quarter.add(2);
+                }
+                panel = panel.add(PANEL);
+            }
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            // SAFETY: the caller's promise about `c`.
+            unsafe {
+                _mm512_storeu_ps(c.add(r * stride), sums[0]);
+                _mm512_storeu_ps(c.add(r * stride + LANES), sums[1]);
+            }
+        }
+    }
+
+    /// Products of the first `rows` rows of `a`, `stride` apart, with one row of the matrix.
+    pub(in super::super) fn dot(a: &[u16], stride: usize, rows: usize, w: &[u16]) -> [f32; FEW_ROWS] {
+        assert_available();
+        assert!(rows <= FEW_ROWS && w.len() <= stride && a.len() >= rows * stride);
+        // SAFETY: the features and sizes were just asserted.
+        unsafe { dot_avx512(a, stride, rows, w) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    fn dot_avx512(a: &[u16], stride: usize, rows: usize, w: &[u16]) -> [f32; FEW_ROWS] {
+        let mut sums = [_mm512_setzero_ps(); FEW_ROWS];
+        for start in (0..w.len()).step_by(STEP) {
+            let left = (w.len() - start).min(STEP);
+            let mask = u32::MAX >> (STEP - left);
+            // SAFETY: the mask leaves out what lies behind the row; the padded rows of `a` hold whole steps.
+            unsafe {
+                let w: __m512bh =
+                    std::mem::transmute(_mm512_maskz_loadu_epi16(mask, w.as_ptr().add(start).cast()));
+                for (r, sum) in sums.iter_mut().enumerate().take(rows) {
+                    let a = _mm512_loadu_si512(a.as_ptr().add(r * stride + start).cast());
+                    *sum = _mm512_dpbf16_ps(*sum, std::mem::transmute::<__m512i, __m512bh>(a), w);
+                }
+            }
+        }
+        sums.map(|sum| _mm512_reduce_add_ps(sum))
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod elsewhere {
+    use super::super::Matrix;
+    use super::FEW_ROWS;
+
+    const ABSENT: &str = "the kernel is never chosen on this architecture";
+
+    pub(in super::super) fn available() -> bool {
+        false
+    }
+
+    pub(in super::super) fn round(_: &[f32], _: &mut [u16]) {
+        unreachable!("{ABSENT}");
+    }
+
+    pub(in super::super) fn pack_rows(_: Matrix<'_>, _: usize, _: &mut [u32]) {
+        unreachable!("{ABSENT}");
+    }
+
+    pub(in super::super) fn pack_columns(_: Matrix<'_>, _: usize, _: &mut [u32]) {
+        unreachable!("{ABSENT}");
+    }
+
+    pub(in super::super) unsafe fn multiply(_: &[u16], _: &[u32], _: *mut f32, _: usize, _: bool) {
+        unreachable!("{ABSENT}");
+    }
+
+    pub(in super::super) fn dot(_: &[u16], _: usize, _: usize, _: &[u16]) -> [f32; FEW_ROWS] {
+        unreachable!("{ABSENT}");
+    }
+}
