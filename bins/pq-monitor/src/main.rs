@@ -1,3 +1,137 @@
 //! Reports drift and performance.
 
-fn main() {}
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use drift::{
+    DriftReport, DriftStatus, MonitoringConfig, PerformanceInput, PerformanceReport, PerformanceStatus,
+    compare, measure, write_drift_report, write_performance_report,
+};
+use jiff::Timestamp;
+use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
+use serde_json::json;
+
+mod inputs;
+
+/// Compares the slides scored lately with those of training, and the scores with what people said afterwards.
+///
+/// Reads the log of scored slides, the predictions on the training slides, corrections and labels; writes
+/// `drift_reports/latest_drift.json` (and `.html`) and `performance_metrics/latest_metrics.json` below the monitoring folder,
+/// which `pq-trigger` then looks at. Too little data is said, and counts neither as healthy nor as drift.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit status: 0 the reports are written, 1 with --exit-code: drift or a drop of accuracy, 2 could not run.\n\nExamples:\n  pq-monitor\n  pq-monitor --exit-code --set drift.window_days=7\n  pq-monitor --model-version v3 --at 2025-06-01T00:00:00Z"
+)]
+struct Args {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Folder with predictions.jsonl; the reports go below it.
+    #[arg(long, value_name = "DIR", default_value = "monitoring")]
+    monitoring: PathBuf,
+    /// Folder with labels, splits, the manifest and corrections [default: data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder of the released versions [default: `model_registry`]
+    #[arg(long, value_name = "DIR")]
+    registry: Option<PathBuf>,
+    /// Run to compare with [default: the one that was released as the version, else outputs/latest]
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Version whose scores are looked at [default: the one that scored last]
+    #[arg(long, value_name = "VERSION")]
+    model_version: Option<String>,
+    /// Report as of this time instead of now, as in `2025-06-01T00:00:00Z`.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// End with status 1 where slides drifted or accuracy fell by more than allowed.
+    #[arg(long)]
+    exit_code: bool,
+}
+
+impl HasCommon for Args {
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+}
+
+fn main() -> ExitCode {
+    pq_common::run(run)
+}
+
+fn run(args: &Args) -> Result<Verdict> {
+    let config = configuration(&args.common)?;
+    let now = args.at.unwrap_or_else(Timestamp::now);
+    let inputs = inputs::read(args, now)?;
+    let version = inputs.model_version.as_deref();
+    let threshold = config.triggers.max_drift_score;
+    let mut drift = compare(&inputs.reference, &inputs.scored, version, &config.drift, threshold, now);
+    drift.inputs.clone_from(&inputs.hashes);
+    let mut performance = measure(&PerformanceInput {
+        scored: &inputs.scored,
+        corrections: &inputs.corrections,
+        labels: &inputs.labels.slides,
+        seen_in_training: &inputs.seen_in_training,
+        validated: inputs.validated.as_ref(),
+        model_version: version,
+        config: &config.performance,
+        now,
+    });
+    performance.inputs.clone_from(&inputs.hashes);
+    let folders = (args.monitoring.join("drift_reports"), args.monitoring.join("performance_metrics"));
+    let advice = "check that the monitoring folder can be written and that the disk is not full";
+    write_drift_report(&folders.0, &drift).hint("cannot write the drift report", advice)?;
+    write_performance_report(&folders.1, &performance).hint("cannot write the performance report", advice)?;
+    print(args, &drift, &performance)?;
+    let has_dropped = performance.has_dropped(config.triggers.max_accuracy_drop);
+    let is_bad = drift.status == DriftStatus::Drifted || has_dropped;
+    Ok(if args.exit_code && is_bad { Verdict::Fail } else { Verdict::Pass })
+}
+
+fn configuration(common: &CommonArgs) -> Result<MonitoringConfig> {
+    let file = common.load("monitoring", &MonitoringConfig::TABLES)?;
+    let config = MonitoringConfig {
+        drift: file.section("drift")?,
+        performance: file.section("performance")?,
+        triggers: file.section("triggers")?,
+    };
+    config
+        .validate()
+        .map_err(|error| Hint::new(error.to_string(), "mend monitoring.toml or the --set value"))?;
+    Ok(config)
+}
+
+fn print(args: &Args, drift: &DriftReport, performance: &PerformanceReport) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if args.common.json {
+        serde_json::to_writer_pretty(&mut out, &json!({ "drift": drift, "performance": performance }))?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let drift_word = match drift.status {
+        DriftStatus::Stable => "stable",
+        DriftStatus::Drifted => "drifted",
+        DriftStatus::Insufficient => "too little data",
+    };
+    let performance_word = match performance.status {
+        PerformanceStatus::Measured => "measured",
+        PerformanceStatus::Insufficient => "too little data",
+    };
+    for (name, word, reasons) in
+        [("drift", drift_word, &drift.reasons), ("accuracy", performance_word, &performance.reasons)]
+    {
+        writeln!(out, "{name}: {word}")?;
+        for reason in reasons {
+            writeln!(out, "  {reason}")?;
+        }
+    }
+    writeln!(
+        out,
+        "reports: {0}/drift_reports/latest_drift.html, {0}/performance_metrics/latest_metrics.json",
+        args.monitoring.display()
+    )?;
+    Ok(())
+}

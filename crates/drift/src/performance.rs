@@ -354,6 +354,14 @@ pub fn write_performance_report(folder: &Path, report: &PerformanceReport) -> Re
 }
 
 impl PerformanceReport {
+    /// Whether accuracy fell by more than `allowed`, and not so little or on so few ratings that it may be chance.
+    pub fn has_dropped(&self, allowed: f64) -> bool {
+        let is_sure = self.intervals.get("accuracy_drop").is_none_or(|interval| interval.low > 0.0);
+        self.status == PerformanceStatus::Measured
+            && is_sure
+            && self.accuracy_drop.is_some_and(|drop| drop > allowed)
+    }
+
     /// Reads a report; unknown fields are tolerated.
     ///
     /// # Errors

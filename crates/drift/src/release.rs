@@ -13,6 +13,9 @@ pub struct Release {
     pub version: String,
     /// When.
     pub released_at: Timestamp,
+    /// The run it came from.
+    #[serde(default)]
+    pub run_id: String,
 }
 
 /// `model_registry/version.json`, as far as the retraining decision looks at it.
@@ -33,6 +36,11 @@ impl Releases {
     /// When it cannot be read or a release has no version or time.
     pub fn read(path: &Path) -> Result<Self> {
         Ok(read_json(path, "release history")?)
+    }
+
+    /// The release of this name.
+    pub fn find(&self, version: &str) -> Option<&Release> {
+        self.history.iter().find(|release| release.version == version)
     }
 
     /// The release with the latest time.

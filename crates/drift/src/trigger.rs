@@ -232,11 +232,11 @@ fn performance(
     };
     let points = format!("accuracy fell by {:.1} points", 100.0 * drop);
     let allowed = format!("up to {:.1} are allowed", 100.0 * threshold);
-    let could_be_chance = report.intervals.get("accuracy_drop").is_some_and(|interval| interval.low <= 0.0);
-    if drop > threshold && could_be_chance {
+    let has_dropped = report.has_dropped(threshold);
+    if drop > threshold && !has_dropped {
         let reason = format!("{points}, {allowed}, but so few ratings could show that by chance");
         return insufficient(name, value, threshold, reason);
     }
-    let state = fired_if(drop > threshold);
+    let state = fired_if(has_dropped);
     Trigger { name, state, value, threshold, reason: format!("{points}, {allowed}") }
 }

@@ -32,7 +32,11 @@ fn correction(id: usize, at: Timestamp, predicted: f64, score: u8) -> Correction
 }
 
 fn releases(days: i64) -> Releases {
-    let release = |version: &str, days| Release { version: version.to_owned(), released_at: ago(days) };
+    let release = |version: &str, days| Release {
+        version: version.to_owned(),
+        released_at: ago(days),
+        run_id: String::new(),
+    };
     Releases { version: Some("v1".to_owned()), history: vec![release("v1", days), release("v0", days + 30)] }
 }
 
@@ -131,8 +135,10 @@ fn drift_fires_above_its_threshold_only_on_enough_and_fresh_data() {
     assert_eq!(of(None, "insufficient", 1), TriggerState::Insufficient);
     assert_eq!(of(Some(0.9), "drifted", 6), TriggerState::Insufficient, "it speaks of the version before");
     let old = drift_report(Some(0.9), "drifted", 9);
-    let long_ago =
-        Releases { history: vec![Release { version: "v1".to_owned(), released_at: ago(50) }], version: None };
+    let long_ago = Releases {
+        history: vec![Release { version: "v1".to_owned(), released_at: ago(50), run_id: String::new() }],
+        version: None,
+    };
     let stale = decision(&Evidence { drift: Some(&old), ..nothing(&long_ago) });
     assert_eq!(trigger(&stale, TriggerName::Drift).reason, "the drift report is 9.0 days old");
 }

@@ -1,0 +1,195 @@
+//! `pq-monitor` as people run it: in a fresh folder, with good, little and bad input.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const NOW: &str = "2025-06-01T12:00:00Z";
+
+/// A project's folder with the default configuration.
+fn project() -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    write(dir.path(), "config/monitoring.toml", include_str!("../../../config/monitoring.toml"));
+    dir
+}
+
+fn write(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(name);
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    std::fs::write(path, text).expect("a file");
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pq-monitor"));
+    command.current_dir(dir).args(["--at", NOW]).args(args);
+    command.output().expect("the executable starts")
+}
+
+fn read(dir: &Path, name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(dir.join(name)).expect("the report is there")).expect("JSON")
+}
+
+/// Lines of scored slides: `decks` decks of eight, the picture brighter by `shift`.
+fn scored(name: &str, decks: usize, shift: f64) -> String {
+    let mut rng = fastrand::Rng::with_seed(decks as u64);
+    let mut lines = String::new();
+    for deck in 0..decks {
+        for slide in 0..8 {
+            let brightness = rng.f64() + shift;
+            let p = 0.2 + 0.6 * rng.f64();
+            let id = format!("{name}-{deck}-{slide}");
+            let line = json!({
+                "schema_version": 1, "slide_id": id, "deck_id": format!("{name}-{deck}"), "sha256": id,
+                "scored_at": "2025-05-30T08:00:00Z", "model_version": "v1", "latency_ms": 12.5,
+                "distributions": {"clarity": [0.0, 0.0, 1.0 - p, p, 0.0]}, "expected": {"clarity": 3.0 + p},
+                "features": {"brightness": brightness, "contrast": rng.f64() + shift},
+            });
+            let _ = writeln!(lines, "{line}");
+        }
+    }
+    lines
+}
+
+fn corrections(total: usize, score: u8) -> String {
+    (0..total).fold(String::new(), |mut lines, index| {
+        let line = json!({
+            "schema_version": 1, "id": format!("c{index}"), "slide_id": format!("new-{}-{}", index / 8, index % 8),
+            "model_version": "v1", "annotator": "user", "corrected_at": "2025-05-31T08:00:00Z",
+            "predicted": {"clarity": 3.4}, "scores": {"clarity": score}, "notes": "",
+        });
+        let _ = writeln!(lines, "{line}");
+        lines
+    })
+}
+
+fn with_data(shift: f64) -> TempDir {
+    let dir = project();
+    write(dir.path(), "monitoring/predictions.jsonl", &scored("new", 16, shift));
+    write(dir.path(), "outputs/latest/reference_predictions.jsonl", &scored("old", 24, 0.0));
+    let validated = json!({"human_agreement": 0.95, "metrics": {"clarity_within_1": 0.95}, "more": [1]});
+    write(dir.path(), "outputs/latest/validation_results.json", &validated.to_string());
+    dir
+}
+
+fn assert_error(output: &Output, words: &[&str]) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    for word in words {
+        assert!(error.contains(word), "`{word}` is missing: {error}");
+    }
+}
+
+#[test]
+fn nothing_yet_is_too_little_data() {
+    let dir = project();
+    let output = run(dir.path(), &["--exit-code"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let drift = read(dir.path(), "monitoring/drift_reports/latest_drift.json");
+    assert_eq!((&drift["status"], &drift["drift_score"]), (&json!("insufficient"), &Value::Null));
+    let metrics = read(dir.path(), "monitoring/performance_metrics/latest_metrics.json");
+    assert_eq!((&metrics["status"], &metrics["current_accuracy"]), (&json!("insufficient"), &Value::Null));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("drift: too little data") && text.contains("0 recently scored slides"), "{text}");
+}
+
+#[test]
+fn unchanged_slides_are_stable_and_corrections_measured() {
+    let dir = with_data(0.0);
+    write(dir.path(), "data/user_feedback/corrections.jsonl", &corrections(40, 4));
+    let output = run(dir.path(), &["--exit-code", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed: Value = serde_json::from_slice(&output.stdout).expect("only JSON on stdout");
+    assert_eq!(printed["drift"]["status"], "stable", "{}", printed["drift"]["reasons"]);
+    assert_eq!(printed["performance"]["current_accuracy"], 1.0);
+    assert_eq!(printed["performance"]["baseline_accuracy"], 0.95);
+    assert_eq!(printed["drift"], read(dir.path(), "monitoring/drift_reports/latest_drift.json"));
+    let page = std::fs::read_to_string(dir.path().join("monitoring/drift_reports/latest_drift.html"));
+    assert!(page.expect("a page").contains("No drift seen"));
+    let inputs = printed["drift"]["inputs"].as_object().expect("hashes");
+    assert_eq!(inputs.len(), 4, "{inputs:?}");
+}
+
+#[test]
+fn brighter_slides_are_drift_and_wrong_scores_a_drop() {
+    let dir = with_data(0.5);
+    write(dir.path(), "data/user_feedback/corrections.jsonl", &corrections(40, 5));
+    let output = run(dir.path(), &["--exit-code"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let drift = read(dir.path(), "monitoring/drift_reports/latest_drift.json");
+    assert_eq!(drift["status"], "drifted");
+    assert_eq!(drift["features"][0]["group"], "picture");
+    let metrics = read(dir.path(), "monitoring/performance_metrics/latest_metrics.json");
+    assert_eq!((&metrics["status"], &metrics["current_accuracy"]), (&json!("measured"), &json!(0.0)));
+    assert_eq!(run(dir.path(), &[]).status.code(), Some(0), "without --exit-code a report is a success");
+}
+
+#[test]
+fn a_released_version_is_compared_with_its_own_run() {
+    let dir = with_data(0.5);
+    write(dir.path(), "outputs/run-7/reference_predictions.jsonl", &scored("same", 24, 0.5));
+    let history =
+        json!({"version": "v1", "history": [{"version": "v1", "released_at": NOW, "run_id": "run-7"}]});
+    write(dir.path(), "model_registry/version.json", &history.to_string());
+    assert_eq!(run(dir.path(), &[]).status.code(), Some(0));
+    assert_eq!(read(dir.path(), "monitoring/drift_reports/latest_drift.json")["status"], "stable");
+    assert_eq!(run(dir.path(), &["--run", "outputs/latest"]).status.code(), Some(0));
+    assert_eq!(read(dir.path(), "monitoring/drift_reports/latest_drift.json")["status"], "drifted");
+}
+
+#[test]
+fn a_torn_last_line_is_left_out_with_a_warning() {
+    let dir = with_data(0.0);
+    write(dir.path(), "monitoring/predictions.jsonl", &(scored("new", 16, 0.0) + "{\"schema_ver"));
+    let output = run(dir.path(), &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("torn"));
+    let drift = read(dir.path(), "monitoring/drift_reports/latest_drift.json");
+    assert_eq!(drift["sizes"]["recent_slides"], 128);
+}
+
+#[test]
+fn bad_input_is_named_and_nothing_is_written() {
+    let dir = with_data(0.0);
+    for (name, text) in [
+        ("monitoring/predictions.jsonl", "{}\n"),
+        ("outputs/latest/reference_predictions.jsonl", "\u{0}\u{1}garbage\n"),
+        ("outputs/latest/validation_results.json", "{\"human_agreement\": \"much\"}"),
+        ("data/user_feedback/corrections.jsonl", "[1, 2]\n"),
+        ("data/labeled/labels.json", "{\"s\": {\"clarity\": 7}}"),
+        ("model_registry/version.json", "{\"history\": 3}"),
+    ] {
+        let kept = std::fs::read(dir.path().join(name)).ok();
+        write(dir.path(), name, text);
+        assert_error(&run(dir.path(), &[]), &[name, "hint: "]);
+        assert!(!dir.path().join("monitoring/drift_reports").exists(), "{name}");
+        match kept {
+            Some(bytes) => std::fs::write(dir.path().join(name), bytes).expect("restored"),
+            None => std::fs::remove_file(dir.path().join(name)).expect("removed"),
+        }
+    }
+    assert_eq!(run(dir.path(), &[]).status.code(), Some(0));
+}
+
+#[test]
+fn wrong_arguments_and_configuration_are_named() {
+    let dir = project();
+    assert_error(&run(dir.path(), &["--data", "dta"]), &["`dta`", "hint: "]);
+    assert_error(&run(dir.path(), &["--run", "outputs/none"]), &["`outputs/none`"]);
+    assert_error(&run(dir.path(), &["--set", "drift.alpha=7"]), &["`drift.alpha`", "between 0 and 1"]);
+    assert_error(
+        &run(dir.path(), &["--set", "drift.windw_days=7"]),
+        &["drift.windw_days", "did you mean `window_days`?"],
+    );
+    assert_error(&run(dir.path(), &["--at", "yesterday"]), &["--at"]);
+    assert_error(&run(dir.path(), &["--config", "elsewhere"]), &["elsewhere/monitoring.toml"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_an_error() {
+    let dir = with_data(0.0);
+    write(dir.path(), "monitoring/drift_reports", "a file where the folder should be");
+    assert_error(&run(dir.path(), &[]), &["monitoring/drift_reports", "hint: "]);
+}

@@ -1,0 +1,175 @@
+//! `pq-trigger` as people and workflows run it: in a fresh folder, with good and bad input.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const NOW: &str = "2025-06-01T12:00:00Z";
+
+/// A project's folder with the default configuration and a release two days ago.
+fn project() -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    write(dir.path(), "config/monitoring.toml", include_str!("../../../config/monitoring.toml"));
+    release(dir.path(), "2025-05-30T12:00:00Z");
+    dir
+}
+
+fn release(dir: &Path, at: &str) {
+    let history = json!([{"version": "v2", "released_at": at, "files": {}}, {"version": "v1", "released_at": "2024-01-01T00:00:00Z"}]);
+    write(
+        dir,
+        "model_registry/version.json",
+        &json!({"schema_version": 1, "version": "v2", "history": history}).to_string(),
+    );
+}
+
+fn write(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(name);
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    std::fs::write(path, text).expect("a file");
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().expect("the executable starts")
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pq-trigger"));
+    command.current_dir(dir).env_remove("GITHUB_OUTPUT").args(["--at", NOW]).args(args);
+    command
+}
+
+fn corrections(dir: &Path, total: usize) {
+    let lines = (0..total).fold(String::new(), |mut lines, index| {
+        let line = json!({
+            "schema_version": 1, "id": format!("c{index}"), "slide_id": "s", "model_version": "v2", "annotator": "user",
+            "corrected_at": "2025-05-31T08:00:00Z", "predicted": {"clarity": 3.0}, "scores": {"clarity": 4},
+        });
+        let _ = writeln!(lines, "{line}");
+        lines
+    });
+    write(dir, "data/user_feedback/corrections.jsonl", &lines);
+}
+
+fn decisions(dir: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(dir.join("monitoring/decisions.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn no_reason_is_no_and_is_kept() {
+    let dir = project();
+    let output = run(dir.path(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(
+        text,
+        "corrections  ok       0 corrections since v2, 100 are asked\n\
+         time         ok       v2 was released 2.0 days ago, 7 are allowed\n\
+         drift        unknown  there is no drift report\n\
+         performance  unknown  there is no performance report\n\
+         should_retrain=false\n"
+    );
+    assert_eq!(run(dir.path(), &["--exit-code"]).status.code(), Some(1));
+    let kept = decisions(dir.path());
+    assert_eq!(
+        (kept.len(), &kept[0]["should_retrain"], &kept[0]["decided_at"]),
+        (2, &json!(false), &json!(NOW))
+    );
+    assert_eq!(kept[0]["triggers"].as_array().map(Vec::len), Some(4));
+    assert_eq!(kept[0]["last_release"]["version"], "v2");
+}
+
+#[test]
+fn a_hundred_corrections_are_a_reason_for_people_and_workflows() {
+    let dir = project();
+    corrections(dir.path(), 100);
+    write(dir.path(), "github_output", "before=1\n");
+    let output =
+        command(dir.path(), &["--exit-code", "--json"]).env("GITHUB_OUTPUT", "github_output").output();
+    let output = output.expect("the executable starts");
+    assert_eq!(output.status.code(), Some(0));
+    let printed: Value = serde_json::from_slice(&output.stdout).expect("only JSON on stdout");
+    assert_eq!(
+        (&printed["should_retrain"], &printed["triggers"][0]["state"]),
+        (&json!(true), &json!("fired"))
+    );
+    let published = std::fs::read_to_string(dir.path().join("github_output")).expect("outputs");
+    assert_eq!(published, "before=1\nshould_retrain=true\nreason=100 corrections since v2, 100 are asked\n");
+    corrections(dir.path(), 99);
+    assert_eq!(run(dir.path(), &["--exit-code"]).status.code(), Some(1));
+    assert_eq!(
+        run(dir.path(), &["--exit-code", "--set", "triggers.min_corrections=99"]).status.code(),
+        Some(0)
+    );
+}
+
+#[test]
+fn a_week_is_a_reason() {
+    let dir = project();
+    release(dir.path(), "2025-05-25T12:00:00Z");
+    assert_eq!(run(dir.path(), &["--exit-code"]).status.code(), Some(0));
+    release(dir.path(), "2025-05-25T12:30:00Z");
+    assert_eq!(run(dir.path(), &["--exit-code"]).status.code(), Some(1));
+}
+
+#[test]
+fn without_any_release_or_file_nothing_is_judged() {
+    let dir = project();
+    std::fs::remove_dir_all(dir.path().join("model_registry")).expect("removed");
+    let output = run(dir.path(), &["--exit-code"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("nothing was released yet"));
+}
+
+#[test]
+fn a_dry_run_keeps_nothing() {
+    let dir = project();
+    let output = command(dir.path(), &["--dry-run"]).env("GITHUB_OUTPUT", "github_output").output();
+    assert_eq!(output.expect("the executable starts").status.code(), Some(0));
+    assert!(!dir.path().join("github_output").exists() && !dir.path().join("monitoring").exists());
+}
+
+#[test]
+fn bad_input_is_named_and_nothing_is_decided() {
+    let dir = project();
+    corrections(dir.path(), 100);
+    for (name, text) in [
+        ("data/user_feedback/corrections.jsonl", "{\"id\": 3}\n"),
+        ("model_registry/version.json", "{\"history\": [{\"version\": \"v1\"}]}"),
+        ("monitoring/drift_reports/latest_drift.json", "{\"drift_score\": 0.9}"),
+        ("monitoring/performance_metrics/latest_metrics.json", ""),
+    ] {
+        let kept = std::fs::read(dir.path().join(name)).ok();
+        write(dir.path(), name, text);
+        let output = run(dir.path(), &[]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{name}: {error}");
+        assert!(error.contains(name) && error.contains("hint: "), "{error}");
+        assert!(output.stdout.is_empty());
+        match kept {
+            Some(bytes) => std::fs::write(dir.path().join(name), bytes).expect("restored"),
+            None => std::fs::remove_file(dir.path().join(name)).expect("removed"),
+        }
+    }
+    assert!(decisions(dir.path()).is_empty());
+    assert_eq!(run(dir.path(), &["--set", "triggers.max_days=0"]).status.code(), Some(2));
+    assert_eq!(run(dir.path(), &["--set", "triggers.max_drfit_score=0.2"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_torn_journal_is_mended_and_loses_nothing() {
+    let dir = project();
+    run(dir.path(), &[]);
+    let journal = dir.path().join("monitoring/decisions.jsonl");
+    let mut text = std::fs::read_to_string(&journal).expect("a journal");
+    text.push_str("{\"schema_ver");
+    std::fs::write(&journal, text).expect("torn");
+    assert_eq!(run(dir.path(), &[]).status.code(), Some(0));
+    let lines = std::fs::read_to_string(&journal).expect("a journal");
+    let whole = lines.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
+    assert_eq!(whole, 2);
+}
