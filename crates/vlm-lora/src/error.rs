@@ -32,6 +32,9 @@ pub enum Error {
     /// The device or a kernel failed.
     #[error("{device}: {reason}")]
     Backend { device: String, reason: String },
+    /// A run that cannot go on from where it stands.
+    #[error("cannot resume from `{path}`: {reason}")]
+    Resume { path: PathBuf, reason: String },
     /// A loss or a gradient is not a finite number.
     #[error("{what} is not finite at step {step}")]
     NotFinite { what: &'static str, step: usize },

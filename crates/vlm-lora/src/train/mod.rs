@@ -1,1 +1,26 @@
-//! train
+//! Training as transformers' `Trainer` does it: AdamW, schedules, clipping, accumulation over the supervised tokens of a whole
+//! window, evaluation, checkpoints, resumption.
+
+mod config;
+mod data;
+mod evaluate;
+mod observer;
+mod optimizer;
+mod outcome;
+mod resume;
+mod run_folder;
+mod schedule;
+mod session;
+mod shuffle;
+mod state;
+mod trainer;
+
+pub use config::{BaseDtype, BaseModelConfig, SamplingStrategy, TrainingConfig};
+pub use data::Dataset;
+pub use evaluate::Evaluator;
+pub use observer::{
+    CheckpointReport, EvaluationReport, LogReport, Metrics, Observer, RunStart, StepReport,
+};
+pub use outcome::{BestMetric, RunStatus, TrainOutcome};
+pub use schedule::{LrSchedule, LrSchedulerType};
+pub use trainer::{Resume, Trainer};

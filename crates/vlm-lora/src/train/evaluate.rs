@@ -1,0 +1,91 @@
+use super::data::{Loaded, Loader, Prefetch};
+use super::observer::Metrics;
+use crate::backend::Backend;
+use crate::model::{Features, Item, Model};
+use crate::{Result, Sample};
+
+/// Measures a model in a run, besides the loss.
+pub trait Evaluator<B: Backend> {
+    /// The measures of the model as it is now, the most important one first.
+    ///
+    /// # Errors
+    /// Whatever keeps the measurement from being made; this ends the run, with a checkpoint to resume from.
+    fn evaluate(&mut self, model: &Model<B>) -> Result<Metrics>;
+}
+
+impl<B: Backend, F: FnMut(&Model<B>) -> Result<Metrics>> Evaluator<B> for F {
+    fn evaluate(&mut self, model: &Model<B>) -> Result<Metrics> {
+        self(model)
+    }
+}
+
+/// Fills in the features that are missing in a batch: computed once, kept in the cache, rounded as the cache rounds.
+pub(super) fn complete_features<B: Backend>(
+    model: &Model<B>,
+    loader: &Loader<'_>,
+    batch: &mut [Loaded],
+) -> Result<()> {
+    let Some(cache) = loader.cache() else { return Ok(()) };
+    let missing: Vec<usize> = (0..batch.len()).filter(|&i| batch[i].features.is_none()).collect();
+    let tiles: Vec<_> = missing.iter().map(|&i| &*batch[i].sample.tiles).collect();
+    if tiles.is_empty() {
+        return Ok(());
+    }
+    let computed: Vec<Features> = model.image_features(&tiles)?;
+    for (i, features) in missing.into_iter().zip(computed) {
+        let loaded = &mut batch[i];
+        loaded.features = match loaded.key {
+            Some(key) => Some(cache.insert(key, &features)?),
+            None => Some(features),
+        };
+        loader.lighten(loaded);
+    }
+    Ok(())
+}
+
+/// A batch as the model takes it.
+pub(super) fn items(batch: &[Loaded]) -> Vec<Item<'_>> {
+    batch.iter().map(|loaded| Item { sample: &loaded.sample, features: loaded.features.as_ref() }).collect()
+}
+
+/// Σ weight over the supervised positions.
+pub(super) fn target_weight(sample: &Sample) -> f64 {
+    sample.targets.iter().map(|target| f64::from(target.weight)).sum()
+}
+
+/// The mean over samples of each sample's weighted mean loss: what transformers reports at an evaluation batch size of 1.
+pub(super) fn evaluation_loss<B: Backend>(
+    model: &Model<B>,
+    loader: &Loader<'_>,
+    batch_size: usize,
+    workers: usize,
+) -> Result<f64> {
+    let len = loader.data().len();
+    let total = std::thread::scope(|scope| {
+        let mut prefetch = Prefetch::start(scope, loader, 0..len, workers);
+        let mut total = 0.0;
+        loop {
+            let batch = std::iter::from_fn(|| prefetch.next()).take(batch_size);
+            let mut batch = batch.collect::<Result<Vec<_>>>()?;
+            if batch.is_empty() {
+                return Ok(total);
+            }
+            complete_features(model, loader, &mut batch)?;
+            for loaded in &mut batch {
+                loaded.sample = normalized(&loaded.sample).into();
+            }
+            total += model.loss(&items(&batch), 1.0)?.loss;
+        }
+    })?;
+    Ok(total / len as f64)
+}
+
+/// The sample with weights that sum to 1, so that samples of any length count alike.
+fn normalized(sample: &Sample) -> Sample {
+    let weight = target_weight(sample);
+    let mut sample = sample.clone();
+    for target in &mut sample.targets {
+        target.weight = (f64::from(target.weight) / weight) as f32;
+    }
+    sample
+}

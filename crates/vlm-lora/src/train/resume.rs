@@ -1,0 +1,66 @@
+use std::path::Path;
+
+use super::optimizer::{AdamW, Moments};
+use super::run_folder::{Checkpoint, Tensors};
+use super::state::TrainerState;
+use crate::backend::Backend;
+use crate::files::invalid_file;
+use crate::lora::PeftAdapter;
+use crate::model::{Model, Param};
+use crate::{Error, Result};
+
+/// The present state of a run as a checkpoint.
+pub(super) fn checkpoint_of<B: Backend>(
+    model: &Model<B>,
+    optimizer: &AdamW<B>,
+    state: &TrainerState,
+) -> Result<Checkpoint> {
+    let mut tensors = Tensors::new();
+    for (Param { name, shape, .. }, Moments { first, second }) in model.params().iter().zip(optimizer.moments()) {
+        let backend = model.backend();
+        tensors.insert(format!("exp_avg.{name}"), (shape.clone(), backend.download(first)?));
+        tensors.insert(format!("exp_avg_sq.{name}"), (shape.clone(), backend.download(second)?));
+    }
+    Ok(Checkpoint { state: state.clone(), adapter: model.adapter()?, optimizer: tensors })
+}
+
+/// Brings model and optimizer to where a checkpoint stands.
+pub(super) fn restore<B: Backend>(
+    model: &mut Model<B>,
+    optimizer: &mut AdamW<B>,
+    checkpoint: &Checkpoint,
+    path: &Path,
+) -> Result<()> {
+    restore_adapter(model, &checkpoint.adapter, path)?;
+    let backend = std::sync::Arc::clone(model.backend());
+    let moment = |prefix: &str, param: &Param<B>| {
+        let name = format!("{prefix}.{}", param.name);
+        match checkpoint.optimizer.get(&name) {
+            Some((shape, values)) if *shape == param.shape => backend.upload(values),
+            _ => Err(invalid_file(path, "checkpoint of this run", format!("`{name}` is missing or misshapen"))),
+        }
+    };
+    for (param, moments) in model.params().iter().zip(optimizer.moments_mut()) {
+        moments.first = moment("exp_avg", param)?;
+        moments.second = moment("exp_avg_sq", param)?;
+    }
+    Ok(())
+}
+
+/// Sets the values of a model's adapter to those of a file.
+pub(super) fn restore_adapter<B: Backend>(model: &mut Model<B>, adapter: &PeftAdapter, path: &Path) -> Result<()> {
+    let backend = std::sync::Arc::clone(model.backend());
+    for param in model.params_mut() {
+        let tensor = adapter.tensors.get(&param.name).ok_or_else(|| Error::Tensor {
+            name: param.name.clone(),
+            problem: "missing",
+            path: path.to_owned(),
+        })?;
+        if tensor.shape != param.shape {
+            let (expected, actual) = (param.shape.clone(), tensor.shape.clone());
+            return Err(Error::Shape { name: param.name.clone(), expected, actual });
+        }
+        param.value = backend.upload(&tensor.values)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use serde_json::{Map, json};
+
+use super::TrainingConfig;
+use super::data::{Loaded, Loader, Prefetch, SampleOrder};
+use super::evaluate::{Evaluator, complete_features, evaluation_loss, items, target_weight};
+use super::observer::{CheckpointReport, EvaluationReport, LogReport, Metrics, Observer, StepReport};
+use super::optimizer::{AdamW, clip_coefficient, gradient_norm};
+use super::outcome::{BestMetric, RunStatus};
+use super::resume::checkpoint_of;
+use super::run_folder::RunFolder;
+use super::schedule::LrSchedule;
+use super::shuffle::mix;
+use super::state::TrainerState;
+use crate::backend::Backend;
+use crate::model::{Model, StepMode};
+use crate::{Error, Result};
+
+/// A run in progress.
+pub(super) struct Session<'r, 'a, B: Backend> {
+    pub(super) model: &'r mut Model<B>,
+    pub(super) config: &'r TrainingConfig,
+    pub(super) folder: &'r RunFolder,
+    pub(super) training: &'r Loader<'a>,
+    pub(super) validation: Option<&'r Loader<'a>>,
+    pub(super) evaluator: Option<&'r mut (dyn Evaluator<B> + 'a)>,
+    pub(super) observers: &'r mut [Box<dyn Observer + 'a>],
+    pub(super) schedule: LrSchedule,
+    pub(super) total_steps: usize,
+    pub(super) optimizer: AdamW<B>,
+    pub(super) state: TrainerState,
+    /// The step of the newest checkpoint on disk.
+    pub(super) saved_step: Option<usize>,
+}
+
+impl<B: Backend> Session<'_, '_, B> {
+    /// Trains until the end, an early stop or an observer's wish. Whatever ends it, the last whole step is saved.
+    pub(super) fn run(&mut self) -> Result<RunStatus> {
+        let status = self.steps();
+        let saved = if self.saved_step == Some(self.state.step) { Ok(()) } else { self.save(false) };
+        self.model.clear_gradients()?;
+        let status = status?; // the first error is the one to report
+        saved.map(|()| status)
+    }
+
+    fn steps(&mut self) -> Result<RunStatus> {
+        let order = SampleOrder::new(self.config, self.training.data().len());
+        let (first_epoch, first_sample) = self.position();
+        let visits = (first_epoch..).flat_map(move |epoch| order.epoch(epoch)).skip(first_sample);
+        let (loader, workers) = (self.training, self.config.dataloader_num_workers);
+        std::thread::scope(|scope| {
+            let mut prefetch = Prefetch::start(scope, loader, visits, workers);
+            while self.state.step < self.total_steps {
+                if self.step(&mut prefetch)?.is_break() {
+                    return Ok(RunStatus::Stopped);
+                }
+                let improved = if self.is_due(self.config.eval_steps) { self.evaluate()? } else { false };
+                if improved || self.is_due(self.config.save_steps) {
+                    self.save(improved)?;
+                }
+                let patience = self.config.early_stopping_patience;
+                if patience > 0 && self.state.progress.evaluations_without_improvement >= patience {
+                    return Ok(RunStatus::EarlyStopped);
+                }
+            }
+            Ok(RunStatus::Finished)
+        })
+    }
+
+    /// The epoch of the next step and how many of its samples are already used.
+    fn position(&self) -> (usize, usize) {
+        let per_epoch = self.config.steps_per_epoch(self.training.data().len());
+        (self.state.step / per_epoch, self.state.step % per_epoch * self.window_size())
+    }
+
+    fn window_size(&self) -> usize {
+        self.config.per_device_train_batch_size * self.config.gradient_accumulation_steps
+    }
+
+    /// Passes over the samples so far.
+    pub(super) fn epochs(&self) -> f64 {
+        let (epoch, used) = self.position();
+        epoch as f64 + used as f64 / self.training.data().len() as f64
+    }
+
+    /// Whether something that happens every `interval` steps, or with 0 at the end of each epoch, happens now.
+    fn is_due(&self, interval: usize) -> bool {
+        let step = self.state.step;
+        let interval = if interval == 0 { self.config.steps_per_epoch(self.training.data().len()) } else { interval };
+        step.is_multiple_of(interval) || step == self.total_steps
+    }
+
+    fn is_stop_wanted(&self) -> bool {
+        self.observers.iter().any(|observer| observer.should_stop())
+    }
+
+    /// One optimizer step over a window of batches, whose loss is divided by all their supervised tokens.
+    fn step(&mut self, prefetch: &mut Prefetch) -> Result<ControlFlow<()>> {
+        let started = Instant::now();
+        let (_, used) = self.position();
+        let size = self.window_size().min(self.training.data().len() - used);
+        let window = std::iter::from_fn(|| prefetch.next()).take(size).collect::<Result<Vec<_>>>()?;
+        let (loss, tokens) = match self.accumulate(window)? {
+            ControlFlow::Continue(sums) => sums,
+            ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
+        };
+        let step = self.state.step + 1;
+        let grad_norm = gradient_norm(self.model)?;
+        for (what, value) in [("the loss", loss), ("the gradient", grad_norm)] {
+            if !value.is_finite() {
+                return Err(Error::NotFinite { what, step });
+            }
+        }
+        let learning_rate = self.schedule.learning_rate(self.state.step);
+        let clip = clip_coefficient(grad_norm, self.config.max_grad_norm);
+        self.optimizer.step(self.model, self.config, learning_rate, clip, step)?;
+        self.model.clear_gradients()?;
+        self.state.step = step;
+        let elapsed = started.elapsed();
+        let progress = &mut self.state.progress;
+        progress.run.add(loss, tokens, elapsed.as_secs_f64());
+        progress.interval.add(loss, tokens, elapsed.as_secs_f64());
+        let (epoch, total_steps) = (self.epochs(), self.total_steps);
+        let report = StepReport { step, total_steps, epoch, loss, grad_norm, learning_rate, tokens, elapsed };
+        self.observers.iter_mut().for_each(|observer| observer.on_step(&report));
+        if self.is_due(self.config.logging_steps) {
+            self.log(&report)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Gradients of a window: its loss and tokens, or nothing where an observer wants the run to end.
+    fn accumulate(&mut self, mut window: Vec<Loaded>) -> Result<ControlFlow<(), (f64, usize)>> {
+        let normalizer: f64 = window.iter().map(|loaded| target_weight(&loaded.sample)).sum();
+        if normalizer <= 0.0 || !normalizer.is_finite() {
+            let reason = format!("sample {} and those with it have no supervised token", window[0].index);
+            return Err(Error::Text { reason });
+        }
+        let (mut loss, mut tokens) = (0.0, 0);
+        for (at, batch) in window.chunks_mut(self.config.per_device_train_batch_size).enumerate() {
+            if self.is_stop_wanted() {
+                return Ok(ControlFlow::Break(()));
+            }
+            complete_features(self.model, self.training, batch)?;
+            let mode = StepMode {
+                dropout: Some(mix(self.config.seed, self.state.step as u64, at as u64)),
+                gradient_checkpointing: self.config.gradient_checkpointing,
+            };
+            loss += self.model.loss_and_gradients(&items(batch), normalizer, mode)?.loss;
+            tokens += batch.iter().map(|loaded| loaded.sample.input_ids.len()).sum::<usize>();
+        }
+        Ok(ControlFlow::Continue((loss, tokens)))
+    }
+
+    fn log(&mut self, last: &StepReport) -> Result<()> {
+        let interval = std::mem::take(&mut self.state.progress.interval);
+        let StepReport { step, epoch, learning_rate, grad_norm, .. } = *last;
+        let tokens_per_second = interval.tokens as f64 / interval.seconds.max(1e-9);
+        let loss = interval.mean_loss();
+        let report = LogReport { step, epoch, loss, learning_rate, grad_norm, tokens_per_second };
+        self.folder.append_metrics(&report)?;
+        self.observers.iter_mut().for_each(|observer| observer.on_log(&report));
+        Ok(())
+    }
+
+    /// Measures the model; says whether it is the best so far.
+    fn evaluate(&mut self) -> Result<bool> {
+        if self.validation.is_none() && self.evaluator.is_none() {
+            return Ok(false);
+        }
+        let started = Instant::now();
+        let metrics = self.measure()?;
+        let metric = self.config.best_metric(&metrics)?;
+        let value = metrics.iter().find(|(name, _)| *name == metric).map_or(f64::NAN, |(_, value)| *value);
+        let elapsed = started.elapsed();
+        let progress = &mut self.state.progress;
+        progress.eval_seconds += elapsed.as_secs_f64();
+        let (step, epoch) = (self.state.step, self.epochs());
+        let progress = &mut self.state.progress;
+        let higher = self.config.is_greater_better(&metric);
+        let is_best = match &progress.best {
+            None => !value.is_nan(),
+            Some(best) => if higher { value > best.value } else { value < best.value },
+        };
+        if is_best {
+            progress.best = Some(BestMetric { metric: metric.clone(), value, step });
+            progress.evaluations_without_improvement = 0;
+        } else {
+            progress.evaluations_without_improvement += 1;
+        }
+        let mut line: Map<_, _> = [("step".to_owned(), json!(step)), ("epoch".to_owned(), json!(epoch))].into_iter().collect();
+        line.extend(metrics.iter().map(|(name, value)| (name.clone(), json!(value))));
+        self.folder.append_metrics(&line)?;
+        let report = EvaluationReport { step, epoch, metrics: &metrics, metric: &metric, is_best, elapsed };
+        self.observers.iter_mut().for_each(|observer| observer.on_evaluate(&report));
+        Ok(is_best)
+    }
+
+    fn measure(&mut self) -> Result<Metrics> {
+        let mut metrics = match &mut self.evaluator {
+            Some(evaluator) => evaluator.evaluate(self.model)?,
+            None => Metrics::new(),
+        };
+        for (name, _) in &mut metrics {
+            if !name.starts_with("eval_") {
+                name.insert_str(0, "eval_");
+            }
+        }
+        if let Some(loader) = self.validation {
+            let (batch, workers) =
+                (self.config.per_device_train_batch_size, self.config.dataloader_num_workers);
+            metrics.push(("eval_loss".to_owned(), evaluation_loss(self.model, loader, batch, workers)?));
+        }
+        Ok(metrics)
+    }
+
+    fn save(&mut self, is_best: bool) -> Result<()> {
+        let step = self.state.step;
+        let path = self.folder.write(&checkpoint_of(self.model, &self.optimizer, &self.state)?)?;
+        self.saved_step = Some(step);
+        let best = self.state.progress.best.as_ref().map(|best| best.step);
+        self.folder.prune(self.config.save_total_limit, best, step)?;
+        let report = CheckpointReport { step, path: &path, is_best };
+        self.observers.iter_mut().for_each(|observer| observer.on_checkpoint(&report));
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+use std::path::PathBuf;
+
+use super::data::{Dataset, Loader};
+use super::evaluate::Evaluator;
+use super::observer::{Observer, RunStart};
+use super::optimizer::AdamW;
+use super::outcome::{RunStatus, TrainOutcome};
+use super::resume::{restore, restore_adapter};
+use super::run_folder::{RunFolder, read_checkpoint};
+use super::schedule::LrSchedule;
+use super::session::Session;
+use super::state::{Identity, TrainerState};
+use super::TrainingConfig;
+use crate::backend::Backend;
+use crate::cache::{FeatureCache, Hasher};
+use crate::lora::PeftAdapter;
+use crate::model::Model;
+use crate::{Error, Result};
+
+/// Where a run begins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// At step 0; the run's folder must not hold checkpoints.
+    #[default]
+    Never,
+    /// At the newest checkpoint of the run's folder.
+    Latest,
+    /// At this checkpoint.
+    From(PathBuf),
+}
+
+/// Trains a model's adapter as transformers' `Trainer` does.
+///
+/// The run's folder `output_dir` receives `config.toml`, `metrics.jsonl`, `checkpoints/step-N/` and at the end the adapter in
+/// PEFT's files: that of the best evaluation, or the last one where nothing is evaluated. The same inputs give the same run;
+/// on the CPU a resumed run equals the uninterrupted one to the bit.
+pub struct Trainer<'a, B: Backend> {
+    model: &'a mut Model<B>,
+    config: TrainingConfig,
+    validation: Option<&'a dyn Dataset>,
+    evaluator: Option<Box<dyn Evaluator<B> + 'a>>,
+    observers: Vec<Box<dyn Observer + 'a>>,
+    cache: Option<&'a FeatureCache>,
+    base: String,
+    resolved_config: Option<String>,
+    resume: Resume,
+}
+
+impl<'a, B: Backend> Trainer<'a, B> {
+    /// A trainer of the adapter that is attached to `model`.
+    ///
+    /// # Errors
+    /// When the configuration is invalid or no adapter is attached.
+    pub fn new(model: &'a mut Model<B>, config: TrainingConfig) -> Result<Self> {
+        config.validate()?;
+        if model.params().is_empty() {
+            return Err(Error::Unsupported { what: "training a model without an attached adapter".to_owned() });
+        }
+        Ok(Self {
+            model,
+            config,
+            validation: None,
+            evaluator: None,
+            observers: Vec::new(),
+            cache: None,
+            base: String::new(),
+            resolved_config: None,
+            resume: Resume::Never,
+        })
+    }
+
+    /// Samples whose loss is measured at each evaluation, as `eval_loss`.
+    pub fn validation(mut self, data: &'a dyn Dataset) -> Self {
+        self.validation = Some(data);
+        self
+    }
+
+    /// Further measures of each evaluation; their names get the prefix `eval_`.
+    pub fn evaluator(mut self, evaluator: impl Evaluator<B> + 'a) -> Self {
+        self.evaluator = Some(Box::new(evaluator));
+        self
+    }
+
+    /// Adds someone who is told what happens.
+    pub fn observer(mut self, observer: impl Observer + 'a) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Where the output of the frozen vision tower is kept. Not used while an adapter touches tower or connector.
+    pub fn feature_cache(mut self, cache: &'a FeatureCache) -> Self {
+        self.cache = Some(cache);
+        self
+    }
+
+    /// Names the base model's weights, so that a run is not resumed over another base.
+    pub fn base_fingerprint(mut self, fingerprint: impl Into<String>) -> Self {
+        self.base = fingerprint.into();
+        self
+    }
+
+    /// The text of `config.toml`; left out, it is the table `[training]`.
+    pub fn resolved_config(mut self, toml: impl Into<String>) -> Self {
+        self.resolved_config = Some(toml.into());
+        self
+    }
+
+    /// Where the run begins.
+    pub fn resume(mut self, resume: Resume) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// Trains on `data`; the model is left with the adapter that stands in the run's folder.
+    ///
+    /// # Errors
+    /// When a sample, an evaluation or a file fails, when loss or gradient are not finite, or when the run cannot be resumed;
+    /// the last whole step is saved before the error is returned, where the disk allows it.
+    pub fn run(mut self, data: &dyn Dataset) -> Result<TrainOutcome> {
+        self.check_data(data)?;
+        let folder = RunFolder::open(&self.config.output_dir)?;
+        let identity = self.identity(data)?;
+        let mut optimizer = AdamW::new(self.model)?;
+        let state = self.starting_state(&folder, identity, &mut optimizer)?;
+        folder.write_config(&self.config_text()?)?;
+        let cache = self.cache.filter(|_| self.config.cache_vision_features && !self.model.trains_vision());
+        let training = Loader::new(data, cache);
+        let validation = self.validation.map(|data| Loader::new(data, cache));
+        let total_steps = self.config.total_steps(data.len());
+        let start = RunStart {
+            samples: data.len(),
+            completed_steps: state.step,
+            total_steps,
+            trainable_parameters: self.model.trainable_parameters(),
+            base_parameters: self.model.base_parameters(),
+        };
+        self.observers.iter_mut().for_each(|observer| observer.on_start(&start));
+        let mut session = Session {
+            model: self.model,
+            config: &self.config,
+            folder: &folder,
+            training: &training,
+            validation: validation.as_ref(),
+            evaluator: self.evaluator.as_deref_mut(),
+            observers: &mut self.observers,
+            schedule: LrSchedule::new(&self.config, total_steps),
+            total_steps,
+            optimizer,
+            saved_step: (state.step > 0).then_some(state.step),
+            state,
+        };
+        let status = session.run()?;
+        let epochs = session.epochs();
+        let state = session.state;
+        let outcome = self.finish(&folder, &start, state, status, epochs)?;
+        self.observers.iter_mut().for_each(|observer| observer.on_end(&outcome));
+        Ok(outcome)
+    }
+
+    fn check_data(&self, data: &dyn Dataset) -> Result<()> {
+        let empty = match self.validation {
+            _ if data.is_empty() => "training samples",
+            Some(validation) if validation.is_empty() => "validation samples",
+            _ => return Ok(()),
+        };
+        let (expected, actual) = ("at least one".to_owned(), "none".to_owned());
+        Err(Error::InvalidConfig { key: empty.to_owned(), expected, actual })
+    }
+
+    fn identity(&self, data: &dyn Dataset) -> Result<Identity> {
+        let adapter = self.model.adapter()?;
+        let mut hash = Hasher::default();
+        hash.add(format!("{:?}", adapter.config).as_bytes());
+        for (name, tensor) in &adapter.tensors {
+            hash.add(format!("{name} {:?}", tensor.shape).as_bytes());
+        }
+        Ok(Identity {
+            training_data: data.fingerprint(),
+            validation_data: self.validation.map(Dataset::fingerprint),
+            base: self.base.clone(),
+            adapter: hash.hex(),
+        })
+    }
+
+    fn starting_state(
+        &mut self,
+        folder: &RunFolder,
+        identity: Identity,
+        optimizer: &mut AdamW<B>,
+    ) -> Result<TrainerState> {
+        let newest = folder.checkpoints()?.pop().map(|(_, path)| path);
+        let path = match (&self.resume, newest) {
+            (Resume::Never, None) => {
+                folder.truncate_metrics(0)?;
+                return Ok(TrainerState::new(self.config.clone(), identity));
+            }
+            (Resume::Never, Some(path)) => return Err(resume_error(path, "the run's folder is in use: resume it or choose another")),
+            (Resume::Latest, None) => {
+                return Err(resume_error(self.config.output_dir.clone(), "it holds no checkpoint"));
+            }
+            (Resume::Latest, Some(path)) => path,
+            (Resume::From(path), _) => path.clone(),
+        };
+        let checkpoint = read_checkpoint(&path)?;
+        if let Some(difference) = checkpoint.state.difference(&self.config, &identity) {
+            return Err(resume_error(path, &difference));
+        }
+        restore(self.model, optimizer, &checkpoint, &path)?;
+        folder.truncate_metrics(checkpoint.state.step)?;
+        Ok(TrainerState { config: self.config.clone(), ..checkpoint.state })
+    }
+
+    fn config_text(&self) -> Result<String> {
+        if let Some(text) = &self.resolved_config {
+            return Ok(text.clone());
+        }
+        let invalid = |error: toml::ser::Error| Error::InvalidConfig {
+            key: "training".to_owned(),
+            expected: "values that TOML can hold".to_owned(),
+            actual: error.to_string(),
+        };
+        let training = toml::Value::try_from(&self.config).map_err(invalid)?;
+        toml::to_string(&toml::Table::from_iter([("training".to_owned(), training)])).map_err(invalid)
+    }
+
+    /// Leaves the best adapter in the model and in the run's folder.
+    fn finish(
+        &mut self,
+        folder: &RunFolder,
+        start: &RunStart,
+        state: TrainerState,
+        status: RunStatus,
+        epochs: f64,
+    ) -> Result<TrainOutcome> {
+        let progress = state.progress;
+        if let Some(best) = progress.best.as_ref().filter(|best| best.step != state.step) {
+            let path = folder.checkpoint_path(best.step);
+            restore_adapter(self.model, &PeftAdapter::load(&path)?, &path)?;
+        }
+        self.model.adapter()?.save(&self.config.output_dir)?;
+        Ok(TrainOutcome {
+            status,
+            steps: state.step,
+            total_steps: start.total_steps,
+            epochs,
+            train_loss: progress.run.mean_loss(),
+            best: progress.best,
+            train_seconds: progress.run.seconds,
+            eval_seconds: progress.eval_seconds,
+            tokens: progress.run.tokens,
+            trainable_parameters: start.trainable_parameters,
+            base_parameters: start.base_parameters,
+            output_dir: self.config.output_dir.clone(),
+        })
+    }
+}
+
+fn resume_error(path: PathBuf, reason: &str) -> Error {
+    Error::Resume { path, reason: reason.to_owned() }
+}
