@@ -5,6 +5,7 @@
 //! holds no global state.
 
 pub mod backend;
+mod cache;
 mod checkpoint;
 mod config;
 mod error;
@@ -16,9 +17,13 @@ mod processor;
 mod sample;
 mod train;
 
+pub use cache::{FeatureCache, FeatureKey, FeaturePrecision};
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};
+pub use infer::{
+    ChoiceAnswer, ChoiceTokens, Distribution, Generation, Scorer, Slot, choice_probabilities, generate,
+};
 pub use lora::{
     AdapterSpec, AdapterWeights, InitLoraWeights, LoraConfig, Module, OneOrMany, PeftAdapter, TEXT_LINEARS,
     merge, unmerge,
@@ -26,3 +31,8 @@ pub use lora::{
 pub use model::{Features, Item, KvCache, LossSum, Model, Param, Prompt, StepMode};
 pub use processor::{Encoded, Processor, pixel_values};
 pub use sample::{Sample, Target, Tiles};
+pub use train::{
+    BaseDtype, BaseModelConfig, BestMetric, CheckpointReport, Dataset, EvaluationReport, Evaluator, LogReport,
+    LrSchedule, LrSchedulerType, Metrics, Observer, Resume, RunStart, RunStatus, SamplingStrategy, StepReport,
+    TrainOutcome, Trainer, TrainingConfig,
+};

@@ -5,9 +5,8 @@ use super::run_folder::{Checkpoint, Tensors};
 use super::state::TrainerState;
 use crate::backend::Backend;
 use crate::files::invalid_file;
-use crate::lora::PeftAdapter;
 use crate::model::{Model, Param};
-use crate::{Error, Result};
+use crate::Result;
 
 /// The present state of a run as a checkpoint.
 pub(super) fn checkpoint_of<B: Backend>(
@@ -31,7 +30,7 @@ pub(super) fn restore<B: Backend>(
     checkpoint: &Checkpoint,
     path: &Path,
 ) -> Result<()> {
-    restore_adapter(model, &checkpoint.adapter, path)?;
+    model.attach_adapter(&checkpoint.adapter)?;
     let backend = std::sync::Arc::clone(model.backend());
     let moment = |prefix: &str, param: &Param<B>| {
         let name = format!("{prefix}.{}", param.name);
@@ -43,24 +42,6 @@ pub(super) fn restore<B: Backend>(
     for (param, moments) in model.params().iter().zip(optimizer.moments_mut()) {
         moments.first = moment("exp_avg", param)?;
         moments.second = moment("exp_avg_sq", param)?;
-    }
-    Ok(())
-}
-
-/// Sets the values of a model's adapter to those of a file.
-pub(super) fn restore_adapter<B: Backend>(model: &mut Model<B>, adapter: &PeftAdapter, path: &Path) -> Result<()> {
-    let backend = std::sync::Arc::clone(model.backend());
-    for param in model.params_mut() {
-        let tensor = adapter.tensors.get(&param.name).ok_or_else(|| Error::Tensor {
-            name: param.name.clone(),
-            problem: "missing",
-            path: path.to_owned(),
-        })?;
-        if tensor.shape != param.shape {
-            let (expected, actual) = (param.shape.clone(), tensor.shape.clone());
-            return Err(Error::Shape { name: param.name.clone(), expected, actual });
-        }
-        param.value = backend.upload(&tensor.values)?;
     }
     Ok(())
 }

@@ -3,14 +3,14 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::state::{SCHEMA_VERSION, TrainerState};
 use crate::files::{invalid_file, io_error, read_bytes, sync_folder, write_atomic};
+use crate::checkpoint::{TensorFile, decode, write_f32};
 use crate::lora::PeftAdapter;
-use crate::{Error, Result};
+use crate::{ModelConfig, Result};
 
 const METRICS: &str = "metrics.jsonl";
 const CONFIG: &str = "config.toml";
@@ -136,7 +136,7 @@ impl RunFolder {
 ///
 /// # Errors
 /// When a file is missing or is not what it should be.
-pub(super) fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
+pub(super) fn read_checkpoint(path: &Path, model: &ModelConfig) -> Result<Checkpoint> {
     let file = path.join(STATE);
     let invalid = |reason: String| invalid_file(&file, "trainer state", reason);
     let json: Value = serde_json::from_slice(&read_bytes(&file, "trainer state")?)
@@ -148,7 +148,7 @@ pub(super) fn read_checkpoint(path: &Path) -> Result<Checkpoint> {
     let state = serde_json::from_value(json).map_err(|error| invalid(error.to_string()))?;
     Ok(Checkpoint {
         state,
-        adapter: PeftAdapter::load(path)?,
+        adapter: PeftAdapter::open(path, model)?,
         optimizer: read_tensors(&path.join(OPTIMIZER))?,
     })
 }
@@ -169,30 +169,17 @@ fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>> {
 }
 
 fn write_tensors(path: &Path, tensors: &Tensors) -> Result<()> {
-    let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, (shape, values))| (name, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
-        .collect();
-    let invalid = |error: safetensors::SafeTensorError| invalid_file(path, "safetensors file", error);
-    let views = bytes
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.to_vec(), bytes)?)))
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(invalid)?;
-    write_bytes(path, &safetensors::serialize(views, None).map_err(invalid)?)
+    let borrowed = tensors.iter().map(|(name, (shape, values))| (name.clone(), (shape.clone(), values.as_slice())));
+    write_f32(path, &borrowed.collect())
 }
 
 fn read_tensors(path: &Path) -> Result<Tensors> {
-    let bytes = std::fs::read(path).map_err(io_error("read", path))?;
-    let invalid = |reason: &str| -> Error { invalid_file(path, "safetensors file", reason) };
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| invalid(&error.to_string()))?;
-    file.iter()
-        .map(|(name, view)| {
-            if view.dtype() != Dtype::F32 {
-                return Err(invalid("its tensors are not F32"));
-            }
-            let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            Ok((name.to_owned(), (view.shape().to_vec(), values.collect())))
+    let file = TensorFile::open(path)?;
+    file.in_file_order()
+        .into_iter()
+        .map(|(name, entry)| {
+            let values = decode(file.stored(name, &entry.shape)?)?;
+            Ok((name.to_owned(), (entry.shape.clone(), values)))
         })
         .collect()
 }

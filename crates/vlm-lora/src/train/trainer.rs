@@ -5,7 +5,7 @@ use super::evaluate::Evaluator;
 use super::observer::{Observer, RunStart};
 use super::optimizer::AdamW;
 use super::outcome::{RunStatus, TrainOutcome};
-use super::resume::{restore, restore_adapter};
+use super::resume::restore;
 use super::run_folder::{RunFolder, read_checkpoint};
 use super::schedule::LrSchedule;
 use super::session::Session;
@@ -116,7 +116,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// # Errors
     /// When a sample, an evaluation or a file fails, when loss or gradient are not finite, or when the run cannot be resumed;
     /// the last whole step is saved before the error is returned, where the disk allows it.
-    pub fn run(mut self, data: &dyn Dataset) -> Result<TrainOutcome> {
+    pub fn run(mut self, data: &'a dyn Dataset) -> Result<TrainOutcome> {
         self.check_data(data)?;
         let folder = RunFolder::open(&self.config.output_dir)?;
         let identity = self.identity(data)?;
@@ -171,8 +171,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let adapter = self.model.adapter()?;
         let mut hash = Hasher::default();
         hash.add(format!("{:?}", adapter.config).as_bytes());
-        for (name, tensor) in &adapter.tensors {
-            hash.add(format!("{name} {:?}", tensor.shape).as_bytes());
+        for module in &adapter.modules {
+            hash.add(format!("{:?}", module.spec).as_bytes());
         }
         Ok(Identity {
             training_data: data.fingerprint(),
@@ -201,7 +201,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             (Resume::Latest, Some(path)) => path,
             (Resume::From(path), _) => path.clone(),
         };
-        let checkpoint = read_checkpoint(&path)?;
+        let checkpoint = read_checkpoint(&path, self.model.config())?;
         if let Some(difference) = checkpoint.state.difference(&self.config, &identity) {
             return Err(resume_error(path, &difference));
         }
@@ -235,7 +235,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let progress = state.progress;
         if let Some(best) = progress.best.as_ref().filter(|best| best.step != state.step) {
             let path = folder.checkpoint_path(best.step);
-            restore_adapter(self.model, &PeftAdapter::load(&path)?, &path)?;
+            let adapter = PeftAdapter::open(&path, self.model.config())?;
+            self.model.attach_adapter(&adapter)?;
         }
         self.model.adapter()?.save(&self.config.output_dir)?;
         Ok(TrainOutcome {
