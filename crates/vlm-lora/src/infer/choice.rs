@@ -164,12 +164,14 @@ impl ChoiceTokens {
     /// When the sample's answer is another one, or a distribution does not fit its slot or does not sum to 1.
     pub fn soften(&self, sample: &mut Sample, distributions: &[Vec<f32>], weight: f32) -> Result<()> {
         let refuse = |reason: &str| Err(Error::Text { reason: reason.to_owned() });
-        let start = sample.targets.first().map_or(usize::MAX, |target| target.position);
+        let Some(start) = sample.targets.first().map(|target| target.position) else {
+            return refuse("the sample is not supervised");
+        };
         if distributions.len() != self.slots.len() {
             return refuse("there must be one distribution for each asked slot");
         }
         let is_answer = |(offset, id): (usize, &u32)| {
-            let actual = start.checked_add(offset).and_then(|at| sample.input_ids.get(at));
+            let actual = sample.input_ids.get(start + offset);
             match self.positions.binary_search(&offset) {
                 Ok(at) => actual.is_some_and(|actual| self.choices[at].contains(actual)),
                 Err(_) => actual == Some(id),

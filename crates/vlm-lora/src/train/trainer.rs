@@ -132,7 +132,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             completed_steps: state.step,
             total_steps,
             trainable_parameters: self.model.trainable_parameters(),
-            base_parameters: self.model.base_parameters(),
+            base_parameters: base_parameters(self.model),
         };
         self.observers.iter_mut().for_each(|observer| observer.on_start(&start));
         let mut session = Session {
@@ -254,6 +254,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
             output_dir: self.config.output_dir.clone(),
         })
     }
+}
+
+fn base_parameters<B: Backend>(model: &Model<B>) -> usize {
+    model.config().tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
 fn resume_error(path: PathBuf, reason: &str) -> Error {
