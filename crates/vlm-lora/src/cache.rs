@@ -1,7 +1,6 @@
 //! The output of a frozen vision tower, kept by content so that each picture goes through the tower once.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +8,7 @@ use half::bf16;
 use sha2::{Digest, Sha256};
 
 use crate::model::Features;
-use crate::files::{io_error, write_atomic};
+use crate::files::write_atomic;
 use crate::{Error, Result, Tiles};
 
 const MAGIC: &[u8; 8] = b"vlmfeat1";
@@ -128,7 +127,7 @@ impl FeatureCache {
     pub fn insert(&self, key: FeatureKey, features: &Features) -> Result<Features> {
         let entry: Arc<[u8]> = encode(features, self.precision).into();
         if let Some(path) = self.path(&key) {
-            write_atomic(&path, |file| file.write_all(&entry).map_err(io_error("write", &path)))?;
+            write_atomic(&path, &entry)?;
         }
         let rounded = decode(&entry).ok_or_else(|| Error::Picture {
             reason: format!("{} features do not make rows of {}", features.values.len(), features.width),

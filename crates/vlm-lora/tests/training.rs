@@ -307,11 +307,11 @@ fn soft_targets_are_learnt_as_distributions() {
     data[0].targets[0].tokens = vec![(10, 0.5), (11, 0.3), (12, 0.2)];
     let position = data[0].targets[0].position;
     let config = TrainingConfig {
-        max_steps: 400,
+        max_steps: 800,
         learning_rate: 1e-2,
         weight_decay: 0.0,
-        eval_steps: 400,
-        save_steps: 400,
+        eval_steps: 800,
+        save_steps: 800,
         ..config(dir.path())
     };
     Trainer::new(&mut model, config).unwrap().run(&data).unwrap();

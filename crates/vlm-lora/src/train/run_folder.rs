@@ -78,7 +78,7 @@ impl RunFolder {
         std::fs::create_dir_all(&partial).map_err(io_error("create", &partial))?;
         checkpoint.adapter.save(&partial)?;
         write_tensors(&partial.join(OPTIMIZER), &checkpoint.optimizer)?;
-        write_bytes(&partial.join(STATE), &to_json(&checkpoint.state, &path)?)?;
+        write_atomic(&partial.join(STATE), &to_json(&checkpoint.state, &path)?)?;
         if path.exists() {
             remove_if_there(&old)?;
             std::fs::rename(&path, &old).map_err(io_error("replace", &path))?;
@@ -103,7 +103,7 @@ impl RunFolder {
     }
 
     pub(super) fn write_config(&self, text: &str) -> Result<()> {
-        write_bytes(&self.dir.join(CONFIG), text.as_bytes())
+        write_atomic(&self.dir.join(CONFIG), text.as_bytes())
     }
 
     pub(super) fn append_metrics(&self, line: &impl Serialize) -> Result<()> {
@@ -128,7 +128,7 @@ impl RunFolder {
             .flatten()
             .copied()
             .collect();
-        write_bytes(&path, &kept)
+        write_atomic(&path, &kept)
     }
 }
 
@@ -158,10 +158,6 @@ fn remove_if_there(path: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("delete", path)(error)),
         _ => Ok(()),
     }
-}
-
-fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomic(path, |file| file.write_all(bytes).map_err(io_error("write", path)))
 }
 
 fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>> {
