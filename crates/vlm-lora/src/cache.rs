@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use half::bf16;
 use sha2::{Digest, Sha256};
 
-use crate::model::Features;
 use crate::files::write_atomic;
+use crate::model::Features;
 use crate::{Error, Result, Tiles};
 
 const MAGIC: &[u8; 8] = b"vlmfeat1";
@@ -33,7 +33,11 @@ impl Hasher {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|d| char::from(b"0123456789abcdef"[d as usize])).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|d| char::from(b"0123456789abcdef"[d as usize]))
+        .collect()
 }
 
 /// Names the features of one picture under one frozen base.
@@ -235,7 +239,8 @@ mod tests {
     #[test]
     fn every_corruption_counts_as_missing() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = FeatureCache::new("base", FeaturePrecision::Bfloat16).on_disk(dir.path()).memory_budget(0);
+        let cache =
+            FeatureCache::new("base", FeaturePrecision::Bfloat16).on_disk(dir.path()).memory_budget(0);
         let key = cache.key(&tiles(1));
         cache.insert(key, &features()).unwrap();
         let path = cache.path(&key).unwrap();

@@ -179,7 +179,7 @@ impl TrainingConfig {
             ("logging_steps", self.logging_steps),
             ("dataloader_num_workers", self.dataloader_num_workers),
         ] {
-            check(key, "at least 1", value, value >= 1)?;
+            check(key, "at least 1", &value, value >= 1)?;
         }
         for (key, value) in [
             ("learning_rate", self.learning_rate),
@@ -187,27 +187,27 @@ impl TrainingConfig {
             ("loraplus_lr_ratio", self.loraplus_lr_ratio),
             ("score_token_weight", self.score_token_weight),
         ] {
-            check(key, "a positive number", value, value > 0.0 && value.is_finite())?;
+            check(key, "a positive number", &value, value > 0.0 && value.is_finite())?;
         }
         for (key, value) in [
             ("warmup_steps", self.warmup_steps),
             ("weight_decay", self.weight_decay),
             ("max_grad_norm", self.max_grad_norm),
         ] {
-            check(key, "a number of at least 0", value, value >= 0.0 && value.is_finite())?;
+            check(key, "a number of at least 0", &value, value >= 0.0 && value.is_finite())?;
         }
         for (key, value) in [
             ("adam_beta1", self.adam_beta1),
             ("adam_beta2", self.adam_beta2),
             ("warmup_ratio", self.warmup_ratio),
         ] {
-            check(key, "at least 0 and less than 1", value, (0.0..1.0).contains(&value))?;
+            check(key, "at least 0 and less than 1", &value, (0.0..1.0).contains(&value))?;
         }
         let whole_or_share = self.warmup_steps < 1.0 || self.warmup_steps.fract() == 0.0;
-        check("warmup_steps", "a whole number, or a share below 1", self.warmup_steps, whole_or_share)?;
+        check("warmup_steps", "a whole number, or a share below 1", &self.warmup_steps, whole_or_share)?;
         let epochs = self.num_train_epochs;
         let bounded = self.max_steps > 0 || (epochs > 0.0 && epochs.is_finite());
-        check("num_train_epochs", "a positive number where `max_steps` is 0", epochs, bounded)
+        check("num_train_epochs", "a positive number where `max_steps` is 0", &epochs, bounded)
     }
 
     /// Optimizer steps of one epoch over `samples` samples; a last, partial window also steps.
@@ -229,7 +229,8 @@ impl TrainingConfig {
     /// When `metric_for_best_model` is none of them.
     pub(super) fn best_metric(&self, metrics: &Metrics) -> Result<String> {
         let wanted = self.metric_for_best_model.trim_start_matches("eval_");
-        let found = metrics.iter().find(|(name, _)| wanted.is_empty() || name.strip_prefix("eval_") == Some(wanted));
+        let found =
+            metrics.iter().find(|(name, _)| wanted.is_empty() || name.strip_prefix("eval_") == Some(wanted));
         found.map(|(name, _)| name.clone()).ok_or_else(|| Error::InvalidConfig {
             key: "training.metric_for_best_model".to_owned(),
             expected: metrics.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(" or "),
@@ -244,7 +245,7 @@ impl TrainingConfig {
     }
 }
 
-fn check(key: &str, expected: &str, actual: impl ToString, holds: bool) -> Result<()> {
+fn check(key: &str, expected: &str, actual: &impl ToString, holds: bool) -> Result<()> {
     if holds {
         return Ok(());
     }
@@ -294,10 +295,12 @@ mod tests {
     fn the_best_metric_is_named_with_or_without_its_prefix() {
         let metrics: Metrics = vec![("eval_mae".to_owned(), 0.5), ("eval_loss".to_owned(), 2.0)];
         for (name, expected) in [("", "eval_mae"), ("loss", "eval_loss"), ("eval_loss", "eval_loss")] {
-            let config = TrainingConfig { metric_for_best_model: name.to_owned(), ..TrainingConfig::default() };
+            let config =
+                TrainingConfig { metric_for_best_model: name.to_owned(), ..TrainingConfig::default() };
             assert_eq!(config.best_metric(&metrics).unwrap(), expected);
         }
-        let config = TrainingConfig { metric_for_best_model: "kappa".to_owned(), ..TrainingConfig::default() };
+        let config =
+            TrainingConfig { metric_for_best_model: "kappa".to_owned(), ..TrainingConfig::default() };
         let message = config.best_metric(&metrics).unwrap_err().to_string();
         assert!(message.contains("metric_for_best_model") && message.contains("`eval_mae` or `eval_loss`"));
         assert!(!config.is_greater_better("eval_mae") && config.is_greater_better("eval_kappa"));
@@ -309,7 +312,10 @@ mod tests {
             "per_device_train_batch_size = 2\ngradient_accumulation_steps = 2\nnum_train_epochs = 2.5",
         )
         .unwrap();
-        assert_eq!((config.steps_per_epoch(8), config.steps_per_epoch(9), config.steps_per_epoch(1)), (2, 3, 1));
+        assert_eq!(
+            (config.steps_per_epoch(8), config.steps_per_epoch(9), config.steps_per_epoch(1)),
+            (2, 3, 1)
+        );
         assert_eq!(config.total_steps(9), 8);
     }
 }

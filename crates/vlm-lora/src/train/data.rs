@@ -136,8 +136,7 @@ impl<'a> Loader<'a> {
         let tiles = &loaded.sample.tiles;
         let bare = Tiles { rows: tiles.rows, cols: tiles.cols, side: tiles.side, data: Vec::new() };
         let Sample { input_ids, targets, .. } = &*loaded.sample;
-        let light =
-            Sample { input_ids: input_ids.clone(), tiles: Arc::new(bare), targets: targets.clone() };
+        let light = Sample { input_ids: input_ids.clone(), tiles: Arc::new(bare), targets: targets.clone() };
         loaded.sample = Arc::new(light);
         let mut all = self.light.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(loaded.index, (Arc::clone(&loaded.sample), key));
@@ -156,7 +155,7 @@ impl Prefetch {
     pub(super) fn start<'scope, I>(
         scope: &'scope Scope<'scope, '_>,
         loader: &'scope Loader<'_>,
-        order: I,
+        order: &I,
         workers: usize,
     ) -> Self
     where
@@ -219,7 +218,7 @@ mod tests {
         let data = Numbers(64);
         let loader = Loader::new(&data, None);
         std::thread::scope(|scope| {
-            let mut prefetch = Prefetch::start(scope, &loader, order.into_iter(), workers);
+            let mut prefetch = Prefetch::start(scope, &loader, &order.into_iter(), workers);
             std::iter::from_fn(|| prefetch.next())
                 .map(|loaded| loaded.ok().map(|loaded| loaded.sample.input_ids[0]))
                 .collect()
@@ -240,7 +239,7 @@ mod tests {
         let data = Numbers(64);
         let loader = Loader::new(&data, None);
         std::thread::scope(|scope| {
-            let mut prefetch = Prefetch::start(scope, &loader, (0..64).cycle(), 3);
+            let mut prefetch = Prefetch::start(scope, &loader, &(0..64).cycle(), 3);
             assert!(prefetch.next().is_some());
         });
     }

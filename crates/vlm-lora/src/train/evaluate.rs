@@ -62,7 +62,7 @@ pub(super) fn evaluation_loss<B: Backend>(
 ) -> Result<f64> {
     let len = loader.data().len();
     let total = std::thread::scope(|scope| {
-        let mut prefetch = Prefetch::start(scope, loader, 0..len, workers);
+        let mut prefetch = Prefetch::start(scope, loader, &(0..len), workers);
         let mut total = 0.0;
         loop {
             let batch = std::iter::from_fn(|| prefetch.next()).take(batch_size);

@@ -18,9 +18,7 @@ mod trainer;
 pub use config::{BaseDtype, BaseModelConfig, SamplingStrategy, TrainingConfig};
 pub use data::Dataset;
 pub use evaluate::Evaluator;
-pub use observer::{
-    CheckpointReport, EvaluationReport, LogReport, Metrics, Observer, RunStart, StepReport,
-};
+pub use observer::{CheckpointReport, EvaluationReport, LogReport, Metrics, Observer, RunStart, StepReport};
 pub use outcome::{BestMetric, RunStatus, TrainOutcome};
 pub use schedule::{LrSchedule, LrSchedulerType};
 pub use trainer::{Resume, Trainer};

@@ -3,10 +3,10 @@ use std::path::Path;
 use super::optimizer::{AdamW, Moments};
 use super::run_folder::{Checkpoint, Tensors};
 use super::state::TrainerState;
+use crate::Result;
 use crate::backend::Backend;
 use crate::files::invalid_file;
 use crate::model::{Model, Param};
-use crate::Result;
 
 /// The present state of a run as a checkpoint.
 pub(super) fn checkpoint_of<B: Backend>(
@@ -15,7 +15,9 @@ pub(super) fn checkpoint_of<B: Backend>(
     state: &TrainerState,
 ) -> Result<Checkpoint> {
     let mut tensors = Tensors::new();
-    for (Param { name, shape, .. }, Moments { first, second }) in model.params().iter().zip(optimizer.moments()) {
+    for (Param { name, shape, .. }, Moments { first, second }) in
+        model.params().iter().zip(optimizer.moments())
+    {
         let backend = model.backend();
         tensors.insert(format!("exp_avg.{name}"), (shape.clone(), backend.download(first)?));
         tensors.insert(format!("exp_avg_sq.{name}"), (shape.clone(), backend.download(second)?));
@@ -36,7 +38,9 @@ pub(super) fn restore<B: Backend>(
         let name = format!("{prefix}.{}", param.name);
         match checkpoint.optimizer.get(&name) {
             Some((shape, values)) if *shape == param.shape => backend.upload(values),
-            _ => Err(invalid_file(path, "checkpoint of this run", format!("`{name}` is missing or misshapen"))),
+            _ => {
+                Err(invalid_file(path, "checkpoint of this run", format!("`{name}` is missing or misshapen")))
+            }
         }
     };
     for (param, moments) in model.params().iter().zip(optimizer.moments_mut()) {

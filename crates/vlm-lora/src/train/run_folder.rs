@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::state::{SCHEMA_VERSION, TrainerState};
-use crate::files::{invalid_file, io_error, read_bytes, sync_folder, write_atomic};
 use crate::checkpoint::{TensorFile, decode, write_f32};
+use crate::files::{invalid_file, io_error, read_bytes, sync_folder, write_atomic};
 use crate::lora::PeftAdapter;
 use crate::{ModelConfig, Result};
 
@@ -143,7 +143,9 @@ pub(super) fn read_checkpoint(path: &Path, model: &ModelConfig) -> Result<Checkp
         .map_err(|error| invalid(error.to_string()))?;
     let version = json.get("schema_version").and_then(Value::as_u64);
     if version != Some(SCHEMA_VERSION.into()) {
-        return Err(invalid(format!("its schema_version is {version:?}, this version reads {SCHEMA_VERSION}")));
+        return Err(invalid(format!(
+            "its schema_version is {version:?}, this version reads {SCHEMA_VERSION}"
+        )));
     }
     let state = serde_json::from_value(json).map_err(|error| invalid(error.to_string()))?;
     Ok(Checkpoint {
@@ -165,7 +167,8 @@ fn to_json(value: &impl Serialize, path: &Path) -> Result<Vec<u8>> {
 }
 
 fn write_tensors(path: &Path, tensors: &Tensors) -> Result<()> {
-    let borrowed = tensors.iter().map(|(name, (shape, values))| (name.clone(), (shape.clone(), values.as_slice())));
+    let borrowed =
+        tensors.iter().map(|(name, (shape, values))| (name.clone(), (shape.clone(), values.as_slice())));
     write_f32(path, &borrowed.collect())
 }
 

@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn cosine_equals_transformers() {
-        let expected = [0.0, 5e-4, 1e-3, 9.330_127_018_922_194e-4, 7.5e-4, 5e-4, 2.5e-4, 6.698_729_810_778_06e-5];
+        let expected =
+            [0.0, 5e-4, 1e-3, 9.330_127_018_922_194e-4, 7.5e-4, 5e-4, 2.5e-4, 6.698_729_810_778_06e-5];
         assert_close(&rates(LrSchedulerType::Cosine, 2.0, 8), &expected);
     }
 

@@ -51,7 +51,7 @@ impl<B: Backend> Session<'_, '_, B> {
         let visits = (first_epoch..).flat_map(move |epoch| order.epoch(epoch)).skip(first_sample);
         let (loader, workers) = (self.training, self.config.dataloader_num_workers);
         std::thread::scope(|scope| {
-            let mut prefetch = Prefetch::start(scope, loader, visits, workers);
+            let mut prefetch = Prefetch::start(scope, loader, &visits, workers);
             while self.state.step < self.total_steps {
                 if self.step(&mut prefetch)?.is_break() {
                     return Ok(RunStatus::Stopped);
@@ -88,7 +88,8 @@ impl<B: Backend> Session<'_, '_, B> {
     /// Whether something that happens every `interval` steps, or with 0 at the end of each epoch, happens now.
     fn is_due(&self, interval: usize) -> bool {
         let step = self.state.step;
-        let interval = if interval == 0 { self.config.steps_per_epoch(self.training.data().len()) } else { interval };
+        let interval =
+            if interval == 0 { self.config.steps_per_epoch(self.training.data().len()) } else { interval };
         step.is_multiple_of(interval) || step == self.total_steps
     }
 
@@ -106,6 +107,23 @@ impl<B: Backend> Session<'_, '_, B> {
             ControlFlow::Continue(sums) => sums,
             ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
         };
+        let learning_rate = self.schedule.learning_rate(self.state.step);
+        let grad_norm = self.update(loss, learning_rate)?;
+        let (step, epoch, elapsed) = (self.state.step, self.epochs(), started.elapsed());
+        let progress = &mut self.state.progress;
+        progress.run.add(loss, tokens, elapsed.as_secs_f64());
+        progress.interval.add(loss, tokens, elapsed.as_secs_f64());
+        let total_steps = self.total_steps;
+        let report = StepReport { step, total_steps, epoch, loss, grad_norm, learning_rate, tokens, elapsed };
+        self.observers.iter_mut().for_each(|observer| observer.on_step(&report));
+        if self.is_due(self.config.logging_steps) {
+            self.log(&report)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Moves the adapter along its clipped gradient; returns the norm before clipping.
+    fn update(&mut self, loss: f64, learning_rate: f64) -> Result<f64> {
         let step = self.state.step + 1;
         let grad_norm = gradient_norm(self.model)?;
         for (what, value) in [("the loss", loss), ("the gradient", grad_norm)] {
@@ -113,22 +131,11 @@ impl<B: Backend> Session<'_, '_, B> {
                 return Err(Error::NotFinite { what, step });
             }
         }
-        let learning_rate = self.schedule.learning_rate(self.state.step);
         let clip = clip_coefficient(grad_norm, self.config.max_grad_norm);
         self.optimizer.step(self.model, self.config, learning_rate, clip, step)?;
         self.model.clear_gradients()?;
         self.state.step = step;
-        let elapsed = started.elapsed();
-        let progress = &mut self.state.progress;
-        progress.run.add(loss, tokens, elapsed.as_secs_f64());
-        progress.interval.add(loss, tokens, elapsed.as_secs_f64());
-        let (epoch, total_steps) = (self.epochs(), self.total_steps);
-        let report = StepReport { step, total_steps, epoch, loss, grad_norm, learning_rate, tokens, elapsed };
-        self.observers.iter_mut().for_each(|observer| observer.on_step(&report));
-        if self.is_due(self.config.logging_steps) {
-            self.log(&report)?;
-        }
-        Ok(ControlFlow::Continue(()))
+        Ok(grad_norm)
     }
 
     /// Gradients of a window: its loss and tokens, or nothing where an observer wants the run to end.
@@ -172,30 +179,36 @@ impl<B: Backend> Session<'_, '_, B> {
         }
         let started = Instant::now();
         let metrics = self.measure()?;
+        let elapsed = started.elapsed();
+        self.state.progress.eval_seconds += elapsed.as_secs_f64();
         let metric = self.config.best_metric(&metrics)?;
         let value = metrics.iter().find(|(name, _)| *name == metric).map_or(f64::NAN, |(_, value)| *value);
-        let elapsed = started.elapsed();
-        let progress = &mut self.state.progress;
-        progress.eval_seconds += elapsed.as_secs_f64();
         let (step, epoch) = (self.state.step, self.epochs());
-        let progress = &mut self.state.progress;
-        let higher = self.config.is_greater_better(&metric);
-        let is_best = match &progress.best {
-            None => !value.is_nan(),
-            Some(best) => if higher { value > best.value } else { value < best.value },
-        };
-        if is_best {
-            progress.best = Some(BestMetric { metric: metric.clone(), value, step });
-            progress.evaluations_without_improvement = 0;
-        } else {
-            progress.evaluations_without_improvement += 1;
-        }
-        let mut line: Map<_, _> = [("step".to_owned(), json!(step)), ("epoch".to_owned(), json!(epoch))].into_iter().collect();
+        let is_best = self.compare_with_best(BestMetric { metric: metric.clone(), value, step });
+        let mut line = Map::from_iter([("step".to_owned(), json!(step)), ("epoch".to_owned(), json!(epoch))]);
         line.extend(metrics.iter().map(|(name, value)| (name.clone(), json!(value))));
         self.folder.append_metrics(&line)?;
         let report = EvaluationReport { step, epoch, metrics: &metrics, metric: &metric, is_best, elapsed };
         self.observers.iter_mut().for_each(|observer| observer.on_evaluate(&report));
         Ok(is_best)
+    }
+
+    /// Keeps count of improvements; what is not a number is none.
+    fn compare_with_best(&mut self, now: BestMetric) -> bool {
+        let higher = self.config.is_greater_better(&now.metric);
+        let progress = &mut self.state.progress;
+        let is_best = match &progress.best {
+            None => !now.value.is_nan(),
+            Some(best) if higher => now.value > best.value,
+            Some(best) => now.value < best.value,
+        };
+        if is_best {
+            progress.best = Some(now);
+            progress.evaluations_without_improvement = 0;
+        } else {
+            progress.evaluations_without_improvement += 1;
+        }
+        is_best
     }
 
     fn measure(&mut self) -> Result<Metrics> {

@@ -72,7 +72,11 @@ impl TrainerState {
     pub(super) fn difference(&self, config: &TrainingConfig, identity: &Identity) -> Option<String> {
         for (what, then, now) in [
             ("the training data", Some(&self.identity.training_data), Some(&identity.training_data)),
-            ("the validation data", self.identity.validation_data.as_ref(), identity.validation_data.as_ref()),
+            (
+                "the validation data",
+                self.identity.validation_data.as_ref(),
+                identity.validation_data.as_ref(),
+            ),
             ("the base model", Some(&self.identity.base), Some(&identity.base)),
             ("the adapter's configuration", Some(&self.identity.adapter), Some(&identity.adapter)),
         ] {
@@ -90,9 +94,13 @@ impl TrainerState {
 /// The settings that the run's numbers depend on.
 fn numeric_settings(config: &TrainingConfig) -> toml::Table {
     let mut table = toml::Table::try_from(config).unwrap_or_default();
-    for key in
-        ["dataloader_num_workers", "gradient_checkpointing", "logging_steps", "output_dir", "save_total_limit"]
-    {
+    for key in [
+        "dataloader_num_workers",
+        "gradient_checkpointing",
+        "logging_steps",
+        "output_dir",
+        "save_total_limit",
+    ] {
         table.remove(key);
     }
     table

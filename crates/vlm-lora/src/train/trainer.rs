@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use super::TrainingConfig;
 use super::data::{Dataset, Loader};
 use super::evaluate::Evaluator;
 use super::observer::{Observer, RunStart};
@@ -10,7 +11,6 @@ use super::run_folder::{RunFolder, read_checkpoint};
 use super::schedule::LrSchedule;
 use super::session::Session;
 use super::state::{Identity, TrainerState};
-use super::TrainingConfig;
 use crate::backend::Backend;
 use crate::cache::{FeatureCache, Hasher};
 use crate::lora::PeftAdapter;
@@ -54,7 +54,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
     pub fn new(model: &'a mut Model<B>, config: TrainingConfig) -> Result<Self> {
         config.validate()?;
         if model.params().is_empty() {
-            return Err(Error::Unsupported { what: "training a model without an attached adapter".to_owned() });
+            return Err(Error::Unsupported {
+                what: "training a model without an attached adapter".to_owned(),
+            });
         }
         Ok(Self {
             model,
@@ -194,7 +196,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 folder.truncate_metrics(0)?;
                 return Ok(TrainerState::new(self.config.clone(), identity));
             }
-            (Resume::Never, Some(path)) => return Err(resume_error(path, "the run's folder is in use: resume it or choose another")),
+            (Resume::Never, Some(path)) => {
+                return Err(resume_error(path, "the run's folder is in use: resume it or choose another"));
+            }
             (Resume::Latest, None) => {
                 return Err(resume_error(self.config.output_dir.clone(), "it holds no checkpoint"));
             }

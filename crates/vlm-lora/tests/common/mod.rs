@@ -46,7 +46,8 @@ pub(crate) fn write_checkpoint(dir: &Path) {
             // a wide head, so that a probability near 1 can be reached at all
             let gain = if name == "lm_head.weight" { 8.0 } else { 2.0 };
             let scale = if shape.len() == 1 { 0.1 } else { gain / (fan_in as f32).sqrt() };
-            let values = (0..shape.iter().product()).map(|_| noise.next() * scale + f32::from(u8::from(is_norm)));
+            let values =
+                (0..shape.iter().product()).map(|_| noise.next() * scale + f32::from(u8::from(is_norm)));
             let bytes = values.flat_map(f32::to_le_bytes).collect();
             (name, shape, bytes)
         })

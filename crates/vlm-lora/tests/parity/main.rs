@@ -9,4 +9,6 @@
 
 mod case;
 mod files;
+mod generation;
 mod passes;
+mod training;

@@ -1,0 +1,57 @@
+//! The optimizer steps of transformers' Trainer.
+
+use vlm_lora::{Observer, SamplingStrategy, StepReport, Trainer, TrainingConfig};
+
+use crate::case::{Case, Report, cases, difference, json};
+
+struct Steps<'a>(&'a mut Vec<StepReport>);
+
+impl Observer for Steps<'_> {
+    fn on_step(&mut self, step: &StepReport) {
+        self.0.push(*step);
+    }
+}
+
+#[test]
+fn the_steps_of_the_reference_trainer_are_reproduced() {
+    let failures: Vec<String> = cases().iter().flat_map(|dir| compare_steps(&Case::open(dir))).collect();
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+fn compare_steps(case: &Case) -> Vec<String> {
+    let (reference, run) = (json(&case.dir.join("training.json")), tempfile::tempdir().unwrap());
+    let own = TrainingConfig {
+        output_dir: run.path().to_owned(),
+        train_sampling_strategy: SamplingStrategy::Sequential,
+        ..TrainingConfig::default()
+    };
+    let mut config = serde_json::to_value(own).unwrap();
+    for (key, value) in reference["hyperparameters"].as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    let config: TrainingConfig = serde_json::from_value(config).unwrap();
+    let (mut model, mut steps) = (case.model(), Vec::new());
+    model.attach_adapter(&case.adapter("adapter")).unwrap();
+    Trainer::new(&mut model, config).unwrap().observer(Steps(&mut steps)).run(&case.samples).unwrap();
+
+    let mut report = Report::new(case);
+    let log = reference["log"].as_array().unwrap();
+    assert_eq!(steps.len(), log.len());
+    for (step, log) in steps.iter().zip(log) {
+        let expected = |key: &str| log[key].as_f64().unwrap();
+        let place = format!("step {}", step.step);
+        report.note("loss of a step", (step.loss - expected("loss")).abs(), 1e-4, &place);
+        report.note("gradient norm", (step.grad_norm / expected("grad_norm") - 1.0).abs(), 1e-3, &place);
+        report.note("learning rate", (step.learning_rate - expected("learning_rate")).abs(), 1e-12, &place);
+    }
+    let (trained, expected) = (model.adapter().unwrap(), case.adapter("adapter_trained"));
+    assert_eq!(trained.modules.len(), expected.modules.len());
+    for (ours, theirs) in trained.modules.iter().zip(&expected.modules) {
+        assert_eq!(ours.spec.module, theirs.spec.module);
+        let values = |module: &vlm_lora::AdapterWeights| {
+            [&module.a[..], &module.b[..], module.magnitude.as_deref().unwrap_or_default()].concat()
+        };
+        report.note("trained adapter", difference(&values(ours), &values(theirs)), 1e-3, &ours.spec.module);
+    }
+    report.finish()
+}
