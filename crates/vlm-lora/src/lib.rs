@@ -32,7 +32,7 @@ pub use model::{Features, Item, KvCache, LossSum, Model, Param, Prompt, StepMode
 pub use processor::{Encoded, Processor, pixel_values};
 pub use sample::{Sample, Target, Tiles};
 pub use train::{
-    BaseDtype, BaseModelConfig, BestMetric, CheckpointReport, Dataset, EvaluationReport, Evaluator,
-    LogReport, LrSchedule, LrSchedulerType, Metrics, Observer, Resume, RunStart, RunStatus, SamplingStrategy,
-    StepReport, TrainOutcome, Trainer, TrainingConfig,
+    BaseModelConfig, BestMetric, CheckpointReport, Dataset, EvaluationReport, Evaluator, LogReport,
+    LrSchedule, LrSchedulerType, Metrics, ModelDtype, Observer, Resume, RunStart, RunStatus,
+    SamplingStrategy, StepReport, TrainOutcome, Trainer, TrainingConfig,
 };

@@ -13,7 +13,7 @@ pub struct BaseModelConfig {
     /// A directory in Hugging Face layout, or a Hub id.
     pub name: String,
     /// Element type of the frozen weights.
-    pub dtype: BaseDtype,
+    pub dtype: ModelDtype,
     /// Where it is computed: `auto`, `cpu` or `cuda`.
     pub device: String,
     /// Whether the frozen matrices are held in 8 bits.
@@ -24,7 +24,7 @@ impl Default for BaseModelConfig {
     fn default() -> Self {
         Self {
             name: "HuggingFaceTB/SmolVLM-500M-Instruct".to_owned(),
-            dtype: BaseDtype::Auto,
+            dtype: ModelDtype::Auto,
             device: "auto".to_owned(),
             load_in_8bit: false,
         }
@@ -34,7 +34,7 @@ impl Default for BaseModelConfig {
 /// Element type of the frozen weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum BaseDtype {
+pub enum ModelDtype {
     /// As stored in the checkpoint.
     Auto,
     /// Single precision.

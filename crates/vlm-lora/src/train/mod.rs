@@ -15,7 +15,7 @@ mod shuffle;
 mod state;
 mod trainer;
 
-pub use config::{BaseDtype, BaseModelConfig, SamplingStrategy, TrainingConfig};
+pub use config::{BaseModelConfig, ModelDtype, SamplingStrategy, TrainingConfig};
 pub use data::Dataset;
 pub use evaluate::Evaluator;
 pub use observer::{CheckpointReport, EvaluationReport, LogReport, Metrics, Observer, RunStart, StepReport};
