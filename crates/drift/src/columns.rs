@@ -28,28 +28,29 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<Column>,
     pub(crate) reference_decks: usize,
     pub(crate) recent_decks: usize,
-    /// Features that only one side has.
-    pub(crate) one_sided: Vec<String>,
+    /// Features that one side has on too few slides, or not at all.
+    pub(crate) left_out: Vec<String>,
 }
 
 impl Table {
-    pub(crate) fn new(reference: &[&Prediction], recent: &[&Prediction]) -> Self {
+    /// Features that fewer than `min_slides` of either side have are left out: they could only dilute the score.
+    pub(crate) fn new(reference: &[&Prediction], recent: &[&Prediction], min_slides: usize) -> Self {
         let (ours, reference_decks) = cells(reference, 0);
         let (theirs, recent_decks) = cells(recent, reference_decks);
         let names: BTreeSet<&(FeatureGroup, String)> = ours.keys().chain(theirs.keys()).collect();
         let mut columns = Vec::new();
-        let mut one_sided = Vec::new();
+        let mut left_out = Vec::new();
         for key in names {
             match (ours.get(key), theirs.get(key)) {
-                (Some(ours), Some(theirs)) => {
+                (Some(ours), Some(theirs)) if ours.len().min(theirs.len()) >= min_slides => {
                     let mut cells = [ours.as_slice(), theirs.as_slice()].concat();
                     cells.sort_by(|a, b| a.0.total_cmp(&b.0));
                     columns.push(Column { group: key.0, name: key.1.clone(), cells });
                 }
-                _ => one_sided.push(key.1.clone()),
+                _ => left_out.push(key.1.clone()),
             }
         }
-        Self { columns, reference_decks, recent_decks, one_sided }
+        Self { columns, reference_decks, recent_decks, left_out }
     }
 
     /// Whether each deck is recent.

@@ -103,8 +103,8 @@ pub struct DriftReport {
     pub power_shift: f64,
     /// The features, the strongest first.
     pub features: Vec<FeatureDrift>,
-    /// Features that only one side has; they are not compared.
-    pub one_sided: Vec<String>,
+    /// Features that either side has on fewer than `min_slides` slides; they are not compared.
+    pub left_out: Vec<String>,
     /// SHA-256 of each input by name.
     #[serde(default)]
     pub inputs: BTreeMap<String, String>,
@@ -129,7 +129,7 @@ pub fn compare(
     let version = model_version.map(str::to_owned).or_else(|| latest_version(scored, now));
     let recent = recent(scored, version.as_deref(), config, now);
     let reference = once_each(reference.iter());
-    let columns = Table::new(&reference, &recent);
+    let columns = Table::new(&reference, &recent, config.min_slides);
     let sizes = DriftSizes {
         reference_slides: reference.len(),
         reference_decks: columns.reference_decks,
@@ -149,14 +149,14 @@ pub fn compare(
         power: None,
         power_shift: config.power_shift,
         features: Vec::new(),
-        one_sided: columns.one_sided.clone(),
+        left_out: columns.left_out.clone(),
         inputs: BTreeMap::new(),
     };
     if !empty.reasons.is_empty() {
         return empty;
     }
     if columns.columns.is_empty() {
-        let reasons = vec!["the two sides have no feature in common".to_owned()];
+        let reasons = vec!["no feature is on enough slides of both sides".to_owned()];
         return DriftReport { reasons, ..empty };
     }
     judge(empty, &columns, config)
@@ -294,6 +294,11 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     (!values.is_empty()).then(|| quantile(&values, 0.5))
 }
 
+pub(crate) fn deviations(shift: f64) -> String {
+    let is_one = (shift - 1.0).abs() < 1e-9;
+    if is_one { "one standard deviation".to_owned() } else { format!("{shift} standard deviations") }
+}
+
 fn reasons(
     status: DriftStatus,
     score: f64,
@@ -305,8 +310,8 @@ fn reasons(
         features.iter().filter(|feature| feature.drifted).map(|feature| feature.name.as_str()).collect();
     let threshold = report.threshold;
     let seen = power.map_or_else(String::new, |power| {
-        let (percent, shift) = (100.0 * power, report.power_shift);
-        format!("a shift of {shift} standard deviations would be seen with a chance of {percent:.0} %")
+        let (percent, shift) = (100.0 * power, deviations(report.power_shift));
+        format!("a shift of {shift} would be seen with a chance of {percent:.0} %")
     });
     let mut reasons = vec![match status {
         DriftStatus::Drifted => format!("the drift score {score:.2} is above {threshold:.2}"),
@@ -320,8 +325,8 @@ fn reasons(
     if !drifted.is_empty() {
         reasons.push(format!("changed: {}", drifted.join(", ")));
     }
-    if !report.one_sided.is_empty() {
-        reasons.push(format!("only one side has {}", report.one_sided.join(", ")));
+    if !report.left_out.is_empty() {
+        reasons.push(format!("not compared, as too few slides have them: {}", report.left_out.join(", ")));
     }
     reasons
 }

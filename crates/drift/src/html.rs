@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 
 use minijinja::{AutoEscape, Environment, Value, context};
 
+use crate::compare::deviations;
 use crate::{DriftReport, DriftStatus, FeatureDrift, Result};
 
 /// `latest_drift.html`: the finding first, then each feature with its statistics and distribution functions; one
@@ -14,6 +15,9 @@ pub fn render_drift_report(report: &DriftReport) -> Result<String> {
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.add_template("drift.html", include_str!("../templates/drift.html"))?;
     let (class, finding) = match report.status {
+        DriftStatus::Stable if report.features.iter().any(|feature| feature.drifted) => {
+            ("stable", "Some features changed, not enough to count as drift")
+        }
         DriftStatus::Stable => ("stable", "No drift seen"),
         DriftStatus::Drifted => ("drifted", "Drift: recent slides differ from those of training"),
         DriftStatus::Insufficient => ("insufficient", "Too little data to tell"),
@@ -31,7 +35,7 @@ pub fn render_drift_report(report: &DriftReport) -> Result<String> {
         model_version => report.model_version,
         created_at => report.created_at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
         alpha => number(Some(report.alpha), 2),
-        power_shift => report.power_shift,
+        power_shift => deviations(report.power_shift),
         features => report.features.iter().map(row).collect::<Vec<_>>(),
         inputs => report.inputs.iter().collect::<Vec<_>>(),
     })?;
