@@ -1,0 +1,157 @@
+use serde::Serialize;
+
+use crate::look::Look;
+use crate::quality::Habit;
+use crate::scene::Scene;
+use crate::slide::Painter;
+use crate::theme::Theme;
+use crate::words::Company;
+use crate::{Quality, Rng};
+
+/// What a slide is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Topic {
+    Title,
+    Problem,
+    Solution,
+    Product,
+    Market,
+    Traction,
+    BusinessModel,
+    Competition,
+    Team,
+    Financials,
+    Ask,
+}
+
+impl Topic {
+    /// The order in which decks tell their story.
+    pub const ALL: [Self; 11] = [
+        Self::Title,
+        Self::Problem,
+        Self::Solution,
+        Self::Product,
+        Self::Market,
+        Self::Traction,
+        Self::BusinessModel,
+        Self::Competition,
+        Self::Team,
+        Self::Financials,
+        Self::Ask,
+    ];
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Title => "Title",
+            Self::Problem => "Problem",
+            Self::Solution => "Solution",
+            Self::Product => "Product",
+            Self::Market => "Market",
+            Self::Traction => "Traction",
+            Self::BusinessModel => "Business model",
+            Self::Competition => "Competition",
+            Self::Team => "Team",
+            Self::Financials => "Financials",
+            Self::Ask => "Ask",
+        }
+    }
+
+    /// How likely the slide shows a chart or a table.
+    fn chart_probability(self) -> f64 {
+        match self {
+            Self::Title | Self::Team => 0.0,
+            Self::Problem | Self::Solution | Self::Product => 0.3,
+            Self::Market | Self::Traction | Self::Financials => 0.95,
+            Self::BusinessModel | Self::Ask => 0.65,
+            Self::Competition => 0.8,
+        }
+    }
+}
+
+/// One drawn slide.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slide {
+    /// What it is about.
+    pub topic: Topic,
+    /// How good it is.
+    pub quality: Quality,
+    /// What can be seen of that.
+    pub look: Look,
+    /// The form of its chart, or `table`.
+    pub form: Option<&'static str>,
+    /// The page.
+    pub scene: Scene,
+}
+
+/// A drawn deck.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deck {
+    /// The company that pitches.
+    pub company: String,
+    /// The slides in order.
+    pub slides: Vec<Slide>,
+}
+
+impl Deck {
+    /// Draws deck `index` of the decks that belong to `seed`.
+    pub fn draw(seed: u64, index: usize) -> Self {
+        let mut rng = Rng::new(seed).part(index as u64);
+        let theme = Theme::draw(&mut rng);
+        let company = Company::draw(&mut rng);
+        let habit = Habit::draw(&mut rng);
+        let topics: Vec<Topic> = Topic::ALL
+            .into_iter()
+            .filter(|topic| matches!(topic, Topic::Title | Topic::Problem | Topic::Ask) || rng.chance(0.88))
+            .collect();
+        let slides = topics
+            .into_iter()
+            .enumerate()
+            .map(|(place, topic)| {
+                let mut rng = rng.part(place as u64);
+                let has_chart = rng.chance(topic.chart_probability());
+                let quality = habit.slide(&mut rng, has_chart);
+                Slide::draw(topic, quality, &theme, &company, (place + 1, rng))
+            })
+            .collect();
+        Self { company: company.name, slides }
+    }
+
+    /// The pages in order.
+    pub fn scenes(&self) -> Vec<Scene> {
+        self.slides.iter().map(|slide| slide.scene.clone()).collect()
+    }
+}
+
+impl Slide {
+    fn draw(
+        topic: Topic,
+        quality: Quality,
+        theme: &Theme,
+        company: &Company,
+        (number, mut rng): (usize, Rng),
+    ) -> Self {
+        let mut look = Look::draw(&quality, &mut rng);
+        let mut painter = Painter {
+            theme,
+            company,
+            topic,
+            look: &mut look,
+            rng,
+            scene: Scene::new(theme.background),
+            form: None,
+        };
+        painter.paint(number);
+        let (scene, form) = (painter.scene, painter.form);
+        Self { topic, quality, look, form, scene }
+    }
+
+    /// Draws a slide of a given quality, with everything else taken from the seed: equal seeds differ in nothing but the quality.
+    pub fn of_quality(seed: u64, topic: Topic, quality: Quality) -> Self {
+        let mut rng = Rng::new(seed);
+        let (theme, company) = (Theme::draw(&mut rng), Company::draw(&mut rng));
+        Self::draw(topic, quality, &theme, &company, (2, rng))
+    }
+}
