@@ -108,16 +108,14 @@ impl<B: Backend> Model<B> {
     /// `(vocab)` of its next token. What a sequence gets does not depend on the others.
     ///
     /// # Errors
-    /// When there is not one slice a sequence, a slice is empty or holds an image token, or the backend fails.
+    /// When there is not one slice a sequence, a slice is empty, or the backend fails.
     pub fn extend(&self, cache: &mut KvCache<B>, tokens: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
         let text = |reason: &str| Error::Text { reason: reason.to_owned() };
         if tokens.len() != cache.sequences.len() {
             return Err(text("there must be one continuation for each sequence of the cache"));
         }
-        let batch = Batch::of_prompts(tokens.iter().copied(), &self.config)?;
-        if !batch.image_rows.is_empty() {
-            return Err(text("a continuation holds an image token"));
-        }
+        let mut batch = Batch::of_prompts(tokens.iter().copied(), &self.config)?;
+        batch.image_rows.clear(); // a generated image token is a token like any other, as in transformers
         self.advance(cache, &batch, &self.backend.scratch(0)?)
     }
 
