@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::observer::Metrics;
 use super::schedule::LrSchedulerType;
-use crate::{Error, Result};
+use crate::backend::{BaseDtype, CpuOptions};
+use crate::{Checkpoint, Error, Result};
 
 /// Which base model is taught, and how it is held: the table `[model]` of `training.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,25 @@ impl Default for BaseModelConfig {
             device: "auto".to_owned(),
             load_in_8bit: false,
         }
+    }
+}
+
+impl BaseModelConfig {
+    /// How the CPU backend keeps the frozen weights of this checkpoint.
+    ///
+    /// # Errors
+    /// When the processor cannot compute with this element type, or the checkpoint's output head cannot be read.
+    pub fn cpu_options(&self, checkpoint: &Checkpoint) -> Result<CpuOptions> {
+        let base = match self.dtype {
+            _ if self.load_in_8bit => BaseDtype::Int8,
+            ModelDtype::Auto if checkpoint.head()?.dtype == candle_core::DType::BF16 => BaseDtype::Bf16,
+            ModelDtype::Auto | ModelDtype::Float32 => BaseDtype::Full,
+            ModelDtype::Bfloat16 => BaseDtype::Bf16,
+            ModelDtype::Float16 => {
+                return Err(Error::Unsupported { what: "`model.dtype` float16 on a processor".to_owned() });
+            }
+        };
+        Ok(CpuOptions { base, ..CpuOptions::default() })
     }
 }
 

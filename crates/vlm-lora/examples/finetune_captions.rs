@@ -1,0 +1,90 @@
+//! Teaches a model to caption pictures: a folder in which `NAME.txt` beside `NAME.png` or `NAME.jpg` holds the caption.
+//!
+//! ```text
+//! cargo run --release -p vlm-lora --example finetune_captions -- MODEL_DIR PICTURES_DIR OUTPUT_DIR
+//! ```
+#![expect(clippy::print_stdout, reason = "an example shows what happens")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vlm_lora::backend::Cpu;
+use vlm_lora::{
+    BaseModelConfig, Checkpoint, Dataset, Error, FeatureCache, FeaturePrecision, LoraConfig, Model, Observer,
+    Processor, Result, Sample, StepReport, Trainer, TrainingConfig,
+};
+
+const PROMPT: &str = "Describe this picture.";
+
+/// Pictures that are decoded in the background when their turn comes.
+struct Captions {
+    processor: Processor,
+    pictures: Vec<(PathBuf, String)>,
+}
+
+impl Captions {
+    fn open(processor: Processor, folder: &Path) -> std::io::Result<Self> {
+        let mut pictures = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let is_picture = path.extension().is_some_and(|e| e == "png" || e == "jpg" || e == "jpeg");
+            if is_picture && let Ok(caption) = std::fs::read_to_string(path.with_extension("txt")) {
+                pictures.push((path, caption.trim().to_owned()));
+            }
+        }
+        pictures.sort();
+        Ok(Self { processor, pictures })
+    }
+}
+
+impl Dataset for Captions {
+    fn len(&self) -> usize {
+        self.pictures.len()
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample> {
+        let (path, caption) = &self.pictures[index];
+        let image = image::open(path)
+            .map_err(|error| Error::Picture { reason: format!("{}: {error}", path.display()) })?;
+        self.processor.sample(&Arc::new(self.processor.tiles(&image)?), PROMPT, Some(caption))
+    }
+
+    fn fingerprint(&self) -> String {
+        format!("{:?}", self.pictures)
+    }
+}
+
+struct Progress;
+
+impl Observer for Progress {
+    fn on_step(&mut self, step: &StepReport) {
+        println!("step {}/{}  loss {:.4}  {:.1?}", step.step, step.total_steps, step.loss, step.elapsed);
+    }
+}
+
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [model_dir, pictures, output_dir] = paths.as_slice() else {
+        return Err("usage: finetune_captions MODEL_DIR PICTURES_DIR OUTPUT_DIR".into());
+    };
+    let checkpoint = Checkpoint::open(model_dir)?;
+    let backend = Cpu::<f32>::with_options(BaseModelConfig::default().cpu_options(&checkpoint)?)?;
+    let mut model = Model::load(Arc::new(backend), &checkpoint)?;
+    let config =
+        TrainingConfig { output_dir: output_dir.clone(), logging_steps: 1, ..TrainingConfig::default() };
+    model.attach(&LoraConfig::default(), &checkpoint, config.seed)?;
+
+    let data = Captions::open(Processor::open(model_dir, Some(512))?, pictures)?;
+    let base = model_dir.display().to_string();
+    let cache =
+        FeatureCache::new(base.clone(), FeaturePrecision::Bfloat16).on_disk(output_dir.join("features"));
+    let trainer = Trainer::new(&mut model, config)?;
+    let outcome = trainer.feature_cache(&cache).base_fingerprint(base).observer(Progress).run(&data)?;
+    println!(
+        "{} values trained in {:.0} s: {}",
+        outcome.trainable_parameters,
+        outcome.train_seconds,
+        output_dir.display()
+    );
+    Ok(())
+}
