@@ -200,7 +200,7 @@ fn score(options: &Options, model: &Model<Cpu<f32>>, data: &[Sample]) -> AnyResu
         .map(|(sample, features)| Item { sample, features: features.as_ref() })
         .collect();
     let scorer = Scorer::new(model, &tokens);
-    let mut time = || {
+    let time = || {
         let started = Instant::now();
         scorer.score(&items)?;
         Ok(started.elapsed().as_secs_f64())

@@ -1,5 +1,7 @@
 //! The training loop on a tiny random model: resumption to the bit, early stopping, limits, refusals.
 
+#![expect(clippy::unwrap_used, reason = "whatever cannot be unwrapped fails its test")]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -274,7 +276,9 @@ fn samples_without_supervision_and_empty_datasets_are_refused() {
     let (base, dir) = (base(), tempfile::tempdir().unwrap());
     let mut model = model(base.path(), &lora());
     let mut data = samples(2);
-    data.iter_mut().for_each(|sample| sample.targets.clear());
+    for sample in &mut data {
+        sample.targets.clear();
+    }
     let error = Trainer::new(&mut model, config(dir.path())).unwrap().run(&data).unwrap_err().to_string();
     assert!(error.contains("no supervised token"), "{error}");
     let none: Vec<Sample> = Vec::new();
