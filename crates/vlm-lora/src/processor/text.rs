@@ -46,6 +46,15 @@ impl Encoded {
     }
 }
 
+/// The library unwraps nested parses, so a garbled file can make it panic; that must not reach the caller.
+fn parse(path: &Path) -> Result<Tokenizer> {
+    let bytes = read_bytes(path, WHAT)?;
+    serde_json::from_slice::<serde_json::Value>(&bytes).map_err(|error| invalid_file(path, WHAT, error))?;
+    std::panic::catch_unwind(|| Tokenizer::from_bytes(bytes))
+        .map_err(|_| invalid_file(path, WHAT, "the tokenizers library cannot make sense of it"))?
+        .map_err(|error| invalid_file(path, WHAT, error))
+}
+
 /// Tokenizer and template of a checkpoint.
 pub(super) struct Text {
     tokenizer: Tokenizer,
@@ -59,8 +68,7 @@ pub(super) struct Text {
 impl Text {
     pub(super) fn open(dir: &Path, template: ChatTemplate, image_seq_len: usize) -> Result<Self> {
         let path = dir.join("tokenizer.json");
-        let mut tokenizer = Tokenizer::from_bytes(read_bytes(&path, WHAT)?)
-            .map_err(|error| invalid_file(&path, WHAT, error))?;
+        let mut tokenizer = parse(&path)?;
         // Truncation would cut image tokens, padding is not used: samples are packed.
         tokenizer.with_truncation(None).map_err(|error| invalid_file(&path, WHAT, error))?;
         tokenizer.with_padding(None);
