@@ -35,6 +35,10 @@ pub enum Error {
     /// A run that cannot go on from where it stands.
     #[error("cannot resume from `{path}`: {reason}")]
     Resume { path: PathBuf, reason: String },
+    /// A checkpoint could not be fetched.
+    #[cfg(feature = "hub")]
+    #[error("cannot fetch `{id}`: {reason}")]
+    Hub { id: String, reason: String },
     /// A loss or a gradient is not a finite number.
     #[error("{what} is not finite at step {step}")]
     NotFinite { what: &'static str, step: usize },

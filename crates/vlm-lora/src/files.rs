@@ -15,7 +15,7 @@ pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io
     move |source| Error::Io { action, path: path.to_owned(), source }
 }
 
-pub(crate) fn invalid_file(path: &Path, what: &'static str, reason: impl ToString) -> Error {
+pub(crate) fn invalid_file(path: &Path, what: &'static str, reason: impl std::fmt::Display) -> Error {
     Error::InvalidFile { path: path.to_owned(), what, reason: reason.to_string() }
 }
 

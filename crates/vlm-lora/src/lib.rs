@@ -72,6 +72,8 @@ mod checkpoint;
 mod config;
 mod error;
 mod files;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod infer;
 mod lora;
 mod model;

@@ -130,7 +130,7 @@ impl LoraConfig {
             return Err(invalid(
                 "lora.layers_to_transform",
                 "given together with `layers_pattern`",
-                "nothing",
+                &"nothing",
             ));
         }
         self.check_supported()
@@ -141,7 +141,7 @@ impl LoraConfig {
         match self.bias.as_str() {
             "none" | "lora_only" => {}
             "all" => return unsupported("`bias` = `all`".to_owned()),
-            other => return Err(invalid("lora.bias", "`none` or `lora_only`", other)),
+            other => return Err(invalid("lora.bias", "`none` or `lora_only`", &other)),
         }
         match &self.init_lora_weights {
             // EVA and orthogonal starts leave the base as it is, so their finished adapters can be read.
@@ -164,10 +164,10 @@ fn positive(number: f64) -> bool {
     number.is_finite() && number > 0.0
 }
 
-fn invalid(key: &str, expected: &str, actual: impl ToString) -> Error {
+fn invalid(key: &str, expected: &str, actual: &dyn std::fmt::Display) -> Error {
     Error::InvalidConfig { key: key.to_owned(), expected: expected.to_owned(), actual: actual.to_string() }
 }
 
-fn check(holds: bool, key: &str, expected: &str, actual: impl ToString) -> Result<()> {
-    if holds { Ok(()) } else { Err(invalid(key, expected, actual)) }
+fn check(holds: bool, key: &str, expected: &str, actual: impl std::fmt::Display) -> Result<()> {
+    if holds { Ok(()) } else { Err(invalid(key, expected, &actual)) }
 }

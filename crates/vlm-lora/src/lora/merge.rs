@@ -48,7 +48,9 @@ impl AdapterWeights {
         if let Some(magnitude) = &self.magnitude {
             weight.par_chunks_exact_mut(self.spec.in_features).zip(magnitude).for_each(|(row, m)| {
                 let factor = m / norm(row);
-                row.iter_mut().for_each(|value| *value *= factor);
+                for value in row {
+                    *value *= factor;
+                }
             });
         }
         weight

@@ -110,6 +110,7 @@ fn source(dir: &Path, tokenizer: &Map<String, Value>) -> Result<String> {
 }
 
 /// `json.dumps(value, ensure_ascii=False, indent=indent)`, which unlike Jinja's own filter escapes no markup.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands over its keyword arguments")]
 fn to_json(value: &Dynamic, options: Kwargs) -> std::result::Result<String, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
     let _: Option<bool> = options.get("ensure_ascii")?;

@@ -20,18 +20,14 @@ struct Export {
 
 impl Export {
     fn new(name: &str) -> Self {
-        match std::env::var_os("VLM_EXPORT_DIR") {
-            Some(root) => {
-                let path = Path::new(&root).join(name);
-                let _ = std::fs::remove_dir_all(&path);
-                std::fs::create_dir_all(&path).unwrap();
-                Self { path, _temporary: None }
-            }
-            None => {
-                let temporary = tempfile::tempdir().unwrap();
-                Self { path: temporary.path().to_owned(), _temporary: Some(temporary) }
-            }
-        }
+        let Some(root) = std::env::var_os("VLM_EXPORT_DIR") else {
+            let temporary = tempfile::tempdir().unwrap();
+            return Self { path: temporary.path().to_owned(), _temporary: Some(temporary) };
+        };
+        let path = Path::new(&root).join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self { path, _temporary: None }
     }
 }
 
@@ -48,7 +44,9 @@ fn expected(base: &[f32], adapter: &AdapterWeights) -> Vec<f64> {
         if let Some(magnitude) = &adapter.magnitude {
             let row = &mut weight[i * width..(i + 1) * width];
             let norm = row.iter().map(|value| value * value).sum::<f64>().sqrt();
-            row.iter_mut().for_each(|value| *value *= f64::from(magnitude[i]) / norm);
+            for value in row {
+                *value *= f64::from(magnitude[i]) / norm;
+            }
         }
     }
     weight
@@ -222,8 +220,10 @@ fn shards_and_bfloat16_keep_layout_and_type() {
             && !merged.join("model.safetensors").exists()
     );
 
-    std::fs::remove_file(model.join("model-00002-of-00002.safetensors")).unwrap();
-    let error = Checkpoint::open(&model).unwrap_err().to_string();
+    let lacking = tempfile::tempdir().unwrap();
+    copy_files(&model, lacking.path());
+    std::fs::remove_file(lacking.path().join("model-00002-of-00002.safetensors")).unwrap();
+    let error = Checkpoint::open(lacking.path()).unwrap_err().to_string();
     assert!(error.contains("model-00002-of-00002.safetensors"), "{error}");
 }
 

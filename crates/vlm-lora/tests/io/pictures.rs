@@ -29,7 +29,7 @@ fn pattern(width: u32, height: u32) -> DynamicImage {
 }
 
 fn sha256(tiles: &Tiles) -> String {
-    Sha256::digest(&tiles.data).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(&tiles.data).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn size(value: &Value) -> usize {
