@@ -28,12 +28,13 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<Column>,
     pub(crate) reference_decks: usize,
     pub(crate) recent_decks: usize,
-    /// Features that one side has on too few slides, or not at all.
+    /// Features that one side has on too few slides, or that are the same on all.
     pub(crate) left_out: Vec<String>,
 }
 
 impl Table {
-    /// Features that fewer than `min_slides` of either side have are left out: they could only dilute the score.
+    /// Features that fewer than `min_slides` of either side have, or that never vary, are left out: they could only dilute the
+    /// score.
     pub(crate) fn new(reference: &[&Prediction], recent: &[&Prediction], min_slides: usize) -> Self {
         let (ours, reference_decks) = cells(reference, 0);
         let (theirs, recent_decks) = cells(recent, reference_decks);
@@ -45,7 +46,12 @@ impl Table {
                 (Some(ours), Some(theirs)) if ours.len().min(theirs.len()) >= min_slides => {
                     let mut cells = [ours.as_slice(), theirs.as_slice()].concat();
                     cells.sort_by(|a, b| a.0.total_cmp(&b.0));
-                    columns.push(Column { group: key.0, name: key.1.clone(), cells });
+                    let varies = cells.first().map(|cell| cell.0) < cells.last().map(|cell| cell.0);
+                    if varies {
+                        columns.push(Column { group: key.0, name: key.1.clone(), cells });
+                    } else {
+                        left_out.push(key.1.clone());
+                    }
                 }
                 _ => left_out.push(key.1.clone()),
             }

@@ -103,7 +103,7 @@ pub struct DriftReport {
     pub power_shift: f64,
     /// The features, the strongest first.
     pub features: Vec<FeatureDrift>,
-    /// Features that either side has on fewer than `min_slides` slides; they are not compared.
+    /// Features that either side has on fewer than `min_slides` slides or that are the same on all; they are not compared.
     pub left_out: Vec<String>,
     /// SHA-256 of each input by name.
     #[serde(default)]
@@ -326,7 +326,10 @@ fn reasons(
         reasons.push(format!("changed: {}", drifted.join(", ")));
     }
     if !report.left_out.is_empty() {
-        reasons.push(format!("not compared, as too few slides have them: {}", report.left_out.join(", ")));
+        reasons.push(format!(
+            "not compared, as too few slides have them or all have the same: {}",
+            report.left_out.join(", ")
+        ));
     }
     reasons
 }
