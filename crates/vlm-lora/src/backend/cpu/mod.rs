@@ -46,7 +46,7 @@ fn rows_per_task(width: usize) -> usize {
 /// How a [`Cpu`] keeps and multiplies frozen matrices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuOptions {
-    /// The precision in which they are kept.
+    /// The precision in which they are kept. With a narrow one the products of attention are taken in bf16 too.
     pub base: BaseDtype,
     /// How products with a narrow base are computed; by default the fastest way there is here.
     pub kernel: Option<Bf16Kernel>,
@@ -90,6 +90,8 @@ impl<T: Real> Cpu<T> {
                 what: format!("the {} kernel on this processor", kernel.name()),
             });
         }
+        // In full precision there is nothing that a narrow kernel could compute.
+        let kernel = if options.base == BaseDtype::Full { Bf16Kernel::Widened } else { kernel };
         Ok(Self { base: options.base, kernel, ..Self::new() })
     }
 
@@ -356,7 +358,7 @@ impl<T: Real> Backend for Cpu<T> {
         o: &mut Buffer<T>,
         lse: &mut Buffer<T>,
     ) -> Result<()> {
-        attention::forward(&self.pool, &shape, [q, k, v], o, lse)
+        attention::forward(self.context(), &shape, [q, k, v], o, lse)
     }
 
     fn attention_backward(
@@ -372,7 +374,7 @@ impl<T: Real> Backend for Cpu<T> {
         dk: &mut Buffer<T>,
         dv: &mut Buffer<T>,
     ) -> Result<()> {
-        attention::backward(&self.pool, &shape, attention::Saved { d_o, q, k, v, o, lse }, [dq, dk, dv])
+        attention::backward(self.context(), &shape, attention::Saved { d_o, q, k, v, o, lse }, [dq, dk, dv])
     }
 
     fn gather_rows(&self, src: &Buffer<T>, width: usize, rows: &[u32], dst: &mut Buffer<T>) -> Result<()> {

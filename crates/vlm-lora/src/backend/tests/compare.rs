@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device};
 
-use super::scenarios::{Output, every_operation};
+use super::scenarios::{ATTENTION, Output, every_operation};
 use crate::Result;
 use crate::backend::{BaseDtype, Bf16Kernel, Candle, Cpu, CpuOptions};
 
@@ -63,26 +63,37 @@ fn bits_on(threads: usize, base: BaseDtype) -> Result<Vec<(String, Vec<u64>)>> {
     Ok(outputs.into_iter().map(|o| (o.name, o.values.into_iter().map(f64::to_bits).collect())).collect())
 }
 
-/// The operands are exact in bf16, so that only the order of the sums differs.
+/// Splits off what attention gives.
+fn attention_apart(outputs: Vec<Output>) -> (Vec<Output>, Vec<Output>) {
+    let of_attention =
+        |output: &Output| ATTENTION.iter().any(|case| output.name.ends_with(&format!("{case:?}")));
+    outputs.into_iter().partition(of_attention)
+}
+
+/// The operands of the products are exact in bf16, so that only the order of their sums differs; attention rounds its
+/// probabilities to one part in 512.
 #[test]
 fn every_bf16_kernel_agrees_with_f64() -> Result<()> {
-    let exact =
-        every_operation(&Cpu::<f64>::with_options(CpuOptions { base: BaseDtype::Bf16, kernel: None })?)?;
+    let exact = Cpu::<f64>::with_options(CpuOptions { base: BaseDtype::Bf16, kernel: None })?;
+    let (exact_attention, exact) = attention_apart(every_operation(&exact)?);
     for kernel in Bf16Kernel::available() {
         let options = CpuOptions { base: BaseDtype::Bf16, kernel: Some(kernel) };
-        assert_close(&every_operation(&Cpu::<f32>::with_options(options)?)?, &exact, 2e-6);
+        let (attention, others) = attention_apart(every_operation(&Cpu::<f32>::with_options(options)?)?);
+        assert_close(&others, &exact, 2e-6);
+        let tolerance = if kernel == Bf16Kernel::Widened { 2e-6 } else { 1e-2 };
+        assert_close(&attention, &exact_attention, tolerance);
     }
     Ok(())
 }
 
-/// Scaled integers are rounded to bf16 by the kernels that multiply in it, to one part in 256 each.
+/// Scaled integers are rounded to bf16 by the kernels that multiply in it, to one part in 512 each.
 #[test]
 fn an_8_bit_base_agrees_with_f64() -> Result<()> {
     let exact =
         every_operation(&Cpu::<f64>::with_options(CpuOptions { base: BaseDtype::Int8, kernel: None })?)?;
     for kernel in Bf16Kernel::available() {
         let options = CpuOptions { base: BaseDtype::Int8, kernel: Some(kernel) };
-        let tolerance = if kernel == Bf16Kernel::Widened { 2e-6 } else { 3e-3 };
+        let tolerance = if kernel == Bf16Kernel::Widened { 2e-6 } else { 1e-2 };
         assert_close(&every_operation(&Cpu::<f32>::with_options(options)?)?, &exact, tolerance);
     }
     Ok(())

@@ -16,7 +16,7 @@ mod linux {
     use std::marker::PhantomData;
     use std::sync::OnceLock;
 
-    use super::super::{PANEL, STEP};
+    use super::super::{Order, PANEL, STEP};
     use super::ROWS;
 
     /// Whether the processor has the tiles and the system lets this process use them.
@@ -78,7 +78,7 @@ mod linux {
         #[expect(clippy::unused_self, reason = "the tiles are set up while it lives")]
         pub(in super::super) unsafe fn multiply(
             &self,
-            a: &[u16],
+            (a, order): (&[u16], Order),
             b: &[u32],
             c: *mut f32,
             stride: usize,
@@ -88,28 +88,16 @@ mod linux {
             assert!(
                 row > 0 && a.len() == ROWS * row && row.is_multiple_of(STEP) && b.len() == row / 2 * PANEL
             );
+            // Distances in elements: from row to row of a tile, and from step to step.
+            let (row_distance, step_distance) = match order {
+                Order::Rows => (row, STEP),
+                Order::Steps => (STEP, ROWS * STEP),
+            };
             // SAFETY: by the assertion and the caller's promise every tile lies inside its matrix; the tiles are set up while
             // `self` lives, and nothing else on this thread uses them meanwhile.
             unsafe {
                 let below = c.add(16 * stride);
-                if add {
-                    asm!(
-                        "tileloadd tmm0, [{c} + {s}]",
-                        "tileloadd tmm1, [{c} + {s} + 64]",
-                        "tileloadd tmm2, [{d} + {s}]",
-                        "tileloadd tmm3, [{d} + {s} + 64]",
-                        c = in(reg) c, d = in(reg) below, s = in(reg) 4 * stride,
-                        options(nostack, readonly),
-                    );
-                } else {
-                    asm!(
-                        "tilezero tmm0",
-                        "tilezero tmm1",
-                        "tilezero tmm2",
-                        "tilezero tmm3",
-                        options(nostack, nomem)
-                    );
-                }
+                start(c, below, stride, add);
                 asm!(
                     "2:",
                     "tileloadd tmm6, [{b} + {p}]",
@@ -120,16 +108,17 @@ mod linux {
                     "tileloadd tmm5, [{l} + {s}]",
                     "tdpbf16ps tmm2, tmm5, tmm6",
                     "tdpbf16ps tmm3, tmm5, tmm7",
-                    "add {a}, 64",
-                    "add {l}, 64",
+                    "add {a}, {next}",
+                    "add {l}, {next}",
                     "add {b}, 2048",
                     "dec {steps}",
                     "jnz 2b",
                     a = inout(reg) a.as_ptr() => _,
-                    l = inout(reg) a.as_ptr().add(16 * row) => _,
+                    l = inout(reg) a.as_ptr().add(16 * row_distance) => _,
                     b = inout(reg) b.as_ptr() => _,
                     steps = inout(reg) row / STEP => _,
-                    s = in(reg) 2 * row,
+                    s = in(reg) 2 * row_distance,
+                    next = in(reg) 2 * step_distance,
                     p = in(reg) 4 * PANEL,
                     options(nostack, readonly),
                 );
@@ -140,6 +129,34 @@ mod linux {
                     "tilestored [{d} + {s} + 64], tmm3",
                     c = in(reg) c, d = in(reg) below, s = in(reg) 4 * stride,
                     options(nostack),
+                );
+            }
+        }
+    }
+
+    /// Loads the sums so far, or zeros, into the first four tiles.
+    ///
+    /// # Safety
+    /// The tiles of this thread are set up; `c` and `below` have 16 rows of 32 elements, `stride` apart.
+    unsafe fn start(c: *const f32, below: *const f32, stride: usize, add: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if add {
+                asm!(
+                    "tileloadd tmm0, [{c} + {s}]",
+                    "tileloadd tmm1, [{c} + {s} + 64]",
+                    "tileloadd tmm2, [{d} + {s}]",
+                    "tileloadd tmm3, [{d} + {s} + 64]",
+                    c = in(reg) c, d = in(reg) below, s = in(reg) 4 * stride,
+                    options(nostack, readonly),
+                );
+            } else {
+                asm!(
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    options(nostack, nomem)
                 );
             }
         }
@@ -167,7 +184,14 @@ mod elsewhere {
             unreachable!("the kernel is never chosen on this architecture");
         }
 
-        pub(in super::super) unsafe fn multiply(&self, _: &[u16], _: &[u32], _: *mut f32, _: usize, _: bool) {
+        pub(in super::super) unsafe fn multiply(
+            &self,
+            _: (&[u16], super::super::Order),
+            _: &[u32],
+            _: *mut f32,
+            _: usize,
+            _: bool,
+        ) {
             match *self {}
         }
     }

@@ -39,17 +39,17 @@ mod x86 {
         assert!(available(), "the kernel was chosen on a processor that lacks it");
     }
 
-    /// Rounds `x` to nearest even and fills the rest of `out`, a whole number of steps, with zeros.
-    pub(in super::super) fn round(x: &[f32], out: &mut [u16]) {
+    /// Rounds `x` to nearest even, fills it up to whole steps with zeros and writes step after step, `spacing` elements apart.
+    pub(in super::super) fn round(x: &[f32], out: &mut [u16], spacing: usize) {
         assert_available();
         // SAFETY: the features were just asserted.
-        unsafe { round_avx512(x, out) }
+        unsafe { round_avx512(x, out, spacing) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    fn round_avx512(x: &[f32], out: &mut [u16]) {
-        let (outs, _) = out.as_chunks_mut::<STEP>();
-        for (i, out) in outs.iter_mut().enumerate() {
+    fn round_avx512(x: &[f32], out: &mut [u16], spacing: usize) {
+        for (i, out) in out.chunks_mut(spacing).take(x.len().div_ceil(STEP)).enumerate() {
+            let out = &mut out[..STEP];
             let mut padded = [0.0; STEP];
             let part = x.get(i * STEP..).unwrap_or_default();
             let part: &[f32; STEP] = if let Some(whole) = part.first_chunk() {
@@ -58,7 +58,7 @@ mod x86 {
                 padded[..part.len()].copy_from_slice(part);
                 &padded
             };
-            // SAFETY: both arrays hold 32 elements.
+            // SAFETY: both hold 32 elements.
             unsafe {
                 let (low, high) = (_mm512_loadu_ps(part.as_ptr()), _mm512_loadu_ps(part[LANES..].as_ptr()));
                 let bits: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
@@ -280,7 +280,7 @@ mod elsewhere {
         false
     }
 
-    pub(in super::super) fn round(_: &[f32], _: &mut [u16]) {
+    pub(in super::super) fn round(_: &[f32], _: &mut [u16], _: usize) {
         unreachable!("{ABSENT}");
     }
 

@@ -17,9 +17,9 @@ use super::buffer::{Buffer, Pool};
 use crate::backend::Write;
 
 /// Columns of a panel.
-const PANEL: usize = 32;
+pub(super) const PANEL: usize = 32;
 /// The summed dimension is padded with zeros to a multiple of this many elements.
-const STEP: usize = 32;
+pub(super) const STEP: usize = 32;
 /// The most rows of a block among the kernels.
 const MOST_ROWS: usize = 32;
 
@@ -58,7 +58,7 @@ impl Bf16Kernel {
     }
 
     /// Rows of a block.
-    fn rows(self) -> usize {
+    pub(super) fn rows(self) -> usize {
         match self {
             Self::Amx => amx::ROWS,
             Self::Avx512 | Self::Widened => avx512::ROWS,
@@ -72,6 +72,15 @@ pub(super) struct Matrix<'a> {
     pub(super) bits: &'a [u16],
     pub(super) n: usize,
     pub(super) k: usize,
+}
+
+/// How the rounded rows of a block follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Row after row.
+    Rows,
+    /// Step after step of all rows, so that a tile lies in one piece.
+    Steps,
 }
 
 /// A result that threads write block by block.
@@ -111,11 +120,11 @@ pub(super) fn forward(
     write: Write,
 ) {
     assert_eq!((x.len(), w.bits.len(), y.len()), (m * w.k, w.n * w.k, m * w.n));
-    let a = Rounded::new(kernel, pool, x, m, w.k);
     let target = Target { data: y.as_mut_ptr(), rows: m, columns: w.n, write };
     if m <= avx512::FEW_ROWS {
-        few_rows(&a, w, target);
+        few_rows(&Rounded::new(Bf16Kernel::Avx512, pool, x, m, w.k), w, target);
     } else {
+        let a = Rounded::new(kernel, pool, x, m, w.k);
         blocks(kernel, pool, &a, target, |panel, out| avx512::pack_rows(w, panel * PANEL, out));
     }
 }
@@ -140,20 +149,29 @@ pub(super) fn backward(
 struct Rounded {
     storage: Buffer<f32>,
     stride: usize,
+    order: Order,
 }
 
 impl Rounded {
     fn new(kernel: Bf16Kernel, pool: &Arc<Pool>, x: &[f32], m: usize, k: usize) -> Self {
-        let stride = k.next_multiple_of(STEP);
-        let rows = m.next_multiple_of(kernel.rows());
-        let mut storage = Buffer::uninitialised(pool, rows * stride / 2);
+        let order = if kernel == Bf16Kernel::Amx { Order::Steps } else { Order::Rows };
+        let (stride, block) = (k.next_multiple_of(STEP), kernel.rows());
+        let mut storage = Buffer::uninitialised(pool, m.next_multiple_of(block) * stride / 2);
         let bits: &mut [u16] = bytemuck::cast_slice_mut(&mut storage);
-        bits.par_chunks_mut(stride.max(1)).with_min_len(super::rows_per_task(k)).enumerate().for_each(
-            |(row, out)| {
-                avx512::round(x.get(row * k..(row + 1) * k).unwrap_or_default(), out);
-            },
-        );
-        Self { storage, stride }
+        bits.par_chunks_mut((block * stride).max(1)).enumerate().for_each(|(index, out)| {
+            for r in 0..block {
+                let row = index * block + r;
+                let x = if row < m { &x[row * k..(row + 1) * k] } else { &[] };
+                match order {
+                    Order::Rows => round_row(x, &mut out[r * stride..(r + 1) * stride]),
+                    Order::Steps if x.is_empty() => {
+                        out.chunks_exact_mut(block * STEP).for_each(|step| step[r * STEP..][..STEP].fill(0));
+                    }
+                    Order::Steps => avx512::round(x, &mut out[r * STEP..], block * STEP),
+                }
+            }
+        });
+        Self { storage, stride, order }
     }
 
     fn bits(&self) -> &[u16] {
@@ -182,7 +200,13 @@ fn blocks(
         let tiles = (kernel == Bf16Kernel::Amx).then(amx::Tiles::new);
         for block in row_blocks * group / groups..row_blocks * (group + 1) / groups {
             let rows = &a.bits()[block * kernel.rows() * a.stride..][..kernel.rows() * a.stride];
-            one_block(tiles.as_ref(), rows, packed, target, (block * kernel.rows(), panel * PANEL));
+            one_block(
+                tiles.as_ref(),
+                (rows, a.order),
+                packed,
+                target,
+                (block * kernel.rows(), panel * PANEL),
+            );
         }
     });
 }
@@ -190,7 +214,7 @@ fn blocks(
 /// One block of rows times one panel. Where the block reaches over the edge of the result, it is computed beside it.
 fn one_block(
     tiles: Option<&amx::Tiles>,
-    a: &[u16],
+    (a, order): (&[u16], Order),
     b: &[u32],
     target: Target,
     (row, column): (usize, usize),
@@ -198,7 +222,7 @@ fn one_block(
     let multiply = |c: *mut f32, stride: usize, add: bool| {
         if let Some(tiles) = tiles {
             // SAFETY: `c` has `amx::ROWS` rows of a panel, `stride` apart, as both callers below see to.
-            unsafe { tiles.multiply(a, b, c, stride, add) };
+            unsafe { tiles.multiply((a, order), b, c, stride, add) };
         } else {
             // SAFETY: as above for `avx512::ROWS` rows; the kernel was found available before it was chosen.
             unsafe { avx512::multiply(a, b, c, stride, add) };
@@ -240,4 +264,84 @@ fn few_rows(a: &Rounded, w: Matrix<'_>, target: Target) {
             }
         }
     });
+}
+
+/// Rounds a row to bf16; what `out` is longer, a whole number of steps, becomes zero.
+pub(super) fn round_row(x: &[f32], out: &mut [u16]) {
+    avx512::round(x, out, STEP);
+    out[x.len().next_multiple_of(STEP)..].fill(0);
+}
+
+/// All panels of the matrix's rows as columns, one after the other.
+pub(super) fn pack_rows(w: Matrix<'_>, out: &mut [u32]) {
+    let panel = w.k.next_multiple_of(STEP) / 2 * PANEL;
+    for (i, out) in out.chunks_exact_mut(panel).enumerate() {
+        avx512::pack_rows(w, i * PANEL, out);
+    }
+}
+
+/// All panels of the matrix's columns, one after the other.
+pub(super) fn pack_columns(w: Matrix<'_>, out: &mut [u32]) {
+    let panel = w.n.next_multiple_of(STEP) / 2 * PANEL;
+    for (i, out) in out.chunks_exact_mut(panel).enumerate() {
+        avx512::pack_columns(w, i * PANEL, out);
+    }
+}
+
+/// Products of small matrices on one thread, which must not run other tasks meanwhile.
+pub(super) struct Engine {
+    kernel: Bf16Kernel,
+    tiles: Option<amx::Tiles>,
+}
+
+impl Engine {
+    /// `kernel` is one of those available, not `Widened`.
+    pub(super) fn new(kernel: Bf16Kernel) -> Self {
+        assert!(avx512::available() && kernel != Bf16Kernel::Widened, "the kernel cannot run here");
+        Self { kernel, tiles: (kernel == Bf16Kernel::Amx).then(amx::Tiles::new) }
+    }
+
+    /// `C (m, n) (+)= A (m, k) · B`, of whole blocks, steps and panels: `a` is row-major and as wide as `k`, `b` holds panels
+    /// of at least `k` rows, `panel` elements apart, and the rows of `c` lie side by side.
+    pub(super) fn multiply(
+        &self,
+        a: (&[u16], usize),
+        b: (&[u32], usize),
+        c: &mut [f32],
+        n: usize,
+        write: Write,
+    ) {
+        self.multiply_part(a, b, (c, n, n), write);
+    }
+
+    /// As [`multiply`](Self::multiply), into the first `n` columns of rows that are `stride` apart.
+    pub(super) fn multiply_part(
+        &self,
+        (a, k): (&[u16], usize),
+        (b, panel): (&[u32], usize),
+        (c, stride, n): (&mut [f32], usize, usize),
+        write: Write,
+    ) {
+        let rows = self.kernel.rows();
+        assert!(
+            k > 0 && k.is_multiple_of(STEP) && n.is_multiple_of(PANEL) && a.len().is_multiple_of(rows * k)
+        );
+        assert!(n <= stride && c.len() >= a.len() / k * stride, "the result is too small");
+        let add = write == Write::Add;
+        for column in 0..n / PANEL {
+            let b = &b[column * panel..][..k / 2 * PANEL];
+            for (block, a) in a.chunks_exact(rows * k).enumerate() {
+                let c = &mut c[block * rows * stride + column * PANEL..];
+                // SAFETY: by the assertions `c` holds whole blocks of `rows` rows, `stride` apart, of which this is one;
+                // the kernel was found available by `new`.
+                unsafe {
+                    if let Some(tiles) = &self.tiles {
+                        tiles.multiply((a, Order::Rows), b, c.as_mut_ptr(), stride, add);
+                    } else {
+                        avx512::multiply(a, b, c.as_mut_ptr(), stride, add);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -1,21 +1,28 @@
 //! Attention over packed sequences: scores exist for one block of query rows of one head at a time, the half that causality
 //! hides is never computed, and the backward pass recomputes the probabilities from the log-sum-exp (Dao et al. 2022).
 
+mod narrow;
+
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use self::narrow::Packed;
+use super::bf16::Bf16Kernel;
 use super::buffer::{Buffer, Pool};
 use super::check::{ensure, length};
 use super::loss::negligible_is_zero;
 use super::product::{Product, View};
 use super::real::Real;
 use super::simd::{LANES, lane_max, lane_sum, simd_fn, sum_lanes};
+use super::weight::Context;
 use crate::Result;
 use crate::backend::{Attention, Write};
 
-/// Query rows whose scores are computed together.
-const BLOCK: usize = 64;
+/// Query rows whose scores are computed together: whole blocks of every kernel.
+const BLOCK: usize = 96;
+/// Sequences with fewer queries than this are computed in full precision whatever the base: packing would not pay.
+const FEW_QUERIES: usize = 24;
 
 /// One packed sequence.
 #[derive(Debug, Clone, Copy)]
@@ -96,20 +103,21 @@ fn segments<T>(shape: &Attention<'_>, q: &[T], k: &[T], v: &[T]) -> Result<Vec<S
 }
 
 simd_fn! {
-    /// Softmax of the first `visible` scores of a row in place, exact zeros after them; returns the log-sum-exp.
-    fn softmax_row(row: &mut [T], visible: usize) -> T {
+    /// Softmax of the first `visible` scores of a row, times `scale`, in place, exact zeros after them; returns the
+    /// log-sum-exp.
+    fn softmax_row(row: &mut [T], visible: usize, scale: T) -> T {
         let (seen, hidden) = row.split_at_mut(visible);
-        let largest = lane_max(seen);
+        let largest = lane_max(seen) * scale;
         let mut lanes = [T::ZERO; LANES];
         let (chunks, rest) = seen.as_chunks_mut::<LANES>();
         for chunk in chunks {
             for (sum, x) in lanes.iter_mut().zip(chunk) {
-                *x = negligible_is_zero(*x - largest);
+                *x = negligible_is_zero(*x * scale - largest);
                 *sum += *x;
             }
         }
         for (sum, x) in lanes.iter_mut().zip(rest) {
-            *x = negligible_is_zero(*x - largest);
+            *x = negligible_is_zero(*x * scale - largest);
             *sum += *x;
         }
         let total = sum_lanes(lanes);
@@ -123,12 +131,12 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// Turns scores into probabilities and `dp` into the gradient of the unscaled scores, `p (dp - delta) scale`.
+    /// Turns scores, unscaled, into probabilities and `dp` into their gradient, `p (dp - delta) scale`.
     fn probabilities_row(scores: &mut [T], dp: &mut [T], visible: usize, lse: T, delta: T, scale: T) {
         let (seen, hidden) = scores.split_at_mut(visible);
         let (ds, hidden_ds) = dp.split_at_mut(visible);
         for (p, ds) in seen.iter_mut().zip(ds) {
-            *p = negligible_is_zero(*p - lse);
+            *p = negligible_is_zero(*p * scale - lse);
             *ds = *p * (*ds - delta) * scale;
         }
         hidden.fill(T::ZERO);
@@ -153,13 +161,42 @@ simd_fn! {
 /// A block of query rows with the part of the outputs that it owns.
 struct Task<'a, T> {
     segment: Segment,
+    index: usize,
     first: usize,
     o: &'a mut [T],
     lse: &'a mut [T],
 }
 
+impl<'a, T: Real> Task<'a, T> {
+    /// The task of the one type that computes in bf16.
+    fn cast(self) -> Task<'a, f32> {
+        let Self { segment, index, first, o, lse } = self;
+        Task { segment, index, first, o: bytemuck::cast_slice_mut(o), lse: bytemuck::cast_slice_mut(lse) }
+    }
+}
+
+/// Keys and values of every sequence by head, packed; none of a sequence that is computed in full precision.
+fn pack<T: Real>(
+    context: Context<'_>,
+    layout: Layout,
+    segments: &[Segment],
+    [k, v]: [&[T]; 2],
+    backward: bool,
+) -> Vec<Vec<Packed>> {
+    let narrow = context.kernel != Bf16Kernel::Widened && T::NAME == f32::NAME;
+    let pack = |segment: &Segment| {
+        let heads = if narrow && segment.queries >= FEW_QUERIES { layout.kv_heads } else { 0 };
+        let one = |head| {
+            let keys_and_values = [k, v].map(bytemuck::cast_slice);
+            Packed::new(context.pool, layout, keys_and_values, (*segment, head), backward)
+        };
+        (0..heads).into_par_iter().map(one).collect()
+    };
+    segments.par_iter().map(pack).collect()
+}
+
 pub(super) fn forward<T: Real>(
-    pool: &Arc<Pool>,
+    context: Context<'_>,
     shape: &Attention<'_>,
     [q, k, v]: [&[T]; 3],
     mut o: &mut [T],
@@ -170,22 +207,29 @@ pub(super) fn forward<T: Real>(
     length("o", o.len(), q.len())?;
     length("lse", lse.len(), q.len() / layout.head_dim)?;
     let mut tasks = Vec::new();
-    for segment in segments {
+    for (index, &segment) in segments.iter().enumerate() {
         for first in (0..segment.queries).step_by(BLOCK) {
             let rows = BLOCK.min(segment.queries - first);
             let (mine, rest) = o.split_at_mut(rows * layout.query_stride());
             o = rest;
             let (my_lse, rest) = lse.split_at_mut(rows * layout.heads);
             lse = rest;
-            tasks.push(Task { segment, first, o: mine, lse: my_lse });
+            tasks.push(Task { segment, index, first, o: mine, lse: my_lse });
         }
     }
-    tasks.into_par_iter().with_max_len(1).for_each(|task| forward_block(pool, layout, [q, k, v], task));
+    let packed = pack(context, layout, &segments, [k, v], false);
+    tasks.into_par_iter().with_max_len(1).for_each(|task| {
+        if packed[task.index].is_empty() {
+            return forward_block(context.pool, layout, [q, k, v], task);
+        }
+        let (q, packed) = (bytemuck::cast_slice(q), &packed[task.index]);
+        narrow::forward_block(context.pool, context.kernel, layout, q, packed, task.cast());
+    });
     Ok(())
 }
 
 fn forward_block<T: Real>(pool: &Arc<Pool>, layout: Layout, [q, k, v]: [&[T]; 3], task: Task<'_, T>) {
-    let Task { segment, first, o, lse } = task;
+    let Task { segment, first, o, lse, .. } = task;
     let (heads, head_dim) = (layout.heads, layout.head_dim);
     let rows = lse.len() / heads;
     let keys = segment.visible(first + rows - 1);
@@ -194,14 +238,14 @@ fn forward_block<T: Real>(pool: &Arc<Pool>, layout: Layout, [q, k, v]: [&[T]; 3]
     for head in 0..heads {
         let q = &q[layout.query(segment.first_query + first, head)..];
         let at = layout.key(segment.first_key, head);
-        Product::new(rows, keys, head_dim).alpha(layout.scale()).here(
+        Product::new(rows, keys, head_dim).here(
             View::rows(q, layout.query_stride()),
             View::columns(&k[at..], layout.key_stride()),
             scores,
             keys,
         );
         for (r, row) in scores.chunks_exact_mut(keys).enumerate() {
-            lse[r * heads + head] = softmax_row(row, segment.visible(first + r));
+            lse[r * heads + head] = softmax_row(row, segment.visible(first + r), layout.scale());
         }
         Product::new(rows, head_dim, keys).here(
             View::rows(scores, keys),
@@ -226,14 +270,33 @@ pub(super) struct Saved<'a, T> {
 /// One query head of one sequence, with gradients of its own, `(rows, head_dim)` each.
 struct HeadTask<'a, T> {
     segment: Segment,
+    index: usize,
     head: usize,
     dq: &'a mut [T],
     dk: &'a mut [T],
     dv: &'a mut [T],
 }
 
+impl<'a, T: Real> HeadTask<'a, T> {
+    /// The task of the one type that computes in bf16.
+    fn cast(self) -> HeadTask<'a, f32> {
+        let Self { segment, index, head, dq, dk, dv } = self;
+        let [dq, dk, dv] = [dq, dk, dv].map(bytemuck::cast_slice_mut);
+        HeadTask { segment, index, head, dq, dk, dv }
+    }
+}
+
+impl<'a, T: Real> Saved<'a, T> {
+    /// What the one type that computes in bf16 reads.
+    fn cast(self) -> Saved<'a, f32> {
+        let [d_o, q, k, v, o, lse] =
+            [self.d_o, self.q, self.k, self.v, self.o, self.lse].map(bytemuck::cast_slice);
+        Saved { d_o, q, k, v, o, lse }
+    }
+}
+
 pub(super) fn backward<T: Real>(
-    pool: &Arc<Pool>,
+    context: Context<'_>,
     shape: &Attention<'_>,
     saved: Saved<'_, T>,
     [dq, dk, dv]: [&mut [T]; 3],
@@ -247,21 +310,28 @@ pub(super) fn backward<T: Real>(
     length("dk", dk.len(), saved.k.len())?;
     length("dv", dv.len(), saved.k.len())?;
     // Every head writes gradients of its own, head after head; they are brought into place afterwards, in a fixed order.
-    let mut by_head_q = Buffer::uninitialised(pool, dq.len());
-    let mut by_head_k = Buffer::zeros(pool, dk.len() / layout.kv_heads * layout.heads);
-    let mut by_head_v = Buffer::zeros(pool, by_head_k.len());
+    let mut by_head_q = Buffer::uninitialised(context.pool, dq.len());
+    let mut by_head_k = Buffer::zeros(context.pool, dk.len() / layout.kv_heads * layout.heads);
+    let mut by_head_v = Buffer::zeros(context.pool, by_head_k.len());
     let (mut rest_q, mut rest_k, mut rest_v) = (&mut by_head_q[..], &mut by_head_k[..], &mut by_head_v[..]);
     let mut tasks = Vec::new();
-    for &segment in &segments {
+    for (index, &segment) in segments.iter().enumerate() {
         for head in 0..layout.heads {
             let (dq, dk, dv);
             (dq, rest_q) = rest_q.split_at_mut(segment.queries * layout.head_dim);
             (dk, rest_k) = rest_k.split_at_mut(segment.keys * layout.head_dim);
             (dv, rest_v) = rest_v.split_at_mut(segment.keys * layout.head_dim);
-            tasks.push(HeadTask { segment, head, dq, dk, dv });
+            tasks.push(HeadTask { segment, index, head, dq, dk, dv });
         }
     }
-    tasks.into_par_iter().with_max_len(1).for_each(|task| backward_head(pool, layout, saved, task));
+    let packed = pack(context, layout, &segments, [saved.k, saved.v], true);
+    tasks.into_par_iter().with_max_len(1).for_each(|task| {
+        if packed[task.index].is_empty() {
+            return backward_head(context.pool, layout, saved, task);
+        }
+        let packed = &packed[task.index][task.head / (layout.heads / layout.kv_heads)];
+        narrow::backward_head(context.pool, context.kernel, layout, saved.cast(), packed, task.cast());
+    });
     for segment in segments {
         let queries = (segment.first_query, segment.queries);
         let keys = (segment.first_key, segment.keys);
@@ -273,7 +343,7 @@ pub(super) fn backward<T: Real>(
 }
 
 fn backward_head<T: Real>(pool: &Arc<Pool>, layout: Layout, saved: Saved<'_, T>, task: HeadTask<'_, T>) {
-    let HeadTask { segment, head, dq, dk, dv } = task;
+    let HeadTask { segment, head, dq, dk, dv, .. } = task;
     let (head_dim, stride) = (layout.head_dim, layout.query_stride());
     let at = layout.key(segment.first_key, head);
     let (k, v) = (&saved.k[at.min(saved.k.len())..], &saved.v[at.min(saved.v.len())..]);
@@ -286,12 +356,7 @@ fn backward_head<T: Real>(pool: &Arc<Pool>, layout: Layout, saved: Saved<'_, T>,
         let at = layout.query(segment.first_query + first, head);
         let (q, d_o, o) = (&saved.q[at..], &saved.d_o[at..], &saved.o[at..]);
         let (q_view, d_o_view) = (View::rows(q, stride), View::rows(d_o, stride));
-        Product::new(rows, keys, head_dim).alpha(layout.scale()).here(
-            q_view,
-            View::columns(k, layout.key_stride()),
-            p,
-            keys,
-        );
+        Product::new(rows, keys, head_dim).here(q_view, View::columns(k, layout.key_stride()), p, keys);
         Product::new(rows, keys, head_dim).here(d_o_view, View::columns(v, layout.key_stride()), ds, keys);
         for (r, (p, ds)) in p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys)).enumerate() {
             let lse = saved.lse[(segment.first_query + first + r) * layout.heads + head];
