@@ -1,3 +1,38 @@
-//! Serves the labelling page.
+//! Serves the labelling page, and brings ratings in and out.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod commands;
+mod print;
+mod project;
+mod serve;
+
+use std::process::ExitCode;
+
+use args::{Args, Command};
+use commands::Import;
+use project::Project;
+
+fn main() -> ExitCode {
+    pq_common::run::<Args>(|args| {
+        let project = Project::load(args)?;
+        let as_json = args.common.json;
+        match &args.command {
+            None => serve::serve(args, project),
+            Some(Command::Import { file, format, annotator, keep_unknown }) => {
+                let format = format.map(Into::into);
+                let import = Import { file, format, annotator, keeps_unknown: *keep_unknown };
+                commands::import(&project, &import, as_json)
+            }
+            Some(Command::Export { format, output }) => {
+                commands::export(&project, (*format).into(), output.as_deref())
+            }
+            Some(Command::Agreement { pairs, resamples }) => {
+                commands::report(&project, *pairs, *resamples, as_json)
+            }
+            Some(Command::Verify) => commands::verify(&project, as_json),
+            Some(Command::Rebuild) => commands::rebuild_labels(&project),
+            Some(Command::Invite { name, lead, url }) => commands::invite(&project, name, *lead, url),
+        }
+    })
+}

@@ -1,1 +1,33 @@
 //! Rating slides together: journal, queue, agreement, consensus and the labelling page.
+//!
+//! The truth is an append-only [`Journal`] of [`Event`]s. A [`Store`] is what the events amount to; it depends on the set of events
+//! alone, so journals can be merged in any order. A [`Ledger`] is a store that is being written: it acknowledges an event once it is
+//! on disk. [`labels`] derives the consensus, [`agreement`] says how far people agree, and [`web::app`] serves the page.
+#![forbid(unsafe_code)]
+
+pub mod agreement;
+mod config;
+mod consensus;
+mod error;
+mod event;
+pub mod exchange;
+mod journal;
+mod ledger;
+mod model_help;
+mod paths;
+mod people;
+mod queue;
+mod store;
+pub mod web;
+
+pub use config::{ConsensusRule, LabelConfig};
+pub use consensus::{ImagePath, labels, median, median_label};
+pub use error::{Error, Result};
+pub use event::{Event, Kind, MAX_NAME, MAX_NOTES, clean_name};
+pub use journal::{Journal, Torn};
+pub use ledger::{Acknowledged, Ledger, Merged, Opened, merge, rebuild};
+pub use model_help::{Corrections, HelpEffect, help_effect, read_predictions, uncertainty};
+pub use paths::StorePaths;
+pub use people::{Invitation, People, Person, Role};
+pub use queue::{Progress, Queue};
+pub use store::{Rating, Standing, Store, code, codes};

@@ -1,0 +1,110 @@
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use pq_common::{CommonArgs, HasCommon};
+
+/// Serves the labelling page, and brings ratings in and out.
+///
+/// Without a subcommand the page is served at http://127.0.0.1:7860: rate one slide after another by keyboard; every rating is on disk
+/// before it is acknowledged, and data/labeled/labels.json follows each change. On another address (`--host 0.0.0.0`) people need an
+/// invitation; the first start prints a link for the lead, who invites the others from the page.
+#[derive(Debug, Parser)]
+#[command(name = "pq-label", version)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// Address to serve on; other than a loopback address it asks for invitations.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port to serve on; 0 takes a free one.
+    #[arg(long, default_value_t = 7860)]
+    pub(crate) port: u16,
+    /// People reach the server through an HTTPS proxy: cookies are marked for encrypted connections only.
+    #[arg(long)]
+    pub(crate) https: bool,
+    /// The data folder; left out, it is `[storage] data_dir` of data.toml, or `data`.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) data: Option<PathBuf>,
+    /// The folder with predictions.jsonl.
+    #[arg(long, value_name = "DIR", global = true, default_value = "monitoring")]
+    pub(crate) monitoring: PathBuf,
+}
+
+impl HasCommon for Args {
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Merge ratings from a file; merging a file twice changes nothing.
+    Import {
+        /// The file: CSV (slide_id,annotator,<criteria>,notes,rated_at), JSON lines, labels.json or a Label Studio export.
+        file: PathBuf,
+        /// Its format; left out, it is guessed from the file's name.
+        #[arg(long)]
+        format: Option<FormatArg>,
+        /// The name for ratings that name nobody.
+        #[arg(long, default_value = "imported")]
+        annotator: String,
+        /// Take ratings of slides that the manifest does not have, too.
+        #[arg(long)]
+        keep_unknown: bool,
+    },
+    /// Write all ratings to standard output or a file.
+    Export {
+        /// The format.
+        #[arg(long, default_value = "csv")]
+        format: FormatArg,
+        /// Where to; left out, standard output.
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
+    /// How far people agree: within one point, exact, weighted kappa, Krippendorff's alpha, severity, human ceiling.
+    Agreement {
+        /// Also every pair of raters.
+        #[arg(long)]
+        pairs: bool,
+        /// Bootstrap resamples behind the intervals.
+        #[arg(long, default_value_t = 1000)]
+        resamples: usize,
+    },
+    /// Check the journal line by line, and that labels.json is what follows from it.
+    Verify,
+    /// Derive labels.json from the journal.
+    Rebuild,
+    /// Print an invitation link for a person (the page's lead can do it too).
+    Invite {
+        /// The person's name.
+        name: String,
+        /// The person leads: sees agreement, decides disputes, invites.
+        #[arg(long)]
+        lead: bool,
+        /// The address people reach the server at.
+        #[arg(long, default_value = "http://127.0.0.1:7860")]
+        url: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum FormatArg {
+    Csv,
+    Jsonl,
+    Labels,
+    LabelStudio,
+}
+
+impl From<FormatArg> for slide_label::exchange::Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Csv => Self::Csv,
+            FormatArg::Jsonl => Self::Jsonl,
+            FormatArg::Labels => Self::Labels,
+            FormatArg::LabelStudio => Self::LabelStudio,
+        }
+    }
+}

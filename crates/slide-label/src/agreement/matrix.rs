@@ -1,0 +1,112 @@
+use std::collections::HashMap;
+
+use slide_data::Score;
+
+use crate::Store;
+
+/// The current ratings of all slides, packed: for each slide its raters, for each rating one byte per criterion.
+#[derive(Debug, Clone, Default)]
+pub struct RatingMatrix {
+    criteria: Vec<String>,
+    raters: Vec<String>,
+    slides: Vec<String>,
+    /// The ratings of slide `i` are `offsets[i]..offsets[i + 1]`.
+    offsets: Vec<u32>,
+    rater_of: Vec<u32>,
+    codes: Vec<u8>,
+    cluster_of: Vec<u32>,
+    clusters: usize,
+}
+
+impl RatingMatrix {
+    /// An empty matrix over these criteria and raters.
+    pub fn new(criteria: Vec<String>, raters: Vec<String>) -> Self {
+        Self { criteria, raters, offsets: vec![0], ..Self::default() }
+    }
+
+    /// All current ratings of a store; `cluster` names what is resampled as a whole for intervals, such as the slide's deck.
+    pub fn from_store(store: &Store, cluster: impl Fn(&str) -> String) -> Self {
+        let criteria = store.rubric().keys().map(str::to_owned).collect();
+        let raters: Vec<String> = store.annotators().map(str::to_owned).collect();
+        let by_name: HashMap<&str, u32> =
+            raters.iter().enumerate().map(|(index, name)| (name.as_str(), index as u32)).collect();
+        let mut matrix = Self::new(criteria, raters.clone());
+        let mut clusters = HashMap::new();
+        for (slide, ratings) in store.rated_slides() {
+            if ratings.is_empty() {
+                continue;
+            }
+            let next = clusters.len() as u32;
+            let cluster = *clusters.entry(cluster(slide)).or_insert(next);
+            let ratings = ratings.iter().map(|rating| (by_name[rating.annotator], rating.codes));
+            matrix.push(slide, cluster, ratings);
+        }
+        matrix
+    }
+
+    /// Adds a slide with its ratings: the rater's index and one code per criterion.
+    pub fn push<'a>(&mut self, slide: &str, cluster: u32, ratings: impl Iterator<Item = (u32, &'a [u8])>) {
+        self.slides.push(slide.to_owned());
+        self.cluster_of.push(cluster);
+        self.clusters = self.clusters.max(cluster as usize + 1);
+        for (rater, codes) in ratings {
+            self.rater_of.push(rater);
+            self.codes.extend_from_slice(codes);
+        }
+        self.offsets.push(self.rater_of.len() as u32);
+    }
+
+    /// The criteria's keys.
+    pub fn criteria(&self) -> &[String] {
+        &self.criteria
+    }
+
+    /// The raters' names.
+    pub fn raters(&self) -> &[String] {
+        &self.raters
+    }
+
+    /// The slides' ids.
+    pub fn slides(&self) -> &[String] {
+        &self.slides
+    }
+
+    /// How many ratings there are.
+    pub fn len(&self) -> usize {
+        self.rater_of.len()
+    }
+
+    /// Whether there is no rating.
+    pub fn is_empty(&self) -> bool {
+        self.rater_of.is_empty()
+    }
+
+    /// The cluster of a slide, and how many clusters there are.
+    pub(crate) fn cluster_of(&self, slide: usize) -> usize {
+        self.cluster_of[slide] as usize
+    }
+
+    pub(crate) fn clusters(&self) -> usize {
+        self.clusters
+    }
+
+    /// The scores of one criterion on one slide, with their raters; unset and not applicable are left out.
+    pub(crate) fn scores(
+        &self,
+        slide: usize,
+        criterion: usize,
+    ) -> impl Iterator<Item = (usize, usize)> + Clone {
+        let stride = self.criteria.len();
+        (self.offsets[slide] as usize..self.offsets[slide + 1] as usize).filter_map(move |rating| {
+            let score = Score::new(self.codes[rating * stride + criterion])?;
+            Some((self.rater_of[rating] as usize, score.index()))
+        })
+    }
+
+    /// How many ratings each rater gave.
+    pub(crate) fn ratings_by_rater(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.raters.len()];
+        self.rater_of.iter().for_each(|&rater| counts[rater as usize] += 1);
+        counts
+    }
+}

@@ -1,0 +1,203 @@
+use serde::Serialize;
+use slide_data::Score;
+
+use super::measures::{Table, alpha_ordinal, exact, quadratic_weighted_kappa, within_one};
+use super::{RatingMatrix, severity};
+
+/// A measured value with its 95 % interval; absent where the data do not determine it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Estimate {
+    /// The value.
+    pub value: Option<f64>,
+    /// The interval's lower end.
+    pub low: Option<f64>,
+    /// The interval's upper end.
+    pub high: Option<f64>,
+}
+
+impl Estimate {
+    /// The value with the 2.5th and 97.5th percentile of its bootstrap draws.
+    pub(crate) fn from_draws(value: Option<f64>, mut draws: Vec<f64>) -> Self {
+        // Fewer draws than this leave the tails to single values.
+        const MIN_DRAWS: usize = 40;
+        if value.is_none() || draws.len() < MIN_DRAWS {
+            return Self { value, low: None, high: None };
+        }
+        let rank = |share: f64| (share * (draws.len() - 1) as f64).round() as usize;
+        let (low, high) = (rank(0.025), rank(0.975));
+        let (_, &mut low_value, _) = draws.select_nth_unstable_by(low, f64::total_cmp);
+        let (_, &mut high_value, _) = draws.select_nth_unstable_by(high, f64::total_cmp);
+        Self { value, low: Some(low_value), high: Some(high_value) }
+    }
+}
+
+/// How the raters agree on one criterion, over all pairs of ratings of one slide.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CriterionAgreement {
+    /// The criterion's key.
+    pub criterion: String,
+    /// Slides that at least two people scored.
+    pub slides: usize,
+    /// Pairs of scores of one slide.
+    pub pairs: usize,
+    /// The share of pairs at most one point apart.
+    pub within_one: Estimate,
+    /// The share of equal pairs.
+    pub exact: Estimate,
+    /// Cohen's kappa with quadratic weights over all pairs, each in both orders.
+    pub quadratic_weighted_kappa: Estimate,
+    /// Krippendorff's alpha, ordinal.
+    pub krippendorff_alpha: Estimate,
+}
+
+/// One rater among the others.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RaterSummary {
+    /// Who.
+    pub annotator: String,
+    /// How many slides they rated.
+    pub ratings: usize,
+    /// How many points they score below the others on the same slides; negative for a lenient rater.
+    pub severity: f64,
+}
+
+/// How people agree.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Agreement {
+    /// How many ratings there are.
+    pub ratings: usize,
+    /// By criterion, in the rubric's order.
+    pub criteria: Vec<CriterionAgreement>,
+    /// By rater, in order of their names.
+    pub raters: Vec<RaterSummary>,
+}
+
+/// How the intervals are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgreementOptions {
+    /// Bootstrap resamples of whole clusters (decks); 0 leaves the intervals out.
+    pub resamples: usize,
+    /// Seed of the resampling.
+    pub seed: u64,
+}
+
+impl Default for AgreementOptions {
+    fn default() -> Self {
+        Self { resamples: 1000, seed: 0 }
+    }
+}
+
+/// The agreement of all raters.
+pub fn agreement(matrix: &RatingMatrix, options: AgreementOptions) -> Agreement {
+    let draws = draw_clusters(matrix.clusters(), options);
+    let (criteria, severity) = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..matrix.criteria().len())
+            .map(|criterion| {
+                scope.spawn({
+                    let draws = &draws;
+                    move || of_criterion(matrix, criterion, draws)
+                })
+            })
+            .collect();
+        let severity = severity(matrix, None);
+        let joined = running
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (joined.collect(), severity)
+    });
+    let rater = |((name, ratings), severity): ((&String, usize), f64)| RaterSummary {
+        annotator: name.clone(),
+        ratings,
+        severity,
+    };
+    let raters = matrix.raters().iter().zip(matrix.ratings_by_rater()).zip(severity).map(rater).collect();
+    Agreement { ratings: matrix.len(), criteria, raters }
+}
+
+/// For each resample how often each cluster is drawn. The same draws serve every criterion.
+fn draw_clusters(clusters: usize, options: AgreementOptions) -> Vec<Vec<u16>> {
+    // One cluster alone says nothing about how clusters differ.
+    if clusters < 2 {
+        return Vec::new();
+    }
+    let mut rng = fastrand::Rng::with_seed(options.seed);
+    let draw = |_| {
+        let mut times = vec![0u16; clusters];
+        (0..clusters).for_each(|_| times[rng.usize(..clusters)] += 1);
+        times
+    };
+    (0..options.resamples).map(draw).collect()
+}
+
+const CELLS: usize = Score::LEVELS * Score::LEVELS;
+
+/// The counts of one cluster, side by side so that one pass adds both: all pairs, and coincidences.
+type Counts = [f32; 2 * CELLS];
+
+fn of_criterion(matrix: &RatingMatrix, criterion: usize, draws: &[Vec<u16>]) -> CriterionAgreement {
+    let mut clusters: Vec<[f64; 2 * CELLS]> = vec![[0.0; 2 * CELLS]; matrix.clusters().max(1)];
+    let (mut slides, mut pairs) = (0, 0);
+    for slide in 0..matrix.slides().len() {
+        let mut counts = [0u32; Score::LEVELS];
+        matrix.scores(slide, criterion).for_each(|(_, score)| counts[score] += 1);
+        let raters: u32 = counts.iter().sum();
+        if raters < 2 {
+            continue;
+        }
+        slides += 1;
+        pairs += (raters * (raters - 1) / 2) as usize;
+        let cluster = &mut clusters[matrix.cluster_of(slide)];
+        for a in 0..Score::LEVELS {
+            for b in 0..Score::LEVELS {
+                let ordered = f64::from(counts[a] * (counts[b] - u32::from(a == b && counts[b] > 0)));
+                cluster[a * Score::LEVELS + b] += ordered;
+                cluster[CELLS + a * Score::LEVELS + b] += ordered / f64::from(raters - 1);
+            }
+        }
+    }
+    let sum = clusters.iter().fold([0.0; 2 * CELLS], |mut sum, cluster| {
+        sum.iter_mut().zip(cluster).for_each(|(sum, count)| *sum += count);
+        sum
+    });
+    let single: Vec<Counts> = clusters.iter().map(|counts| counts.map(|count| count as f32)).collect();
+    let drawn: Vec<(Table, Table)> = draws.iter().map(|times| tables(&resampled(&single, times))).collect();
+    let (all, coincidences) = tables(&sum);
+    let estimate = |measure: fn(&Table) -> Option<f64>| {
+        Estimate::from_draws(measure(&all), drawn.iter().filter_map(|(all, _)| measure(all)).collect())
+    };
+    CriterionAgreement {
+        criterion: matrix.criteria()[criterion].clone(),
+        slides,
+        pairs,
+        within_one: estimate(within_one),
+        exact: estimate(exact),
+        quadratic_weighted_kappa: estimate(quadratic_weighted_kappa),
+        krippendorff_alpha: Estimate::from_draws(
+            alpha_ordinal(&coincidences),
+            drawn.iter().filter_map(|(_, coincidences)| alpha_ordinal(coincidences)).collect(),
+        ),
+    }
+}
+
+/// Single precision serves: an interval's end needs three digits, and the counts of a resample stay far below 2²⁴.
+fn resampled(clusters: &[Counts], times: &[u16]) -> [f64; 2 * CELLS] {
+    let mut sum = [0.0f32; 2 * CELLS];
+    for (cluster, &times) in clusters.iter().zip(times) {
+        if times > 0 {
+            let times = f32::from(times);
+            sum.iter_mut().zip(cluster).for_each(|(sum, count)| *sum += times * count);
+        }
+    }
+    sum.map(f64::from)
+}
+
+fn tables(counts: &[f64; 2 * CELLS]) -> (Table, Table) {
+    let table = |offset: usize| {
+        let mut table = Table::default();
+        for (a, row) in table.iter_mut().enumerate() {
+            row.copy_from_slice(&counts[offset + a * Score::LEVELS..offset + (a + 1) * Score::LEVELS]);
+        }
+        table
+    };
+    (table(0), table(CELLS))
+}

@@ -1,0 +1,126 @@
+// The rating of one slide: a group of radio buttons per criterion. Nothing is preselected.
+
+import { $, h } from "./dom.js";
+
+const RESERVED = new Set(["n", "u", "b", "s", "g", "t", "z"]);
+
+/** Gives each criterion a letter of its name that no other key uses. */
+export function letters(criteria) {
+  const taken = new Set(RESERVED);
+  return criteria.map((criterion) => {
+    const letter = [...(criterion.name.toLowerCase() + "abcdefghijklmnopqrstuvwxyz")]
+      .find((candidate) => candidate >= "a" && candidate <= "z" && !taken.has(candidate));
+    taken.add(letter);
+    return letter;
+  });
+}
+
+/** The scores whose meaning the rubric gives, with it. */
+export function anchors(criterion) {
+  return [1, 3, 5].map((score, place) => [score, criterion.anchors?.[place]]).filter(([, text]) => text);
+}
+
+export class RatingForm {
+  constructor(rubric, changed) {
+    this.criteria = rubric.criteria;
+    this.letters = letters(this.criteria);
+    this.changed = changed;
+    this.active = 0;
+    this.groups = this.criteria.map((criterion, index) => this.group(criterion, index));
+    $("criteria").replaceChildren(...this.groups.map((group) => group.box));
+    $("notes").addEventListener("input", () => this.changed());
+  }
+
+  group(criterion, index) {
+    const option = (value, text, label) => {
+      const input = h("input", { type: "radio", name: criterion.key, value, "aria-label": label });
+      input.addEventListener("change", () => { this.refresh(); this.changed(); });
+      return h("label", { className: value === "na" ? "score na" : "score" }, input, h("span", { "aria-hidden": "true" }, text));
+    };
+    const meaning = (score) => anchors(criterion).find(([value]) => value === score);
+    const named = (score) => (meaning(score) ? meaning(score).join(": ") : String(score));
+    const state = h("span", { className: "state" });
+    const box = h("fieldset", { id: `criterion-${criterion.key}` },
+      h("legend", {}, criterion.name, h("kbd", { "aria-hidden": "true" }, this.letters[index]), state),
+      h("div", { className: "scores" },
+        ...[1, 2, 3, 4, 5].map((score) => option(String(score), String(score), named(score))),
+        option("na", "n/a", "not applicable")));
+    box.addEventListener("focusin", () => this.activate(index));
+    return { box, state, inputs: [...box.querySelectorAll("input")] };
+  }
+
+  activate(index) {
+    this.active = index;
+    this.groups.forEach((group, at) => group.box.classList.toggle("active", at === index));
+    const criterion = this.criteria[index];
+    $("anchors").replaceChildren(h("strong", {}, criterion.name),
+      h("ul", {}, ...anchors(criterion).map(([score, text]) => h("li", {}, h("b", {}, String(score)), text))));
+  }
+
+  /** Moves to a criterion and puts the focus there: on its score, or where it has none on the first. */
+  select(index) {
+    const at = Math.max(0, Math.min(index, this.groups.length - 1));
+    this.activate(at);
+    const { inputs, box } = this.groups[at];
+    (inputs.find((input) => input.checked) ?? inputs[0]).focus({ preventScroll: true });
+    box.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Scores the chosen criterion and moves on to the next that has none, or to the save button. */
+  give(value) {
+    const input = this.groups[this.active].inputs.find((candidate) => candidate.value === value);
+    input.checked = true;
+    this.refresh();
+    this.changed();
+    const open = this.missing();
+    const after = open.find((index) => index > this.active) ?? open[0];
+    if (after === undefined) $("save").focus({ preventScroll: true });
+    else this.select(after);
+  }
+
+  score(index) {
+    const value = this.groups[index].inputs.find((input) => input.checked)?.value;
+    if (value === undefined) return undefined;
+    return value === "na" ? null : Number(value);
+  }
+
+  values() {
+    const scores = {};
+    this.criteria.forEach((criterion, index) => {
+      const score = this.score(index);
+      if (score !== undefined) scores[criterion.key] = score;
+    });
+    return { scores, notes: $("notes").value };
+  }
+
+  fill({ scores = {}, notes = "" } = {}) {
+    this.criteria.forEach((criterion, index) => {
+      const score = scores?.[criterion.key];
+      const value = score === undefined ? undefined : score === null ? "na" : String(score);
+      for (const input of this.groups[index].inputs) input.checked = input.value === value;
+    });
+    $("notes").value = notes ?? "";
+    this.flag([]);
+    this.refresh();
+  }
+
+  missing() {
+    return this.groups.map((_, index) => index).filter((index) => this.score(index) === undefined);
+  }
+
+  flag(indices) {
+    this.groups.forEach((group, index) => group.box.classList.toggle("flagged", indices.includes(index)));
+    $("save-anyway").hidden = indices.length === 0;
+    $("missing").textContent = indices.length === 0 ? ""
+      : `Still to rate: ${indices.map((index) => this.criteria[index].name).join(", ")}`;
+  }
+
+  refresh() {
+    this.groups.forEach((group, index) => {
+      const score = this.score(index);
+      group.state.textContent = score === undefined ? "not rated" : "";
+      if (score !== undefined) group.box.classList.remove("flagged");
+    });
+    if (this.missing().length === 0) this.flag([]);
+  }
+}

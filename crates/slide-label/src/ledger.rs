@@ -1,0 +1,345 @@
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use jiff::{Timestamp, ToSpan};
+use slide_data::{Labels, Rubric};
+use tokio::sync::oneshot;
+
+use crate::{
+    ConsensusRule, Error, Event, Journal, Result, Standing, Store, StorePaths, Torn, labels, median_label,
+};
+
+/// An event that is on disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Acknowledged {
+    /// The event as it stands in the journal.
+    pub event: Event,
+    /// Whether it had been there before.
+    pub was_known: bool,
+}
+
+struct Job {
+    event: Event,
+    reply: oneshot::Sender<Result<Acknowledged>>,
+}
+
+/// How many events at most share one sync of the disk.
+const MAX_BATCH: usize = 512;
+/// `labels.json` is written at most this often while ratings stream in.
+const DERIVE_PAUSE: Duration = Duration::from_millis(250);
+
+struct Shared {
+    store: RwLock<Store>,
+    revision: AtomicU64,
+    changed: Mutex<Changed>,
+    wake: Condvar,
+    paths: StorePaths,
+    rule: ConsensusRule,
+}
+
+#[derive(Default)]
+struct Changed {
+    slides: BTreeSet<String>,
+    is_closing: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The journal with its store, behind one writing thread: events that arrive together share one sync of the disk, and are
+/// acknowledged only after it. A second thread keeps `labels.json` up to date.
+pub struct Ledger {
+    shared: Arc<Shared>,
+    jobs: Option<mpsc::Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What was found when a ledger was opened.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// The unfinished last line, which was set aside.
+    pub torn: Option<Torn>,
+    /// Events that break a rule and do not count; they stay in the journal.
+    pub refused: Vec<(Event, Error)>,
+}
+
+impl Ledger {
+    /// Opens the journal for writing and derives `labels.json` from it.
+    ///
+    /// # Errors
+    /// When another process holds the journal, it cannot be read or written, or a whole line is not an event.
+    pub fn open(paths: &StorePaths, rubric: &Rubric, rule: ConsensusRule) -> Result<(Self, Opened)> {
+        let (journal, events, torn) = Journal::open(&paths.journal)?;
+        let (store, refused) = Store::from_events(rubric.clone(), events);
+        let derived = derive_all(&store, rule, paths);
+        if !derived.slides.is_empty() {
+            derived.write(&paths.labels)?;
+        }
+        let shared = Arc::new(Shared {
+            store: RwLock::new(store),
+            revision: AtomicU64::new(0),
+            changed: Mutex::default(),
+            wake: Condvar::new(),
+            paths: paths.clone(),
+            rule,
+        });
+        let (jobs, queue) = mpsc::channel();
+        let writer = std::thread::spawn({
+            let shared = shared.clone();
+            move || write_jobs(&shared, journal, &queue)
+        });
+        let deriver = std::thread::spawn({
+            let shared = shared.clone();
+            move || derive_changes(&shared, derived)
+        });
+        let ledger = Self { shared, jobs: Some(jobs), threads: vec![writer, deriver] };
+        Ok((ledger, Opened { torn, refused }))
+    }
+
+    /// What the journal amounts to now.
+    pub fn store(&self) -> RwLockReadGuard<'_, Store> {
+        self.shared.store.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the changes, so that what was computed from the store can be kept until it changes.
+    pub fn revision(&self) -> u64 {
+        self.shared.revision.load(Ordering::Acquire)
+    }
+
+    /// Appends an event of a person at a page; the answer comes after it is on disk. `at` is set to the time of arrival.
+    ///
+    /// # Errors
+    /// As [`Store::submit_check`], and when the journal cannot be written.
+    pub async fn submit(&self, event: Event) -> Result<Acknowledged> {
+        let (reply, answer) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or(Error::Failed)?;
+        jobs.send(Job { event, reply }).map_err(|_| Error::Failed)?;
+        answer.await.unwrap_or(Err(Error::Failed))
+    }
+}
+
+impl Drop for Ledger {
+    /// Waits until everything that was taken is on disk and `labels.json` is up to date.
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        let mut threads = std::mem::take(&mut self.threads).into_iter();
+        if let Some(writer) = threads.next() {
+            let _ = writer.join();
+        }
+        lock(&self.shared.changed).is_closing = true;
+        self.shared.wake.notify_all();
+        threads.for_each(|thread| drop(thread.join()));
+    }
+}
+
+fn write_jobs(shared: &Shared, mut journal: Journal, queue: &mpsc::Receiver<Job>) {
+    let mut waiting: Vec<Job> = Vec::new();
+    loop {
+        if waiting.is_empty() {
+            let Ok(job) = queue.recv() else { return };
+            waiting.push(job);
+        }
+        waiting.extend(queue.try_iter().take(MAX_BATCH.saturating_sub(waiting.len())));
+        waiting = write_batch(shared, &mut journal, waiting);
+    }
+}
+
+/// Writes what can be written together and returns the jobs that depend on it.
+///
+/// Two events of one slide cannot be checked against each other before the first counts, so the second waits a round.
+fn write_batch(shared: &Shared, journal: &mut Journal, jobs: Vec<Job>) -> Vec<Job> {
+    let (mut batch, mut replies, mut later) = (Vec::new(), Vec::new(), Vec::new());
+    let mut touched = HashSet::new();
+    {
+        let store = shared.store.read().unwrap_or_else(PoisonError::into_inner);
+        for mut job in jobs {
+            if touched.contains(&job.event.slide_id) || touched.contains(&job.event.id) {
+                later.push(job);
+                continue;
+            }
+            match store.submit_check(&job.event) {
+                Ok(Standing::New) => {
+                    job.event.at = arrival(&store, &job.event);
+                    touched.extend([job.event.slide_id.clone(), job.event.id.clone()]);
+                    batch.push(job.event);
+                    replies.push(job.reply);
+                }
+                Ok(Standing::Known) => {
+                    let event = store.event(&job.event.id).cloned().unwrap_or(job.event);
+                    let _ = job.reply.send(Ok(Acknowledged { event, was_known: true }));
+                }
+                Err(error) => drop(job.reply.send(Err(error))),
+            }
+        }
+    }
+    if batch.is_empty() {
+        return later;
+    }
+    if let Err(error) = journal.append(&batch) {
+        tracing::error!("ratings could not be saved: {}", with_causes(&error));
+        for reply in replies {
+            let _ = reply.send(Err(Error::Failed));
+        }
+        return later;
+    }
+    {
+        let mut store = shared.store.write().unwrap_or_else(PoisonError::into_inner);
+        batch.iter().cloned().for_each(|event| store.apply(event));
+    }
+    shared.revision.fetch_add(1, Ordering::Release);
+    lock(&shared.changed).slides.extend(batch.iter().map(|event| event.slide_id.clone()));
+    shared.wake.notify_all();
+    for (event, reply) in batch.into_iter().zip(replies) {
+        let _ = reply.send(Ok(Acknowledged { event, was_known: false }));
+    }
+    later
+}
+
+/// The time of arrival, but after the newest event of the chain even where a clock was set back: the order of a chain is that of its times.
+fn arrival(store: &Store, event: &Event) -> Timestamp {
+    let now = Timestamp::now();
+    let newest = event.base.as_deref().and_then(|base| store.event(base)).map(|base| base.at);
+    match newest.and_then(|newest| newest.checked_add(1.microsecond()).ok()) {
+        Some(next) if next > now => next,
+        _ => now,
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn derive_all(store: &Store, rule: ConsensusRule, paths: &StorePaths) -> Labels {
+    labels(store, rule, &|slide| paths.image_path(slide))
+}
+
+fn derive_changes(shared: &Shared, mut derived: Labels) {
+    loop {
+        let (slides, is_closing) = {
+            let mut changed = lock(&shared.changed);
+            while changed.slides.is_empty() && !changed.is_closing {
+                changed = shared.wake.wait(changed).unwrap_or_else(PoisonError::into_inner);
+            }
+            (std::mem::take(&mut changed.slides), changed.is_closing)
+        };
+        let started = Instant::now();
+        if !slides.is_empty() {
+            update(shared, &mut derived, &slides);
+            if let Err(error) = derived.write(&shared.paths.labels) {
+                tracing::error!("`labels.json` could not be derived: {}", with_causes(&error));
+                lock(&shared.changed).slides.extend(slides); // tried again with the next change
+            }
+        }
+        if is_closing {
+            return;
+        }
+        // A large store is rewritten less often, so that deriving takes at most a tenth of one core.
+        let pause = DERIVE_PAUSE.max(started.elapsed() * 9);
+        let changed = lock(&shared.changed);
+        let closing = |changed: &mut Changed| !changed.is_closing;
+        drop(shared.wake.wait_timeout_while(changed, pause, closing));
+    }
+}
+
+fn update(shared: &Shared, derived: &mut Labels, slides: &BTreeSet<String>) {
+    let store = shared.store.read().unwrap_or_else(PoisonError::into_inner);
+    if shared.rule != ConsensusRule::Median {
+        *derived = derive_all(&store, shared.rule, &shared.paths);
+        return;
+    }
+    for slide in slides {
+        match median_label(&store, slide, &|slide| shared.paths.image_path(slide)) {
+            Some(label) => drop(derived.slides.insert(slide.clone(), label)),
+            None => drop(derived.slides.remove(slide)),
+        }
+    }
+}
+
+/// What a merge did.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// Events that were new.
+    pub added: usize,
+    /// Events that were there before.
+    pub known: usize,
+    /// Events that break a rule, with the reason.
+    pub refused: Vec<(Event, Error)>,
+}
+
+/// Merges events into the journal and derives `labels.json`. An event whose id is taken by another one with other scores is an edit
+/// (a table that was exported, changed and read back): it counts as a change made now.
+///
+/// # Errors
+/// When the journal is held by another process, or cannot be read or written.
+pub fn merge(
+    paths: &StorePaths,
+    rubric: &Rubric,
+    rule: ConsensusRule,
+    mut events: Vec<Event>,
+) -> Result<Merged> {
+    let (mut journal, held, _) = Journal::open(&paths.journal)?;
+    let (mut store, _) = Store::from_events(rubric.clone(), held);
+    let mut merged = Merged::default();
+    let mut added = Vec::new();
+    // What takes something back comes after everything it may name.
+    events.sort_by(|a, b| (a.undoes.is_some(), a.at, &a.id).cmp(&(b.undoes.is_some(), b.at, &b.id)));
+    for event in events {
+        let event = as_edit(&store, event);
+        match store.merge_check(&event) {
+            Ok(Standing::New) => {
+                added.push(event.clone());
+                store.apply(event);
+            }
+            Ok(Standing::Known) => merged.known += 1,
+            Err(error) => merged.refused.push((event, error)),
+        }
+    }
+    for batch in added.chunks(MAX_BATCH * 16) {
+        journal.append(batch)?;
+    }
+    merged.added = added.len();
+    derive_all(&store, rule, paths).write(&paths.labels)?;
+    Ok(merged)
+}
+
+fn as_edit(store: &Store, mut event: Event) -> Event {
+    let Some(held) = store.event(&event.id).filter(|held| {
+        held.sets_value()
+            && event.sets_value()
+            && held.slide_id == event.slide_id
+            && held.annotator == event.annotator
+    }) else {
+        return event;
+    };
+    if !held.is_same(&event) && held.at == event.at {
+        let said = serde_json::json!([event.id, event.scores, event.notes, event.kind]).to_string();
+        event.base = Some(held.id.clone());
+        event.id = format!("edit-{}", &slide_data::sha256_hex(said.as_bytes())[..32]);
+        event.at = Timestamp::now();
+        if event.kind == crate::Kind::Rated {
+            event.kind = crate::Kind::Changed;
+        }
+    }
+    event
+}
+
+/// Derives `labels.json` from the journal alone, without taking the journal's lock.
+///
+/// # Errors
+/// When the journal cannot be read or the labels cannot be written.
+pub fn rebuild(paths: &StorePaths, rubric: &Rubric, rule: ConsensusRule) -> Result<Labels> {
+    let (events, _) = Journal::read(&paths.journal)?;
+    let (store, _) = Store::from_events(rubric.clone(), events);
+    let derived = derive_all(&store, rule, paths);
+    derived.write(&paths.labels)?;
+    Ok(derived)
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

@@ -1,0 +1,159 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use slide_data::{Correction, Prediction, append_json_line, read_json_lines};
+
+use crate::{Error, Kind, Result, Store};
+
+/// The newest prediction of each slide, from `monitoring/predictions.jsonl`. A missing file holds none.
+///
+/// # Errors
+/// When the file cannot be read or a whole line is not a prediction.
+pub fn read_predictions(path: &Path) -> Result<BTreeMap<String, Prediction>> {
+    let mut newest: BTreeMap<String, Prediction> = BTreeMap::new();
+    for prediction in lines::<Prediction>(path, "prediction")? {
+        match newest.get(&prediction.slide_id) {
+            Some(held) if held.scored_at > prediction.scored_at => {}
+            _ => drop(newest.insert(prediction.slide_id.clone(), prediction)),
+        }
+    }
+    Ok(newest)
+}
+
+fn lines<T: serde::de::DeserializeOwned>(path: &Path, what: &'static str) -> Result<Vec<T>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    Ok(read_json_lines(path, what)?.0)
+}
+
+/// How unsure the model is of a slide: the mean entropy of its distributions, in bits.
+pub fn uncertainty(prediction: &Prediction) -> f64 {
+    let entropy = |distribution: &[f64; 5]| {
+        let positive = distribution.iter().filter(|p| **p > 0.0);
+        positive.map(|p| -p * p.log2()).sum::<f64>()
+    };
+    let count = prediction.distributions.len().max(1) as f64;
+    prediction.distributions.values().map(entropy).sum::<f64>() / count
+}
+
+/// How often people changed their rating after they had seen the model's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct HelpEffect {
+    /// Ratings after which the model's scores were shown.
+    pub shown: usize,
+    /// Those of them that were changed with the model's scores on screen.
+    pub changed: usize,
+}
+
+/// Counts the effect over all events.
+pub fn help_effect(store: &Store) -> HelpEffect {
+    let (mut shown, mut changed) = (BTreeSet::new(), BTreeSet::new());
+    for event in store.events() {
+        let key = (event.annotator.as_str(), event.slide_id.as_str());
+        match event.kind {
+            Kind::ModelSeen => drop(shown.insert(key)),
+            Kind::Changed if event.model_version.is_some() => drop(changed.insert(key)),
+            _ => {}
+        }
+    }
+    HelpEffect { shown: shown.len(), changed: changed.intersection(&shown).count() }
+}
+
+/// `data/user_feedback/corrections.jsonl`, open for appending.
+#[derive(Debug)]
+pub struct Corrections {
+    path: PathBuf,
+    ids: BTreeSet<String>,
+}
+
+impl Corrections {
+    /// Reads which corrections are there.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a whole line is not a correction.
+    pub fn open(path: &Path) -> Result<Self> {
+        let ids =
+            lines::<Correction>(path, "correction")?.into_iter().map(|correction| correction.id).collect();
+        Ok(Self { path: path.to_owned(), ids })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Appends a correction and syncs it; one that is there already is left as it is. Says whether it was new.
+    ///
+    /// # Errors
+    /// When it corrects nothing or the file cannot be written.
+    pub fn add(&mut self, correction: &Correction) -> Result<bool> {
+        if correction.scores.is_empty() {
+            return Err(Error::Invalid("a correction holds no score".to_owned()));
+        }
+        if self.ids.contains(&correction.id) {
+            return Ok(false);
+        }
+        append_json_line(&self.path, correction)?;
+        self.ids.insert(correction.id.clone());
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Event;
+    use jiff::Timestamp;
+    use slide_data::{Rubric, Score, Scores};
+
+    #[test]
+    fn a_correction_sent_twice_is_kept_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("user_feedback/corrections.jsonl");
+        let correction = Correction {
+            schema_version: 1,
+            id: "c1".to_owned(),
+            slide_id: "s".to_owned(),
+            model_version: "v1".to_owned(),
+            annotator: "Ana".to_owned(),
+            corrected_at: Timestamp::UNIX_EPOCH,
+            predicted: BTreeMap::from([("clarity".to_owned(), 3.2)]),
+            scores: Scores::from([("clarity".to_owned(), Score::new(5))]),
+            notes: String::new(),
+        };
+        let mut corrections = Corrections::open(&path).unwrap();
+        assert!(corrections.add(&correction).unwrap());
+        assert!(!corrections.add(&correction).unwrap());
+        assert!(!Corrections::open(&path).unwrap().add(&correction).unwrap());
+        assert_eq!(read_json_lines::<Correction>(&path, "correction").unwrap().0, [correction.clone()]);
+        let empty = Correction { id: "c2".to_owned(), scores: Scores::new(), ..correction };
+        assert!(corrections.add(&empty).is_err());
+    }
+
+    #[test]
+    fn only_changes_with_the_model_on_screen_count_as_its_effect() {
+        let event = |id: &str, kind, slide: &str| {
+            let mut event = Event::new(id, kind, slide, "Ana", Timestamp::UNIX_EPOCH);
+            event.scores.insert("clarity".to_owned(), None);
+            event
+        };
+        let mut influenced = event("d", Kind::Changed, "s1");
+        influenced.model_version = Some("v1".to_owned());
+        let events = vec![
+            event("a", Kind::Rated, "s1"),
+            event("b", Kind::ModelSeen, "s1"),
+            event("c", Kind::ModelSeen, "s2"),
+            influenced,
+            event("e", Kind::Changed, "s2"),
+        ];
+        let (store, _) = Store::from_events(Rubric::default(), events);
+        assert_eq!(help_effect(&store), HelpEffect { shown: 2, changed: 1 });
+    }
+}

@@ -1,0 +1,259 @@
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use slide_data::{sha256_hex, write_json};
+use subtle::ConstantTimeEq;
+
+use crate::{Error, Result, clean_name};
+
+/// What a person may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Rates slides.
+    Annotator,
+    /// Rates, sees everybody's progress and agreement, decides disputes, invites.
+    Lead,
+}
+
+/// A signed-in person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Person {
+    /// Their name, in its one spelling.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// An invitation: whoever has its token is this person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// Names the invitation.
+    pub id: String,
+    /// Whom it is for.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// SHA-256 of the token; the token itself is kept nowhere.
+    pub token_sha256: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Session {
+    secret_sha256: String,
+    name: String,
+    role: Role,
+    /// The invitation it came from; none for a person at the machine itself.
+    #[serde(default)]
+    invitation: Option<String>,
+    created_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct PeopleFile {
+    schema_version: u32,
+    #[serde(default)]
+    invitations: Vec<Invitation>,
+    #[serde(default)]
+    sessions: Vec<Session>,
+}
+
+/// Invitations and sessions, kept in `data/labeled/people.json` (readable by its owner only).
+#[derive(Debug)]
+pub struct People {
+    path: PathBuf,
+    file: PeopleFile,
+}
+
+/// Sessions end after this many days without a new sign-in.
+const SESSION_DAYS: i64 = 90;
+/// The oldest sessions go when there are more.
+const MAX_SESSIONS: usize = 1000;
+
+impl People {
+    /// Reads the file; one that does not exist is empty.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not what it should be.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = match slide_data::read_json(path, "list of people") {
+            Ok(file) => file,
+            Err(slide_data::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                PeopleFile { schema_version: 1, ..PeopleFile::default() }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Invites a person and returns the token of their link.
+    ///
+    /// # Errors
+    /// When the name is not usable, the system gives no random numbers, or the file cannot be written.
+    pub fn invite(&mut self, name: &str, role: Role) -> Result<(Invitation, String)> {
+        let name = self.known_spelling(name)?;
+        let token = random_hex()?;
+        let invitation = Invitation {
+            id: random_hex()?[..12].to_owned(),
+            name,
+            role,
+            token_sha256: sha256_hex(token.as_bytes()),
+            created_at: Timestamp::now(),
+        };
+        self.file.invitations.push(invitation.clone());
+        self.save()?;
+        Ok((invitation, token))
+    }
+
+    /// The invitations that hold.
+    pub fn invitations(&self) -> &[Invitation] {
+        &self.file.invitations
+    }
+
+    /// Withdraws an invitation and ends the sessions that came from it. Says whether there was one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn revoke(&mut self, id: &str) -> Result<bool> {
+        let before = self.file.invitations.len();
+        self.file.invitations.retain(|invitation| invitation.id != id);
+        self.file.sessions.retain(|session| session.invitation.as_deref() != Some(id));
+        self.save()?;
+        Ok(self.file.invitations.len() < before)
+    }
+
+    /// Signs in with an invitation's token; returns the session's secret. Every invitation is compared, each in constant time.
+    ///
+    /// # Errors
+    /// When the file cannot be written. An unknown token is `None`.
+    pub fn accept(&mut self, token: &str) -> Result<Option<(Person, String)>> {
+        let digest = sha256_hex(token.as_bytes());
+        let mut found = None;
+        for invitation in &self.file.invitations {
+            if bool::from(invitation.token_sha256.as_bytes().ct_eq(digest.as_bytes())) {
+                found = Some(invitation.clone());
+            }
+        }
+        let Some(Invitation { id, name, role, .. }) = found else { return Ok(None) };
+        self.start(Person { name, role }, Some(id)).map(Some)
+    }
+
+    /// Signs in a person at the machine itself, by name. They lead: the files are theirs anyway.
+    ///
+    /// # Errors
+    /// When the name is not usable or the file cannot be written.
+    pub fn sign_in_locally(&mut self, name: &str) -> Result<(Person, String)> {
+        let name = self.known_spelling(name)?;
+        self.start(Person { name, role: Role::Lead }, None)
+    }
+
+    fn start(&mut self, person: Person, invitation: Option<String>) -> Result<(Person, String)> {
+        let secret = random_hex()?;
+        self.file.sessions.push(Session {
+            secret_sha256: sha256_hex(secret.as_bytes()),
+            name: person.name.clone(),
+            role: person.role,
+            invitation,
+            created_at: Timestamp::now(),
+        });
+        let excess = self.file.sessions.len().saturating_sub(MAX_SESSIONS);
+        self.file.sessions.drain(..excess);
+        self.save()?;
+        Ok((person, secret))
+    }
+
+    /// The person of a session; sessions of the machine itself count only where `local` ones are allowed.
+    pub fn session(&self, secret: &str, allows_local: bool) -> Option<Person> {
+        let digest = sha256_hex(secret.as_bytes());
+        let oldest =
+            Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(24 * SESSION_DAYS)).ok()?;
+        let mut found = None;
+        for session in &self.file.sessions {
+            if bool::from(session.secret_sha256.as_bytes().ct_eq(digest.as_bytes())) {
+                found = Some(session);
+            }
+        }
+        let session = found.filter(|session| session.created_at > oldest)?;
+        (allows_local || session.invitation.is_some())
+            .then(|| Person { name: session.name.clone(), role: session.role })
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn sign_out(&mut self, secret: &str) -> Result<()> {
+        let digest = sha256_hex(secret.as_bytes());
+        self.file.sessions.retain(|session| session.secret_sha256 != digest);
+        self.save()
+    }
+
+    /// The name as it was first spelled: `ana` is `Ana` where there is an Ana already.
+    fn known_spelling(&self, name: &str) -> Result<String> {
+        let name =
+            clean_name(name).ok_or_else(|| Error::Invalid(format!("`{name}` is not a usable name")))?;
+        let lower = name.to_lowercase();
+        let invited = self.file.invitations.iter().map(|invitation| &invitation.name);
+        let mut known = invited.chain(self.file.sessions.iter().map(|session| &session.name));
+        Ok(known.find(|known| known.to_lowercase() == lower).cloned().unwrap_or(name))
+    }
+
+    fn save(&self) -> Result<()> {
+        Ok(write_json(&self.path, &self.file)?)
+    }
+}
+
+/// 256 random bits of the operating system, in hexadecimal digits.
+fn random_hex() -> Result<String> {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::Invalid(format!("the system gives no random numbers: {error}")))?;
+    Ok(sha256_hex(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_lets_in_its_person_until_it_is_withdrawn() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("people.json");
+        let mut people = People::open(&path).unwrap();
+        let (invitation, token) = people.invite("Ana", Role::Annotator).unwrap();
+        assert!(people.accept("guess").unwrap().is_none());
+        let (person, secret) = people.accept(&token).unwrap().unwrap();
+        assert_eq!(person, Person { name: "Ana".to_owned(), role: Role::Annotator });
+        let mut again = People::open(&path).unwrap();
+        assert_eq!(again.session(&secret, false), Some(person), "a session survives a restart");
+        assert!(again.session("guess", false).is_none());
+        assert!(again.revoke(&invitation.id).unwrap());
+        assert!(again.session(&secret, false).is_none() && again.accept(&token).unwrap().is_none());
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains(&token) && !text.contains(&secret), "secrets are kept nowhere");
+    }
+
+    #[test]
+    fn a_local_session_does_not_count_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut people = People::open(&dir.path().join("people.json")).unwrap();
+        let (_, secret) = people.sign_in_locally("Ana  Li").unwrap();
+        assert!(people.session(&secret, true).is_some() && people.session(&secret, false).is_none());
+        assert_eq!(people.sign_in_locally("ana li").unwrap().0.name, "Ana Li");
+        people.sign_out(&secret).unwrap();
+        assert!(people.session(&secret, true).is_none());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_can_read_the_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("people.json");
+        People::open(&path).unwrap().sign_in_locally("Ana").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
+    }
+}

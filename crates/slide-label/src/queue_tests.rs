@@ -1,0 +1,159 @@
+use super::*;
+use crate::Event;
+use jiff::Timestamp;
+use slide_data::{Rubric, SlideRecord, Source, SourceKind};
+
+fn manifest(decks: usize, slides: usize) -> Manifest {
+    let record = |deck: usize, number: usize| SlideRecord {
+        schema_version: 1,
+        slide_id: format!("d{deck}-{number}"),
+        deck_id: format!("d{deck}"),
+        number,
+        source: Source {
+            kind: SourceKind::Generated,
+            origin: String::new(),
+            sha256: String::new(),
+            page: None,
+            license: None,
+        },
+        sha256: String::new(),
+        phash: String::new(),
+        width: 1,
+        height: 1,
+        group: format!("d{deck}"),
+        quality: std::collections::BTreeMap::new(),
+        duplicate_of: None,
+        excluded: false,
+        collected_at: Timestamp::UNIX_EPOCH,
+        tool_version: String::new(),
+    };
+    Manifest {
+        slides: (0..decks).flat_map(|deck| (1..=slides).map(move |number| record(deck, number))).collect(),
+    }
+}
+
+struct Room {
+    queue: Queue,
+    store: Store,
+    now: Instant,
+    events: usize,
+}
+
+impl Room {
+    fn new(decks: usize, slides: usize, config: &LabelConfig) -> Self {
+        let store = Store::new(Rubric::default());
+        let queue = Queue::new(&manifest(decks, slides), &store, config);
+        Self { queue, store, now: Instant::now(), events: 0 }
+    }
+
+    fn give(&mut self, slide: &str, who: &str, clarity: u8) {
+        self.events += 1;
+        let at = Timestamp::from_second(self.events as i64).unwrap();
+        let mut event = Event::new(format!("e{}", self.events), Kind::Rated, slide, who, at);
+        event.scores.insert("clarity".to_owned(), Score::new(clarity));
+        self.store.apply(event);
+        self.queue.update(&self.store, slide, who);
+    }
+
+    fn next(&mut self, who: &str) -> Option<String> {
+        self.queue.next(who, &[], 1, self.now).pop()
+    }
+}
+
+fn config(raters: usize, calibration: usize) -> LabelConfig {
+    LabelConfig { raters_per_slide: raters, calibration_slides: calibration, ..LabelConfig::default() }
+}
+
+#[test]
+fn everybody_starts_with_the_calibration_slides_and_every_slide_gets_its_raters() {
+    let mut room = Room::new(5, 6, &config(2, 4));
+    let people = ["Ana", "Ben", "Cleo"];
+    let mut seen: HashMap<&str, Vec<String>> = HashMap::new();
+    let mut is_open = true;
+    while is_open {
+        is_open = false;
+        for who in people {
+            if let Some(slide) = room.next(who) {
+                assert!(!seen.entry(who).or_default().contains(&slide), "{who} met {slide} twice");
+                seen.entry(who).or_default().push(slide.clone());
+                room.give(&slide, who, 3);
+                is_open = true;
+            }
+        }
+    }
+    let firsts: Vec<std::collections::BTreeSet<_>> =
+        people.iter().map(|who| seen[who][..4].iter().cloned().collect()).collect();
+    assert!(firsts[0] == firsts[1] && firsts[1] == firsts[2], "{firsts:?}");
+    for (slide, ratings) in room.store.rated_slides() {
+        let expected = if firsts[0].contains(slide) { 3 } else { 2 };
+        assert_eq!(ratings.len(), expected, "{slide}");
+    }
+    assert_eq!(room.queue.complete(), 30);
+    assert_eq!(room.queue.progress("Ana", room.now).open, 0);
+}
+
+#[test]
+fn a_slide_that_was_handed_out_is_kept_until_its_time_is_over() {
+    let mut room = Room::new(1, 2, &config(1, 0));
+    let first = room.next("Ana").unwrap();
+    assert_eq!(room.next("Ana"), Some(first.clone()), "the same slide, until it is rated");
+    let second = room.next("Ben").unwrap();
+    assert_ne!(first, second);
+    assert_eq!(room.next("Cleo"), None);
+    room.now += Duration::from_secs(31 * 60);
+    assert!(room.next("Cleo").is_some());
+}
+
+#[test]
+fn slides_of_one_deck_do_not_follow_each_other() {
+    let mut room = Room::new(4, 5, &config(1, 5));
+    let mut decks = Vec::new();
+    while let Some(slide) = room.next("Ana") {
+        decks.push(slide.split('-').next().unwrap().to_owned());
+        room.give(&slide, "Ana", 3);
+    }
+    assert_eq!(decks.len(), 20);
+    let in_a_row = decks.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    // The last slides may all be of one deck; before that there is always another.
+    assert!(in_a_row <= 3 && decks[..12].windows(2).all(|pair| pair[0] != pair[1]), "{decks:?}");
+}
+
+#[test]
+fn disagreement_calls_for_another_rater() {
+    let mut room = Room::new(2, 3, &config(2, 0));
+    for (who, clarity) in [("Ana", 1), ("Ben", 5)] {
+        room.give("d0-1", who, clarity);
+    }
+    for who in ["Ana", "Ben"] {
+        room.give("d1-1", who, 3);
+    }
+    assert_eq!(room.next("Cleo").as_deref(), Some("d0-1"));
+    room.give("d0-1", "Cleo", 1);
+    assert_eq!(room.next("Dan").as_deref(), Some("d0-1"));
+    room.give("d0-1", "Dan", 1);
+    assert!(room.next("Eve").is_some_and(|slide| slide != "d0-1" && slide != "d1-1"), "four are the most");
+}
+
+#[test]
+fn the_model_s_doubt_chooses_where_wanted_and_undo_reopens() {
+    let mut room = Room::new(8, 1, &LabelConfig { uncertain_share: 1.0, ..config(1, 0) });
+    room.queue.set_uncertainty("d5-1", 2.0);
+    assert_eq!(room.next("Ana").as_deref(), Some("d5-1"));
+    room.give("d5-1", "Ana", 4);
+    assert_eq!(room.queue.progress("Ana", room.now).rated, 1);
+    let mut undo = Event::new("u", Kind::Undone, "d5-1", "Ana", Timestamp::from_second(99).unwrap());
+    undo.undoes = Some("e1".to_owned());
+    room.store.apply(undo);
+    room.queue.update(&room.store, "d5-1", "Ana");
+    assert_eq!(room.queue.progress("Ana", room.now), Progress { rated: 0, skipped: 0, open: 8 });
+}
+
+#[test]
+fn slides_a_page_holds_stay_its_own_after_a_restart() {
+    let mut room = Room::new(6, 1, &config(1, 0));
+    let held = room.queue.next("Ana", &[], 3, room.now);
+    let mut again = Room::new(6, 1, &config(1, 0));
+    assert_eq!(again.queue.next("Ana", &held, 3, again.now), held);
+    let others = again.queue.next("Ben", &[], 6, again.now);
+    assert!(others.len() == 3 && others.iter().all(|slide| !held.contains(slide)));
+}

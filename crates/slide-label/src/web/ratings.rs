@@ -1,0 +1,300 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use slide_data::{Correction, Manifest, Scores};
+
+use super::error::Refusal;
+use super::session::SignedIn;
+use super::state::App;
+use crate::{Error, Event, Kind, Person, Role, Store, exchange};
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    #[serde(default)]
+    held: Vec<String>,
+    count: usize,
+}
+
+/// So many slides are handed out at once at most.
+const MAX_HANDED_OUT: usize = 20;
+
+/// The next slides of the person, kept for them.
+pub(super) async fn queue(
+    State(app): State<Arc<App>>,
+    SignedIn(person): SignedIn,
+    Json(wanted): Json<Wanted>,
+) -> Json<Value> {
+    app.refresh_slides();
+    let now = Instant::now();
+    let (ids, progress) = {
+        let mut queue = app.queue();
+        let ids = queue.next(&person.name, &wanted.held, wanted.count.min(MAX_HANDED_OUT), now);
+        (ids, progress(&queue.progress(&person.name, now), queue.len()))
+    };
+    let store = app.ledger().store();
+    let slides: Vec<Value> = ids.iter().filter_map(|id| describe(&app, &store, id, &person.name)).collect();
+    Json(json!({"slides": slides, "progress": progress}))
+}
+
+fn progress(progress: &crate::Progress, slides: usize) -> Value {
+    json!({"rated": progress.rated, "skipped": progress.skipped, "open": progress.open, "slides": slides})
+}
+
+/// A slide as the page needs it: what it is, and what the person has said of it.
+fn describe(app: &App, store: &Store, id: &str, annotator: &str) -> Option<Value> {
+    let slide = app.slide(id)?;
+    Some(json!({
+        "slide_id": id, "deck_id": slide.deck_id, "number": slide.number, "width": slide.width, "height": slide.height,
+        "mine": mine_of(store, id, annotator),
+    }))
+}
+
+fn mine_of(store: &Store, id: &str, annotator: &str) -> Value {
+    let current = store.current(id, annotator);
+    json!({
+        "head": store.head(id, annotator),
+        "event": current.map(|event| &event.id),
+        "kind": current.map(|event| event.kind),
+        "scores": current.map(|event| &event.scores),
+        "notes": current.map(|event| &event.notes),
+        "at": current.map(|event| event.at),
+    })
+}
+
+/// One slide.
+pub(super) async fn slide(
+    State(app): State<Arc<App>>,
+    SignedIn(person): SignedIn,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Refusal> {
+    let store = app.ledger().store();
+    describe(&app, &store, &id, &person.name).map(Json).ok_or_else(|| Refusal::unknown_slide(&id))
+}
+
+/// The slides the person has rated or passed over, in the order of their doing.
+pub(super) async fn mine(State(app): State<Arc<App>>, SignedIn(person): SignedIn) -> Json<Value> {
+    let store = app.ledger().store();
+    let events = store.of_annotator(&person.name);
+    let slides: Vec<Value> = events
+        .iter()
+        .map(|event| json!({"slide_id": event.slide_id, "kind": event.kind, "at": event.at}))
+        .collect();
+    Json(json!({"slides": slides}))
+}
+
+/// The picture of a slide.
+pub(super) async fn image(
+    State(app): State<Arc<App>>,
+    SignedIn(_): SignedIn,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let slide = app.slide(&id).ok_or_else(|| Refusal::unknown_slide(&id))?;
+    let tag = format!("\"{}\"", slide.sha256);
+    let caching = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "private, max-age=3600".to_owned())];
+    if !slide.sha256.is_empty()
+        && headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes())
+    {
+        return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
+    }
+    let path = Manifest::image_path(&app.settings().paths.raw, &id);
+    let read = tokio::task::spawn_blocking(move || std::fs::read(&path).map_err(|error| (path, error))).await;
+    match read {
+        Ok(Ok(bytes)) => Ok((caching, [(header::CONTENT_TYPE, media_type(&bytes))], bytes).into_response()),
+        Ok(Err((path, error))) => {
+            tracing::warn!("cannot read `{}`: {error}", path.display());
+            Err(Refusal::new(
+                StatusCode::NOT_FOUND,
+                "no_picture",
+                format!("the picture of `{id}` cannot be read"),
+            ))
+        }
+        Err(_) => Err(Error::Failed.into()),
+    }
+}
+
+fn media_type(bytes: &[u8]) -> &'static str {
+    if bytes.starts_with(&[0xff, 0xd8, 0xff]) { "image/jpeg" } else { "image/png" }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Submitted {
+    id: String,
+    kind: Kind,
+    slide_id: String,
+    annotator: String,
+    #[serde(default)]
+    base: Option<String>,
+    #[serde(default)]
+    scores: Scores,
+    #[serde(default)]
+    notes: String,
+    #[serde(default)]
+    undoes: Option<String>,
+    #[serde(default)]
+    model_version: Option<String>,
+    #[serde(default)]
+    seconds: Option<f64>,
+}
+
+impl Submitted {
+    fn into_event(self) -> Event {
+        let mut event = Event::new(self.id, self.kind, &self.slide_id, &self.annotator, Timestamp::now());
+        event.base = self.base;
+        event.scores = self.scores;
+        event.notes = self.notes;
+        event.undoes = self.undoes;
+        event.model_version = self.model_version;
+        event.seconds = self.seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0);
+        event
+    }
+}
+
+/// Takes an event; the answer comes after it is on disk.
+pub(super) async fn submit(
+    State(app): State<Arc<App>>,
+    SignedIn(person): SignedIn,
+    Json(submitted): Json<Submitted>,
+) -> Result<Json<Value>, Refusal> {
+    let event = submitted.into_event();
+    check_actor(&app, &person, &event)?;
+    let slide_id = event.slide_id.clone();
+    let is_final_word = event.kind == Kind::Adjudicated
+        || event.undoes.as_deref().is_some_and(|id| {
+            app.ledger().store().event(id).is_some_and(|target| target.kind == Kind::Adjudicated)
+        });
+    let acknowledged = app.ledger().submit(event).await.map_err(|error| {
+        let store = app.ledger().store();
+        let details = match &error {
+            Error::Conflict { .. } => json!({"current": mine_of(&store, &slide_id, &person.name)}),
+            _ => Value::Null,
+        };
+        Refusal { details, ..Refusal::from(error) }
+    })?;
+    let store = app.ledger().store();
+    let mut queue = app.queue();
+    queue.update(&store, &slide_id, &person.name);
+    let progress = progress(&queue.progress(&person.name, Instant::now()), queue.len());
+    let head =
+        if is_final_word { store.adjudication_head(&slide_id) } else { store.head(&slide_id, &person.name) };
+    Ok(Json(json!({
+        "id": acknowledged.event.id,
+        "at": acknowledged.event.at,
+        "was_known": acknowledged.was_known,
+        "head": head,
+        "progress": progress,
+        "prediction": committed_prediction(&app, &store, &slide_id, &person),
+    })))
+}
+
+/// An event must be the signed-in person's own (a queue kept by a browser that somebody else used before is not), about a slide that
+/// exists; a final word is a lead's.
+fn check_actor(app: &App, person: &Person, event: &Event) -> Result<(), Refusal> {
+    if event.annotator != person.name {
+        let message =
+            format!("this is a rating of `{}`, but `{}` is signed in", event.annotator, person.name);
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "other_person", message));
+    }
+    if event.kind == Kind::Adjudicated && person.role != Role::Lead {
+        return Err(Refusal::leads_only());
+    }
+    if let Some(target) = event.undoes.as_deref() {
+        let store = app.ledger().store();
+        let is_final = store.event(target).is_some_and(|target| target.kind == Kind::Adjudicated);
+        if is_final && person.role != Role::Lead {
+            return Err(Refusal::leads_only());
+        }
+    }
+    let is_known = app.slide(&event.slide_id).is_some() || app.ledger().store().event(&event.id).is_some();
+    if is_known { Ok(()) } else { Err(Refusal::unknown_slide(&event.slide_id)) }
+}
+
+/// The model's scores of a slide, for a person who has rated it; before that they would sway the rating.
+fn committed_prediction(app: &App, store: &Store, slide_id: &str, person: &Person) -> Option<Value> {
+    if !app.settings().config.model_help {
+        return None;
+    }
+    let current = store.current(slide_id, &person.name)?;
+    if current.kind == Kind::Skipped {
+        return None;
+    }
+    let prediction = app.prediction(slide_id)?;
+    Some(json!({"model_version": prediction.model_version, "expected": prediction.expected}))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Corrected {
+    id: String,
+    slide_id: String,
+    #[serde(default)]
+    notes: String,
+}
+
+/// Sends a person's own rating of a slide as a correction of what the model said: the criteria on which they differ.
+pub(super) async fn correct(
+    State(app): State<Arc<App>>,
+    SignedIn(person): SignedIn,
+    Json(corrected): Json<Corrected>,
+) -> Result<Json<Value>, Refusal> {
+    let prediction = app.prediction(&corrected.slide_id).ok_or_else(|| {
+        Refusal::new(StatusCode::NOT_FOUND, "no_prediction", "the model has not scored this slide")
+    })?;
+    let scores =
+        app.ledger().store().current(&corrected.slide_id, &person.name).map(|event| event.scores.clone());
+    let differing = differing(&scores.unwrap_or_default(), &prediction.expected);
+    let correction = Correction {
+        schema_version: 1,
+        id: corrected.id,
+        slide_id: corrected.slide_id,
+        model_version: prediction.model_version.clone(),
+        annotator: person.name,
+        corrected_at: Timestamp::now(),
+        predicted: prediction.expected.clone(),
+        scores: differing,
+        notes: corrected.notes,
+    };
+    let (state, kept) = (app.clone(), correction.clone());
+    let is_new = tokio::task::spawn_blocking(move || state.corrections().add(&kept)).await;
+    let is_new = is_new.unwrap_or(Err(Error::Failed))?;
+    Ok(Json(json!({"id": correction.id, "is_new": is_new, "scores": correction.scores})))
+}
+
+/// The scores that the model's, rounded, do not equal.
+fn differing(scores: &Scores, expected: &BTreeMap<String, f64>) -> Scores {
+    let differs = |key: &String, score: &Option<slide_data::Score>| {
+        expected.get(key).is_some_and(|expected| {
+            score.is_none_or(|score| (expected - f64::from(score.get())).abs() >= 0.5)
+        })
+    };
+    scores
+        .iter()
+        .filter(|(key, score)| differs(key, score))
+        .map(|(key, score)| (key.clone(), *score))
+        .collect()
+}
+
+/// The person's ratings as CSV; a lead gets everybody's.
+pub(super) async fn export(
+    State(app): State<Arc<App>>,
+    SignedIn(person): SignedIn,
+) -> Result<Response, Refusal> {
+    let store = app.ledger().store();
+    let text = if person.role == Role::Lead {
+        exchange::write(&store, exchange::Format::Csv, &slide_data::Labels::default())?
+    } else {
+        exchange::csv_of(&store, &person.name)?
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"ratings.csv\""),
+    ];
+    Ok((headers, text).into_response())
+}

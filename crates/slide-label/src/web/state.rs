@@ -1,0 +1,209 @@
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use slide_data::{Manifest, Prediction, Rubric, SlideRecord};
+
+use super::lead::LeadReport;
+use crate::{
+    Corrections, LabelConfig, Ledger, Opened, People, Queue, Result, StorePaths, read_predictions,
+    uncertainty,
+};
+
+/// Who may use the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever sits at this machine, under any name.
+    Local,
+    /// Whoever has an invitation. `is_https` marks the cookie for encrypted connections only.
+    Invited {
+        /// Whether people reach the server through HTTPS.
+        is_https: bool,
+    },
+}
+
+/// What the server is started with.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// Where the files lie.
+    pub paths: StorePaths,
+    /// The criteria.
+    pub rubric: Rubric,
+    /// Who rates what.
+    pub config: LabelConfig,
+    /// Who may use the page.
+    pub access: Access,
+}
+
+/// What the requests share.
+pub struct App {
+    settings: AppSettings,
+    ledger: Ledger,
+    slides: RwLock<Slides>,
+    queue: Mutex<Queue>,
+    people: Mutex<People>,
+    corrections: Mutex<Corrections>,
+    predictions: BTreeMap<String, Prediction>,
+    failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
+    pub(super) report: Mutex<Option<(u64, Instant, Arc<LeadReport>)>>,
+}
+
+struct Slides {
+    by_id: HashMap<String, SlideRecord>,
+    modified: Option<SystemTime>,
+    looked_at: Instant,
+}
+
+/// The manifest is looked at again after this long, so that slides collected meanwhile appear.
+const MANIFEST_PAUSE: Duration = Duration::from_secs(3);
+/// So many wrong tokens from one address in a minute, and it has to wait.
+const MAX_FAILURES: u32 = 10;
+const FAILURE_WINDOW: Duration = Duration::from_mins(1);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl App {
+    /// Opens the store for serving; also says what was found in the journal.
+    ///
+    /// # Errors
+    /// When the configuration is invalid, the store is held by another process, or a file cannot be read.
+    pub fn open(settings: AppSettings) -> Result<(Self, Opened)> {
+        settings.config.validate()?;
+        settings.rubric.validate()?;
+        let modified = modified(&settings.paths);
+        let manifest = Manifest::read(&settings.paths.raw)?;
+        let (ledger, opened) = Ledger::open(&settings.paths, &settings.rubric, settings.config.consensus)?;
+        let predictions = read_predictions(&settings.paths.predictions)?;
+        let queue = fill_queue(&manifest, &ledger, &settings.config, &predictions);
+        let app = Self {
+            slides: RwLock::new(Slides { by_id: by_id(manifest), modified, looked_at: Instant::now() }),
+            queue: Mutex::new(queue),
+            people: Mutex::new(People::open(&settings.paths.people)?),
+            corrections: Mutex::new(Corrections::open(&settings.paths.corrections)?),
+            predictions,
+            failures: Mutex::default(),
+            report: Mutex::default(),
+            ledger,
+            settings,
+        };
+        Ok((app, opened))
+    }
+
+    /// Who may use the page.
+    pub fn access(&self) -> Access {
+        self.settings.access
+    }
+
+    /// How many slides there are to rate.
+    pub fn slide_count(&self) -> usize {
+        lock(&self.queue).len()
+    }
+
+    /// Invites a person; returns the token of their link.
+    ///
+    /// # Errors
+    /// As [`People::invite`].
+    pub fn invite(&self, name: &str, role: crate::Role) -> Result<String> {
+        Ok(self.people().invite(name, role)?.1)
+    }
+
+    pub(super) fn settings(&self) -> &AppSettings {
+        &self.settings
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+
+    pub(super) fn people(&self) -> MutexGuard<'_, People> {
+        lock(&self.people)
+    }
+
+    pub(super) fn corrections(&self) -> MutexGuard<'_, Corrections> {
+        lock(&self.corrections)
+    }
+
+    pub(super) fn prediction(&self, slide_id: &str) -> Option<&Prediction> {
+        self.predictions.get(slide_id)
+    }
+
+    pub(super) fn slide(&self, id: &str) -> Option<SlideRecord> {
+        self.slides.read().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
+    }
+
+    pub(super) fn deck_of(&self, id: &str) -> String {
+        self.slide(id).map_or_else(|| id.to_owned(), |slide| slide.deck_id)
+    }
+
+    /// Takes up slides that were collected since. A manifest that cannot be read just now leaves things as they are.
+    pub(super) fn refresh_slides(&self) {
+        let due = {
+            let slides = self.slides.read().unwrap_or_else(PoisonError::into_inner);
+            slides.looked_at.elapsed() > MANIFEST_PAUSE
+        };
+        if !due {
+            return;
+        }
+        let mut slides = self.slides.write().unwrap_or_else(PoisonError::into_inner);
+        slides.looked_at = Instant::now();
+        let now = modified(&self.settings.paths);
+        if now == slides.modified {
+            return;
+        }
+        match Manifest::read(&self.settings.paths.raw) {
+            Ok(manifest) => {
+                *lock(&self.queue) =
+                    fill_queue(&manifest, &self.ledger, &self.settings.config, &self.predictions);
+                slides.by_id = by_id(manifest);
+                slides.modified = now;
+            }
+            Err(error) => tracing::warn!("the manifest is left as it was: {error}"),
+        }
+    }
+
+    /// Whether an address has guessed too often.
+    pub(super) fn must_wait(&self, address: IpAddr) -> bool {
+        let failures = lock(&self.failures);
+        failures
+            .get(&address)
+            .is_some_and(|(count, since)| *count >= MAX_FAILURES && since.elapsed() < FAILURE_WINDOW)
+    }
+
+    /// Counts a wrong token.
+    pub(super) fn count_failure(&self, address: IpAddr) {
+        let mut failures = lock(&self.failures);
+        failures.retain(|_, (_, since)| since.elapsed() < FAILURE_WINDOW);
+        failures.entry(address).or_insert((0, Instant::now())).0 += 1;
+    }
+}
+
+fn by_id(manifest: Manifest) -> HashMap<String, SlideRecord> {
+    let usable = manifest.slides.into_iter().filter(|slide| slide.duplicate_of.is_none() && !slide.excluded);
+    // A name that leads out of the picture folder is no slide.
+    let is_plain = |id: &str| !id.is_empty() && !id.contains(['/', '\\', '\0']) && id != "..";
+    usable.filter(|slide| is_plain(&slide.slide_id)).map(|slide| (slide.slide_id.clone(), slide)).collect()
+}
+
+fn modified(paths: &StorePaths) -> Option<SystemTime> {
+    std::fs::metadata(paths.raw.join("manifest.jsonl")).and_then(|file| file.modified()).ok()
+}
+
+fn fill_queue(
+    manifest: &Manifest,
+    ledger: &Ledger,
+    config: &LabelConfig,
+    predictions: &BTreeMap<String, Prediction>,
+) -> Queue {
+    let mut queue = Queue::new(manifest, &ledger.store(), config);
+    for (slide, prediction) in predictions {
+        queue.set_uncertainty(slide, uncertainty(prediction));
+    }
+    queue
+}
