@@ -14,9 +14,70 @@ pub enum Error {
     /// A value outside its domain.
     #[error("`{key}` must be {expected}, got {actual}")]
     Domain { key: String, expected: String, actual: String },
+    /// A file (or a part of it) cannot become slides; everything else goes on.
+    #[error("`{origin}`: {reason}")]
+    Unreadable { origin: String, reason: Reason },
+    /// A store's file is not what it was when it was written.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// Another run works on the same store.
+    #[error("another run is working on `{path}`")]
+    Busy { path: PathBuf },
+    /// There is no such slide.
+    #[error("there is no slide `{0}`")]
+    NoSuchSlide(String),
+    /// A group or a pair of near-duplicates would stand on two sides of the split.
+    #[error("the splits are not independent: {0}")]
+    Leak(String),
     /// There are too few groups (decks) to put one into each split.
     #[error("{groups} independent decks are too few to split; at least {needed} are needed")]
     TooFewGroups { groups: usize, needed: usize },
+}
+
+/// Why a file, a page or an archive's entry cannot become a slide.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages name each field")]
+pub enum Reason {
+    /// None of the known formats.
+    #[error("is neither a picture, a PDF, a presentation nor a ZIP archive")]
+    Unknown,
+    /// A known format whose content breaks its rules.
+    #[error("cannot be read: {0}")]
+    Malformed(String),
+    /// Refused by the size it declares.
+    #[error("is too large: {what}, more than `limits.{key}` = {limit}")]
+    TooLarge { what: String, key: &'static str, limit: u64 },
+    /// The document needs a password.
+    #[error("is protected by a password; save a copy without one")]
+    Encrypted,
+    /// The document has no pages, the archive no pictures.
+    #[error("holds no slides")]
+    Empty,
+    /// An archive's entry that points outside the archive.
+    #[error("has an entry that leaves the archive: `{0}`")]
+    Traversal(String),
+    /// The file took longer than allowed.
+    #[error("took longer than `limits.time_limit_s` = {0} s")]
+    TimedOut(u64),
+    /// The reader failed in a way that it should not (a bug in a decoder, memory above the limit).
+    #[error("stopped the reader: {0}")]
+    Crashed(String),
+    /// A presentation, and no program that converts it.
+    #[error(
+        "is a presentation, and LibreOffice is not installed; install it (`libreoffice-impress` or libreoffice.org) or export the deck as PDF"
+    )]
+    NeedsLibreOffice,
+    /// The file cannot be opened.
+    #[error("cannot be opened: {0}")]
+    Io(String),
+}
+
+impl Reason {
+    /// A malformed file, in a decoder's words.
+    pub fn malformed(error: impl std::fmt::Display) -> Self {
+        Self::Malformed(error.to_string())
+    }
 }
 
 /// The result of this crate's functions.

@@ -3,20 +3,44 @@
 //! The contracts that several stages share live here: [`SlideRecord`] (a line of the manifest), [`Rubric`] (the criteria and
 //! the prompt), [`Labels`] (the consensus of the raters), [`Splits`], [`Prediction`] (a scored slide) and [`Correction`].
 //! Each file is validated when read and written atomically. The default features hold only these types.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `image` | [`picture`]: decoding under limits, hashes, features, quality |
+//! | `render` | [`render`]: pictures, PDF, ZIP archives and presentations to slides in memory |
+//! | `collect` | [`collect`]: the store of slides, duplicates, provenance, exports; sources on the web |
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "collect")]
+pub mod collect;
+mod config;
 mod error;
 mod io;
 mod label;
+mod limits;
+#[cfg(feature = "image")]
+pub mod picture;
 mod prediction;
+#[cfg(feature = "render")]
+pub mod render;
 mod rubric;
 mod slide;
 mod split;
 
-pub use error::{Error, Result};
-pub use io::{append_json_line, read_json, read_json_lines, sha256_hex, write_atomic, write_json};
+pub use config::{DATA_TABLES, DuplicateThresholds, SplitConfig, Storage};
+pub use error::{Error, Reason, Result};
+#[cfg(feature = "image")]
+pub use image;
+pub use io::{
+    append_json_line, append_json_lines, read_json, read_json_lines, sha256_hex, write_atomic, write_json,
+};
 pub use label::{Label, Labels, Score, Scores};
+pub use limits::Limits;
+#[cfg(feature = "image")]
+pub use picture::{picture_features, pixels_sha256};
 pub use prediction::{Correction, Prediction, expected_score};
+#[cfg(feature = "render")]
+pub use render::RenderedSlide;
 pub use rubric::{Criterion, Rubric};
 pub use slide::{Manifest, SlideRecord, Source, SourceKind};
-pub use split::{Split, SplitRatios, Splits};
+pub use split::{GroupStats, Split, SplitRatios, Splits};

@@ -1,0 +1,144 @@
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use pq_common::{Verdict, WithHint};
+use slide_data::collect::source::{Offer, Source, Uploads, UrlList, Web};
+use slide_data::collect::{Collector, DataConfig, Reader, Report, Store, Subprocess, contact_sheet};
+use slide_data::render::{InputFile, find_inputs};
+
+use crate::args::Args;
+use crate::progress::Bar;
+use crate::{open, print};
+
+pub(crate) fn collect(args: &Args, config: &DataConfig) -> Result<Verdict> {
+    let mut store = open(config)?;
+    let offer = if args.inputs.is_empty() {
+        configured(config, store.raw())?
+    } else {
+        named(args, config, store.raw())?
+    };
+    if offer.inputs.is_empty() && args.inputs.is_empty() && store.slides().is_empty() {
+        let uploads = config.storage.uploads();
+        std::fs::create_dir_all(&uploads)
+            .with_context(|| format!("cannot create `{}`", uploads.display()))?;
+        let nothing = anyhow::anyhow!("the upload folder holds no decks");
+        return Err(nothing).hint(
+            "there is nothing to collect",
+            format!(
+                "put PDF files or folders of pictures into `{}`, or name them: pq-collect PATH",
+                uploads.display()
+            ),
+        );
+    }
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let reader = || -> Box<dyn Reader + Send> {
+        Box::new(Subprocess::new(program.clone(), vec!["reader".to_owned()]))
+    };
+    let bar = Bar::new();
+    let mut collector = Collector {
+        store: &mut store,
+        config,
+        readers: args.jobs.unwrap_or(cores).max(1),
+        retry: args.retry,
+    };
+    let report = collector.run(&offer.inputs, &reader, &bar);
+    bar.finish();
+    let mut report = report.hint(
+        "the store could not be written",
+        "check free space and permissions, then run the same command again: it goes on where it stopped",
+    )?;
+    report.set_aside.splice(0..0, offer.set_aside);
+    write_contact_sheet(&store)?;
+    if args.common.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    } else {
+        print(&describe(&report, store.raw()))?;
+    }
+    Ok(Verdict::Pass)
+}
+
+/// The upload folder and the enabled sources.
+fn configured(config: &DataConfig, raw: &Path) -> Result<Offer> {
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    if config.sources.uploads.enabled {
+        sources.push(Box::new(Uploads { folder: config.storage.uploads() }));
+    }
+    if config.sources.urls.enabled {
+        let list = UrlList::read(&config.sources.urls, &config.limits).hint(
+            "cannot read the list of addresses",
+            "name a text file in `[sources.urls] file`, one address a line",
+        )?;
+        sources.push(Box::new(list));
+    }
+    if config.sources.web.enabled {
+        sources.push(Box::new(Web { config: config.sources.web.clone(), limits: config.limits.clone() }));
+    }
+    let mut all = Offer::default();
+    for source in sources {
+        let offer = source
+            .offer(&raw.join("downloads"), &pq_common::interrupted)
+            .with_context(|| format!("the source `{}` failed", source.name()))?;
+        all.inputs.extend(offer.inputs);
+        all.set_aside.extend(offer.set_aside);
+    }
+    Ok(all)
+}
+
+/// The paths and addresses of the command line.
+fn named(args: &Args, config: &DataConfig, raw: &Path) -> Result<Offer> {
+    let is_address = |input: &&String| input.starts_with("http://") || input.starts_with("https://");
+    let urls: Vec<String> = args.inputs.iter().filter(is_address).cloned().collect();
+    let mut offer = Offer::default();
+    if !urls.is_empty() {
+        let pause_s = config.sources.urls.pause_s;
+        let list = UrlList { urls, license: args.license.clone(), pause_s, limits: config.limits.clone() };
+        offer = list.offer(&raw.join("downloads"), &pq_common::interrupted)?;
+    }
+    let uploads = config.storage.uploads();
+    for path in args.inputs.iter().filter(|input| !is_address(input)) {
+        let found = find_inputs(Path::new(path), Some(&uploads)).hint(
+            format!("cannot read `{path}`"),
+            "give an existing file, folder, or an address with http(s)://",
+        )?;
+        let licensed =
+            |input: InputFile| InputFile { license: args.license.clone().or(input.license), ..input };
+        offer.inputs.extend(found.into_iter().map(licensed));
+    }
+    Ok(offer)
+}
+
+pub(crate) fn write_contact_sheet(store: &Store) -> Result<()> {
+    let path = store.raw().join("contact_sheet.html");
+    let page = contact_sheet(store.slides());
+    if std::fs::read(&path).is_ok_and(|old| old == page.as_bytes()) {
+        return Ok(());
+    }
+    slide_data::write_atomic(&path, page.as_bytes())?;
+    Ok(())
+}
+
+fn describe(report: &Report, raw: &Path) -> String {
+    let mut lines = vec![
+        format!("{} files: {} unchanged, {} slides new", report.inputs, report.unchanged, report.slides_new),
+        format!(
+            "{} slides of {} decks in {} groups: {} usable, {} repeat another, {} flagged, {} left out",
+            report.slides,
+            report.decks,
+            report.groups,
+            report.usable,
+            report.duplicates,
+            report.flagged,
+            report.excluded
+        ),
+    ];
+    if !report.set_aside.is_empty() {
+        lines.push(format!("{} set aside:", report.set_aside.len()));
+        lines.extend(report.set_aside.iter().map(|item| format!("  {}: {}", item.origin, item.reason)));
+    }
+    if report.interrupted {
+        lines.push("stopped early; run the same command again to go on".to_owned());
+    }
+    lines.push(format!("slides, manifest.jsonl and contact_sheet.html are in {}", raw.display()));
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,209 @@
+//! The command as a user runs it, in a fresh folder.
+
+#[path = "../../../crates/slide-data/tests/support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use slide_data::image::{ImageFormat, RgbImage};
+use slide_data::{Limits, Manifest};
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("config")).unwrap();
+        let small = "[limits]\nlongest_edge = 480\ntime_limit_s = 20\n";
+        std::fs::write(dir.path().join("config/data.toml"), small).unwrap();
+        Self(dir)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.0.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pq-collect"));
+        command.current_dir(self.0.path()).args(args).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        let Output { status, stdout, stderr } = self.command(args).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code(), text(stdout), text(stderr))
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let (code, out, err) = self.run(args);
+        assert_eq!(code, Some(0), "{err}");
+        serde_json::from_str(&out).unwrap()
+    }
+
+    fn raw(&self) -> std::path::PathBuf {
+        self.0.path().join("data/raw")
+    }
+}
+
+fn encoded(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+/// The pictures of a drawn deck.
+fn pictures(seed: u64, count: usize) -> Vec<RgbImage> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deck.pdf");
+    std::fs::write(&path, support::deck(seed, count)).unwrap();
+    let limits = Limits { longest_edge: 640, ..Limits::default() };
+    slide_data::render::load(&path, &limits).unwrap().map(|slide| slide.unwrap().image).collect()
+}
+
+fn snapshot(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            files.extend(snapshot(&entry.path()));
+        } else {
+            files.push((entry.path().display().to_string(), std::fs::read(entry.path()).unwrap()));
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn decks_become_slides_and_a_second_run_changes_nothing() {
+    let place = Place::new();
+    place.write("data/raw/manual_uploads/Our deck 🚀.pdf", &support::deck(1, 4));
+    for (at, picture) in pictures(2, 3).iter().enumerate() {
+        place.write(
+            &format!("data/raw/manual_uploads/caf\u{e9} deck/{at}.png"),
+            &encoded(picture, ImageFormat::Png),
+        );
+        place.write(&format!("data/raw/manual_uploads/again/{at}.jpg"), &encoded(picture, ImageFormat::Jpeg));
+    }
+    place.write("data/raw/manual_uploads/broken.pdf", b"%PDF-1.7 nothing");
+    place.write("data/raw/manual_uploads/not a picture.png", b"text");
+    let report = place.json(&["--json"]);
+    assert_eq!(report["slides_new"], 10);
+    assert_eq!(report["decks"], 3);
+    assert_eq!(report["set_aside"].as_array().unwrap().len(), 2);
+    assert_eq!(report["duplicates"], 3, "the JPEG copies repeat the PNG slides");
+    assert_eq!(report["groups"], 2, "decks that share slides are one group");
+    let manifest = Manifest::read(&place.raw()).unwrap();
+    for slide in &manifest.slides {
+        assert!(Manifest::image_path(&place.raw(), &slide.slide_id).exists(), "{}", slide.slide_id);
+    }
+    let before = snapshot(&place.raw());
+    let again = place.json(&["--json"]);
+    assert_eq!((&again["slides_new"], &again["unchanged"]), (&Value::from(0), &again["inputs"]));
+    assert_eq!(again["set_aside"], report["set_aside"]);
+    assert!(snapshot(&place.raw()) == before, "a second run changed a file");
+    let (code, out, _) = place.run(&["show", &manifest.slides[0].slide_id]);
+    assert!(code == Some(0) && out.contains("manual_uploads") || out.contains("deck"), "{out}");
+    assert_eq!(place.run(&["verify"]).0, Some(0));
+    assert_eq!(place.run(&["show", "nobody"]).0, Some(2));
+}
+
+#[test]
+fn a_pipe_gets_no_progress_bar_and_failures_are_named_on_stderr() {
+    let place = Place::new();
+    place.write("in/deck.pdf", &support::deck(3, 1));
+    place.write("in/empty.pdf", b"");
+    let (code, out, err) = place.run(&["in"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("1 slides new") && out.contains("in/empty.pdf"), "{out}");
+    assert!(err.contains("in/empty.pdf") && !err.contains('█') && !err.contains('\r'), "{err}");
+}
+
+#[test]
+fn what_cannot_run_ends_with_status_2_and_a_hint() {
+    let place = Place::new();
+    let (code, _, err) = place.run(&[]);
+    assert!(code == Some(2) && err.contains("hint:") && err.contains("manual_uploads"), "{err}");
+    let (code, _, err) = place.run(&["no such file.pdf"]);
+    assert!(code == Some(2) && err.contains("no such file.pdf") && err.contains("hint:"), "{err}");
+    let blocked = Place::new();
+    blocked.write("data", b"a file where the folder should be");
+    let (code, _, err) = blocked.run(&["config"]);
+    assert!(code == Some(2) && err.contains("data/raw") && err.contains("hint:"), "{err}");
+}
+
+#[test]
+fn a_run_killed_at_any_moment_leaves_a_whole_store_and_the_next_goes_on() {
+    let place = Place::new();
+    for seed in 0..6 {
+        place.write(&format!("in/{seed}.pdf"), &support::deck(10 + seed, 4));
+    }
+    for round in 0..12u64 {
+        let mut child = place.command(&["in"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(15 + 35 * round));
+        let _ = child.kill();
+        child.wait().unwrap();
+        let (code, out, err) = place.run(&["verify"]);
+        assert_eq!(code, Some(0), "after {round}: {out}{err}");
+    }
+    let report = place.json(&["in", "--json"]);
+    assert_eq!(report["slides"], 24);
+    assert_eq!(report["inputs"], 6);
+}
+
+#[test]
+fn splits_come_with_their_proof_and_a_leak_is_refused() {
+    let place = Place::new();
+    for seed in 0..8 {
+        place.write(&format!("in/{seed}.pdf"), &support::deck(30 + seed, 3));
+    }
+    place.json(&["in", "--json"]);
+    let proof = place.json(&["splits", "--json"]);
+    assert_eq!(proof["decks"], 8);
+    assert!(proof["pairs"].as_u64().unwrap() > 0);
+    let path = place.0.path().join("data/labeled/splits.json");
+    let frozen = std::fs::read(&path).unwrap();
+    place.json(&["splits", "--json"]);
+    assert_eq!(std::fs::read(&path).unwrap(), frozen);
+    // A manifest that hides that two decks share a slide must be found out from the pictures.
+    let mut manifest = Manifest::read(&place.raw()).unwrap();
+    let copy = manifest.slides[0].clone();
+    let group = copy.group.clone();
+    let splits: slide_data::Splits = slide_data::read_json(&path, "split file").unwrap();
+    let other = manifest
+        .slides
+        .iter_mut()
+        .find(|slide| splits.groups[&slide.group] != splits.groups[&group])
+        .unwrap();
+    std::fs::copy(
+        Manifest::image_path(&place.raw(), &copy.slide_id),
+        Manifest::image_path(&place.raw(), &other.slide_id),
+    )
+    .unwrap();
+    (other.sha256, other.phash) = (copy.sha256.clone(), copy.phash.clone());
+    let lines: String = manifest.slides.iter().map(|s| serde_json::to_string(s).unwrap() + "\n").collect();
+    place.write("data/raw/manifest.jsonl", lines.as_bytes());
+    let (code, _, err) = place.run(&["splits"]);
+    assert!(code == Some(2) && err.contains("near-duplicates"), "{err}");
+}
+
+#[test]
+fn exports_and_card_say_what_the_data_is() {
+    let place = Place::new();
+    place.write("in/deck.pdf", &support::deck(50, 3));
+    place.json(&["in", "--json", "--license", "CC-BY-4.0"]);
+    assert_eq!(place.run(&["export", "out"]).0, Some(0));
+    let lines = std::fs::read_to_string(place.0.path().join("out/train/metadata.jsonl")).unwrap();
+    let row: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert!(place.0.path().join("out/train").join(row["file_name"].as_str().unwrap()).exists());
+    let (code, card, _) = place.run(&["card"]);
+    assert!(
+        code == Some(0) && card.contains("CC-BY-4.0") && card.contains("3 usable slides are not labelled"),
+        "{card}"
+    );
+}

@@ -1,0 +1,23 @@
+//! The store of slides: bringing decks in, provenance, duplicates, exports.
+
+mod card;
+mod config;
+mod contact_sheet;
+mod duplicates;
+mod export;
+mod proof;
+mod run;
+pub mod source;
+mod store;
+mod verify;
+mod worker;
+
+pub use card::dataset_card;
+pub use config::{DataConfig, SourcesConfig};
+pub use contact_sheet::contact_sheet;
+pub use export::{ExportSummary, export_image_folder};
+pub use proof::{SplitProof, prove};
+pub use run::{Collector, Progress, Report, SetAside};
+pub use store::{InputRecord, Outcome, Store};
+pub use verify::{Finding, verify};
+pub use worker::{InProcess, Reader, Subprocess, serve};

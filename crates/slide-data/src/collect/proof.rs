@@ -1,0 +1,114 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::picture::{Signature, SlideHash, decode};
+use crate::{DuplicateThresholds, Error, Limits, Manifest, Result, Split, SplitRatios, Splits};
+
+/// What was checked to say that the splits are independent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SplitProof {
+    /// Usable slides in each split.
+    pub slides: BTreeMap<Split, usize>,
+    /// Groups in each split.
+    pub groups: BTreeMap<Split, usize>,
+    /// Decks checked; none of them stands in two splits.
+    pub decks: usize,
+    /// Pairs of slides in different splits whose hashes were compared.
+    pub pairs: u64,
+    /// Of these, pairs that were similar enough to be compared closely; none of them was a near-duplicate.
+    pub close_pairs: usize,
+    /// Slides that are closest to one in another split: both ids, and how much they differ (near-duplicates are below the threshold).
+    pub closest: Option<(String, String, f32)>,
+    /// Groups that have no split yet.
+    pub unassigned: usize,
+    /// The shares that were asked for.
+    pub wanted: BTreeMap<Split, f64>,
+}
+
+/// Checks, from the pictures themselves and not from the groups alone, that no deck and no pair of near-duplicates stands in two
+/// splits.
+///
+/// # Errors
+/// [`Error::Leak`] names the first deck or pair that does.
+pub fn prove(
+    manifest: &Manifest,
+    raw: &Path,
+    splits: &Splits,
+    ratios: SplitRatios,
+    thresholds: &DuplicateThresholds,
+) -> Result<SplitProof> {
+    let mut proof = SplitProof {
+        wanted: BTreeMap::from([
+            (Split::Train, 1.0 - ratios.val - ratios.test),
+            (Split::Val, ratios.val),
+            (Split::Test, ratios.test),
+        ]),
+        ..SplitProof::default()
+    };
+    decks_stand_in_one(manifest, splits, &mut proof)?;
+    let rows: Vec<_> = manifest
+        .usable()
+        .filter_map(|slide| {
+            Some((slide, *splits.groups.get(&slide.group)?, SlideHash::from_hex(&slide.phash)?))
+        })
+        .collect();
+    let signature = |id: &str| {
+        let bytes = std::fs::read(Manifest::image_path(raw, id)).ok()?;
+        Some(Signature::of(&decode(&bytes, &Limits::default()).ok()?))
+    };
+    for (at, (slide, split, hash)) in rows.iter().enumerate() {
+        let mut own = None;
+        for (other, other_split, other_hash) in &rows[..at] {
+            if split == other_split {
+                continue;
+            }
+            proof.pairs += 1;
+            if slide.sha256 == other.sha256 {
+                return Err(leak(&slide.slide_id, &other.slide_id, *split, *other_split));
+            }
+            if hash.similarity(other_hash) < thresholds.similarity {
+                continue;
+            }
+            proof.close_pairs += 1;
+            own = own.or_else(|| signature(&slide.slide_id));
+            let (Some(own), Some(theirs)) = (&own, signature(&other.slide_id)) else { continue };
+            let difference = theirs.difference(own);
+            if difference <= thresholds.difference {
+                return Err(leak(&slide.slide_id, &other.slide_id, *split, *other_split));
+            }
+            if proof.closest.as_ref().is_none_or(|(_, _, least)| difference < *least) {
+                proof.closest = Some((slide.slide_id.clone(), other.slide_id.clone(), difference));
+            }
+        }
+    }
+    Ok(proof)
+}
+
+fn leak(a: &str, b: &str, split: Split, other: Split) -> Error {
+    Error::Leak(format!("`{a}` ({split:?}) and `{b}` ({other:?}) are near-duplicates"))
+}
+
+fn decks_stand_in_one(manifest: &Manifest, splits: &Splits, proof: &mut SplitProof) -> Result<()> {
+    let mut of_deck: BTreeMap<&str, (Split, &str)> = BTreeMap::new();
+    let (mut groups, mut unassigned) = (BTreeSet::new(), BTreeSet::new());
+    for slide in manifest.usable() {
+        let Some(&split) = splits.groups.get(&slide.group) else {
+            unassigned.insert(&slide.group);
+            continue;
+        };
+        *proof.slides.entry(split).or_default() += 1;
+        groups.insert((split, &slide.group));
+        let (first, _) = *of_deck.entry(&slide.deck_id).or_insert((split, &slide.group));
+        if first != split {
+            return Err(Error::Leak(format!("deck `{}` stands in {first:?} and {split:?}", slide.deck_id)));
+        }
+    }
+    for (split, _) in groups {
+        *proof.groups.entry(split).or_default() += 1;
+    }
+    proof.decks = of_deck.len();
+    proof.unassigned = unassigned.len();
+    Ok(())
+}

@@ -1,0 +1,25 @@
+use std::path::{Path, PathBuf};
+
+use super::{Offer, Source};
+use crate::Result;
+use crate::render::find_inputs;
+
+/// The folder that people put their decks into.
+#[derive(Debug)]
+pub struct Uploads {
+    /// The folder.
+    pub folder: PathBuf,
+}
+
+impl Source for Uploads {
+    fn name(&self) -> &'static str {
+        "uploads"
+    }
+
+    fn offer(&self, _downloads: &Path, _is_interrupted: &dyn Fn() -> bool) -> Result<Offer> {
+        if !self.folder.exists() {
+            return Ok(Offer::default());
+        }
+        Ok(Offer { inputs: find_inputs(&self.folder, Some(&self.folder))?, set_aside: Vec::new() })
+    }
+}

@@ -1,0 +1,219 @@
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::io::io_error;
+use crate::render::InputFile;
+use crate::{Error, Manifest, Result, SlideRecord, append_json_lines, read_json_lines, write_atomic};
+
+/// What became of an input file: a line of `<raw>/inputs.jsonl`. The last line of an origin holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputRecord {
+    /// Version of this contract, now 1.
+    pub schema_version: u32,
+    /// The file, as in [`Source::origin`](crate::Source).
+    pub origin: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its time of change in nanoseconds since 1970; size and time unchanged means file unchanged.
+    pub modified_ns: i128,
+    /// SHA-256 of the file; empty when it could not be read.
+    pub sha256: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Pages or entries that were set aside, with the reason.
+    #[serde(default)]
+    pub set_aside: Vec<(String, String)>,
+    /// Whether the next run tries again, because the reason lay with the machine and not with the file.
+    #[serde(default)]
+    pub transient: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What became of an input file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Its slides are in the store.
+    Collected {
+        /// How many.
+        slides: usize,
+    },
+    /// It cannot become slides.
+    SetAside {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Size and time of change of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) size_bytes: u64,
+    pub(super) modified_ns: i128,
+}
+
+impl Stamp {
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        let modified = metadata.modified()?;
+        let since = modified.duration_since(std::time::UNIX_EPOCH).map(|d| d.as_nanos() as i128);
+        Ok(Self {
+            size_bytes: metadata.len(),
+            modified_ns: since.unwrap_or_else(|e| -(e.duration().as_nanos() as i128)),
+        })
+    }
+}
+
+/// The folder of slides with its manifest; one run at a time holds it.
+#[derive(Debug)]
+pub struct Store {
+    raw: PathBuf,
+    slides: Vec<SlideRecord>,
+    known: HashSet<String>,
+    numbers: HashSet<(String, usize)>,
+    inputs: BTreeMap<String, InputRecord>,
+    input_lines: usize,
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store in `raw`, creates it if need be, and mends what an interrupted run left.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, another run holds it, or a file in it is damaged.
+    pub fn open(raw: &Path) -> Result<Self> {
+        std::fs::create_dir_all(raw.join("slides")).map_err(io_error("create", raw))?;
+        let lock_path = raw.join(".lock");
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(&lock_path)
+            .map_err(io_error("write", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::Busy { path: raw.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(io_error("lock", &lock_path)(source)),
+        }
+        let staging = raw.join(".staging");
+        if staging.exists() {
+            std::fs::remove_dir_all(&staging).map_err(io_error("clear", &staging))?;
+        }
+        let slides: Vec<SlideRecord> = read_if_there(&raw.join("manifest.jsonl"), "slide record")?;
+        let lines: Vec<InputRecord> = read_if_there(&raw.join("inputs.jsonl"), "input record")?;
+        Ok(Self {
+            raw: raw.to_owned(),
+            known: slides.iter().map(|slide| slide.slide_id.clone()).collect(),
+            numbers: slides.iter().map(|slide| (slide.deck_id.clone(), slide.number)).collect(),
+            slides,
+            input_lines: lines.len(),
+            inputs: lines.into_iter().map(|line| (line.origin.clone(), line)).collect(),
+            _lock: lock,
+        })
+    }
+
+    /// The folder.
+    pub fn raw(&self) -> &Path {
+        &self.raw
+    }
+
+    /// The slides in manifest order.
+    pub fn slides(&self) -> &[SlideRecord] {
+        &self.slides
+    }
+
+    /// What became of each input, by origin.
+    pub fn inputs(&self) -> impl Iterator<Item = &InputRecord> {
+        self.inputs.values()
+    }
+
+    pub(super) fn slides_mut(&mut self) -> &mut Vec<SlideRecord> {
+        &mut self.slides
+    }
+
+    pub(super) fn staging(&self) -> PathBuf {
+        self.raw.join(".staging")
+    }
+
+    /// What is known of an input whose size and time of change are still the same.
+    pub(super) fn unchanged(&self, input: &InputFile, stamp: Stamp) -> Option<&InputRecord> {
+        self.inputs
+            .get(&input.origin)
+            .filter(|known| known.size_bytes == stamp.size_bytes && known.modified_ns == stamp.modified_ns)
+    }
+
+    /// Takes the staged slides of one input in: pictures first, then the manifest, then the input's own line, so that after a
+    /// crash at any point a listed slide has its picture and an input that is not listed is read again.
+    ///
+    /// Returns how many slides are new.
+    pub(super) fn commit(
+        &mut self,
+        staged: Vec<(SlideRecord, PathBuf)>,
+        input: InputRecord,
+    ) -> Result<usize> {
+        let mut new = Vec::new();
+        for (mut slide, picture) in staged {
+            if !self.known.insert(slide.slide_id.clone()) {
+                let _ = std::fs::remove_file(&picture); // the same content came before
+                continue;
+            }
+            let target = Manifest::image_path(&self.raw, &slide.slide_id);
+            std::fs::rename(&picture, &target).map_err(io_error("write", &target))?;
+            while !self.numbers.insert((slide.deck_id.clone(), slide.number)) {
+                slide.number += 1;
+            }
+            new.push(slide);
+        }
+        let folder = self.raw.join("slides");
+        if !new.is_empty() {
+            File::open(&folder).and_then(|f| f.sync_all()).map_err(io_error("write", &folder))?;
+            append_json_lines(&self.raw.join("manifest.jsonl"), &new)?;
+        }
+        append_json_lines(&self.raw.join("inputs.jsonl"), std::slice::from_ref(&input))?;
+        self.input_lines += 1;
+        self.inputs.insert(input.origin.clone(), input);
+        let count = new.len();
+        self.slides.append(&mut new);
+        Ok(count)
+    }
+
+    /// Writes the manifest anew, atomically.
+    pub(super) fn rewrite_manifest(&self) -> Result<()> {
+        write_lines(&self.raw.join("manifest.jsonl"), self.slides.iter())
+    }
+
+    /// Drops the lines of the inputs' journal that later ones replaced, once they are most of it.
+    pub(super) fn compact(&mut self) -> Result<()> {
+        if self.input_lines > 2 * self.inputs.len() + 16 {
+            write_lines(&self.raw.join("inputs.jsonl"), self.inputs.values())?;
+            self.input_lines = self.inputs.len();
+        }
+        Ok(())
+    }
+}
+
+fn read_if_there<T: serde::de::DeserializeOwned>(path: &Path, what: &'static str) -> Result<Vec<T>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    // A torn last line belongs to an append that was never acknowledged; the next append cuts it off.
+    read_json_lines(path, what).map(|(lines, _torn)| lines)
+}
+
+fn write_lines<'a, T: Serialize + 'a>(path: &Path, values: impl Iterator<Item = &'a T>) -> Result<()> {
+    let mut bytes = Vec::new();
+    for value in values {
+        serde_json::to_writer(&mut bytes, value).map_err(|source| Error::Invalid {
+            path: path.to_owned(),
+            line: None,
+            what: "JSON line",
+            source,
+        })?;
+        bytes.push(b'\n');
+    }
+    write_atomic(path, &bytes)
+}

@@ -1,0 +1,110 @@
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, SplitRatios};
+
+/// The tables that `data.toml` may have; whoever reads the file refuses others.
+pub const DATA_TABLES: [&str; 7] =
+    ["storage", "limits", "quality", "duplicates", "splits", "sources", "label"];
+
+/// `[storage]`: where data lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// The folder that holds `raw`, `labeled` and `user_feedback`.
+    pub data_dir: PathBuf,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { data_dir: PathBuf::from("data") }
+    }
+}
+
+impl Storage {
+    /// The store of slides: `<data_dir>/raw`.
+    pub fn raw(&self) -> PathBuf {
+        self.data_dir.join("raw")
+    }
+
+    /// Where people put their decks: `<data_dir>/raw/manual_uploads`.
+    pub fn uploads(&self) -> PathBuf {
+        self.raw().join("manual_uploads")
+    }
+
+    /// Ratings, labels and splits: `<data_dir>/labeled`.
+    pub fn labeled(&self) -> PathBuf {
+        self.data_dir.join("labeled")
+    }
+
+    /// The splits: `<data_dir>/labeled/splits.json`.
+    pub fn splits(&self) -> PathBuf {
+        self.labeled().join("splits.json")
+    }
+}
+
+/// `[duplicates]`: when two slides count as one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DuplicateThresholds {
+    /// Slides whose coarse hashes are at least this similar (cosine, 0 to 1) are compared closely.
+    pub similarity: f32,
+    /// Slides that differ by at most this much where they differ most are near-duplicates.
+    pub difference: f32,
+}
+
+impl Default for DuplicateThresholds {
+    fn default() -> Self {
+        Self { similarity: 0.8, difference: 0.5 }
+    }
+}
+
+/// `[splits]`: the shares of the splits and the seed of the assignment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SplitConfig {
+    /// Share of the validation split.
+    pub val: f64,
+    /// Share of the test split.
+    pub test: f64,
+    /// Seed of the assignment.
+    pub seed: u64,
+}
+
+impl Default for SplitConfig {
+    fn default() -> Self {
+        let SplitRatios { val, test } = SplitRatios::default();
+        Self { val, test, seed: 42 }
+    }
+}
+
+impl SplitConfig {
+    /// The shares alone.
+    pub fn ratios(&self) -> SplitRatios {
+        SplitRatios { val: self.val, test: self.test }
+    }
+
+    /// Checks that every split gets a share.
+    ///
+    /// # Errors
+    /// Names the key whose share is not between 0 and 1, or says that nothing is left for training.
+    pub fn validate(&self) -> Result<()> {
+        let domain = |key: &str, expected: &str, actual: f64| {
+            Err(Error::Domain {
+                key: format!("splits.{key}"),
+                expected: expected.to_owned(),
+                actual: actual.to_string(),
+            })
+        };
+        for (key, share) in [("val", self.val), ("test", self.test)] {
+            if !(share > 0.0 && share < 1.0) {
+                return domain(key, "between 0 and 1", share);
+            }
+        }
+        if self.val + self.test >= 1.0 {
+            return domain("val", "less than 1 together with `splits.test`", self.val + self.test);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! Pictures: decoding under limits, hashes, features and quality.
+
+mod decode;
+mod features;
+pub(crate) mod plane;
+mod quality;
+pub(crate) mod signature;
+
+#[cfg(feature = "pdf")]
+pub(crate) use decode::check_pixels;
+pub use decode::{decode, encode_png, pixels_sha256};
+pub use features::picture_features;
+pub use quality::{QualityThresholds, quality_flags};
+pub use signature::{Signature, SlideHash};

@@ -1,0 +1,210 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use walkdir::WalkDir;
+
+use super::DeckName;
+use super::format::{EXTENSIONS, FileFormat, sniff};
+use crate::{Error, Result};
+
+/// A file that holds slides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its name in records: relative to the folder that was given (with that folder's name) or to the upload folder, with `/`.
+    pub origin: String,
+    /// The deck it belongs to if it is a picture.
+    pub deck: DeckName,
+    /// Its place among the pictures of the deck, from 1.
+    pub number: usize,
+    /// Licence or consent, from the nearest `source.toml` above it.
+    pub license: Option<String>,
+}
+
+impl InputFile {
+    /// The file name without its extension.
+    pub fn stem(&self) -> String {
+        let name = self.origin.rsplit(['/', '!']).next().unwrap_or(&self.origin);
+        name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned()
+    }
+}
+
+/// `source.toml`: under which terms the files of a folder are used.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Terms {
+    license: Option<String>,
+}
+
+/// Finds the files that hold slides: `path` itself, or all below it, in natural order (`2` before `10`). Hidden files, and files
+/// that neither look like slides nor are named like them, are passed over. Links are followed, loops are not.
+///
+/// A folder of pictures is a deck; pictures that lie directly in the folder given are divided by name: a numbered series
+/// (`acme-1.png`, `acme-2.png`) is a deck, and a picture without a number is a deck of its own.
+///
+/// # Errors
+/// When `path` does not exist or a folder cannot be listed.
+pub fn find_inputs(path: &Path, base: Option<&Path>) -> Result<Vec<InputFile>> {
+    let io = |source| Error::Io { action: "read", path: path.to_owned(), source };
+    let path = path.canonicalize().map_err(io)?;
+    let base = base.and_then(|base| base.canonicalize().ok()).filter(|base| path.starts_with(base));
+    let outer = base.clone().or_else(|| path.parent().map(Path::to_owned)).unwrap_or_default();
+    let mut terms = BTreeMap::new();
+    let mut inputs = Vec::new();
+    let visible = |entry: &walkdir::DirEntry| entry.depth() == 0 || !is_hidden(entry.path());
+    for entry in WalkDir::new(&path).follow_links(true).into_iter().filter_entry(visible) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            // A link that leads back up, or nowhere, holds no slides.
+            Err(error) if error.loop_ancestor().is_some() || error.depth() > 0 => continue,
+            Err(error) => return Err(io(error.into())),
+        };
+        if entry.file_type().is_file() && (entry.depth() == 0 || may_hold_slides(entry.path())) {
+            let origin = origin(entry.path().strip_prefix(&outer).unwrap_or(entry.path()));
+            let top = if base.is_some() { outer.as_path() } else { path.as_path() };
+            let deck = deck_name(entry.path(), top, &origin);
+            let license = license(entry.path(), &outer, &mut terms);
+            inputs.push(InputFile { path: entry.into_path(), origin, deck, number: 0, license });
+        }
+    }
+    inputs.sort_by_cached_key(|input| natural(&input.origin));
+    let mut counts = BTreeMap::new();
+    for input in &mut inputs {
+        let count = counts.entry(input.deck.clone()).or_insert(0);
+        *count += 1;
+        input.number = *count;
+    }
+    Ok(inputs)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+fn may_hold_slides(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+    EXTENSIONS.contains(&extension.as_str()) || sniff(&head(path)) != FileFormat::Unknown
+}
+
+fn head(path: &Path) -> Vec<u8> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    // A file that cannot be opened and is not named like slides is none of ours.
+    let _ = std::fs::File::open(path).and_then(|file| file.take(1024).read_to_end(&mut bytes));
+    bytes
+}
+
+fn origin(relative: &Path) -> String {
+    let parts: Vec<_> = relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    parts.join("/")
+}
+
+/// The folder of a picture, or below the top its name without the trailing number.
+fn deck_name(path: &Path, top: &Path, origin: &str) -> DeckName {
+    let folder = origin.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let is_loose = path == top || path.parent() == Some(top);
+    if !is_loose {
+        return DeckName(folder.to_owned());
+    }
+    let stem = origin.rsplit_once('.').map_or(origin, |(stem, _)| stem);
+    let series = stem.trim_end_matches(|c: char| c.is_ascii_digit());
+    let series = series.trim_end_matches(['-', '_', ' ', '.', '(', '#']);
+    let name = if series.is_empty() || series.ends_with('/') { stem } else { series };
+    DeckName(name.to_owned())
+}
+
+fn license(path: &Path, outer: &Path, known: &mut BTreeMap<PathBuf, Option<String>>) -> Option<String> {
+    let folder = path.parent().filter(|folder| folder.starts_with(outer))?;
+    if let Some(license) = known.get(folder) {
+        return license.clone();
+    }
+    let read =
+        || toml::from_str::<Terms>(&std::fs::read_to_string(folder.join("source.toml")).ok()?).ok()?.license;
+    let license = read().or_else(|| license(folder, outer, known));
+    known.insert(folder.to_owned(), license.clone());
+    license
+}
+
+/// A key that sorts numbers by value: digits are padded.
+pub(crate) fn natural(name: &str) -> String {
+    let mut key = String::with_capacity(name.len() + 24);
+    for run in name.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()) {
+        let text = String::from_utf8_lossy(run);
+        if run[0].is_ascii_digit() {
+            key.push_str(&format!("{:0>20}", text.trim_start_matches('0')));
+        } else {
+            key.push_str(&text);
+        }
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(root: &Path, names: &[&str]) {
+        for name in names {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"\x89PNG").unwrap();
+        }
+    }
+
+    #[test]
+    fn folders_series_and_single_files_become_decks() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("in");
+        touch(
+            &root,
+            &["acme-10.png", "acme-2.png", "lone.png", "deck 🚀/b.png", "deck 🚀/a.png", ".hidden.png"],
+        );
+        std::fs::write(root.join("notes.txt"), "not a slide").unwrap();
+        let found = find_inputs(&root, None).unwrap();
+        let rows: Vec<_> = found.iter().map(|f| (f.origin.as_str(), f.deck.0.as_str(), f.number)).collect();
+        let wanted = [
+            ("in/acme-2.png", "in/acme", 1),
+            ("in/acme-10.png", "in/acme", 2),
+            ("in/deck 🚀/a.png", "in/deck 🚀", 1),
+            ("in/deck 🚀/b.png", "in/deck 🚀", 2),
+            ("in/lone.png", "in/lone", 1),
+        ];
+        assert_eq!(rows, wanted);
+    }
+
+    #[test]
+    fn a_part_of_the_upload_folder_has_the_names_it_has_in_the_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["a/1.png", "b/1.png"]);
+        let whole = find_inputs(dir.path(), Some(dir.path())).unwrap();
+        let part = find_inputs(&dir.path().join("b"), Some(dir.path())).unwrap();
+        assert_eq!(part[..], whole[1..]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_loop_of_links_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["deck/1.png"]);
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("deck/up")).unwrap();
+        std::os::unix::fs::symlink("nowhere.png", dir.path().join("dangling.png")).unwrap();
+        assert_eq!(find_inputs(dir.path(), None).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn composed_and_decomposed_names_are_one_deck() {
+        assert_eq!(DeckName("Caf\u{e9}".to_owned()).id(), DeckName("Cafe\u{301}".to_owned()).id());
+    }
+
+    #[test]
+    fn the_nearest_terms_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["open/a/1.png", "mine/1.png"]);
+        std::fs::write(dir.path().join("open/source.toml"), "license = \"CC-BY-4.0\"").unwrap();
+        let found = find_inputs(dir.path(), None).unwrap();
+        assert_eq!(found[0].license, None);
+        assert_eq!(found[1].license.as_deref(), Some("CC-BY-4.0"));
+    }
+}

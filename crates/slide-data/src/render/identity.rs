@@ -1,0 +1,74 @@
+use image::RgbImage;
+use unicode_normalization::UnicodeNormalization;
+
+use super::{InputFile, RenderedSlide};
+use crate::{Source, SourceKind, sha256_hex};
+
+/// The deck that pictures of one folder (or of one numbered series) belong to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct DeckName(pub String);
+
+impl DeckName {
+    /// The deck's id: from its name in one Unicode normal form (NFC), so that file systems that decompose names agree.
+    pub fn id(&self) -> String {
+        let name: String = self.0.nfc().collect();
+        format!("f{}", &sha256_hex(name.as_bytes())[..12])
+    }
+}
+
+/// A file that is a deck of its own: its id is made of its content, so a renamed or moved copy is the same deck.
+pub(super) struct Document<'a> {
+    input: &'a InputFile,
+    sha256: &'a str,
+    kind: SourceKind,
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn new(input: &'a InputFile, sha256: &'a str, kind: SourceKind) -> Self {
+        Self { input, sha256, kind: at_home(input, kind) }
+    }
+
+    /// The slide on a page (from 1).
+    pub(super) fn slide(&self, page: usize, image: RgbImage) -> RenderedSlide {
+        let deck_id = format!("d{}", &self.sha256[..12]);
+        RenderedSlide {
+            slide_id: format!("{deck_id}-p{page:03}"),
+            deck_id,
+            deck: self.input.stem(),
+            number: page,
+            image,
+            source: Source {
+                kind: self.kind,
+                origin: self.input.origin.clone(),
+                sha256: self.sha256.to_owned(),
+                page: Some(page),
+                license: self.input.license.clone(),
+            },
+        }
+    }
+}
+
+/// A picture file: its id is made of its deck and its content.
+pub(super) fn picture(input: &InputFile, sha256: &str, image: RgbImage) -> RenderedSlide {
+    let deck_id = input.deck.id();
+    RenderedSlide {
+        slide_id: format!("{deck_id}-{}", &sha256[..8]),
+        deck_id,
+        deck: input.deck.0.clone(),
+        number: input.number,
+        image,
+        source: Source {
+            kind: at_home(input, SourceKind::Image),
+            origin: input.origin.clone(),
+            sha256: sha256.to_owned(),
+            page: None,
+            license: input.license.clone(),
+        },
+    }
+}
+
+/// What was fetched from an address is from the web, whatever its format.
+fn at_home(input: &InputFile, kind: SourceKind) -> SourceKind {
+    let is_address = ["http://", "https://"].iter().any(|scheme| input.origin.starts_with(scheme));
+    if is_address { SourceKind::Web } else { kind }
+}

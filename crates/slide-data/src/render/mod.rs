@@ -1,0 +1,119 @@
+//! From files to slides in memory: pictures, PDF, ZIP archives, presentations, and folders of them.
+//!
+//! What a file is, is told by its content. Everything is read under [`Limits`]: sizes by what is declared, time by a watch on the
+//! reader, panics caught. A file, page or entry that fails is one `Err` among the results; the rest goes on.
+
+mod archive;
+mod folder;
+mod format;
+mod identity;
+mod office;
+mod pdf;
+mod stream;
+
+use std::path::Path;
+
+use image::RgbImage;
+
+pub use folder::{InputFile, find_inputs};
+pub use format::{FileFormat, sniff};
+pub use identity::DeckName;
+pub use office::find_libreoffice;
+#[cfg(feature = "collect")]
+pub(crate) use pdf::STACK_BYTES;
+pub use stream::Slides;
+
+use crate::{Limits, Reason, Result, Source, SourceKind, sha256_hex};
+
+/// A slide in memory with where it came from.
+#[derive(Debug, Clone)]
+pub struct RenderedSlide {
+    /// Stable name of the slide, made of content: the same on every run and machine.
+    pub slide_id: String,
+    /// Stable name of its deck.
+    pub deck_id: String,
+    /// The deck's name for people: file or folder.
+    pub deck: String,
+    /// Its place in the deck, from 1.
+    pub number: usize,
+    /// The picture.
+    pub image: RgbImage,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// Renders the slides of a picture, a PDF, a ZIP archive, a presentation or a folder of them, in order.
+///
+/// The reader runs on its own thread and at most two slides ahead, so memory stays flat however long the deck is.
+///
+/// # Errors
+/// When `path` does not exist. A file that cannot be read is an `Err` item with its name and reason.
+pub fn load(path: &Path, limits: &Limits) -> Result<Slides> {
+    Ok(Slides::new(find_inputs(path, None)?, limits.clone()))
+}
+
+/// One thing that reading a file yields.
+pub(crate) enum Event {
+    /// How many slides the file has, as soon as that is known.
+    Total(usize),
+    /// A slide.
+    Slide(Box<RenderedSlide>),
+    /// A page or entry that failed: its name and why.
+    Failed(String, Reason),
+}
+
+/// Receives what reading a file yields; returns false to stop.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(Event) -> bool;
+
+/// Reads one file. Returns the SHA-256 of the file.
+pub(crate) fn read_file(
+    input: &InputFile,
+    limits: &Limits,
+    sink: Sink<'_>,
+) -> std::result::Result<String, Reason> {
+    let size = std::fs::metadata(&input.path).map_err(|e| Reason::Io(e.to_string()))?.len();
+    if size > limits.max_file_bytes() {
+        let what = format!("{} MiB", size >> 20);
+        return Err(Reason::TooLarge { what, key: "max_file_mib", limit: limits.max_file_mib });
+    }
+    let bytes = std::fs::read(&input.path).map_err(|e| Reason::Io(e.to_string()))?;
+    let sha256 = sha256_hex(&bytes);
+    read_bytes(input, &sha256, bytes, limits, sink)?;
+    Ok(sha256)
+}
+
+fn read_bytes(
+    input: &InputFile,
+    sha256: &str,
+    bytes: Vec<u8>,
+    limits: &Limits,
+    sink: Sink<'_>,
+) -> std::result::Result<(), Reason> {
+    let document = |kind| identity::Document::new(input, sha256, kind);
+    match sniff(&bytes) {
+        FileFormat::Picture => {
+            sink(Event::Total(1));
+            let image = guarded(|| crate::picture::decode(&bytes, limits))?;
+            sink(Event::Slide(Box::new(identity::picture(input, sha256, image))));
+            Ok(())
+        }
+        FileFormat::Pdf => pdf::render(bytes, &document(SourceKind::Pdf), limits, sink),
+        FileFormat::Presentation(extension) => {
+            let converted = office::to_pdf(&bytes, extension, limits)?;
+            pdf::render(converted, &document(SourceKind::Presentation), limits, sink)
+        }
+        FileFormat::Zip => archive::read(input, sha256, &bytes, limits, sink),
+        FileFormat::Unknown => Err(Reason::Unknown),
+    }
+}
+
+/// Runs a reader and turns a panic in it into a reason.
+pub(crate) fn guarded<T>(
+    read: impl FnOnce() -> std::result::Result<T, Reason>,
+) -> std::result::Result<T, Reason> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(Reason::Crashed(text.unwrap_or_else(|| "a panic".to_owned())))
+    })
+}

@@ -1,0 +1,140 @@
+//! Draws small PDF decks, so that tests need no files.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::fmt::Write as _;
+
+/// A PDF of 16:9 pages; each page is a content stream in points of a 960 × 540 page with Helvetica as `/F1` and bold as `/F2`.
+pub(crate) fn pdf(pages: &[String]) -> Vec<u8> {
+    let mut objects = vec!["<< /Type /Catalog /Pages 2 0 R >>".to_owned()];
+    let kids: Vec<String> = (0..pages.len()).map(|page| format!("{} 0 R", 5 + 2 * page)).collect();
+    objects.push(format!("<< /Type /Pages /Kids [{}] /Count {} >>", kids.join(" "), pages.len()));
+    for font in ["Helvetica", "Helvetica-Bold"] {
+        objects.push(format!("<< /Type /Font /Subtype /Type1 /BaseFont /{font} >>"));
+    }
+    for (index, content) in pages.iter().enumerate() {
+        objects.push(format!(
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 960 540] /Contents {} 0 R \
+             /Resources << /Font << /F1 3 0 R /F2 4 0 R >> >> >>",
+            6 + 2 * index
+        ));
+        objects.push(format!("<< /Length {} >>\nstream\n{content}\nendstream", content.len()));
+    }
+    write_objects(&objects)
+}
+
+fn write_objects(objects: &[String]) -> Vec<u8> {
+    let mut text = String::from("%PDF-1.4\n");
+    let mut offsets = Vec::new();
+    for (index, object) in objects.iter().enumerate() {
+        offsets.push(text.len());
+        let _ = write!(text, "{} 0 obj\n{object}\nendobj\n", index + 1);
+    }
+    let start = text.len();
+    let _ = write!(text, "xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1);
+    offsets.iter().for_each(|offset| {
+        let _ = write!(text, "{offset:010} 00000 n \n");
+    });
+    let _ =
+        write!(text, "trailer << /Size {} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n", objects.len() + 1);
+    text.into_bytes()
+}
+
+/// A small generator of repeatable numbers.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// A number below `sides`.
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) as usize) % sides
+    }
+
+    /// One of the values.
+    pub(crate) fn pick<'a, T>(&mut self, values: &'a [T]) -> &'a T {
+        &values[self.roll(values.len())]
+    }
+}
+
+const WORDS: [&str; 48] = [
+    "market",
+    "growth",
+    "users",
+    "revenue",
+    "platform",
+    "team",
+    "problem",
+    "solution",
+    "pricing",
+    "churn",
+    "mobile",
+    "cloud",
+    "data",
+    "security",
+    "customers",
+    "pilot",
+    "margin",
+    "sales",
+    "launch",
+    "Europe",
+    "enterprise",
+    "weekly",
+    "engine",
+    "model",
+    "storage",
+    "delivery",
+    "health",
+    "bank",
+    "school",
+    "travel",
+    "energy",
+    "logistics",
+    "partner",
+    "traction",
+    "retention",
+    "funding",
+    "roadmap",
+    "product",
+    "competition",
+    "design",
+    "insight",
+    "network",
+    "orders",
+    "subscription",
+    "workflow",
+    "hiring",
+    "payments",
+    "quality",
+];
+
+/// The content of one slide of a deck: the deck's theme (colours, header, footer) and the slide's own title, lines and chart.
+pub(crate) fn slide(deck: u64, number: usize) -> String {
+    let mut theme = Dice(deck.wrapping_mul(7_919).wrapping_add(17));
+    let mut own = Dice(deck.wrapping_mul(104_729).wrapping_add(number as u64 * 7 + 3));
+    let mut colour = |low: usize, high: usize| {
+        let channel = |dice: &mut Dice| (low + dice.roll(high - low)) as f64 / 255.0;
+        format!("{:.3} {:.3} {:.3}", channel(&mut theme), channel(&mut theme), channel(&mut theme))
+    };
+    let (paper, ink, accent) = (colour(235, 256), colour(10, 70), colour(30, 200));
+    let (header, margin) = (40 + theme.roll(50), 40 + theme.roll(60));
+    let mut page = format!("{paper} rg 0 0 960 540 re f\n{accent} rg 0 {} 960 {header} re f\n", 540 - header);
+    let _ = write!(page, "{accent} rg 0 0 960 14 re f\n");
+    let mut words = |count: usize| (0..count).map(|_| *own.pick(&WORDS)).collect::<Vec<_>>().join(" ");
+    let title = words(3);
+    let _ = write!(page, "1 1 1 rg BT /F2 28 Tf {margin} {} Td ({title}) Tj ET\n", 540 - header + 12);
+    let lines: Vec<String> = (0..3 + number % 4).map(|_| words(4)).collect();
+    for (row, line) in lines.iter().enumerate() {
+        let y = 540 - header - 60 - row * 44;
+        let _ = write!(page, "{ink} rg BT /F1 22 Tf {margin} {y} Td (- {line}) Tj ET\n");
+    }
+    let bars = own.roll(3) * 3;
+    for bar in 0..bars {
+        let height = 20 + own.roll(110);
+        let _ = write!(page, "{accent} rg {} 40 40 {height} re f\n", 520 + bar * 60);
+    }
+    page
+}
+
+/// A deck of `count` slides.
+pub(crate) fn deck(seed: u64, count: usize) -> Vec<u8> {
+    pdf(&(1..=count).map(|number| slide(seed, number)).collect::<Vec<_>>())
+}
