@@ -1,0 +1,379 @@
+//! The operations of the CPU backend: arguments are checked here, the kernels take them as given.
+
+use super::buffer::Buffer;
+use super::check::{ensure, length, whole_rows};
+use super::product::{Product, View};
+use super::real::Real;
+use super::weight::Weight;
+use super::{BaseDtype, Cpu, attention, loss, norm, optimizer, pointwise, rows, simd};
+use crate::Result;
+use crate::backend::dropout::Mask;
+use crate::backend::{AdamWStep, Attention, Backend, Gemm, RowTarget, Stored, Write};
+
+impl<T: Real> Backend for Cpu<T> {
+    type Buffer = Buffer<T>;
+    type Weight = Weight<T>;
+
+    fn name(&self) -> String {
+        let level = simd::level().name();
+        match self.base {
+            BaseDtype::Full => format!("cpu {} {level}", T::NAME),
+            BaseDtype::Bf16 => format!("cpu {} {level}, bf16 base {}", T::NAME, self.kernel.name()),
+            BaseDtype::Int8 => format!("cpu {} {level}, int8 base {}", T::NAME, self.kernel.name()),
+        }
+    }
+
+    fn zeros(&self, len: usize) -> Result<Buffer<T>> {
+        Ok(Buffer::zeros(&self.pool, len))
+    }
+
+    fn scratch(&self, len: usize) -> Result<Buffer<T>> {
+        Ok(Buffer::uninitialised(&self.pool, len))
+    }
+
+    fn upload(&self, values: &[f32]) -> Result<Buffer<T>> {
+        Ok(self.filled(values, |value| T::of(f64::from(value))))
+    }
+
+    fn download(&self, buffer: &Buffer<T>) -> Result<Vec<f32>> {
+        Ok(buffer.iter().map(|value| value.wide() as f32).collect())
+    }
+
+    fn upload_f64(&self, values: &[f64]) -> Result<Buffer<T>> {
+        Ok(self.filled(values, T::of))
+    }
+
+    fn download_f64(&self, buffer: &Buffer<T>) -> Result<Vec<f64>> {
+        Ok(buffer.iter().map(|value| value.wide()).collect())
+    }
+
+    fn len(&self, buffer: &Buffer<T>) -> usize {
+        buffer.len()
+    }
+
+    fn copy(
+        &self,
+        src: &Buffer<T>,
+        from: usize,
+        len: usize,
+        dst: &mut Buffer<T>,
+        at: usize,
+        write: Write,
+    ) -> Result<()> {
+        let inside = |start: usize, total: usize| start.checked_add(len).is_some_and(|end| end <= total);
+        ensure(inside(from, src.len()) && inside(at, dst.len()), || {
+            format!("{len} elements from {from} of {} do not fit at {at} of {}", src.len(), dst.len())
+        })?;
+        if len > 0 {
+            rows::store(&src[from..from + len], &mut dst[at..at + len], write);
+        }
+        Ok(())
+    }
+
+    fn weight(&self, stored: Stored<'_>, n: usize, k: usize, _needs_backward: bool) -> Result<Weight<T>> {
+        Weight::new(stored, n, k, self.base)
+    }
+
+    fn weight_shape(&self, weight: &Weight<T>) -> (usize, usize) {
+        weight.shape()
+    }
+
+    fn weight_row_norms_squared(&self, weight: &Weight<T>) -> Result<Buffer<T>> {
+        let mut out = Buffer::uninitialised(&self.pool, weight.shape().0);
+        weight.row_norms_squared(&mut out);
+        Ok(out)
+    }
+
+    fn linear(
+        &self,
+        x: &Buffer<T>,
+        m: usize,
+        weight: &Weight<T>,
+        bias: Option<&Buffer<T>>,
+        y: &mut Buffer<T>,
+    ) -> Result<()> {
+        let (n, k) = weight.shape();
+        length("x", x.len(), m * k)?;
+        length("y", y.len(), m * n)?;
+        let write = if let Some(bias) = bias {
+            length("bias", bias.len(), n)?;
+            y.chunks_exact_mut(n.max(1)).for_each(|row| row.copy_from_slice(bias));
+            Write::Add
+        } else {
+            Write::Set
+        };
+        weight.forward(self.context(), x, m, y, write);
+        Ok(())
+    }
+
+    fn linear_backward(
+        &self,
+        dy: &Buffer<T>,
+        m: usize,
+        weight: &Weight<T>,
+        dx: &mut Buffer<T>,
+        write: Write,
+    ) -> Result<()> {
+        let (n, k) = weight.shape();
+        length("dy", dy.len(), m * n)?;
+        length("dx", dx.len(), m * k)?;
+        weight.backward(self.context(), dy, m, dx, write);
+        Ok(())
+    }
+
+    fn embed(&self, weight: &Weight<T>, ids: &[u32], y: &mut Buffer<T>) -> Result<()> {
+        let (n, k) = weight.shape();
+        rows::inside(ids, n)?;
+        length("y", y.len(), ids.len() * k)?;
+        for (y, &id) in y.chunks_exact_mut(k.max(1)).zip(ids) {
+            weight.row(id as usize, y);
+        }
+        Ok(())
+    }
+
+    fn gemm(&self, shape: Gemm, a: &Buffer<T>, b: &Buffer<T>, c: &mut Buffer<T>) -> Result<()> {
+        let Gemm { m, n, k, transpose_a, transpose_b, alpha, write } = shape;
+        length("a", a.len(), m * k)?;
+        length("b", b.len(), k * n)?;
+        length("c", c.len(), m * n)?;
+        let a = if transpose_a { View::columns(a, m) } else { View::rows(a, k) };
+        let b = if transpose_b { View::columns(b, k) } else { View::rows(b, n) };
+        Product::new(m, n, k).alpha(T::of(f64::from(alpha))).write(write).everywhere(a, b, c, n);
+        Ok(())
+    }
+
+    fn layer_norm(
+        &self,
+        x: &Buffer<T>,
+        weight: &Buffer<T>,
+        bias: &Buffer<T>,
+        eps: f64,
+        y: &mut Buffer<T>,
+    ) -> Result<()> {
+        whole_rows("x", x.len(), weight.len())?;
+        length("bias", bias.len(), weight.len())?;
+        length("y", y.len(), x.len())?;
+        norm::layer_norm(x, weight, bias, eps, y);
+        Ok(())
+    }
+
+    fn layer_norm_backward(
+        &self,
+        dy: &Buffer<T>,
+        x: &Buffer<T>,
+        weight: &Buffer<T>,
+        eps: f64,
+        dx: &mut Buffer<T>,
+        write: Write,
+    ) -> Result<()> {
+        whole_rows("x", x.len(), weight.len())?;
+        length("dy", dy.len(), x.len())?;
+        length("dx", dx.len(), x.len())?;
+        norm::layer_norm_backward(dy, x, weight, eps, dx, write);
+        Ok(())
+    }
+
+    fn rms_norm(&self, x: &Buffer<T>, weight: &Buffer<T>, eps: f64, y: &mut Buffer<T>) -> Result<()> {
+        whole_rows("x", x.len(), weight.len())?;
+        length("y", y.len(), x.len())?;
+        norm::rms_norm(x, weight, eps, y);
+        Ok(())
+    }
+
+    fn rms_norm_backward(
+        &self,
+        dy: &Buffer<T>,
+        x: &Buffer<T>,
+        weight: &Buffer<T>,
+        eps: f64,
+        dx: &mut Buffer<T>,
+        write: Write,
+    ) -> Result<()> {
+        whole_rows("x", x.len(), weight.len())?;
+        length("dy", dy.len(), x.len())?;
+        length("dx", dx.len(), x.len())?;
+        norm::rms_norm_backward(dy, x, weight, eps, dx, write);
+        Ok(())
+    }
+
+    fn rope(
+        &self,
+        x: &mut Buffer<T>,
+        positions: &[u32],
+        heads: usize,
+        head_dim: usize,
+        theta: f64,
+        inverse: bool,
+    ) -> Result<()> {
+        length("x", x.len(), positions.len() * heads * head_dim)?;
+        ensure(head_dim > 0 && head_dim.is_multiple_of(2), || {
+            format!("heads of {head_dim} cannot be rotated")
+        })?;
+        if heads > 0 {
+            self.rope.rotate(x, positions, head_dim, theta, inverse);
+        }
+        Ok(())
+    }
+
+    fn swiglu(&self, gate: &Buffer<T>, up: &Buffer<T>, y: &mut Buffer<T>) -> Result<()> {
+        length("up", up.len(), gate.len())?;
+        length("y", y.len(), gate.len())?;
+        pointwise::swiglu(gate, up, y);
+        Ok(())
+    }
+
+    fn swiglu_backward(
+        &self,
+        dy: &Buffer<T>,
+        gate: &Buffer<T>,
+        up: &Buffer<T>,
+        dgate: &mut Buffer<T>,
+        dup: &mut Buffer<T>,
+    ) -> Result<()> {
+        length("dy", dy.len(), gate.len())?;
+        length("up", up.len(), gate.len())?;
+        length("dgate", dgate.len(), gate.len())?;
+        length("dup", dup.len(), gate.len())?;
+        pointwise::swiglu_backward(dy, gate, up, dgate, dup);
+        Ok(())
+    }
+
+    fn gelu(&self, x: &Buffer<T>, y: &mut Buffer<T>) -> Result<()> {
+        length("y", y.len(), x.len())?;
+        pointwise::gelu(x, y);
+        Ok(())
+    }
+
+    fn gelu_backward(&self, dy: &Buffer<T>, x: &Buffer<T>, dx: &mut Buffer<T>) -> Result<()> {
+        length("dy", dy.len(), x.len())?;
+        length("dx", dx.len(), x.len())?;
+        pointwise::gelu_backward(dy, x, dx);
+        Ok(())
+    }
+
+    fn attention(
+        &self,
+        shape: Attention<'_>,
+        q: &Buffer<T>,
+        k: &Buffer<T>,
+        v: &Buffer<T>,
+        o: &mut Buffer<T>,
+        lse: &mut Buffer<T>,
+    ) -> Result<()> {
+        attention::forward(self.context(), &shape, [q, k, v], o, lse)
+    }
+
+    fn attention_backward(
+        &self,
+        shape: Attention<'_>,
+        d_o: &Buffer<T>,
+        q: &Buffer<T>,
+        k: &Buffer<T>,
+        v: &Buffer<T>,
+        o: &Buffer<T>,
+        lse: &Buffer<T>,
+        dq: &mut Buffer<T>,
+        dk: &mut Buffer<T>,
+        dv: &mut Buffer<T>,
+    ) -> Result<()> {
+        attention::backward(self.context(), &shape, attention::Saved { d_o, q, k, v, o, lse }, [dq, dk, dv])
+    }
+
+    fn gather_rows(&self, src: &Buffer<T>, width: usize, rows: &[u32], dst: &mut Buffer<T>) -> Result<()> {
+        rows::inside(rows, whole_rows("src", src.len(), width)?)?;
+        length("dst", dst.len(), rows.len() * width)?;
+        rows::gather(src, width, rows, dst);
+        Ok(())
+    }
+
+    fn scatter_rows(
+        &self,
+        src: &Buffer<T>,
+        width: usize,
+        rows: &[u32],
+        dst: &mut Buffer<T>,
+        write: Write,
+    ) -> Result<()> {
+        rows::inside(rows, whole_rows("dst", dst.len(), width)?)?;
+        length("src", src.len(), rows.len() * width)?;
+        rows::scatter(src, width, rows, dst, write);
+        Ok(())
+    }
+
+    fn add(&self, alpha: f32, x: &Buffer<T>, y: &mut Buffer<T>) -> Result<()> {
+        if y.is_empty() {
+            return length("x", x.len(), 0);
+        }
+        whole_rows("y", y.len(), x.len())?;
+        pointwise::add(T::of(f64::from(alpha)), x, y);
+        Ok(())
+    }
+
+    fn scale_columns(&self, x: &Buffer<T>, s: &Buffer<T>, y: &mut Buffer<T>) -> Result<()> {
+        whole_rows("x", x.len(), s.len())?;
+        length("y", y.len(), x.len())?;
+        pointwise::scale_columns(x, s, y);
+        Ok(())
+    }
+
+    fn column_dot(&self, a: &Buffer<T>, b: Option<&Buffer<T>>, out: &mut Buffer<T>) -> Result<()> {
+        whole_rows("a", a.len(), out.len())?;
+        if let Some(b) = b {
+            length("b", b.len(), a.len())?;
+        }
+        pointwise::column_dot(a, b.map(|b| &b[..]), out);
+        Ok(())
+    }
+
+    fn dropout(&self, x: &Buffer<T>, p: f32, key: u64, y: &mut Buffer<T>) -> Result<()> {
+        length("y", y.len(), x.len())?;
+        ensure((0.0..=1.0).contains(&p), || format!("{p} is not a probability"))?;
+        pointwise::dropout(x, Mask::new(key, p), y);
+        Ok(())
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &mut Buffer<T>,
+        targets: &[RowTarget<'_>],
+        scale: f64,
+    ) -> Result<Vec<f64>> {
+        if targets.is_empty() {
+            return length("logits", logits.len(), 0).map(|()| Vec::new());
+        }
+        ensure(!logits.is_empty() && logits.len().is_multiple_of(targets.len()), || {
+            format!("`logits` holds {} elements, which are not {} rows", logits.len(), targets.len())
+        })?;
+        let vocabulary = logits.len() / targets.len();
+        let outside =
+            targets.iter().flat_map(|row| row.tokens).find(|(token, _)| *token as usize >= vocabulary);
+        ensure(outside.is_none(), || {
+            format!("token {} is outside {vocabulary}", outside.map_or(0, |(token, _)| *token))
+        })?;
+        Ok(loss::cross_entropy(logits, vocabulary, targets, scale))
+    }
+
+    fn sum_squares(&self, x: &Buffer<T>) -> Result<f64> {
+        Ok(pointwise::sum_squares(x))
+    }
+
+    fn adamw(
+        &self,
+        step: AdamWStep,
+        value: &mut Buffer<T>,
+        grad: &Buffer<T>,
+        m: &mut Buffer<T>,
+        v: &mut Buffer<T>,
+    ) -> Result<()> {
+        length("grad", grad.len(), value.len())?;
+        length("m", m.len(), value.len())?;
+        length("v", v.len(), value.len())?;
+        optimizer::adamw(step, value, grad, m, v);
+        Ok(())
+    }
+
+    fn clear(&self, buffer: &mut Buffer<T>) -> Result<()> {
+        buffer.fill(T::ZERO);
+        Ok(())
+    }
+}
