@@ -88,8 +88,11 @@ impl PeftAdapter {
         let file = TensorFile::open(&dir.join(WEIGHTS_FILE))?;
         let known: BTreeSet<String> =
             specs.iter().flat_map(AdapterWeights::parts).map(|(name, _)| name).collect();
+        let copy = copied_head(&specs);
         for name in file.names() {
-            if !known.contains(name) {
+            if let Some((_, shape)) = copy.as_ref().filter(|(copy, _)| copy == name) {
+                file.stored(name, shape)?;
+            } else if !known.contains(name) {
                 let (name, path) = (name.to_owned(), file.path().to_owned());
                 return Err(Error::Tensor { name, problem: "not part of the adapter", path });
             }
@@ -131,4 +134,11 @@ impl PeftAdapter {
     pub fn trainable_parameters(&self) -> usize {
         self.modules.iter().map(AdapterWeights::len).sum()
     }
+}
+
+/// Name and shape of the frozen weight that peft stores beside an adapter on the head, which it takes for an embedding that
+/// may have been resized. The base has it; only its shape is checked.
+fn copied_head(specs: &[AdapterSpec]) -> Option<(String, Vec<usize>)> {
+    let head = specs.iter().find(|spec| spec.module == "lm_head")?;
+    Some((format!("{PREFIX}lm_head.base_layer.weight"), vec![head.out_features, head.in_features]))
 }

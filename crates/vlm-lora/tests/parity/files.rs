@@ -93,8 +93,11 @@ fn checkpoints_and_adapters_open_and_adapters_survive_a_round_trip() {
             let ours = std::fs::read(copy.path().join("adapter_model.safetensors")).unwrap();
             let (theirs, ours) =
                 (SafeTensors::deserialize(&theirs).unwrap(), SafeTensors::deserialize(&ours).unwrap());
+            // peft adds a copy of the frozen head to an adapter on it.
+            let is_copy = |name: &str| name.ends_with("lm_head.base_layer.weight");
+            let theirs: Vec<_> = theirs.iter().filter(|(name, _)| !is_copy(name)).collect();
             assert_eq!(ours.len(), theirs.len());
-            for (name, tensor) in theirs.iter() {
+            for (name, tensor) in theirs {
                 assert_eq!(ours.tensor(name).unwrap(), tensor, "{name}");
             }
             assert_same_config(&dir.join(name), copy.path());
