@@ -10,7 +10,7 @@ use crate::{Picture, Result};
 pub struct ScoredSlide {
     /// Its place in the deck, from 1.
     pub number: usize,
-    /// What it is called on the page; empty for `Slide <number>`.
+    /// The deck it belongs to; shown only where slides of several decks share the page. May be empty.
     pub title: String,
     /// The slide as a picture.
     pub picture: Option<Picture>,
@@ -123,8 +123,14 @@ impl<'a> Deck<'a> {
     }
 
     fn title(&self, slide: usize) -> String {
-        let slide = &self.report.slides[slide];
-        if slide.title.is_empty() { format!("Slide {}", slide.number) } else { slide.title.clone() }
+        let slides = self.report.slides;
+        let ScoredSlide { title, number, .. } = &slides[slide];
+        let is_one_deck = slides.iter().all(|other| other.title == *title);
+        if is_one_deck || title.is_empty() {
+            format!("Slide {number}")
+        } else {
+            format!("{title}, slide {number}")
+        }
     }
 
     fn summary(&self, criterion: &Criterion) -> Value {

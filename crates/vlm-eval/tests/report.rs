@@ -170,7 +170,29 @@ fn a_deck_report_shows_each_slide_and_what_to_work_on() {
     assert_eq!(page.matches("<section class=\"slide\"").count(), 9);
     assert_eq!(page.matches("no picture").count(), 1);
     assert_eq!(page.matches("class=\"spark\"").count(), 45);
+    let hostile = "&lt;script&gt;alert(&#x27;x&#x27;)&lt;&#x2f;script&gt; &amp; &quot;Söhne&quot;, slide 5";
+    assert!(page.contains(hostile) && page.contains(">Slide 4</a>"));
     assert!(page.contains("aim for") && page.contains("It has not heard your story."));
+}
+
+#[test]
+fn slides_of_one_deck_are_called_by_their_numbers() {
+    let slide = |number| ScoredSlide {
+        number,
+        title: "seed-deck.pdf".to_owned(),
+        picture: None,
+        prediction: prediction("s", number, 0.0),
+    };
+    let page = render_deck_report(&DeckReport {
+        title: "Deck",
+        rubric: &Rubric::default(),
+        slides: &[slide(1), slide(2)],
+        model_version: "v4",
+        caveat: "",
+        generated_at: Timestamp::UNIX_EPOCH,
+    })
+    .unwrap();
+    assert!(page.contains(">Slide 2</a>") && !page.contains("seed-deck.pdf"));
 }
 
 #[test]
