@@ -189,12 +189,12 @@ impl Scene {
 }
 
 /// The outline of a rectangle.
-pub fn rect_path(r: Rect) -> Vec<Step> {
+pub(crate) fn rect_path(r: Rect) -> Vec<Step> {
     polygon_path(&[(r.x, r.y), (r.right(), r.y), (r.right(), r.bottom()), (r.x, r.bottom())])
 }
 
 /// The outline of a polygon.
-pub fn polygon_path(points: &[(f64, f64)]) -> Vec<Step> {
+pub(crate) fn polygon_path(points: &[(f64, f64)]) -> Vec<Step> {
     let mut path: Vec<Step> = points
         .iter()
         .enumerate()
@@ -208,7 +208,7 @@ pub fn polygon_path(points: &[(f64, f64)]) -> Vec<Step> {
 const QUARTER: f64 = 0.552_284_75;
 
 /// The outline of a rectangle with round corners.
-pub fn round_path(r: Rect, radius: f64) -> Vec<Step> {
+pub(crate) fn round_path(r: Rect, radius: f64) -> Vec<Step> {
     let q = radius.min(r.w / 2.0).min(r.h / 2.0).max(0.0);
     let k = q * (1.0 - QUARTER);
     let (x, y, e, b) = (r.x, r.y, r.right(), r.bottom());
@@ -227,7 +227,7 @@ pub fn round_path(r: Rect, radius: f64) -> Vec<Step> {
 }
 
 /// The outline of an ellipse.
-pub fn ellipse_path((cx, cy): (f64, f64), rx: f64, ry: f64) -> Vec<Step> {
+pub(crate) fn ellipse_path((cx, cy): (f64, f64), rx: f64, ry: f64) -> Vec<Step> {
     let (kx, ky) = (rx * QUARTER, ry * QUARTER);
     vec![
         Step::Move(cx + rx, cy),
@@ -240,7 +240,7 @@ pub fn ellipse_path((cx, cy): (f64, f64), rx: f64, ry: f64) -> Vec<Step> {
 }
 
 /// A slice of a pie between two angles (radians, clockwise from twelve o'clock), as many short lines; `inner` leaves a hole.
-pub fn slice_path(center: (f64, f64), radii: (f64, f64), inner: f64, from: f64, to: f64) -> Vec<Step> {
+pub(crate) fn slice_path(center: (f64, f64), radii: (f64, f64), inner: f64, from: f64, to: f64) -> Vec<Step> {
     let steps = (((to - from).abs() / 0.06).ceil() as usize).max(1);
     let at = |angle: f64, share: f64| {
         (center.0 + radii.0 * share * angle.sin(), center.1 - radii.1 * share * angle.cos())

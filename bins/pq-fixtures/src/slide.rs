@@ -184,9 +184,8 @@ impl Painter<'_> {
         let style = Style { family, is_bold: false, size, color, strong, paper };
         let indent = size * 0.9;
         let (mut y, mut drawn) = (area.y, 0);
-        while drawn < wanted {
-            let mut words: Vec<Word> = self.company.sentence(&mut self.rng, self.look.evidence_share);
-            words.truncate((wanted - drawn).max(4));
+        while drawn == 0 || drawn + 3 < wanted {
+            let words: Vec<Word> = self.company.sentence(&mut self.rng, self.look.evidence_share);
             let height = style.height(&words, area.w - indent);
             if y + height > area.bottom() && drawn > 0 {
                 break;
@@ -205,10 +204,11 @@ impl Painter<'_> {
         let slots = (figures + self.look.pills.div_ceil(2)).max(3);
         let gap = 22.0;
         let w = (strip.w - gap * (slots - 1) as f64) / slots as f64;
-        for slot in 0..figures {
+        let shown = self.company.figures(&mut self.rng, figures);
+        for (slot, (value, label)) in shown.iter().enumerate() {
             let (dx, dy) = self.jitter(0.5);
             let tile = Rect::new(strip.x + (w + gap) * slot as f64, strip.y, w, strip.h).moved(dx, dy);
-            self.figure(tile);
+            self.figure(tile, value, label);
         }
         for (i, word) in buzzwords(&mut self.rng, self.look.pills).into_iter().enumerate() {
             let slot = figures + i / 2;
@@ -220,15 +220,14 @@ impl Painter<'_> {
     }
 
     /// A tile with a large figure and what it counts.
-    fn figure(&mut self, tile: Rect) {
-        let (value, label) = self.company.figure(&mut self.rng);
+    fn figure(&mut self, tile: Rect, value: &str, label: &str) {
         let paper = self.theme.surface();
         scene_card(&mut self.scene, tile, self.theme.corner, paper);
         self.scene.rect(Rect::new(tile.x, tile.y, 7.0, tile.h), self.theme.accent);
         let face = self.theme.face(true);
         let color = self.strong(self.theme.accent, paper);
-        let size = 46.0_f64.min(tile.w / face.width(&value, 1.0) * 0.8);
-        self.scene.text((tile.x + 24.0, tile.y + 54.0), size, face, color, &value);
+        let size = 46.0_f64.min(tile.w / face.width(value, 1.0) * 0.8);
+        self.scene.text((tile.x + 24.0, tile.y + 54.0), size, face, color, value);
         let size = (self.look.body_size * 0.85).clamp(10.0, 20.0);
         let ink = self.ink(paper);
         self.scene.text((tile.x + 24.0, tile.y + 86.0), size, self.theme.face(false), ink, label);

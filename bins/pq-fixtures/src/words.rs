@@ -15,26 +15,25 @@ pub(crate) struct Company {
     pub(crate) customer: &'static str,
     pub(crate) pain: &'static str,
     pub(crate) product: &'static str,
-    pub(crate) sector: &'static str,
 }
 
-const SECTORS: [[&str; 4]; 16] = [
-    ["clinics", "missed appointments", "booking assistant", "Health"],
-    ["bakeries", "unsold bread", "demand planner", "Food"],
-    ["warehouses", "lost pallets", "tracking tag", "Logistics"],
-    ["landlords", "heating bills", "radiator controller", "Energy"],
-    ["schools", "paper forms", "parent portal", "Education"],
-    ["farmers", "dry fields", "soil probe", "Agriculture"],
-    ["law firms", "contract review", "clause checker", "Legal"],
-    ["shipyards", "rework", "weld scanner", "Industry"],
-    ["museums", "empty weekdays", "ticket exchange", "Culture"],
-    ["insurers", "slow claims", "photo adjuster", "Insurance"],
-    ["cities", "full bins", "route planner", "Public"],
-    ["gyms", "cancelled members", "coaching app", "Fitness"],
-    ["labs", "idle instruments", "sharing platform", "Science"],
-    ["cafes", "card fees", "payment terminal", "Payments"],
-    ["builders", "late materials", "order desk", "Construction"],
-    ["hotels", "food waste", "kitchen scale", "Travel"],
+const SECTORS: [[&str; 3]; 16] = [
+    ["clinics", "missed appointments", "booking assistant"],
+    ["bakeries", "unsold bread", "demand planner"],
+    ["warehouses", "lost pallets", "tracking tag"],
+    ["landlords", "heating bills", "radiator controller"],
+    ["schools", "paper forms", "parent portal"],
+    ["farmers", "dry fields", "soil probe"],
+    ["law firms", "contract review", "clause checker"],
+    ["shipyards", "rework", "weld scanner"],
+    ["museums", "empty weekdays", "ticket exchange"],
+    ["insurers", "slow claims", "photo adjuster"],
+    ["cities", "full bins", "route planner"],
+    ["gyms", "cancelled members", "coaching app"],
+    ["labs", "idle instruments", "sharing platform"],
+    ["cafes", "card fees", "payment terminal"],
+    ["builders", "late materials", "order desk"],
+    ["hotels", "food waste", "kitchen scale"],
 ];
 const NAME_HEADS: [&str; 20] = [
     "Nor", "Vel", "Tri", "Lum", "Kel", "Ax", "Ori", "Bri", "Sol", "Mar", "Fen", "Cal", "Ter", "Zep", "Hal",
@@ -118,9 +117,9 @@ const PILLS: [&str; 14] = [
 
 impl Company {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let [customer, pain, product, sector] = SECTORS[rng.below(SECTORS.len())];
+        let [customer, pain, product] = SECTORS[rng.below(SECTORS.len())];
         let name = format!("{}{}", rng.pick(&NAME_HEADS), rng.pick(&NAME_TAILS));
-        Self { name, customer, pain, product, sector }
+        Self { name, customer, pain, product }
     }
 
     /// One sentence of evidence.
@@ -197,16 +196,18 @@ impl Company {
             .to_owned()
     }
 
-    /// A figure with what it counts.
-    pub(crate) fn figure(&self, rng: &mut Rng) -> (String, &'static str) {
-        match rng.below(6) {
-            0 => (format!("{}%", 11 + rng.below(88)), "gross margin"),
-            1 => (format!("${}.{}M", 1 + rng.below(9), rng.below(10)), "yearly revenue"),
-            2 => (format!("{}", 14 + rng.below(900)), "paying customers"),
-            3 => (format!("{}x", 2 + rng.below(8)), "growth in a year"),
-            4 => (format!("{}%", 1 + rng.below(9)), "monthly churn"),
-            _ => (format!("{} mo", 4 + rng.below(14)), "payback time"),
-        }
+    /// Different figures, each with what it counts.
+    pub(crate) fn figures(&self, rng: &mut Rng, count: usize) -> Vec<(String, &'static str)> {
+        let mut all = [
+            (format!("{}%", 11 + rng.below(88)), "gross margin"),
+            (format!("${}.{}M", 1 + rng.below(9), rng.below(10)), "yearly revenue"),
+            (format!("{}", 14 + rng.below(900)), "paying customers"),
+            (format!("{}x", 2 + rng.below(8)), "growth in a year"),
+            (format!("{}%", 1 + rng.below(9)), "monthly churn"),
+            (format!("{} mo", 4 + rng.below(14)), "payback time"),
+        ];
+        rng.shuffle(&mut all);
+        all.into_iter().take(count).collect()
     }
 
     /// Where the figures come from.
