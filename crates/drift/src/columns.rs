@@ -3,6 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use slide_data::{Prediction, Score, expected_score};
 
+use crate::DriftConfig;
+
 /// What a feature says something about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,6 +22,10 @@ pub(crate) struct Column {
     pub(crate) group: FeatureGroup,
     /// Value and deck of each slide, in rising order of the values.
     pub(crate) cells: Vec<(f64, usize)>,
+    /// Which decks have the feature.
+    has: Vec<bool>,
+    /// How many of them are recent.
+    recent_decks: usize,
 }
 
 /// The features of the reference and of recent slides; decks are numbered, the reference's first.
@@ -33,27 +39,19 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Features that fewer than `min_slides` of either side have, or that never vary, are left out: they could only dilute the
+    /// Features that fewer than `min_slides` or `min_decks` of either side have, or that never vary, are left out: they could only dilute the
     /// score.
-    pub(crate) fn new(reference: &[&Prediction], recent: &[&Prediction], min_slides: usize) -> Self {
+    pub(crate) fn new(reference: &[&Prediction], recent: &[&Prediction], config: &DriftConfig) -> Self {
         let (ours, reference_decks) = cells(reference, 0);
         let (theirs, recent_decks) = cells(recent, reference_decks);
         let names: BTreeSet<&(FeatureGroup, String)> = ours.keys().chain(theirs.keys()).collect();
         let mut columns = Vec::new();
         let mut left_out = Vec::new();
         for key in names {
-            match (ours.get(key), theirs.get(key)) {
-                (Some(ours), Some(theirs)) if ours.len().min(theirs.len()) >= min_slides => {
-                    let mut cells = [ours.as_slice(), theirs.as_slice()].concat();
-                    cells.sort_by(|a, b| a.0.total_cmp(&b.0));
-                    let varies = cells.first().map(|cell| cell.0) < cells.last().map(|cell| cell.0);
-                    if varies {
-                        columns.push(Column { group: key.0, name: key.1.clone(), cells });
-                    } else {
-                        left_out.push(key.1.clone());
-                    }
-                }
-                _ => left_out.push(key.1.clone()),
+            let side = |cells: &Cells| cells.get(key).cloned().unwrap_or_default();
+            match Column::new(key, side(&ours), side(&theirs), config) {
+                Some(column) => columns.push(column),
+                None => left_out.push(key.1.clone()),
             }
         }
         Self { columns, reference_decks, recent_decks, left_out }
@@ -66,6 +64,35 @@ impl Table {
 }
 
 impl Column {
+    fn new(
+        (group, name): &(FeatureGroup, String),
+        ours: Vec<(f64, usize)>,
+        theirs: Vec<(f64, usize)>,
+        config: &DriftConfig,
+    ) -> Option<Self> {
+        let decks = |cells: &[(f64, usize)]| cells.iter().map(|(_, deck)| *deck).collect::<BTreeSet<_>>();
+        let (our_decks, their_decks) = (decks(&ours), decks(&theirs));
+        let recent_decks = their_decks.len();
+        let is_enough = ours.len().min(theirs.len()) >= config.min_slides
+            && our_decks.len().min(recent_decks) >= config.min_decks;
+        let mut cells = [ours, theirs].concat();
+        cells.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let varies = cells.first().map(|cell| cell.0) < cells.last().map(|cell| cell.0);
+        let count = their_decks.last().map_or(0, |last| last + 1);
+        let has = (0..count).map(|deck| our_decks.contains(&deck) || their_decks.contains(&deck)).collect();
+        (is_enough && varies).then(|| Self { name: name.clone(), group: *group, cells, has, recent_decks })
+    }
+
+    /// Calls as many decks recent as are, the first in `order` among those that have the feature: a re-labelling that leaves
+    /// decks without the feature aside.
+    pub(crate) fn label_first(&self, order: &[usize], is_recent: &mut [bool]) {
+        is_recent.fill(false);
+        let having = order.iter().filter(|deck| self.has.get(**deck).copied().unwrap_or(false));
+        for deck in having.take(self.recent_decks) {
+            is_recent[*deck] = true;
+        }
+    }
+
     /// The values of each side (reference, recent), in rising order.
     pub(crate) fn sides(&self, is_recent: &[bool]) -> (Vec<f64>, Vec<f64>) {
         let side = |recent: bool| {

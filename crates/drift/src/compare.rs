@@ -103,7 +103,7 @@ pub struct DriftReport {
     pub power_shift: f64,
     /// The features, the strongest first.
     pub features: Vec<FeatureDrift>,
-    /// Features that either side has on fewer than `min_slides` slides or that are the same on all; they are not compared.
+    /// Features that either side has on fewer than `min_slides` slides or `min_decks` decks, or that are the same on all; they are not compared.
     pub left_out: Vec<String>,
     /// SHA-256 of each input by name.
     #[serde(default)]
@@ -129,7 +129,7 @@ pub fn compare(
     let version = model_version.map(str::to_owned).or_else(|| latest_version(scored, now));
     let recent = recent(scored, version.as_deref(), config, now);
     let reference = once_each(reference.iter());
-    let columns = Table::new(&reference, &recent, config.min_slides);
+    let columns = Table::new(&reference, &recent, config);
     let sizes = DriftSizes {
         reference_slides: reference.len(),
         reference_decks: columns.reference_decks,
@@ -156,7 +156,7 @@ pub fn compare(
         return empty;
     }
     if columns.columns.is_empty() {
-        let reasons = vec!["no feature is on enough slides of both sides".to_owned()];
+        let reasons = vec!["no feature is on enough slides and decks of both sides".to_owned()];
         return DriftReport { reasons, ..empty };
     }
     judge(empty, &columns, config)
@@ -327,7 +327,7 @@ fn reasons(
     }
     if !report.left_out.is_empty() {
         reasons.push(format!(
-            "not compared, as too few slides have them or all have the same: {}",
+            "not compared, as too few slides or decks have them or all have the same: {}",
             report.left_out.join(", ")
         ));
     }

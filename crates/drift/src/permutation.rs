@@ -40,13 +40,15 @@ fn scaled_ks(column: &Column, is_recent: &[bool]) -> f64 {
 pub(crate) fn significance(columns: &Table, permutations: usize, alpha: f64, seed: u64) -> Significance {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut labels = columns.labels();
+    let mut order: Vec<usize> = (0..labels.len()).collect();
     let observed: Vec<f64> = columns.columns.iter().map(|column| scaled_ks(column, &labels)).collect();
     let mut reached = vec![0usize; observed.len()];
     let mut largest = Vec::with_capacity(permutations);
     for _ in 0..permutations {
-        rng.shuffle(&mut labels);
+        rng.shuffle(&mut order);
         let mut most = 0f64;
         for ((column, observed), reached) in columns.columns.iter().zip(&observed).zip(&mut reached) {
+            column.label_first(&order, &mut labels);
             let statistic = scaled_ks(column, &labels);
             *reached += usize::from(statistic >= observed - 1e-12);
             most = most.max(statistic);
@@ -77,9 +79,11 @@ pub(crate) fn power(columns: &Table, significance: &Significance, shift: f64, se
         columns.columns.iter().map(|column| shift * standard_deviation(&column.sides(&observed).0)).collect();
     let mut found = vec![0usize; shifts.len()];
     let mut labels = observed;
+    let mut order: Vec<usize> = (0..labels.len()).collect();
     for _ in 0..TRIALS {
-        rng.shuffle(&mut labels);
+        rng.shuffle(&mut order);
         for ((column, shift), found) in columns.columns.iter().zip(&shifts).zip(&mut found) {
+            column.label_first(&order, &mut labels);
             let (reference, recent) = column.sides(&labels);
             let (n, m) = (reference.len() as f64, recent.len() as f64);
             let statistic = ks_of_sorted(&reference, &recent, *shift) * (n * m / (n + m)).sqrt();

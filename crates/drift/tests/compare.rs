@@ -173,6 +173,28 @@ fn old_repeated_and_other_versions_slides_do_not_count() {
     assert_eq!(report(&reference, &log, 199), report(&reference, &recent, 199));
 }
 
+/// As where slides of training keep their picture's properties but not the scores of a model that has seen them.
+#[test]
+fn features_that_only_some_decks_have_are_compared_among_those() {
+    let mut rng = fastrand::Rng::with_seed(10);
+    let mut reference = slides("old", Side::new(40, 8), &mut rng);
+    for slide in &mut reference[..160] {
+        slide.distributions.clear();
+    }
+    let same = report(&reference, &slides("new", Side::new(20, 8), &mut rng), 499);
+    assert!(same.features.iter().all(|feature| !feature.drifted), "{:?}", same.reasons);
+    let score = same.features.iter().find(|feature| feature.name == "score.clarity").unwrap();
+    assert_eq!((score.reference_slides, score.recent_slides), (160, 160));
+    let changed = Side { score_shift: 1.5, ..Side::new(20, 8) };
+    let changed = report(&reference, &slides("new", changed, &mut rng), 499);
+    let drifted: Vec<&str> =
+        changed.features.iter().filter(|feature| feature.drifted).map(|f| f.name.as_str()).collect();
+    assert!(
+        drifted.contains(&"score.clarity") && drifted.iter().all(|name| !name.starts_with("picture.")),
+        "{drifted:?}"
+    );
+}
+
 #[test]
 fn slides_without_any_feature_in_common_are_insufficient() {
     let mut rng = fastrand::Rng::with_seed(7);
