@@ -6,8 +6,8 @@ use pq_common::{CommonArgs, HasCommon};
 
 /// Serves the labelling page, and brings ratings in and out.
 ///
-/// Without a subcommand the page is served at http://127.0.0.1:7860: rate one slide after another by keyboard; every rating is on disk
-/// before it is acknowledged, and data/labeled/labels.json follows each change. On another address (`--host 0.0.0.0`) people need an
+/// Without a subcommand the page is served at `http://127.0.0.1:7860`: rate one slide after another by keyboard; every rating is on disk
+/// before it is acknowledged, and `data/labeled/labels.json` follows each change. On another address (`--host 0.0.0.0`) people need an
 /// invitation; the first start prints a link for the lead, who invites the others from the page.
 #[derive(Debug, Parser)]
 #[command(name = "pq-label", version)]
@@ -43,7 +43,7 @@ impl HasCommon for Args {
 pub(crate) enum Command {
     /// Merge ratings from a file; merging a file twice changes nothing.
     Import {
-        /// The file: CSV (slide_id,annotator,<criteria>,notes,rated_at), JSON lines, labels.json or a Label Studio export.
+        /// The file: CSV (`slide_id,annotator,<criteria>,notes,rated_at`), JSON lines, labels.json or a Label Studio export.
         file: PathBuf,
         /// Its format; left out, it is guessed from the file's name.
         #[arg(long)]

@@ -7,8 +7,11 @@ pub(crate) fn agreement(found: &Agreement, ceilings: &[Ceiling], pairs: &[PairAg
     let mut text = format!("{} ratings; brackets hold 95 % intervals over decks\n\n", found.ratings);
     let mut line = |cells: [&str; 6]| {
         let [first, rest @ ..] = cells;
-        let rest: String = rest.iter().map(|cell| format!("{cell:>20}")).collect();
-        let _ = writeln!(text, "{first:<28}{rest}");
+        let _ = write!(text, "{first:<28}");
+        for cell in rest {
+            let _ = write!(text, "{cell:>20}");
+        }
+        text.push('\n');
     };
     line(["criterion", "slides", "within one", "exact", "weighted kappa", "alpha (ordinal)"]);
     for criterion in &found.criteria {

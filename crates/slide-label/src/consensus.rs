@@ -126,6 +126,7 @@ mod tests {
 
     const NA: u8 = code::NOT_APPLICABLE;
 
+    #[expect(clippy::option_option, reason = "as the function under test")]
     fn of(codes: &[u8]) -> Option<Option<u8>> {
         median(codes).map(|score| score.map(Score::get))
     }

@@ -132,7 +132,7 @@ mod tests {
         assert!(corrections.add(&correction).unwrap());
         assert!(!corrections.add(&correction).unwrap());
         assert!(!Corrections::open(&path).unwrap().add(&correction).unwrap());
-        assert_eq!(read_json_lines::<Correction>(&path, "correction").unwrap().0, [correction.clone()]);
+        assert_eq!(read_json_lines::<Correction>(&path, "correction").unwrap().0, vec![correction.clone()]);
         let empty = Correction { id: "c2".to_owned(), scores: Scores::new(), ..correction };
         assert!(corrections.add(&empty).is_err());
     }

@@ -100,7 +100,7 @@ fn a_slide_that_was_handed_out_is_kept_until_its_time_is_over() {
     let second = room.next("Ben").unwrap();
     assert_ne!(first, second);
     assert_eq!(room.next("Cleo"), None);
-    room.now += Duration::from_secs(31 * 60);
+    room.now += Duration::from_mins(31);
     assert!(room.next("Cleo").is_some());
 }
 

@@ -439,7 +439,7 @@ fn pictures() {
     };
     let browser = driver.browser(1400, 900);
     sign_in(&browser, &server.url, "Dana");
-    browser.press("4352");
+    browser.press("23n2");
     std::thread::sleep(std::time::Duration::from_millis(400));
     keep(&browser, "label-page.png");
     browser.open(&format!("{}/lead", server.url));
@@ -453,14 +453,14 @@ fn pictures() {
     let dark = driver.browser(1400, 900);
     dark.emulate_dark();
     sign_in(&dark, &server.url, "Eli");
-    dark.press("54");
+    dark.press("23");
     dark.press(ENTER);
     std::thread::sleep(std::time::Duration::from_millis(400));
     keep(&dark, "label-dark.png");
     let phone = driver.browser(500, 900);
     phone.emulate_phone();
     sign_in(&phone, &server.url, "Finn");
-    phone.press("43");
+    phone.press("23");
     std::thread::sleep(std::time::Duration::from_millis(400));
     keep(&phone, "label-phone.png");
 }
