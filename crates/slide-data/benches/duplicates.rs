@@ -86,9 +86,9 @@ fn main() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let mut decks: Vec<(String, Vec<RgbImage>)> = Vec::new();
-    for seed in 0..12 {
+    for seed in 0..6 {
         let path = dir.path().join(format!("drawn-{seed}.pdf"));
-        std::fs::write(&path, support::deck(seed, 12)).expect("room for a deck");
+        std::fs::write(&path, support::deck(seed, 8)).expect("room for a deck");
         decks.push((format!("drawn-{seed}"), deck_of(&path)));
     }
     decks.extend(named.iter().map(|path| (path.clone(), deck_of(Path::new(path)))));

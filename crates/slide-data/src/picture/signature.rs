@@ -129,14 +129,16 @@ impl Signature {
     /// for a block whose text or picture is another.
     pub fn difference(&self, other: &Self) -> f32 {
         let (a, b) = (pyramid(self.plane()), pyramid(other.plane()));
-        let still = worst_block(&a[0], &b[0], Warp::STILL);
+        // What is finer than two cells depends on where the cells happen to fall, so it must not count.
+        let (smooth_a, smooth_b) = (smooth(&a[0]), smooth(&b[0]));
+        let still = worst_block(&smooth_a, &smooth_b, Warp::STILL);
         if still < 0.15 {
             return still; // nothing to align
         }
         let starts = best_starts(&a[2], &b[2]);
         let aligned = starts.into_iter().filter_map(|mut warp| {
             let goes = (0..3).rev().all(|level| (0..6).all(|_| align(&a[level], &b[level], &mut warp)));
-            goes.then(|| worst_block(&a[0], &b[0], warp))
+            goes.then(|| worst_block(&smooth_a, &smooth_b, warp))
         });
         aligned.fold(still, f32::min)
     }
@@ -204,6 +206,23 @@ fn pyramid(plane: Plane) -> Vec<Plane> {
         levels.push(Plane { width, height, values });
     }
     levels
+}
+
+/// The plane blurred by the kernel (1, 2, 1) / 4 in both directions.
+fn smooth(plane: &Plane) -> Plane {
+    let near = |at: usize, length: usize| [at.saturating_sub(1), at, (at + 1).min(length - 1)];
+    let blend = |[a, b, c]: [f32; 3]| (a + 2.0 * b + c) / 4.0;
+    let mut across = plane.clone();
+    for (at, value) in across.values.iter_mut().enumerate() {
+        let (x, y) = (at % plane.width, at / plane.width);
+        *value = blend(near(x, plane.width).map(|x| plane.at(x, y)));
+    }
+    let mut both = across.clone();
+    for (at, value) in both.values.iter_mut().enumerate() {
+        let (x, y) = (at % plane.width, at / plane.width);
+        *value = blend(near(y, plane.height).map(|y| across.at(x, y)));
+    }
+    both
 }
 
 /// Where the cells of a warped row or column lie, in cells of the plane that is read.
