@@ -21,7 +21,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut collector = Collector { store: &mut store, config: &config, readers: 2, retry: false };
     let report = collector.run(&inputs, &reader, &())?;
     println!("{}", serde_json::to_string_pretty(&report)?);
-    slide_data::write_atomic(&store.raw().join("contact_sheet.html"), contact_sheet(store.slides()).as_bytes())?;
+    slide_data::write_atomic(
+        &store.raw().join("contact_sheet.html"),
+        contact_sheet(store.slides()).as_bytes(),
+    )?;
     println!("{} problems found", verify(&store).len());
     Ok(())
 }
