@@ -55,7 +55,9 @@ pub fn dataset_card(store: &Store, labels: Option<&Labels>, splits: Option<&Spli
 
 fn tally(slides: &[SlideRecord], key: impl Fn(&SlideRecord) -> String) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    slides.iter().for_each(|slide| *counts.entry(key(slide)).or_insert(0) += 1);
+    for slide in slides {
+        *counts.entry(key(slide)).or_insert(0) += 1;
+    }
     counts
 }
 

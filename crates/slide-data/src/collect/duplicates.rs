@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::store::Store;
 use crate::picture::{Signature, SlideHash, decode};
-use crate::{DuplicateThresholds, Limits, Manifest, Result, SlideRecord};
+use crate::{DuplicateThresholds, Limits, Manifest, SlideRecord};
 
 /// Signatures kept in memory (9 kB each).
 const KEPT: usize = 2_048;
@@ -13,9 +13,9 @@ const KEPT: usize = 2_048;
 /// Slides of one deck, and decks that share a near-duplicate, are one group. A group that exists keeps its name and its decks, so
 /// that splits never move: a new deck that resembles slides of two groups joins the one with more of them, and its slides that
 /// repeat the other's are duplicates, which nobody labels or trains on. Blank pages resemble nothing.
-pub(super) fn resolve(store: &mut Store, thresholds: &DuplicateThresholds) -> Result<bool> {
+pub(super) fn resolve(store: &mut Store, thresholds: &DuplicateThresholds) -> bool {
     let first = store.slides().iter().position(|slide| slide.group.is_empty());
-    let Some(_) = first else { return Ok(false) };
+    let Some(_) = first else { return false };
     let raw = store.raw().to_owned();
     let slides = store.slides_mut();
     let edges = find(slides, &raw, thresholds);
@@ -23,7 +23,7 @@ pub(super) fn resolve(store: &mut Store, thresholds: &DuplicateThresholds) -> Re
         slides[at].duplicate_of = Some(slides[earlier].slide_id.clone());
     }
     group(slides, &edges);
-    Ok(true)
+    true
 }
 
 /// For each new slide that repeats an earlier one: both positions.

@@ -108,7 +108,7 @@ impl Collector<'_> {
         for input in inputs {
             let stamp = Stamp::of(&input.path).unwrap_or(Stamp { size_bytes: 0, modified_ns: 0 });
             match self.store.unchanged(input, stamp) {
-                Some(known) if !known.transient && !(self.retry && is_set_aside(known)) => {
+                Some(known) if !(known.transient || self.retry && is_set_aside(known)) => {
                     report.unchanged += 1;
                     list_set_aside(known, &mut report);
                 }
@@ -123,7 +123,7 @@ impl Collector<'_> {
             self.store.compact()?;
         }
         progress.comparing();
-        if duplicates::resolve(self.store, &self.config.duplicates)? {
+        if duplicates::resolve(self.store, &self.config.duplicates) {
             self.store.rewrite_manifest()?;
         }
         summarise(self.store.slides(), &mut report);

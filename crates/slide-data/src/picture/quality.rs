@@ -142,7 +142,7 @@ fn strokes_at_border(picture: &RgbImage) -> u32 {
         [left(0), left(2), left(4)],
         [left(width - 1), left(width - 3), left(width - 5)],
     ];
-    sides.iter().map(|side| strokes(side)).max().unwrap_or(0)
+    sides.iter().map(strokes).max().unwrap_or(0)
 }
 
 fn strokes(lines: &[Vec<bool>; 3]) -> u32 {

@@ -304,9 +304,9 @@ fn worst_block(a: &Plane, b: &Plane, warp: Warp) -> f32 {
     for top in (0..b.height).step_by(BLOCK / 2) {
         for left in (0..b.width).step_by(BLOCK / 2) {
             let (mut count, mut sums) = (0.0f32, [0.0f32; 5]);
-            for row in top..(top + BLOCK).min(b.height) {
-                for column in left..(left + BLOCK).min(b.width) {
-                    let Some((value, ..)) = sample(a, xs[column].1, ys[row].1) else { continue };
+            for (row, &(_, y)) in ys.iter().enumerate().skip(top).take(BLOCK) {
+                for (column, &(_, x)) in xs.iter().enumerate().skip(left).take(BLOCK) {
+                    let Some((value, ..)) = sample(a, x, y) else { continue };
                     let wanted = b.at(column, row);
                     let terms = [value, wanted, value * value, wanted * wanted, (wanted - value).powi(2)];
                     sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);

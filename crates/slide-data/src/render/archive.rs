@@ -122,7 +122,6 @@ fn unpack(archive: &mut ZipArchive<Cursor<&[u8]>>, index: usize, budget: u64) ->
     Ok(bytes)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used in map_err")]
 fn reason(error: ZipError) -> Reason {
     match error {
         ZipError::UnsupportedArchive(ZipError::PASSWORD_REQUIRED) => Reason::Encrypted,

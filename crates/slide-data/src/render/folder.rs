@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -133,7 +134,7 @@ pub(crate) fn natural(name: &str) -> String {
     for run in name.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()) {
         let text = String::from_utf8_lossy(run);
         if run[0].is_ascii_digit() {
-            key.push_str(&format!("{:0>20}", text.trim_start_matches('0')));
+            let _ = write!(key, "{:0>20}", text.trim_start_matches('0'));
         } else {
             key.push_str(&text);
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Limits, Reason};
 
-/// The installed LibreOffice: `soffice` or `libreoffice` on the search path, or in macOS's usual place.
+/// The installed `LibreOffice`: `soffice` or `libreoffice` on the search path, or in macOS's usual place.
 pub fn find_libreoffice() -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
     let on_path = folders
