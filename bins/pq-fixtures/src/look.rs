@@ -42,6 +42,7 @@ pub struct Look {
 
 /// What can be seen of a chart or table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that is there or not")]
 pub struct ChartLook {
     /// Whether the form fits the numbers (bars or a line, not a pie in perspective).
     pub is_fitting: bool,

@@ -121,7 +121,8 @@ pub fn write_seen(out: &Path, order: &Order) -> Result<usize> {
                     "file": file, "deck": index, "topic": slide.topic, "form": slide.form,
                     "quality": slide.quality, "look": slide.look, "elements": slide.scene.elements,
                 });
-                lines += &format!("{line}\n");
+                lines.push_str(&line.to_string());
+                lines.push('\n');
             }
             Ok(lines)
         })

@@ -168,8 +168,7 @@ impl Painter<'_> {
         let inner = if has_card { cell.inset(14.0) } else { cell };
         let mut y = inner.y;
         if is_one_of_many {
-            let (heading, family, color) =
-                (self.company.heading(&mut self.rng), self.family(), self.accent());
+            let (heading, family, color) = (Company::heading(&mut self.rng), self.family(), self.accent());
             let size = (self.look.body_size * 1.3).max(16.0);
             let color = self.strong(color, paper);
             let style = Style { family, is_bold: true, size, color, strong: color, paper };
@@ -204,7 +203,7 @@ impl Painter<'_> {
         let slots = (figures + self.look.pills.div_ceil(2)).max(3);
         let gap = 22.0;
         let w = (strip.w - gap * (slots - 1) as f64) / slots as f64;
-        let shown = self.company.figures(&mut self.rng, figures);
+        let shown = Company::figures(&mut self.rng, figures);
         for (slot, (value, label)) in shown.iter().enumerate() {
             let (dx, dy) = self.jitter(0.5);
             let tile = Rect::new(strip.x + (w + gap) * slot as f64, strip.y, w, strip.h).moved(dx, dy);
@@ -251,7 +250,7 @@ impl Painter<'_> {
     fn footer(&mut self, area: Rect, number: usize) {
         let ink = self.ink(self.theme.background);
         if self.look.has_source {
-            let text = self.company.source(&mut self.rng);
+            let text = Company::source(&mut self.rng);
             let size = (self.look.body_size * 0.62).clamp(9.0, 15.0);
             let at = (area.x, 680.0 + size);
             let width = self.scene.text(at, size, self.theme.face(false), ink, &text);

@@ -191,13 +191,13 @@ impl Company {
     }
 
     /// A short heading of one block of text.
-    pub(crate) fn heading(&self, rng: &mut Rng) -> String {
+    pub(crate) fn heading(rng: &mut Rng) -> String {
         rng.pick(&["Why now", "How", "Benefits", "Our edge", "Next steps", "Key facts", "Values", "Reach"])
             .to_owned()
     }
 
     /// Different figures, each with what it counts.
-    pub(crate) fn figures(&self, rng: &mut Rng, count: usize) -> Vec<(String, &'static str)> {
+    pub(crate) fn figures(rng: &mut Rng, count: usize) -> Vec<(String, &'static str)> {
         let mut all = [
             (format!("{}%", 11 + rng.below(88)), "gross margin"),
             (format!("${}.{}M", 1 + rng.below(9), rng.below(10)), "yearly revenue"),
@@ -211,7 +211,7 @@ impl Company {
     }
 
     /// Where the figures come from.
-    pub(crate) fn source(&self, rng: &mut Rng) -> String {
+    pub(crate) fn source(rng: &mut Rng) -> String {
         format!("Source: {}; {}", rng.pick(&SOURCES), rng.pick(&SOURCES))
     }
 }

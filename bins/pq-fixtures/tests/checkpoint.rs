@@ -7,7 +7,8 @@ fn fixtures(name: &str) -> PathBuf {
 }
 
 fn json(path: &str) -> serde_json::Value {
-    serde_json::from_slice(&std::fs::read(fixtures(path)).unwrap()).unwrap()
+    let bytes = std::fs::read(fixtures(path)).expect("the fixture is committed");
+    serde_json::from_slice(&bytes).expect("the fixture is JSON")
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn no_chart_is_drawn_where_data_visualization_does_not_apply() {
     let quality = Quality { data_visualization: None, ..MIDDLE };
     for seed in 0..10 {
         let slide = Slide::of_quality(seed, Topic::Market, quality);
-        assert_eq!(count(&slide, Kind::Chart) + count(&slide, Kind::Table), 0.0);
+        assert!(slide.scene.elements.iter().all(|e| !matches!(e.kind, Kind::Chart | Kind::Table)));
         assert!(slide.form.is_none());
     }
     assert!(Slide::of_quality(1, Topic::Market, MIDDLE).form.is_some());
@@ -106,7 +106,7 @@ fn everything_that_matters_lies_on_the_page() {
 }
 
 #[test]
-fn a_pdf_shows_what_the_picture_shows() {
+fn a_pdf_can_be_read_and_has_the_decks_pages() {
     let deck = Deck::draw(2, 0);
     let pdf = hayro::hayro_syntax::Pdf::new(render_pdf(&deck.scenes()).unwrap()).unwrap();
     assert_eq!(pdf.pages().len(), deck.slides.len());
@@ -132,7 +132,7 @@ fn latents_are_found_by_file_and_by_picture() {
     let latents = Latents::read(&dir.path().join(pq_fixtures::LATENTS_FILE)).unwrap();
     assert_eq!(written.decks.len(), 4);
     let (pdf, folder): (Vec<&String>, Vec<&String>) =
-        latents.decks.keys().partition(|name| name.ends_with(".pdf"));
+        latents.decks.keys().partition(|name| name.contains(".pdf"));
     assert_eq!((pdf.len(), folder.len()), (3, 1));
     assert_eq!(latents.quality(&format!("some/where/{}", pdf[0]), Some(2)), Some(latents.decks[pdf[0]][1]));
     let picture = format!("{}/slide-03.png", folder[0]);
