@@ -25,6 +25,16 @@ pub enum ConfigError {
     Override { text: String },
 }
 
+fn read(dir: &Path, name: &str) -> Result<(PathBuf, Table), ConfigError> {
+    let path = dir.join(format!("{name}.toml"));
+    let text =
+        std::fs::read_to_string(&path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+    match text.parse() {
+        Ok(table) => Ok((path, table)),
+        Err(source) => Err(ConfigError::Parse { path, source: Box::new(source) }),
+    }
+}
+
 fn suggestion(nearest: Option<&str>) -> String {
     nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
@@ -47,18 +57,27 @@ impl Config {
         known_tables: &[&str],
         overrides: &[String],
     ) -> Result<Self, ConfigError> {
-        let path = dir.join(format!("{name}.toml"));
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        let mut table: Table = text
-            .parse()
-            .map_err(|source| ConfigError::Parse { path: path.clone(), source: Box::new(source) })?;
+        let (path, mut table) = read(dir, name)?;
         for text in overrides {
             apply(&mut table, text, known_tables)?;
         }
         if let Some(key) = table.keys().find(|key| !known_tables.contains(&key.as_str())) {
             let nearest = nearest(key, known_tables.iter().copied());
             return Err(ConfigError::UnknownKey { path, key: key.clone(), nearest });
+        }
+        Ok(Self { path, table })
+    }
+
+    /// As [`load`](Self::load), but tables that nobody asks for are left alone, and overrides reach the tables that are there.
+    ///
+    /// # Errors
+    /// When the file is missing or is not TOML, or an override cannot be read.
+    pub fn load_tolerant(dir: &Path, name: &str, overrides: &[String]) -> Result<Self, ConfigError> {
+        let (path, mut table) = read(dir, name)?;
+        let there: Vec<String> = table.keys().cloned().collect();
+        let there: Vec<&str> = there.iter().map(String::as_str).collect();
+        for text in overrides {
+            apply(&mut table, text, &there)?;
         }
         Ok(Self { path, table })
     }

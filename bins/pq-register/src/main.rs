@@ -67,7 +67,7 @@ fn run(args: &Args) -> Result<Verdict> {
     let tables = ["model", "lora", "training", "wandb", "registry"];
     let config: RegistryConfig = args.common.load("training", &tables)?.section("registry")?;
     let registry = Registry::open(&args.registry).context("cannot open the registry")?;
-    let hub = connect(&config)?;
+    let hub = connect(&config);
     let hub = hub.as_ref().map(|hub| (hub, &config));
     match &args.command {
         None => release(args, &registry, &config, hub),
@@ -78,17 +78,17 @@ fn run(args: &Args) -> Result<Verdict> {
     }
 }
 
-fn connect(config: &RegistryConfig) -> Result<Option<Hub>> {
+fn connect(config: &RegistryConfig) -> Option<Hub> {
     if config.huggingface_repo.is_empty() {
-        return Ok(None);
+        return None;
     }
     let Some(token) = secrets::hub_token() else {
         tracing::warn!("`registry.huggingface_repo` is set but there is no HF_TOKEN: releases stay local");
-        return Ok(None);
+        return None;
     };
     let endpoint =
         secrets::variable(secrets::HF_ENDPOINT).unwrap_or_else(|| "https://huggingface.co".to_owned());
-    Ok(Some(Hub::new(&HubOptions { endpoint, token, patience: Duration::from_mins(5) })))
+    Some(Hub::new(&HubOptions { endpoint, token, patience: Duration::from_mins(5) }))
 }
 
 fn put_in_use(

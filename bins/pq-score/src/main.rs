@@ -1,3 +1,195 @@
-//! Rates slides with a trained adapter.
+//! Rates slides with a released or local adapter.
 
-fn main() {}
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
+use pq_model::{Rater, Settings, SlidePicture, thumbnail};
+use registry::VersionFile;
+use slide_data::render::{self, RenderedSlide};
+use slide_data::{Prediction, append_json_line, write_atomic};
+use vlm_eval::{DeckReport, MediaType, Picture, ScoredSlide, render_deck_report};
+
+/// Rates slides: one JSON line a slide on stdout, or an HTML report for the deck's author.
+///
+/// Takes pictures, PDF and presentation files, and folders of them. Uses the champion of the registry, else the latest run.
+/// Every scored slide is also logged to `monitoring/predictions.jsonl`, for pq-monitor.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Exit status: 0 scored, 2 nothing could be scored.")]
+struct Args {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Pictures, decks or folders.
+    #[arg(required = true)]
+    inputs: Vec<PathBuf>,
+    /// A run or a released version to rate with.
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
+    /// Write a report with pictures to this file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Slides that go through the model at once.
+    #[arg(long, default_value_t = 4)]
+    batch: usize,
+    /// Do not log to `monitoring/predictions.jsonl`.
+    #[arg(long)]
+    no_log: bool,
+    /// Folder of the monitoring files.
+    #[arg(long, default_value = "monitoring")]
+    monitoring: PathBuf,
+    /// Folder of the registry.
+    #[arg(long, default_value = "model_registry")]
+    registry: PathBuf,
+}
+
+impl HasCommon for Args {
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+}
+
+fn main() -> ExitCode {
+    pq_common::run(run)
+}
+
+const CAVEAT: &str = "The scores were made by a model that repeats the ratings of the people it learned from. \
+    Read them as a first opinion: look at the spread, and let a person decide.";
+
+fn run(args: &Args) -> Result<Verdict> {
+    let (dir, version) = find_adapter(args)?;
+    let settings = Settings::of_run(&dir)?;
+    let rater = Rater::open(&settings, Some(&dir), &version)?;
+    let mut session = Session { args, rater: &rater, scored: Vec::new(), failed: 0 };
+    'inputs: for input in &args.inputs {
+        let slides = render::load(input, &render::Limits::default()).hint(
+            format!("cannot read `{}`", input.display()),
+            "give pictures, PDF or presentation files, or folders",
+        );
+        let slides = match slides {
+            Ok(slides) => slides,
+            Err(error) => {
+                session.fail(&error);
+                continue;
+            }
+        };
+        let mut batch = Vec::new();
+        for slide in slides {
+            if pq_common::interrupted() {
+                break 'inputs;
+            }
+            match slide {
+                Ok(slide) => batch.push(slide),
+                Err(error) => session.fail(&error.into()),
+            }
+            if batch.len() >= args.batch.max(1) {
+                session.score(std::mem::take(&mut batch))?;
+            }
+        }
+        session.score(batch)?;
+    }
+    session.finish(&settings, &version)
+}
+
+/// The folder of the adapter and its name.
+fn find_adapter(args: &Args) -> Result<(PathBuf, String)> {
+    if let Some(dir) = &args.adapter {
+        return Ok((dir.clone(), name_of(dir)?));
+    }
+    let versions = VersionFile::read(&args.registry.join("version.json"))?;
+    if let Some(champion) = versions.champion() {
+        return Ok((args.registry.join("versions").join(&champion.version), champion.version.clone()));
+    }
+    let latest = PathBuf::from("outputs/latest");
+    if !latest.exists() {
+        bail!(Hint::new(
+            "there is no released version and no run",
+            "train with pq-train, or name one with --adapter"
+        ));
+    }
+    let name = name_of(&latest)?;
+    Ok((latest, name))
+}
+
+fn name_of(dir: &Path) -> Result<String> {
+    let path = dir.canonicalize().with_context(|| format!("cannot open `{}`", dir.display()))?;
+    Ok(path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
+}
+
+struct Session<'a> {
+    args: &'a Args,
+    rater: &'a Rater,
+    scored: Vec<ScoredSlide>,
+    failed: usize,
+}
+
+impl Session<'_> {
+    fn fail(&mut self, error: &anyhow::Error) {
+        tracing::warn!("left out: {error:#}");
+        self.failed += 1;
+    }
+
+    fn score(&mut self, slides: Vec<RenderedSlide>) -> Result<()> {
+        if slides.is_empty() {
+            return Ok(());
+        }
+        let titles: Vec<(usize, String)> =
+            slides.iter().map(|slide| (slide.number, slide.deck.clone())).collect();
+        let pictures: Vec<SlidePicture> = slides
+            .into_iter()
+            .map(|slide| SlidePicture {
+                slide_id: slide.slide_id,
+                deck_id: slide.deck_id,
+                image: slide.image,
+            })
+            .collect();
+        let predictions = self.rater.rate(&pictures)?;
+        for (((number, title), picture), prediction) in titles.into_iter().zip(&pictures).zip(predictions) {
+            self.emit(&prediction)?;
+            let picture = match self.args.html {
+                Some(_) => {
+                    Some(Picture { media_type: MediaType::Jpeg, bytes: thumbnail(&picture.image, 960)? })
+                }
+                None => None,
+            };
+            self.scored.push(ScoredSlide { number, title, picture, prediction });
+        }
+        Ok(())
+    }
+
+    fn emit(&self, prediction: &Prediction) -> Result<()> {
+        if !self.args.no_log {
+            append_json_line(&self.args.monitoring.join("predictions.jsonl"), prediction)?;
+        }
+        if self.args.html.is_none() || self.args.common.json {
+            writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(prediction)?)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, settings: &Settings, version: &str) -> Result<Verdict> {
+        if self.failed > 0 {
+            tracing::warn!("{} slides were scored, {} inputs were left out", self.scored.len(), self.failed);
+        }
+        if self.scored.is_empty() {
+            bail!(Hint::new("no slide could be scored", "see the messages above"));
+        }
+        if let Some(path) = &self.args.html {
+            let names: Vec<String> =
+                self.args.inputs.iter().map(|input| input.display().to_string()).collect();
+            let html = render_deck_report(&DeckReport {
+                title: &names.join(", "),
+                rubric: &settings.rubric,
+                slides: &self.scored,
+                model_version: version,
+                caveat: CAVEAT,
+                generated_at: jiff::Timestamp::now(),
+            })?;
+            write_atomic(path, html.as_bytes())?;
+            tracing::info!("{} slides were scored by {version}: {}", self.scored.len(), path.display());
+        }
+        Ok(Verdict::Pass)
+    }
+}

@@ -1,3 +1,129 @@
 //! Fine-tunes the model on the labelled slides.
 
-fn main() {}
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
+use pq_model::{Questionnaire, Settings, SlideSamples, Store, TRAINING_TABLES, open_base};
+use registry::wandb::WandbConfig;
+use slide_data::{Split, SplitRatios};
+use vlm_lora::{FeatureCache, FeaturePrecision, Resume, RunStatus, TrainOutcome, Trainer};
+
+mod evaluate;
+mod observe;
+mod record;
+mod run;
+mod track;
+
+use run::RunDir;
+
+/// Fine-tunes the model on the labelled slides with LoRA.
+///
+/// Splits the decks (a frozen test set stays apart), trains, evaluates and saves by step, keeps the adapter with the smallest
+/// rating error, and writes everything to `outputs/<run>`. Ctrl-C saves a checkpoint; `--resume` carries on from it.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Exit status: 0 trained, 1 stopped early by Ctrl-C, 2 could not run.")]
+struct Args {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// Name of the run; left out, its starting time.
+    #[arg(long)]
+    run: Option<String>,
+    /// Carry on from the newest checkpoint of the run (the one named by --run, else the newest).
+    #[arg(long)]
+    resume: bool,
+}
+
+impl HasCommon for Args {
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+}
+
+fn main() -> ExitCode {
+    pq_common::run(run)
+}
+
+fn run(args: &Args) -> Result<Verdict> {
+    let mut settings = Settings::load(&args.common)?;
+    let wandb: WandbConfig = args.common.load("training", &TRAINING_TABLES)?.section("wandb")?;
+    let ratios: SplitRatios = args.common.load_tolerant("data")?.section("splits")?;
+    let dir = RunDir::choose(&settings.training.output_dir, args.run.as_deref(), args.resume)?;
+    settings.training.output_dir.clone_from(&dir.path);
+
+    let store = Store::open(&args.common)?;
+    let slides = store.labelled(&settings.rubric, Some((ratios, settings.training.seed)))?;
+    let base = open_base(&settings.model)?;
+    let processor = base.processor(settings.longest_edge())?;
+    let questionnaire = Questionnaire::new(settings.rubric.clone(), processor)?;
+    let of = |split: Split| slides.iter().filter(|slide| slide.split == split).cloned().collect::<Vec<_>>();
+    let weight = settings.training.score_token_weight;
+    let train = SlideSamples::new(&questionnaire, of(Split::Train), weight);
+    let val = SlideSamples::new(&questionnaire, of(Split::Val), weight);
+    if train.slides().is_empty() || val.slides().is_empty() {
+        bail!(Hint::new("no deck is left for training or for validation", "rate slides of more decks"));
+    }
+    tracing::info!(
+        "{} slides to train on, {} to choose the checkpoint by, {} kept for the test",
+        train.slides().len(),
+        val.slides().len(),
+        of(Split::Test).len()
+    );
+
+    let mut model = base.model()?;
+    model
+        .attach(&settings.lora, &base.checkpoint, settings.training.seed)
+        .hint("the adapter cannot be attached", "see `[lora] target_modules` in training.toml")?;
+    let cache = FeatureCache::new(base.fingerprint()?, FeaturePrecision::Float32)
+        .with_folder(store.features_dir());
+    let mut tracker = track::Tracker::start(&wandb, &dir, &settings)?;
+    let record = record::Record::start(&dir, &settings, &base, &store, &slides)?;
+    let outcome = Trainer::new(&mut model, settings.training.clone())?
+        .validation(&val)
+        .evaluator(evaluate::RatingError::new(&questionnaire, &val, &settings.training))
+        .observer(observe::Progress::new())
+        .observer(observe::Interrupt)
+        .observer(&mut tracker)
+        .feature_cache(&cache)
+        .base_fingerprint(base.fingerprint()?)
+        .resolved_config(settings.to_toml()?)
+        .resume(if args.resume { Resume::Latest } else { Resume::Never })
+        .run(&train);
+    tracker.finish(outcome.is_ok());
+    let outcome =
+        outcome.hint("the training did not finish", "`--resume` carries on from the last checkpoint")?;
+    record.finish(&outcome)?;
+    if outcome.status == RunStatus::Stopped {
+        tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);
+        return Ok(Verdict::Fail);
+    }
+    record::reference_predictions(&questionnaire, &model, &train, &val, &dir)?;
+    dir.make_latest().context("cannot point `latest` at the run")?;
+    report(args, &dir.path, &outcome)
+}
+
+fn report(args: &Args, dir: &PathBuf, outcome: &TrainOutcome) -> Result<Verdict> {
+    let mut out = std::io::stdout().lock();
+    if args.common.json {
+        writeln!(out, "{}", serde_json::to_string(outcome)?)?;
+        return Ok(Verdict::Pass);
+    }
+    let best = outcome
+        .best
+        .as_ref()
+        .map(|best| format!("; best {} {:.3} at step {}", best.metric, best.value, best.step));
+    writeln!(
+        out,
+        "trained {} steps in {:.0} s ({:.2} % of the weights){}: {}",
+        outcome.steps,
+        outcome.train_seconds + outcome.eval_seconds,
+        100.0 * outcome.trainable_parameters as f64
+            / (outcome.trainable_parameters + outcome.base_parameters) as f64,
+        best.unwrap_or_default(),
+        dir.display()
+    )?;
+    Ok(Verdict::Pass)
+}

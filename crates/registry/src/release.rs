@@ -56,15 +56,20 @@ pub struct Registry {
 const CARD: &str = "README.md";
 const ADAPTER: &str = "adapter_model.safetensors";
 /// The files of a run that are released, and whether a release needs them.
-const FILES: [(&str, bool); 7] = [
+const FILES: [(&str, bool); 8] = [
     ("adapter_config.json", true),
     (ADAPTER, true),
     ("validation_results.json", true),
     ("config.toml", false),
     ("run.json", false),
     ("metrics.jsonl", false),
-    ("report.html", false),
+    (REPORT, false),
+    (REFERENCE, false),
 ];
+const REPORT: &str = "report.html";
+const REFERENCE: &str = "reference_predictions.jsonl";
+/// What stays in the folder: pictures and properties of a team's own slides are not put on the Hub.
+const KEPT: [&str; 2] = [REPORT, REFERENCE];
 
 impl Registry {
     /// Opens the registry in `dir`, creating the folder, and keeps others out.
@@ -179,7 +184,7 @@ impl Registry {
         summary: &str,
     ) -> Result<HubRelease> {
         let repo = &config.huggingface_repo;
-        let files = self.stored_files(release)?;
+        let files = public(self.stored_files(release)?);
         hub.create_repository(repo, config.private)?;
         let pushed = hub.push(repo, &files, summary)?;
         hub.tag(repo, &release.version, &pushed.commit, summary)?;
@@ -224,7 +229,7 @@ impl Registry {
         let release = versions.release(&version)?.clone();
         let files = self.stored_files(&release)?;
         if let (Some((hub, _)), Some(place)) = (hub, &release.hub) {
-            hub.push(&place.repo, &files, &format!("Put {version} in use"))?;
+            hub.push(&place.repo, &public(files), &format!("Put {version} in use"))?;
         }
         versions.put_in_use(&version);
         versions.write(&self.version_path())?;
@@ -244,6 +249,11 @@ impl Registry {
             .map(|e| e.to_string())
             .collect())
     }
+}
+
+fn public(mut files: Vec<PushFile>) -> Vec<PushFile> {
+    files.retain(|file| !KEPT.contains(&file.path.as_str()));
+    files
 }
 
 fn collect(run: &Path) -> Result<BTreeMap<String, FileHash>> {

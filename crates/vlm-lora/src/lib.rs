@@ -82,6 +82,7 @@ mod sample;
 mod train;
 
 pub use cache::{FeatureCache, FeatureKey, FeaturePrecision};
+pub use candle_core;
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};

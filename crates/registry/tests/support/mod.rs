@@ -64,7 +64,7 @@ fn serve(stream: &TcpStream, seen: &Mutex<Vec<Request>>, handler: &dyn Fn(&Reque
         let mut head =
             format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
         for (name, value) in headers {
-            head += &format!("{name}: {value}\r\n");
+            head.extend([name, ": ", &value, "\r\n"]);
         }
         let mut stream = stream;
         let _ = stream

@@ -1,0 +1,105 @@
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use pq_common::{Hint, WithHint as _};
+use slide_data::sha256_hex;
+use vlm_lora::backend::{BaseDtype as Precision, Cpu, CpuOptions};
+use vlm_lora::candle_core::DType;
+use vlm_lora::{BaseModelConfig, Checkpoint, Model, ModelDtype, Processor};
+
+/// A base model that was found.
+#[derive(Debug)]
+pub struct Base {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Whether the name it was asked by is a Hub id.
+    pub is_hub_id: bool,
+    /// Its weights.
+    pub checkpoint: Checkpoint,
+    precision: Precision,
+}
+
+/// Finds the checkpoint that the configuration names: a folder, or a Hub id that is downloaded once.
+///
+/// # Errors
+/// When there is neither, or the checkpoint is not whole.
+pub fn open_base(config: &BaseModelConfig) -> Result<Base> {
+    if config.device == "cuda" {
+        bail!(Hint::new("this build computes on the CPU only", "set `model.device` to `auto` or `cpu`"));
+    }
+    let (dir, is_hub_id) = find(&config.name)?;
+    let checkpoint = Checkpoint::open(&dir).hint(
+        format!("`{}` cannot be used as a base model", dir.display()),
+        "`model.name` must be a Hugging Face directory of an Idefics3 or SmolVLM model, or its Hub id",
+    )?;
+    let precision = precision(config, &checkpoint)?;
+    Ok(Base { dir, is_hub_id, checkpoint, precision })
+}
+
+/// How the frozen matrices are held: as they are stored unless the configuration says otherwise; f16 is computed in f32.
+fn precision(config: &BaseModelConfig, checkpoint: &Checkpoint) -> Result<Precision> {
+    if config.load_in_8bit {
+        return Ok(Precision::Int8);
+    }
+    Ok(match config.dtype {
+        ModelDtype::Bfloat16 => Precision::Bf16,
+        ModelDtype::Float32 | ModelDtype::Float16 => Precision::Full,
+        ModelDtype::Auto if checkpoint.head()?.dtype == DType::BF16 => Precision::Bf16,
+        ModelDtype::Auto => Precision::Full,
+    })
+}
+
+impl Base {
+    /// The model on the CPU.
+    ///
+    /// # Errors
+    /// When a tensor is missing or has another shape than the configuration says.
+    pub fn model(&self) -> Result<Model<Cpu<f32>>> {
+        let options = CpuOptions { base: self.precision, kernel: None };
+        Ok(Model::load(Arc::new(Cpu::<f32>::with_options(options)?), &self.checkpoint)?)
+    }
+
+    /// Names the weights and how they are held: the hash of each file's name, size and beginning.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn fingerprint(&self) -> Result<String> {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&self.dir)
+            .with_context(|| format!("cannot read `{}`", self.dir.display()))?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "safetensors" || e == "json"))
+            .collect();
+        files.sort();
+        let mut text = format!("{:?}", self.precision);
+        for path in files {
+            let mut file = std::fs::File::open(&path)?;
+            let mut head = Vec::new();
+            file.by_ref().take(1 << 20).read_to_end(&mut head)?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            text.extend([name, file.metadata()?.len().to_string(), sha256_hex(&head)]);
+        }
+        Ok(sha256_hex(text.as_bytes()))
+    }
+
+    /// Tokenizer, template and picture processing of the checkpoint.
+    ///
+    /// # Errors
+    /// When one of the files is missing or invalid.
+    pub fn processor(&self, longest_edge: Option<usize>) -> Result<Processor> {
+        Processor::open(&self.dir, longest_edge).hint(
+            format!("the processor files in `{}` cannot be used", self.dir.display()),
+            "a base model needs its tokenizer.json, chat template and preprocessor configuration",
+        )
+    }
+}
+
+fn find(name: &str) -> Result<(PathBuf, bool)> {
+    let dir = PathBuf::from(name);
+    if dir.is_dir() {
+        return Ok((dir, false));
+    }
+    bail!(Hint::new(format!("there is no folder `{name}`"), "set `model.name` to a checkpoint's folder"))
+}

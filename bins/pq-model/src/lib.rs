@@ -1,0 +1,15 @@
+//! What pq-train, pq-score and pq-validate share: where the data lies, the rubric as the form of an answer, slides as
+//! samples, the model with its adapter, and predictions.
+#![forbid(unsafe_code)]
+
+mod base;
+mod questionnaire;
+mod rater;
+mod settings;
+mod slides;
+
+pub use base::{Base, open_base};
+pub use questionnaire::{Distributions, Questionnaire};
+pub use rater::{Rater, SlidePicture, predict, thumbnail};
+pub use settings::{ProcessorSettings, Settings, TRAINING_TABLES};
+pub use slides::{LabelledSlide, SlideSamples, Store};

@@ -1,0 +1,116 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use pq_common::WithHint as _;
+use slide_data::image::{DynamicImage, RgbImage};
+use slide_data::{Prediction, expected_score, picture_features, pixels_sha256};
+use vlm_lora::backend::{Backend, Cpu};
+use vlm_lora::{Model, PeftAdapter};
+
+use crate::{Questionnaire, Settings, open_base};
+
+/// A slide in memory.
+#[derive(Debug, Clone)]
+pub struct SlidePicture {
+    /// Its id.
+    pub slide_id: String,
+    /// Its deck.
+    pub deck_id: String,
+    /// Its pixels.
+    pub image: RgbImage,
+}
+
+/// A model with an adapter that rates slides.
+pub struct Rater {
+    questionnaire: Questionnaire,
+    model: Model<Cpu<f32>>,
+    version: String,
+}
+
+impl Rater {
+    /// Loads the base of a run or a released version and its adapter.
+    ///
+    /// # Errors
+    /// When the base or the adapter cannot be read or do not fit together.
+    pub fn open(settings: &Settings, adapter: Option<&Path>, version: &str) -> Result<Self> {
+        let base = open_base(&settings.model)?;
+        let mut model = base.model()?;
+        if let Some(dir) = adapter {
+            let adapter = PeftAdapter::open(dir, base.checkpoint.config()).hint(
+                format!("`{}` does not hold an adapter for this base", dir.display()),
+                "name a run of pq-train, or a released version",
+            )?;
+            model.attach_adapter(&adapter).context("the adapter does not fit the base")?;
+        }
+        let processor = base.processor(settings.longest_edge())?;
+        let questionnaire = Questionnaire::new(settings.rubric.clone(), processor)?;
+        Ok(Self { questionnaire, model, version: version.to_owned() })
+    }
+
+    /// The rubric that is asked.
+    pub fn questionnaire(&self) -> &Questionnaire {
+        &self.questionnaire
+    }
+
+    /// Rates slides; the result of a slide does not depend on the others.
+    ///
+    /// # Errors
+    /// When a picture cannot be used or the model fails.
+    pub fn rate(&self, slides: &[SlidePicture]) -> Result<Vec<Prediction>> {
+        predict(&self.questionnaire, &self.model, slides, &self.version)
+    }
+}
+
+/// What a model says of some slides, with the properties of the pictures.
+///
+/// # Errors
+/// When a picture cannot be used or the model fails.
+pub fn predict<B: Backend>(
+    questionnaire: &Questionnaire,
+    model: &Model<B>,
+    slides: &[SlidePicture],
+    version: &str,
+) -> Result<Vec<Prediction>> {
+    let start = Instant::now();
+    let question = |slide: &SlidePicture| {
+        let tiles = questionnaire.processor().tiles(&DynamicImage::ImageRgb8(slide.image.clone()))?;
+        Ok((questionnaire.question(&Arc::new(tiles))?, None))
+    };
+    let questions = slides.iter().map(question).collect::<vlm_lora::Result<Vec<_>>>()?;
+    let answers = questionnaire.ask(model, &questions)?;
+    let latency_ms = start.elapsed().as_secs_f64() * 1e3 / slides.len().max(1) as f64;
+    let scored_at = jiff::Timestamp::now();
+    let predictions = slides.iter().zip(answers).map(|(slide, distributions)| Prediction {
+        schema_version: 1,
+        slide_id: slide.slide_id.clone(),
+        deck_id: slide.deck_id.clone(),
+        sha256: pixels_sha256(&slide.image),
+        scored_at,
+        model_version: version.to_owned(),
+        expected: distributions.iter().map(|(key, p)| (key.clone(), expected_score(p))).collect(),
+        distributions,
+        features: picture_features(&slide.image),
+        latency_ms,
+    });
+    Ok(predictions.collect())
+}
+
+/// A slide as a JPEG of at most `longest_edge` pixels, for reports.
+///
+/// # Errors
+/// When the picture cannot be encoded.
+pub fn thumbnail(image: &RgbImage, longest_edge: u32) -> Result<Vec<u8>> {
+    let picture = DynamicImage::ImageRgb8(image.clone());
+    let small = if image.width().max(image.height()) > longest_edge {
+        picture.resize(longest_edge, longest_edge, slide_data::image::imageops::FilterType::Triangle)
+    } else {
+        picture
+    };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    small
+        .write_to(&mut bytes, slide_data::image::ImageFormat::Jpeg)
+        .context("a picture cannot be encoded")?;
+    Ok(bytes.into_inner())
+}

@@ -1,0 +1,262 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use pq_common::{CommonArgs, Hint, WithHint as _};
+use slide_data::{
+    Correction, Label, Labels, Manifest, Rubric, Score, SlideRecord, Split, SplitRatios, Splits,
+};
+use vlm_lora::{Dataset, Sample};
+
+use crate::{Questionnaire, SlidePicture, settings};
+
+/// A slide with what people say of it.
+#[derive(Debug, Clone)]
+pub struct LabelledSlide {
+    /// The slide.
+    pub record: SlideRecord,
+    /// The consensus.
+    pub label: Label,
+    /// What the slide is used for.
+    pub split: Split,
+    /// The picture.
+    pub path: PathBuf,
+}
+
+impl LabelledSlide {
+    /// Reads the picture.
+    ///
+    /// # Errors
+    /// When it is missing or broken.
+    pub fn picture(&self) -> Result<SlidePicture> {
+        let image = slide_data::image::open(&self.path).hint(
+            format!("cannot read the slide `{}`", self.path.display()),
+            "`pq-collect verify` checks the store; collecting again restores a slide",
+        )?;
+        let (slide_id, deck_id) = (self.record.slide_id.clone(), self.record.deck_id.clone());
+        Ok(SlidePicture { slide_id, deck_id, image: image.into_rgb8() })
+    }
+}
+
+/// The data folder.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// The folder that `data.toml` names.
+    ///
+    /// # Errors
+    /// When `data.toml` cannot be read.
+    pub fn open(common: &CommonArgs) -> Result<Self> {
+        Ok(Self { root: settings::data_dir(common)? })
+    }
+
+    /// `manifest.jsonl` and the slides.
+    pub fn raw(&self) -> PathBuf {
+        self.root.join("raw")
+    }
+
+    /// Kept outputs of the vision tower.
+    pub fn features_dir(&self) -> PathBuf {
+        self.root.join("cache/features")
+    }
+
+    /// `labels.json`.
+    pub fn labels_path(&self) -> PathBuf {
+        self.root.join("labeled/labels.json")
+    }
+
+    /// `splits.json`.
+    pub fn splits_path(&self) -> PathBuf {
+        self.root.join("labeled/splits.json")
+    }
+
+    fn corrections_path(&self) -> PathBuf {
+        self.root.join("user_feedback/corrections.jsonl")
+    }
+
+    /// The files that a run depends on, by name.
+    pub fn inputs(&self) -> BTreeMap<String, PathBuf> {
+        let files = [
+            ("manifest.jsonl", self.raw().join("manifest.jsonl")),
+            ("labels.json", self.labels_path()),
+            ("splits.json", self.splits_path()),
+            ("corrections.jsonl", self.corrections_path()),
+        ];
+        files
+            .into_iter()
+            .filter(|(_, path)| path.exists())
+            .map(|(name, path)| (name.to_owned(), path))
+            .collect()
+    }
+
+    /// The labelled slides with their splits. Groups that are new are assigned and `splits.json` is written, if `assign` says
+    /// how; corrections change the labels of training slides, never those of the others.
+    ///
+    /// # Errors
+    /// When a file is missing or invalid, or there are too few decks to split.
+    pub fn labelled(
+        &self,
+        rubric: &Rubric,
+        assign: Option<(SplitRatios, u64)>,
+    ) -> Result<Vec<LabelledSlide>> {
+        let raw = self.raw();
+        let manifest = Manifest::read(&raw).hint("there are no slides", "bring decks in with pq-collect")?;
+        let labels = Labels::read(&self.labels_path(), rubric).hint(
+            format!("the labels in `{}` cannot be used", self.labels_path().display()),
+            "rate slides with pq-label, or `pq-label rebuild` makes the file from the journal",
+        )?;
+        let records: BTreeMap<&str, &SlideRecord> =
+            manifest.usable().map(|record| (record.slide_id.as_str(), record)).collect();
+        warn_of_missing(&labels, &manifest);
+        let known = |slide: &String| records.get(slide.as_str()).copied();
+        let labelled: Vec<(&SlideRecord, &Label)> =
+            labels.slides.iter().filter_map(|(slide, label)| Some((known(slide)?, label))).collect();
+        if labelled.is_empty() {
+            bail!(Hint::new("no labelled slide is in the manifest", "rate some slides with pq-label"));
+        }
+        let splits = self.splits(&labelled, assign)?;
+        let corrections = self.corrections()?;
+        let mut slides = Vec::new();
+        for (record, label) in labelled {
+            let Some(split) = splits.groups.get(&record.group).copied() else { continue };
+            let mut label = label.clone();
+            if split == Split::Train {
+                corrections
+                    .iter()
+                    .filter(|c| c.slide_id == record.slide_id)
+                    .for_each(|c| correct(&mut label, c));
+            }
+            if label.scores.values().any(Option::is_some) {
+                let path = Manifest::image_path(&raw, &record.slide_id);
+                slides.push(LabelledSlide { record: record.clone(), label, split, path });
+            }
+        }
+        Ok(slides)
+    }
+
+    fn splits(
+        &self,
+        labelled: &[(&SlideRecord, &Label)],
+        assign: Option<(SplitRatios, u64)>,
+    ) -> Result<Splits> {
+        let path = self.splits_path();
+        let mut splits: Splits =
+            if path.exists() { slide_data::read_json(&path, "split file")? } else { Splits::default() };
+        if let Some((ratios, seed)) = assign {
+            let mut sizes = BTreeMap::new();
+            for (record, _) in labelled {
+                *sizes.entry(record.group.clone()).or_insert(0) += 1;
+            }
+            let before = splits.clone();
+            splits
+                .assign(&sizes, ratios, seed)
+                .hint("the data cannot be split", "collect and rate slides of more decks")?;
+            if splits != before {
+                slide_data::write_json(&path, &splits)?;
+            }
+        }
+        Ok(splits)
+    }
+
+    /// Users' corrections, each once.
+    fn corrections(&self) -> Result<Vec<Correction>> {
+        let path = self.corrections_path();
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let (all, torn): (Vec<Correction>, bool) =
+            slide_data::read_json_lines(&path, "correction").context("the corrections cannot be used")?;
+        if torn {
+            tracing::warn!("the last line of `{}` is torn and left out", path.display());
+        }
+        let by_id: BTreeMap<String, Correction> = all.into_iter().map(|c| (c.id.clone(), c)).collect();
+        let mut corrections: Vec<Correction> = by_id.into_values().collect();
+        corrections.sort_by_key(|correction| correction.corrected_at);
+        Ok(corrections)
+    }
+}
+
+fn warn_of_missing(labels: &Labels, manifest: &Manifest) {
+    let known: std::collections::BTreeSet<&str> =
+        manifest.slides.iter().map(|record| record.slide_id.as_str()).collect();
+    let missing: Vec<&str> =
+        labels.slides.keys().map(String::as_str).filter(|slide| !known.contains(slide)).collect();
+    if !missing.is_empty() {
+        let first = missing.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+        tracing::warn!(
+            "{} labels are of slides that the manifest does not have and are left out: {first} …",
+            missing.len()
+        );
+    }
+}
+
+/// A user's correction counts as one more rating, and its score takes the place of the consensus.
+fn correct(label: &mut Label, correction: &Correction) {
+    for (key, score) in &correction.scores {
+        let before = label.scores.insert(key.clone(), *score).flatten();
+        let counts = label.distribution.entry(key.clone()).or_insert([0; Score::LEVELS]);
+        if counts.iter().all(|count| *count == 0)
+            && let Some(before) = before
+        {
+            counts[before.index()] = 1;
+        }
+        match score {
+            Some(score) => counts[score.index()] += 1,
+            None => *counts = [0; Score::LEVELS],
+        }
+    }
+}
+
+/// Labelled slides as training samples; pictures are decoded when asked for.
+pub struct SlideSamples<'a> {
+    questionnaire: &'a Questionnaire,
+    slides: Vec<LabelledSlide>,
+    score_token_weight: f64,
+}
+
+impl<'a> SlideSamples<'a> {
+    /// The samples of these slides.
+    pub fn new(
+        questionnaire: &'a Questionnaire,
+        slides: Vec<LabelledSlide>,
+        score_token_weight: f64,
+    ) -> Self {
+        Self { questionnaire, slides, score_token_weight }
+    }
+
+    /// The slides in the order of the samples.
+    pub fn slides(&self) -> &[LabelledSlide] {
+        &self.slides
+    }
+}
+
+impl Dataset for SlideSamples<'_> {
+    fn len(&self) -> usize {
+        self.slides.len()
+    }
+
+    fn sample(&self, index: usize) -> vlm_lora::Result<Sample> {
+        let slide = &self.slides[index];
+        let image = open_picture(&slide.path)?;
+        let tiles = Arc::new(self.questionnaire.processor().tiles(&image)?);
+        self.questionnaire.supervised(&tiles, &slide.label, self.score_token_weight)
+    }
+
+    fn fingerprint(&self) -> String {
+        let mut text = format!("{} {}\n", self.questionnaire.rubric().prompt, self.score_token_weight);
+        for slide in &self.slides {
+            let label = serde_json::to_string(&slide.label).unwrap_or_default();
+            text.push_str(&format!("{} {label}\n", slide.record.sha256));
+        }
+        slide_data::sha256_hex(text.as_bytes())
+    }
+}
+
+fn open_picture(path: &Path) -> vlm_lora::Result<slide_data::image::DynamicImage> {
+    slide_data::image::open(path)
+        .map_err(|error| vlm_lora::Error::Picture { reason: format!("`{}`: {error}", path.display()) })
+}

@@ -1,0 +1,150 @@
+//! A project folder for tests of the commands: configuration, drawn slides, a manifest, labels, and a tiny base model.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part, and fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use slide_data::image::{Rgb, RgbImage};
+use slide_data::{Label, Labels, Rubric, Score, SlideRecord, Source, SourceKind};
+
+pub struct Project {
+    dir: tempfile::TempDir,
+}
+
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A tiny checkpoint with random weights.
+pub fn base_model() -> PathBuf {
+    repository().join("fixtures/parity/text-all/model")
+}
+
+impl Project {
+    /// A project with `decks` decks of three rated slides each.
+    pub fn new(decks: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("config")).unwrap();
+        for file in ["data.toml", "model.toml", "training.toml", "monitoring.toml"] {
+            std::fs::copy(repository().join("config").join(file), dir.path().join("config").join(file)).unwrap();
+        }
+        let project = Self { dir };
+        project.write_slides(decks);
+        project
+    }
+
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.dir.path().join(relative)
+    }
+
+    pub fn write(&self, relative: &str, text: &str) {
+        std::fs::create_dir_all(self.path(relative).parent().unwrap()).unwrap();
+        std::fs::write(self.path(relative), text).unwrap();
+    }
+
+    pub fn read(&self, relative: &str) -> String {
+        std::fs::read_to_string(self.path(relative)).unwrap()
+    }
+
+    fn write_slides(&self, decks: usize) {
+        let mut manifest = String::new();
+        let mut labels = Labels::default();
+        std::fs::create_dir_all(self.path("data/raw/slides")).unwrap();
+        for deck in 0..decks {
+            for number in 1..=3 {
+                let slide_id = format!("deck{deck}-p{number:03}");
+                let shade = (deck * 37 + number * 60) % 256;
+                let image = RgbImage::from_fn(160, 90, |x, y| {
+                    let value = if (x as usize * number / 20 + y as usize / 10) % 2 == 0 { shade } else { 255 };
+                    Rgb([value as u8, shade as u8, 200])
+                });
+                image.save(self.path(&format!("data/raw/slides/{slide_id}.png"))).unwrap();
+                let record = record(&slide_id, &format!("deck{deck}"), number);
+                manifest.push_str(&serde_json::to_string(&record).unwrap());
+                manifest.push('\n');
+                let mut label = Label { annotators: 2, ..Label::default() };
+                for (index, key) in Rubric::default().keys().enumerate() {
+                    let score = (index != 2 || number != 1).then(|| Score::new((1 + (deck + number + index) % 5) as u8).unwrap());
+                    label.scores.insert(key.to_owned(), score);
+                }
+                labels.slides.insert(slide_id, label);
+            }
+        }
+        std::fs::write(self.path("data/raw/manifest.jsonl"), manifest).unwrap();
+        labels.write(&self.path("data/labeled/labels.json")).unwrap();
+    }
+
+    /// Runs a command in the project's folder on the tiny base.
+    pub fn run(&self, command: &str, args: &[&str]) -> Output {
+        let base = format!("model.name={}", base_model().display());
+        Command::new(command)
+            .args(args)
+            .args(["--set", &base, "--set", "processor.longest_edge=128", "--set", "training.eval_steps=2"])
+            .args(["--set", "training.save_steps=2", "--set", "training.logging_steps=1"])
+            .args(["--set", "training.gradient_accumulation_steps=1"])
+            .current_dir(self.dir.path())
+            .env_remove("WANDB_API_KEY")
+            .env_remove("HF_TOKEN")
+            .env("HOME", self.dir.path())
+            .output()
+            .unwrap()
+    }
+}
+
+fn record(slide_id: &str, deck_id: &str, number: usize) -> SlideRecord {
+    SlideRecord {
+        schema_version: 1,
+        slide_id: slide_id.to_owned(),
+        deck_id: deck_id.to_owned(),
+        number,
+        source: Source {
+            kind: SourceKind::Generated,
+            origin: format!("{deck_id}.pdf"),
+            sha256: String::new(),
+            page: Some(number),
+            license: None,
+        },
+        sha256: slide_id.to_owned(),
+        phash: String::new(),
+        width: 160,
+        height: 90,
+        group: deck_id.to_owned(),
+        quality: std::collections::BTreeMap::new(),
+        duplicate_of: None,
+        excluded: false,
+        collected_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+        tool_version: String::new(),
+    }
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+/// A run as pq-train leaves it, with an adapter made beforehand.
+pub fn fake_run(project: &Project) {
+    let run = project.path("outputs/run-1");
+    std::fs::create_dir_all(&run).unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(repository().join("fixtures/parity/text-all/adapter").join(file), run.join(file)).unwrap();
+    }
+    let training = project.read("config/training.toml").parse::<toml::Table>().unwrap();
+    let mut settings = toml::Table::new();
+    for table in ["model", "lora", "training"] {
+        settings.insert(table.to_owned(), training[table].clone());
+    }
+    settings.insert("processor".to_owned(), toml::Value::Table(toml::toml! { longest_edge = 128 }));
+    settings.insert("rubric".to_owned(), toml::Value::try_from(Rubric::default()).unwrap());
+    settings["model"]["name"] = toml::Value::String(base_model().display().to_string());
+    std::fs::write(run.join("config.toml"), settings.to_string()).unwrap();
+    let splits: std::collections::BTreeMap<String, &str> = (0..6)
+        .map(|deck| (format!("deck{deck}"), if deck < 2 { "test" } else { "train" }))
+        .collect();
+    let splits = serde_json::json!({"schema_version": 1, "groups": splits});
+    project.write("data/labeled/splits.json", &splits.to_string());
+}

@@ -1,0 +1,72 @@
+use std::sync::Arc;
+
+use pq_model::{Questionnaire, SlideSamples};
+use slide_data::{Score, expected_score};
+use vlm_lora::backend::Backend;
+use vlm_lora::{Dataset as _, Evaluator, Features, Metrics, Model, Result, Sample, Tiles, TrainingConfig};
+
+/// The error of the model's ratings on the validation slides: what picks the best checkpoint.
+pub(crate) struct RatingError<'a> {
+    questionnaire: &'a Questionnaire,
+    slides: &'a SlideSamples<'a>,
+    batch: usize,
+    /// Questions whose picture went through the frozen vision tower already; empty while an adapter changes the tower.
+    seen: Vec<(Sample, Option<Features>)>,
+}
+
+impl<'a> RatingError<'a> {
+    pub(crate) fn new(
+        questionnaire: &'a Questionnaire,
+        slides: &'a SlideSamples<'a>,
+        config: &TrainingConfig,
+    ) -> Self {
+        Self { questionnaire, slides, batch: config.per_device_train_batch_size.max(1), seen: Vec::new() }
+    }
+
+    /// The question about a slide, with the features of its picture where the vision tower is frozen.
+    fn question<B: Backend>(&self, model: &Model<B>, index: usize) -> Result<(Sample, Option<Features>)> {
+        let tiles = Arc::clone(&self.slides.sample(index)?.tiles);
+        let mut question = self.questionnaire.question(&tiles)?;
+        if model.trains_vision() {
+            return Ok((question, None));
+        }
+        let features = model.image_features(&[&*tiles])?.pop();
+        let Tiles { rows, cols, side, .. } = *tiles;
+        question.tiles = Arc::new(Tiles { rows, cols, side, data: Vec::new() });
+        Ok((question, features))
+    }
+
+    fn questions<B: Backend>(&mut self, model: &Model<B>) -> Result<Vec<(Sample, Option<Features>)>> {
+        if self.seen.is_empty() {
+            let questions =
+                (0..self.slides.len()).map(|index| self.question(model, index)).collect::<Result<_>>()?;
+            if model.trains_vision() {
+                return Ok(questions);
+            }
+            self.seen = questions;
+        }
+        Ok(self.seen.clone())
+    }
+}
+
+impl<B: Backend> Evaluator<B> for RatingError<'_> {
+    fn evaluate(&mut self, model: &Model<B>) -> Result<Metrics> {
+        let questions = self.questions(model)?;
+        let (mut error, mut within_one, mut count) = (0.0, 0.0, 0.0_f64);
+        let batches = questions.chunks(self.batch).zip(self.slides.slides().chunks(self.batch));
+        for (batch, slides) in batches {
+            for (answer, slide) in self.questionnaire.ask(model, batch)?.iter().zip(slides) {
+                for (key, score) in &slide.label.scores {
+                    let (Some(score), Some(distribution)) = (score, answer.get(key)) else { continue };
+                    let rounded = (expected_score(distribution) + 0.5).floor();
+                    let difference = (rounded - f64::from(Score::get(*score))).abs();
+                    error += difference;
+                    within_one += f64::from(u8::from(difference < 1.5));
+                    count += 1.0;
+                }
+            }
+        }
+        let count = count.max(1.0);
+        Ok(vec![("mae".to_owned(), error / count), ("within_1".to_owned(), within_one / count)])
+    }
+}

@@ -1,0 +1,95 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use pq_common::{WithHint as _, secrets};
+use pq_model::Settings;
+use registry::wandb::{RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun};
+use vlm_lora::{EvaluationReport, LogReport, Observer};
+
+use crate::run::RunDir;
+
+/// Sends the run to Weights & Biases where a key is set, or writes its offline file where that is asked for.
+pub(crate) struct Tracker {
+    run: Option<WandbRun>,
+}
+
+impl Tracker {
+    pub(crate) fn start(config: &WandbConfig, dir: &RunDir, settings: &Settings) -> Result<Self> {
+        let base_url =
+            secrets::variable(secrets::WANDB_BASE_URL).unwrap_or_else(|| "https://api.wandb.ai".to_owned());
+        let key = secrets::wandb_api_key(&base_url);
+        let is_wanted = match config.mode {
+            WandbMode::Disabled => false,
+            WandbMode::Offline => true,
+            WandbMode::Online => key.is_some(),
+        };
+        if !is_wanted {
+            return Ok(Self { run: None });
+        }
+        let options = WandbOptions {
+            base_url,
+            api_key: key.unwrap_or_default(),
+            offline_dir: dir.path.join("wandb"),
+            flush_interval: Duration::from_secs(10),
+            finish_timeout: Duration::from_mins(1),
+        };
+        let settings = serde_json::to_value(settings)?;
+        let info = RunInfo {
+            id: dir.name.clone(),
+            config: settings.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            host: String::new(),
+            program: "pq-train".to_owned(),
+            resume: dir.path.join("checkpoints").exists(),
+        };
+        let run = WandbRun::start(config, &options, &info).hint(
+            "Weights & Biases refuses the run",
+            "check WANDB_API_KEY, `wandb.entity` and `wandb.project`, or set `wandb.mode` to `offline`",
+        )?;
+        match run.url() {
+            Some(url) => tracing::info!("tracked at {url}"),
+            None => tracing::info!("tracked offline in {}", options.offline_dir.display()),
+        }
+        Ok(Self { run: Some(run) })
+    }
+
+    fn log(&self, step: usize, values: impl Iterator<Item = (String, f64)>) {
+        if let Some(run) = &self.run {
+            run.log(step as u64, &values.collect::<BTreeMap<_, _>>());
+        }
+    }
+
+    /// Ends the tracked run; trouble is said, never fatal.
+    pub(crate) fn finish(&mut self, is_success: bool) {
+        let Some(run) = self.run.take() else { return };
+        let finished = run.finish(i32::from(!is_success));
+        if let Some(problem) = finished.problem {
+            tracing::warn!("tracking: {problem}");
+        }
+        if let Some(folder) = finished.offline {
+            tracing::info!("`wandb sync {}` uploads what was not sent", folder.display());
+        }
+    }
+}
+
+impl Observer for Tracker {
+    fn on_log(&mut self, log: &LogReport) {
+        let values = [
+            ("train/loss", log.loss),
+            ("train/learning_rate", log.learning_rate),
+            ("train/grad_norm", log.grad_norm),
+            ("train/epoch", log.epoch),
+            ("train/tokens_per_second", log.tokens_per_second),
+        ];
+        self.log(log.step, values.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
+
+    fn on_evaluate(&mut self, evaluation: &EvaluationReport<'_>) {
+        let named = |(name, value): &(String, f64)| (name.replacen("eval_", "eval/", 1), *value);
+        self.log(evaluation.step, evaluation.metrics.iter().map(named));
+    }
+
+    fn should_stop(&self) -> bool {
+        self.run.as_ref().is_some_and(WandbRun::stop_asked)
+    }
+}

@@ -1,0 +1,108 @@
+//! The command as a user runs it, on a tiny base with random weights.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../../pq-model/tests/support/mod.rs"]
+mod support;
+
+use support::{Project, base_model, code, stderr};
+
+const TRAIN: &str = env!("CARGO_BIN_EXE_pq-train");
+
+#[test]
+fn a_run_leaves_what_the_next_stages_need() {
+    let project = Project::new(6);
+    let output = project.run(TRAIN, &["--run", "one", "--set", "training.max_steps=4"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    for file in ["adapter_config.json", "adapter_model.safetensors", "config.toml", "metrics.jsonl", "run.json", "reference_predictions.jsonl"] {
+        assert!(project.path("outputs/latest").join(file).exists(), "{file} is missing");
+    }
+    let run: serde_json::Value = serde_json::from_str(&project.read("outputs/one/run.json")).unwrap();
+    assert_eq!(run["training"]["steps"], 4);
+    assert!(run["inputs"]["labels.json"].as_str().unwrap().len() == 64);
+    assert!(project.read("outputs/one/metrics.jsonl").lines().any(|line| line.contains("eval_mae")));
+    let splits = project.read("data/labeled/splits.json");
+    let again = project.run(TRAIN, &["--run", "two", "--set", "training.max_steps=2"]);
+    assert_eq!(code(&again), 0, "{}", stderr(&again));
+    assert_eq!(project.read("data/labeled/splits.json"), splits, "an assigned deck never moves");
+    let taken = project.run(TRAIN, &["--run", "one"]);
+    assert!(code(&taken) == 2 && stderr(&taken).contains("--resume"), "{}", stderr(&taken));
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_adapter() {
+    let project = Project::new(6);
+    let adapter = |run: &str| std::fs::read(project.path(&format!("outputs/{run}/adapter_model.safetensors"))).unwrap();
+    let whole = project.run(TRAIN, &["--run", "whole", "--set", "training.max_steps=4"]);
+    assert_eq!(code(&whole), 0, "{}", stderr(&whole));
+    let copy = project.path("outputs/cut/checkpoints");
+    std::fs::create_dir_all(&copy).unwrap();
+    let status = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(project.path("outputs/whole/checkpoints/step-2"))
+        .arg(copy.join("step-2"))
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let resumed = project.run(TRAIN, &["--run", "cut", "--resume", "--set", "training.max_steps=4"]);
+    assert_eq!(code(&resumed), 0, "{}", stderr(&resumed));
+    assert_eq!(adapter("whole"), adapter("cut"));
+}
+
+#[test]
+fn what_cannot_be_trained_on_is_said_with_a_remedy() {
+    let cases: [(&str, usize, &dyn Fn(&Project), &[&str]); 6] = [
+        ("two decks only", 2, &|_| {}, &["too few to split", "hint:"]),
+        ("no slides", 0, &|p| std::fs::remove_dir_all(p.path("data")).unwrap(), &["no slides", "pq-collect"]),
+        ("a label of 7", 4, &|p| p.write("data/labeled/labels.json", r#"{"deck0-p001":{"clarity":7}}"#), &["labels.json", "got 7", "hint:"]),
+        (
+            "labels of other slides",
+            4,
+            &|p| p.write("data/labeled/labels.json", r#"{"elsewhere-p001":{"clarity":3}}"#),
+            &["elsewhere-p001", "no labelled slide", "hint:"],
+        ),
+        (
+            "an unknown key",
+            4,
+            &|p| p.write("config/training.toml", "[training]\nlerning_rate = 1.0\n"),
+            &["training.lerning_rate", "`learning_rate`?"],
+        ),
+        (
+            "a value outside its domain",
+            4,
+            &|p| p.write("config/training.toml", "[training]\nlearning_rate = -1.0\n"),
+            &["learning_rate", "positive"],
+        ),
+    ];
+    for (name, decks, spoil, words) in cases {
+        let project = Project::new(decks);
+        spoil(&project);
+        let output = project.run(TRAIN, &["--run", "x"]);
+        assert_eq!(code(&output), 2, "{name}: {}", stderr(&output));
+        for word in words {
+            assert!(stderr(&output).contains(word), "{name}: `{word}` is not in\n{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn a_base_with_a_missing_tensor_or_no_folder_is_named() {
+    let project = Project::new(4);
+    let missing = project.run(TRAIN, &["--set", "model.name=nowhere"]);
+    assert_eq!(code(&missing), 2);
+    let model = project.path("model");
+    std::fs::create_dir_all(&model).unwrap();
+    for entry in std::fs::read_dir(base_model()).unwrap().flatten() {
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let config = std::fs::read_to_string(model.join("config.json")).unwrap();
+    std::fs::write(model.join("config.json"), config.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4")).unwrap();
+    let base = format!("model.name={}", model.display());
+    let output = std::process::Command::new(TRAIN)
+        .args(["--run", "x", "--set", &base])
+        .current_dir(project.path("."))
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("layers.3."), "{}", stderr(&output));
+}

@@ -1,0 +1,32 @@
+use std::io::IsTerminal as _;
+
+use anyhow::{Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use pq_common::Hint;
+use pq_model::{LabelledSlide, Rater, SlidePicture};
+use slide_data::Prediction;
+
+const BATCH: usize = 8;
+
+/// The predictions for all slides, in their order.
+pub(crate) fn all(rater: &Rater, slides: &[LabelledSlide], name: &str) -> Result<Vec<Prediction>> {
+    let bar = if std::io::stderr().is_terminal() {
+        let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} slides ({eta} left)");
+        ProgressBar::new(slides.len() as u64)
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    } else {
+        ProgressBar::hidden()
+    };
+    bar.set_message(name.to_owned());
+    let mut predictions = Vec::with_capacity(slides.len());
+    for batch in slides.chunks(BATCH) {
+        if pq_common::interrupted() {
+            bail!(Hint::new("interrupted; nothing was written", "run it again"));
+        }
+        let pictures = batch.iter().map(LabelledSlide::picture).collect::<Result<Vec<SlidePicture>>>()?;
+        predictions.extend(rater.rate(&pictures)?);
+        bar.inc(batch.len() as u64);
+    }
+    bar.finish_and_clear();
+    Ok(predictions)
+}

@@ -1,0 +1,35 @@
+//! The command as a user runs it, with an adapter made beforehand.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../../pq-model/tests/support/mod.rs"]
+mod support;
+
+use support::{Project, code, fake_run, stderr};
+
+const VALIDATE: &str = env!("CARGO_BIN_EXE_pq-validate");
+
+#[test]
+fn a_poor_adapter_does_not_pass_and_the_reasons_are_written() {
+    let project = Project::new(6);
+    fake_run(&project);
+    let output = project.run(VALIDATE, &["outputs/run-1", "--with-base"]);
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("did not pass") && printed.contains("base without adapter"), "{printed}");
+    let results: serde_json::Value =
+        serde_json::from_str(&project.read("outputs/run-1/validation_results.json")).unwrap();
+    assert_eq!(results["passes_threshold"], false);
+    assert!(results["metrics"]["overall_mae"].as_f64().unwrap() > 0.0);
+    assert_eq!(results["sizes"]["slides"], 6);
+    assert_eq!(results["inputs"]["adapter_model.safetensors"].as_str().unwrap().len(), 64);
+    assert!(project.read("outputs/run-1/report.html").contains("<html"));
+}
+
+#[test]
+fn a_folder_that_is_no_run_is_named() {
+    let project = Project::new(3);
+    let output = project.run(VALIDATE, &["outputs/nothing"]);
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("outputs/nothing") && stderr(&output).contains("hint:"), "{}", stderr(&output));
+}
