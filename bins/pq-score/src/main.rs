@@ -64,7 +64,7 @@ fn run(args: &Args) -> Result<Verdict> {
     let rater = Rater::open(&settings, Some(&dir), &version)?;
     let mut session = Session { args, rater: &rater, scored: Vec::new(), failed: 0 };
     'inputs: for input in &args.inputs {
-        let slides = render::load(input, &render::Limits::default()).hint(
+        let slides = render::load(input, &slide_data::Limits::default()).hint(
             format!("cannot read `{}`", input.display()),
             "give pictures, PDF or presentation files, or folders",
         );

@@ -78,7 +78,7 @@ fn run(args: &Args) -> Result<Verdict> {
         .attach(&settings.lora, &base.checkpoint, settings.training.seed)
         .hint("the adapter cannot be attached", "see `[lora] target_modules` in training.toml")?;
     let cache = FeatureCache::new(base.fingerprint()?, FeaturePrecision::Float32)
-        .with_folder(store.features_dir());
+        .on_disk(store.features_dir());
     let mut tracker = track::Tracker::start(&wandb, &dir, &settings)?;
     let record = record::Record::start(&dir, &settings, &base, &store, &slides)?;
     let outcome = Trainer::new(&mut model, settings.training.clone())?

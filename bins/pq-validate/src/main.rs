@@ -79,13 +79,19 @@ fn run(args: &Args) -> Result<Verdict> {
     };
     let champion = champion(args, &exam)?;
     let inputs = inputs(args, &settings)?;
-    let evaluation = exam.sit(&settings, Some(&args.run), &run_name(&args.run)?, |input| {
-        EvaluationInput { champion: champion.as_ref(), before: before.as_ref(), inputs: &inputs, ..input }
-    })?;
+    let beside = Beside { champion: champion.as_ref(), before: before.as_ref(), inputs: &inputs };
+    let evaluation = exam.sit(&settings, Some(&args.run), &run_name(&args.run)?, &beside)?;
     evaluation.results.write(&args.run.join(vlm_eval::ValidationResults::FILE_NAME))?;
     let report = args.run.join("report.html");
     print::write_report(&report, &evaluation, &settings.rubric, &exam.test)?;
     print::verdict(&evaluation, &report, args.common.json)
+}
+
+/// What the results are shown beside, and what they were made from.
+struct Beside<'a> {
+    champion: Option<&'a Comparison>,
+    before: Option<&'a Comparison>,
+    inputs: &'a BTreeMap<String, String>,
 }
 
 impl Exam {
@@ -95,7 +101,7 @@ impl Exam {
         settings: &Settings,
         adapter: Option<&Path>,
         name: &str,
-        amend: impl for<'a> FnOnce(EvaluationInput<'a>) -> EvaluationInput<'a>,
+        beside: &Beside<'_>,
     ) -> Result<Evaluation> {
         let rater = Rater::open(settings, adapter, name)?;
         let predictions = score::all(&rater, &self.test, name)?;
@@ -114,18 +120,19 @@ impl Exam {
             rubric: &settings.rubric,
             items: &items,
             train_labels: Some(&self.train_labels),
-            champion: None,
-            before: None,
+            champion: beside.champion,
+            before: beside.before,
             model_version: name,
-            inputs: &BTreeMap::new(),
+            inputs: beside.inputs,
             options: EvaluationOptions { gate: self.gate, bootstrap: BootstrapOptions::default() },
             now: jiff::Timestamp::now(),
         };
-        Ok(evaluate(&amend(input))?)
+        Ok(evaluate(&input)?)
     }
 
     fn comparison(&self, settings: &Settings, adapter: Option<&Path>, name: &str) -> Result<Comparison> {
-        Ok(self.sit(settings, adapter, name, |input| input)?.results.comparison(name))
+        let beside = Beside { champion: None, before: None, inputs: &BTreeMap::new() };
+        Ok(self.sit(settings, adapter, name, &beside)?.results.comparison(name))
     }
 }
 
