@@ -68,20 +68,6 @@ impl Config {
         Ok(Self { path, table })
     }
 
-    /// As [`load`](Self::load), but tables that nobody asks for are left alone, and overrides reach the tables that are there.
-    ///
-    /// # Errors
-    /// When the file is missing or is not TOML, or an override cannot be read.
-    pub fn load_tolerant(dir: &Path, name: &str, overrides: &[String]) -> Result<Self, ConfigError> {
-        let (path, mut table) = read(dir, name)?;
-        let there: Vec<String> = table.keys().cloned().collect();
-        let there: Vec<&str> = there.iter().map(String::as_str).collect();
-        for text in overrides {
-            apply(&mut table, text, &there)?;
-        }
-        Ok(Self { path, table })
-    }
-
     /// Reads one table into its type; what the table leaves out takes the type's default.
     ///
     /// # Errors

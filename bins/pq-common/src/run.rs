@@ -33,15 +33,6 @@ impl CommonArgs {
     pub fn load(&self, name: &str, known_tables: &[&str]) -> Result<Config, ConfigError> {
         Config::load(&self.config, name, known_tables, &self.overrides)
     }
-
-    /// As [`load`](Self::load), for a command that reads a few tables of a file that is another's: tables it does not know
-    /// are left to that one.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load).
-    pub fn load_tolerant(&self, name: &str) -> Result<Config, ConfigError> {
-        Config::load_tolerant(&self.config, name, &self.overrides)
-    }
 }
 
 /// Gives access to the common arguments of a command.

@@ -28,11 +28,17 @@ pub fn wandb_api_key(base_url: &str) -> Option<String> {
 
 /// The token of the Hub: [`HF_TOKEN`], else the file that the Hub's own client keeps it in.
 pub fn hub_token() -> Option<String> {
-    variable(HF_TOKEN).or_else(|| {
-        let folder =
-            variable("HF_HOME").map(PathBuf::from).or_else(|| Some(home()?.join(".cache/huggingface")))?;
-        read_trimmed(&folder.join("token"))
-    })
+    variable(HF_TOKEN).or_else(|| read_trimmed(&hub_home().join("token")))
+}
+
+/// The folder in which all of the Hub's clients keep what they downloaded.
+pub fn hub_cache() -> PathBuf {
+    variable("HF_HUB_CACHE").map_or_else(|| hub_home().join("hub"), PathBuf::from)
+}
+
+fn hub_home() -> PathBuf {
+    let usual = || home().unwrap_or_default().join(".cache/huggingface");
+    variable("HF_HOME").map_or_else(usual, PathBuf::from)
 }
 
 fn home() -> Option<PathBuf> {

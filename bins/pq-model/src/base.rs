@@ -3,11 +3,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use pq_common::{Hint, WithHint as _};
+use pq_common::{Hint, WithHint as _, secrets};
 use slide_data::sha256_hex;
-use vlm_lora::backend::{BaseDtype as Precision, Cpu, CpuOptions};
-use vlm_lora::candle_core::DType;
-use vlm_lora::{BaseModelConfig, Checkpoint, Model, ModelDtype, Processor};
+use vlm_lora::backend::{Cpu, CpuOptions};
+use vlm_lora::hub::{self, HubOptions};
+use vlm_lora::{BaseModelConfig, Checkpoint, Model, Processor};
 
 /// A base model that was found.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Base {
     pub is_hub_id: bool,
     /// Its weights.
     pub checkpoint: Checkpoint,
-    precision: Precision,
+    options: CpuOptions,
 }
 
 /// Finds the checkpoint that the configuration names: a folder, or a Hub id that is downloaded once.
@@ -34,21 +34,8 @@ pub fn open_base(config: &BaseModelConfig) -> Result<Base> {
         format!("`{}` cannot be used as a base model", dir.display()),
         "`model.name` must be a Hugging Face directory of an Idefics3 or SmolVLM model, or its Hub id",
     )?;
-    let precision = precision(config, &checkpoint)?;
-    Ok(Base { dir, is_hub_id, checkpoint, precision })
-}
-
-/// How the frozen matrices are held: as they are stored unless the configuration says otherwise; f16 is computed in f32.
-fn precision(config: &BaseModelConfig, checkpoint: &Checkpoint) -> Result<Precision> {
-    if config.load_in_8bit {
-        return Ok(Precision::Int8);
-    }
-    Ok(match config.dtype {
-        ModelDtype::Bfloat16 => Precision::Bf16,
-        ModelDtype::Float32 | ModelDtype::Float16 => Precision::Full,
-        ModelDtype::Auto if checkpoint.head()?.dtype == DType::BF16 => Precision::Bf16,
-        ModelDtype::Auto => Precision::Full,
-    })
+    let options = config.cpu_options(&checkpoint)?;
+    Ok(Base { dir, is_hub_id, checkpoint, options })
 }
 
 impl Base {
@@ -57,8 +44,7 @@ impl Base {
     /// # Errors
     /// When a tensor is missing or has another shape than the configuration says.
     pub fn model(&self) -> Result<Model<Cpu<f32>>> {
-        let options = CpuOptions { base: self.precision, kernel: None };
-        Ok(Model::load(Arc::new(Cpu::<f32>::with_options(options)?), &self.checkpoint)?)
+        Ok(Model::load(Arc::new(Cpu::<f32>::with_options(self.options)?), &self.checkpoint)?)
     }
 
     /// Names the weights and how they are held: the hash of each file's name, size and beginning.
@@ -73,7 +59,7 @@ impl Base {
             .filter(|path| path.extension().is_some_and(|e| e == "safetensors" || e == "json"))
             .collect();
         files.sort();
-        let mut text = format!("{:?}", self.precision);
+        let mut text = format!("{:?}", self.options);
         for path in files {
             let mut file = std::fs::File::open(&path)?;
             let mut head = Vec::new();
@@ -96,10 +82,36 @@ impl Base {
     }
 }
 
+/// A folder, or what the Hub has under an id; downloaded once into the Hub's usual cache.
 fn find(name: &str) -> Result<(PathBuf, bool)> {
     let dir = PathBuf::from(name);
     if dir.is_dir() {
         return Ok((dir, false));
     }
-    bail!(Hint::new(format!("there is no folder `{name}`"), "set `model.name` to a checkpoint's folder"))
+    let hub_id = |(owner, model): (&str, &str)| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !owner.is_empty()
+            && !model.is_empty()
+            && owner.chars().chain(model.chars()).all(plain)
+            && !owner.starts_with('.')
+    };
+    if !name.split_once('/').is_some_and(hub_id) {
+        bail!(Hint::new(
+            format!("there is no folder `{name}`"),
+            "set `model.name` to a checkpoint's folder or to a Hub id"
+        ));
+    }
+    let endpoint = secrets::variable(secrets::HF_ENDPOINT);
+    let options = HubOptions {
+        endpoint: endpoint.unwrap_or_else(|| "https://huggingface.co".to_owned()),
+        token: secrets::hub_token(),
+        cache_dir: secrets::hub_cache(),
+        offline: secrets::variable("HF_HUB_OFFLINE").is_some_and(|value| value != "0"),
+    };
+    tracing::info!("looking for `{name}` on the Hub");
+    let dir = hub::fetch(name, None, &options).hint(
+        format!("`{name}` is no folder here and cannot be had from the Hub"),
+        "set `model.name` to a checkpoint's folder, or see whether the Hub can be reached (HF_TOKEN for private models)",
+    )?;
+    Ok((dir, true))
 }

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use pq_common::CommonArgs;
@@ -78,15 +78,4 @@ impl Settings {
     pub fn longest_edge(&self) -> Option<usize> {
         Some(self.processor.longest_edge).filter(|edge| *edge > 0)
     }
-}
-
-/// The folder of the data: `[storage] data_dir` of `data.toml`.
-pub(crate) fn data_dir(common: &CommonArgs) -> Result<PathBuf> {
-    let path = common.config.join("data.toml");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    let table: toml::Table =
-        text.parse().with_context(|| format!("`{}` is not valid TOML", path.display()))?;
-    let given = common.overrides.iter().rev().find_map(|text| text.strip_prefix("storage.data_dir="));
-    let dir = given.or_else(|| table.get("storage")?.get("data_dir")?.as_str());
-    Ok(PathBuf::from(dir.unwrap_or("data")))
 }

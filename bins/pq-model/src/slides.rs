@@ -5,11 +5,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use pq_common::{CommonArgs, Hint, WithHint as _};
 use slide_data::{
-    Correction, Label, Labels, Manifest, Rubric, Score, SlideRecord, Split, SplitRatios, Splits,
+    Correction, GroupStats, Label, Labels, Manifest, Rubric, Score, SlideRecord, Split, SplitConfig,
+    SplitRatios, Splits, Storage,
 };
 use vlm_lora::{Dataset, Sample};
 
-use crate::{Questionnaire, SlidePicture, settings};
+use crate::{Questionnaire, SlidePicture};
 
 /// A slide with what people say of it.
 #[derive(Debug, Clone)]
@@ -42,7 +43,8 @@ impl LabelledSlide {
 /// The data folder.
 #[derive(Debug, Clone)]
 pub struct Store {
-    root: PathBuf,
+    storage: Storage,
+    splits: SplitConfig,
 }
 
 impl Store {
@@ -51,31 +53,32 @@ impl Store {
     /// # Errors
     /// When `data.toml` cannot be read.
     pub fn open(common: &CommonArgs) -> Result<Self> {
-        Ok(Self { root: settings::data_dir(common)? })
+        let data = common.load("data", &slide_data::DATA_TABLES)?;
+        Ok(Self { storage: data.section("storage")?, splits: data.section("splits")? })
     }
 
     /// `manifest.jsonl` and the slides.
     pub fn raw(&self) -> PathBuf {
-        self.root.join("raw")
+        self.storage.raw()
     }
 
     /// Kept outputs of the vision tower.
     pub fn features_dir(&self) -> PathBuf {
-        self.root.join("cache/features")
+        self.storage.data_dir.join("cache/features")
     }
 
     /// `labels.json`.
     pub fn labels_path(&self) -> PathBuf {
-        self.root.join("labeled/labels.json")
+        self.storage.labeled().join("labels.json")
     }
 
     /// `splits.json`.
     pub fn splits_path(&self) -> PathBuf {
-        self.root.join("labeled/splits.json")
+        self.storage.labeled().join("splits.json")
     }
 
     fn corrections_path(&self) -> PathBuf {
-        self.root.join("user_feedback/corrections.jsonl")
+        self.storage.data_dir.join("user_feedback/corrections.jsonl")
     }
 
     /// The files that a run depends on, by name.
@@ -93,16 +96,12 @@ impl Store {
             .collect()
     }
 
-    /// The labelled slides with their splits. Groups that are new are assigned and `splits.json` is written, if `assign` says
-    /// how; corrections change the labels of training slides, never those of the others.
+    /// The labelled slides with their splits. With `assign`, groups that are new get a split and `splits.json` is
+    /// written; corrections change the labels of training slides, never those of the others.
     ///
     /// # Errors
     /// When a file is missing or invalid, or there are too few decks to split.
-    pub fn labelled(
-        &self,
-        rubric: &Rubric,
-        assign: Option<(SplitRatios, u64)>,
-    ) -> Result<Vec<LabelledSlide>> {
+    pub fn labelled(&self, rubric: &Rubric, assign: bool) -> Result<Vec<LabelledSlide>> {
         let raw = self.raw();
         let manifest = Manifest::read(&raw).hint("there are no slides", "bring decks in with pq-collect")?;
         let labels = Labels::read(&self.labels_path(), rubric).hint(
@@ -138,22 +137,19 @@ impl Store {
         Ok(slides)
     }
 
-    fn splits(
-        &self,
-        labelled: &[(&SlideRecord, &Label)],
-        assign: Option<(SplitRatios, u64)>,
-    ) -> Result<Splits> {
+    fn splits(&self, labelled: &[(&SlideRecord, &Label)], assign: bool) -> Result<Splits> {
         let path = self.splits_path();
         let mut splits: Splits =
             if path.exists() { slide_data::read_json(&path, "split file")? } else { Splits::default() };
-        if let Some((ratios, seed)) = assign {
-            let mut sizes = BTreeMap::new();
-            for (record, _) in labelled {
-                *sizes.entry(record.group.clone()).or_insert(0) += 1;
+        if assign {
+            let mut groups: BTreeMap<String, GroupStats> = BTreeMap::new();
+            for (record, label) in labelled {
+                count(groups.entry(record.group.clone()).or_default(), label);
             }
+            let SplitConfig { val, test, seed } = self.splits;
             let before = splits.clone();
             splits
-                .assign(&sizes, ratios, seed)
+                .assign_balanced(&groups, SplitRatios { val, test }, seed)
                 .hint("the data cannot be split", "collect and rate slides of more decks")?;
             if splits != before {
                 slide_data::write_json(&path, &splits)?;
@@ -177,6 +173,15 @@ impl Store {
         let mut corrections: Vec<Correction> = by_id.into_values().collect();
         corrections.sort_by_key(|correction| correction.corrected_at);
         Ok(corrections)
+    }
+}
+
+fn count(stats: &mut GroupStats, label: &Label) {
+    stats.slides += 1;
+    for (key, score) in &label.scores {
+        if let Some(score) = score {
+            stats.scores.entry(key.clone()).or_default()[score.index()] += 1;
+        }
     }
 }
 
@@ -250,7 +255,7 @@ impl Dataset for SlideSamples<'_> {
         let mut text = format!("{} {}\n", self.questionnaire.rubric().prompt, self.score_token_weight);
         for slide in &self.slides {
             let label = serde_json::to_string(&slide.label).unwrap_or_default();
-            text.push_str(&format!("{} {label}\n", slide.record.sha256));
+            text.extend([slide.record.sha256.as_str(), " ", &label, "\n"]);
         }
         slide_data::sha256_hex(text.as_bytes())
     }

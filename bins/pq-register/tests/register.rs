@@ -15,7 +15,10 @@ fn project(mae: f64) -> tempfile::TempDir {
     write("config/training.toml", "[registry]\nmax_mae = 0.6\n");
     write("outputs/latest/adapter_config.json", "{}");
     write("outputs/latest/adapter_model.safetensors", "weights");
-    write("outputs/latest/run.json", r#"{"base_model":"a/b","training":{"steps":3},"data":{"slides":9},"inputs":{}}"#);
+    write(
+        "outputs/latest/run.json",
+        r#"{"base_model":"a/b","training":{"steps":3},"data":{"slides":9},"inputs":{}}"#,
+    );
     let results = format!(
         r#"{{"human_agreement":0.9,"passes_threshold":true,"metrics":{{"overall_mae":{mae}}},"reasons":["said so"]}}"#
     );
@@ -31,7 +34,8 @@ fn register(dir: &Path, args: &[&str]) -> (i32, String) {
         .env("HOME", dir)
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap(), text)
 }
 

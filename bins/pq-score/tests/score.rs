@@ -19,8 +19,11 @@ fn each_slide_is_one_line_on_stdout_and_in_the_log() {
     let output = project.run(SCORE, &["--adapter", "outputs/run-1", slide, "broken.png"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert!(stderr(&output).contains("broken.png"), "what cannot be read is named: {}", stderr(&output));
-    let lines: Vec<Prediction> =
-        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Prediction> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines.len(), 1);
     for distribution in lines[0].distributions.values() {
         assert!((distribution.iter().sum::<f64>() - 1.0).abs() < 1e-9);
@@ -38,7 +41,10 @@ fn the_batch_does_not_change_a_score() {
         let output = project.run(SCORE, &args);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         let lines = String::from_utf8(output.stdout).unwrap();
-        lines.lines().map(|line| serde_json::from_str::<Prediction>(line).unwrap().expected).collect::<Vec<_>>()
+        lines
+            .lines()
+            .map(|line| serde_json::from_str::<Prediction>(line).unwrap().expected)
+            .collect::<Vec<_>>()
     };
     let (one, many) = (scores("1"), scores("5"));
     assert_eq!(one.len(), 18);

@@ -9,7 +9,7 @@ use clap::Parser;
 use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
 use pq_model::{Questionnaire, Settings, SlideSamples, Store, TRAINING_TABLES, open_base};
 use registry::wandb::WandbConfig;
-use slide_data::{Split, SplitRatios};
+use slide_data::Split;
 use vlm_lora::{FeatureCache, FeaturePrecision, Resume, RunStatus, TrainOutcome, Trainer};
 
 mod evaluate;
@@ -50,12 +50,11 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<Verdict> {
     let mut settings = Settings::load(&args.common)?;
     let wandb: WandbConfig = args.common.load("training", &TRAINING_TABLES)?.section("wandb")?;
-    let ratios: SplitRatios = args.common.load_tolerant("data")?.section("splits")?;
     let dir = RunDir::choose(&settings.training.output_dir, args.run.as_deref(), args.resume)?;
     settings.training.output_dir.clone_from(&dir.path);
 
     let store = Store::open(&args.common)?;
-    let slides = store.labelled(&settings.rubric, Some((ratios, settings.training.seed)))?;
+    let slides = store.labelled(&settings.rubric, true)?;
     let base = open_base(&settings.model)?;
     let processor = base.processor(settings.longest_edge())?;
     let questionnaire = Questionnaire::new(settings.rubric.clone(), processor)?;
@@ -77,8 +76,8 @@ fn run(args: &Args) -> Result<Verdict> {
     model
         .attach(&settings.lora, &base.checkpoint, settings.training.seed)
         .hint("the adapter cannot be attached", "see `[lora] target_modules` in training.toml")?;
-    let cache = FeatureCache::new(base.fingerprint()?, FeaturePrecision::Float32)
-        .on_disk(store.features_dir());
+    let cache =
+        FeatureCache::new(base.fingerprint()?, FeaturePrecision::Float32).on_disk(store.features_dir());
     let mut tracker = track::Tracker::start(&wandb, &dir, &settings)?;
     let record = record::Record::start(&dir, &settings, &base, &store, &slides)?;
     let outcome = Trainer::new(&mut model, settings.training.clone())?

@@ -14,7 +14,14 @@ fn a_run_leaves_what_the_next_stages_need() {
     let project = Project::new(6);
     let output = project.run(TRAIN, &["--run", "one", "--set", "training.max_steps=4"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    for file in ["adapter_config.json", "adapter_model.safetensors", "config.toml", "metrics.jsonl", "run.json", "reference_predictions.jsonl"] {
+    for file in [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "config.toml",
+        "metrics.jsonl",
+        "run.json",
+        "reference_predictions.jsonl",
+    ] {
         assert!(project.path("outputs/latest").join(file).exists(), "{file} is missing");
     }
     let run: serde_json::Value = serde_json::from_str(&project.read("outputs/one/run.json")).unwrap();
@@ -32,7 +39,8 @@ fn a_run_leaves_what_the_next_stages_need() {
 #[test]
 fn a_resumed_run_ends_with_the_same_adapter() {
     let project = Project::new(6);
-    let adapter = |run: &str| std::fs::read(project.path(&format!("outputs/{run}/adapter_model.safetensors"))).unwrap();
+    let adapter =
+        |run: &str| std::fs::read(project.path(&format!("outputs/{run}/adapter_model.safetensors"))).unwrap();
     let whole = project.run(TRAIN, &["--run", "whole", "--set", "training.max_steps=4"]);
     assert_eq!(code(&whole), 0, "{}", stderr(&whole));
     let copy = project.path("outputs/cut/checkpoints");
@@ -54,7 +62,12 @@ fn what_cannot_be_trained_on_is_said_with_a_remedy() {
     let cases: [(&str, usize, &dyn Fn(&Project), &[&str]); 6] = [
         ("two decks only", 2, &|_| {}, &["too few to split", "hint:"]),
         ("no slides", 0, &|p| std::fs::remove_dir_all(p.path("data")).unwrap(), &["no slides", "pq-collect"]),
-        ("a label of 7", 4, &|p| p.write("data/labeled/labels.json", r#"{"deck0-p001":{"clarity":7}}"#), &["labels.json", "got 7", "hint:"]),
+        (
+            "a label of 7",
+            4,
+            &|p| p.write("data/labeled/labels.json", r#"{"deck0-p001":{"clarity":7}}"#),
+            &["labels.json", "got 7", "hint:"],
+        ),
         (
             "labels of other slides",
             4,
@@ -96,7 +109,11 @@ fn a_base_with_a_missing_tensor_or_no_folder_is_named() {
         std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
     }
     let config = std::fs::read_to_string(model.join("config.json")).unwrap();
-    std::fs::write(model.join("config.json"), config.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4")).unwrap();
+    std::fs::write(
+        model.join("config.json"),
+        config.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4"),
+    )
+    .unwrap();
     let base = format!("model.name={}", model.display());
     let output = std::process::Command::new(TRAIN)
         .args(["--run", "x", "--set", &base])

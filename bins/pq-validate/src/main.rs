@@ -60,7 +60,7 @@ fn run(args: &Args) -> Result<Verdict> {
         format!("`{}` is not a run", args.run.display()),
         "train one with pq-train, or name its folder",
     )?;
-    let slides = Store::open(&args.common)?.labelled(&settings.rubric, None)?;
+    let slides = Store::open(&args.common)?.labelled(&settings.rubric, false)?;
     let of = |split: Split| slides.iter().filter(move |slide| slide.split == split).cloned();
     let exam = Exam {
         test: of(Split::Test).collect(),
@@ -73,10 +73,8 @@ fn run(args: &Args) -> Result<Verdict> {
             "rate slides of more decks, then train again"
         ));
     }
-    let before = match args.with_base {
-        true => Some(exam.comparison(&settings, None, "base without adapter")?),
-        false => None,
-    };
+    let before =
+        if args.with_base { Some(exam.comparison(&settings, None, "base without adapter")?) } else { None };
     let champion = champion(args, &exam)?;
     let inputs = inputs(args, &settings)?;
     let beside = Beside { champion: champion.as_ref(), before: before.as_ref(), inputs: &inputs };

@@ -31,5 +31,9 @@ fn a_folder_that_is_no_run_is_named() {
     let project = Project::new(3);
     let output = project.run(VALIDATE, &["outputs/nothing"]);
     assert_eq!(code(&output), 2);
-    assert!(stderr(&output).contains("outputs/nothing") && stderr(&output).contains("hint:"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("outputs/nothing") && stderr(&output).contains("hint:"),
+        "{}",
+        stderr(&output)
+    );
 }

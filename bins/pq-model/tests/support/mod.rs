@@ -1,6 +1,11 @@
 //! A project folder for tests of the commands: configuration, drawn slides, a manifest, labels, and a tiny base model.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part, and fails by panicking")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses its part, and fails by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -27,7 +32,8 @@ impl Project {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("config")).unwrap();
         for file in ["data.toml", "model.toml", "training.toml", "monitoring.toml"] {
-            std::fs::copy(repository().join("config").join(file), dir.path().join("config").join(file)).unwrap();
+            std::fs::copy(repository().join("config").join(file), dir.path().join("config").join(file))
+                .unwrap();
         }
         let project = Self { dir };
         project.write_slides(decks);
@@ -56,7 +62,11 @@ impl Project {
                 let slide_id = format!("deck{deck}-p{number:03}");
                 let shade = (deck * 37 + number * 60) % 256;
                 let image = RgbImage::from_fn(160, 90, |x, y| {
-                    let value = if (x as usize * number / 20 + y as usize / 10) % 2 == 0 { shade } else { 255 };
+                    let value = if (x as usize * number / 20 + y as usize / 10).is_multiple_of(2) {
+                        shade
+                    } else {
+                        255
+                    };
                     Rgb([value as u8, shade as u8, 200])
                 });
                 image.save(self.path(&format!("data/raw/slides/{slide_id}.png"))).unwrap();
@@ -65,7 +75,8 @@ impl Project {
                 manifest.push('\n');
                 let mut label = Label { annotators: 2, ..Label::default() };
                 for (index, key) in Rubric::default().keys().enumerate() {
-                    let score = (index != 2 || number != 1).then(|| Score::new((1 + (deck + number + index) % 5) as u8).unwrap());
+                    let score = (index != 2 || number != 1)
+                        .then(|| Score::new((1 + (deck + number + index) % 5) as u8).unwrap());
                     label.scores.insert(key.to_owned(), score);
                 }
                 labels.slides.insert(slide_id, label);
@@ -131,7 +142,8 @@ pub fn fake_run(project: &Project) {
     let run = project.path("outputs/run-1");
     std::fs::create_dir_all(&run).unwrap();
     for file in ["adapter_config.json", "adapter_model.safetensors"] {
-        std::fs::copy(repository().join("fixtures/parity/text-all/adapter").join(file), run.join(file)).unwrap();
+        std::fs::copy(repository().join("fixtures/parity/text-all/adapter").join(file), run.join(file))
+            .unwrap();
     }
     let training = project.read("config/training.toml").parse::<toml::Table>().unwrap();
     let mut settings = toml::Table::new();
@@ -142,9 +154,8 @@ pub fn fake_run(project: &Project) {
     settings.insert("rubric".to_owned(), toml::Value::try_from(Rubric::default()).unwrap());
     settings["model"]["name"] = toml::Value::String(base_model().display().to_string());
     std::fs::write(run.join("config.toml"), settings.to_string()).unwrap();
-    let splits: std::collections::BTreeMap<String, &str> = (0..6)
-        .map(|deck| (format!("deck{deck}"), if deck < 2 { "test" } else { "train" }))
-        .collect();
+    let splits: std::collections::BTreeMap<String, &str> =
+        (0..6).map(|deck| (format!("deck{deck}"), if deck < 2 { "test" } else { "train" })).collect();
     let splits = serde_json::json!({"schema_version": 1, "groups": splits});
     project.write("data/labeled/splits.json", &splits.to_string());
 }

@@ -55,6 +55,7 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Slides> {
 /// One thing that reading a file yields.
 pub(crate) enum Event {
     /// How many slides the file has, as soon as that is known.
+    #[cfg_attr(not(feature = "collect"), expect(dead_code, reason = "only collecting shows progress"))]
     Total(usize),
     /// A slide.
     Slide(Box<RenderedSlide>),
