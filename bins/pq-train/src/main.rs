@@ -1,7 +1,7 @@
 //! Fine-tunes the model on the labelled slides.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -104,7 +104,7 @@ fn run(args: &Args) -> Result<Verdict> {
     report(args, &dir.path, &outcome)
 }
 
-fn report(args: &Args, dir: &PathBuf, outcome: &TrainOutcome) -> Result<Verdict> {
+fn report(args: &Args, dir: &Path, outcome: &TrainOutcome) -> Result<Verdict> {
     let mut out = std::io::stdout().lock();
     if args.common.json {
         writeln!(out, "{}", serde_json::to_string(outcome)?)?;

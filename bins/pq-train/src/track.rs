@@ -46,10 +46,9 @@ impl Tracker {
             "Weights & Biases refuses the run",
             "check WANDB_API_KEY, `wandb.entity` and `wandb.project`, or set `wandb.mode` to `offline`",
         )?;
-        match run.url() {
-            Some(url) => tracing::info!("tracked at {url}"),
-            None => tracing::info!("tracked offline in {}", options.offline_dir.display()),
-        }
+        let offline = options.offline_dir.display();
+        let place = run.url().map_or_else(|| format!("offline in {offline}"), |url| format!("at {url}"));
+        tracing::info!("tracked {place}");
         Ok(Self { run: Some(run) })
     }
 
