@@ -177,10 +177,12 @@ impl Session<'_> {
             bail!(Hint::new("no slide could be scored", "see the messages above"));
         }
         if let Some(path) = &self.args.html {
-            let names: Vec<String> =
-                self.args.inputs.iter().map(|input| input.display().to_string()).collect();
+            let title = match self.args.inputs.as_slice() {
+                [deck] => deck.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+                decks => format!("{} decks", decks.len()),
+            };
             let html = render_deck_report(&DeckReport {
-                title: &names.join(", "),
+                title: &title,
                 rubric: &settings.rubric,
                 slides: &self.scored,
                 model_version: version,

@@ -59,7 +59,8 @@ fn a_resumed_run_ends_with_the_same_adapter() {
 
 #[test]
 fn what_cannot_be_trained_on_is_said_with_a_remedy() {
-    let cases: [(&str, usize, &dyn Fn(&Project), &[&str]); 6] = [
+    type Case<'a> = (&'a str, usize, &'a dyn Fn(&Project), &'a [&'a str]);
+    let cases: [Case<'_>; 6] = [
         ("two decks only", 2, &|_| {}, &["too few to split", "hint:"]),
         ("no slides", 0, &|p| std::fs::remove_dir_all(p.path("data")).unwrap(), &["no slides", "pq-collect"]),
         (

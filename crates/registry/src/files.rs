@@ -53,11 +53,19 @@ fn hex(digest: &[u8]) -> String {
     })
 }
 
+/// A temporary file that gets the permissions of an ordinary new file, not only those of its owner.
+fn sibling(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask
+    builder.tempfile_in(folder)
+}
+
 /// Writes so that a reader meets either the old file or the whole new one.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(io("create", folder))?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io("write", path))?;
+    let mut file = sibling(folder).map_err(io("write", path))?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io("write", path))?;
     file.persist(path).map_err(|error| io("write", path)(error.error))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("write", folder))

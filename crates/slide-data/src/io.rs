@@ -12,6 +12,14 @@ pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io
     move |source| Error::Io { action, path: path.to_owned(), source }
 }
 
+/// A temporary file that gets the permissions of an ordinary new file, not only those of its owner.
+fn sibling(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask
+    builder.tempfile_in(folder)
+}
+
 /// Writes `bytes` so that a reader meets either the old file or the whole new one: temporary sibling, fsync, rename.
 ///
 /// # Errors
@@ -19,7 +27,7 @@ pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io_error("write", path))?;
+    let mut file = sibling(folder).map_err(io_error("write", path))?;
     file.write_all(bytes).map_err(io_error("write", path))?;
     file.as_file().sync_all().map_err(io_error("write", path))?;
     file.persist(path).map_err(|error| io_error("write", path)(error.error))?;

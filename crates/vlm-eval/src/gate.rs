@@ -8,9 +8,9 @@ use crate::Interval;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GateConfig {
-    /// Least share of scores at most one point from the people's.
+    /// The share of scores at most one point from the people's must be above this.
     pub min_human_agreement: f64,
-    /// Largest mean absolute error.
+    /// The mean absolute error must be below this.
     pub max_mae: f64,
 }
 
@@ -47,8 +47,8 @@ pub(crate) struct GateInput {
 }
 
 pub(crate) fn check(input: &GateInput, gate: &GateConfig) -> Vec<Check> {
-    let agreement = input.agreement >= gate.min_human_agreement;
-    let mae = input.mae <= gate.max_mae;
+    let agreement = input.agreement > gate.min_human_agreement;
+    let mae = input.mae < gate.max_mae;
     let better = input.mae < input.constant_mae;
     vec![
         Check {
@@ -57,7 +57,7 @@ pub(crate) fn check(input: &GateInput, gate: &GateConfig) -> Vec<Check> {
             threshold: gate.min_human_agreement,
             passed: agreement,
             reason: format!(
-                "{} of the scores are within one point of the people's; {}at least {} is asked{}",
+                "{} of the scores are within one point of the people's; {}more than {} is asked{}",
                 percent(input.agreement),
                 no(agreement),
                 percent(gate.min_human_agreement),
@@ -70,7 +70,7 @@ pub(crate) fn check(input: &GateInput, gate: &GateConfig) -> Vec<Check> {
             threshold: gate.max_mae,
             passed: mae,
             reason: format!(
-                "the mean absolute error is {:.2}; {}at most {:.2} is asked{}",
+                "the mean absolute error is {:.2}; {}less than {:.2} is asked{}",
                 input.mae,
                 no(mae),
                 gate.max_mae,
@@ -130,9 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_themselves_pass() {
+    fn thresholds_themselves_do_not_pass() {
         let checks = check(&input(0.85, 0.6), &GateConfig::default());
-        assert!(checks.iter().all(|check| check.passed), "{checks:?}");
+        assert_eq!(checks.iter().map(|check| check.passed).collect::<Vec<_>>(), [false, false, true]);
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(checks.iter().map(|check| check.passed).collect::<Vec<_>>(), [false, false, true]);
         assert_eq!(
             checks[0].reason,
-            "84.0 % of the scores are within one point of the people's; that is not enough: at least 85.0 % is asked"
+            "84.0 % of the scores are within one point of the people's; that is not enough: more than 85.0 % is asked"
         );
         assert!(checks[1].reason.ends_with("(its interval 0.30 to 0.70 holds both outcomes)"));
     }
