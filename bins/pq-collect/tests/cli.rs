@@ -17,7 +17,7 @@ impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("config")).unwrap();
-        let small = "[limits]\nlongest_edge = 480\ntime_limit_s = 20\n";
+        let small = "[limits]\nlongest_edge = 640\ntime_limit_s = 20\n";
         std::fs::write(dir.path().join("config/data.toml"), small).unwrap();
         Self(dir)
     }

@@ -102,8 +102,6 @@ fn what_cannot_be_trained_on_is_said_with_a_remedy() {
 #[test]
 fn a_base_with_a_missing_tensor_or_no_folder_is_named() {
     let project = Project::new(4);
-    let missing = project.run(TRAIN, &["--set", "model.name=nowhere"]);
-    assert_eq!(code(&missing), 2);
     let model = project.path("model");
     std::fs::create_dir_all(&model).unwrap();
     for entry in std::fs::read_dir(base_model()).unwrap().flatten() {
@@ -115,12 +113,14 @@ fn a_base_with_a_missing_tensor_or_no_folder_is_named() {
         config.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4"),
     )
     .unwrap();
-    let base = format!("model.name={}", model.display());
-    let output = std::process::Command::new(TRAIN)
-        .args(["--run", "x", "--set", &base])
-        .current_dir(project.path("."))
-        .output()
-        .unwrap();
+    let train_on = |base: &str| {
+        let base = format!("model.name={base}");
+        let mut command = std::process::Command::new(TRAIN);
+        command.args(["--run", "x", "--set", &base]).current_dir(project.path(".")).output().unwrap()
+    };
+    let missing = train_on("nowhere");
+    assert!(code(&missing) == 2 && stderr(&missing).contains("`nowhere`"), "{}", stderr(&missing));
+    let output = train_on(&model.display().to_string());
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("layers.3."), "{}", stderr(&output));
 }

@@ -25,6 +25,14 @@ fn sibling(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
 /// # Errors
 /// When the folder cannot be created or the file cannot be written; the old file is then untouched.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, sibling)
+}
+
+fn replace(
+    path: &Path,
+    bytes: &[u8],
+    sibling: impl FnOnce(&Path) -> std::io::Result<tempfile::NamedTempFile>,
+) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
     let mut file = sibling(folder).map_err(io_error("write", path))?;
@@ -39,10 +47,22 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// As [`write_atomic`].
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    write_atomic(path, &json(path, value)?)
+}
+
+/// As [`write_json`], and only the owner may read or write the file: for secrets.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_json_private<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    replace(path, &json(path, value)?, |folder| tempfile::NamedTempFile::new_in(folder))
+}
+
+fn json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {
     let invalid = |source| Error::Invalid { path: path.to_owned(), line: None, what: "JSON value", source };
     let mut bytes = serde_json::to_vec_pretty(value).map_err(invalid)?;
     bytes.push(b'\n');
-    write_atomic(path, &bytes)
+    Ok(bytes)
 }
 
 /// Reads one JSON value; `what` names the contract in the error.

@@ -33,6 +33,7 @@ pub use error::{Error, Reason, Result};
 pub use image;
 pub use io::{
     append_json_line, append_json_lines, read_json, read_json_lines, sha256_hex, write_atomic, write_json,
+    write_json_private,
 };
 pub use label::{Label, Labels, Score, Scores};
 pub use limits::Limits;

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use slide_data::{sha256_hex, write_json};
+use slide_data::{sha256_hex, write_json_private};
 use subtle::ConstantTimeEq;
 
 use crate::{Error, Result, clean_name};
@@ -202,7 +202,7 @@ impl People {
     }
 
     fn save(&self) -> Result<()> {
-        Ok(write_json(&self.path, &self.file)?)
+        Ok(write_json_private(&self.path, &self.file)?)
     }
 }
 

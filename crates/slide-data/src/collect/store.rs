@@ -101,7 +101,7 @@ impl Store {
         }
         let staging = raw.join(".staging");
         if staging.exists() {
-            std::fs::remove_dir_all(&staging).map_err(io_error("clear", &staging))?;
+            clear(&staging).map_err(io_error("clear", &staging))?;
         }
         let slides: Vec<SlideRecord> = read_if_there(&raw.join("manifest.jsonl"), "slide record")?;
         let lines: Vec<InputRecord> = read_if_there(&raw.join("inputs.jsonl"), "input record")?;
@@ -216,4 +216,17 @@ fn write_lines<'a, T: Serialize + 'a>(path: &Path, values: impl Iterator<Item = 
         bytes.push(b'\n');
     }
     write_atomic(path, &bytes)
+}
+
+/// Removes what an interrupted run left behind; its readers may write for a moment longer than it lived.
+fn clear(staging: &Path) -> std::io::Result<()> {
+    let mut result = std::fs::remove_dir_all(staging);
+    for _ in 0..100 {
+        if !staging.exists() {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        result = std::fs::remove_dir_all(staging);
+    }
+    result
 }
