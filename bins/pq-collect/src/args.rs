@@ -5,8 +5,8 @@ use pq_common::{CommonArgs, HasCommon};
 
 /// Brings decks in as slides: renders pages, checks, finds duplicates, records where everything came from.
 ///
-/// Give files, folders or addresses; without any, the upload folder (data/raw/manual_uploads) and the enabled sources of
-/// data.toml are read. PDF, PNG, JPEG, WebP, GIF, TIFF, BMP, ZIP, and PowerPoint or OpenDocument where LibreOffice is installed.
+/// Give files, folders or addresses; without any, the upload folder (`data/raw/manual_uploads`) and the enabled sources of
+/// data.toml are read. PDF, PNG, JPEG, WebP, GIF, TIFF, BMP, ZIP, and PowerPoint or `OpenDocument` where `LibreOffice` is installed.
 /// A folder of pictures is a deck. A second run over the same input changes nothing.
 #[derive(Debug, Parser)]
 #[command(name = "pq-collect", version, subcommand_precedence_over_arg = true)]

@@ -1,3 +1,4 @@
+#![expect(clippy::format_push_string, reason = "a short text, put together line by line")]
 use std::collections::BTreeMap;
 use std::path::Path;
 

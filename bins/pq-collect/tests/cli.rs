@@ -1,4 +1,5 @@
 //! The command as a user runs it, in a fresh folder.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../../../crates/slide-data/tests/support/mod.rs"]
 mod support;

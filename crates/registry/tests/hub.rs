@@ -71,6 +71,7 @@ impl State {
         json(200, &json!({"success": true, "commitOid": self.head()}))
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm an address")]
     fn answer(&mut self, base: &str, request: &Request) -> Answer {
         let path = request.path.as_str();
         let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);

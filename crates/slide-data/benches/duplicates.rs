@@ -82,6 +82,7 @@ fn deck_of(path: &Path) -> Vec<RgbImage> {
     slides.filter_map(Result::ok).map(|slide| slide.image).collect()
 }
 
+#[allow(clippy::too_many_lines, reason = "one measurement after the other")]
 fn main() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();

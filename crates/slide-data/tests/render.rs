@@ -1,5 +1,6 @@
 //! Rendering files and folders through the public interface.
 #![cfg(feature = "render")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Fetching from a local site: robots.txt, opt-outs, redirects, resuming.
 #![cfg(feature = "collect")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 

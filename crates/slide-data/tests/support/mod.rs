@@ -1,5 +1,10 @@
 //! Draws small PDF decks, so that tests need no files.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::write_with_newline,
+    clippy::needless_for_each,
+    reason = "each test file uses a part of it; a PDF's lines end as they are written"
+)]
 
 use std::fmt::Write as _;
 

@@ -28,7 +28,7 @@ impl Noise {
     }
 
     pub(crate) fn below(&mut self, limit: u32) -> u32 {
-        ((self.next() + 1.0) / 2.0 * limit as f32) as u32 % limit
+        (f32::midpoint(self.next(), 1.0) * limit as f32) as u32 % limit
     }
 }
 
