@@ -32,33 +32,6 @@ parity: ## hold what vlm-lora writes against transformers and PEFT (needs a Pyth
 	VLM_EXPORT_DIR=$(CURDIR)/target/parity-export $(CARGO) test -p vlm-lora --test io exports
 	HF_HUB_OFFLINE=1 $(PARITY_PYTHON) fixtures/parity/check_exports.py target/parity-export
 
-collect label train score validate register monitor trigger clean-demo
-
-help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
-
-build: ## build all commands in release mode
-	$(CARGO) build --release --workspace --bins
-
-demo: build ## run every stage on drawn decks, without network, in ./demo
-	@fixtures/demo/run.sh
-
-test: ## run all tests
-	$(CARGO) test --workspace
-
-check: ## formatting, lints and documentation, warnings are errors
-	$(CARGO) fmt --all -- --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
-
-bench: ## criterion benches of the model, read them in target/criterion
-	$(CARGO) bench -p vlm-lora
-
-PARITY_PYTHON ?= python3
-parity: ## hold what vlm-lora writes against transformers and PEFT (needs a Python that has them: PARITY_PYTHON=…)
-	$(CARGO) test -p vlm-lora --test parity --release
-	PARITY_PYTHON=$(PARITY_PYTHON) fixtures/parity/check_exports.sh
-
 collect label train score validate register monitor trigger: build ## one stage; pass arguments as ARGS="…"
 	$(BIN)/pq-$@ $(ARGS)
 
