@@ -103,9 +103,27 @@ fn init_logging(verbose: u8) {
 #[expect(clippy::print_stderr, reason = "the one place where a command speaks of its failure")]
 fn report(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
-    if let Some(hint) = error.downcast_ref::<Hint>() {
-        eprintln!("hint: {}", hint.remedy());
+    if let Some(remedy) = error.downcast_ref::<Hint>().map(Hint::remedy).or_else(|| remedy_of_io(error)) {
+        eprintln!("hint: {remedy}");
     }
+}
+
+/// What helps against a failure of the machine, wherever it happened.
+fn remedy_of_io(error: &anyhow::Error) -> Option<&'static str> {
+    use io::ErrorKind::{
+        FileTooLarge, NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    kinds.into_iter().find_map(|kind| match kind {
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            Some("free some space on the disk, then run it again; what was there is as it was")
+        }
+        PermissionDenied | ReadOnlyFilesystem => {
+            Some("allow your user to read and write there, or name another folder")
+        }
+        NotADirectory => Some("a file lies where a folder is needed: move it away, or name another folder"),
+        _ => None,
+    })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -1,5 +1,8 @@
 //! `pq-monitor` as people run it: in a fresh folder, with good, little and bad input.
 
+#[path = "../../pq-common/tests/adverse/mod.rs"]
+mod adverse;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -23,9 +26,13 @@ fn write(dir: &Path, name: &str, text: &str) {
 }
 
 fn run(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().expect("the executable starts")
+}
+
+fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pq-monitor"));
     command.current_dir(dir).args(["--at", NOW]).args(args);
-    command.output().expect("the executable starts")
+    command
 }
 
 fn read(dir: &Path, name: &str) -> Value {
@@ -192,4 +199,12 @@ fn a_folder_that_cannot_be_written_is_an_error() {
     let dir = with_data(0.0);
     write(dir.path(), "monitoring/drift_reports", "a file where the folder should be");
     assert_error(&run(dir.path(), &[]), &["monitoring/drift_reports", "hint: "]);
+}
+
+#[test]
+fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_report() {
+    let dir = with_data(0.0);
+    adverse::assert_keeps_what_is_there(|| command(dir.path(), &[]), dir.path(), "monitoring");
+    adverse::assert_survives_interrupts(|| command(dir.path(), &[]), dir.path());
+    adverse::assert_keeps_what_is_there(|| command(dir.path(), &[]), dir.path(), "monitoring");
 }

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../pq-common/tests/adverse/mod.rs"]
+mod adverse;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -26,14 +29,14 @@ fn project(mae: f64) -> tempfile::TempDir {
     dir
 }
 
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pq-register"));
+    command.args(args).current_dir(dir).env_remove("HF_TOKEN").env("HOME", dir);
+    command
+}
+
 fn register(dir: &Path, args: &[&str]) -> (i32, String) {
-    let output: Output = Command::new(env!("CARGO_BIN_EXE_pq-register"))
-        .args(args)
-        .current_dir(dir)
-        .env_remove("HF_TOKEN")
-        .env("HOME", dir)
-        .output()
-        .unwrap();
+    let output: Output = command(dir, args).output().unwrap();
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap(), text)
@@ -72,4 +75,14 @@ fn what_is_missing_is_named() {
     std::fs::write(dir.path().join("model_registry/version.json"), "{").unwrap();
     let (code, text) = register(dir.path(), &["history"]);
     assert!(code == 2 && text.contains("version.json"), "{text}");
+}
+
+#[test]
+fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_version() {
+    let dir = project(0.4);
+    adverse::assert_keeps_what_is_there(|| command(dir.path(), &[]), dir.path(), "model_registry");
+    adverse::assert_survives_interrupts(|| command(dir.path(), &[]), dir.path());
+    assert_eq!(register(dir.path(), &["verify"]).0, 0);
+    let (_, text) = register(dir.path(), &["history", "--json"]);
+    assert_eq!(text.matches("\"released_at\"").count(), 1, "{text}");
 }

@@ -170,6 +170,12 @@ impl Session<'_> {
     }
 
     fn finish(self, settings: &Settings, version: &str) -> Result<Verdict> {
+        if pq_common::interrupted() {
+            bail!(Hint::new(
+                format!("interrupted after {} slides", self.scored.len()),
+                "run it again for the rest; what was printed and logged is whole"
+            ));
+        }
         if self.failed > 0 {
             tracing::warn!("{} slides were scored, {} inputs were left out", self.scored.len(), self.failed);
         }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../pq-common/tests/adverse/mod.rs"]
+mod adverse;
 #[path = "../../pq-model/tests/support/mod.rs"]
 mod support;
 
@@ -61,4 +63,18 @@ fn nothing_to_rate_with_and_nothing_to_rate_are_said() {
     fake_run(&project);
     let missing = project.run(SCORE, &["--adapter", "outputs/run-1", "nowhere.pdf"]);
     assert!(code(&missing) == 2 && stderr(&missing).contains("nowhere.pdf"), "{}", stderr(&missing));
+}
+
+#[test]
+fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_line() {
+    let project = Project::new(6);
+    fake_run(&project);
+    let args = ["--adapter", "outputs/run-1", "--batch", "1", "--html", "report.html", "data/raw/slides"];
+    let command = || project.command(SCORE, &args);
+    adverse::assert_keeps_what_is_there(command, &project.path("."), "monitoring");
+    let log = project.path("monitoring/predictions.jsonl");
+    let cut = adverse::interrupted_when(command(), || log.exists());
+    adverse::assert_whole(&project.path("."));
+    assert!(!project.path("report.html").exists(), "half a deck is no report");
+    adverse::assert_refused(&cut, "interrupted after");
 }

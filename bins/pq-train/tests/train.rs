@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../pq-common/tests/adverse/mod.rs"]
+mod adverse;
 #[path = "../../pq-model/tests/support/mod.rs"]
 mod support;
 
@@ -123,4 +125,35 @@ fn a_base_with_a_missing_tensor_or_no_folder_is_named() {
     let output = train_on(&model.display().to_string());
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("layers.3."), "{}", stderr(&output));
+}
+
+#[test]
+fn neither_a_full_disk_nor_ctrl_c_loses_a_step() {
+    let project = Project::new(6);
+    let command = |run: &str, resume: &[&str]| {
+        let args = [&["--run", run, "--set", "training.max_steps=6"], resume].concat();
+        project.command(TRAIN, &args)
+    };
+    let whole = command("whole", &[]).output().unwrap();
+    assert_eq!(code(&whole), 0, "{}", stderr(&whole));
+    let adapter =
+        |run: &str| std::fs::read(project.path(&format!("outputs/{run}/adapter_model.safetensors"))).unwrap();
+    let before = adverse::files_of(&project.path("outputs/whole"));
+    adverse::assert_refused(&adverse::without_permission(&command("guest", &[]), &project.path(".")), "outputs");
+
+    for blocks in [0, 1, 8, 40] {
+        let full = adverse::with_full_disk(&command("full", &["--resume"][..usize::from(blocks > 0)]), blocks);
+        adverse::assert_refused(&full, "outputs/full");
+        adverse::assert_whole(&project.path("."));
+    }
+    let metrics = project.path("outputs/cut/metrics.jsonl");
+    let cut = adverse::interrupted_when(command("cut", &[]), || metrics.exists());
+    assert!(code(&cut) == 1 && stderr(&cut).contains("--resume --run cut"), "{}", stderr(&cut));
+    adverse::assert_whole(&project.path("."));
+    for run in ["full", "cut"] {
+        let output = command(run, &["--resume"]).output().unwrap();
+        assert_eq!(code(&output), 0, "{run}: {}", stderr(&output));
+        assert!(adapter(run) == adapter("whole"), "{run} differs from a run without trouble");
+    }
+    assert_eq!(before, adverse::files_of(&project.path("outputs/whole")), "other runs stay as they were");
 }

@@ -1,5 +1,8 @@
 //! `pq-trigger` as people and workflows run it: in a fresh folder, with good and bad input.
 
+#[path = "../../pq-common/tests/adverse/mod.rs"]
+mod adverse;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -172,4 +175,12 @@ fn a_torn_journal_is_mended_and_loses_nothing() {
     let lines = std::fs::read_to_string(&journal).expect("a journal");
     let whole = lines.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
     assert_eq!(whole, 2);
+}
+
+#[test]
+fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_decision() {
+    let dir = project();
+    adverse::assert_keeps_what_is_there(|| command(dir.path(), &[]), dir.path(), "decisions.jsonl");
+    adverse::assert_survives_interrupts(|| command(dir.path(), &[]), dir.path());
+    adverse::assert_keeps_what_is_there(|| command(dir.path(), &[]), dir.path(), "decisions.jsonl");
 }

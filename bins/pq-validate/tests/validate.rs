@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../pq-common/tests/adverse/mod.rs"]
+mod adverse;
 #[path = "../../pq-model/tests/support/mod.rs"]
 mod support;
 
@@ -36,4 +38,14 @@ fn a_folder_that_is_no_run_is_named() {
         "{}",
         stderr(&output)
     );
+}
+
+#[test]
+fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_report() {
+    let project = Project::new(6);
+    fake_run(&project);
+    let command = || project.command(VALIDATE, &["outputs/run-1"]);
+    adverse::assert_keeps_what_is_there(command, &project.path("."), "outputs/run-1");
+    adverse::assert_survives_interrupts(command, &project.path("."));
+    adverse::assert_keeps_what_is_there(command, &project.path("."), "outputs/run-1");
 }

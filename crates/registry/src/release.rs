@@ -162,7 +162,7 @@ impl Registry {
         for (name, expected) in &plan.release.files {
             let from = plan.run.join(name);
             let to = staging.path().join(name);
-            std::fs::copy(&from, &to).map_err(io("copy", &from))?;
+            std::fs::copy(&from, &to).map_err(io("write", &to))?;
             if hash_file(&to)? != *expected {
                 return Err(Error::Corrupt { what: name.clone(), version: version.clone() });
             }

@@ -87,9 +87,15 @@ impl Project {
     }
 
     /// Runs a command in the project's folder on the tiny base.
-    pub fn run(&self, command: &str, args: &[&str]) -> Output {
+    pub fn run(&self, program: &str, args: &[&str]) -> Output {
+        self.command(program, args).output().unwrap()
+    }
+
+    /// The command that [`Self::run`] runs.
+    pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let base = format!("model.name={}", base_model().display());
-        Command::new(command)
+        let mut command = Command::new(program);
+        command
             .args(args)
             .args(["--set", &base, "--set", "processor.longest_edge=128", "--set", "training.eval_steps=2"])
             .args(["--set", "training.save_steps=2", "--set", "training.logging_steps=1"])
@@ -97,9 +103,8 @@ impl Project {
             .current_dir(self.dir.path())
             .env_remove("WANDB_API_KEY")
             .env_remove("HF_TOKEN")
-            .env("HOME", self.dir.path())
-            .output()
-            .unwrap()
+            .env("HOME", self.dir.path());
+        command
     }
 }
 
