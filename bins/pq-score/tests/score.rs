@@ -73,7 +73,7 @@ fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_line() {
     let command = || project.command(SCORE, &args);
     adverse::assert_keeps_what_is_there(command, &project.path("."), "monitoring");
     let log = project.path("monitoring/predictions.jsonl");
-    let cut = adverse::interrupted_when(command(), || log.exists());
+    let cut = adverse::interrupted_when(command(), || std::fs::metadata(&log).is_ok_and(|log| log.len() > 0));
     adverse::assert_whole(&project.path("."));
     assert!(!project.path("report.html").exists(), "half a deck is no report");
     adverse::assert_refused(&cut, "interrupted after");

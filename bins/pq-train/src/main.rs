@@ -10,7 +10,7 @@ use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
 use pq_model::{Questionnaire, Settings, SlideSamples, Store, TRAINING_TABLES, open_base};
 use registry::wandb::WandbConfig;
 use slide_data::Split;
-use vlm_lora::{FeatureCache, FeaturePrecision, Resume, RunStatus, TrainOutcome, Trainer};
+use vlm_lora::{FeatureCache, FeaturePrecision, RunStatus, TrainOutcome, Trainer};
 
 mod evaluate;
 mod observe;
@@ -89,7 +89,7 @@ fn run(args: &Args) -> Result<Verdict> {
         .feature_cache(&cache)
         .base_fingerprint(base.fingerprint()?)
         .resolved_config(settings.to_toml()?)
-        .resume(if args.resume { Resume::Latest } else { Resume::Never })
+        .resume(dir.resume_from(args.resume))
         .run(&train);
     tracker.finish(outcome.is_ok());
     let outcome =

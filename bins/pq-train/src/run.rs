@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use pq_common::Hint;
+use vlm_lora::Resume;
 
 /// The folder of a run.
 #[derive(Debug, Clone)]
@@ -27,11 +28,23 @@ impl RunDir {
             (None, true) => newest_with_checkpoints(outputs)?,
         };
         let path = outputs.join(&name);
-        if !resume && path.join("checkpoints").exists() {
+        if !resume && has_checkpoint(&path) {
             let remedy = "carry it on with --resume, or choose another --run";
             bail!(Hint::new(format!("the run `{}` exists already", path.display()), remedy));
         }
         Ok(Self { name, path })
+    }
+
+    /// Where to carry on: a run that was cut before its first checkpoint starts from the beginning.
+    pub(crate) fn resume_from(&self, resume: bool) -> Resume {
+        match (resume, has_checkpoint(&self.path)) {
+            (false, _) => Resume::Never,
+            (true, true) => Resume::Latest,
+            (true, false) => {
+                tracing::warn!("the run `{}` has no checkpoint yet: it starts from the beginning", self.name);
+                Resume::Never
+            }
+        }
     }
 
     /// Points `latest` at the run, in one step.
@@ -46,6 +59,11 @@ impl RunDir {
         std::fs::rename(&staging, outputs.join("latest"))?;
         Ok(())
     }
+}
+
+fn has_checkpoint(run: &Path) -> bool {
+    let entries = std::fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("step-"))
 }
 
 fn newest_with_checkpoints(outputs: &Path) -> Result<String> {

@@ -131,7 +131,7 @@ fn a_base_with_a_missing_tensor_or_no_folder_is_named() {
 fn neither_a_full_disk_nor_ctrl_c_loses_a_step() {
     let project = Project::new(6);
     let command = |run: &str, resume: &[&str]| {
-        let args = [&["--run", run, "--set", "training.max_steps=6"], resume].concat();
+        let args = [&["--run", run, "--set", "training.max_steps=10"], resume].concat();
         project.command(TRAIN, &args)
     };
     let whole = command("whole", &[]).output().unwrap();
@@ -139,10 +139,14 @@ fn neither_a_full_disk_nor_ctrl_c_loses_a_step() {
     let adapter =
         |run: &str| std::fs::read(project.path(&format!("outputs/{run}/adapter_model.safetensors"))).unwrap();
     let before = adverse::files_of(&project.path("outputs/whole"));
-    adverse::assert_refused(&adverse::without_permission(&command("guest", &[]), &project.path(".")), "outputs");
+    adverse::assert_refused(
+        &adverse::without_permission(&command("guest", &[]), &project.path(".")),
+        "outputs",
+    );
 
     for blocks in [0, 1, 8, 40] {
-        let full = adverse::with_full_disk(&command("full", &["--resume"][..usize::from(blocks > 0)]), blocks);
+        let full =
+            adverse::with_full_disk(&command("full", &["--resume"][..usize::from(blocks > 0)]), blocks);
         adverse::assert_refused(&full, "outputs/full");
         adverse::assert_whole(&project.path("."));
     }
