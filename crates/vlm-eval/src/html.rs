@@ -41,6 +41,7 @@ pub(crate) fn render(name: &'static str, context: Value) -> Result<String> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.add_template("style.css", include_str!("../templates/style.css"))?;
+    environment.add_template("page.html", include_str!("../templates/page.html"))?;
     environment.add_template("report.html", include_str!("../templates/report.html"))?;
     environment.add_template("deck_report.html", include_str!("../templates/deck_report.html"))?;
     Ok(environment.get_template(name)?.render(context)?)
