@@ -102,7 +102,7 @@ fn what_cannot_be_trained_on_is_said_with_a_remedy() {
 }
 
 #[test]
-fn a_base_with_a_missing_tensor_or_no_folder_is_named() {
+fn a_base_with_a_missing_tensor_a_wrong_shape_or_no_folder_is_named() {
     let project = Project::new(4);
     let model = project.path("model");
     std::fs::create_dir_all(&model).unwrap();
@@ -110,11 +110,10 @@ fn a_base_with_a_missing_tensor_or_no_folder_is_named() {
         std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
     }
     let config = std::fs::read_to_string(model.join("config.json")).unwrap();
-    std::fs::write(
-        model.join("config.json"),
-        config.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4"),
-    )
-    .unwrap();
+    let change = |from: &str, to: &str| {
+        assert!(config.contains(from), "{from}");
+        std::fs::write(model.join("config.json"), config.replace(from, to)).unwrap();
+    };
     let train_on = |base: &str| {
         let base = format!("model.name={base}");
         let mut command = std::process::Command::new(TRAIN);
@@ -122,9 +121,14 @@ fn a_base_with_a_missing_tensor_or_no_folder_is_named() {
     };
     let missing = train_on("nowhere");
     assert!(code(&missing) == 2 && stderr(&missing).contains("`nowhere`"), "{}", stderr(&missing));
-    let output = train_on(&model.display().to_string());
-    assert_eq!(code(&output), 2);
-    assert!(stderr(&output).contains("layers.3."), "{}", stderr(&output));
+    for (from, to, word) in [
+        ("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4", "layers.3."),
+        ("\"intermediate_size\": 128", "\"intermediate_size\": 112", "shape"),
+    ] {
+        change(from, to);
+        let output = train_on(&model.display().to_string());
+        assert!(code(&output) == 2 && stderr(&output).contains(word), "{}", stderr(&output));
+    }
 }
 
 #[test]
