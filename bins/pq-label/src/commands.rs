@@ -94,7 +94,7 @@ pub(crate) fn report(project: &Project, pairs: bool, resamples: usize, as_json: 
     let manifest = Manifest::read(&project.paths.raw).unwrap_or_default();
     let decks: std::collections::HashMap<&str, &str> =
         manifest.slides.iter().map(|slide| (slide.slide_id.as_str(), slide.deck_id.as_str())).collect();
-    let matrix = RatingMatrix::from_store(&store, |slide| (*decks.get(slide).unwrap_or(&slide)).to_owned());
+    let matrix = RatingMatrix::from_store(&store, |slide| (*decks.get(slide).unwrap_or(&slide)).into());
     let found = agreement(&matrix, AgreementOptions { resamples, seed: 0 });
     let ceilings = human_ceiling(&matrix);
     let pairs = if pairs { pair_agreement(&matrix, resamples, 0) } else { Vec::new() };

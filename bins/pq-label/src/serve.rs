@@ -48,8 +48,12 @@ async fn listen(args: &Args, access: Access, state: Arc<App>) -> Result<()> {
     let address = listener.local_addr().context("the socket has no address")?;
     tracing::info!("{} slides to rate at http://{address}", state.slide_count());
     if access != Access::Local {
-        let token = state.invite("Lead", Role::Lead)?;
-        tracing::info!("the lead's link, shown only now: http://{address}/join#{token}");
+        if state.has_invited_lead() {
+            tracing::info!("people come in by their invitation links; `pq-label invite NAME` makes new ones");
+        } else {
+            let token = state.invite("Lead", Role::Lead)?;
+            tracing::info!("the lead's link, shown only now: http://{address}/join#{token}");
+        }
         if !args.https {
             tracing::warn!(
                 "connections are not encrypted; put an HTTPS proxy before it (and say --https), or use a tunnel"

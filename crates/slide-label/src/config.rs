@@ -29,6 +29,8 @@ pub struct LabelConfig {
     pub deck_gap: usize,
     /// The share of slides chosen because the model is least sure of them (0 to 1).
     pub uncertain_share: f64,
+    /// The share of slides chosen at random among all that are open, so that they stand for the whole (0 to 1).
+    pub random_share: f64,
     /// For how long a slide that was handed out is kept for that person, in minutes.
     pub lease_minutes: u32,
     /// Whether the model's scores are shown after a rating is committed.
@@ -46,6 +48,7 @@ impl Default for LabelConfig {
             calibration_slides: 10,
             deck_gap: 3,
             uncertain_share: 0.0,
+            random_share: 0.0,
             lease_minutes: 30,
             model_help: false,
             consensus: ConsensusRule::Median,
@@ -72,8 +75,14 @@ impl LabelConfig {
         if !(1..=5).contains(&self.disagreement_spread) {
             return domain("disagreement_spread", "1 to 5", self.disagreement_spread.to_string());
         }
-        if !(0.0..=1.0).contains(&self.uncertain_share) {
-            return domain("uncertain_share", "a share from 0 to 1", self.uncertain_share.to_string());
+        for (key, share) in [("uncertain_share", self.uncertain_share), ("random_share", self.random_share)] {
+            if !(0.0..=1.0).contains(&share) {
+                return domain(key, "a share from 0 to 1", share.to_string());
+            }
+        }
+        let shares = self.uncertain_share + self.random_share;
+        if shares > 1.0 {
+            return domain("random_share", "at most 1 together with `uncertain_share`", shares.to_string());
         }
         Ok(())
     }

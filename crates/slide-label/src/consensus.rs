@@ -1,23 +1,48 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use slide_data::{Label, Labels, Score};
 
 use crate::agreement::{RatingMatrix, severity};
-use crate::store::code;
+use crate::code;
 use crate::{ConsensusRule, Rating, Store};
 
 /// Where the picture of a slide lies, relative to the project's folder.
 pub type ImagePath<'a> = &'a dyn Fn(&str) -> String;
 
+/// How ratings become labels: the rule, and what it needs of all ratings.
+pub(crate) struct Consensus<'a> {
+    store: &'a Store,
+    /// Empty for the median.
+    leniency: BTreeMap<String, Vec<f64>>,
+}
+
+impl<'a> Consensus<'a> {
+    pub(crate) fn new(store: &'a Store, rule: ConsensusRule) -> Self {
+        let leniency = match rule {
+            ConsensusRule::Median => BTreeMap::new(),
+            ConsensusRule::SeverityCorrectedMean => leniencies(store),
+        };
+        Self { store, leniency }
+    }
+
+    /// The label of one slide, or nothing where nobody has rated it.
+    pub(crate) fn label(
+        &self,
+        slide_id: &str,
+        ratings: &[Rating<'_>],
+        image_path: ImagePath<'_>,
+    ) -> Option<Label> {
+        label(self.store, slide_id, ratings, &self.leniency, image_path)
+    }
+}
+
 /// Derives `labels.json` from the ratings; an adjudicated slide takes the lead's scores where they are set.
 pub fn labels(store: &Store, rule: ConsensusRule, image_path: ImagePath<'_>) -> Labels {
-    let leniency = match rule {
-        ConsensusRule::Median => BTreeMap::new(),
-        ConsensusRule::SeverityCorrectedMean => leniencies(store),
-    };
+    let consensus = Consensus::new(store, rule);
     let slides = store
         .rated_slides()
-        .filter_map(|(id, ratings)| Some((id.to_owned(), label(store, id, &ratings, &leniency, image_path)?)))
+        .filter_map(|(id, ratings)| Some((id.to_owned(), consensus.label(id, &ratings, image_path)?)))
         .collect();
     Labels { slides }
 }
@@ -30,7 +55,7 @@ pub fn median_label(store: &Store, slide_id: &str, image_path: ImagePath<'_>) ->
 
 /// For each rater and criterion by how much they score above the others.
 fn leniencies(store: &Store) -> BTreeMap<String, Vec<f64>> {
-    let matrix = RatingMatrix::from_store(store, str::to_owned);
+    let matrix = RatingMatrix::from_store(store, |slide| Arc::from(slide));
     let by_criterion: Vec<Vec<f64>> =
         (0..matrix.criteria().len()).map(|criterion| severity(&matrix, Some(criterion))).collect();
     let of = |rater: usize| by_criterion.iter().map(|severity| -severity[rater]).collect();
@@ -45,13 +70,14 @@ fn label(
     image_path: ImagePath<'_>,
 ) -> Option<Label> {
     let final_word = store.adjudication(slide_id);
+    let final_scores = final_word.map(|event| event.scores()).unwrap_or_default();
     if ratings.is_empty() && final_word.is_none() {
         return None;
     }
     let mut label = Label { image_path: image_path(slide_id), annotators: ratings.len(), ..Label::default() };
     for (index, key) in store.rubric().keys().enumerate() {
         let codes: Vec<u8> = ratings.iter().map(|rating| rating.codes[index]).collect();
-        let decided = final_word.and_then(|event| event.scores.get(key).copied());
+        let decided = final_scores.get(key).copied();
         let agreed = || {
             let corrections: Vec<f64> = ratings
                 .iter()
@@ -68,8 +94,8 @@ fn label(
             label.distribution.insert(key.to_owned(), distribution);
         }
     }
-    let notes = ratings.iter().map(|rating| &rating.event.notes).chain(final_word.map(|event| &event.notes));
-    label.notes = notes.filter(|notes| !notes.is_empty()).cloned().collect::<Vec<_>>().join("\n");
+    let notes = ratings.iter().map(|rating| rating.event.notes()).chain(final_word.map(|event| event.notes()));
+    label.notes = notes.filter(|notes| !notes.is_empty()).collect::<Vec<_>>().join("\n");
     label.annotators = label.annotators.max(1);
     Some(label)
 }

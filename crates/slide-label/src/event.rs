@@ -22,6 +22,13 @@ pub enum Kind {
     ModelSeen,
 }
 
+impl Kind {
+    /// Whether events of this kind set a value (as opposed to taking one back or only being noted).
+    pub fn sets_value(self) -> bool {
+        matches!(self, Self::Rated | Self::Changed | Self::Skipped | Self::Adjudicated)
+    }
+}
+
 /// One line of `data/labeled/ratings.jsonl`, the journal that everything else is derived from.
 ///
 /// Events form one chain per annotator and slide, and one per slide for adjudications. `base` names the event that was the newest
@@ -86,7 +93,7 @@ impl Event {
 
     /// Whether the event sets a value (as opposed to taking one back or only being noted).
     pub fn sets_value(&self) -> bool {
-        matches!(self.kind, Kind::Rated | Kind::Changed | Kind::Skipped | Kind::Adjudicated)
+        self.kind.sets_value()
     }
 
     /// Whether two events say the same, whenever they arrived. A change read back from a table of ratings is a rating.

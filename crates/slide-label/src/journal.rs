@@ -1,5 +1,5 @@
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::io_error;
@@ -10,6 +10,12 @@ use crate::{Error, Event, Result};
 pub struct Torn {
     /// How many bytes had been written of a line that was never finished (and so never acknowledged).
     pub bytes: usize,
+}
+
+impl Torn {
+    fn of(rest: &[u8]) -> Option<Self> {
+        (!rest.is_empty()).then_some(Self { bytes: rest.len() })
+    }
 }
 
 /// The open journal of ratings: an append-only file of JSON lines that one process at a time may write.
@@ -24,11 +30,11 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or creates the journal, takes its lock, and moves a torn last line aside to `<path>.torn`.
+    /// Opens or creates the journal, takes its lock, moves a torn last line aside to `<path>.torn`, and hands out its events one by one.
     ///
     /// # Errors
     /// When another process holds it, it cannot be read or written, or a whole line is not an event.
-    pub fn open(path: &Path) -> Result<(Self, Vec<Event>, Option<Torn>)> {
+    pub fn open_with(path: &Path, take: impl FnMut(Event)) -> Result<(Self, Option<Torn>)> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
         let lock = take_lock(&with_suffix(path, ".lock"))?;
@@ -39,18 +45,25 @@ impl Journal {
             .truncate(false)
             .open(path)
             .map_err(io_error("open", path))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(io_error("read", path))?;
-        let (events, whole) = parse(path, &bytes)?;
-        let torn = (whole < bytes.len()).then(|| Torn { bytes: bytes.len() - whole });
-        if torn.is_some() {
-            set_aside(&with_suffix(path, ".torn"), &bytes[whole..])?;
-            file.set_len(whole as u64).map_err(io_error("shorten", path))?;
+        let (whole, rest) = parse(path, &file, take)?;
+        if !rest.is_empty() {
+            set_aside(&with_suffix(path, ".torn"), &rest)?;
+            file.set_len(whole).map_err(io_error("shorten", path))?;
         }
         file.sync_all().map_err(io_error("sync", path))?;
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync", folder))?;
         file.seek(SeekFrom::End(0)).map_err(io_error("open", path))?;
-        let journal = Self { file, path: path.to_owned(), synced: whole as u64, failed: false, _lock: lock };
+        let journal = Self { file, path: path.to_owned(), synced: whole, failed: false, _lock: lock };
+        Ok((journal, Torn::of(&rest)))
+    }
+
+    /// Opens the journal and gives all its events, as [`Self::open_with`].
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open(path: &Path) -> Result<(Self, Vec<Event>, Option<Torn>)> {
+        let mut events = Vec::new();
+        let (journal, torn) = Self::open_with(path, |event| events.push(event))?;
         Ok((journal, events, torn))
     }
 
@@ -87,14 +100,23 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be read or a whole line is not an event. A journal that does not exist is empty.
-    pub fn read(path: &Path) -> Result<(Vec<Event>, Option<Torn>)> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+    pub fn read_with(path: &Path, take: impl FnMut(Event)) -> Result<Option<Torn>> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("read", path)(error)),
         };
-        let (events, whole) = parse(path, &bytes)?;
-        Ok((events, (whole < bytes.len()).then(|| Torn { bytes: bytes.len() - whole })))
+        Ok(Torn::of(&parse(path, &file, take)?.1))
+    }
+
+    /// Reads all events of a journal, as [`Self::read_with`].
+    ///
+    /// # Errors
+    /// As [`Self::read_with`].
+    pub fn read(path: &Path) -> Result<(Vec<Event>, Option<Torn>)> {
+        let mut events = Vec::new();
+        let torn = Self::read_with(path, |event| events.push(event))?;
+        Ok((events, torn))
     }
 }
 
@@ -138,21 +160,26 @@ fn set_aside(path: &Path, bytes: &[u8]) -> Result<()> {
         .map_err(io_error("append to", path))
 }
 
-/// The events of all whole lines, and where the last whole line ends.
-fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<Event>, usize)> {
-    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    let mut events = Vec::new();
-    for (index, line) in bytes[..whole].split(|&byte| byte == b'\n').enumerate() {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
+/// Hands out the events of all whole lines; returns where the last of them ends, and the bytes after it.
+fn parse(path: &Path, file: &File, mut take: impl FnMut(Event)) -> Result<(u64, Vec<u8>)> {
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let (mut whole, mut line) = (0, Vec::new());
+    for number in 1.. {
+        line.clear();
+        let length = reader.read_until(b'\n', &mut line).map_err(io_error("read", path))?;
+        if line.last() != Some(&b'\n') {
+            break;
         }
-        events.push(serde_json::from_slice(line).map_err(|error| Error::Corrupt {
-            path: path.to_owned(),
-            line: index + 1,
-            reason: error.to_string(),
-        })?);
+        whole += length as u64;
+        if !line.iter().all(u8::is_ascii_whitespace) {
+            take(serde_json::from_slice(&line).map_err(|error| Error::Corrupt {
+                path: path.to_owned(),
+                line: number,
+                reason: error.to_string(),
+            })?);
+        }
     }
-    Ok((events, whole))
+    Ok((whole, line))
 }
 
 #[cfg(test)]

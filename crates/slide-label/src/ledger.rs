@@ -2,14 +2,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, ToSpan};
 use slide_data::{Labels, Rubric};
 use tokio::sync::oneshot;
 
+use crate::derived::{LabelTexts, derive_changes};
 use crate::{
-    ConsensusRule, Error, Event, Journal, Result, Standing, Store, StorePaths, Torn, labels, median_label,
+    ConsensusRule, Error, Event, Journal, Result, Standing, Store, StoreBuilder, StorePaths, Torn, labels,
 };
 
 /// An event that is on disk.
@@ -28,25 +28,25 @@ struct Job {
 
 /// How many events at most share one sync of the disk.
 const MAX_BATCH: usize = 512;
-/// `labels.json` is written at most this often while ratings stream in.
-const DERIVE_PAUSE: Duration = Duration::from_millis(250);
 
-struct Shared {
-    store: RwLock<Store>,
+/// What the writing and the deriving thread share.
+pub(crate) struct Shared {
+    pub(crate) store: RwLock<Store>,
     revision: AtomicU64,
-    changed: Mutex<Changed>,
-    wake: Condvar,
-    paths: StorePaths,
-    rule: ConsensusRule,
+    pub(crate) changed: Mutex<Changed>,
+    pub(crate) wake: Condvar,
+    pub(crate) paths: StorePaths,
+    pub(crate) rule: ConsensusRule,
 }
 
+/// The slides whose labels must be derived anew.
 #[derive(Default)]
-struct Changed {
-    slides: BTreeSet<String>,
-    is_closing: bool,
+pub(crate) struct Changed {
+    pub(crate) slides: BTreeSet<String>,
+    pub(crate) is_closing: bool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -73,10 +73,11 @@ impl Ledger {
     /// # Errors
     /// When another process holds the journal, it cannot be read or written, or a whole line is not an event.
     pub fn open(paths: &StorePaths, rubric: &Rubric, rule: ConsensusRule) -> Result<(Self, Opened)> {
-        let (journal, events, torn) = Journal::open(&paths.journal)?;
-        let (store, refused) = Store::from_events(rubric.clone(), events);
-        let derived = derive_all(&store, rule, paths);
-        if !derived.slides.is_empty() {
+        let mut builder = StoreBuilder::new(rubric.clone());
+        let (journal, torn) = Journal::open_with(&paths.journal, |event| builder.add(event))?;
+        let (store, refused) = builder.finish();
+        let derived = LabelTexts::derive(&store, rule, paths);
+        if !derived.is_empty() {
             derived.write(&paths.labels)?;
         }
         let shared = Arc::new(Shared {
@@ -169,7 +170,8 @@ fn write_batch(shared: &Shared, journal: &mut Journal, jobs: Vec<Job>) -> Vec<Jo
                     replies.push(job.reply);
                 }
                 Ok(Standing::Known) => {
-                    let event = store.event(&job.event.id).cloned().unwrap_or(job.event);
+                    let held = store.event(&job.event.id).map(|held| held.to_event());
+                    let event = held.unwrap_or(job.event);
                     let _ = job.reply.send(Ok(Acknowledged { event, was_known: true }));
                 }
                 Err(error) => drop(job.reply.send(Err(error))),
@@ -202,62 +204,16 @@ fn write_batch(shared: &Shared, journal: &mut Journal, jobs: Vec<Job>) -> Vec<Jo
 /// The time of arrival, but after the newest event of the chain even where a clock was set back: the order of a chain is that of its times.
 fn arrival(store: &Store, event: &Event) -> Timestamp {
     let now = Timestamp::now();
-    let newest = event.base.as_deref().and_then(|base| store.event(base)).map(|base| base.at);
+    let newest = event.base.as_deref().and_then(|base| store.event(base)).map(|base| base.at());
     match newest.and_then(|newest| newest.checked_add(1.microsecond()).ok()) {
         Some(next) if next > now => next,
         _ => now,
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-fn derive_all(store: &Store, rule: ConsensusRule, paths: &StorePaths) -> Labels {
-    labels(store, rule, &|slide| paths.image_path(slide))
-}
-
-fn derive_changes(shared: &Shared, mut derived: Labels) {
-    loop {
-        let (slides, is_closing) = {
-            let mut changed = lock(&shared.changed);
-            while changed.slides.is_empty() && !changed.is_closing {
-                changed = shared.wake.wait(changed).unwrap_or_else(PoisonError::into_inner);
-            }
-            (std::mem::take(&mut changed.slides), changed.is_closing)
-        };
-        let started = Instant::now();
-        if !slides.is_empty() {
-            update(shared, &mut derived, &slides);
-            if let Err(error) = derived.write(&shared.paths.labels) {
-                tracing::error!("`labels.json` could not be derived: {}", with_causes(&error));
-                lock(&shared.changed).slides.extend(slides); // tried again with the next change
-            }
-        }
-        if is_closing {
-            return;
-        }
-        // A large store is rewritten less often, so that deriving takes at most a tenth of one core.
-        let pause = DERIVE_PAUSE.max(started.elapsed() * 9);
-        let changed = lock(&shared.changed);
-        let closing = |changed: &mut Changed| !changed.is_closing;
-        drop(shared.wake.wait_timeout_while(changed, pause, closing));
-    }
-}
-
-fn update(shared: &Shared, derived: &mut Labels, slides: &BTreeSet<String>) {
-    let store = shared.store.read().unwrap_or_else(PoisonError::into_inner);
-    if shared.rule != ConsensusRule::Median {
-        *derived = derive_all(&store, shared.rule, &shared.paths);
-        return;
-    }
-    for slide in slides {
-        match median_label(&store, slide, &|slide| shared.paths.image_path(slide)) {
-            Some(label) => drop(derived.slides.insert(slide.clone(), label)),
-            None => drop(derived.slides.remove(slide)),
-        }
-    }
 }
 
 /// What a merge did.
@@ -282,8 +238,9 @@ pub fn merge(
     rule: ConsensusRule,
     mut events: Vec<Event>,
 ) -> Result<Merged> {
-    let (mut journal, held, _) = Journal::open(&paths.journal)?;
-    let (mut store, _) = Store::from_events(rubric.clone(), held);
+    let mut builder = StoreBuilder::new(rubric.clone());
+    let (mut journal, _) = Journal::open_with(&paths.journal, |event| builder.add(event))?;
+    let (mut store, _) = builder.finish();
     let mut merged = Merged::default();
     let mut added = Vec::new();
     // What takes something back comes after everything it may name.
@@ -303,7 +260,7 @@ pub fn merge(
         journal.append(batch)?;
     }
     merged.added = added.len();
-    derive_all(&store, rule, paths).write(&paths.labels)?;
+    LabelTexts::derive(&store, rule, paths).write(&paths.labels)?;
     Ok(merged)
 }
 
@@ -311,14 +268,14 @@ fn as_edit(store: &Store, mut event: Event) -> Event {
     let Some(held) = store.event(&event.id).filter(|held| {
         held.sets_value()
             && event.sets_value()
-            && held.slide_id == event.slide_id
-            && held.annotator == event.annotator
+            && held.slide_id() == event.slide_id
+            && held.annotator() == event.annotator
     }) else {
         return event;
     };
-    if !held.is_same(&event) && held.at == event.at {
+    if !held.to_event().is_same(&event) && held.at() == event.at {
         let said = serde_json::json!([event.id, event.scores, event.notes, event.kind]).to_string();
-        event.base = Some(held.id.clone());
+        event.base = Some(held.id().to_owned());
         event.id = format!("edit-{}", &slide_data::sha256_hex(said.as_bytes())[..32]);
         event.at = Timestamp::now();
         if event.kind == crate::Kind::Rated {
@@ -333,10 +290,11 @@ fn as_edit(store: &Store, mut event: Event) -> Event {
 /// # Errors
 /// When the journal cannot be read or the labels cannot be written.
 pub fn rebuild(paths: &StorePaths, rubric: &Rubric, rule: ConsensusRule) -> Result<Labels> {
-    let (events, _) = Journal::read(&paths.journal)?;
-    let (store, _) = Store::from_events(rubric.clone(), events);
-    let derived = derive_all(&store, rule, paths);
-    derived.write(&paths.labels)?;
+    let mut builder = StoreBuilder::new(rubric.clone());
+    Journal::read_with(&paths.journal, |event| builder.add(event))?;
+    let (store, _) = builder.finish();
+    let derived = labels(&store, rule, &|slide| paths.image_path(slide));
+    LabelTexts::of(&derived).write(&paths.labels)?;
     Ok(derived)
 }
 

@@ -90,6 +90,29 @@ fn merging_twice_adds_once_and_an_edited_table_changes() {
     assert_eq!(rebuilt, labels_on_disk(dir.path()));
 }
 
+#[test]
+fn two_people_s_journals_merge_in_either_order_and_twice_to_the_same() {
+    let ana = vec![rate("a1", "s", "Ana", 2), rate("a2", "t", "Ana", 5)];
+    let mut undo = Event::new("b2", Kind::Undone, "s", "Ben", Timestamp::UNIX_EPOCH);
+    undo.undoes = Some("b1".to_owned());
+    let ben = vec![undo, rate("b1", "s", "Ben", 4), rate("b3", "t", "Ben", 3)];
+    let merged = |order: &[&Vec<Event>]| {
+        let dir = tempfile::tempdir().unwrap();
+        for events in order {
+            let events = (*events).clone();
+            let merged = merge(&paths(dir.path()), &Rubric::default(), ConsensusRule::Median, events).unwrap();
+            assert!(merged.refused.is_empty());
+        }
+        let mut events = Journal::read(&paths(dir.path()).journal).unwrap().0;
+        events.sort_by(|a, b| a.id.cmp(&b.id));
+        (events, labels_on_disk(dir.path()))
+    };
+    let one = merged(&[&ana, &ben]);
+    assert_eq!(one.0.len(), 5);
+    assert_eq!(one, merged(&[&ben, &ana]));
+    assert_eq!(one, merged(&[&ben, &ana, &ben, &ana]));
+}
+
 #[tokio::test]
 async fn a_second_ledger_on_the_store_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -51,10 +51,10 @@ pub struct HelpEffect {
 pub fn help_effect(store: &Store) -> HelpEffect {
     let (mut shown, mut changed) = (BTreeSet::new(), BTreeSet::new());
     for event in store.events() {
-        let key = (event.annotator.as_str(), event.slide_id.as_str());
-        match event.kind {
+        let key = (event.annotator(), event.slide_id());
+        match event.kind() {
             Kind::ModelSeen => drop(shown.insert(key)),
-            Kind::Changed if event.model_version.is_some() => drop(changed.insert(key)),
+            Kind::Changed if event.model_version().is_some() => drop(changed.insert(key)),
             _ => {}
         }
     }

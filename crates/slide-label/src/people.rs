@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use slide_data::{sha256_hex, write_json_private};
 use subtle::ConstantTimeEq;
 
+use crate::error::io_error;
+use crate::journal::with_suffix;
 use crate::{Error, Result, clean_name};
 
 /// What a person may do.
@@ -89,23 +91,45 @@ impl People {
         Ok(Self { path: path.to_owned(), file })
     }
 
+    /// Reads the file again and changes it under a lock: the server and `pq-label invite` may do so at the same time.
+    fn change<T>(&mut self, change: impl FnOnce(&mut PeopleFile) -> Result<T>) -> Result<T> {
+        let path = with_suffix(&self.path, ".lock");
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
+        }
+        let lock = std::fs::File::create(&path).map_err(io_error("open", &path))?;
+        lock.lock().map_err(io_error("lock", &path))?;
+        let mut file = Self::open(&self.path)?.file;
+        let made = change(&mut file)?;
+        write_json_private(&self.path, &file)?;
+        self.file = file;
+        Ok(made)
+    }
+
+    /// Takes up what another process has changed.
+    fn look_again(&mut self) -> Result<()> {
+        self.file = Self::open(&self.path)?.file;
+        Ok(())
+    }
+
     /// Invites a person and returns the token of their link.
     ///
     /// # Errors
     /// When the name is not usable, the system gives no random numbers, or the file cannot be written.
     pub fn invite(&mut self, name: &str, role: Role) -> Result<(Invitation, String)> {
-        let name = self.known_spelling(name)?;
         let token = random_hex()?;
-        let invitation = Invitation {
-            id: random_hex()?[..12].to_owned(),
-            name,
-            role,
-            token_sha256: sha256_hex(token.as_bytes()),
-            created_at: Timestamp::now(),
-        };
-        self.file.invitations.push(invitation.clone());
-        self.save()?;
-        Ok((invitation, token))
+        let id = random_hex()?[..12].to_owned();
+        self.change(|file| {
+            let invitation = Invitation {
+                id,
+                name: file.known_spelling(name)?,
+                role,
+                token_sha256: sha256_hex(token.as_bytes()),
+                created_at: Timestamp::now(),
+            };
+            file.invitations.push(invitation.clone());
+            Ok((invitation, token))
+        })
     }
 
     /// The invitations that hold.
@@ -118,11 +142,12 @@ impl People {
     /// # Errors
     /// When the file cannot be written.
     pub fn revoke(&mut self, id: &str) -> Result<bool> {
-        let before = self.file.invitations.len();
-        self.file.invitations.retain(|invitation| invitation.id != id);
-        self.file.sessions.retain(|session| session.invitation.as_deref() != Some(id));
-        self.save()?;
-        Ok(self.file.invitations.len() < before)
+        self.change(|file| {
+            let before = file.invitations.len();
+            file.invitations.retain(|invitation| invitation.id != id);
+            file.sessions.retain(|session| session.invitation.as_deref() != Some(id));
+            Ok(file.invitations.len() < before)
+        })
     }
 
     /// Signs in with an invitation's token; returns the session's secret. Every invitation is compared, each in constant time.
@@ -130,6 +155,7 @@ impl People {
     /// # Errors
     /// When the file cannot be written. An unknown token is `None`.
     pub fn accept(&mut self, token: &str) -> Result<Option<(Person, String)>> {
+        self.look_again()?;
         let digest = sha256_hex(token.as_bytes());
         let mut found = None;
         for invitation in &self.file.invitations {
@@ -146,22 +172,26 @@ impl People {
     /// # Errors
     /// When the name is not usable or the file cannot be written.
     pub fn sign_in_locally(&mut self, name: &str) -> Result<(Person, String)> {
-        let name = self.known_spelling(name)?;
+        self.look_again()?;
+        let name = self.file.known_spelling(name)?;
         self.start(Person { name, role: Role::Lead }, None)
     }
 
     fn start(&mut self, person: Person, invitation: Option<String>) -> Result<(Person, String)> {
         let secret = random_hex()?;
-        self.file.sessions.push(Session {
+        let session = Session {
             secret_sha256: sha256_hex(secret.as_bytes()),
             name: person.name.clone(),
             role: person.role,
             invitation,
             created_at: Timestamp::now(),
-        });
-        let excess = self.file.sessions.len().saturating_sub(MAX_SESSIONS);
-        self.file.sessions.drain(..excess);
-        self.save()?;
+        };
+        self.change(|file| {
+            file.sessions.push(session);
+            let excess = file.sessions.len().saturating_sub(MAX_SESSIONS);
+            file.sessions.drain(..excess);
+            Ok(())
+        })?;
         Ok((person, secret))
     }
 
@@ -187,22 +217,22 @@ impl People {
     /// When the file cannot be written.
     pub fn sign_out(&mut self, secret: &str) -> Result<()> {
         let digest = sha256_hex(secret.as_bytes());
-        self.file.sessions.retain(|session| session.secret_sha256 != digest);
-        self.save()
+        self.change(|file| {
+            file.sessions.retain(|session| session.secret_sha256 != digest);
+            Ok(())
+        })
     }
+}
 
+impl PeopleFile {
     /// The name as it was first spelled: `ana` is `Ana` where there is an Ana already.
     fn known_spelling(&self, name: &str) -> Result<String> {
         let name =
             clean_name(name).ok_or_else(|| Error::Invalid(format!("`{name}` is not a usable name")))?;
         let lower = name.to_lowercase();
-        let invited = self.file.invitations.iter().map(|invitation| &invitation.name);
-        let mut known = invited.chain(self.file.sessions.iter().map(|session| &session.name));
+        let invited = self.invitations.iter().map(|invitation| &invitation.name);
+        let mut known = invited.chain(self.sessions.iter().map(|session| &session.name));
         Ok(known.find(|known| known.to_lowercase() == lower).cloned().unwrap_or(name))
-    }
-
-    fn save(&self) -> Result<()> {
-        Ok(write_json_private(&self.path, &self.file)?)
     }
 }
 
@@ -245,6 +275,18 @@ mod tests {
         assert_eq!(people.sign_in_locally("ana li").unwrap().0.name, "Ana Li");
         people.sign_out(&secret).unwrap();
         assert!(people.session(&secret, true).is_none());
+    }
+
+    #[test]
+    fn two_processes_keep_each_other_s_invitations() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("people.json");
+        let mut server = People::open(&path).unwrap();
+        server.sign_in_locally("Ana").unwrap();
+        let (_, token) = People::open(&path).unwrap().invite("Ben", Role::Annotator).unwrap();
+        assert_eq!(server.accept(&token).unwrap().unwrap().0.name, "Ben");
+        server.invite("Cleo", Role::Lead).unwrap();
+        assert_eq!(People::open(&path).unwrap().invitations().len(), 2);
     }
 
     #[cfg(unix)]

@@ -33,9 +33,45 @@ struct Slide {
 
 #[derive(Debug, Default)]
 struct Person {
-    /// What counts of the slides they rated or passed over.
-    done: HashMap<u32, Kind>,
+    /// What counts of each slide: rated, passed over, or nothing yet. Beside the queue's slides.
+    done: Vec<Option<Kind>>,
+    rated: usize,
+    skipped: usize,
     recent_decks: Vec<u32>,
+}
+
+impl Person {
+    fn new(slides: usize) -> Self {
+        Self { done: vec![None; slides], ..Self::default() }
+    }
+
+    /// Notes what counts of a slide now; returns what counted before.
+    fn set(&mut self, index: u32, kind: Option<Kind>) -> Option<Kind> {
+        let before = std::mem::replace(&mut self.done[index as usize], kind);
+        for (kind, step) in [(before, -1), (kind, 1)] {
+            match kind {
+                None => {}
+                Some(Kind::Skipped) => self.skipped = self.skipped.wrapping_add_signed(step),
+                Some(_) => self.rated = self.rated.wrapping_add_signed(step),
+            }
+        }
+        before
+    }
+
+    fn has_done(&self, index: u32) -> bool {
+        self.done[index as usize].is_some()
+    }
+}
+
+/// How a turn picks among the open slides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// Disputed ones first, then begun ones, then untouched ones.
+    Usual,
+    /// The one of which the model is least sure.
+    Uncertain,
+    /// Any, so that some slides are chosen by nothing at all and stand for the whole.
+    Random,
 }
 
 /// How far a person is.
@@ -81,7 +117,7 @@ impl Queue {
         let names: Vec<String> = store.annotators().map(str::to_owned).collect();
         for name in names {
             for event in store.of_annotator(&name) {
-                queue.update(store, &event.slide_id, &name);
+                queue.update(store, event.slide_id(), &name);
             }
         }
         queue
@@ -123,13 +159,10 @@ impl Queue {
         slide.raters = ratings.len();
         slide.spread = spread(&ratings);
         let deck = slide.deck;
-        let person = self.people.entry(annotator.to_owned()).or_default();
-        let kind = store.current(slide_id, annotator).map(|event| event.kind);
-        let before = match kind {
-            Some(kind) => person.done.insert(index, kind),
-            None => person.done.remove(&index),
-        };
-        if before.is_none() && kind.is_some() {
+        let slides = self.slides.len();
+        let person = self.people.entry(annotator.to_owned()).or_insert_with(|| Person::new(slides));
+        let kind = store.current(slide_id, annotator).map(|event| event.kind());
+        if person.set(index, kind).is_none() && kind.is_some() {
             person.recent_decks.push(deck);
         }
     }
@@ -138,40 +171,12 @@ impl Queue {
     /// they stay theirs, in their order (also after the server was started anew).
     pub fn next(&mut self, annotator: &str, held: &[String], count: usize, now: Instant) -> Vec<String> {
         let until = now + Duration::from_secs(u64::from(self.config.lease_minutes) * 60);
-        let person = self.people.entry(annotator.to_owned()).or_default();
-        let gap = self.config.deck_gap;
-        let mut decks: Vec<u32> = person.recent_decks.iter().rev().take(gap).rev().copied().collect();
-        let mut chosen: Vec<u32> = Vec::new();
-        for id in held {
-            match self.by_id.get(id) {
-                Some(index) if !person.done.contains_key(index) && !chosen.contains(index) => {
-                    chosen.push(*index);
-                    decks.push(self.slides[*index as usize].deck);
-                }
-                _ => {}
-            }
-        }
+        let slides = self.slides.len();
+        self.people.entry(annotator.to_owned()).or_insert_with(|| Person::new(slides));
+        let (mut chosen, mut decks) = self.keep_held(annotator, held);
         chosen.truncate(count);
-        let salt = order_of(annotator);
         while chosen.len() < count {
-            let recent = &decks[decks.len().saturating_sub(gap)..];
-            let turn = (person.done.len() + chosen.len()) as u64;
-            let by_uncertainty = fraction(salt ^ turn) < self.config.uncertain_share;
-            let rank = |(index, slide): (u32, &Slide)| {
-                if person.done.contains_key(&index) || chosen.contains(&index) {
-                    return None;
-                }
-                let class = slide.class(annotator, &self.config, now)?;
-                let is_recent = class > 0 && recent.contains(&slide.deck);
-                let certainty = if by_uncertainty { -slide.uncertainty } else { 0.0 };
-                let order = if class == 1 { slide.order } else { mix(slide.order ^ salt) };
-                // Calibration comes before everything; among the other slides the deck matters more than the class.
-                Some((index, (class.min(2), is_recent, certainty, class, order)))
-            };
-            let best = (0u32..).zip(&self.slides).filter_map(rank).min_by(|(_, a), (_, b)| {
-                (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)).then((a.3, a.4).cmp(&(b.3, b.4)))
-            });
-            let Some((index, _)) = best else { break };
+            let Some(index) = self.best(annotator, &chosen, &decks, now) else { break };
             chosen.push(index);
             decks.push(self.slides[index as usize].deck);
         }
@@ -183,16 +188,67 @@ impl Queue {
         chosen.iter().map(|&index| self.slides[index as usize].id.clone()).collect()
     }
 
+    /// The slides a page holds that are still to do, and the decks of what is behind and before the person.
+    fn keep_held(&self, annotator: &str, held: &[String]) -> (Vec<u32>, Vec<u32>) {
+        let person = &self.people[annotator];
+        let recent = person.recent_decks.len().saturating_sub(self.config.deck_gap);
+        let mut decks = person.recent_decks[recent..].to_vec();
+        let mut chosen: Vec<u32> = Vec::new();
+        for &index in held.iter().filter_map(|id| self.by_id.get(id)) {
+            if !person.has_done(index) && !chosen.contains(&index) {
+                chosen.push(index);
+                decks.push(self.slides[index as usize].deck);
+            }
+        }
+        (chosen, decks)
+    }
+
+    /// The slide that suits a person best after those of `decks`, besides those chosen already.
+    fn best(&self, annotator: &str, chosen: &[u32], decks: &[u32], now: Instant) -> Option<u32> {
+        let person = &self.people[annotator];
+        let recent = &decks[decks.len().saturating_sub(self.config.deck_gap)..];
+        let salt = order_of(annotator);
+        let choice = self.choice(salt, person.rated + person.skipped + chosen.len());
+        let rank = |(index, slide): (u32, &Slide)| {
+            if person.has_done(index) || chosen.contains(&index) {
+                return None;
+            }
+            let class = slide.class(annotator, &self.config, now)?;
+            let is_recent = class > 0 && recent.contains(&slide.deck);
+            let order = if class == 1 { slide.order } else { mix(slide.order ^ salt) };
+            let certainty = if choice == Choice::Uncertain { -slide.uncertainty } else { 0.0 };
+            let within = if choice == Choice::Random { 0 } else { class };
+            // Calibration comes before everything; among the other slides the deck matters more than the class.
+            Some((index, (class.min(2), is_recent, certainty, within, order)))
+        };
+        let ranked = (0u32..).zip(&self.slides).filter_map(rank);
+        let best = ranked.min_by(|(_, a), (_, b)| {
+            (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)).then((a.3, a.4).cmp(&(b.3, b.4)))
+        });
+        best.map(|(index, _)| index)
+    }
+
+    fn choice(&self, salt: u64, turn: usize) -> Choice {
+        let share = fraction(salt ^ turn as u64);
+        if share < self.config.uncertain_share {
+            Choice::Uncertain
+        } else if share < self.config.uncertain_share + self.config.random_share {
+            Choice::Random
+        } else {
+            Choice::Usual
+        }
+    }
+
     /// How far a person is.
     pub fn progress(&self, annotator: &str, now: Instant) -> Progress {
-        let nobody = Person::default();
-        let person = self.people.get(annotator).unwrap_or(&nobody);
+        let person = self.people.get(annotator);
         let is_open = |(index, slide): &(u32, &Slide)| {
-            !person.done.contains_key(index) && slide.class(annotator, &self.config, now).is_some()
+            !person.is_some_and(|person| person.has_done(*index))
+                && slide.class(annotator, &self.config, now).is_some()
         };
         let open = (0u32..).zip(&self.slides).filter(is_open).count();
-        let skipped = person.done.values().filter(|kind| **kind == Kind::Skipped).count();
-        Progress { rated: person.done.len() - skipped, skipped, open }
+        let (rated, skipped) = person.map_or((0, 0), |person| (person.rated, person.skipped));
+        Progress { rated, skipped, open }
     }
 }
 

@@ -157,3 +157,21 @@ fn slides_a_page_holds_stay_its_own_after_a_restart() {
     let others = again.queue.next("Ben", &[], 6, again.now);
     assert!(others.len() == 3 && others.iter().all(|slide| !held.contains(slide)));
 }
+
+#[test]
+fn a_share_at_random_leaves_neither_class_nor_doubt_a_say() {
+    let config = LabelConfig { uncertain_share: 0.5, random_share: 0.5, ..config(1, 0) };
+    let mut room = Room::new(200, 1, &config);
+    (0..100).for_each(|deck| room.queue.set_uncertainty(&format!("d{deck}-1"), 1.0));
+    let mut unsure = 0;
+    for _ in 0..100 {
+        let slide = room.next("Ana").unwrap();
+        let deck: usize = slide[1..].split('-').next().unwrap().parse().unwrap();
+        unsure += usize::from(deck < 100);
+        room.give(&slide, "Ana", 3);
+    }
+    // Half the turns go to the hundred unsure slides, the others to any: about 50 + 25.
+    assert!((65..=90).contains(&unsure), "{unsure} of 100");
+    let config = LabelConfig { uncertain_share: 0.7, random_share: 0.4, ..config };
+    assert!(config.validate().unwrap_err().to_string().contains("label.random_share"));
+}

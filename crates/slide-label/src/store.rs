@@ -1,18 +1,8 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
-
 use jiff::Timestamp;
-use slide_data::{Rubric, Score};
+use slide_data::Rubric;
 
+use crate::held::{EventRef, HeldEvents};
 use crate::{Error, Event, Kind, Result};
-
-/// A score as one byte: nothing said, 1 to 5, or not applicable.
-pub mod code {
-    /// Nothing was said.
-    pub const UNSET: u8 = 0;
-    /// The criterion does not apply to the slide.
-    pub const NOT_APPLICABLE: u8 = 9;
-}
 
 /// The events of one annotator on one slide (or of all leads on one slide), oldest first.
 #[derive(Debug, Clone, Default)]
@@ -20,14 +10,13 @@ struct Chain {
     events: Vec<u32>,
     /// The newest event that sets a value and was not taken back.
     current: Option<u32>,
-    /// The current rating's scores in the rubric's order; empty where there is none.
-    codes: Box<[u8]>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct SlideHistory {
-    raters: BTreeMap<Arc<str>, Chain>,
-    adjudication: Chain,
+    /// By annotator, in order of their names.
+    raters: Vec<(u32, Chain)>,
+    adjudication: Option<Box<Chain>>,
 }
 
 /// What the journal's events amount to. It is a function of the set of events alone: neither their order nor repetition matters,
@@ -35,10 +24,9 @@ struct SlideHistory {
 #[derive(Debug, Clone)]
 pub struct Store {
     rubric: Rubric,
-    events: Vec<Event>,
-    by_id: HashMap<String, u32>,
-    slides: BTreeMap<String, SlideHistory>,
-    names: BTreeSet<Arc<str>>,
+    events: HeldEvents,
+    /// Beside `events.slides`.
+    histories: Vec<SlideHistory>,
     latest: Timestamp,
 }
 
@@ -59,39 +47,58 @@ pub struct Rating<'a> {
     /// The scores in the rubric's order.
     pub codes: &'a [u8],
     /// The event that set them.
-    pub event: &'a Event,
+    pub event: EventRef<'a>,
+}
+
+/// Takes up the events of a journal one by one, so that a long one need not be in memory twice.
+#[derive(Debug)]
+pub struct StoreBuilder {
+    store: Store,
+    undos: Vec<Event>,
+    refused: Vec<(Event, Error)>,
+}
+
+impl StoreBuilder {
+    /// For ratings by `rubric`.
+    pub fn new(rubric: Rubric) -> Self {
+        Self { store: Store::new(rubric), undos: Vec::new(), refused: Vec::new() }
+    }
+
+    /// Takes up an event, in any order.
+    pub fn add(&mut self, event: Event) {
+        // An undo may stand before its target after a merge: values first, then what takes them back.
+        if event.kind == Kind::Undone { self.undos.push(event) } else { self.take(event) }
+    }
+
+    fn take(&mut self, event: Event) {
+        match self.store.merge_check(&event) {
+            Ok(Standing::New) => self.store.apply(event),
+            Ok(Standing::Known) => {}
+            Err(error) => self.refused.push((event, error)),
+        }
+    }
+
+    /// The store, and the events that break a rule, with the reason.
+    pub fn finish(mut self) -> (Store, Vec<(Event, Error)>) {
+        let mut undos = std::mem::take(&mut self.undos);
+        undos.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        undos.into_iter().for_each(|event| self.take(event));
+        (self.store, self.refused)
+    }
 }
 
 impl Store {
     /// An empty store for ratings by `rubric`.
     pub fn new(rubric: Rubric) -> Self {
-        Self {
-            rubric,
-            events: Vec::new(),
-            by_id: HashMap::new(),
-            slides: BTreeMap::new(),
-            names: BTreeSet::new(),
-            latest: Timestamp::UNIX_EPOCH,
-        }
+        let events = HeldEvents::new(&rubric);
+        Self { rubric, events, histories: Vec::new(), latest: Timestamp::UNIX_EPOCH }
     }
 
     /// A store of these events. Events that break a rule are left out and returned with the reason.
     pub fn from_events(rubric: Rubric, events: Vec<Event>) -> (Self, Vec<(Event, Error)>) {
-        let mut store = Self::new(rubric);
-        let mut refused = Vec::new();
-        // An undo may stand before its target after a merge: values first, then what takes them back.
-        let (undos, values): (Vec<_>, Vec<_>) =
-            events.into_iter().partition(|event| event.kind == Kind::Undone);
-        let mut undos: Vec<_> = undos;
-        undos.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
-        for event in values.into_iter().chain(undos) {
-            match store.merge_check(&event) {
-                Ok(Standing::New) => store.apply(event),
-                Ok(Standing::Known) => {}
-                Err(error) => refused.push((event, error)),
-            }
-        }
-        (store, refused)
+        let mut builder = StoreBuilder::new(rubric);
+        events.into_iter().for_each(|event| builder.add(event));
+        builder.finish()
     }
 
     /// The rubric the scores follow.
@@ -100,13 +107,13 @@ impl Store {
     }
 
     /// Every event held, in the order of arrival.
-    pub fn events(&self) -> &[Event] {
-        &self.events
+    pub fn events(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
+        (0..self.events.len() as u32).map(|index| self.events.get(index))
     }
 
     /// The event with this id.
-    pub fn event(&self, id: &str) -> Option<&Event> {
-        self.by_id.get(id).map(|&index| &self.events[index as usize])
+    pub fn event(&self, id: &str) -> Option<EventRef<'_>> {
+        self.events.find(id).map(|index| self.events.get(index))
     }
 
     /// The time of the newest event.
@@ -120,7 +127,7 @@ impl Store {
     /// When it breaks a rule or its id is taken by another event.
     pub fn merge_check(&self, event: &Event) -> Result<Standing> {
         if let Some(held) = self.event(&event.id) {
-            return if held.is_same(event) {
+            return if held.to_event().is_same(event) {
                 Ok(Standing::Known)
             } else {
                 Err(Error::IdTaken { id: event.id.clone() })
@@ -131,11 +138,11 @@ impl Store {
             let target = self
                 .event(target)
                 .ok_or_else(|| Error::Invalid(format!("the undone event `{target}` is not known")))?;
-            let of_lead = self.is_adjudication(target);
-            if target.slide_id != event.slide_id || (!of_lead && target.annotator != event.annotator) {
+            let of_lead = self.is_final_word(target);
+            if target.slide_id() != event.slide_id || (!of_lead && target.annotator() != event.annotator) {
                 return Err(Error::Invalid("an undo must take back an event of one's own".to_owned()));
             }
-            if target.kind == Kind::ModelSeen {
+            if target.kind() == Kind::ModelSeen {
                 return Err(Error::Invalid("what was seen cannot be undone".to_owned()));
             }
         }
@@ -162,150 +169,167 @@ impl Store {
 
     /// Takes up an event that was checked.
     pub fn apply(&mut self, event: Event) {
-        let index = self.events.len() as u32;
         self.latest = self.latest.max(event.at);
-        self.by_id.insert(event.id.clone(), index);
-        let is_adjudication = self.is_adjudication(&event);
-        let counts = event.kind != Kind::ModelSeen;
-        let (slide_id, annotator) = (event.slide_id.clone(), event.annotator.clone());
-        let name = self.intern(&annotator);
-        self.events.push(event);
-        let history = self.slides.entry(slide_id).or_default();
-        let chain = if is_adjudication {
-            &mut history.adjudication
-        } else if counts {
-            history.raters.entry(name).or_default()
-        } else {
-            return;
-        };
-        let key = |index: u32| (self.events[index as usize].at, &self.events[index as usize].id);
-        let place = chain.events.partition_point(|&earlier| key(earlier) < key(index));
-        chain.events.insert(place, index);
-        resolve(chain, &self.events, &self.rubric);
-    }
-
-    fn intern(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.names.get(name) {
-            return known.clone();
+        let index = self.events.push(event);
+        let held = self.events.get(index);
+        if self.histories.len() < self.events.slides.len() {
+            self.histories.resize_with(self.events.slides.len(), SlideHistory::default);
         }
-        let name: Arc<str> = name.into();
-        self.names.insert(name.clone());
-        name
+        if held.kind() == Kind::ModelSeen {
+            return;
+        }
+        let is_final_word = self.is_final_word(held);
+        let history = &mut self.histories[held.slide_index() as usize];
+        let chain = if is_final_word {
+            &mut **history.adjudication.get_or_insert_default()
+        } else {
+            chain_of_rater(&mut history.raters, held, &self.events)
+        };
+        let place =
+            chain.events.partition_point(|&earlier| self.events.get(earlier).order() < held.order());
+        chain.events.insert(place, index);
+        chain.current = current(&chain.events, &self.events);
     }
 
-    fn is_adjudication(&self, event: &Event) -> bool {
-        match event.kind {
+    /// Whether the event is a lead's final word, or takes one back.
+    pub(crate) fn is_final_word(&self, event: EventRef<'_>) -> bool {
+        self.is_about_final_word(event.kind(), event.undoes())
+    }
+
+    fn is_about_final_word(&self, kind: Kind, undoes: Option<&str>) -> bool {
+        match kind {
             Kind::Adjudicated => true,
-            Kind::Undone => event
-                .undoes
-                .as_deref()
-                .and_then(|id| self.event(id))
-                .is_some_and(|target| self.is_adjudication(target)),
+            Kind::Undone => {
+                undoes.and_then(|id| self.event(id)).is_some_and(|target| self.is_final_word(target))
+            }
             _ => false,
         }
     }
 
+    fn history_of(&self, slide_id: &str) -> Option<&SlideHistory> {
+        self.events.slides.find(slide_id).map(|index| &self.histories[index as usize])
+    }
+
+    fn rater_chain(&self, slide_id: &str, annotator: &str) -> Option<&Chain> {
+        let annotator = self.events.annotators.find(annotator)?;
+        let raters = &self.history_of(slide_id)?.raters;
+        raters.iter().find(|(rater, _)| *rater == annotator).map(|(_, chain)| chain)
+    }
+
     fn chain_of(&self, event: &Event) -> Option<&Chain> {
-        let history = self.slides.get(&event.slide_id)?;
-        if self.is_adjudication(event) {
-            Some(&history.adjudication)
+        if self.is_about_final_word(event.kind, event.undoes.as_deref()) {
+            self.history_of(&event.slide_id)?.adjudication.as_deref()
         } else {
-            history.raters.get(event.annotator.as_str())
+            self.rater_chain(&event.slide_id, &event.annotator)
         }
     }
 
     fn head_of(&self, chain: &Chain) -> Option<&str> {
-        chain.events.last().map(|&index| self.events[index as usize].id.as_str())
+        chain.events.last().map(|&index| self.events.get(index).id())
     }
 
     /// The newest event of an annotator on a slide: what the next one must name as its `base`.
     pub fn head(&self, slide_id: &str, annotator: &str) -> Option<&str> {
-        self.head_of(self.slides.get(slide_id)?.raters.get(annotator)?)
+        self.head_of(self.rater_chain(slide_id, annotator)?)
     }
 
     /// The newest event among a slide's adjudications.
     pub fn adjudication_head(&self, slide_id: &str) -> Option<&str> {
-        self.head_of(&self.slides.get(slide_id)?.adjudication)
+        self.head_of(self.history_of(slide_id)?.adjudication.as_deref()?)
     }
 
     /// What counts of an annotator on a slide: a rating or a skip.
-    pub fn current(&self, slide_id: &str, annotator: &str) -> Option<&Event> {
-        let chain = self.slides.get(slide_id)?.raters.get(annotator)?;
-        chain.current.map(|index| &self.events[index as usize])
+    pub fn current(&self, slide_id: &str, annotator: &str) -> Option<EventRef<'_>> {
+        self.rater_chain(slide_id, annotator)?.current.map(|index| self.events.get(index))
     }
 
     /// The lead's final word on a slide.
-    pub fn adjudication(&self, slide_id: &str) -> Option<&Event> {
-        self.slides.get(slide_id)?.adjudication.current.map(|index| &self.events[index as usize])
+    pub fn adjudication(&self, slide_id: &str) -> Option<EventRef<'_>> {
+        self.history_of(slide_id)?.adjudication.as_ref()?.current.map(|index| self.events.get(index))
     }
 
     /// The current ratings of a slide, by annotator's name.
     pub fn ratings(&self, slide_id: &str) -> impl Iterator<Item = Rating<'_>> {
-        self.slides.get(slide_id).into_iter().flat_map(|history| self.ratings_in(history))
+        self.history_of(slide_id).into_iter().flat_map(|history| self.ratings_in(history))
     }
 
     fn ratings_in<'a>(&'a self, history: &'a SlideHistory) -> impl Iterator<Item = Rating<'a>> {
-        history.raters.iter().filter(|(_, chain)| !chain.codes.is_empty()).filter_map(|(name, chain)| {
-            let event = &self.events[chain.current? as usize];
-            Some(Rating { annotator: name, codes: &chain.codes, event })
-        })
+        let events = history.raters.iter().filter_map(|(_, chain)| Some(self.events.get(chain.current?)));
+        events
+            .filter(|event| event.kind() != Kind::Skipped)
+            .map(|event| Rating { annotator: event.annotator(), codes: event.codes(), event })
     }
 
     /// The slides that somebody has touched, in order of their ids, with their current ratings.
     pub fn rated_slides(&self) -> impl Iterator<Item = (&str, Vec<Rating<'_>>)> {
-        self.slides.iter().map(|(id, history)| (id.as_str(), self.ratings_in(history).collect()))
+        let slides = self.events.slides.iter();
+        slides.map(|(id, index)| (&**id, self.ratings_in(&self.histories[index as usize]).collect()))
+    }
+
+    /// What counts now, in order of slides and annotators, each slide's final word last: ratings, skips, final words.
+    pub fn current_events(&self) -> impl Iterator<Item = EventRef<'_>> {
+        self.events.slides.iter().flat_map(|(_, index)| {
+            let history = &self.histories[index as usize];
+            let chains = history.raters.iter().map(|(_, chain)| chain).chain(history.adjudication.as_deref());
+            chains.filter_map(|chain| chain.current).map(|index| self.events.get(index))
+        })
     }
 
     /// The slides an annotator has rated or skipped, with the event that counts, in the order of their doing.
-    pub fn of_annotator(&self, annotator: &str) -> Vec<&Event> {
-        let mut events: Vec<_> = self
-            .slides
-            .values()
-            .filter_map(|history| history.raters.get(annotator)?.current)
-            .map(|index| &self.events[index as usize])
-            .collect();
-        events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    pub fn of_annotator(&self, annotator: &str) -> Vec<EventRef<'_>> {
+        let Some(annotator) = self.events.annotators.find(annotator) else { return Vec::new() };
+        let chains = self.histories.iter().filter_map(|history| {
+            history.raters.iter().find(|(rater, _)| *rater == annotator).map(|(_, chain)| chain)
+        });
+        let mut events: Vec<_> =
+            chains.filter_map(|chain| chain.current).map(|index| self.events.get(index)).collect();
+        events.sort_by_key(EventRef::order);
         events
     }
 
     /// Everything that ever happened to a slide, oldest first.
-    pub fn history(&self, slide_id: &str) -> Vec<&Event> {
-        let mut events: Vec<_> = self.events.iter().filter(|event| event.slide_id == slide_id).collect();
-        events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    pub fn history(&self, slide_id: &str) -> Vec<EventRef<'_>> {
+        let slide = self.events.slides.find(slide_id);
+        let mut events: Vec<_> =
+            self.events().filter(|event| Some(event.slide_index()) == slide).collect();
+        events.sort_by_key(EventRef::order);
         events
     }
 
-    /// The names of all who have acted.
+    /// The names of all who have acted, in order.
     pub fn annotators(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(AsRef::as_ref)
+        self.events.annotators.iter().map(|(name, _)| &**name)
     }
 }
 
-/// Finds what counts: the newest value that no event takes back, where an undo that was itself undone takes nothing back.
-fn resolve(chain: &mut Chain, events: &[Event], rubric: &Rubric) {
-    let mut undone: Vec<&str> = Vec::new();
-    chain.current = chain.events.iter().rev().copied().find(|&index| {
-        let event = &events[index as usize];
-        if undone.contains(&event.id.as_str()) {
-            return false;
-        }
-        if event.kind == Kind::Undone {
-            undone.extend(event.undoes.as_deref());
-        }
-        event.sets_value()
+/// The rater's chain, made where there is none; raters stand in order of their names.
+fn chain_of_rater<'a>(
+    raters: &'a mut Vec<(u32, Chain)>,
+    event: EventRef<'_>,
+    events: &HeldEvents,
+) -> &'a mut Chain {
+    let name = |index: u32| &**events.annotators.name(index);
+    let found = raters.binary_search_by(|(rater, _)| name(*rater).cmp(event.annotator()));
+    let place = found.unwrap_or_else(|place| {
+        raters.insert(place, (event.annotator_index(), Chain::default()));
+        place
     });
-    let rating = chain.current.map(|index| &events[index as usize]).filter(|e| e.kind != Kind::Skipped);
-    chain.codes = rating.map(|event| codes(event, rubric)).unwrap_or_default();
+    &mut raters[place].1
 }
 
-/// The event's scores as [`code`]s in the rubric's order.
-pub fn codes(event: &Event, rubric: &Rubric) -> Box<[u8]> {
-    let code = |key: &str| match event.scores.get(key) {
-        None => code::UNSET,
-        Some(None) => code::NOT_APPLICABLE,
-        Some(Some(score)) => Score::get(*score),
-    };
-    rubric.keys().map(code).collect()
+/// Finds what counts: the newest value that no event takes back, where an undo that was itself undone takes nothing back.
+fn current(chain: &[u32], events: &HeldEvents) -> Option<u32> {
+    let mut undone: Vec<&str> = Vec::new();
+    chain.iter().rev().copied().find(|&index| {
+        let event = events.get(index);
+        if undone.contains(&event.id()) {
+            return false;
+        }
+        if event.kind() == Kind::Undone {
+            undone.extend(event.undoes());
+        }
+        event.sets_value()
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use slide_data::Score;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -27,7 +28,7 @@ fn store(events: Vec<Event>) -> Store {
 
 fn clarity(store: &Store, annotator: &str) -> Option<u8> {
     let event = store.current("s1", annotator)?;
-    event.scores.get("clarity").copied().flatten().map(Score::get)
+    event.scores().get("clarity").copied().flatten().map(Score::get)
 }
 
 #[test]
@@ -72,7 +73,7 @@ fn adjudication_stands_beside_the_ratings_and_can_be_undone_by_another_lead() {
     final_word.kind = Kind::Adjudicated;
     let events = vec![rate("a", "Ana", 2, 1, None), rate("l", "Lead", 5, 2, None), final_word];
     let with = store(events.clone());
-    assert_eq!(with.adjudication("s1").map(|e| e.id.as_str()), Some("f"));
+    assert_eq!(with.adjudication("s1").map(|e| e.id()), Some("f"));
     assert_eq!(clarity(&with, "Lead"), Some(5), "the lead's own rating is kept");
     assert_eq!(with.ratings("s1").count(), 2);
     let undone = store([events, vec![undo("u", "Second lead", "f", 6, "f")]].concat());
@@ -85,7 +86,7 @@ fn a_skip_is_no_rating() {
     let skip = Event::new("k", Kind::Skipped, "s1", "Ana", at(1));
     let store = store(vec![skip]);
     assert_eq!(store.ratings("s1").count(), 0);
-    assert_eq!(store.current("s1", "Ana").map(|e| e.kind), Some(Kind::Skipped));
+    assert_eq!(store.current("s1", "Ana").map(|e| e.kind()), Some(Kind::Skipped));
 }
 
 fn summary(store: &Store) -> Vec<String> {
@@ -93,7 +94,7 @@ fn summary(store: &Store) -> Vec<String> {
     people
         .iter()
         .map(|who| format!("{who} {:?} {:?}", clarity(store, who), store.head("s1", who)))
-        .chain([format!("{:?}", store.adjudication("s1").map(|e| &e.id))])
+        .chain([format!("{:?}", store.adjudication("s1").map(|e| e.id()))])
         .collect()
 }
 

@@ -56,9 +56,7 @@ pub fn human_ceiling(matrix: &RatingMatrix) -> Vec<Ceiling> {
 fn of_criterion(matrix: &RatingMatrix, criterion: usize) -> Option<Ceiling> {
     let mut patterns: BTreeMap<Counts, f64> = BTreeMap::new();
     for slide in 0..matrix.slides().len() {
-        let mut counts = Counts::default();
-        matrix.scores(slide, criterion).for_each(|(_, score)| counts[score] += 1);
-        *patterns.entry(counts).or_default() += 1.0;
+        *patterns.entry(matrix.counts(slide, criterion)).or_default() += 1.0;
     }
     patterns.remove(&Counts::default());
     let raters = |counts: &Counts| counts.iter().sum::<u32>();

@@ -1,4 +1,6 @@
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use slide_data::Score;
 
@@ -9,7 +11,7 @@ use crate::Store;
 pub struct RatingMatrix {
     criteria: Vec<String>,
     raters: Vec<String>,
-    slides: Vec<String>,
+    slides: Vec<Arc<str>>,
     /// The ratings of slide `i` are `offsets[i]..offsets[i + 1]`.
     offsets: Vec<u32>,
     rater_of: Vec<u32>,
@@ -25,7 +27,7 @@ impl RatingMatrix {
     }
 
     /// All current ratings of a store; `cluster` names what is resampled as a whole for intervals, such as the slide's deck.
-    pub fn from_store(store: &Store, cluster: impl Fn(&str) -> String) -> Self {
+    pub fn from_store(store: &Store, cluster: impl Fn(&str) -> Arc<str>) -> Self {
         let criteria = store.rubric().keys().map(str::to_owned).collect();
         let raters: Vec<String> = store.annotators().map(str::to_owned).collect();
         let by_name: HashMap<&str, u32> =
@@ -46,7 +48,7 @@ impl RatingMatrix {
 
     /// Adds a slide with its ratings: the rater's index and one code per criterion.
     pub fn push<'a>(&mut self, slide: &str, cluster: u32, ratings: impl Iterator<Item = (u32, &'a [u8])>) {
-        self.slides.push(slide.to_owned());
+        self.slides.push(slide.into());
         self.cluster_of.push(cluster);
         self.clusters = self.clusters.max(cluster as usize + 1);
         for (rater, codes) in ratings {
@@ -67,7 +69,7 @@ impl RatingMatrix {
     }
 
     /// The slides' ids.
-    pub fn slides(&self) -> &[String] {
+    pub fn slides(&self) -> &[Arc<str>] {
         &self.slides
     }
 
@@ -90,16 +92,40 @@ impl RatingMatrix {
         self.clusters
     }
 
+    /// The ratings of a slide, as places for [`Self::rater`] and [`Self::code`].
+    pub(crate) fn ratings(&self, slide: usize) -> Range<usize> {
+        self.offsets[slide] as usize..self.offsets[slide + 1] as usize
+    }
+
+    /// Who gave a rating.
+    pub(crate) fn rater(&self, rating: usize) -> usize {
+        self.rater_of[rating] as usize
+    }
+
+    /// The code of one criterion in a rating.
+    pub(crate) fn code(&self, rating: usize, criterion: usize) -> u8 {
+        self.codes[rating * self.criteria.len() + criterion]
+    }
+
+    /// How often each score was given to a slide; unset and not applicable are left out.
+    pub(crate) fn counts(&self, slide: usize, criterion: usize) -> [u32; Score::LEVELS] {
+        // One place per possible nibble, so that no code needs a branch.
+        let mut counts = [0u32; 16];
+        for rating in self.ratings(slide) {
+            counts[usize::from(self.code(rating, criterion) & 15)] += 1;
+        }
+        std::array::from_fn(|level| counts[level + 1])
+    }
+
     /// The scores of one criterion on one slide, with their raters; unset and not applicable are left out.
     pub(crate) fn scores(
         &self,
         slide: usize,
         criterion: usize,
     ) -> impl Iterator<Item = (usize, usize)> + Clone {
-        let stride = self.criteria.len();
-        (self.offsets[slide] as usize..self.offsets[slide + 1] as usize).filter_map(move |rating| {
-            let score = Score::new(self.codes[rating * stride + criterion])?;
-            Some((self.rater_of[rating] as usize, score.index()))
+        self.ratings(slide).filter_map(move |rating| {
+            let score = Score::new(self.code(rating, criterion))?;
+            Some((self.rater(rating), score.index()))
         })
     }
 

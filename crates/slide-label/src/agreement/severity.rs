@@ -9,44 +9,51 @@ const RIDGE: f64 = 1e-6;
 /// raters' effects summing to zero. Raters who share no slide with anybody have none.
 pub fn severity(matrix: &RatingMatrix, criterion: Option<usize>) -> Vec<f64> {
     let raters = matrix.raters().len();
-    let mut normal = vec![0.0; raters * raters];
-    let mut right = vec![0.0; raters];
+    let mut equations = Equations { normal: vec![0.0; raters * raters], right: vec![0.0; raters], raters };
     let criteria = criterion.map_or(0..matrix.criteria().len(), |index| index..index + 1);
-    for criterion in criteria {
-        for slide in 0..matrix.slides().len() {
-            add_slide(matrix, slide, criterion, (&mut normal, &mut right));
+    let mut scored = Vec::new();
+    for slide in 0..matrix.slides().len() {
+        for criterion in criteria.clone() {
+            scored.clear();
+            scored.extend(matrix.scores(slide, criterion));
+            if scored.len() >= 2 {
+                equations.add(&scored);
+            }
         }
     }
-    for rater in 0..raters {
-        normal[rater * raters + rater] += RIDGE;
-    }
-    solve(&mut normal, &mut right);
-    right.iter().map(|leniency| -leniency).collect()
+    equations.solve().iter().map(|leniency| -leniency).collect()
 }
 
-/// Adds one slide to the normal equations after its own effect is eliminated: `I − 11ᵀ/m` over its `m` raters.
-fn add_slide(
-    matrix: &RatingMatrix,
-    slide: usize,
-    criterion: usize,
-    (normal, right): (&mut [f64], &mut [f64]),
-) {
-    let scores = matrix.scores(slide, criterion);
-    let (mut count, mut sum) = (0.0, 0.0);
-    for (_, score) in scores.clone() {
-        count += 1.0;
-        sum += score as f64;
-    }
-    if count < 2.0 {
-        return;
-    }
-    let raters = right.len();
-    for (rater, score) in scores.clone() {
-        right[rater] += score as f64 - sum / count;
-        normal[rater * raters + rater] += 1.0;
-        for (other, _) in scores.clone() {
-            normal[rater * raters + other] -= 1.0 / count;
+/// The normal equations of the raters' effects; only the upper half is filled until they are solved.
+struct Equations {
+    normal: Vec<f64>,
+    right: Vec<f64>,
+    raters: usize,
+}
+
+impl Equations {
+    /// Adds one slide after its own effect is eliminated: `I − 11ᵀ/m` over its `m` raters.
+    fn add(&mut self, scored: &[(usize, usize)]) {
+        let share = 1.0 / scored.len() as f64;
+        let mean = scored.iter().map(|(_, score)| score).sum::<usize>() as f64 * share;
+        for (place, &(rater, score)) in scored.iter().enumerate() {
+            self.right[rater] += score as f64 - mean;
+            self.normal[rater * self.raters + rater] += 1.0;
+            for &(other, _) in &scored[place..] {
+                self.normal[rater.min(other) * self.raters + rater.max(other)] -= share;
+            }
         }
+    }
+
+    fn solve(mut self) -> Vec<f64> {
+        for row in 0..self.raters {
+            self.normal[row * self.raters + row] += RIDGE;
+            for column in 0..row {
+                self.normal[row * self.raters + column] = self.normal[column * self.raters + row];
+            }
+        }
+        solve(&mut self.normal, &mut self.right);
+        self.right
     }
 }
 

@@ -114,90 +114,98 @@ pub fn agreement(matrix: &RatingMatrix, options: AgreementOptions) -> Agreement 
     Agreement { ratings: matrix.len(), criteria, raters }
 }
 
-/// For each resample how often each cluster is drawn. The same draws serve every criterion.
-fn draw_clusters(clusters: usize, options: AgreementOptions) -> Vec<Vec<u16>> {
+/// For each resample the clusters drawn, as often as they are drawn. The same draws serve every criterion.
+fn draw_clusters(clusters: usize, options: AgreementOptions) -> Vec<Vec<u32>> {
     // One cluster alone says nothing about how clusters differ.
     if clusters < 2 {
         return Vec::new();
     }
     let mut rng = fastrand::Rng::with_seed(options.seed);
     let draw = |_| {
-        let mut times = vec![0u16; clusters];
-        (0..clusters).for_each(|_| times[rng.usize(..clusters)] += 1);
-        times
+        let mut drawn: Vec<u32> = (0..clusters).map(|_| rng.u32(..clusters as u32)).collect();
+        drawn.sort_unstable(); // neighbours in memory are read one after another
+        drawn
     };
     (0..options.resamples).map(draw).collect()
 }
 
-const CELLS: usize = Score::LEVELS * Score::LEVELS;
+/// The cells of a symmetric table on and above its diagonal.
+const CELLS: usize = Score::LEVELS * (Score::LEVELS + 1) / 2;
 
-/// The counts of one cluster, side by side so that one pass adds both: all pairs, and coincidences.
-type Counts = [f32; 2 * CELLS];
+/// The counts of one cluster side by side, so that one pass adds both: all pairs, then coincidences, then room to a power of two.
+type Counts<T> = [T; 32];
 
-fn of_criterion(matrix: &RatingMatrix, criterion: usize, draws: &[Vec<u16>]) -> CriterionAgreement {
-    let mut clusters: Vec<[f64; 2 * CELLS]> = vec![[0.0; 2 * CELLS]; matrix.clusters().max(1)];
+fn of_criterion(matrix: &RatingMatrix, criterion: usize, draws: &[Vec<u32>]) -> CriterionAgreement {
+    let mut clusters: Vec<Counts<f64>> = vec![[0.0; 32]; matrix.clusters().max(1)];
     let (mut slides, mut pairs) = (0, 0);
     for slide in 0..matrix.slides().len() {
-        let mut counts = [0u32; Score::LEVELS];
-        matrix.scores(slide, criterion).for_each(|(_, score)| counts[score] += 1);
+        let counts = matrix.counts(slide, criterion);
         let raters: u32 = counts.iter().sum();
-        if raters < 2 {
-            continue;
-        }
-        slides += 1;
-        pairs += (raters * (raters - 1) / 2) as usize;
-        let cluster = &mut clusters[matrix.cluster_of(slide)];
-        for a in 0..Score::LEVELS {
-            for b in 0..Score::LEVELS {
-                let ordered = f64::from(counts[a] * (counts[b] - u32::from(a == b && counts[b] > 0)));
-                cluster[a * Score::LEVELS + b] += ordered;
-                cluster[CELLS + a * Score::LEVELS + b] += ordered / f64::from(raters - 1);
-            }
+        if raters >= 2 {
+            slides += 1;
+            pairs += (raters * (raters - 1) / 2) as usize;
+            add_pairs(&mut clusters[matrix.cluster_of(slide)], &counts, raters);
         }
     }
-    let sum = clusters.iter().fold([0.0; 2 * CELLS], |mut sum, cluster| {
+    let sum = clusters.iter().fold([0.0; 32], |mut sum, cluster| {
         sum.iter_mut().zip(cluster).for_each(|(sum, count)| *sum += count);
         sum
     });
-    let single: Vec<Counts> = clusters.iter().map(|counts| counts.map(|count| count as f32)).collect();
-    let drawn: Vec<(Table, Table)> = draws.iter().map(|times| tables(&resampled(&single, times))).collect();
-    let (all, coincidences) = tables(&sum);
-    let estimate = |measure: fn(&Table) -> Option<f64>| {
-        Estimate::from_draws(measure(&all), drawn.iter().filter_map(|(all, _)| measure(all)).collect())
+    let single: Vec<Counts<f32>> = clusters.iter().map(|counts| counts.map(|count| count as f32)).collect();
+    let drawn: Vec<[Table; 2]> = draws.iter().map(|draw| tables(&resampled(&single, draw))).collect();
+    let whole = tables(&sum);
+    let estimate = |which: usize, measure: fn(&Table) -> Option<f64>| {
+        let draws = drawn.iter().filter_map(|tables| measure(&tables[which])).collect();
+        Estimate::from_draws(measure(&whole[which]), draws)
     };
     CriterionAgreement {
         criterion: matrix.criteria()[criterion].clone(),
         slides,
         pairs,
-        within_one: estimate(within_one),
-        exact: estimate(exact),
-        quadratic_weighted_kappa: estimate(quadratic_weighted_kappa),
-        krippendorff_alpha: Estimate::from_draws(
-            alpha_ordinal(&coincidences),
-            drawn.iter().filter_map(|(_, coincidences)| alpha_ordinal(coincidences)).collect(),
-        ),
+        within_one: estimate(0, within_one),
+        exact: estimate(0, exact),
+        quadratic_weighted_kappa: estimate(0, quadratic_weighted_kappa),
+        krippendorff_alpha: estimate(1, alpha_ordinal),
+    }
+}
+
+/// Adds the ordered pairs of one slide's scores, and their coincidences.
+fn add_pairs(cluster: &mut Counts<f64>, counts: &[u32; Score::LEVELS], raters: u32) {
+    let share = 1.0 / f64::from(raters - 1);
+    let mut cell = 0;
+    for (a, &count) in counts.iter().enumerate() {
+        let row = Score::LEVELS - a;
+        if count > 0 {
+            for (place, &other) in counts[a..].iter().enumerate() {
+                let ordered = f64::from(count * if place == 0 { count - 1 } else { other });
+                cluster[cell + place] += ordered;
+                cluster[CELLS + cell + place] += ordered * share;
+            }
+        }
+        cell += row;
     }
 }
 
 /// Single precision serves: an interval's end needs three digits, and the counts of a resample stay far below 2²⁴.
-fn resampled(clusters: &[Counts], times: &[u16]) -> [f64; 2 * CELLS] {
-    let mut sum = [0.0f32; 2 * CELLS];
-    for (cluster, &times) in clusters.iter().zip(times) {
-        if times > 0 {
-            let times = f32::from(times);
-            sum.iter_mut().zip(cluster).for_each(|(sum, count)| *sum += times * count);
-        }
+fn resampled(clusters: &[Counts<f32>], draw: &[u32]) -> Counts<f64> {
+    let mut sum = [0.0f32; 32];
+    for &cluster in draw {
+        sum.iter_mut().zip(&clusters[cluster as usize]).for_each(|(sum, count)| *sum += count);
     }
     sum.map(f64::from)
 }
 
-fn tables(counts: &[f64; 2 * CELLS]) -> (Table, Table) {
-    let table = |offset: usize| {
+/// The tables of all pairs and of coincidences.
+fn tables(counts: &Counts<f64>) -> [Table; 2] {
+    [0, CELLS].map(|offset| {
         let mut table = Table::default();
-        for (a, row) in table.iter_mut().enumerate() {
-            row.copy_from_slice(&counts[offset + a * Score::LEVELS..offset + (a + 1) * Score::LEVELS]);
+        let mut cells = counts[offset..].iter();
+        for a in 0..Score::LEVELS {
+            for (b, &count) in (a..Score::LEVELS).zip(&mut cells) {
+                table[a][b] = count;
+                table[b][a] = count;
+            }
         }
         table
-    };
-    (table(0), table(CELLS))
+    })
 }

@@ -3,15 +3,15 @@ use serde_json::{Map, Value};
 use slide_data::{Score, Scores};
 
 use super::{Context, Imported, Row, parse_time, slide_of};
-use crate::{Event, Store};
+use crate::{Event, EventRef, Store};
 
 /// The whole journal: history included.
 pub(super) fn write(store: &Store) -> serde_json::Result<String> {
-    let mut events: Vec<&Event> = store.events().iter().collect();
-    events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    let mut events: Vec<EventRef<'_>> = store.events().collect();
+    events.sort_by_key(EventRef::order);
     let mut text = String::new();
     for event in events {
-        text.push_str(&serde_json::to_string(event)?);
+        text.push_str(&serde_json::to_string(&event.to_event())?);
         text.push('\n');
     }
     Ok(text)

@@ -3,7 +3,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use slide_data::{Labels, Score, Scores};
 
-use super::{Context, Imported, Row, current_events, parse_score, parse_time, slide_of};
+use super::{Context, Imported, Row, parse_score, parse_time, slide_of};
 use crate::{Event, Kind, Store};
 
 const NOT_APPLICABLE: &str = "Not applicable";
@@ -49,18 +49,19 @@ struct Item {
 pub(super) fn write(store: &Store, labels: &Labels) -> serde_json::Result<String> {
     let mut tasks: Vec<Value> = Vec::new();
     let mut last = None;
-    for event in current_events(store) {
-        if last != Some(&event.slide_id) {
-            let image = labels.slides.get(&event.slide_id).map_or_else(
-                || format!("data/raw/slides/{}.png", event.slide_id),
+    for event in store.current_events() {
+        let slide = event.slide_id();
+        if last != Some(slide) {
+            let image = labels.slides.get(slide).map_or_else(
+                || format!("data/raw/slides/{slide}.png"),
                 |label| label.image_path.clone(),
             );
-            let data = json!({"image": image, "slide_id": event.slide_id});
+            let data = json!({"image": image, "slide_id": slide});
             tasks.push(json!({"id": tasks.len() + 1, "data": data, "annotations": []}));
-            last = Some(&event.slide_id);
+            last = Some(slide);
         }
         if let Some(annotations) = tasks.last_mut().and_then(|task| task["annotations"].as_array_mut()) {
-            annotations.push(annotation(event));
+            annotations.push(annotation(&event.to_event()));
         }
     }
     serde_json::to_string_pretty(&tasks)

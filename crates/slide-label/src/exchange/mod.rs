@@ -205,22 +205,5 @@ fn slide_of(text: &str) -> String {
     picture.map_or(name, |extension| &name[..name.len() - extension.len()]).to_owned()
 }
 
-/// What a store holds now, as rows in order of slides: ratings, skips, and the leads' final words.
-fn current_events(store: &Store) -> impl Iterator<Item = &Event> {
-    let mut events: Vec<&Event> =
-        store.annotators().flat_map(|annotator| store.of_annotator(annotator)).collect();
-    let slides: std::collections::BTreeSet<&str> =
-        store.events().iter().map(|event| event.slide_id.as_str()).collect();
-    events.extend(slides.iter().filter_map(|slide| store.adjudication(slide)));
-    events.sort_by(|a, b| {
-        (&a.slide_id, a.kind == Kind::Adjudicated, &a.annotator).cmp(&(
-            &b.slide_id,
-            b.kind == Kind::Adjudicated,
-            &b.annotator,
-        ))
-    });
-    events.into_iter()
-}
-
 #[cfg(test)]
 mod tests;

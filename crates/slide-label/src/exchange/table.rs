@@ -1,10 +1,9 @@
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as ValueError, StrDeserializer};
-use slide_data::Score;
 
-use super::{Context, Imported, Row, current_events, parse_score, parse_time, slide_of};
-use crate::{Event, Kind, Store};
+use super::{Context, Imported, Row, parse_score, parse_time, slide_of};
+use crate::{Event, EventRef, Kind, Store, code};
 
 /// A cell that a spreadsheet would run as a formula is written with an apostrophe before it, which reading takes away again.
 const GUARDED: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
@@ -35,27 +34,26 @@ fn parse_kind(text: &str) -> Result<Kind, String> {
 
 pub(super) fn write(store: &Store, annotator: Option<&str>) -> Result<String, String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let keys: Vec<&str> = store.rubric().keys().collect();
-    let header = ["slide_id", "annotator"].into_iter().chain(keys.iter().copied());
+    let header = ["slide_id", "annotator"].into_iter().chain(store.rubric().keys());
     let header = header.chain(["notes", "rated_at", "event_id", "kind"]);
     writer.write_record(header).map_err(|error| error.to_string())?;
-    for event in current_events(store).filter(|event| annotator.is_none_or(|name| name == event.annotator)) {
-        writer.write_record(record(event, &keys)).map_err(|error| error.to_string())?;
+    for event in store.current_events().filter(|event| annotator.is_none_or(|name| name == event.annotator())) {
+        writer.write_record(record(event)).map_err(|error| error.to_string())?;
     }
     let bytes = writer.into_inner().map_err(|error| error.to_string())?;
     String::from_utf8(bytes).map_err(|error| error.to_string())
 }
 
-fn record(event: &Event, keys: &[&str]) -> Vec<String> {
-    let score = |key: &&str| match event.scores.get(*key) {
-        None => String::new(),
-        Some(None) => "na".to_owned(),
-        Some(Some(score)) => Score::get(*score).to_string(),
+fn record(event: EventRef<'_>) -> Vec<String> {
+    let score = |&code: &u8| match code {
+        code::UNSET => String::new(),
+        code::NOT_APPLICABLE => "na".to_owned(),
+        score => score.to_string(),
     };
-    let mut cells = vec![guard(&event.slide_id), guard(&event.annotator)];
-    cells.extend(keys.iter().map(score));
-    cells.push(guard(&event.notes));
-    cells.extend([event.at.to_string(), event.id.clone(), kind_name(event.kind).to_owned()]);
+    let mut cells = vec![guard(event.slide_id()), guard(event.annotator())];
+    cells.extend(event.codes().iter().map(score));
+    cells.push(guard(event.notes()));
+    cells.extend([event.at().to_string(), event.id().to_owned(), kind_name(event.kind()).to_owned()]);
     cells
 }
 

@@ -130,14 +130,14 @@ proptest! {
     #[test]
     fn a_round_trip_loses_no_current_rating(events in ratings()) {
         let store = store_of(events);
-        let now: Vec<Event> = current_events(&store).cloned().collect();
+        let now: Vec<Event> = store.current_events().map(|event| event.to_event()).collect();
         for format in [Format::Csv, Format::LabelStudio, Format::Jsonl] {
             let labels = consensus(&store, ConsensusRule::Median, &image);
             let text = write(&store, format, &labels).unwrap();
             let imported = read_text(&text, format);
             prop_assert_eq!(&imported.problems, &[]);
             let again = store_of(imported.events);
-            prop_assert_eq!(&now, &current_events(&again).cloned().collect::<Vec<_>>(), "{:?}", format);
+            prop_assert_eq!(&now, &again.current_events().map(|event| event.to_event()).collect::<Vec<_>>(), "{:?}", format);
             prop_assert_eq!(&labels, &consensus(&again, ConsensusRule::Median, &image));
         }
     }

@@ -17,7 +17,7 @@ use crate::agreement::{
     pair_agreement,
 };
 use crate::queue::spread;
-use crate::{Error, Event, HelpEffect, Role, Store, exchange, help_effect};
+use crate::{Error, Event, EventRef, HelpEffect, Role, Store, exchange, help_effect};
 
 /// What a lead sees.
 #[derive(Debug, Serialize)]
@@ -112,7 +112,7 @@ fn people(app: &App, store: &Store) -> Vec<PersonRow> {
     let queue = app.queue();
     let row = |name: &str| {
         let events = store.of_annotator(name);
-        let mut seconds: Vec<f64> = events.iter().filter_map(|event| event.seconds).collect();
+        let mut seconds: Vec<f64> = events.iter().filter_map(|event| event.seconds()).collect();
         seconds.sort_by(f64::total_cmp);
         let progress = queue.progress(name, Instant::now());
         PersonRow {
@@ -120,7 +120,7 @@ fn people(app: &App, store: &Store) -> Vec<PersonRow> {
             rated: progress.rated,
             skipped: progress.skipped,
             open: progress.open,
-            last_at: events.last().map(|event| event.at),
+            last_at: events.last().map(|event| event.at()),
             median_seconds: seconds.get(seconds.len() / 2).copied(),
         }
     };
@@ -145,11 +145,11 @@ fn disputed(app: &App, store: &Store) -> Vec<Disputed> {
         let record = app.slide(slide)?;
         Some(Disputed {
             slide_id: slide.to_owned(),
-            deck_id: record.deck_id,
+            deck_id: record.deck_id.to_string(),
             number: record.number,
             spread,
-            ratings: store.ratings(slide).map(|rating| rating.event.clone()).collect(),
-            adjudication: store.adjudication(slide).cloned(),
+            ratings: store.ratings(slide).map(|rating| rating.event.to_event()).collect(),
+            adjudication: store.adjudication(slide).map(|event| event.to_event()),
             adjudication_head: store.adjudication_head(slide).map(str::to_owned),
         })
     };
@@ -159,7 +159,8 @@ fn disputed(app: &App, store: &Store) -> Vec<Disputed> {
 /// Everything that happened to a slide.
 pub(super) async fn history(State(app): State<Arc<App>>, _lead: Lead, Path(id): Path<String>) -> Json<Value> {
     let store = app.ledger().store();
-    Json(json!({"events": store.history(&id)}))
+    let events: Vec<Event> = store.history(&id).iter().map(EventRef::to_event).collect();
+    Json(json!({"events": events}))
 }
 
 /// The whole journal.

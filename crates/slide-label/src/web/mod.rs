@@ -5,6 +5,7 @@
 mod assets;
 mod error;
 mod guard;
+mod image;
 mod lead;
 mod ratings;
 mod session;
@@ -32,7 +33,7 @@ pub fn app(state: Arc<App>) -> Router {
         .route("/corrections", post(ratings::correct))
         .route("/export.csv", get(ratings::export))
         .route("/slides/{id}", get(ratings::slide))
-        .route("/slides/{id}/image", get(ratings::image))
+        .route("/slides/{id}/image", get(image::image))
         .route("/slides/{id}/history", get(lead::history))
         .route("/lead", get(lead::report))
         .route("/export.jsonl", get(lead::export))

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use slide_data::{Correction, Manifest, Scores};
+use slide_data::{Correction, Scores};
 
 use super::error::Refusal;
 use super::session::SignedIn;
@@ -52,7 +52,7 @@ fn progress(progress: &crate::Progress, slides: usize) -> Value {
 fn describe(app: &App, store: &Store, id: &str, annotator: &str) -> Option<Value> {
     let slide = app.slide(id)?;
     Some(json!({
-        "slide_id": id, "deck_id": slide.deck_id, "number": slide.number, "width": slide.width, "height": slide.height,
+        "slide_id": id, "deck_id": &*slide.deck_id, "number": slide.number, "width": slide.width, "height": slide.height,
         "mine": mine_of(store, id, annotator),
     }))
 }
@@ -61,11 +61,11 @@ fn mine_of(store: &Store, id: &str, annotator: &str) -> Value {
     let current = store.current(id, annotator);
     json!({
         "head": store.head(id, annotator),
-        "event": current.map(|event| &event.id),
-        "kind": current.map(|event| event.kind),
-        "scores": current.map(|event| &event.scores),
-        "notes": current.map(|event| &event.notes),
-        "at": current.map(|event| event.at),
+        "event": current.map(|event| event.id()),
+        "kind": current.map(|event| event.kind()),
+        "scores": current.map(|event| event.scores()),
+        "notes": current.map(|event| event.notes()),
+        "at": current.map(|event| event.at()),
     })
 }
 
@@ -85,44 +85,9 @@ pub(super) async fn mine(State(app): State<Arc<App>>, SignedIn(person): SignedIn
     let events = store.of_annotator(&person.name);
     let slides: Vec<Value> = events
         .iter()
-        .map(|event| json!({"slide_id": event.slide_id, "kind": event.kind, "at": event.at}))
+        .map(|event| json!({"slide_id": event.slide_id(), "kind": event.kind(), "at": event.at()}))
         .collect();
     Json(json!({"slides": slides}))
-}
-
-/// The picture of a slide.
-pub(super) async fn image(
-    State(app): State<Arc<App>>,
-    SignedIn(_): SignedIn,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let slide = app.slide(&id).ok_or_else(|| Refusal::unknown_slide(&id))?;
-    let tag = format!("\"{}\"", slide.sha256);
-    let caching = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "private, max-age=3600".to_owned())];
-    if !slide.sha256.is_empty()
-        && headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes())
-    {
-        return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
-    }
-    let path = Manifest::image_path(&app.settings().paths.raw, &id);
-    let read = tokio::task::spawn_blocking(move || std::fs::read(&path).map_err(|error| (path, error))).await;
-    match read {
-        Ok(Ok(bytes)) => Ok((caching, [(header::CONTENT_TYPE, media_type(&bytes))], bytes).into_response()),
-        Ok(Err((path, error))) => {
-            tracing::warn!("cannot read `{}`: {error}", path.display());
-            Err(Refusal::new(
-                StatusCode::NOT_FOUND,
-                "no_picture",
-                format!("the picture of `{id}` cannot be read"),
-            ))
-        }
-        Err(_) => Err(Error::Failed.into()),
-    }
-}
-
-fn media_type(bytes: &[u8]) -> &'static str {
-    if bytes.starts_with(&[0xff, 0xd8, 0xff]) { "image/jpeg" } else { "image/png" }
 }
 
 #[derive(Deserialize)]
@@ -169,7 +134,8 @@ pub(super) async fn submit(
     let slide_id = event.slide_id.clone();
     let is_final_word = event.kind == Kind::Adjudicated
         || event.undoes.as_deref().is_some_and(|id| {
-            app.ledger().store().event(id).is_some_and(|target| target.kind == Kind::Adjudicated)
+            let store = app.ledger().store();
+            store.event(id).is_some_and(|target| store.is_final_word(target))
         });
     let acknowledged = app.ledger().submit(event).await.map_err(|error| {
         let store = app.ledger().store();
@@ -208,7 +174,7 @@ fn check_actor(app: &App, person: &Person, event: &Event) -> Result<(), Refusal>
     }
     if let Some(target) = event.undoes.as_deref() {
         let store = app.ledger().store();
-        let is_final = store.event(target).is_some_and(|target| target.kind == Kind::Adjudicated);
+        let is_final = store.event(target).is_some_and(|target| store.is_final_word(target));
         if is_final && person.role != Role::Lead {
             return Err(Refusal::leads_only());
         }
@@ -223,7 +189,7 @@ fn committed_prediction(app: &App, store: &Store, slide_id: &str, person: &Perso
         return None;
     }
     let current = store.current(slide_id, &person.name)?;
-    if current.kind == Kind::Skipped {
+    if current.kind() == Kind::Skipped {
         return None;
     }
     let prediction = app.prediction(slide_id)?;
@@ -248,7 +214,7 @@ pub(super) async fn correct(
         Refusal::new(StatusCode::NOT_FOUND, "no_prediction", "the model has not scored this slide")
     })?;
     let scores =
-        app.ledger().store().current(&corrected.slide_id, &person.name).map(|event| event.scores.clone());
+        app.ledger().store().current(&corrected.slide_id, &person.name).map(|event| event.scores());
     let differing = differing(&scores.unwrap_or_default(), &prediction.expected);
     let correction = Correction {
         schema_version: 1,

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use slide_data::{Manifest, Prediction, Rubric, SlideRecord};
+use slide_data::{Manifest, Prediction, Rubric};
 
 use super::lead::LeadReport;
 use crate::{
@@ -49,8 +49,19 @@ pub struct App {
     pub(super) report: Mutex<Option<(u64, Instant, Arc<LeadReport>)>>,
 }
 
+/// What the page needs of a slide.
+#[derive(Debug, Clone)]
+pub(super) struct SlideCard {
+    pub(super) deck_id: Arc<str>,
+    pub(super) number: usize,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// Of the pixels; names the picture for the browser's cache.
+    pub(super) sha256: Arc<str>,
+}
+
 struct Slides {
-    by_id: HashMap<String, SlideRecord>,
+    by_id: HashMap<Box<str>, SlideCard>,
     modified: Option<SystemTime>,
     looked_at: Instant,
 }
@@ -73,13 +84,13 @@ impl App {
     pub fn open(settings: AppSettings) -> Result<(Self, Opened)> {
         settings.config.validate()?;
         settings.rubric.validate()?;
+        let (ledger, opened) = Ledger::open(&settings.paths, &settings.rubric, settings.config.consensus)?;
         let modified = modified(&settings.paths);
         let manifest = Manifest::read(&settings.paths.raw)?;
-        let (ledger, opened) = Ledger::open(&settings.paths, &settings.rubric, settings.config.consensus)?;
         let predictions = read_predictions(&settings.paths.predictions)?;
         let queue = fill_queue(&manifest, &ledger, &settings.config, &predictions);
         let app = Self {
-            slides: RwLock::new(Slides { by_id: by_id(manifest), modified, looked_at: Instant::now() }),
+            slides: RwLock::new(Slides { by_id: by_id(&manifest), modified, looked_at: Instant::now() }),
             queue: Mutex::new(queue),
             people: Mutex::new(People::open(&settings.paths.people)?),
             corrections: Mutex::new(Corrections::open(&settings.paths.corrections)?),
@@ -100,6 +111,11 @@ impl App {
     /// How many slides there are to rate.
     pub fn slide_count(&self) -> usize {
         lock(&self.queue).len()
+    }
+
+    /// Whether somebody has been invited to lead.
+    pub fn has_invited_lead(&self) -> bool {
+        self.people().invitations().iter().any(|invitation| invitation.role == crate::Role::Lead)
     }
 
     /// Invites a person; returns the token of their link.
@@ -134,12 +150,12 @@ impl App {
         self.predictions.get(slide_id)
     }
 
-    pub(super) fn slide(&self, id: &str) -> Option<SlideRecord> {
+    pub(super) fn slide(&self, id: &str) -> Option<SlideCard> {
         self.slides.read().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
     }
 
-    pub(super) fn deck_of(&self, id: &str) -> String {
-        self.slide(id).map_or_else(|| id.to_owned(), |slide| slide.deck_id)
+    pub(super) fn deck_of(&self, id: &str) -> Arc<str> {
+        self.slide(id).map_or_else(|| id.into(), |slide| slide.deck_id)
     }
 
     /// Takes up slides that were collected since. A manifest that cannot be read just now leaves things as they are.
@@ -161,7 +177,7 @@ impl App {
             Ok(manifest) => {
                 *lock(&self.queue) =
                     fill_queue(&manifest, &self.ledger, &self.settings.config, &self.predictions);
-                slides.by_id = by_id(manifest);
+                slides.by_id = by_id(&manifest);
                 slides.modified = now;
             }
             Err(error) => tracing::warn!("the manifest is left as it was: {error}"),
@@ -184,11 +200,23 @@ impl App {
     }
 }
 
-fn by_id(manifest: Manifest) -> HashMap<String, SlideRecord> {
-    let usable = manifest.slides.into_iter().filter(|slide| slide.duplicate_of.is_none() && !slide.excluded);
+fn by_id(manifest: &Manifest) -> HashMap<Box<str>, SlideCard> {
     // A name that leads out of the picture folder is no slide.
     let is_plain = |id: &str| !id.is_empty() && !id.contains(['/', '\\', '\0']) && id != "..";
-    usable.filter(|slide| is_plain(&slide.slide_id)).map(|slide| (slide.slide_id.clone(), slide)).collect()
+    let mut decks: HashMap<&str, Arc<str>> = HashMap::new();
+    let mut by_id = HashMap::new();
+    for slide in manifest.usable().filter(|slide| is_plain(&slide.slide_id)) {
+        let deck_id = decks.entry(&slide.deck_id).or_insert_with(|| slide.deck_id.as_str().into()).clone();
+        let card = SlideCard {
+            deck_id,
+            number: slide.number,
+            width: slide.width,
+            height: slide.height,
+            sha256: slide.sha256.as_str().into(),
+        };
+        by_id.insert(slide.slide_id.as_str().into(), card);
+    }
+    by_id
 }
 
 fn modified(paths: &StorePaths) -> Option<SystemTime> {

@@ -1,0 +1,121 @@
+//! Accessibility, and the pictures of the documentation.
+
+use super::*;
+
+/// Where `.ci/install-browser` puts axe-core, or where `AXE_CORE` says.
+fn axe() -> Option<String> {
+    let path =
+        std::env::var_os("AXE_CORE").map_or_else(|| build_dir().join("browser/axe.min.js"), PathBuf::from);
+    std::fs::read_to_string(path).ok()
+}
+
+fn assert_accessible(browser: &Browser<'_>, axe: &str, what: &str) {
+    browser.run(axe);
+    let script = "const done = arguments[arguments.length - 1];
+        axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})
+          .then((found) => done(found.violations.map((v) => v.id + ': ' + v.nodes.map((n) => n.html).join(' | '))));";
+    let found = browser.run_async(script);
+    assert_eq!(found.as_array().map(Vec::len), Some(0), "{what}: {found:#}");
+}
+
+#[test]
+fn axe_finds_nothing() {
+    let Some(driver) = driver("axe-core") else { return };
+    let Some(axe) = axe() else {
+        eprintln!("LEFT OUT: axe-core is not there (.ci/install-browser fetches it)");
+        return;
+    };
+    let site = Site::new(3, 2, "calibration_slides = 2");
+    let rows = "slide_id,annotator,clarity,design,notes\ndeck0-001,Ben,1,2,no message\ndeck0-001,Cleo,5,2,\ndeck0-002,Ben,3,3,\ndeck0-002,Cleo,3,4,\n";
+    std::fs::write(site.dir.path().join("r.csv"), rows).unwrap();
+    assert_eq!(site.run(&["import", "r.csv"]).0, 0);
+    let server = serve(&site);
+    for is_dark in [false, true] {
+        let browser = driver.browser(1300, 850);
+        if is_dark {
+            browser.emulate_dark();
+        }
+        browser.open(&server.url);
+        wait_until("the sign-in", || {
+            browser.run("return !document.getElementById('sign-in').hidden") == true
+        });
+        assert_accessible(&browser, &axe, "sign-in");
+        sign_in(&browser, &server.url, "Ana");
+        browser.press("4");
+        assert_accessible(&browser, &axe, "rating");
+        browser.press(ENTER);
+        assert_accessible(&browser, &axe, "what is missing");
+        browser.press("?");
+        assert_accessible(&browser, &axe, "help");
+        browser.press(ESCAPE);
+        browser.press("g");
+        assert_accessible(&browser, &axe, "guide");
+        browser.open(&format!("{}/lead", server.url));
+        wait_until("the lead's page", || {
+            browser.run("return document.querySelectorAll('.dispute').length") == 1
+        });
+        assert_accessible(&browser, &axe, "lead");
+    }
+}
+
+/// Decodes base64, as `WebDriver` sends pictures.
+fn decode(text: &str) -> Vec<u8> {
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => u32::from(byte - b'A'),
+        b'a'..=b'z' => u32::from(byte - b'a') + 26,
+        b'0'..=b'9' => u32::from(byte - b'0') + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let digits: Vec<u32> = text.bytes().filter(|byte| *byte != b'=').map(value).collect();
+    let bytes = digits.chunks(4).flat_map(|chunk| {
+        let bits = chunk.iter().enumerate().fold(0, |bits, (at, digit)| bits | digit << (18 - 6 * at));
+        bits.to_be_bytes()[1..chunk.len()].to_vec()
+    });
+    bytes.collect()
+}
+
+/// Pictures of the page for the documentation: `PICTURES=docs PROJECT=dir cargo test -p pq-label --test browser -- --ignored pictures`,
+/// where `dir/data` holds collected slides and ratings.
+#[test]
+#[ignore = "makes pictures for the documentation"]
+fn pictures() {
+    let Some(driver) = driver("pictures") else { return };
+    let (Some(folder), Some(project)) = (std::env::var_os("PICTURES"), std::env::var_os("PROJECT")) else {
+        panic!("set PICTURES and PROJECT");
+    };
+    let (folder, project) = (PathBuf::from(folder), PathBuf::from(project));
+    let site = Site::new(1, 1, "calibration_slides = 5");
+    let data = project.join("data");
+    let server = Server::start(&site, &["--port", "0", "--data", data.to_str().unwrap()]);
+    let keep = |browser: &Browser<'_>, name: &str| {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(name), decode(&browser.screenshot())).unwrap();
+    };
+    let browser = driver.browser(1400, 900);
+    sign_in(&browser, &server.url, "Dana");
+    browser.press("23n2");
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    keep(&browser, "label-page.png");
+    browser.open(&format!("{}/lead", server.url));
+    wait_until("the lead's page", || browser.run("return !document.getElementById('lead').hidden") == true);
+    browser.run("window.scrollTo(0, 0)");
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    keep(&browser, "label-lead.png");
+    browser.run("document.getElementById('disputed-title').scrollIntoView()");
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    keep(&browser, "label-dispute.png");
+    let dark = driver.browser(1400, 900);
+    dark.emulate_dark();
+    sign_in(&dark, &server.url, "Eli");
+    dark.press("23");
+    dark.press(ENTER);
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    keep(&dark, "label-dark.png");
+    let phone = driver.browser(500, 900);
+    phone.emulate_phone();
+    sign_in(&phone, &server.url, "Finn");
+    phone.press("23");
+    std::thread::sleep(std::time::Duration::from_millis(400));
+    keep(&phone, "label-phone.png");
+}
