@@ -215,9 +215,13 @@ impl Queue {
             }
             let class = slide.class(annotator, &self.config, now)?;
             let is_recent = class > 0 && recent.contains(&slide.deck);
-            let order = if class == 1 { slide.order } else { mix(slide.order ^ salt) };
+            let (within, order) = match choice {
+                _ if class == 1 => (class, slide.order),
+                // An order of its own: what the other turns have taken must not shift it.
+                Choice::Random => (0, mix(slide.order ^ !salt)),
+                _ => (class, mix(slide.order ^ salt)),
+            };
             let certainty = if choice == Choice::Uncertain { -slide.uncertainty } else { 0.0 };
-            let within = if choice == Choice::Random { 0 } else { class };
             // Calibration comes before everything; among the other slides the deck matters more than the class.
             Some((index, (class.min(2), is_recent, certainty, within, order)))
         };

@@ -170,8 +170,8 @@ fn a_share_at_random_leaves_neither_class_nor_doubt_a_say() {
         unsure += usize::from(deck < 100);
         room.give(&slide, "Ana", 3);
     }
-    // Half the turns go to the hundred unsure slides, the others to any: about 50 + 25.
-    assert!((65..=90).contains(&unsure), "{unsure} of 100");
+    // Half the turns go to the hundred unsure slides, the others to any that is left: about 50 + 20.
+    assert!((60..=85).contains(&unsure), "{unsure} of 100");
     let config = LabelConfig { uncertain_share: 0.7, random_share: 0.4, ..config };
     assert!(config.validate().unwrap_err().to_string().contains("label.random_share"));
 }

@@ -1,6 +1,10 @@
 //! Accessibility, and the pictures of the documentation.
 
+use std::path::PathBuf;
+
 use super::*;
+use crate::common::build_dir;
+use crate::driver::ESCAPE;
 
 /// Where `.ci/install-browser` puts axe-core, or where `AXE_CORE` says.
 fn axe() -> Option<String> {

@@ -1,6 +1,7 @@
 //! Several people at once, invitations, the lead.
 
 use super::*;
+use crate::driver::TAB;
 
 #[test]
 fn two_people_at_once_keep_their_own_queue_and_ratings() {

@@ -1,6 +1,9 @@
 //! Rating by keyboard, what is missing, undo, the model's help, the phone.
 
+use slide_label::Kind;
+
 use super::*;
+use crate::driver::{DOWN, ESCAPE};
 
 #[test]
 fn ten_slides_are_rated_with_six_keys_each() {

@@ -1,6 +1,9 @@
 //! A project with drawn slides, and the program serving it.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod disk;
+pub mod wire;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

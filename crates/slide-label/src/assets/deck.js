@@ -3,24 +3,46 @@
 import { api, picture } from "./api.js";
 
 const AHEAD = 5;
+/** So many slides behind are remembered for work without the server. */
+const REMEMBERED = 20;
+const MAX_PICTURES = 40;
 
 export class Deck {
-  constructor(changed) {
+  constructor(changed, outbox) {
     this.changed = changed;
+    this.outbox = outbox;
     this.records = new Map(); // slide id → what is known of it
     this.pictures = new Map(); // slide id → promise of a picture's address
     this.behind = [];
     this.ahead = [];
+    this.skipped = [];
     this.place = 0; // index into behind; behind.length is the first slide ahead
     this.progress = null;
+    this.isRestored = false; // from this browser's memory, not from the server
   }
 
   async load() {
     const { slides } = await api("GET", "/mine");
+    const shown = this.isRestored ? this.current : undefined;
     this.behind = slides.map((slide) => slide.slide_id);
     this.skipped = slides.filter((slide) => slide.kind === "skipped").map((slide) => slide.slide_id);
     this.place = this.behind.length;
+    this.noteUnsent();
     await this.refill();
+    this.isRestored = false;
+    if (shown !== undefined && !this.visit(shown) && this.ahead.includes(shown)) {
+      this.ahead = [shown, ...this.ahead.filter((id) => id !== shown)];
+    }
+  }
+
+  /** What this browser has not sent yet is done all the same. */
+  noteUnsent() {
+    for (const [, event] of this.outbox.pending()) {
+      if (!["rated", "changed", "skipped"].includes(event.kind) || this.behind.includes(event.slide_id)) continue;
+      this.ahead = this.ahead.filter((id) => id !== event.slide_id);
+      this.behind.push(event.slide_id);
+    }
+    this.place = this.behind.length;
   }
 
   /** Asks for more slides; those loaded already are kept for this person. */
@@ -28,11 +50,11 @@ export class Deck {
     if (this.refilling) return this.refilling;
     const ask = async () => {
       const { slides, progress } = await api("POST", "/queue", { held: this.ahead, count: AHEAD });
-      this.setProgress(progress);
       for (const slide of slides) {
         if (!this.records.has(slide.slide_id)) this.records.set(slide.slide_id, slide);
         if (!this.ahead.includes(slide.slide_id) && !this.behind.includes(slide.slide_id)) this.ahead.push(slide.slide_id);
       }
+      this.setProgress(progress);
       for (const id of this.ahead.slice(0, AHEAD)) this.picture(id).catch(() => {});
     };
     this.refilling = ask().finally(() => { this.refilling = null; });
@@ -60,7 +82,7 @@ export class Deck {
   }
 
   forgetOld() {
-    const excess = this.pictures.size - 40;
+    const excess = this.pictures.size - MAX_PICTURES;
     for (const id of [...this.pictures.keys()].slice(0, Math.max(0, excess))) {
       if (this.ahead.includes(id) || id === this.current) continue;
       this.pictures.get(id).then(URL.revokeObjectURL, () => {});
@@ -73,10 +95,21 @@ export class Deck {
     return this.records.get(id);
   }
 
+  /** Takes an event of this page for granted; an undo `restores` what counted before. */
+  note(event, restores) {
+    const record = this.records.get(event.slide_id);
+    if (!record) return;
+    const { id, kind, scores = {}, notes = "" } = event;
+    record.mine = kind === "undone" ? { ...restores, head: id } : { head: id, event: id, kind, scores, notes };
+    this.skipped = this.skipped.filter((other) => other !== event.slide_id);
+    if (kind === "skipped") this.skipped.push(event.slide_id);
+  }
+
   /** The slide shown is done: it goes behind, and the next one comes. */
   advance() {
     if (this.place >= this.behind.length && this.ahead.length > 0) this.behind.push(this.ahead.shift());
     this.place = Math.min(this.place + 1, this.behind.length);
+    this.changed();
     if (this.ahead.length < AHEAD - 1) this.refill().then(this.changed, () => {});
   }
 
@@ -91,5 +124,18 @@ export class Deck {
     const place = this.behind.lastIndexOf(id);
     if (place >= 0) this.place = place;
     return place >= 0;
+  }
+
+  /** What is needed to go on without the server. */
+  snapshot() {
+    const behind = this.behind.slice(-REMEMBERED);
+    const records = [...behind, ...this.ahead].map((id) => this.records.get(id)).filter((record) => record);
+    return { behind, ahead: this.ahead, skipped: this.skipped, records, progress: this.progress };
+  }
+
+  restore({ behind, ahead, skipped, records, progress }) {
+    Object.assign(this, { behind, ahead, skipped, progress, place: behind.length, isRestored: true });
+    for (const record of records) this.records.set(record.slide_id, record);
+    this.noteUnsent();
   }
 }

@@ -3,9 +3,18 @@
 import { api } from "./api.js";
 import { h, newId, scoreText } from "./dom.js";
 
+/** So many are shown at first. */
+const FIRST = 10;
+let shownCount = FIRST;
+
 export function disputes(report, session, refresh, told) {
   if (report.disputed.length === 0) return [h("p", {}, "Nobody disagrees by two points or more.")];
-  return report.disputed.map((slide) => dispute(slide, session, refresh, told));
+  const all = report.disputed.map((slide) => dispute(slide, session, refresh, told));
+  const hide = () => all.forEach((box, index) => { box.hidden = index >= shownCount; });
+  hide();
+  const more = h("button", { type: "button", hidden: all.length <= shownCount }, `Show all ${all.length}`);
+  more.addEventListener("click", () => { shownCount = Infinity; hide(); more.hidden = true; });
+  return [...all, more];
 }
 
 function dispute(slide, session, refresh, told) {
@@ -16,7 +25,7 @@ function dispute(slide, session, refresh, told) {
     const numbers = scores.filter((score) => typeof score === "number");
     const isApart = Math.max(...numbers) - Math.min(...numbers) >= 2 || (numbers.length > 0 && scores.includes(null));
     return h("tr", {}, h("th", { scope: "row" }, criterion.name),
-      ...scores.map((score) => h("td", { className: isApart ? "apart" : "" }, scoreText(score))),
+      ...scores.map((score) => h("td", { className: isApart ? "apart" : "" }, h("b", {}, scoreText(score)))),
       h("td", {}, finalScore(slide, criterion)));
   });
   const notes = slide.ratings.filter((rating) => rating.notes).map((rating) => h("li", {}, `${rating.annotator}: ${rating.notes}`));
@@ -25,7 +34,7 @@ function dispute(slide, session, refresh, told) {
   });
   const name = `${slide.deck_id}, slide ${slide.number}`;
   const box = h("article", { className: "dispute" }, image, h("div", {},
-    h("h3", {}, name),
+    h("h3", {}, name, h("span", {}, slide.adjudication ? `decided by ${slide.adjudication.annotator}` : `${slide.spread} points apart`)),
     h("div", { className: "table-box", tabIndex: 0, role: "region", "aria-label": `Ratings of ${name}` },
       h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Criterion"), ...heads, h("th", { scope: "col" }, "Final"))), h("tbody", {}, ...rows))),
     notes.length > 0 ? h("ul", {}, ...notes) : null,
@@ -43,12 +52,12 @@ function finalScore(slide, criterion) {
 
 function form(slide, session, refresh, told) {
   const reason = h("input", { required: true, maxLength: 10000, value: slide.adjudication?.notes ?? "", autocomplete: "off" });
-  const element = h("form", {}, h("label", {}, "Reason ", reason),
-    h("div", {}, h("button", { className: "primary" }, slide.adjudication ? "Change the final scores" : "Make the final scores")));
+  const element = h("form", {}, h("label", {}, "Reason", reason),
+    h("button", { className: "primary" }, slide.adjudication ? "Change the final scores" : "Set the final scores"));
   if (slide.adjudication) {
     const undo = h("button", { type: "button" }, "Take the final scores back");
     undo.addEventListener("click", () => send({ kind: "undone", undoes: slide.adjudication.id }));
-    element.lastChild.append(" ", undo);
+    element.append(undo);
   }
   const send = async (event) => {
     try {

@@ -1,4 +1,4 @@
-// The rating of one slide: a group of radio buttons per criterion. Nothing is preselected.
+// The rating of one slide: a group of radio buttons for each criterion. Nothing is preselected.
 
 import { $, h } from "./dom.js";
 
@@ -40,8 +40,10 @@ export class RatingForm {
     const meaning = (score) => anchors(criterion).find(([value]) => value === score);
     const named = (score) => (meaning(score) ? meaning(score).join(": ") : String(score));
     const state = h("span", { className: "state" });
-    const box = h("fieldset", { id: `criterion-${criterion.key}` },
-      h("legend", {}, criterion.name, h("kbd", { "aria-hidden": "true" }, this.letters[index]), state),
+    const name = h("span", { className: "criterion-name", id: `name-${criterion.key}` },
+      h("span", {}, criterion.name, h("kbd", { "aria-hidden": "true" }, this.letters[index])), state);
+    const box = h("div", { id: `criterion-${criterion.key}`, className: "criterion", role: "radiogroup", "aria-labelledby": name.id },
+      name,
       h("div", { className: "scores" },
         ...[1, 2, 3, 4, 5].map((score) => option(String(score), String(score), named(score))),
         option("na", "n/a", "not applicable")));
@@ -53,8 +55,8 @@ export class RatingForm {
     this.active = index;
     this.groups.forEach((group, at) => group.box.classList.toggle("active", at === index));
     const criterion = this.criteria[index];
-    $("anchors").replaceChildren(h("strong", {}, criterion.name),
-      h("ul", {}, ...anchors(criterion).map(([score, text]) => h("li", {}, h("b", {}, String(score)), text))));
+    $("anchors").replaceChildren(h("p", {}, criterion.question || criterion.name),
+      h("ul", {}, ...anchors(criterion).map(([score, text]) => h("li", {}, h("b", {}, String(score)), h("span", {}, text)))));
   }
 
   /** Moves to a criterion and puts the focus there: on its score, or where it has none on the first. */
@@ -108,19 +110,23 @@ export class RatingForm {
     return this.groups.map((_, index) => index).filter((index) => this.score(index) === undefined);
   }
 
+  /** Marks criteria that were forgotten, or with none takes the marks away. */
   flag(indices) {
     this.groups.forEach((group, index) => group.box.classList.toggle("flagged", indices.includes(index)));
     $("save-anyway").hidden = indices.length === 0;
-    $("missing").textContent = indices.length === 0 ? ""
-      : `Still to rate: ${indices.map((index) => this.criteria[index].name).join(", ")}`;
+    $("missing").classList.toggle("flagged", indices.length > 0);
+    this.refresh();
   }
 
+  /** Says what is still to rate. */
   refresh() {
+    const open = this.missing();
     this.groups.forEach((group, index) => {
-      const score = this.score(index);
-      group.state.textContent = score === undefined ? "not rated" : "";
-      if (score !== undefined) group.box.classList.remove("flagged");
+      const isFlagged = group.box.classList.contains("flagged") && open.includes(index);
+      group.box.classList.toggle("flagged", isFlagged);
+      group.state.textContent = isFlagged ? "not rated" : "";
     });
-    if (this.missing().length === 0) this.flag([]);
+    $("missing").textContent = open.length === 0 ? "" : `Still to rate: ${open.map((index) => this.criteria[index].name).join(", ")}`;
+    if (open.length === 0 && !$("save-anyway").hidden) this.flag([]);
   }
 }

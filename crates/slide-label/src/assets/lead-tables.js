@@ -4,13 +4,25 @@ import { h } from "./dom.js";
 
 const column = (text, isNumber) => h("th", { scope: "col", className: isNumber ? "number" : "" }, text);
 const number = (...content) => h("td", { className: "number" }, ...content);
-const fixed = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
-const percent = (value) => (value === null || value === undefined ? "–" : `${(100 * value).toFixed(0)} %`);
+const isKnown = (value) => value !== null && value !== undefined;
+const fixed = (value, digits = 2) => (isKnown(value) ? value.toFixed(digits) : "–");
+const percent = (value) => (isKnown(value) ? `${(100 * value).toFixed(0)} %` : "–");
+const place = (value) => `${100 * Math.max(0, Math.min(1, value))}%`;
 
-/** A value with its 95 % interval. */
-function estimate({ value, low, high }, format) {
-  const range = low === null || value === null ? null : h("span", { className: "range" }, ` ${format(low)} to ${format(high)}`);
-  return number(format(value), range);
+/** A value from 0 to 1 as a dot, its interval as a line; the numbers stand beside it. */
+function gauge(value, low, high) {
+  const line = h("i");
+  line.style.left = place(low ?? 0);
+  line.style.width = place((high ?? value) - (low ?? 0));
+  const dot = isKnown(low) ? h("b") : null;
+  if (dot) dot.style.left = place(value);
+  return h("div", { className: "gauge", "aria-hidden": "true" }, line, dot);
+}
+
+/** A measure with its 95 % interval. */
+function measure({ value, low, high }, format) {
+  const range = isKnown(low) ? h("span", { className: "range" }, `${format(low)} to ${format(high)}`) : null;
+  return h("td", { className: "measure" }, format(value), isKnown(low) ? gauge(value, low, high) : null, range);
 }
 
 function table(caption, heads, rows) {
@@ -18,16 +30,18 @@ function table(caption, heads, rows) {
     h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, ...heads)), h("tbody", {}, ...rows)));
 }
 
-const figure = (value, text) => h("div", {}, h("b", {}, String(value)), h("span", {}, text));
+const figure = (value, text) => h("div", { className: "figure" }, h("b", {}, String(value)), h("span", {}, text));
 
 export function progressTable(report) {
   const severities = new Map(report.agreement.raters.map((rater) => [rater.annotator, rater.severity]));
   const rows = report.people.map((person) => h("tr", {},
-    h("th", { scope: "row" }, person.name), number(person.rated), number(person.skipped), number(person.open),
-    number(person.median_seconds === null ? "–" : `${person.median_seconds.toFixed(0)} s`),
+    h("th", { scope: "row" }, person.name),
+    h("td", {}, h("div", { className: "share" }, gauge(person.rated / Math.max(1, person.rated + person.open)), String(person.rated))),
+    number(person.open), number(person.skipped),
+    number(isKnown(person.median_seconds) ? `${person.median_seconds.toFixed(0)} s` : "–"),
     number(signed(severities.get(person.name))),
     h("td", {}, person.last_at ? new Date(person.last_at).toLocaleString() : "–")));
-  const heads = [column("Person"), column("Rated", true), column("Skipped", true), column("Open", true),
+  const heads = [column("Person"), column("Rated"), column("Open", true), column("Skipped", true),
     column("Time a slide", true), column("Severity", true), column("Last rating")];
   const { shown, changed } = report.model_help;
   return [
@@ -36,7 +50,7 @@ export function progressTable(report) {
       figure(report.agreement.ratings, "ratings"),
       figure(report.disputed.filter((slide) => !slide.adjudication).length, "disputes open"),
       figure(report.corrections, "corrections of the model"),
-      shown > 0 ? figure(percent(changed / shown), `changed after the model was shown (${shown})`) : null),
+      shown > 0 ? figure(percent(changed / shown), `of ${shown} ratings changed after the model was shown`) : null),
     table("Severity is how many points a person scores below the others on the same slides.", heads, rows),
   ];
 }
@@ -47,37 +61,45 @@ function signed(value) {
   return Number(text) === 0 ? text : `${value < 0 ? "−" : "+"}${text}`;
 }
 
+const namesOf = (rubric) => new Map(rubric.criteria.map((criterion) => [criterion.key, criterion.name]));
+
+const MEASURES = ["Within one point", "Exact", "Weighted kappa", "Krippendorff's alpha"];
+
+const measures = (found) => [measure(found.within_one, percent), measure(found.exact, percent),
+  measure(found.quadratic_weighted_kappa, fixed), measure(found.krippendorff_alpha, fixed)];
+
 export function agreementTable(report, rubric) {
-  const names = new Map(rubric.criteria.map((criterion) => [criterion.key, criterion.name]));
-  const ceilings = new Map(report.ceiling.map((ceiling) => [ceiling.criterion, ceiling]));
-  const rows = report.agreement.criteria.map((criterion) => {
-    const ceiling = ceilings.get(criterion.criterion);
-    return h("tr", {},
-      h("th", { scope: "row" }, names.get(criterion.criterion) ?? criterion.criterion), number(criterion.slides),
-      estimate(criterion.within_one, percent), estimate(criterion.exact, percent),
-      estimate(criterion.quadratic_weighted_kappa, fixed), estimate(criterion.krippendorff_alpha, fixed),
-      number(fixed(ceiling?.noise)), number(percent(ceiling?.within_one)), number(fixed(ceiling?.mae)));
-  });
-  const heads = [column("Criterion"), column("Slides", true), column("Within one", true), column("Exact", true),
-    column("Weighted kappa", true), column("Krippendorff's alpha", true), column("Noise", true),
-    column("Ceiling within one", true), column("Ceiling error", true)];
-  const caption = "Pairs of ratings of one slide, with 95 % intervals over decks. The ceiling is what a perfect model could reach given the raters' noise (in points).";
+  const names = namesOf(rubric);
+  const rows = report.agreement.criteria.map((found) => h("tr", {},
+    h("th", { scope: "row" }, names.get(found.criterion) ?? found.criterion), number(found.slides), ...measures(found)));
+  const heads = [column("Criterion"), column("Slides", true), ...MEASURES.map((name) => column(name))];
+  return [table("All pairs of ratings of one slide, with 95 % intervals over decks.", heads, rows)];
+}
+
+export function ceilingTable(report, rubric) {
+  const names = namesOf(rubric);
+  const rows = report.ceiling.map((found) => h("tr", {},
+    h("th", { scope: "row" }, names.get(found.criterion) ?? found.criterion),
+    number(fixed(found.noise)), number(percent(found.within_one)), number(percent(found.exact)), number(fixed(found.mae)),
+    number(percent(found.person_within_one)), number(fixed(found.person_mae))));
+  const heads = [column("Criterion"), column("Raters' noise", true), column("Model within one", true), column("Model exact", true),
+    column("Model error", true), column("Person within one", true), column("Person error", true)];
+  const caption = "What a perfect model could reach against these labels, given the raters' noise in points, and what one person reaches against the others.";
+  if (rows.length === 0) return [h("p", {}, "It is known once some slides are rated by two people.")];
   return [table(caption, heads, rows)];
 }
 
 let chosen = null;
 
-export function pairTable(place, report, rubric) {
+export function pairTable(box, report, rubric) {
   chosen ??= rubric.criteria[0].key;
   const options = rubric.criteria.map((criterion) => h("option", { value: criterion.key, selected: criterion.key === chosen }, criterion.name));
   const select = h("select", {}, ...options);
-  select.addEventListener("change", () => { chosen = select.value; pairTable(place, report, rubric); });
+  select.addEventListener("change", () => { chosen = select.value; pairTable(box, report, rubric); });
   const rows = report.pairs.filter((pair) => pair.criterion === chosen).map((pair) => h("tr", {},
-    h("th", { scope: "row" }, `${pair.a} and ${pair.b}`), number(pair.slides), estimate(pair.within_one, percent),
-    estimate(pair.exact, percent), estimate(pair.quadratic_weighted_kappa, fixed), estimate(pair.krippendorff_alpha, fixed)));
-  const heads = [column("Pair"), column("Slides", true), column("Within one", true), column("Exact", true),
-    column("Weighted kappa", true), column("Krippendorff's alpha", true)];
-  const isChosen = place.contains(document.activeElement) && document.activeElement.matches("select");
-  place.replaceChildren(h("label", {}, "Criterion ", select), table("How two people agree on the slides both rated.", heads, rows));
+    h("th", { scope: "row" }, `${pair.a} and ${pair.b}`), number(pair.slides), ...measures(pair)));
+  const heads = [column("Pair"), column("Slides", true), ...MEASURES.map((name) => column(name))];
+  const isChosen = box.contains(document.activeElement) && document.activeElement.matches("select");
+  box.replaceChildren(h("label", { className: "pick" }, "Criterion", select), table("How two people agree on the slides both rated.", heads, rows));
   if (isChosen) select.focus();
 }

@@ -3,7 +3,7 @@
 import { api } from "./api.js";
 import { disputes } from "./dispute.js";
 import { $, h, setUpTheme } from "./dom.js";
-import { agreementTable, pairTable, progressTable } from "./lead-tables.js";
+import { agreementTable, ceilingTable, pairTable, progressTable } from "./lead-tables.js";
 
 const REFRESH_MS = 10000;
 let session;
@@ -40,6 +40,7 @@ async function refresh() {
   const report = await api("GET", "/lead");
   $("progress").replaceChildren(...progressTable(report));
   $("agreement").replaceChildren(...agreementTable(report, session.rubric));
+  $("ceiling").replaceChildren(...ceilingTable(report, session.rubric));
   pairTable($("pairs"), report, session.rubric);
   // A form in which somebody is writing is left alone.
   if (!$("disputed").contains(document.activeElement)) {

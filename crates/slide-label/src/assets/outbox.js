@@ -4,33 +4,57 @@
 import { api, Failure } from "./api.js";
 import { storage } from "./dom.js";
 
-const PREFIX = "pq:unsent:";
+const UNSENT = "pq:unsent:";
+const REFUSED = "pq:refused:";
+const FIRST_WAIT_MS = 500;
 const MAX_WAIT_MS = 15000;
 
 export class Outbox {
-  /** Handlers: changed(), saved(event, answer), conflict(event, current), refused(event, message), signIn() → whether it worked. */
+  /**
+   * Handlers: changed(), saved(event, answer), back() once the server answers again, conflict(event, current),
+   * refused(event, message), signIn() → whether it worked.
+   */
   constructor(annotator, handlers) {
     this.annotator = annotator;
     this.handlers = handlers;
     this.memory = new Map(); // where the browser stores nothing
     this.counter = 0;
-    this.wait = 500;
+    this.wait = FIRST_WAIT_MS;
     this.isOffline = false;
+    this.trouble = ""; // why the server, though reached, does not take ratings just now
     window.addEventListener("online", () => this.flush());
+    window.addEventListener("beforeunload", (event) => { if (this.memory.size > 0) event.preventDefault(); });
+  }
+
+  entries(prefix) {
+    const stored = storage.keys(prefix).map((key) => [key, parse(storage.get(key))]);
+    const held = [...this.memory].filter(([key]) => key.startsWith(prefix));
+    return [...stored, ...held].filter(([, value]) => value).sort(([a], [b]) => (a < b ? -1 : 1));
   }
 
   /** The unsent events of this person, oldest first. What another person left in this browser waits for them. */
   pending() {
-    const stored = storage.keys(PREFIX).map((key) => [key, parse(storage.get(key))]);
-    return [...stored, ...this.memory]
-      .filter(([, event]) => event?.annotator === this.annotator)
-      .sort(([a], [b]) => (a < b ? -1 : 1));
+    return this.entries(UNSENT).filter(([, event]) => event.annotator === this.annotator);
+  }
+
+  /** The events that the server did not take, with the reason: [key, { event, message }]. */
+  refused() {
+    return this.entries(REFUSED).filter(([, kept]) => kept.event?.annotator === this.annotator);
+  }
+
+  keepRefused(event, message) {
+    this.keep(`${REFUSED}${event.id}`, { event, message });
+    this.handlers.changed();
+  }
+
+  keep(key, value) {
+    if (!storage.set(key, JSON.stringify(value))) this.memory.set(key, value);
   }
 
   add(event) {
     this.counter += 1;
-    const key = `${PREFIX}${String(Date.now()).padStart(14, "0")}:${String(this.counter).padStart(6, "0")}:${event.id}`;
-    if (!storage.set(key, JSON.stringify(event))) this.memory.set(key, event);
+    const place = `${String(Date.now()).padStart(14, "0")}:${String(this.counter).padStart(6, "0")}`;
+    this.keep(`${UNSENT}${place}:${event.id}`, event);
     this.handlers.changed();
     this.flush();
   }
@@ -64,8 +88,7 @@ export class Outbox {
       const [key, event] = next;
       try {
         const answer = await api("POST", "/events", event);
-        this.wait = 500;
-        this.isOffline = false;
+        this.reached();
         this.remove(key);
         this.handlers.saved(event, answer);
       } catch (failure) {
@@ -73,18 +96,33 @@ export class Outbox {
         if (!(await this.handle(failure, key, event))) return;
       }
     }
+    if (!this.isOffline) return;
+    try {
+      await api("GET", "/session");
+      this.reached();
+      this.handlers.changed();
+    } catch {
+      this.retry();
+    }
+  }
+
+  /** The server answers. */
+  reached() {
+    this.wait = FIRST_WAIT_MS;
+    this.trouble = "";
+    if (!this.isOffline) return;
+    this.isOffline = false;
+    setTimeout(() => this.handlers.back());
   }
 
   /** Whether sending can go on. */
   async handle(failure, key, event) {
     if (failure.isTemporary) {
+      this.trouble = failure.status === 0 ? "" : failure.message;
       this.retry();
       return false;
     }
-    if (failure.status === 401) {
-      if (await this.handlers.signIn()) return true;
-      return false;
-    }
+    if (failure.status === 401) return this.handlers.signIn();
     this.remove(key);
     if (failure.code === "conflict") this.handlers.conflict(event, failure.body.current);
     else this.handlers.refused(event, failure.message);
@@ -94,6 +132,7 @@ export class Outbox {
   retry() {
     this.isOffline = true;
     this.handlers.changed();
+    clearTimeout(this.timer);
     this.timer = setTimeout(() => this.flush(), this.wait);
     this.wait = Math.min(this.wait * 2, MAX_WAIT_MS);
   }

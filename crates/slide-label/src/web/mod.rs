@@ -44,6 +44,7 @@ pub fn app(state: Arc<App>) -> Router {
         .route("/", get(assets::page))
         .route("/join", get(assets::page))
         .route("/lead", get(assets::lead_page))
+        .route("/sw.js", get(assets::service_worker))
         .route("/assets/{name}", get(assets::asset))
         .route("/healthz", get(|| async { "ok" }))
         .layer(from_fn_with_state(state.clone(), guard::refuse_foreign))

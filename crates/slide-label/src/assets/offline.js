@@ -1,0 +1,26 @@
+// Without the server: the page itself comes from the service worker, and this is what it remembers of the work.
+
+import { storage } from "./dom.js";
+
+const KEY = "pq:work";
+
+/** Browsers have service workers on encrypted connections and on this machine; elsewhere the page needs the server to load. */
+export function setUpOffline() {
+  navigator.serviceWorker?.register("/sw.js").catch(() => { /* the page works without */ });
+}
+
+export function remember(session, deck) {
+  if (session?.person && deck) storage.set(KEY, JSON.stringify({ session, deck: deck.snapshot() }));
+}
+
+export function recall() {
+  try { return JSON.parse(storage.get(KEY)); } catch { return null; }
+}
+
+/** What is left of a person's work in this browser goes when they sign out; unsent ratings stay, and so does the page itself. */
+export async function forget() {
+  storage.remove(KEY);
+  try {
+    await caches.delete("pq-pictures");
+  } catch { /* no caches here */ }
+}
