@@ -43,7 +43,7 @@ impl HasCommon for Args {
 pub(crate) enum Command {
     /// Merge ratings from a file; merging a file twice changes nothing.
     Import {
-        /// The file: CSV (`slide_id,annotator,<criteria>,notes,rated_at`), JSON lines, labels.json or a Label Studio export.
+        /// The file: CSV (`slide_id,annotator,<criteria>,notes,rated_at`; the annotator, notes and time may be left out), JSON lines, labels.json or a Label Studio export.
         file: PathBuf,
         /// Its format; left out, it is guessed from the file's name.
         #[arg(long)]

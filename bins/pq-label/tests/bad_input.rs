@@ -56,7 +56,8 @@ fn a_journal_of_garbage_is_refused_by_line_and_left_as_it_is() {
     std::fs::create_dir_all(site.data().join("labeled")).unwrap();
     let good = json!({"schema_version": 1, "id": "a", "kind": "rated", "slide_id": "deck0-001", "annotator": "Ana",
         "at": "2026-01-01T00:00:00Z", "scores": {"clarity": 3}});
-    let binary: Vec<u8> = (0..=255u8).cycle().take(2000).filter(|byte| *byte != b'\n').chain([b'\n']).collect();
+    let binary: Vec<u8> =
+        (0..=255u8).cycle().take(2000).filter(|byte| *byte != b'\n').chain([b'\n']).collect();
     for garbage in [binary, b"[]\n".to_vec(), b"{\"id\": 3}\n".to_vec(), b"\0\0\0\n".to_vec()] {
         let bytes = [format!("{good}\n").into_bytes(), garbage].concat();
         std::fs::write(site.journal(), &bytes).unwrap();

@@ -166,7 +166,10 @@ fn check(site: &Site, memories: &[(String, Memory)], seed: u64) {
             let held = store
                 .event(sent["id"].as_str().unwrap())
                 .unwrap_or_else(|| panic!("trial {seed}: {sent} is lost"));
-            assert_eq!((held.slide_id(), held.annotator()), (sent["slide_id"].as_str().unwrap(), name.as_str()));
+            assert_eq!(
+                (held.slide_id(), held.annotator()),
+                (sent["slide_id"].as_str().unwrap(), name.as_str())
+            );
             let scores = if held.kind() == Kind::Undone { Value::Null } else { json!(held.scores()) };
             assert_eq!(scores, sent["scores"], "trial {seed}");
         }

@@ -94,7 +94,8 @@ fn label(
             label.distribution.insert(key.to_owned(), distribution);
         }
     }
-    let notes = ratings.iter().map(|rating| rating.event.notes()).chain(final_word.map(|event| event.notes()));
+    let notes =
+        ratings.iter().map(|rating| rating.event.notes()).chain(final_word.map(|event| event.notes()));
     label.notes = notes.filter(|notes| !notes.is_empty()).collect::<Vec<_>>().join("\n");
     label.annotators = label.annotators.max(1);
     Some(label)

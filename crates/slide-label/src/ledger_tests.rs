@@ -100,7 +100,8 @@ fn two_people_s_journals_merge_in_either_order_and_twice_to_the_same() {
         let dir = tempfile::tempdir().unwrap();
         for events in order {
             let events = (*events).clone();
-            let merged = merge(&paths(dir.path()), &Rubric::default(), ConsensusRule::Median, events).unwrap();
+            let merged =
+                merge(&paths(dir.path()), &Rubric::default(), ConsensusRule::Median, events).unwrap();
             assert!(merged.refused.is_empty());
         }
         let mut events = Journal::read(&paths(dir.path()).journal).unwrap().0;

@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -67,7 +68,9 @@ struct PeopleFile {
 #[derive(Debug)]
 pub struct People {
     path: PathBuf,
-    file: PeopleFile,
+    /// Read by every request, so never held while the disk is written.
+    file: RwLock<PeopleFile>,
+    writing: Mutex<()>,
 }
 
 /// Sessions end after this many days without a new sign-in.
@@ -81,34 +84,37 @@ impl People {
     /// # Errors
     /// When it cannot be read or is not what it should be.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = match slide_data::read_json(path, "list of people") {
-            Ok(file) => file,
-            Err(slide_data::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                PeopleFile { schema_version: 1, ..PeopleFile::default() }
-            }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.to_owned(), file: RwLock::new(read(path)?), writing: Mutex::default() })
+    }
+
+    fn file(&self) -> RwLockReadGuard<'_, PeopleFile> {
+        self.file.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, file: PeopleFile) {
+        *self.file.write().unwrap_or_else(PoisonError::into_inner) = file;
     }
 
     /// Reads the file again and changes it under a lock: the server and `pq-label invite` may do so at the same time.
-    fn change<T>(&mut self, change: impl FnOnce(&mut PeopleFile) -> Result<T>) -> Result<T> {
+    fn change<T>(&self, change: impl FnOnce(&mut PeopleFile) -> Result<T>) -> Result<T> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let path = with_suffix(&self.path, ".lock");
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
         }
         let lock = std::fs::File::create(&path).map_err(io_error("open", &path))?;
         lock.lock().map_err(io_error("lock", &path))?;
-        let mut file = Self::open(&self.path)?.file;
+        let mut file = read(&self.path)?;
         let made = change(&mut file)?;
         write_json_private(&self.path, &file)?;
-        self.file = file;
+        self.set(file);
         Ok(made)
     }
 
     /// Takes up what another process has changed.
-    fn look_again(&mut self) -> Result<()> {
-        self.file = Self::open(&self.path)?.file;
+    fn look_again(&self) -> Result<()> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set(read(&self.path)?);
         Ok(())
     }
 
@@ -116,7 +122,7 @@ impl People {
     ///
     /// # Errors
     /// When the name is not usable, the system gives no random numbers, or the file cannot be written.
-    pub fn invite(&mut self, name: &str, role: Role) -> Result<(Invitation, String)> {
+    pub fn invite(&self, name: &str, role: Role) -> Result<(Invitation, String)> {
         let token = random_hex()?;
         let id = random_hex()?[..12].to_owned();
         self.change(|file| {
@@ -133,15 +139,15 @@ impl People {
     }
 
     /// The invitations that hold.
-    pub fn invitations(&self) -> &[Invitation] {
-        &self.file.invitations
+    pub fn invitations(&self) -> Vec<Invitation> {
+        self.file().invitations.clone()
     }
 
     /// Withdraws an invitation and ends the sessions that came from it. Says whether there was one.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn revoke(&mut self, id: &str) -> Result<bool> {
+    pub fn revoke(&self, id: &str) -> Result<bool> {
         self.change(|file| {
             let before = file.invitations.len();
             file.invitations.retain(|invitation| invitation.id != id);
@@ -154,11 +160,11 @@ impl People {
     ///
     /// # Errors
     /// When the file cannot be written. An unknown token is `None`.
-    pub fn accept(&mut self, token: &str) -> Result<Option<(Person, String)>> {
+    pub fn accept(&self, token: &str) -> Result<Option<(Person, String)>> {
         self.look_again()?;
         let digest = sha256_hex(token.as_bytes());
         let mut found = None;
-        for invitation in &self.file.invitations {
+        for invitation in &self.file().invitations {
             if bool::from(invitation.token_sha256.as_bytes().ct_eq(digest.as_bytes())) {
                 found = Some(invitation.clone());
             }
@@ -171,13 +177,13 @@ impl People {
     ///
     /// # Errors
     /// When the name is not usable or the file cannot be written.
-    pub fn sign_in_locally(&mut self, name: &str) -> Result<(Person, String)> {
+    pub fn sign_in_locally(&self, name: &str) -> Result<(Person, String)> {
         self.look_again()?;
-        let name = self.file.known_spelling(name)?;
+        let name = self.file().known_spelling(name)?;
         self.start(Person { name, role: Role::Lead }, None)
     }
 
-    fn start(&mut self, person: Person, invitation: Option<String>) -> Result<(Person, String)> {
+    fn start(&self, person: Person, invitation: Option<String>) -> Result<(Person, String)> {
         let secret = random_hex()?;
         let session = Session {
             secret_sha256: sha256_hex(secret.as_bytes()),
@@ -200,8 +206,9 @@ impl People {
         let digest = sha256_hex(secret.as_bytes());
         let oldest =
             Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(24 * SESSION_DAYS)).ok()?;
+        let file = self.file();
         let mut found = None;
-        for session in &self.file.sessions {
+        for session in &file.sessions {
             if bool::from(session.secret_sha256.as_bytes().ct_eq(digest.as_bytes())) {
                 found = Some(session);
             }
@@ -215,7 +222,7 @@ impl People {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn sign_out(&mut self, secret: &str) -> Result<()> {
+    pub fn sign_out(&self, secret: &str) -> Result<()> {
         let digest = sha256_hex(secret.as_bytes());
         self.change(|file| {
             file.sessions.retain(|session| session.secret_sha256 != digest);
@@ -236,6 +243,15 @@ impl PeopleFile {
     }
 }
 
+fn read(path: &Path) -> Result<PeopleFile> {
+    match slide_data::read_json(path, "list of people") {
+        Err(slide_data::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(PeopleFile { schema_version: 1, ..PeopleFile::default() })
+        }
+        read => Ok(read?),
+    }
+}
+
 /// 256 random bits of the operating system, in hexadecimal digits.
 fn random_hex() -> Result<String> {
     let mut bytes = [0u8; 32];
@@ -252,12 +268,12 @@ mod tests {
     fn an_invitation_lets_in_its_person_until_it_is_withdrawn() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("people.json");
-        let mut people = People::open(&path).unwrap();
+        let people = People::open(&path).unwrap();
         let (invitation, token) = people.invite("Ana", Role::Annotator).unwrap();
         assert!(people.accept("guess").unwrap().is_none());
         let (person, secret) = people.accept(&token).unwrap().unwrap();
         assert_eq!(person, Person { name: "Ana".to_owned(), role: Role::Annotator });
-        let mut again = People::open(&path).unwrap();
+        let again = People::open(&path).unwrap();
         assert_eq!(again.session(&secret, false), Some(person), "a session survives a restart");
         assert!(again.session("guess", false).is_none());
         assert!(again.revoke(&invitation.id).unwrap());
@@ -269,7 +285,7 @@ mod tests {
     #[test]
     fn a_local_session_does_not_count_elsewhere() {
         let dir = tempfile::tempdir().unwrap();
-        let mut people = People::open(&dir.path().join("people.json")).unwrap();
+        let people = People::open(&dir.path().join("people.json")).unwrap();
         let (_, secret) = people.sign_in_locally("Ana  Li").unwrap();
         assert!(people.session(&secret, true).is_some() && people.session(&secret, false).is_none());
         assert_eq!(people.sign_in_locally("ana li").unwrap().0.name, "Ana Li");
@@ -281,7 +297,7 @@ mod tests {
     fn two_processes_keep_each_other_s_invitations() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("people.json");
-        let mut server = People::open(&path).unwrap();
+        let server = People::open(&path).unwrap();
         server.sign_in_locally("Ana").unwrap();
         let (_, token) = People::open(&path).unwrap().invite("Ben", Role::Annotator).unwrap();
         assert_eq!(server.accept(&token).unwrap().unwrap().0.name, "Ben");

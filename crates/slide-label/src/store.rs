@@ -185,8 +185,7 @@ impl Store {
         } else {
             chain_of_rater(&mut history.raters, held, &self.events)
         };
-        let place =
-            chain.events.partition_point(|&earlier| self.events.get(earlier).order() < held.order());
+        let place = chain.events.partition_point(|&earlier| self.events.get(earlier).order() < held.order());
         chain.events.insert(place, index);
         chain.current = current(&chain.events, &self.events);
     }
@@ -255,9 +254,11 @@ impl Store {
 
     fn ratings_in<'a>(&'a self, history: &'a SlideHistory) -> impl Iterator<Item = Rating<'a>> {
         let events = history.raters.iter().filter_map(|(_, chain)| Some(self.events.get(chain.current?)));
-        events
-            .filter(|event| event.kind() != Kind::Skipped)
-            .map(|event| Rating { annotator: event.annotator(), codes: event.codes(), event })
+        events.filter(|event| event.kind() != Kind::Skipped).map(|event| Rating {
+            annotator: event.annotator(),
+            codes: event.codes(),
+            event,
+        })
     }
 
     /// The slides that somebody has touched, in order of their ids, with their current ratings.
@@ -290,8 +291,7 @@ impl Store {
     /// Everything that ever happened to a slide, oldest first.
     pub fn history(&self, slide_id: &str) -> Vec<EventRef<'_>> {
         let slide = self.events.slides.find(slide_id);
-        let mut events: Vec<_> =
-            self.events().filter(|event| Some(event.slide_index()) == slide).collect();
+        let mut events: Vec<_> = self.events().filter(|event| Some(event.slide_index()) == slide).collect();
         events.sort_by_key(EventRef::order);
         events
     }

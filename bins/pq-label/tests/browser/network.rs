@@ -95,7 +95,10 @@ fn a_refused_rating_is_listed_until_it_is_sent_again() {
     let slide = slide_id(&browser);
     let manifest = site.data().join("raw/manifest.jsonl");
     let whole = std::fs::read_to_string(&manifest).unwrap();
-    let without: String = whole.lines().filter(|line| !line.contains(&slide)).fold(String::new(), |text, line| text + line + "\n");
+    let without: String = whole
+        .lines()
+        .filter(|line| !line.contains(&slide))
+        .fold(String::new(), |text, line| text + line + "\n");
     std::fs::write(&manifest, without).unwrap();
     std::thread::sleep(MANIFEST_PAUSE);
     browser.run("return fetch('/api/queue', {method: 'POST', headers: {'content-type': 'application/json'}, body: '{\"count\": 0}'}).then(() => 1)");
@@ -105,13 +108,18 @@ fn a_refused_rating_is_listed_until_it_is_sent_again() {
     wait_for_slide(&browser);
     browser.click("#open-refused");
     let listed = browser.text("#refused-list");
-    assert!(listed.contains(&slide) && listed.contains("Clarity 3") && listed.contains("there is no slide"), "{listed}");
+    assert!(
+        listed.contains(&slide) && listed.contains("Clarity 3") && listed.contains("there is no slide"),
+        "{listed}"
+    );
     std::fs::write(&manifest, whole).unwrap();
     std::thread::sleep(MANIFEST_PAUSE);
     browser.run("return fetch('/api/queue', {method: 'POST', headers: {'content-type': 'application/json'}, body: '{\"count\": 0}'}).then(() => 1)");
     browser.click("#refused-list button");
     wait_until("it arrives", || stored(&site, &slide, "Ana", "clarity") == Some(3));
-    wait_until("the list is empty", || browser.run("return document.getElementById('open-refused').hidden") == true);
+    wait_until("the list is empty", || {
+        browser.run("return document.getElementById('open-refused').hidden") == true
+    });
 }
 
 #[test]

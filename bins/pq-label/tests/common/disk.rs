@@ -12,7 +12,8 @@ impl SmallDisk {
     /// Mounts it, or says why the test is left out: mounting takes the rights of root.
     pub fn at(folder: &Path) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(folder).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]).arg(folder).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self { folder: folder.to_owned() });
         }

@@ -121,12 +121,8 @@ fn draw_clusters(clusters: usize, options: AgreementOptions) -> Vec<Vec<u32>> {
         return Vec::new();
     }
     let mut rng = fastrand::Rng::with_seed(options.seed);
-    let draw = |_| {
-        let mut drawn: Vec<u32> = (0..clusters).map(|_| rng.u32(..clusters as u32)).collect();
-        drawn.sort_unstable(); // neighbours in memory are read one after another
-        drawn
-    };
-    (0..options.resamples).map(draw).collect()
+    let mut draw = || (0..clusters).map(|_| rng.u32(..clusters as u32)).collect();
+    (0..options.resamples).map(|_| draw()).collect()
 }
 
 /// The cells of a symmetric table on and above its diagonal.

@@ -126,7 +126,9 @@ export class RatingForm {
       group.box.classList.toggle("flagged", isFlagged);
       group.state.textContent = isFlagged ? "not rated" : "";
     });
-    $("missing").textContent = open.length === 0 ? "" : `Still to rate: ${open.map((index) => this.criteria[index].name).join(", ")}`;
+    const isUntouched = open.length === this.groups.length && $("save-anyway").hidden;
+    const names = open.map((index) => this.criteria[index].name).join(", ");
+    $("missing").textContent = open.length === 0 ? "" : isUntouched ? "Nothing is rated yet" : `Still to rate: ${names}`;
     if (open.length === 0 && !$("save-anyway").hidden) this.flag([]);
   }
 }

@@ -48,6 +48,7 @@ fn read_line(line: &str, context: Context<'_>) -> Result<Event, String> {
         event_id: text("event_id"),
         kind: None,
         seconds: fields.get("seconds").and_then(Value::as_f64),
+        model_version: text("model_version"),
     };
     row.into_event(context)
 }

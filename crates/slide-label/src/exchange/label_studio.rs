@@ -34,6 +34,10 @@ struct Annotation {
     created_at: Option<String>,
     #[serde(default)]
     lead_time: Option<f64>,
+    #[serde(default)]
+    kind: Value,
+    #[serde(default)]
+    model_version: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -52,10 +56,10 @@ pub(super) fn write(store: &Store, labels: &Labels) -> serde_json::Result<String
     for event in store.current_events() {
         let slide = event.slide_id();
         if last != Some(slide) {
-            let image = labels.slides.get(slide).map_or_else(
-                || format!("data/raw/slides/{slide}.png"),
-                |label| label.image_path.clone(),
-            );
+            let image = labels
+                .slides
+                .get(slide)
+                .map_or_else(|| format!("data/raw/slides/{slide}.png"), |label| label.image_path.clone());
             let data = json!({"image": image, "slide_id": slide});
             tasks.push(json!({"id": tasks.len() + 1, "data": data, "annotations": []}));
             last = Some(slide);
@@ -89,6 +93,8 @@ fn annotation(event: &Event) -> Value {
         "created_at": event.at,
         "updated_at": event.at,
         "lead_time": event.seconds,
+        "kind": event.kind,
+        "model_version": event.model_version,
     })
 }
 
@@ -121,6 +127,7 @@ fn row(slide_id: &str, annotation: Annotation) -> Result<Row, String> {
     let kind = match (annotation.was_cancelled, annotation.ground_truth) {
         (true, _) => Kind::Skipped,
         (_, true) => Kind::Adjudicated,
+        _ if annotation.kind == "changed" => Kind::Changed,
         _ => Kind::Rated,
     };
     let time = annotation.updated_at.or(annotation.created_at).unwrap_or_default();
@@ -134,6 +141,7 @@ fn row(slide_id: &str, annotation: Annotation) -> Result<Row, String> {
         event_id: annotation.unique_id,
         kind: Some(kind),
         seconds: annotation.lead_time,
+        model_version: annotation.model_version,
     })
 }
 

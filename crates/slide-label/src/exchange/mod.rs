@@ -17,7 +17,7 @@ use crate::{Error, Event, Kind, Result, Store};
 /// A form in which ratings travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// One line per current rating: `slide_id,annotator,<criteria>,notes,rated_at,event_id,kind`.
+    /// One line per current rating: `slide_id,annotator,<criteria>,notes,rated_at,event_id,kind,seconds,model_version`.
     Csv,
     /// The journal's events, one JSON object a line; simple ratings are read too.
     Jsonl,
@@ -147,6 +147,7 @@ struct Row {
     event_id: Option<String>,
     kind: Option<Kind>,
     seconds: Option<f64>,
+    model_version: Option<String>,
 }
 
 impl Row {
@@ -167,6 +168,7 @@ impl Row {
         event.scores = self.scores;
         event.notes = self.notes;
         event.seconds = self.seconds;
+        event.model_version = self.model_version;
         event.validate(context.rubric).map_err(|error| error.to_string())?;
         Ok(event)
     }

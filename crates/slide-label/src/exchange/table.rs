@@ -20,6 +20,7 @@ fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Skipped => "skipped",
         Kind::Adjudicated => "adjudicated",
+        Kind::Changed => "changed",
         _ => "rated",
     }
 }
@@ -35,9 +36,10 @@ fn parse_kind(text: &str) -> Result<Kind, String> {
 pub(super) fn write(store: &Store, annotator: Option<&str>) -> Result<String, String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let header = ["slide_id", "annotator"].into_iter().chain(store.rubric().keys());
-    let header = header.chain(["notes", "rated_at", "event_id", "kind"]);
+    let header = header.chain(["notes", "rated_at", "event_id", "kind", "seconds", "model_version"]);
     writer.write_record(header).map_err(|error| error.to_string())?;
-    for event in store.current_events().filter(|event| annotator.is_none_or(|name| name == event.annotator())) {
+    for event in store.current_events().filter(|event| annotator.is_none_or(|name| name == event.annotator()))
+    {
         writer.write_record(record(event)).map_err(|error| error.to_string())?;
     }
     let bytes = writer.into_inner().map_err(|error| error.to_string())?;
@@ -54,6 +56,8 @@ fn record(event: EventRef<'_>) -> Vec<String> {
     cells.extend(event.codes().iter().map(score));
     cells.push(guard(event.notes()));
     cells.extend([event.at().to_string(), event.id().to_owned(), kind_name(event.kind()).to_owned()]);
+    cells.push(event.seconds().map(|seconds| seconds.to_string()).unwrap_or_default());
+    cells.push(guard(event.model_version().unwrap_or_default()));
     cells
 }
 
@@ -73,7 +77,8 @@ pub(super) fn read(text: &str, context: Context<'_>) -> Result<Imported, String>
             return Err(format!("its first line has no column `{needed}`"));
         }
     }
-    let known = ["slide_id", "annotator", "notes", "rated_at", "event_id", "kind"];
+    let known =
+        ["slide_id", "annotator", "notes", "rated_at", "event_id", "kind", "seconds", "model_version"];
     let is_known =
         |name: &String| known.contains(&name.as_str()) || context.rubric.keys().any(|key| key == name);
     if let Some(unknown) = header.iter().find(|name| !is_known(name)) {
@@ -113,6 +118,15 @@ fn row(header: &[String], record: &csv::StringRecord, context: Context<'_>) -> R
             "event_id" => row.event_id = Some(cell.trim().to_owned()),
             "kind" if cell.trim().is_empty() => {}
             "kind" => row.kind = Some(parse_kind(cell.trim())?),
+            "seconds" if cell.trim().is_empty() => {}
+            "seconds" => {
+                let seconds = cell.trim().parse().ok().filter(|seconds: &f64| seconds.is_finite());
+                row.seconds = Some(seconds.ok_or_else(|| format!("`{cell}` is not a number of seconds"))?);
+            }
+            "model_version" => {
+                row.model_version =
+                    Some(unguard(cell.trim()).to_owned()).filter(|version| !version.is_empty());
+            }
             key => {
                 if let Some(score) = parse_score(cell).map_err(|reason| format!("`{key}`: {reason}"))? {
                     row.scores.insert(key.to_owned(), score);

@@ -109,10 +109,12 @@ prop_compose! {
     ) -> Vec<Event> {
         let rubric = Rubric::default();
         rows.into_iter().enumerate().map(|(index, (slide, who, codes, notes, kind))| {
-            let kind = match kind { 0 => Kind::Skipped, 1 => Kind::Adjudicated, _ => Kind::Rated };
+            let kind = match kind { 0 => Kind::Skipped, 1 => Kind::Adjudicated, 2 => Kind::Changed, _ => Kind::Rated };
             let at = Timestamp::from_second(index as i64 + 1).unwrap();
             let mut event = Event::new(format!("e{index}"), kind, &format!("s{slide}"), ["Ana", "Ben", "=Cleo"][who], at);
             event.notes = notes;
+            event.seconds = (index % 2 == 0).then_some((13 * index) as f64 / 10.0);
+            event.model_version = (index % 3 == 0).then(|| "v1.0".to_owned());
             for (key, code) in rubric.keys().zip(codes) {
                 if code > 0 {
                     event.scores.insert(key.to_owned(), Score::new(code));

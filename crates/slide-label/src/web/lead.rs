@@ -176,8 +176,8 @@ pub(super) async fn export(State(app): State<Arc<App>>, _lead: Lead) -> Result<R
 
 /// The invitations that hold; tokens are kept nowhere.
 pub(super) async fn invitations(State(app): State<Arc<App>>, _lead: Lead) -> Json<Value> {
-    let people = app.people();
-    let shown: Vec<Value> = people
+    let shown: Vec<Value> = app
+        .people()
         .invitations()
         .iter()
         .map(|invitation| json!({"id": invitation.id, "name": invitation.name, "role": invitation.role, "created_at": invitation.created_at}))
@@ -197,7 +197,8 @@ pub(super) async fn invite(
     _lead: Lead,
     Json(invited): Json<Invited>,
 ) -> Result<Json<Value>, Refusal> {
-    let (invitation, token) = app.people().invite(&invited.name, invited.role)?;
+    let (invitation, token) =
+        app.change_people(move |people| people.invite(&invited.name, invited.role)).await?;
     Ok(Json(json!({"id": invitation.id, "name": invitation.name, "path": format!("/join#{token}")})))
 }
 
@@ -207,6 +208,6 @@ pub(super) async fn revoke(
     _lead: Lead,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    let was_known = app.people().revoke(&id)?;
+    let was_known = app.change_people(move |people| people.revoke(&id)).await?;
     Ok(Json(json!({"was_known": was_known})))
 }

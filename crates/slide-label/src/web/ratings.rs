@@ -213,8 +213,7 @@ pub(super) async fn correct(
     let prediction = app.prediction(&corrected.slide_id).ok_or_else(|| {
         Refusal::new(StatusCode::NOT_FOUND, "no_prediction", "the model has not scored this slide")
     })?;
-    let scores =
-        app.ledger().store().current(&corrected.slide_id, &person.name).map(|event| event.scores());
+    let scores = app.ledger().store().current(&corrected.slide_id, &person.name).map(|event| event.scores());
     let differing = differing(&scores.unwrap_or_default(), &prediction.expected);
     let correction = Correction {
         schema_version: 1,

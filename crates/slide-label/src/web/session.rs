@@ -97,13 +97,13 @@ pub(super) async fn sign_in(
     Json(request): Json<SignIn>,
 ) -> Result<Response, Refusal> {
     let (person, secret) = if app.access() == Access::Local && request.token.is_empty() {
-        app.people().sign_in_locally(&request.name)?
+        app.change_people(move |people| people.sign_in_locally(&request.name)).await?
     } else {
         if app.must_wait(address) {
             let message = "too many wrong invitations from this address; wait a minute";
             return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "wait", message));
         }
-        let accepted = app.people().accept(&request.token)?;
+        let accepted = app.change_people(move |people| people.accept(&request.token)).await?;
         accepted.ok_or_else(|| {
             app.count_failure(address);
             let message = "this invitation is not known (any more); ask your lead for a new link";
@@ -116,8 +116,8 @@ pub(super) async fn sign_in(
 
 /// Ends the session.
 pub(super) async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Refusal> {
-    if let Some(secret) = secret(&headers) {
-        app.people().sign_out(secret)?;
+    if let Some(secret) = secret(&headers).map(str::to_owned) {
+        app.change_people(move |people| people.sign_out(&secret)).await?;
     }
     Ok(([(header::SET_COOKIE, cookie(&app, "", 0))], StatusCode::NO_CONTENT).into_response())
 }

@@ -42,7 +42,7 @@ pub struct App {
     ledger: Ledger,
     slides: RwLock<Slides>,
     queue: Mutex<Queue>,
-    people: Mutex<People>,
+    people: People,
     corrections: Mutex<Corrections>,
     predictions: BTreeMap<String, Prediction>,
     failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
@@ -92,7 +92,7 @@ impl App {
         let app = Self {
             slides: RwLock::new(Slides { by_id: by_id(&manifest), modified, looked_at: Instant::now() }),
             queue: Mutex::new(queue),
-            people: Mutex::new(People::open(&settings.paths.people)?),
+            people: People::open(&settings.paths.people)?,
             corrections: Mutex::new(Corrections::open(&settings.paths.corrections)?),
             predictions,
             failures: Mutex::default(),
@@ -138,8 +138,18 @@ impl App {
         lock(&self.queue)
     }
 
-    pub(super) fn people(&self) -> MutexGuard<'_, People> {
-        lock(&self.people)
+    pub(super) fn people(&self) -> &People {
+        &self.people
+    }
+
+    /// Changes the list of people beside the threads that answer requests: the disk may take its time.
+    pub(super) async fn change_people<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&People) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let app = self.clone();
+        let changed = tokio::task::spawn_blocking(move || change(&app.people)).await;
+        changed.unwrap_or(Err(crate::Error::Failed))
     }
 
     pub(super) fn corrections(&self) -> MutexGuard<'_, Corrections> {
