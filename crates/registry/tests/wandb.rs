@@ -63,10 +63,12 @@ fn history(server: &Server) -> BTreeMap<u64, Value> {
     lines
 }
 
+/// Two calls a step, as training logs its loss and then its evaluation.
 fn log_ten(run: &WandbRun) {
     for step in 0..10u32 {
         run.log(u64::from(step), &BTreeMap::from([("train/loss".to_owned(), f64::from(step) / 4.0)]));
         std::thread::sleep(Duration::from_millis(8));
+        run.log(u64::from(step), &BTreeMap::from([("eval/mae".to_owned(), f64::from(step))]));
     }
 }
 
@@ -91,7 +93,11 @@ fn every_line_arrives_once_though_answers_fail_and_get_lost() {
     assert!(finished.complete && finished.offline.is_none(), "{finished:?}");
     let lines = history(&server);
     assert_eq!(lines.len(), 10);
-    assert_eq!(lines[&9]["_step"], json!(9));
+    for (step, line) in (0..).zip(lines.values()) {
+        assert_eq!(line["_step"], json!(step), "one line a step");
+        assert_eq!(line["train/loss"].as_f64(), Some(f64::from(step) / 4.0));
+        assert_eq!(line["eval/mae"].as_f64(), Some(f64::from(step)));
+    }
     let last: Value =
         serde_json::from_slice(&server.asked("POST", "file_stream").last().unwrap().body).unwrap();
     assert_eq!((last["complete"].clone(), last["exitcode"].clone()), (json!(true), json!(0)));

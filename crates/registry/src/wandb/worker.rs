@@ -39,6 +39,8 @@ pub(super) struct Worker {
     offline: OfflineFile,
     interval: Duration,
     stop_asked: Arc<AtomicBool>,
+    /// The line of the newest step: the service has one line a step, so it waits until the next step begins.
+    newest: Option<(u64, Line)>,
     history: Vec<Line>,
     console: Vec<String>,
     uploaded: Vec<String>,
@@ -72,6 +74,7 @@ impl Worker {
             offline,
             interval,
             stop_asked,
+            newest: None,
             history: Vec::new(),
             console: Vec::new(),
             uploaded: Vec::new(),
@@ -107,7 +110,16 @@ impl Worker {
                 ];
                 line.extend(values.into_iter().map(|(key, value)| (key, number(value))));
                 self.summary.extend(line.iter().cloned());
-                self.history.push(line);
+                match self.newest.take() {
+                    Some((at, earlier)) if at == step => {
+                        let is_new =
+                            |(key, _): &(String, String)| !line.iter().any(|(other, _)| other == key);
+                        let kept: Line = earlier.into_iter().filter(is_new).collect();
+                        line.extend(kept);
+                    }
+                    earlier => self.history.extend(earlier.map(|(_, line)| line)),
+                }
+                self.newest = Some((step, line));
             }
             Message::Console(line) => self.console.push(line),
             Message::File { name, content } => self.upload(&name, &content),
@@ -181,6 +193,7 @@ impl Worker {
     }
 
     fn finish(mut self, exit_code: i32, until: Instant) -> Finished {
+        self.history.extend(self.newest.take().map(|(_, line)| line));
         loop {
             let more = self.history.len() > MAX_LINES;
             if self.send(if more { None } else { Some(exit_code) }) {
