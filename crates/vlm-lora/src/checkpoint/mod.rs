@@ -14,9 +14,9 @@ use crate::files::{invalid_file, read_json_object};
 use crate::{Error, ModelConfig, Result};
 
 const SINGLE_FILE: &str = "model.safetensors";
-const INDEX_FILE: &str = "model.safetensors.index.json";
-const HEAD: &str = "lm_head.weight";
-const EMBEDDING: &str = "model.text_model.embed_tokens.weight";
+pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
+pub(crate) const HEAD: &str = "lm_head.weight";
+pub(crate) const EMBEDDING: &str = "model.text_model.embed_tokens.weight";
 
 /// The memory-mapped weights of a model with their configuration.
 ///
@@ -60,7 +60,7 @@ impl Checkpoint {
     fn check(&self) -> Result<()> {
         let mut expected: BTreeMap<String, Vec<usize>> = self.config.tensors().into_iter().collect();
         if self.config.tie_word_embeddings && self.place.contains_key(HEAD) {
-            expected.insert(HEAD.to_owned(), self.config_head_shape());
+            expected.insert(HEAD.to_owned(), self.config.head_shape().to_vec());
             self.check_tied_head()?;
         }
         for (name, shape) in &expected {
@@ -72,13 +72,9 @@ impl Checkpoint {
         }
     }
 
-    fn config_head_shape(&self) -> Vec<usize> {
-        vec![self.config.text.vocab_size, self.config.text.hidden_size]
-    }
-
     /// A tied head may be stored as a copy; a copy that differs would be silently dropped by one reader and used by another.
     fn check_tied_head(&self) -> Result<()> {
-        let shape = self.config_head_shape();
+        let shape = self.config.head_shape();
         let (head, embedding) = (self.stored(HEAD, &shape)?, self.stored(EMBEDDING, &shape)?);
         if head.dtype == embedding.dtype && head.bytes == embedding.bytes {
             return Ok(());
@@ -122,13 +118,22 @@ impl Checkpoint {
         decode(self.stored(name, shape)?)
     }
 
+    /// The weight `(out, in)` of a linear as f32; a tied head's is the embedding.
+    pub(crate) fn module_weight(&self, module: &str, shape: [usize; 2]) -> Result<Vec<f32>> {
+        let name = format!("{module}.weight");
+        if name == HEAD && shape == self.config.head_shape() {
+            return decode(self.head()?);
+        }
+        self.values(&name, &shape)
+    }
+
     /// The output head `(vocab_size, hidden_size)`: `lm_head.weight`, or the embedding where it is tied.
     ///
     /// # Errors
     /// As [`stored`](Self::stored).
     pub fn head(&self) -> Result<Stored<'_>> {
         let name = if self.config.tie_word_embeddings { EMBEDDING } else { HEAD };
-        self.stored(name, &self.config_head_shape())
+        self.stored(name, &self.config.head_shape())
     }
 
     pub(crate) fn files(&self) -> &[TensorFile] {

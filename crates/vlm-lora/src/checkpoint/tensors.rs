@@ -62,6 +62,10 @@ impl TensorFile {
         self.entries.keys().map(String::as_str)
     }
 
+    pub(crate) fn entry(&self, name: &str) -> Option<&TensorEntry> {
+        self.entries.get(name)
+    }
+
     /// Length prefix and header, as they stand.
     pub(crate) fn header_bytes(&self) -> &[u8] {
         &self.map[..self.data_start]

@@ -31,8 +31,29 @@ impl<T> OneOrMany<T> {
 pub enum InitLoraWeights {
     /// `true`: `A` uniform in ±1/√in, `B` zero. `false`: both as a fresh linear layer, so that the start is not the identity.
     Default(bool),
-    /// `gaussian` (`A` normal with deviation 1/r, `B` zero), or the name of another scheme of PEFT.
+    /// `gaussian` (`A` normal with deviation 1/r, `B` zero), `pissa` (the principal part of the weight, Meng et al. 2024, which
+    /// the base then lacks; `pissa_niter_N` is computed exactly too), or the name of another scheme of PEFT.
     Named(String),
+}
+
+impl InitLoraWeights {
+    /// Whether the base computes without the part of its weights that the adapter started from.
+    pub fn is_pissa(&self) -> bool {
+        let Self::Named(name) = self else { return false };
+        let rounds = name.strip_prefix("pissa_niter_");
+        name == "pissa" || rounds.is_some_and(|rounds| rounds.parse::<u32>().is_ok())
+    }
+
+    /// Whether adapters that started so can be computed with.
+    fn is_supported(&self) -> bool {
+        match self {
+            Self::Default(_) => true,
+            // EVA and orthogonal starts leave the base as it is, so their finished adapters can be read.
+            Self::Named(name) => {
+                ["gaussian", "eva", "orthogonal"].contains(&name.as_str()) || self.is_pissa()
+            }
+        }
+    }
 }
 
 /// Adapter hyper-parameters, under the names that PEFT gives them.
@@ -68,7 +89,8 @@ pub struct LoraConfig {
     pub use_rslora: bool,
     /// Whether the update is weight-decomposed (Liu et al. 2024).
     pub use_dora: bool,
-    /// Which biases are trained: `none`, or `lora_only` where no adapted module has one.
+    /// Which biases of the base are trained: `none`, `lora_only` (those of adapted modules) or `all`. Only the vision tower has
+    /// biases. Weight decay leaves them out.
     pub bias: String,
     /// Whether `B` has a bias; only `false`.
     pub lora_bias: bool,
@@ -139,16 +161,13 @@ impl LoraConfig {
     fn check_supported(&self) -> Result<()> {
         let unsupported = |what: String| Err(Error::Unsupported { what });
         match self.bias.as_str() {
-            "none" | "lora_only" => {}
-            "all" => return unsupported("`bias` = `all`".to_owned()),
-            other => return Err(invalid("lora.bias", "`none` or `lora_only`", &other)),
+            "none" | "lora_only" | "all" => {}
+            other => return Err(invalid("lora.bias", "`none`, `lora_only` or `all`", &other)),
         }
-        match &self.init_lora_weights {
-            // EVA and orthogonal starts leave the base as it is, so their finished adapters can be read.
-            InitLoraWeights::Named(name) if !["gaussian", "eva", "orthogonal"].contains(&name.as_str()) => {
-                return unsupported(format!("`init_lora_weights` = `{name}`"));
-            }
-            _ => {}
+        if let InitLoraWeights::Named(name) = &self.init_lora_weights
+            && !self.init_lora_weights.is_supported()
+        {
+            return unsupported(format!("`init_lora_weights` = `{name}`"));
         }
         if self.lora_bias {
             return unsupported("`lora_bias` = true".to_owned());

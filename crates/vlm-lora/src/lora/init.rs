@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::pissa::Principal;
 use super::{AdapterSpec, AdapterWeights, InitLoraWeights, LoraConfig};
 use crate::{Checkpoint, Error, Result};
 
@@ -14,6 +15,11 @@ pub(super) fn initial(
     checkpoint: &Checkpoint,
     seed: u64,
 ) -> Result<AdapterWeights> {
+    if config.init_lora_weights.is_pissa() {
+        let principal = Principal::of(&spec, checkpoint)?;
+        let (a, b) = (principal.a.clone(), principal.b.clone());
+        return with_magnitude(AdapterWeights { spec, a, b, magnitude: None, principal: Some(principal) }, checkpoint);
+    }
     let (count_a, count_b) = (spec.r * spec.in_features, spec.out_features * spec.r);
     let mut of_a = Generator::new(seed, &format!("{}.lora_A", spec.module));
     let bound = |fan_in: usize| 1.0 / (fan_in as f64).sqrt();
@@ -31,7 +37,11 @@ pub(super) fn initial(
             return Err(Error::Unsupported { what: format!("starting with `init_lora_weights` = `{name}`") });
         }
     };
-    let mut adapter = AdapterWeights { spec, a, b, magnitude: None };
+    with_magnitude(AdapterWeights { spec, a, b, magnitude: None, principal: None }, checkpoint)
+}
+
+/// DoRA's magnitudes start at the row norms.
+fn with_magnitude(mut adapter: AdapterWeights, checkpoint: &Checkpoint) -> Result<AdapterWeights> {
     if adapter.spec.use_dora {
         adapter.magnitude = Some(adapter.row_norms(checkpoint)?);
     }

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use crate::backend::{Backend, Gemm, Write};
 use crate::error::{Error, Result};
+use crate::lora::Principal;
 use crate::model::{Grads, Pass};
 
 /// The adapter of one linear: where its tensors stand among the parameters, and its constants.
@@ -23,18 +24,30 @@ pub(crate) struct Adapter<B: Backend> {
     pub(crate) a: usize,
     /// Index of `lora_B (out, r)`.
     pub(crate) b: usize,
+    /// What the weight lacks (PiSSA): it computes as `W − scale·B₀·A₀`.
+    pub(crate) principal: Option<FrozenPair<B>>,
     /// What DoRA adds.
     pub(crate) dora: Option<Dora<B>>,
+}
+
+/// The frozen pair `A₀ (r, in)` and `B₀ (out, r)` of PiSSA.
+pub(crate) struct FrozenPair<B: Backend> {
+    a: B::Buffer,
+    b: B::Buffer,
+}
+
+impl<B: Backend> FrozenPair<B> {
+    pub(crate) fn new(backend: &B, principal: &Principal) -> Result<Self> {
+        Ok(Self { a: backend.upload(&principal.a)?, b: backend.upload(&principal.b)? })
+    }
 }
 
 /// DoRA's part of an adapter.
 pub(crate) struct Dora<B: Backend> {
     /// Index of the magnitudes `(out)`.
     pub(crate) magnitude: usize,
-    /// Squared row norms of the frozen weight `(out)`.
+    /// Squared row norms of the frozen weight `(out)`, less its principal part.
     pub(crate) base_norms_squared: Vec<f64>,
-    /// The identity `(r, r)`, for transposing B.
-    pub(crate) identity: B::Buffer,
     /// `1 / n (out)`, computed by the first pass after A or B changed.
     pub(crate) inverse_norms: OnceLock<B::Buffer>,
 }
@@ -89,7 +102,7 @@ impl<B: Backend> Adapter<B> {
         )?;
         let mut y = backend.scratch(rows * n)?;
         let Some(dora) = &self.dora else {
-            backend.linear(x, rows, frozen.weight, frozen.bias, &mut y)?;
+            self.base(backend, x, rows, frozen, &mut y)?;
             self.add_up(pass, &down, rows, n, &mut y)?;
             return Ok((y, AdapterKept { down, dora: None }));
         };
@@ -97,11 +110,11 @@ impl<B: Backend> Adapter<B> {
         let magnitude = &pass.params[dora.magnitude].value;
         backend.scale_columns(magnitude, self.inverse_norms(pass, dora, frozen)?, &mut gain)?;
         let mut u = backend.scratch(rows * n)?;
-        backend.linear(input, rows, frozen.weight, None, &mut u)?;
+        self.base(backend, input, rows, &Frozen { bias: None, ..*frozen }, &mut u)?;
         let mut rest = None;
         if dropped.is_some() {
             let mut base = backend.scratch(rows * n)?;
-            backend.linear(x, rows, frozen.weight, frozen.bias, &mut base)?;
+            self.base(backend, x, rows, frozen, &mut base)?;
             backend.add(-1.0, &u, &mut base)?;
             rest = Some(base);
         }
@@ -111,6 +124,40 @@ impl<B: Backend> Adapter<B> {
             backend.add(1.0, addend, &mut y)?;
         }
         Ok((y, AdapterKept { down, dora: Some((u, gain)) }))
+    }
+
+    /// `y (rows, out)` of the frozen side alone.
+    fn base(
+        &self,
+        backend: &B,
+        x: &B::Buffer,
+        rows: usize,
+        frozen: &Frozen<'_, B>,
+        y: &mut B::Buffer,
+    ) -> Result<()> {
+        backend.linear(x, rows, frozen.weight, frozen.bias, y)?;
+        let Some(FrozenPair { a, b }) = &self.principal else { return Ok(()) };
+        let ((n, k), mut down) = (frozen.shape, backend.scratch(rows * self.r)?);
+        backend.gemm(product(rows, self.r, k).transposed_b(), x, a, &mut down)?;
+        backend.gemm(product(rows, n, self.r).transposed_b().scaled(-self.scale).added(), &down, b, y)
+    }
+
+    /// `dx (rows, in) (+)=` the gradient through the frozen side alone.
+    fn base_backward(
+        &self,
+        backend: &B,
+        dy: &B::Buffer,
+        frozen: &Frozen<'_, B>,
+        dx: &mut B::Buffer,
+        write: Write,
+    ) -> Result<()> {
+        let (n, k) = frozen.shape;
+        let rows = backend.len(dy) / n;
+        backend.linear_backward(dy, rows, frozen.weight, dx, write)?;
+        let Some(FrozenPair { a, b }) = &self.principal else { return Ok(()) };
+        let mut d_down = backend.scratch(rows * self.r)?;
+        backend.gemm(product(rows, self.r, n).scaled(-self.scale), dy, b, &mut d_down)?;
+        backend.gemm(product(rows, k, self.r).added(), &d_down, a, dx)
     }
 
     /// `y += s · down · Bᵀ`.
@@ -126,8 +173,19 @@ impl<B: Backend> Adapter<B> {
         pass.backend.gemm(shape, down, &pass.params[self.b].value, y)
     }
 
-    /// `1 / n`. With `t = A·Wᵀ (r, out)`: `‖W + s·B·A‖² = ‖W‖² + 2s·Σ_r Bᵀ·t + s²·Σ_r Bᵀ·(A·Aᵀ·Bᵀ)`, so no matrix of the
-    /// weight's size is made.
+    /// Squared row norms of the frozen weight, less its principal part.
+    pub(crate) fn base_norms_squared(&self, backend: &B, frozen: &Frozen<'_, B>) -> Result<Vec<f64>> {
+        let mut norms = backend.download_f64(&backend.weight_row_norms_squared(frozen.weight)?)?;
+        if let Some(FrozenPair { a, b }) = &self.principal {
+            let mut cross = backend.scratch(self.r * frozen.shape.0)?;
+            backend.linear(a, self.r, frozen.weight, None, &mut cross)?;
+            let change = self.norms_change(backend, (a, b), &cross, frozen.shape, -self.scale)?;
+            norms.iter_mut().zip(change).for_each(|(norm, change)| *norm += change);
+        }
+        Ok(norms)
+    }
+
+    /// `1 / n`.
     fn inverse_norms<'a>(
         &self,
         pass: Pass<'_, B>,
@@ -137,26 +195,41 @@ impl<B: Backend> Adapter<B> {
         if let Some(known) = dora.inverse_norms.get() {
             return Ok(known);
         }
-        let (backend, (n, k), r) = (pass.backend, frozen.shape, self.r);
+        let backend = pass.backend;
         let (a, b) = (&pass.params[self.a].value, &pass.params[self.b].value);
-        let mut b_transposed = backend.scratch(r * n)?;
-        backend.gemm(product(r, n, r).transposed_b(), &dora.identity, b, &mut b_transposed)?;
-        let mut gram = backend.scratch(r * r)?;
-        backend.gemm(product(r, r, k).transposed_b(), a, a, &mut gram)?;
-        let mut cross = backend.scratch(r * n)?;
-        backend.linear(a, r, frozen.weight, None, &mut cross)?;
-        let mut half = backend.zeros(r * n)?;
-        backend.add(2.0 * self.scale, &cross, &mut half)?;
-        let square = product(r, n, r).transposed_b().scaled(self.scale * self.scale).added();
-        backend.gemm(square, &gram, b, &mut half)?;
-        let mut change = backend.zeros(n)?;
-        backend.column_dot(&half, Some(&b_transposed), &mut change)?;
-        let change = backend.download_f64(&change)?;
+        let mut cross = backend.scratch(self.r * frozen.shape.0)?;
+        self.base(backend, a, self.r, &Frozen { bias: None, ..*frozen }, &mut cross)?;
+        let change = self.norms_change(backend, (a, b), &cross, frozen.shape, self.scale)?;
         let norms = dora.base_norms_squared.iter().zip(&change);
         let inverse: Vec<f64> =
             norms.map(|(base, change)| 1.0 / (base + change).max(f64::MIN_POSITIVE).sqrt()).collect();
         let inverse = backend.upload_f64(&inverse)?;
         Ok(dora.inverse_norms.get_or_init(|| inverse))
+    }
+
+    /// What `s·B·A` adds to the squared row norms of `W`. With `cross = A·Wᵀ (r, out)`: `‖W + s·B·A‖² = ‖W‖² + 2s·Σ_r Bᵀ·cross
+    /// + s²·Σ_r Bᵀ·(A·Aᵀ·Bᵀ)`, so no matrix of the weight's size is made.
+    fn norms_change(
+        &self,
+        backend: &B,
+        (a, b): (&B::Buffer, &B::Buffer),
+        cross: &B::Buffer,
+        (n, k): (usize, usize),
+        scale: f32,
+    ) -> Result<Vec<f64>> {
+        let r = self.r;
+        let mut identity = vec![0.0; r * r];
+        identity.iter_mut().step_by(r + 1).for_each(|one| *one = 1.0);
+        let mut b_transposed = backend.scratch(r * n)?;
+        backend.gemm(product(r, n, r).transposed_b(), &backend.upload(&identity)?, b, &mut b_transposed)?;
+        let mut gram = backend.scratch(r * r)?;
+        backend.gemm(product(r, r, k).transposed_b(), a, a, &mut gram)?;
+        let mut half = backend.zeros(r * n)?;
+        backend.add(2.0 * scale, cross, &mut half)?;
+        backend.gemm(product(r, n, r).transposed_b().scaled(scale * scale).added(), &gram, b, &mut half)?;
+        let mut change = backend.zeros(n)?;
+        backend.column_dot(&half, Some(&b_transposed), &mut change)?;
+        backend.download_f64(&change)
     }
 
     /// DoRA: adds `Σ_rows dy · u / n` to the gradient of the magnitudes and returns `g · dy`, the gradient of `u`.
@@ -209,15 +282,15 @@ impl<B: Backend> Adapter<B> {
         let Some((dx, write)) = dx else { return Ok(()) };
         let down_shape = product(rows, k, self.r);
         let Some(key) = self.mask(grads.dropout) else {
-            backend.linear_backward(du, rows, frozen.weight, dx, write)?;
+            self.base_backward(backend, du, frozen, dx, write)?;
             return backend.gemm(down_shape.added(), &d_down, &a.value, dx);
         };
-        backend.linear_backward(dy, rows, frozen.weight, dx, write)?;
+        self.base_backward(backend, dy, frozen, dx, write)?;
         let mut d_input = backend.scratch(rows * k)?;
         backend.gemm(down_shape, &d_down, &a.value, &mut d_input)?;
         if let Some(mut difference) = scaled {
             backend.add(-1.0, dy, &mut difference)?;
-            backend.linear_backward(&difference, rows, frozen.weight, &mut d_input, Write::Add)?;
+            self.base_backward(backend, &difference, frozen, &mut d_input, Write::Add)?;
         }
         let mut masked = backend.scratch(rows * k)?;
         backend.dropout(&d_input, self.dropout, key, &mut masked)?;

@@ -5,9 +5,12 @@ mod init;
 pub(crate) mod layer;
 mod merge;
 mod peft;
+pub(crate) mod pissa;
 mod targets;
 
 pub use config::{InitLoraWeights, LoraConfig, OneOrMany, TEXT_LINEARS};
 pub use merge::{merge, unmerge};
+pub(crate) use peft::bias_part;
 pub use peft::{AdapterWeights, PeftAdapter};
+pub use pissa::Principal;
 pub use targets::{AdapterSpec, Module};

@@ -5,7 +5,9 @@ mod file;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{AdapterSpec, LoraConfig};
+use rayon::prelude::*;
+
+use super::{AdapterSpec, LoraConfig, Principal};
 use crate::checkpoint::{TensorFile, decode, write_f32};
 use crate::{Checkpoint, Error, ModelConfig, Result};
 
@@ -24,6 +26,8 @@ pub struct AdapterWeights {
     pub b: Vec<f32>,
     /// The magnitude vector of DoRA `(out_features)`.
     pub magnitude: Option<Vec<f32>>,
+    /// What the base weight lacks because the adapter started from it (PiSSA).
+    pub principal: Option<Principal>,
 }
 
 impl AdapterWeights {
@@ -62,6 +66,8 @@ pub struct PeftAdapter {
     pub revision: Option<String>,
     /// The adapters in the order of the model's modules.
     pub modules: Vec<AdapterWeights>,
+    /// The trained biases by their names in the checkpoint, in place of the checkpoint's.
+    pub biases: BTreeMap<String, Vec<f32>>,
 }
 
 impl PeftAdapter {
@@ -71,12 +77,17 @@ impl PeftAdapter {
     /// As [`LoraConfig::adapters`]; also when the starting scheme is not supported.
     pub fn init(config: &LoraConfig, checkpoint: &Checkpoint, seed: u64) -> Result<Self> {
         let specs = config.adapters(checkpoint.config())?;
-        let modules = specs.into_iter().map(|spec| super::init::initial(config, spec, checkpoint, seed));
+        let biases = config.trained_biases(checkpoint.config(), &specs).into_iter().map(|(name, len)| {
+            let values = checkpoint.values(&name, &[len])?;
+            Ok((name, values))
+        });
+        let biases = biases.collect::<Result<_>>()?;
+        let modules = specs.into_par_iter().map(|spec| super::init::initial(config, spec, checkpoint, seed));
         let modules = modules.collect::<Result<_>>()?;
-        Ok(Self { config: config.clone(), base_model: None, revision: None, modules })
+        Ok(Self { config: config.clone(), base_model: None, revision: None, modules, biases })
     }
 
-    /// Reads an adapter directory.
+    /// Reads an adapter directory. One that started by PiSSA also needs its base: see [`on_base`](Self::on_base).
     ///
     /// # Errors
     /// When a file is missing or invalid, the configuration asks for something that is not supported, or a tensor is missing,
@@ -86,8 +97,10 @@ impl PeftAdapter {
         let read = file::read(&dir.join(CONFIG_FILE))?;
         let specs = read.config.adapters(model)?;
         let file = TensorFile::open(&dir.join(WEIGHTS_FILE))?;
-        let known: BTreeSet<String> =
+        let biases = read.config.trained_biases(model, &specs);
+        let mut known: BTreeSet<String> =
             specs.iter().flat_map(AdapterWeights::parts).map(|(name, _)| name).collect();
+        known.extend(biases.iter().map(|(name, _)| bias_part(name, &specs)));
         let copy = copied_head(&specs);
         for name in file.names() {
             if let Some((_, shape)) = copy.as_ref().filter(|(copy, _)| copy == name) {
@@ -97,15 +110,20 @@ impl PeftAdapter {
                 return Err(Error::Tensor { name, problem: "not part of the adapter", path });
             }
         }
+        let biases = biases.into_iter().map(|(name, len)| {
+            let values = decode(file.stored(&bias_part(&name, &specs), &[len])?)?;
+            Ok((name, values))
+        });
+        let biases = biases.collect::<Result<_>>()?;
         let modules = specs.into_iter().map(|spec| {
             let parts = AdapterWeights::parts(&spec);
             let mut values = parts.iter().map(|(name, shape)| decode(file.stored(name, shape)?));
             let mut next = || values.next().transpose();
             let (a, b) = (next()?.unwrap_or_default(), next()?.unwrap_or_default());
-            Ok(AdapterWeights { magnitude: next()?, a, b, spec })
+            Ok(AdapterWeights { magnitude: next()?, a, b, spec, principal: None })
         });
         let modules = modules.collect::<Result<_>>()?;
-        Ok(Self { config: read.config, base_model: read.base_model, revision: read.revision, modules })
+        Ok(Self { config: read.config, base_model: read.base_model, revision: read.revision, modules, biases })
     }
 
     /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, which is made if need be; each file is
@@ -127,12 +145,25 @@ impl PeftAdapter {
                 tensors.insert(name, (shape, values));
             }
         }
+        let specs: Vec<AdapterSpec> = self.modules.iter().map(|module| module.spec.clone()).collect();
+        for (name, values) in &self.biases {
+            tensors.insert(bias_part(name, &specs), (vec![values.len()], values));
+        }
         write_f32(&dir.join(WEIGHTS_FILE), &tensors)
     }
 
     /// How many values are trained.
     pub fn trainable_parameters(&self) -> usize {
-        self.modules.iter().map(AdapterWeights::len).sum()
+        let biases: usize = self.biases.values().map(Vec::len).sum();
+        self.modules.iter().map(AdapterWeights::len).sum::<usize>() + biases
+    }
+}
+
+/// The name under which PEFT stores a trained bias of the model.
+pub(crate) fn bias_part(name: &str, specs: &[AdapterSpec]) -> String {
+    match name.strip_suffix(".bias").filter(|module| specs.iter().any(|spec| spec.module == *module)) {
+        Some(module) => format!("{PREFIX}{module}.base_layer.bias"),
+        None => format!("{PREFIX}{name}"),
     }
 }
 

@@ -63,14 +63,21 @@ impl LoraConfig {
                 }
             }
         }
-        let specs = self.targets(&model.linears())?;
-        let with_bias = specs.iter().find(|spec| spec.module.starts_with("model.vision_model."));
-        match with_bias.filter(|_| self.bias == "lora_only") {
-            Some(spec) => Err(Error::Unsupported {
-                what: format!("`bias` = `lora_only` with the bias of `{}`", spec.module),
-            }),
-            None => Ok(specs),
-        }
+        self.targets(&model.linears())
+    }
+
+    /// Name and length of each bias that is trained beside these adapters, in alphabetical order.
+    pub(crate) fn trained_biases(&self, model: &ModelConfig, specs: &[AdapterSpec]) -> Vec<(String, usize)> {
+        let is_adapted = |bias: &str| specs.iter().any(|spec| bias.strip_suffix(".bias") == Some(&spec.module));
+        let is_trained = |name: &str| match self.bias.as_str() {
+            "all" => true,
+            "lora_only" => is_adapted(name),
+            _ => false,
+        };
+        let biases = model.tensors().into_iter().filter(|(name, _)| name.ends_with(".bias") && is_trained(name));
+        let mut biases: Vec<_> = biases.map(|(name, shape)| (name, shape.iter().product())).collect();
+        biases.sort();
+        biases
     }
 
     /// The modules that the configuration takes, in their order, with rank and scale resolved.

@@ -1,11 +1,13 @@
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use super::{Model, Param};
 use crate::backend::Backend;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::lora::layer::{Adapter, Dora, name_key};
-use crate::lora::{AdapterSpec, AdapterWeights, LoraConfig, Module, PeftAdapter};
+use crate::lora::layer::{Adapter, Dora, FrozenPair, name_key};
+use crate::lora::pissa::unknown_principal;
+use crate::lora::{AdapterSpec, AdapterWeights, LoraConfig, Module, PeftAdapter, Principal, bias_part};
 
 /// Where the attached parameters came from, for writing them back.
 pub(crate) struct Attached {
@@ -13,6 +15,10 @@ pub(crate) struct Attached {
     base_model: Option<String>,
     revision: Option<String>,
     specs: Vec<AdapterSpec>,
+    /// The parts of the base weights that PiSSA moved into the adapter, by module.
+    principals: BTreeMap<String, Principal>,
+    /// The trained biases: name in the checkpoint and name of the parameter.
+    biases: Vec<(String, String)>,
 }
 
 impl<B: Backend> Model<B> {
@@ -35,13 +41,55 @@ impl<B: Backend> Model<B> {
         self.attach_adapter(&PeftAdapter::init(config, checkpoint, seed)?)
     }
 
-    /// Attaches an adapter in place of the present one.
+    /// Attaches an adapter in place of the present one. One that started by PiSSA must know its base, unless it takes the place
+    /// of another one on the same modules: see [`PeftAdapter::on_base`].
     ///
     /// # Errors
     /// When a module is not part of this model or has another shape, or the backend fails; the model is then without an
     /// adapter.
     pub fn attach_adapter(&mut self, adapter: &PeftAdapter) -> Result<()> {
+        let principals = self.principals_of(adapter)?;
         self.detach();
+        let specs: Vec<AdapterSpec> = adapter.modules.iter().map(|module| module.spec.clone()).collect();
+        let biases = adapter.biases.keys().map(|name| (name.clone(), bias_part(name, &specs)));
+        let biases: Vec<(String, String)> = biases.collect();
+        let mut params = self.adapter_params(adapter)?;
+        for ((_, part), values) in biases.iter().zip(adapter.biases.values()) {
+            params.push(self.param(part.clone(), vec![values.len()], values)?);
+        }
+        params.sort_by(|a, b| a.name.cmp(&b.name));
+        for spec in &specs {
+            self.place(spec, principals.get(&spec.module), &params)?;
+        }
+        for (name, part) in &biases {
+            self.place_bias(name, part, &params)?;
+        }
+        self.params = params;
+        let (config, base_model) = (adapter.config.clone(), adapter.base_model.clone());
+        let revision = adapter.revision.clone();
+        self.attached = Some(Attached { config, base_model, revision, specs, principals, biases });
+        Ok(())
+    }
+
+    /// What the base weights lack under this adapter.
+    fn principals_of(&self, adapter: &PeftAdapter) -> Result<BTreeMap<String, Principal>> {
+        if !adapter.config.init_lora_weights.is_pissa() {
+            return Ok(BTreeMap::new());
+        }
+        let present = self.attached.as_ref().filter(|attached| attached.config.init_lora_weights.is_pissa());
+        let known = |spec: &AdapterSpec| {
+            let attached = present.filter(|attached| attached.specs.contains(spec))?;
+            attached.principals.get(&spec.module)
+        };
+        let parts = adapter.modules.iter().map(|AdapterWeights { spec, principal, .. }| {
+            let principal = principal.as_ref().or_else(|| known(spec));
+            let principal = principal.ok_or_else(|| unknown_principal(&spec.module))?;
+            Ok((spec.module.clone(), principal.clone()))
+        });
+        parts.collect()
+    }
+
+    fn adapter_params(&self, adapter: &PeftAdapter) -> Result<Vec<Param<B>>> {
         let mut params = Vec::new();
         for weights in &adapter.modules {
             let values = [Some(&weights.a), Some(&weights.b), weights.magnitude.as_ref()];
@@ -49,18 +97,7 @@ impl<B: Backend> Model<B> {
                 params.push(self.param(name, shape, values.map(Vec::as_slice).unwrap_or_default())?);
             }
         }
-        params.sort_by(|a, b| a.name.cmp(&b.name));
-        for weights in &adapter.modules {
-            self.place(&weights.spec, &params)?;
-        }
-        self.params = params;
-        self.attached = Some(Attached {
-            config: adapter.config.clone(),
-            base_model: adapter.base_model.clone(),
-            revision: adapter.revision.clone(),
-            specs: adapter.modules.iter().map(|weights| weights.spec.clone()).collect(),
-        });
-        Ok(())
+        Ok(params)
     }
 
     fn param(&self, name: String, shape: Vec<usize>, values: &[f32]) -> Result<Param<B>> {
@@ -71,8 +108,21 @@ impl<B: Backend> Model<B> {
         Ok(Param { name, shape, value, grad })
     }
 
+    /// Tells a bias where its parameter is.
+    fn place_bias(&mut self, name: &str, part: &str, params: &[Param<B>]) -> Result<()> {
+        let missing = || Error::Unsupported { what: format!("a model without `{name}`") };
+        let bias = self.network.biases_mut().find(|bias| bias.name == name).ok_or_else(missing)?;
+        let index = params.binary_search_by(|param| param.name.as_str().cmp(part)).map_err(|_| missing())?;
+        let (expected, actual) = (self.backend.len(&bias.frozen), params[index].elements());
+        if expected != actual {
+            return Err(Error::Shape { name: name.to_owned(), expected: vec![expected], actual: vec![actual] });
+        }
+        bias.param = Some(index);
+        Ok(())
+    }
+
     /// Tells the module where its parameters are.
-    fn place(&mut self, spec: &AdapterSpec, params: &[Param<B>]) -> Result<()> {
+    fn place(&mut self, spec: &AdapterSpec, principal: Option<&Principal>, params: &[Param<B>]) -> Result<()> {
         let backend = self.backend.as_ref();
         let linear = self.network.linears_mut().find(|linear| linear.name == spec.module);
         let linear =
@@ -90,26 +140,24 @@ impl<B: Backend> Model<B> {
                 what: format!("an adapter on `{}` without A and B", spec.module),
             });
         };
-        let dora = indices.next().map(|magnitude| -> Result<Dora<B>> {
-            let norms = backend.weight_row_norms_squared(&linear.weight)?;
-            let mut identity = vec![0.0; spec.r * spec.r];
-            identity.iter_mut().step_by(spec.r + 1).for_each(|one| *one = 1.0);
-            Ok(Dora {
-                magnitude,
-                base_norms_squared: backend.download_f64(&norms)?,
-                identity: backend.upload(&identity)?,
-                inverse_norms: OnceLock::new(),
-            })
-        });
-        linear.adapter = Some(Adapter {
+        let mut adapter = Adapter {
             r: spec.r,
             scale: spec.scale as f32,
             dropout: spec.dropout as f32,
             key: name_key(&spec.module),
             a,
             b,
-            dora: dora.transpose()?,
-        });
+            principal: principal.map(|principal| FrozenPair::new(backend, principal)).transpose()?,
+            dora: None,
+        };
+        if let Some(magnitude) = indices.next() {
+            adapter.dora = Some(Dora {
+                magnitude,
+                base_norms_squared: adapter.base_norms_squared(backend, &linear.frozen())?,
+                inverse_norms: OnceLock::new(),
+            });
+        }
+        linear.adapter = Some(adapter);
         Ok(())
     }
 
@@ -124,10 +172,13 @@ impl<B: Backend> Model<B> {
             let mut values = AdapterWeights::parts(spec).into_iter().map(|(name, _)| self.value(&name));
             let mut next = || values.next().transpose();
             let (a, b) = (next()?.unwrap_or_default(), next()?.unwrap_or_default());
-            Ok(AdapterWeights { magnitude: next()?, a, b, spec: spec.clone() })
+            let principal = attached.principals.get(&spec.module).cloned();
+            Ok(AdapterWeights { magnitude: next()?, a, b, spec: spec.clone(), principal })
         });
+        let biases = attached.biases.iter().map(|(name, part)| Ok((name.clone(), self.value(part)?)));
         Ok(PeftAdapter {
             modules: modules.collect::<Result<_>>()?,
+            biases: biases.collect::<Result<_>>()?,
             config: attached.config.clone(),
             base_model: attached.base_model.clone(),
             revision: attached.revision.clone(),
@@ -143,6 +194,7 @@ impl<B: Backend> Model<B> {
     /// Removes the adapter: the model computes as the frozen base.
     pub fn detach(&mut self) {
         self.network.linears_mut().for_each(|linear| linear.adapter = None);
+        self.network.biases_mut().for_each(|bias| bias.param = None);
         self.params.clear();
         self.attached = None;
     }

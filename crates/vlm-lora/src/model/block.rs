@@ -2,7 +2,7 @@ use super::attention::{AttentionKept, Layout, SelfAttention};
 use super::linear::Linear;
 use super::mlp::{Mlp, MlpKept};
 use super::norm::Norm;
-use super::params::{Grads, Pass};
+use super::params::{Bias, Grads, Pass};
 use crate::Result;
 use crate::backend::{Backend, Write};
 
@@ -25,6 +25,14 @@ pub(crate) struct BlockKept<B: Backend> {
 }
 
 impl<B: Backend> Block<B> {
+    /// The biases of its norms and linears.
+    pub(crate) fn biases_mut(&mut self) -> impl Iterator<Item = &mut Bias<B>> {
+        let Self { norm1, attention: SelfAttention { q, k, v, out, .. }, norm2, mlp } = self;
+        let norms = [norm1, norm2].into_iter().filter_map(|norm| norm.bias.as_mut());
+        let linears = [q, k, v, out].into_iter().chain(mlp.linears_mut());
+        norms.chain(linears.filter_map(|linear| linear.bias.as_mut()))
+    }
+
     /// Its linears in the order of computation.
     pub(crate) fn linears(&self) -> Vec<&Linear<B>> {
         let SelfAttention { q, k, v, out, .. } = &self.attention;
@@ -42,7 +50,7 @@ impl<B: Backend> Block<B> {
     }
 
     pub(crate) fn trains(&self) -> bool {
-        self.attention.trains() || self.mlp.trains()
+        self.norm1.trains() || self.attention.trains() || self.norm2.trains() || self.mlp.trains()
     }
 
     /// The output of the block, with what [`backward`](Self::backward) needs.
@@ -82,22 +90,25 @@ impl<B: Backend> Block<B> {
         layout: &Layout,
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
-        let backend = grads.backend;
-        let needs_middle = needs_input || self.attention.trains();
+        let needs_middle = needs_input || self.norm1.trains() || self.attention.trains();
         let reads = self.mlp.reads_input();
         let input = reads.then(|| self.norm2.forward(grads.pass(), &kept.middle)).transpose()?;
-        if let Some(d_normed) = self.mlp.backward(grads, input.as_ref(), &kept.mlp, &dy, needs_middle)? {
-            self.norm2.backward(backend, &d_normed, &kept.middle, &mut dy, Write::Add)?;
+        let needs_normed = needs_middle || self.norm2.trains();
+        if let Some(d_normed) = self.mlp.backward(grads, input.as_ref(), &kept.mlp, &dy, needs_normed)? {
+            let target = needs_middle.then_some((&mut dy, Write::Add));
+            self.norm2.backward(grads, &d_normed, &kept.middle, target)?;
         }
         if !needs_middle {
             return Ok(None);
         }
         let reads = self.attention.reads_input();
         let input = reads.then(|| self.norm1.forward(grads.pass(), &kept.x)).transpose()?;
+        let needs_normed = needs_input || self.norm1.trains();
         let d_normed =
-            self.attention.backward(grads, input.as_ref(), &kept.attention, &dy, layout, needs_input)?;
+            self.attention.backward(grads, input.as_ref(), &kept.attention, &dy, layout, needs_normed)?;
         if let Some(d_normed) = d_normed {
-            self.norm1.backward(backend, &d_normed, &kept.x, &mut dy, Write::Add)?;
+            let target = needs_input.then_some((&mut dy, Write::Add));
+            self.norm1.backward(grads, &d_normed, &kept.x, target)?;
         }
         Ok(needs_input.then_some(dy))
     }

@@ -58,7 +58,7 @@ impl<B: Backend> Head<B> {
             let target = Some((&mut d_normed, Write::Set));
             self.linear.backward(grads, Some(&normed), &kept, &logits, target)?;
             let mut d_rows = backend.scratch(targets.len() * width)?;
-            self.norm.backward(backend, &d_normed, &rows, &mut d_rows, Write::Set)?;
+            self.norm.backward(grads, &d_normed, &rows, Some((&mut d_rows, Write::Set)))?;
             backend.copy(&d_rows, 0, targets.len() * width, dx, at, Write::Set)?;
         }
         Ok((loss, dx))

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::params::{Grads, Pass};
+use super::params::{Bias, Grads, Pass};
 use crate::Result;
 use crate::backend::{Backend, Write};
 use crate::lora::layer::{Adapter, AdapterKept, Frozen, misuse};
@@ -12,7 +12,7 @@ pub(crate) struct Linear<B: Backend> {
     pub(crate) out_features: usize,
     pub(crate) in_features: usize,
     pub(crate) weight: Arc<B::Weight>,
-    bias: Option<B::Buffer>,
+    pub(crate) bias: Option<Bias<B>>,
     pub(crate) adapter: Option<Adapter<B>>,
 }
 
@@ -24,23 +24,25 @@ impl<B: Backend> Linear<B> {
         name: String,
         (out_features, in_features): (usize, usize),
         weight: Arc<B::Weight>,
-        bias: Option<B::Buffer>,
+        bias: Option<Bias<B>>,
     ) -> Self {
         Self { name, out_features, in_features, weight, bias, adapter: None }
     }
 
+    /// Whether it has an adapter or its bias is trained.
     pub(crate) fn trains(&self) -> bool {
-        self.adapter.is_some()
+        self.adapter.is_some() || self.bias.as_ref().is_some_and(|bias| bias.param.is_some())
     }
 
-    fn frozen(&self) -> Frozen<'_, B> {
-        let shape = (self.out_features, self.in_features);
-        Frozen { weight: &self.weight, bias: self.bias.as_ref(), shape }
+    /// The frozen side as a backward pass sees it: no gradient depends on the bias.
+    pub(crate) fn frozen(&self) -> Frozen<'_, B> {
+        Frozen { weight: &self.weight, bias: None, shape: (self.out_features, self.in_features) }
     }
 
     /// `y (rows, out)` of `x (rows, in)`.
     pub(crate) fn forward(&self, pass: Pass<'_, B>, x: &B::Buffer) -> Result<(B::Buffer, LinearKept<B>)> {
-        let frozen = self.frozen();
+        let bias = self.bias.as_ref().map(|bias| bias.values(pass));
+        let frozen = Frozen { bias, ..self.frozen() };
         if let Some(adapter) = &self.adapter {
             let (y, kept) = adapter.forward(pass, &frozen, x)?;
             return Ok((y, LinearKept(Some(kept))));
@@ -51,8 +53,8 @@ impl<B: Backend> Linear<B> {
         Ok((y, LinearKept(None)))
     }
 
-    /// Adds to the gradients of the adapter and, where `dx` is given, to or into the gradient of the input.
-    /// `x` is read by an adapter only.
+    /// Adds to the gradients of the adapter and of a trained bias and, where `dx` is given, to or into the gradient of the
+    /// input. `x` is read by an adapter only.
     pub(crate) fn backward(
         &self,
         grads: &mut Grads<'_, B>,
@@ -62,6 +64,9 @@ impl<B: Backend> Linear<B> {
         dx: Option<(&mut B::Buffer, Write)>,
     ) -> Result<()> {
         let backend = grads.backend;
+        if let Some(bias) = &self.bias {
+            bias.backward(grads, dy)?;
+        }
         if let Some(adapter) = &self.adapter {
             let (Some(x), Some(kept)) = (x, &kept.0) else {
                 return Err(misuse(backend.name(), "the input of an adapted linear was not kept"));

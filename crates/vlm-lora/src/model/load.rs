@@ -8,6 +8,7 @@ use super::linear::Linear;
 use super::mlp::Mlp;
 use super::network::Network;
 use super::norm::Norm;
+use super::params::Bias;
 use super::vision::Vision;
 use crate::backend::Backend;
 use crate::checkpoint::{Checkpoint, decode};
@@ -65,7 +66,7 @@ impl<B: Backend> Loader<'_, B> {
         let shape = (hidden, vision.num_channels * patch * patch);
         let kernel = [hidden, vision.num_channels, patch, patch];
         let weight = Arc::new(self.weight(&format!("{name}.weight"), &kernel, shape, false)?);
-        let bias = self.buffer(&format!("{name}.bias"), &[hidden])?;
+        let bias = self.bias(&name, hidden)?;
         let positions = format!("{prefix}.embeddings.position_embedding.weight");
         let layers = 0..vision.num_hidden_layers;
         let blocks =
@@ -142,13 +143,13 @@ impl<B: Backend> Loader<'_, B> {
 
     fn layer_norm(&self, name: &str, vision: &VisionConfig) -> Result<Norm<B>> {
         let weight = self.buffer(&format!("{name}.weight"), &[vision.hidden_size])?;
-        let bias = self.buffer(&format!("{name}.bias"), &[vision.hidden_size])?;
+        let bias = self.bias(name, vision.hidden_size)?;
         Ok(Norm::new(weight, Some(bias), vision.layer_norm_eps))
     }
 
     fn linear(&self, name: String, (out, input): (usize, usize), bias: bool) -> Result<Linear<B>> {
         let weight = Arc::new(self.weight(&format!("{name}.weight"), &[out, input], (out, input), true)?);
-        let bias = bias.then(|| self.buffer(&format!("{name}.bias"), &[out])).transpose()?;
+        let bias = bias.then(|| self.bias(&name, out)).transpose()?;
         Ok(Linear::new(name, (out, input), weight, bias))
     }
 
@@ -160,6 +161,12 @@ impl<B: Backend> Loader<'_, B> {
         needs_backward: bool,
     ) -> Result<B::Weight> {
         self.backend.weight(self.checkpoint.stored(name, shape)?, n, k, needs_backward)
+    }
+
+    /// The bias of the layer `name`.
+    fn bias(&self, name: &str, len: usize) -> Result<Bias<B>> {
+        let name = format!("{name}.bias");
+        Ok(Bias { frozen: self.buffer(&name, &[len])?, name, param: None })
     }
 
     fn buffer(&self, name: &str, shape: &[usize]) -> Result<B::Buffer> {

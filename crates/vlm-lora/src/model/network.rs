@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::block::{Block, Stack};
 use super::head::Head;
 use super::linear::Linear;
+use super::params::Bias;
 use super::vision::Vision;
 use crate::backend::Backend;
 
@@ -25,6 +26,11 @@ impl<B: Backend> Network<B> {
     pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
         let text = self.text.blocks.iter().flat_map(Block::linears);
         self.vision.linears().chain(text).chain([&self.head.linear])
+    }
+
+    /// Every bias; only the vision tower has some.
+    pub(crate) fn biases_mut(&mut self) -> impl Iterator<Item = &mut Bias<B>> {
+        self.vision.biases_mut()
     }
 
     /// As [`linears`](Self::linears).

@@ -20,6 +20,31 @@ impl<B: Backend> Param<B> {
     }
 }
 
+/// The bias of a frozen layer, which the adapter's `bias` setting may let train.
+pub(crate) struct Bias<B: Backend> {
+    /// The tensor's full name in the checkpoint.
+    pub(crate) name: String,
+    /// The checkpoint's values.
+    pub(crate) frozen: B::Buffer,
+    /// Index among the parameters, where it is trained.
+    pub(crate) param: Option<usize>,
+}
+
+impl<B: Backend> Bias<B> {
+    /// The present values `(out)`.
+    pub(crate) fn values<'a>(&'a self, pass: Pass<'a, B>) -> &'a B::Buffer {
+        self.param.map_or(&self.frozen, |index| &pass.params[index].value)
+    }
+
+    /// Adds the sum of `dy (rows, out)` over its rows to the gradient, where there is one.
+    pub(crate) fn backward(&self, grads: &mut Grads<'_, B>, dy: &B::Buffer) -> Result<()> {
+        match self.param {
+            Some(index) => grads.backend.column_dot(dy, None, &mut grads.params[index].grad),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What a forward pass reads beside activations and frozen weights.
 pub(crate) struct Pass<'a, B: Backend> {
     pub(crate) backend: &'a B,

@@ -3,7 +3,7 @@ use super::attention::Layout;
 use super::block::{Keep, Kept, Stack};
 use super::linear::{Linear, LinearKept};
 use super::norm::Norm;
-use super::params::{Grads, Pass};
+use super::params::{Bias, Grads, Pass};
 use super::pixels::{append_patches, grid_of, position_ids};
 use crate::Result;
 use crate::backend::{Backend, Write};
@@ -45,7 +45,18 @@ type TileRef<'a> = (&'a Tiles, usize);
 
 impl<B: Backend> Vision<B> {
     pub(crate) fn trains(&self) -> bool {
-        self.stack.trains() || self.projection.trains()
+        self.trains_tower() || self.projection.trains()
+    }
+
+    fn trains_tower(&self) -> bool {
+        self.patch_embedding.trains() || self.stack.trains() || self.post_norm.trains()
+    }
+
+    /// The biases of the tower.
+    pub(crate) fn biases_mut(&mut self) -> impl Iterator<Item = &mut Bias<B>> {
+        let single = [self.patch_embedding.bias.as_mut(), self.post_norm.bias.as_mut()];
+        let blocks = self.stack.blocks.iter_mut().flat_map(super::block::Block::biases_mut);
+        single.into_iter().flatten().chain(blocks)
     }
 
     /// Every linear that an adapter can stand on, in the order of computation.
@@ -90,7 +101,7 @@ impl<B: Backend> Vision<B> {
         let width = self.projection.out_features;
         let total = pictures.iter().map(|tiles| self.rows(tiles)).sum::<Result<usize>>()?;
         let (mut rows, mut all, mut at) = (pass.backend.scratch(total * width)?, Vec::new(), 0);
-        let keep = Keep::ForBackward { below: false, checkpointing };
+        let keep = Keep::ForBackward { below: self.patch_embedding.trains(), checkpointing };
         for tiles in pictures {
             let tiles: Vec<TileRef<'_>> = (0..tiles.count()).map(|index| (*tiles, index)).collect();
             let (part, kept) = self.forward_tiles(pass, &tiles, keep)?;
@@ -149,7 +160,7 @@ impl<B: Backend> Vision<B> {
             let d_part = grads.pass().slice(d_rows, at, len)?;
             at += len;
             let input = Some(&kept.shuffled);
-            if !self.stack.trains() {
+            if !self.trains_tower() {
                 self.projection.backward(grads, input, &kept.projection, &d_part, None)?;
                 continue;
             }
@@ -158,9 +169,16 @@ impl<B: Backend> Vision<B> {
             self.projection.backward(grads, input, &kept.projection, &d_part, target)?;
             let mut d_normed = backend.scratch(backend.len(&kept.last))?;
             backend.scatter_rows(&d_shuffled, hidden, &kept.permutation, &mut d_normed, Write::Set)?;
-            let mut d_last = backend.scratch(backend.len(&kept.last))?;
-            self.post_norm.backward(backend, &d_normed, &kept.last, &mut d_last, Write::Set)?;
-            self.stack.backward(grads, kept.blocks, d_last, &kept.layout, false)?;
+            drop(d_shuffled);
+            let below = self.patch_embedding.trains();
+            let mut d_last = (below || self.stack.trains()).then(|| backend.scratch(backend.len(&kept.last))).transpose()?;
+            let target = d_last.as_mut().map(|d_last| (d_last, Write::Set));
+            self.post_norm.backward(grads, &d_normed, &kept.last, target)?;
+            let Some(d_last) = d_last else { continue };
+            let dx = self.stack.backward(grads, kept.blocks, d_last, &kept.layout, below)?;
+            if let (Some(dx), Some(bias)) = (dx, &self.patch_embedding.bias) {
+                bias.backward(grads, &dx)?;
+            }
         }
         Ok(())
     }

@@ -95,7 +95,7 @@ pub struct TrainingConfig {
     pub warmup_ratio: f64,
     /// Steps in which the learning rate rises; below 1 a share of all steps, as in transformers 5.
     pub warmup_steps: f64,
-    /// Decoupled weight decay of AdamW, on every adapter tensor.
+    /// Decoupled weight decay of AdamW, on every adapter tensor; not on biases.
     pub weight_decay: f64,
     /// Decay of the first moment.
     pub adam_beta1: f64,
@@ -105,7 +105,8 @@ pub struct TrainingConfig {
     pub adam_epsilon: f64,
     /// Largest norm of the gradient; 0 leaves it as it is.
     pub max_grad_norm: f64,
-    /// Learning rate of the `B` matrices over that of the `A` matrices (LoRA+, Hayou et al. 2024); 1 treats them alike.
+    /// Learning rate of the `B` matrices, magnitudes and biases over that of the `A` matrices (LoRA+, Hayou et al. 2024); 1
+    /// treats them alike.
     pub loraplus_lr_ratio: f64,
     /// Weight of score tokens in the loss; other tokens of the answer weigh 1.
     pub score_token_weight: f64,

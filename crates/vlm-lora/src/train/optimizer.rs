@@ -46,13 +46,16 @@ impl<B: Backend> AdamW<B> {
         step: usize,
     ) -> Result<()> {
         for (param, moments) in model.params_mut().iter_mut().zip(&mut self.moments) {
-            let ratio = if param.name.contains(".lora_B.") { config.loraplus_lr_ratio } else { 1.0 };
+            let is_bias = param.name.ends_with(".bias");
+            // PEFT's LoRA+ counts vectors (magnitudes, biases) among the `B` matrices.
+            let fast = param.shape.len() == 1 || param.name.contains(".lora_B.");
+            let ratio = if fast { config.loraplus_lr_ratio } else { 1.0 };
             let constants = AdamWStep {
                 learning_rate: learning_rate * ratio,
                 beta1: config.adam_beta1,
                 beta2: config.adam_beta2,
                 eps: config.adam_epsilon,
-                weight_decay: config.weight_decay,
+                weight_decay: if is_bias { 0.0 } else { config.weight_decay },
                 step: step as u64,
                 grad_scale,
             };

@@ -83,7 +83,24 @@ impl Case {
     }
 
     pub(crate) fn adapter(&self, name: &str) -> PeftAdapter {
-        PeftAdapter::open(self.dir.join(name), self.checkpoint.config()).unwrap()
+        let adapter = PeftAdapter::open(self.dir.join(name), self.checkpoint.config()).unwrap();
+        adapter.on_base(&self.checkpoint).unwrap()
+    }
+
+    /// What peft computes when the adapter is disabled: the base, or with PiSSA what is left of it.
+    pub(crate) fn disabled(&self) -> Model<Cpu<f32>> {
+        let mut model = self.model();
+        let mut adapter = self.adapter("adapter");
+        if adapter.config.init_lora_weights.is_pissa() {
+            adapter.config.use_dora = false;
+            for module in &mut adapter.modules {
+                module.b.fill(0.0);
+                module.magnitude = None;
+                module.spec.use_dora = false;
+            }
+            model.attach_adapter(&adapter).unwrap();
+        }
+        model
     }
 
     /// The base model.
