@@ -38,7 +38,8 @@ impl Rater {
         let base = open_base(&settings.model)?;
         let mut model = base.model()?;
         if let Some(dir) = adapter {
-            let adapter = PeftAdapter::open(dir, base.checkpoint.config()).hint(
+            let adapter = PeftAdapter::open(dir, base.checkpoint.config());
+            let adapter = adapter.and_then(|adapter| adapter.on_base(&base.checkpoint)).hint(
                 format!("`{}` does not hold an adapter for this base", dir.display()),
                 "name a run of pq-train, or a released version",
             )?;

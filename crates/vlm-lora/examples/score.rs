@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let checkpoint = Checkpoint::open(model_dir)?;
     let backend = Cpu::<f32>::with_options(BaseModelConfig::default().cpu_options(&checkpoint)?)?;
     let mut model = Model::load(Arc::new(backend), &checkpoint)?;
-    model.attach_adapter(&PeftAdapter::open(adapter_dir, model.config())?)?;
+    model.attach_adapter(&PeftAdapter::open(adapter_dir, model.config())?.on_base(&checkpoint)?)?;
 
     let processor = Processor::open(model_dir, None)?;
     let answer = ChoiceAnswer::lines(&CRITERIA, &["1", "2", "3", "4", "5"])?;

@@ -135,7 +135,12 @@ impl ModelConfig {
         let fits = self.scale_factor <= vision.grid();
         check(fits, "scale_factor", "at most the patches of a side", self.scale_factor)?;
         let known = (self.image_token_id as usize) < text.vocab_size;
-        check(known, "image_token_id", &format!("below vocab_size {}", text.vocab_size), self.image_token_id as usize)
+        check(
+            known,
+            "image_token_id",
+            &format!("below vocab_size {}", text.vocab_size),
+            self.image_token_id as usize,
+        )
     }
 
     /// Shape of the output head and the embedding: `[vocab_size, hidden_size]`.

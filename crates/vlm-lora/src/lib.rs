@@ -90,8 +90,8 @@ pub use infer::{
     ChoiceAnswer, ChoiceTokens, Distribution, Generation, Scorer, Slot, choice_probabilities, generate,
 };
 pub use lora::{
-    AdapterSpec, AdapterWeights, InitLoraWeights, LoraConfig, Module, OneOrMany, PeftAdapter, Principal,
-    TEXT_LINEARS, merge, unmerge,
+    AdapterOrigin, AdapterSpec, AdapterWeights, InitLoraWeights, LoraConfig, Module, OneOrMany, PeftAdapter,
+    Principal, TEXT_LINEARS, merge, unmerge,
 };
 pub use model::{Features, Item, KvCache, LossSum, Model, Param, Prompt, StepMode};
 pub use processor::{Encoded, Processor, pixel_values};

@@ -190,3 +190,24 @@ fn invalid(key: &str, expected: &str, actual: &dyn std::fmt::Display) -> Error {
 fn check(holds: bool, key: &str, expected: &str, actual: impl std::fmt::Display) -> Result<()> {
     if holds { Ok(()) } else { Err(invalid(key, expected, &actual)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first key that matches counts, so a narrow key must be able to stand before a wide one.
+    #[test]
+    fn patterns_keep_the_order_of_the_file() {
+        let text = "[rank_pattern]\n\"layers.1.mlp.down_proj\" = 7\ndown_proj = 2\n\"a.*\" = 3\n";
+        let expected = ["layers.1.mlp.down_proj", "down_proj", "a.*"];
+        let direct: LoraConfig = toml::from_str(text).unwrap();
+        let table: toml::Table = text.parse().unwrap();
+        let through_table: LoraConfig = table.try_into().unwrap();
+        for config in [direct, through_table] {
+            assert!(config.rank_pattern.keys().eq(expected.iter()), "{:?}", config.rank_pattern);
+            let written = toml::to_string(&config).unwrap();
+            let again: LoraConfig = toml::from_str(&written).unwrap();
+            assert!(again.rank_pattern.keys().eq(expected.iter()));
+        }
+    }
+}

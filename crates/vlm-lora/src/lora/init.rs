@@ -18,7 +18,10 @@ pub(super) fn initial(
     if config.init_lora_weights.is_pissa() {
         let principal = Principal::of(&spec, checkpoint)?;
         let (a, b) = (principal.a.clone(), principal.b.clone());
-        return with_magnitude(AdapterWeights { spec, a, b, magnitude: None, principal: Some(principal) }, checkpoint);
+        return with_magnitude(
+            AdapterWeights { spec, a, b, magnitude: None, principal: Some(principal) },
+            checkpoint,
+        );
     }
     let (count_a, count_b) = (spec.r * spec.in_features, spec.out_features * spec.r);
     let mut of_a = Generator::new(seed, &format!("{}.lora_A", spec.module));

@@ -100,17 +100,31 @@ impl<B: Backend> Adapter<B> {
             &pass.params[self.a].value,
             &mut down,
         )?;
+        if let Some(dora) = &self.dora {
+            return self.decomposed_forward(pass, frozen, dora, (x, dropped.as_ref()), down);
+        }
         let mut y = backend.scratch(rows * n)?;
-        let Some(dora) = &self.dora else {
-            self.base(backend, x, rows, frozen, &mut y)?;
-            self.add_up(pass, &down, rows, n, &mut y)?;
-            return Ok((y, AdapterKept { down, dora: None }));
-        };
+        self.base(backend, x, rows, frozen, &mut y)?;
+        self.add_up(pass, &down, rows, n, &mut y)?;
+        Ok((y, AdapterKept { down, dora: None }))
+    }
+
+    /// The forward pass of DoRA; `dropped` is the input after dropout where there is some.
+    fn decomposed_forward(
+        &self,
+        pass: Pass<'_, B>,
+        frozen: &Frozen<'_, B>,
+        dora: &Dora<B>,
+        (x, dropped): (&B::Buffer, Option<&B::Buffer>),
+        down: B::Buffer,
+    ) -> Result<(B::Buffer, AdapterKept<B>)> {
+        let (backend, (n, k)) = (pass.backend, frozen.shape);
+        let (rows, without_bias) = (backend.len(x) / k, Frozen { bias: None, ..*frozen });
         let mut gain = backend.scratch(n)?;
         let magnitude = &pass.params[dora.magnitude].value;
         backend.scale_columns(magnitude, self.inverse_norms(pass, dora, frozen)?, &mut gain)?;
         let mut u = backend.scratch(rows * n)?;
-        self.base(backend, input, rows, &Frozen { bias: None, ..*frozen }, &mut u)?;
+        self.base(backend, dropped.unwrap_or(x), rows, &without_bias, &mut u)?;
         let mut rest = None;
         if dropped.is_some() {
             let mut base = backend.scratch(rows * n)?;
@@ -119,6 +133,7 @@ impl<B: Backend> Adapter<B> {
             rest = Some(base);
         }
         self.add_up(pass, &down, rows, n, &mut u)?;
+        let mut y = backend.scratch(rows * n)?;
         backend.scale_columns(&u, &gain, &mut y)?;
         if let Some(addend) = rest.as_ref().or(frozen.bias) {
             backend.add(1.0, addend, &mut y)?;
@@ -279,15 +294,31 @@ impl<B: Backend> Adapter<B> {
         let a = &mut grads.params[self.a];
         let input = dropped.as_ref().unwrap_or(x);
         backend.gemm(product(self.r, k, rows).transposed_a().added(), &d_down, input, &mut a.grad)?;
-        let Some((dx, write)) = dx else { return Ok(()) };
+        match dx {
+            Some(target) => self.input_backward(grads, frozen, (dy, scaled), &d_down, target),
+            None => Ok(()),
+        }
+    }
+
+    /// `dx (+)=` the gradient of the input, of `dy`, of `g·dy` where DoRA scales it, and of the gradient of `x'·Aᵀ`.
+    fn input_backward(
+        &self,
+        grads: &Grads<'_, B>,
+        frozen: &Frozen<'_, B>,
+        (dy, scaled): (&B::Buffer, Option<B::Buffer>),
+        d_down: &B::Buffer,
+        (dx, write): (&mut B::Buffer, Write),
+    ) -> Result<()> {
+        let (backend, (n, k)) = (grads.backend, frozen.shape);
+        let (rows, a) = (backend.len(dy) / n, &grads.params[self.a].value);
         let down_shape = product(rows, k, self.r);
         let Some(key) = self.mask(grads.dropout) else {
-            self.base_backward(backend, du, frozen, dx, write)?;
-            return backend.gemm(down_shape.added(), &d_down, &a.value, dx);
+            self.base_backward(backend, scaled.as_ref().unwrap_or(dy), frozen, dx, write)?;
+            return backend.gemm(down_shape.added(), d_down, a, dx);
         };
         self.base_backward(backend, dy, frozen, dx, write)?;
         let mut d_input = backend.scratch(rows * k)?;
-        backend.gemm(down_shape, &d_down, &a.value, &mut d_input)?;
+        backend.gemm(down_shape, d_down, a, &mut d_input)?;
         if let Some(mut difference) = scaled {
             backend.add(-1.0, dy, &mut difference)?;
             self.base_backward(backend, &difference, frozen, &mut d_input, Write::Add)?;

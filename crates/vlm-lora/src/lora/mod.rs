@@ -11,6 +11,6 @@ mod targets;
 pub use config::{InitLoraWeights, LoraConfig, OneOrMany, TEXT_LINEARS};
 pub use merge::{merge, unmerge};
 pub(crate) use peft::bias_part;
-pub use peft::{AdapterWeights, PeftAdapter};
+pub use peft::{AdapterOrigin, AdapterWeights, PeftAdapter};
 pub use pissa::Principal;
 pub use targets::{AdapterSpec, Module};

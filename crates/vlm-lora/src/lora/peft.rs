@@ -55,15 +55,33 @@ impl AdapterWeights {
     }
 }
 
+/// What `adapter_config.json` says of the model that the adapter was made for; nothing here changes what is computed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterOrigin {
+    /// `base_model_name_or_path`.
+    pub base_model: Option<String>,
+    /// The revision of the base model.
+    pub revision: Option<String>,
+    /// The class that wraps the model in PEFT: `CAUSAL_LM` unless a file says otherwise.
+    pub task_type: Option<String>,
+    /// The classes of the base model, which PEFT records where there is no task type.
+    pub auto_mapping: serde_json::Value,
+}
+
+impl Default for AdapterOrigin {
+    fn default() -> Self {
+        let task_type = Some("CAUSAL_LM".to_owned());
+        Self { base_model: None, revision: None, task_type, auto_mapping: serde_json::Value::Null }
+    }
+}
+
 /// Adapters of a model with the configuration that made them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeftAdapter {
     /// The configuration.
     pub config: LoraConfig,
-    /// The base model's name or path, as PEFT records it.
-    pub base_model: Option<String>,
-    /// The revision of the base model.
-    pub revision: Option<String>,
+    /// What it was made for.
+    pub origin: AdapterOrigin,
     /// The adapters in the order of the model's modules.
     pub modules: Vec<AdapterWeights>,
     /// The trained biases by their names in the checkpoint, in place of the checkpoint's.
@@ -84,7 +102,7 @@ impl PeftAdapter {
         let biases = biases.collect::<Result<_>>()?;
         let modules = specs.into_par_iter().map(|spec| super::init::initial(config, spec, checkpoint, seed));
         let modules = modules.collect::<Result<_>>()?;
-        Ok(Self { config: config.clone(), base_model: None, revision: None, modules, biases })
+        Ok(Self { config: config.clone(), origin: AdapterOrigin::default(), modules, biases })
     }
 
     /// Reads an adapter directory. One that started by PiSSA also needs its base: see [`on_base`](Self::on_base).
@@ -123,7 +141,7 @@ impl PeftAdapter {
             Ok(AdapterWeights { magnitude: next()?, a, b, spec, principal: None })
         });
         let modules = modules.collect::<Result<_>>()?;
-        Ok(Self { config: read.config, base_model: read.base_model, revision: read.revision, modules, biases })
+        Ok(Self { config: read.config, origin: read.origin, modules, biases })
     }
 
     /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, which is made if need be; each file is

@@ -1,9 +1,12 @@
 //! PiSSA (Meng et al. 2024): the adapter starts as the principal part of the weight, which the base then lacks.
 
-use faer::Mat;
+use nalgebra::DMatrix;
 
 use super::{AdapterSpec, PeftAdapter};
 use crate::{Checkpoint, Error, InitLoraWeights, Result};
+
+/// Rounds after which the decomposition gives up; it takes about two a singular value.
+const ROUNDS: usize = 100_000;
 
 /// The principal part `scale·B₀·A₀` of a weight: the truncation of its singular value decomposition to the adapter's rank. The
 /// base computes with the weight less this part.
@@ -29,18 +32,19 @@ impl Principal {
             });
         }
         let weight = checkpoint.module_weight(&spec.module, [out, width])?;
-        let weight = Mat::from_fn(out, width, |row, column| f64::from(weight[row * width + column]));
-        let failed = || Error::Backend {
-            device: "cpu".to_owned(),
-            reason: format!("the singular values of `{}` do not converge", spec.module),
+        let weight = DMatrix::from_fn(out, width, |row, column| f64::from(weight[row * width + column]));
+        let decomposed = weight.try_svd(true, true, f64::EPSILON, ROUNDS);
+        let Some((Some(left), values, Some(right))) =
+            decomposed.map(|svd| (svd.u, svd.singular_values, svd.v_t))
+        else {
+            let reason = format!("the singular values of `{}` do not converge", spec.module);
+            return Err(Error::Backend { device: "cpu".to_owned(), reason });
         };
-        let svd = weight.thin_svd().map_err(|_| failed())?;
-        let (left, values, right) = (svd.U(), svd.S().column_vector(), svd.V());
         let root = |rank: usize| (values[rank] / spec.scale).sqrt();
         let a = (0..r).flat_map(|rank| (0..width).map(move |column| (rank, column)));
         let b = (0..out).flat_map(|row| (0..r).map(move |rank| (row, rank)));
         Ok(Self {
-            a: a.map(|(rank, column)| (root(rank) * right[(column, rank)]) as f32).collect(),
+            a: a.map(|(rank, column)| (root(rank) * right[(rank, column)]) as f32).collect(),
             b: b.map(|(row, rank)| (root(rank) * left[(row, rank)]) as f32).collect(),
         })
     }
@@ -55,10 +59,12 @@ impl PeftAdapter {
     pub fn on_base(mut self, checkpoint: &Checkpoint) -> Result<Self> {
         use rayon::prelude::*;
         if self.config.init_lora_weights.is_pissa() {
-            self.modules.par_iter_mut().filter(|module| module.principal.is_none()).try_for_each(|module| {
-                module.principal = Some(Principal::of(&module.spec, checkpoint)?);
-                Ok::<_, Error>(())
-            })?;
+            self.modules.par_iter_mut().filter(|module| module.principal.is_none()).try_for_each(
+                |module| {
+                    module.principal = Some(Principal::of(&module.spec, checkpoint)?);
+                    Ok::<_, Error>(())
+                },
+            )?;
         }
         Ok(self)
     }
@@ -91,7 +97,8 @@ impl PeftAdapter {
             let r = module.spec.r;
             module.a.extend(principal.a);
             let rows = module.b.chunks_exact(r).zip(principal.b.chunks_exact(r));
-            module.b = rows.flat_map(|(b, b0)| b.iter().copied().chain(b0.iter().map(|value| -value))).collect();
+            module.b =
+                rows.flat_map(|(b, b0)| b.iter().copied().chain(b0.iter().map(|value| -value))).collect();
             module.spec.r = 2 * r;
         }
         Ok(self)
@@ -100,6 +107,92 @@ impl PeftAdapter {
 
 /// The error of computing with an adapter whose base is not known.
 pub(crate) fn unknown_principal(module: &str) -> Error {
-    let what = format!("the PiSSA adapter of `{module}` without `PeftAdapter::on_base`, which its base weights are needed for,");
+    let what = format!(
+        "the PiSSA adapter of `{module}` without `PeftAdapter::on_base`, which its base weights are needed for,"
+    );
     Error::Unsupported { what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LoraConfig;
+
+    fn started() -> (Checkpoint, PeftAdapter) {
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/parity/text-all/model");
+        let checkpoint = Checkpoint::open(model).unwrap();
+        let config = LoraConfig {
+            r: 3,
+            lora_alpha: 5.0,
+            init_lora_weights: InitLoraWeights::Named("pissa".to_owned()),
+            ..LoraConfig::default()
+        };
+        let adapter = PeftAdapter::init(&config, &checkpoint, 0).unwrap();
+        (checkpoint, adapter)
+    }
+
+    /// The rows of `B·A`, in f64.
+    fn product(a: &[f32], b: &[f32], r: usize) -> Vec<f64> {
+        let width = a.len() / r;
+        let row = |b: &[f32], column: usize| -> f64 {
+            (0..r).map(|rank| f64::from(b[rank]) * f64::from(a[rank * width + column])).sum()
+        };
+        b.chunks_exact(r).flat_map(|b| (0..width).map(move |column| row(b, column))).collect()
+    }
+
+    /// What is left of a weight after the best approximation of its rank is orthogonal to it from both sides, and its largest
+    /// singular value does not exceed the smallest one of the approximation (Eckart & Young 1936).
+    #[test]
+    fn the_principal_part_is_the_best_approximation_of_its_rank() {
+        let (checkpoint, adapter) = started();
+        for module in &adapter.modules {
+            let (spec, part) = (&module.spec, module.principal.as_ref().unwrap());
+            let (out, width, r) = (spec.out_features, spec.in_features, spec.r);
+            let weight = checkpoint.module_weight(&spec.module, [out, width]).unwrap();
+            let principal = product(&part.a, &part.b, r);
+            let rest: Vec<f64> =
+                weight.iter().zip(&principal).map(|(w, p)| f64::from(*w) - spec.scale * p).collect();
+            let rest = DMatrix::from_row_slice(out, width, &rest);
+            let a =
+                DMatrix::from_row_slice(r, width, &part.a.iter().map(|v| f64::from(*v)).collect::<Vec<_>>());
+            let b =
+                DMatrix::from_row_slice(out, r, &part.b.iter().map(|v| f64::from(*v)).collect::<Vec<_>>());
+            assert!((&rest * a.transpose()).amax() < 1e-5 && (b.transpose() * &rest).amax() < 1e-5);
+            let smallest =
+                (0..r).map(|rank| spec.scale * a.row(rank).norm_squared()).fold(f64::MAX, f64::min);
+            assert!(rest.singular_values()[0] <= smallest * (1.0 + 1e-5), "{}", spec.module);
+        }
+    }
+
+    #[test]
+    fn the_plain_form_changes_the_base_alike() {
+        let (_, mut adapter) = started();
+        for value in adapter.modules.iter_mut().flat_map(|module| &mut module.b) {
+            *value += 0.01;
+        }
+        let plain = adapter.clone().into_plain_lora().unwrap();
+        assert_eq!((plain.config.r, plain.modules[0].spec.r), (6, 6));
+        for (started, plain) in adapter.modules.iter().zip(&plain.modules) {
+            assert_eq!(started.spec.scale.to_bits(), plain.spec.scale.to_bits());
+            let zero = vec![0.0; started.spec.out_features * started.spec.in_features];
+            let pairs = started.merged(zero.clone()).into_iter().zip(plain.merged(zero));
+            assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-5));
+        }
+    }
+
+    #[test]
+    fn an_adapter_without_its_base_is_refused() {
+        let (checkpoint, mut adapter) = started();
+        adapter.modules[0].principal = None;
+        let error = adapter.clone().into_plain_lora().unwrap_err().to_string();
+        assert!(error.contains("PiSSA"), "{error}");
+        let again = adapter.clone().on_base(&checkpoint).unwrap();
+        assert_eq!(
+            again.modules[0].principal,
+            PeftAdapter::init(&adapter.config, &checkpoint, 9).unwrap().modules[0].principal
+        );
+        let wide = LoraConfig { r: 65, ..adapter.config };
+        let error = PeftAdapter::init(&wide, &checkpoint, 0).unwrap_err().to_string();
+        assert!(error.contains("PiSSA") && error.contains("at most"), "{error}");
+    }
 }

@@ -68,13 +68,15 @@ impl LoraConfig {
 
     /// Name and length of each bias that is trained beside these adapters, in alphabetical order.
     pub(crate) fn trained_biases(&self, model: &ModelConfig, specs: &[AdapterSpec]) -> Vec<(String, usize)> {
-        let is_adapted = |bias: &str| specs.iter().any(|spec| bias.strip_suffix(".bias") == Some(&spec.module));
+        let is_adapted =
+            |bias: &str| specs.iter().any(|spec| bias.strip_suffix(".bias") == Some(&spec.module));
         let is_trained = |name: &str| match self.bias.as_str() {
             "all" => true,
             "lora_only" => is_adapted(name),
             _ => false,
         };
-        let biases = model.tensors().into_iter().filter(|(name, _)| name.ends_with(".bias") && is_trained(name));
+        let biases =
+            model.tensors().into_iter().filter(|(name, _)| name.ends_with(".bias") && is_trained(name));
         let mut biases: Vec<_> = biases.map(|(name, shape)| (name, shape.iter().product())).collect();
         biases.sort();
         biases

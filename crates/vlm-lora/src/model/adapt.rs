@@ -7,13 +7,14 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::lora::layer::{Adapter, Dora, FrozenPair, name_key};
 use crate::lora::pissa::unknown_principal;
-use crate::lora::{AdapterSpec, AdapterWeights, LoraConfig, Module, PeftAdapter, Principal, bias_part};
+use crate::lora::{
+    AdapterOrigin, AdapterSpec, AdapterWeights, LoraConfig, Module, PeftAdapter, Principal, bias_part,
+};
 
 /// Where the attached parameters came from, for writing them back.
 pub(crate) struct Attached {
     config: LoraConfig,
-    base_model: Option<String>,
-    revision: Option<String>,
+    origin: AdapterOrigin,
     specs: Vec<AdapterSpec>,
     /// The parts of the base weights that PiSSA moved into the adapter, by module.
     principals: BTreeMap<String, Principal>,
@@ -65,9 +66,8 @@ impl<B: Backend> Model<B> {
             self.place_bias(name, part, &params)?;
         }
         self.params = params;
-        let (config, base_model) = (adapter.config.clone(), adapter.base_model.clone());
-        let revision = adapter.revision.clone();
-        self.attached = Some(Attached { config, base_model, revision, specs, principals, biases });
+        let (config, origin) = (adapter.config.clone(), adapter.origin.clone());
+        self.attached = Some(Attached { config, origin, specs, principals, biases });
         Ok(())
     }
 
@@ -115,14 +115,23 @@ impl<B: Backend> Model<B> {
         let index = params.binary_search_by(|param| param.name.as_str().cmp(part)).map_err(|_| missing())?;
         let (expected, actual) = (self.backend.len(&bias.frozen), params[index].elements());
         if expected != actual {
-            return Err(Error::Shape { name: name.to_owned(), expected: vec![expected], actual: vec![actual] });
+            return Err(Error::Shape {
+                name: name.to_owned(),
+                expected: vec![expected],
+                actual: vec![actual],
+            });
         }
         bias.param = Some(index);
         Ok(())
     }
 
     /// Tells the module where its parameters are.
-    fn place(&mut self, spec: &AdapterSpec, principal: Option<&Principal>, params: &[Param<B>]) -> Result<()> {
+    fn place(
+        &mut self,
+        spec: &AdapterSpec,
+        principal: Option<&Principal>,
+        params: &[Param<B>],
+    ) -> Result<()> {
         let backend = self.backend.as_ref();
         let linear = self.network.linears_mut().find(|linear| linear.name == spec.module);
         let linear =
@@ -180,8 +189,7 @@ impl<B: Backend> Model<B> {
             modules: modules.collect::<Result<_>>()?,
             biases: biases.collect::<Result<_>>()?,
             config: attached.config.clone(),
-            base_model: attached.base_model.clone(),
-            revision: attached.revision.clone(),
+            origin: attached.origin.clone(),
         })
     }
 

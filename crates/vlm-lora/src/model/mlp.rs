@@ -75,18 +75,15 @@ impl<B: Backend> Mlp<B> {
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
         let backend = grads.backend;
-        let goes_on = needs_input || self.reads_input();
         let rows = backend.len(dy) / self.linears().last().map_or(1, |last| last.out_features);
         let width = self.linears().first().map_or(0, |first| first.in_features);
         let new_dx = || needs_input.then(|| backend.scratch(rows * width)).transpose();
         match (self, kept) {
-            (Self::Gated { gate, up, down }, MlpKept::Gated { gate: g, up: u, kept }) => {
-                let hidden = down.trains().then(|| swiglu(backend, g, u)).transpose()?;
-                let mut d_hidden = goes_on.then(|| backend.scratch(backend.len(g))).transpose()?;
-                let target = d_hidden.as_mut().map(|d| (d, Write::Set));
-                down.backward(grads, hidden.as_ref(), &kept[2], dy, target)?;
-                drop(hidden);
-                let Some(d_hidden) = d_hidden else { return Ok(None) };
+            (Self::Gated { gate, up, .. }, MlpKept::Gated { gate: g, up: u, kept }) => {
+                let hidden = || swiglu(backend, g, u);
+                let Some(d_hidden) = self.down_backward(grads, hidden, &kept[2], dy, needs_input)? else {
+                    return Ok(None);
+                };
                 let (mut dg, mut du) = (backend.scratch(backend.len(g))?, backend.scratch(backend.len(u))?);
                 backend.swiglu_backward(&d_hidden, g, u, &mut dg, &mut du)?;
                 drop(d_hidden);
@@ -95,12 +92,11 @@ impl<B: Backend> Mlp<B> {
                 up.backward(grads, input, &kept[1], &du, dx.as_mut().map(|dx| (dx, Write::Add)))?;
                 Ok(dx)
             }
-            (Self::Plain { fc1, fc2 }, MlpKept::Plain { fc1: before, kept }) => {
-                let hidden = fc2.trains().then(|| gelu(backend, before)).transpose()?;
-                let mut d_hidden = goes_on.then(|| backend.scratch(backend.len(before))).transpose()?;
-                let target = d_hidden.as_mut().map(|d| (d, Write::Set));
-                fc2.backward(grads, hidden.as_ref(), &kept[1], dy, target)?;
-                let Some(d_hidden) = d_hidden else { return Ok(None) };
+            (Self::Plain { fc1, .. }, MlpKept::Plain { fc1: before, kept }) => {
+                let hidden = || gelu(backend, before);
+                let Some(d_hidden) = self.down_backward(grads, hidden, &kept[1], dy, needs_input)? else {
+                    return Ok(None);
+                };
                 let mut d_before = backend.scratch(backend.len(before))?;
                 backend.gelu_backward(&d_hidden, before, &mut d_before)?;
                 let mut dx = new_dx()?;
@@ -109,6 +105,25 @@ impl<B: Backend> Mlp<B> {
             }
             _ => Err(crate::lora::layer::misuse(backend.name(), "kept values of another block")),
         }
+    }
+
+    /// The gradient of the last layer's input, where the backward pass goes on below it. `hidden` computes that input again.
+    fn down_backward(
+        &self,
+        grads: &mut Grads<'_, B>,
+        hidden: impl Fn() -> Result<B::Buffer>,
+        kept: &LinearKept<B>,
+        dy: &B::Buffer,
+        needs_input: bool,
+    ) -> Result<Option<B::Buffer>> {
+        let (Self::Gated { down: last, .. } | Self::Plain { fc2: last, .. }) = self;
+        let backend = grads.backend;
+        let hidden = last.trains().then(hidden).transpose()?;
+        let width = backend.len(dy) / last.out_features * last.in_features;
+        let goes_on = needs_input || self.reads_input();
+        let mut d_hidden = goes_on.then(|| backend.scratch(width)).transpose()?;
+        last.backward(grads, hidden.as_ref(), kept, dy, d_hidden.as_mut().map(|d| (d, Write::Set)))?;
+        Ok(d_hidden)
     }
 }
 

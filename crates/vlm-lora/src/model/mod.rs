@@ -30,7 +30,7 @@ use crate::sample::Sample;
 
 pub use cache::{KvCache, Prompt};
 pub use params::Param;
-pub(crate) use params::{Bias, Grads, Pass};
+pub(crate) use params::{Grads, Pass};
 
 use adapt::Attached;
 use network::Network;

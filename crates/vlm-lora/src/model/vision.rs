@@ -171,7 +171,9 @@ impl<B: Backend> Vision<B> {
             backend.scatter_rows(&d_shuffled, hidden, &kept.permutation, &mut d_normed, Write::Set)?;
             drop(d_shuffled);
             let below = self.patch_embedding.trains();
-            let mut d_last = (below || self.stack.trains()).then(|| backend.scratch(backend.len(&kept.last))).transpose()?;
+            let mut d_last = (below || self.stack.trains())
+                .then(|| backend.scratch(backend.len(&kept.last)))
+                .transpose()?;
             let target = d_last.as_mut().map(|d_last| (d_last, Write::Set));
             self.post_norm.backward(grads, &d_normed, &kept.last, target)?;
             let Some(d_last) = d_last else { continue };

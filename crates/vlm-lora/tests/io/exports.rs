@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use half::bf16;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use serde_json::json;
+use serde_json::{Value, json};
 use vlm_lora::{AdapterWeights, Checkpoint, Error, LoraConfig, PeftAdapter, merge, unmerge};
 
 use crate::support::{cases, copy_files, own_cases};
@@ -31,14 +31,17 @@ impl Export {
     }
 }
 
-/// `m/n·(W + scale·B·A)` by its definition, in f64.
+/// `m/n·(W + scale·(B·A − B₀·A₀))` by its definition, in f64.
 fn expected(base: &[f32], adapter: &AdapterWeights) -> Vec<f64> {
     let (rows, width, r) = (adapter.spec.out_features, adapter.spec.in_features, adapter.spec.r);
     let mut weight = vec![0.0; rows * width];
     for i in 0..rows {
         for j in 0..width {
-            let update: f64 =
-                (0..r).map(|k| f64::from(adapter.b[i * r + k]) * f64::from(adapter.a[k * width + j])).sum();
+            let entry = |a: &[f32], b: &[f32]| -> f64 {
+                (0..r).map(|k| f64::from(b[i * r + k]) * f64::from(a[k * width + j])).sum()
+            };
+            let taken = adapter.principal.as_ref().map_or(0.0, |principal| entry(&principal.a, &principal.b));
+            let update = entry(&adapter.a, &adapter.b) - taken;
             weight[i * width + j] = f64::from(base[i * width + j]) + adapter.spec.scale * update;
         }
         if let Some(magnitude) = &adapter.magnitude {
@@ -62,7 +65,10 @@ fn assert_merged(base: &Checkpoint, adapter: &PeftAdapter, merged: &Path, tolera
         let Some(module) =
             adapter.modules.iter().find(|module| format!("{}.weight", module.spec.module) == *name)
         else {
-            assert_eq!(before.bytes, after.bytes, "{name}");
+            match adapter.biases.get(name) {
+                Some(values) => assert_eq!(merged.values(name, shape).unwrap(), *values, "{name}"),
+                None => assert_eq!(before.bytes, after.bytes, "{name}"),
+            }
             continue;
         };
         let expected = expected(&base.values(name, shape).unwrap(), module);
@@ -85,10 +91,12 @@ fn merged_weights_are_base_plus_update() {
             .unwrap();
         let base = Checkpoint::open(dir.join("model")).unwrap();
         let adapter = PeftAdapter::open(dir.join("adapter"), base.config()).unwrap();
+        let adapter = adapter.on_base(&base).unwrap();
         adapter.save(export.path.join("adapter")).unwrap();
         let merged = export.path.join("merged");
         merge(&base, &adapter, &merged).unwrap();
-        assert_merged(&base, &adapter, &merged, 1e-6);
+        let exact = base.head().unwrap().dtype == vlm_lora::candle_core::DType::F32;
+        assert_merged(&base, &adapter, &merged, if exact { 1e-6 } else { 1.0 / 256.0 });
         for entry in std::fs::read_dir(dir.join("model")).unwrap() {
             assert!(merged.join(entry.unwrap().file_name()).is_file());
         }
@@ -99,10 +107,9 @@ fn merged_weights_are_base_plus_update() {
     }
 }
 
-/// Adapters of every kind, freshly made with a `B` that is not zero.
-#[test]
-fn fresh_adapters_of_every_kind_are_exported() {
-    let kinds = [
+/// Kinds of adapters by name.
+fn kinds() -> [(&'static str, Value); 10] {
+    [
         ("all-linear", json!({"target_modules": "all-linear", "r": 3})),
         ("all-linear-dora", json!({"target_modules": "all-linear", "use_dora": true, "r": 2})),
         ("head-and-suffixes", json!({"target_modules": ["lm_head", "fc1", "o_proj"], "use_rslora": true})),
@@ -115,20 +122,51 @@ fn fresh_adapters_of_every_kind_are_exported() {
             "layers",
             json!({"target_modules": ["q_proj", "fc2"], "layers_to_transform": [1], "layers_pattern": "layers"}),
         ),
-    ];
+        ("biases-of-adapted", json!({"target_modules": ["v_proj", "fc1"], "bias": "lora_only"})),
+        (
+            "biases-all-dora",
+            json!({"target_modules": ["out_proj", "up_proj"], "bias": "all", "use_dora": true}),
+        ),
+        ("pissa", json!({"target_modules": "all-linear", "init_lora_weights": "pissa", "r": 4})),
+        (
+            "pissa-dora",
+            json!({"target_modules": ["q_proj", "down_proj"], "init_lora_weights": "pissa", "use_dora": true,
+                "use_rslora": true, "r": 4}),
+        ),
+        ("pissa-plain", json!({"target_modules": ["q_proj", "proj"], "init_lora_weights": "pissa", "r": 4})),
+    ]
+}
+
+/// An adapter that changes the model.
+fn adapter_of_kind(name: &str, mut value: Value, base: &Checkpoint) -> PeftAdapter {
+    if value.get("init_lora_weights").is_none() {
+        value["init_lora_weights"] = json!(false);
+    }
+    value["lora_alpha"] = json!(2);
+    let config: LoraConfig = serde_json::from_value(value).unwrap();
+    let mut adapter = PeftAdapter::init(&config, base, 11).unwrap();
+    if config.init_lora_weights.is_pissa() {
+        for (at, value) in adapter.modules.iter_mut().flat_map(|module| &mut module.b).enumerate() {
+            *value += (at % 7) as f32 * 0.1;
+        }
+    }
+    adapter.biases.values_mut().flatten().for_each(|value| *value += 0.25);
+    if name.ends_with("-plain") { adapter.into_plain_lora().unwrap() } else { adapter }
+}
+
+/// Adapters of every kind, freshly made with a `B` that is not zero.
+#[test]
+fn fresh_adapters_of_every_kind_are_exported() {
     let model = own_cases().join("text-all/model");
     let base = Checkpoint::open(&model).unwrap();
-    for (name, mut value) in kinds {
-        value["init_lora_weights"] = json!(false);
-        value["lora_alpha"] = json!(2);
-        let config: LoraConfig = serde_json::from_value(value).unwrap();
-        let adapter = PeftAdapter::init(&config, &base, 11).unwrap();
+    for (name, value) in kinds() {
+        let adapter = adapter_of_kind(name, value, &base);
         let export = Export::new(&format!("fresh-{name}"));
         std::fs::write(export.path.join("base.txt"), model.canonicalize().unwrap().display().to_string())
             .unwrap();
         adapter.save(export.path.join("adapter")).unwrap();
         let again = PeftAdapter::open(export.path.join("adapter"), base.config()).unwrap();
-        assert_eq!(again.modules, adapter.modules, "{name}");
+        assert_eq!(again.on_base(&base).unwrap(), adapter, "{name}");
         let merged = export.path.join("merged");
         merge(&base, &adapter, &merged).unwrap();
         assert_merged(&base, &adapter, &merged, 1e-6);
@@ -155,24 +193,63 @@ fn a_fresh_adapter_changes_nothing_and_follows_its_seed() {
 
 #[test]
 fn unmerging_restores_the_base() {
-    let dir = own_cases().join("suffix-qv");
-    let base = Checkpoint::open(dir.join("model")).unwrap();
-    let adapter = PeftAdapter::open(dir.join("adapter"), base.config()).unwrap();
-    let out = tempfile::tempdir().unwrap();
-    merge(&base, &adapter, out.path().join("merged")).unwrap();
-    let merged = Checkpoint::open(out.path().join("merged")).unwrap();
-    unmerge(&merged, &adapter, out.path().join("base")).unwrap();
-    let restored = Checkpoint::open(out.path().join("base")).unwrap();
-    for (name, shape) in base.config().tensors() {
-        let (before, after) = (base.values(&name, &shape).unwrap(), restored.values(&name, &shape).unwrap());
-        let largest = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(largest < 1e-6, "{name}: {largest}");
+    let base = Checkpoint::open(own_cases().join("text-all/model")).unwrap();
+    for (name, value) in kinds() {
+        let adapter = adapter_of_kind(name, value, &base);
+        let out = tempfile::tempdir().unwrap();
+        merge(&base, &adapter, out.path().join("merged")).unwrap();
+        let merged = Checkpoint::open(out.path().join("merged")).unwrap();
+        unmerge(&merged, &adapter, out.path().join("base")).unwrap();
+        let restored = Checkpoint::open(out.path().join("base")).unwrap();
+        for (tensor, shape) in base.config().tensors() {
+            let (before, after) =
+                (base.values(&tensor, &shape).unwrap(), restored.values(&tensor, &shape).unwrap());
+            let largest = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(largest < 2e-6, "{name} {tensor}: {largest}");
+        }
+        assert!(!out.path().join("base/unmerge.safetensors").exists());
+        if adapter.config.use_dora || !adapter.biases.is_empty() {
+            std::fs::remove_file(out.path().join("merged/unmerge.safetensors")).unwrap();
+            let error = unmerge(&merged, &adapter, out.path().join("other")).unwrap_err().to_string();
+            assert!(error.contains("DoRA") && error.contains("unmerge.safetensors"), "{error}");
+        }
+        if adapter.config.init_lora_weights.is_pissa() {
+            let mut unknown = adapter.clone();
+            unknown.modules[0].principal = None;
+            let error = unmerge(&merged, &unknown, out.path().join("other")).unwrap_err().to_string();
+            assert!(error.contains("PiSSA"), "{error}");
+        }
     }
-    let dora = own_cases().join("dora");
-    let base = Checkpoint::open(dora.join("model")).unwrap();
-    let adapter = PeftAdapter::open(dora.join("adapter"), base.config()).unwrap();
-    let error = unmerge(&base, &adapter, out.path().join("other")).unwrap_err().to_string();
-    assert!(error.contains("DoRA"), "{error}");
+}
+
+/// The head gets a tensor of its own; the embedding stays as it is.
+#[test]
+fn a_tied_head_with_an_adapter_is_untied() {
+    let model = own_cases().join("suffix-qv/model");
+    let sharded = tempfile::tempdir().unwrap();
+    sharded_bf16(&model, sharded.path());
+    for (layout, model) in [("single", model), ("sharded-bf16", sharded.path().to_owned())] {
+        let base = Checkpoint::open(&model).unwrap();
+        let value = json!({"target_modules": ["lm_head", "o_proj"], "use_dora": true});
+        let adapter = adapter_of_kind("head", value, &base);
+        let export = Export::new(&format!("tied-{layout}"));
+        copy_files(&model, &export.path.join("model"));
+        adapter.save(export.path.join("adapter")).unwrap();
+        merge(&base, &adapter, export.path.join("merged")).unwrap();
+        let merged = Checkpoint::open(export.path.join("merged")).unwrap();
+        assert!(!merged.config().tie_word_embeddings);
+        let embedding = "model.text_model.embed_tokens.weight";
+        let shape = [merged.config().text.vocab_size, merged.config().text.hidden_size];
+        let before = base.values(embedding, &shape).unwrap();
+        assert_eq!(merged.values(embedding, &shape).unwrap(), before);
+        let module = adapter.modules.iter().find(|module| module.spec.module == "lm_head").unwrap();
+        let (expected, actual) =
+            (expected(&before, module), merged.values("lm_head.weight", &shape).unwrap());
+        let rounding = if layout == "single" { 1e-6 } else { 1.0 / 256.0 };
+        assert!(
+            actual.iter().zip(&expected).all(|(a, e)| (f64::from(*a) - e).abs() < rounding * (1.0 + e.abs()))
+        );
+    }
 }
 
 /// The checkpoint in bfloat16, cut into two shards with an index, without its generation settings.

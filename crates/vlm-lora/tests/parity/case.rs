@@ -132,12 +132,17 @@ pub(crate) fn difference(ours: &[f32], theirs: &[f32]) -> f64 {
 /// The worst deviation of each quantity of a case, and whether all are within their limits.
 pub(crate) struct Report {
     case: String,
+    /// Factor of every limit.
+    slack: f64,
     worst: BTreeMap<&'static str, (f64, f64, String)>,
 }
 
 impl Report {
     pub(crate) fn new(case: &Case) -> Self {
-        Self { case: case.name.clone(), worst: BTreeMap::new() }
+        // With PiSSA the reference decomposes the weights in f32; its own logits are then off the exact ones by up to 1e-4.
+        let config = json(&case.dir.join("adapter/adapter_config.json"));
+        let is_pissa = config["init_lora_weights"].as_str().is_some_and(|name| name.starts_with("pissa"));
+        Self { case: case.name.clone(), slack: if is_pissa { 4.0 } else { 1.0 }, worst: BTreeMap::new() }
     }
 
     /// Notes a deviation and what it may be at most; what is not a number is too large.
@@ -149,6 +154,7 @@ impl Report {
         place: &dyn std::fmt::Display,
     ) {
         let deviation = if deviation.is_nan() { f64::INFINITY } else { deviation };
+        let limit = limit * self.slack;
         let worst = self.worst.entry(quantity).or_insert((0.0, limit, String::new()));
         if deviation >= worst.0 {
             *worst = (deviation, limit, place.to_string());

@@ -81,16 +81,28 @@ fn check_losses(case: &Case, model: &mut Model<Cpu<f32>>, report: &mut Report) {
     }
 }
 
+/// A bias of keys moves all scores of a query alike, which the softmax does not see: its gradient is zero but for rounding.
+fn is_without_effect(name: &str) -> bool {
+    name.contains(".k_proj.") && name.ends_with(".bias")
+}
+
 /// Every gradient relative to its largest element.
 fn check_gradients(case: &Case, model: &Model<Cpu<f32>>, prefix: &str, report: &mut Report) {
     let mut theirs = case.tensors(prefix).collect::<std::collections::BTreeMap<_, _>>();
+    let size = |values: &[f32]| values.iter().fold(0.0, |size: f64, g| size.max(f64::from(g.abs())));
+    let largest_of_all = theirs.values().map(|values| size(values)).fold(0.0, f64::max);
     for param in model.params() {
         // In memory peft puts a `.weight` behind the magnitudes, which it leaves out in files.
         let in_memory = format!("{}.weight", param.name);
         let found = theirs.remove(param.name.as_str()).or_else(|| theirs.remove(in_memory.as_str()));
         let theirs = found.expect("the reference trains it too");
         let ours = model.backend().download(&param.grad).unwrap();
-        let largest = theirs.iter().fold(0.0, |largest: f64, g| largest.max(f64::from(g.abs())));
+        if is_without_effect(&param.name) {
+            let rounding = size(&ours).max(size(theirs)) / largest_of_all;
+            report.note("gradients that are zero", rounding, 1e-5, &param.name);
+            continue;
+        }
+        let largest = size(theirs);
         assert!(ours.iter().any(|g| *g != 0.0), "{} gets no gradient", param.name);
         report.note("gradients, relative", difference(&ours, theirs) / largest, 1e-4, &param.name);
     }
@@ -105,7 +117,10 @@ fn check_merged(case: &Case, report: &mut Report) {
     let is_tied_head = on_head && case.checkpoint.config().tie_word_embeddings;
     merge(&case.checkpoint, &adapter, &out).unwrap();
     let checkpoint = Checkpoint::open(&out).unwrap();
-    assert_eq!(checkpoint.config().tie_word_embeddings, case.checkpoint.config().tie_word_embeddings && !on_head);
+    assert_eq!(
+        checkpoint.config().tie_word_embeddings,
+        case.checkpoint.config().tie_word_embeddings && !on_head
+    );
     if case.checkpoint.head().unwrap().dtype != DType::F32 {
         return; // 16-bit weights round what was merged; the round trip below is not exact either
     }
@@ -120,7 +135,8 @@ fn check_merged(case: &Case, report: &mut Report) {
     unmerge(&checkpoint, &adapter, &back).unwrap();
     let unmerged = Checkpoint::open(&back).unwrap();
     for (name, shape) in case.checkpoint.config().tensors() {
-        let (ours, theirs) = (unmerged.values(&name, &shape).unwrap(), case.checkpoint.values(&name, &shape).unwrap());
+        let (ours, theirs) =
+            (unmerged.values(&name, &shape).unwrap(), case.checkpoint.values(&name, &shape).unwrap());
         report.note("unmerged weights", difference(&ours, &theirs), 1e-5, &name);
     }
 }

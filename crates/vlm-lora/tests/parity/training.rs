@@ -55,7 +55,9 @@ fn compare_steps(case: &Case) -> Vec<String> {
         report.note("trained adapter", difference(&values(ours), &values(theirs)), 1e-3, &ours.spec.module);
     }
     assert!(trained.biases.keys().eq(expected.biases.keys()));
-    for ((name, ours), theirs) in trained.biases.iter().zip(expected.biases.values()) {
+    // The bias of keys has no effect and no gradient but rounding, which AdamW makes whole steps of.
+    let pairs = trained.biases.iter().zip(expected.biases.values());
+    for ((name, ours), theirs) in pairs.filter(|((name, _), _)| !name.ends_with("k_proj.bias")) {
         report.note("trained biases", difference(ours, theirs), 1e-3, name);
     }
     report.finish()

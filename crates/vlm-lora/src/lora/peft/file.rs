@@ -6,7 +6,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
-use super::PeftAdapter;
+use super::{AdapterOrigin, PeftAdapter};
 use crate::files::{invalid_file, read_bytes, write_atomic};
 use crate::lora::{InitLoraWeights, LoraConfig, OneOrMany};
 use crate::{Error, Result};
@@ -19,17 +19,14 @@ const PEFT_VERSION: &str = "0.21.2";
 /// What an `adapter_config.json` says.
 pub(super) struct Read {
     pub(super) config: LoraConfig,
-    pub(super) base_model: Option<String>,
-    pub(super) revision: Option<String>,
+    pub(super) origin: AdapterOrigin,
 }
 
 /// Keys that change nothing about what is computed.
-const DESCRIPTIVE: [&str; 13] = [
+const DESCRIPTIVE: [&str; 10] = [
     "auto_mapping",
     "base_model_name_or_path",
-    "ensure_weight_tying",
     "inference_mode",
-    "loftq_config",
     "megatron_core",
     "peft_type",
     "peft_version",
@@ -37,7 +34,6 @@ const DESCRIPTIVE: [&str; 13] = [
     "revision",
     "runtime_config",
     "task_type",
-    "bias",
 ];
 
 pub(super) fn read(path: &Path) -> Result<Read> {
@@ -53,7 +49,13 @@ pub(super) fn read(path: &Path) -> Result<Read> {
     refuse_unsupported(&map)?;
     let config = raw.into_config().ok_or_else(|| invalid_file(path, WHAT, "no `target_modules`"))?;
     config.validate()?;
-    Ok(Read { config, base_model: text("base_model_name_or_path"), revision: text("revision") })
+    let origin = AdapterOrigin {
+        base_model: text("base_model_name_or_path"),
+        revision: text("revision"),
+        task_type: text("task_type"),
+        auto_mapping: map.get("auto_mapping").cloned().unwrap_or_default(),
+    };
+    Ok(Read { config, origin })
 }
 
 /// The keys that are read, with PEFT's defaults.
@@ -184,14 +186,15 @@ fn content(adapter: &PeftAdapter) -> BTreeMap<String, Field<'_>> {
 }
 
 fn plain(adapter: &PeftAdapter) -> Map<String, Value> {
-    let config = &adapter.config;
+    let (config, origin) = (&adapter.config, &adapter.origin);
     let mut fields = Map::new();
     for key in OFF {
         fields.insert(key.to_owned(), Value::Null);
     }
     fields.extend(flags(config));
     for (key, value) in [
-        ("base_model_name_or_path", json!(adapter.base_model)),
+        ("auto_mapping", origin.auto_mapping.clone()),
+        ("base_model_name_or_path", json!(origin.base_model)),
         ("bias", json!(config.bias)),
         ("exclude_modules", json!(config.exclude_modules)),
         ("init_lora_weights", json!(config.init_lora_weights)),
@@ -206,9 +209,9 @@ fn plain(adapter: &PeftAdapter) -> Map<String, Value> {
         ("peft_version", json!(PEFT_VERSION)),
         ("qalora_group_size", json!(16)),
         ("r", json!(config.r)),
-        ("revision", json!(adapter.revision)),
+        ("revision", json!(origin.revision)),
         ("target_modules", target_modules(adapter)),
-        ("task_type", json!("CAUSAL_LM")),
+        ("task_type", json!(origin.task_type)),
     ] {
         fields.insert(key.to_owned(), value);
     }
@@ -229,10 +232,9 @@ fn flags(config: &LoraConfig) -> impl Iterator<Item = (String, Value)> {
 }
 
 /// Keys that are always written as null: what they turn on is not supported.
-const OFF: [&str; 14] = [
+const OFF: [&str; 13] = [
     "alora_invocation_tokens",
     "arrow_config",
-    "auto_mapping",
     "corda_config",
     "eva_config",
     "kasa_config",

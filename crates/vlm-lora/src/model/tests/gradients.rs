@@ -83,6 +83,63 @@ fn dora_with_dropout_on_every_linear_recomputed() {
     assert_gradients(&adapter, &[sample(1)], StepMode { dropout: Some(9), gradient_checkpointing: true });
 }
 
+/// The trained biases; that of keys is left out, whose gradient is zero because the softmax does not see it.
+fn assert_bias_gradients(bias: &str, targets: &[&str], count: usize) {
+    let checkpoint = checkpoint(false);
+    let mut config = adapter(&checkpoint, targets, false, 0.0).config;
+    config.bias = bias.to_owned();
+    config.init_lora_weights = crate::InitLoraWeights::Default(false);
+    let adapter = PeftAdapter::init(&config, &checkpoint, 1).unwrap();
+    let mut model = exact(&checkpoint, &adapter);
+    let (samples, mode) = ([sample(1), sample(2)], StepMode { dropout: None, gradient_checkpointing: true });
+    let batch = items(&samples);
+    loss(&mut model, &batch, mode);
+    let analytic: Vec<Vec<f64>> = gradients(&model).into_values().collect();
+    let (mut noise, mut seen) = (Noise(77), 0);
+    for (index, gradient) in analytic.iter().enumerate() {
+        let name = &model.params()[index].name;
+        seen += usize::from(name.ends_with("bias"));
+        if name.ends_with("k_proj.bias") || name.ends_with("k_proj.base_layer.bias") {
+            assert!(gradient.iter().all(|g| g.abs() < 1e-12), "{name}");
+            continue;
+        }
+        assert!(gradient.iter().any(|g| g.abs() > 1e-9), "{name} gets no gradient");
+        let random: Vec<f64> = gradient.iter().map(|_| noise.next()).collect();
+        check_direction(&mut model, index, &batch, mode, (&random, gradient));
+    }
+    assert_eq!((seen, adapter.biases.len()), (count, count));
+}
+
+#[test]
+fn biases_of_adapted_linears() {
+    assert_bias_gradients("lora_only", &["k_proj", "fc1", "fc2", "down_proj"], 2 * 3);
+}
+
+#[test]
+fn every_bias() {
+    // six linears and two norms a layer, the norm behind them, the patch embedding
+    assert_bias_gradients("all", &["o_proj"], 2 * 8 + 2);
+    assert_bias_gradients("all", &EVERYTHING, 2 * 8 + 2);
+}
+
+#[test]
+fn a_start_from_principal_components() {
+    let checkpoint = checkpoint(false);
+    let mut adapter = adapter(&checkpoint, &EVERYTHING, false, 0.3);
+    adapter.config.init_lora_weights = crate::InitLoraWeights::Named("pissa".to_owned());
+    let adapter = adapter.on_base(&checkpoint).unwrap();
+    assert_gradients(&adapter, &[sample(1)], StepMode { dropout: Some(9), gradient_checkpointing: false });
+}
+
+#[test]
+fn a_decomposed_start_from_principal_components() {
+    let checkpoint = checkpoint(false);
+    let mut adapter = adapter(&checkpoint, &EVERYTHING, true, 0.3);
+    adapter.config.init_lora_weights = crate::InitLoraWeights::Named("pissa".to_owned());
+    let adapter = adapter.on_base(&checkpoint).unwrap();
+    assert_gradients(&adapter, &[sample(2)], StepMode { dropout: Some(9), gradient_checkpointing: true });
+}
+
 #[test]
 fn different_ranks_and_scales() {
     let checkpoint = checkpoint(false);
