@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build demo test check bench parity collect label train score validate register monitor trigger clean-demo
+.PHONY: help build demo test check bench parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,18 @@ parity: ## hold what vlm-lora writes against transformers and PEFT (needs a Pyth
 	rm -rf target/parity-export && mkdir -p target/parity-export
 	VLM_EXPORT_DIR=$(CURDIR)/target/parity-export $(CARGO) test -p vlm-lora --test io exports
 	HF_HUB_OFFLINE=1 $(PARITY_PYTHON) fixtures/parity/check_exports.py target/parity-export
+
+REAL_DIR ?= target/real-geometry
+parity-full: parity ## as parity, and the released geometry on random weights (2.5 GB of disk, 12 GB of memory)
+	HF_HUB_OFFLINE=1 $(PARITY_PYTHON) fixtures/parity/real_geometry.py $(REAL_DIR)
+	VLM_REAL_DIR=$(abspath $(REAL_DIR)) $(CARGO) test -p vlm-lora --test real_geometry -- --ignored --nocapture
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := configuration tokenizer processor chat_template safetensors adapter
+fuzz: ## fuzz every reader of files for FUZZ_SECONDS each (needs cargo-fuzz and a nightly toolchain)
+	cd crates/vlm-lora && for target in $(FUZZ_TARGETS); do \
+		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 || exit 1; \
+	done
 
 collect label train score validate register monitor trigger: build ## one stage; pass arguments as ARGS="…"
 	$(BIN)/pq-$@ $(ARGS)

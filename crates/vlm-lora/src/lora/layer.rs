@@ -222,8 +222,8 @@ impl<B: Backend> Adapter<B> {
         Ok(dora.inverse_norms.get_or_init(|| inverse))
     }
 
-    /// What `s·B·A` adds to the squared row norms of `W`. With `cross = A·Wᵀ (r, out)`: `‖W + s·B·A‖² = ‖W‖² + 2s·Σ_r Bᵀ·cross
-    /// + s²·Σ_r Bᵀ·(A·Aᵀ·Bᵀ)`, so no matrix of the weight's size is made.
+    /// What `s·B·A` adds to the squared row norms of `W`, with `cross = A·Wᵀ (r, out)`; no matrix of the weight's size is made:
+    /// `‖W + s·B·A‖² = ‖W‖² + 2s·Σ_r Bᵀ·cross + s²·Σ_r Bᵀ·(A·Aᵀ·Bᵀ)`.
     fn norms_change(
         &self,
         backend: &B,

@@ -107,9 +107,8 @@ impl PeftAdapter {
 
 /// The error of computing with an adapter whose base is not known.
 pub(crate) fn unknown_principal(module: &str) -> Error {
-    let what = format!(
-        "the PiSSA adapter of `{module}` without `PeftAdapter::on_base`, which its base weights are needed for,"
-    );
+    let what =
+        format!("a PiSSA adapter on `{module}` that was not taken on its base (`PeftAdapter::on_base`)");
     Error::Unsupported { what }
 }
 

@@ -76,7 +76,7 @@ impl LoraConfig {
             _ => false,
         };
         let biases =
-            model.tensors().into_iter().filter(|(name, _)| name.ends_with(".bias") && is_trained(name));
+            model.tensors().into_iter().filter(|(name, _)| name.ends_with("bias") && is_trained(name));
         let mut biases: Vec<_> = biases.map(|(name, shape)| (name, shape.iter().product())).collect();
         biases.sort();
         biases

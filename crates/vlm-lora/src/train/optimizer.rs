@@ -46,7 +46,7 @@ impl<B: Backend> AdamW<B> {
         step: usize,
     ) -> Result<()> {
         for (param, moments) in model.params_mut().iter_mut().zip(&mut self.moments) {
-            let is_bias = param.name.ends_with(".bias");
+            let is_bias = param.name.ends_with("bias");
             // PEFT's LoRA+ counts vectors (magnitudes, biases) among the `B` matrices.
             let fast = param.shape.len() == 1 || param.name.contains(".lora_B.");
             let ratio = if fast { config.loraplus_lr_ratio } else { 1.0 };

@@ -166,7 +166,8 @@ fn fresh_adapters_of_every_kind_are_exported() {
             .unwrap();
         adapter.save(export.path.join("adapter")).unwrap();
         let again = PeftAdapter::open(export.path.join("adapter"), base.config()).unwrap();
-        assert_eq!(again.on_base(&base).unwrap(), adapter, "{name}");
+        let again = again.on_base(&base).unwrap();
+        assert!(again.modules == adapter.modules && again.biases == adapter.biases, "{name}");
         let merged = export.path.join("merged");
         merge(&base, &adapter, &merged).unwrap();
         assert_merged(&base, &adapter, &merged, 1e-6);

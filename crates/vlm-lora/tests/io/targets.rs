@@ -72,7 +72,6 @@ fn what_is_not_supported_is_refused_by_name() {
     let model = ModelConfig::open(&own_cases().join("text-all/model")).unwrap();
     let unsupported = [
         ("lora_bias", serde_json::json!(true)),
-        ("bias", serde_json::json!("all")),
         ("modules_to_save", serde_json::json!(["lm_head"])),
         ("init_lora_weights", serde_json::json!("olora")),
         ("target_modules", serde_json::json!(["embed_tokens"])),

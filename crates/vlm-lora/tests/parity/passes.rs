@@ -83,7 +83,7 @@ fn check_losses(case: &Case, model: &mut Model<Cpu<f32>>, report: &mut Report) {
 
 /// A bias of keys moves all scores of a query alike, which the softmax does not see: its gradient is zero but for rounding.
 fn is_without_effect(name: &str) -> bool {
-    name.contains(".k_proj.") && name.ends_with(".bias")
+    name.contains(".k_proj.") && name.ends_with("bias")
 }
 
 /// Every gradient relative to its largest element.
