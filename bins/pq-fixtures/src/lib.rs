@@ -30,10 +30,11 @@ mod slide;
 mod table;
 mod text;
 mod theme;
+mod topic;
 mod words;
 
 pub use color::Color;
-pub use deck::{Deck, Slide, Topic};
+pub use deck::{Deck, Slide};
 pub use error::{Error, Result};
 pub use font::{Face, Family};
 pub use look::Look;
@@ -44,3 +45,4 @@ pub use raters::{Disagreement, Rater, Rating, agreement, rate_slides, ratings_cs
 pub use rng::Rng;
 pub use scene::{Element, Item, Kind, Rect, Scene, Step};
 pub use sidecar::{Format, LATENTS_FILE, Latents, Order, write_decks, write_seen};
+pub use topic::Topic;

@@ -1,6 +1,6 @@
-use crate::deck::Topic;
 use crate::scene::{Kind, Rect, Scene, Step};
 use crate::theme::Theme;
+use crate::topic::Topic;
 use crate::{Color, Rng};
 
 /// Draws an illustration that belongs to the slide's topic.

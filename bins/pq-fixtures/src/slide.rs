@@ -1,10 +1,10 @@
 use crate::chart::{Chart, Form};
-use crate::deck::Topic;
 use crate::look::Look;
 use crate::scene::{Kind, Rect, Scene};
 use crate::table::Table;
 use crate::text::{LEADING, Style, plain};
 use crate::theme::Theme;
+use crate::topic::Topic;
 use crate::words::{Company, Word, buzzwords};
 use crate::{Color, Face, Family, Rng, decoration, picture};
 

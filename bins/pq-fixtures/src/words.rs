@@ -1,5 +1,5 @@
 use crate::Rng;
-use crate::deck::Topic;
+use crate::topic::Topic;
 
 /// A word and whether it carries evidence (a figure, a name, a date).
 #[derive(Debug, Clone, PartialEq, Eq)]

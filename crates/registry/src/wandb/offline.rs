@@ -5,8 +5,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::worker::Line;
 use super::{RunInfo, WandbConfig};
+
+/// A history line: its items as JSON texts, so that `NaN` and `Infinity` can be written as the service takes them.
+pub(super) type Line = Vec<(String, String)>;
 
 const BLOCK: usize = 32 * 1024;
 const CHUNK_HEADER: usize = 7;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Finished;
 use super::api::{Api, RunAddress};
-use super::offline::OfflineFile;
+use super::offline::{Line, OfflineFile};
 use crate::Error;
 
 /// What the training thread hands over.
@@ -20,9 +20,6 @@ pub(super) enum Message {
     File { name: String, content: Vec<u8> },
     Finish { exit_code: i32, until: Instant },
 }
-
-/// A history line: its items as JSON texts, so that `NaN` and `Infinity` can be written as the service takes them.
-pub(super) type Line = Vec<(String, String)>;
 
 struct Online {
     api: Api,
