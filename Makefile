@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build demo test check bench parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build demo test check check-cuda bench parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ check: ## formatting, lints and documentation, warnings are errors
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+check-cuda: ## the CUDA backend as far as it can be checked without a card: builds, kernels, emulation
+	.ci/check-cuda
 
 bench: ## criterion benches of the model, read them in target/criterion
 	$(CARGO) bench -p vlm-lora

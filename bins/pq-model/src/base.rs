@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use pq_common::{Hint, WithHint as _, secrets};
 use slide_data::sha256_hex;
-use vlm_lora::backend::{Cpu, CpuOptions};
+use vlm_lora::backend::{AnyBackend, Backend as _};
 use vlm_lora::hub::{self, HubOptions};
-use vlm_lora::{BaseModelConfig, Checkpoint, Model, Processor};
+use vlm_lora::{BaseModelConfig, Checkpoint, ChosenBackend, Model, Processor};
 
 /// A base model that was found.
 #[derive(Debug)]
@@ -18,7 +18,10 @@ pub struct Base {
     pub is_hub_id: bool,
     /// Its weights.
     pub checkpoint: Checkpoint,
-    options: CpuOptions,
+    /// Where it is computed.
+    pub backend: Arc<AnyBackend>,
+    /// How the weights are held there.
+    held: String,
 }
 
 /// Finds the checkpoint that the configuration names: a folder, or a Hub id that is downloaded once.
@@ -26,25 +29,36 @@ pub struct Base {
 /// # Errors
 /// When there is neither, or the checkpoint is not whole.
 pub fn open_base(config: &BaseModelConfig) -> Result<Base> {
-    if config.device == "cuda" {
-        bail!(Hint::new("this build computes on the CPU only", "set `model.device` to `auto` or `cpu`"));
-    }
     let (dir, is_hub_id) = find(&config.name)?;
     let checkpoint = Checkpoint::open(&dir).hint(
         format!("`{}` cannot be used as a base model", dir.display()),
         "`model.name` must be a Hugging Face directory of an Idefics3 or SmolVLM model, or its Hub id",
     )?;
-    let options = config.cpu_options(&checkpoint)?;
-    Ok(Base { dir, is_hub_id, checkpoint, options })
+    let ChosenBackend { backend, held, passed_over } =
+        config.open_backend(&checkpoint, kernel_cache().as_deref()).hint(
+            format!("the device `{}` cannot be used", config.device),
+            "set `model.device` to `auto` or `cpu`; cards need a build with `--features cuda`",
+        )?;
+    if let Some(error) = passed_over {
+        tracing::warn!("the card is left alone: {error}");
+    }
+    tracing::info!("computing on {}", backend.name());
+    Ok(Base { dir, is_hub_id, checkpoint, backend: Arc::new(backend), held })
+}
+
+/// Where the kernels that were compiled for a card are kept.
+fn kernel_cache() -> Option<PathBuf> {
+    let usual = || Some(std::env::home_dir()?.join(".cache"));
+    Some(secrets::variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(usual)?.join("pitchquest/kernels"))
 }
 
 impl Base {
-    /// The model on the CPU.
+    /// The model on the device that was chosen.
     ///
     /// # Errors
     /// When a tensor is missing or has another shape than the configuration says.
-    pub fn model(&self) -> Result<Model<Cpu<f32>>> {
-        Ok(Model::load(Arc::new(Cpu::<f32>::with_options(self.options)?), &self.checkpoint)?)
+    pub fn model(&self) -> Result<Model<AnyBackend>> {
+        Ok(Model::load(Arc::clone(&self.backend), &self.checkpoint)?)
     }
 
     /// Names the weights and how they are held: the hash of each file's name, size and beginning.
@@ -59,7 +73,7 @@ impl Base {
             .filter(|path| path.extension().is_some_and(|e| e == "safetensors" || e == "json"))
             .collect();
         files.sort();
-        let mut text = format!("{:?}", self.options);
+        let mut text = self.held.clone();
         for path in files {
             let mut file = std::fs::File::open(&path)?;
             let mut head = Vec::new();

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use pq_common::WithHint as _;
 use slide_data::image::{DynamicImage, RgbImage};
 use slide_data::{Prediction, expected_score, picture_features, pixels_sha256};
-use vlm_lora::backend::{Backend, Cpu};
+use vlm_lora::backend::{AnyBackend, Backend};
 use vlm_lora::{Model, PeftAdapter};
 
 use crate::{Questionnaire, Settings, open_base};
@@ -25,7 +25,7 @@ pub struct SlidePicture {
 /// A model with an adapter that rates slides.
 pub struct Rater {
     questionnaire: Questionnaire,
-    model: Model<Cpu<f32>>,
+    model: Model<AnyBackend>,
     version: String,
 }
 

@@ -49,7 +49,7 @@ impl Record {
             },
             "versions": {"pitchquest": env!("CARGO_PKG_VERSION")},
             "hardware": {"cores": std::thread::available_parallelism().map_or(0, usize::from), "os": std::env::consts::OS,
-                "architecture": std::env::consts::ARCH},
+                "architecture": std::env::consts::ARCH, "device": base.backend.name()},
         });
         Ok(Self { path: dir.path.join("run.json"), value })
     }

@@ -21,6 +21,12 @@ impl Mask {
         self.scale
     }
 
+    /// What the 24 bits of a kept element are not below.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn threshold(self) -> u64 {
+        self.threshold
+    }
+
     /// Whether the element is kept: the upper 24 bits of `SplitMix64` (Steele, Lea & Flood 2014) at `key + index` against `p`.
     #[inline(always)]
     #[expect(

@@ -3,11 +3,17 @@
 //! A buffer is a flat row-major array of activations; its shape is an argument of each call. A frozen matrix is packed once
 //! into the layout that its products want. `dx (+)=` means: overwrites `dx`, or adds to it where `accumulate` says so.
 
+pub mod any;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod dropout;
 pub mod reference;
 
+pub use any::AnyBackend;
 pub use cpu::{BaseDtype, Bf16Kernel, Cpu, CpuOptions};
+#[cfg(feature = "cuda")]
+pub use cuda::{Cuda, CudaDtype, CudaOptions};
 pub use reference::Candle;
 
 use crate::Result;
@@ -289,6 +295,10 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Σ x², summed in f64 in an order that does not depend on the number of threads.
     fn sum_squares(&self, x: &Self::Buffer) -> Result<f64>;
+    /// Σ x² over several tensors. A device that works beside the processor is waited for once.
+    fn sums_of_squares(&self, tensors: &[&Self::Buffer]) -> Result<f64> {
+        tensors.iter().map(|x| self.sum_squares(x)).sum()
+    }
     /// One AdamW step on a tensor.
     fn adamw(
         &self,

@@ -3,6 +3,7 @@
 
 mod config;
 mod data;
+mod device;
 mod evaluate;
 mod observer;
 mod optimizer;
@@ -17,6 +18,7 @@ mod trainer;
 
 pub use config::{BaseModelConfig, ModelDtype, SamplingStrategy, TrainingConfig};
 pub use data::Dataset;
+pub use device::ChosenBackend;
 pub use evaluate::Evaluator;
 pub use observer::{CheckpointReport, EvaluationReport, LogReport, Metrics, Observer, RunStart, StepReport};
 pub use outcome::{BestMetric, RunStatus, TrainOutcome};

@@ -68,8 +68,8 @@ impl<B: Backend> AdamW<B> {
 
 /// Euclidean norm of the gradient over all of a model's trained tensors.
 pub(super) fn gradient_norm<B: Backend>(model: &Model<B>) -> Result<f64> {
-    let squares = model.params().iter().map(|param| model.backend().sum_squares(&param.grad));
-    Ok(squares.sum::<Result<f64>>()?.sqrt())
+    let gradients: Vec<&B::Buffer> = model.params().iter().map(|param| &param.grad).collect();
+    Ok(model.backend().sums_of_squares(&gradients)?.sqrt())
 }
 
 /// Factor that brings a gradient of this norm to at most `max_norm`, as torch computes it; 0 leaves it as it is.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use vlm_lora::backend::Cpu;
+use vlm_lora::backend::{AnyBackend, Cpu};
 use vlm_lora::{Checkpoint, Model, PeftAdapter, Processor, Sample, Target};
 
 /// The directories of all cases.
@@ -39,6 +39,24 @@ pub(crate) fn answer(expected: &Value, case: &Value) -> String {
     let scores = case["scores"].as_array().unwrap();
     let lines: Vec<String> = names.zip(scores).map(|(name, score)| format!("{name}: {score}")).collect();
     lines.join("\n")
+}
+
+/// The backend that is held against the reference: the processor in f32, or with `VLM_DEVICE=cuda` the first card in f32. Who
+/// asks for a card that is not there is told so.
+#[expect(clippy::panic, reason = "a test that cannot run as it was asked to fails")]
+pub(crate) fn backend() -> Arc<AnyBackend> {
+    match std::env::var("VLM_DEVICE").as_deref() {
+        Err(_) | Ok("" | "cpu") => Arc::new(AnyBackend::Cpu(Cpu::new())),
+        #[cfg(feature = "cuda")]
+        Ok("cuda") => {
+            use vlm_lora::backend::{Cuda, CudaDtype, CudaOptions};
+            let options = CudaOptions { dtype: Some(CudaDtype::Float32), ..CudaOptions::default() };
+            Arc::new(AnyBackend::Cuda(Cuda::open(&options).unwrap()))
+        }
+        Ok(other) => {
+            panic!("VLM_DEVICE={other} is not in this build (features: cuda {})", cfg!(feature = "cuda"))
+        }
+    }
 }
 
 /// A case, opened.
@@ -88,7 +106,7 @@ impl Case {
     }
 
     /// What peft computes when the adapter is disabled: the base, or with PiSSA what is left of it.
-    pub(crate) fn disabled(&self) -> Model<Cpu<f32>> {
+    pub(crate) fn disabled(&self) -> Model<AnyBackend> {
         let mut model = self.model();
         let mut adapter = self.adapter("adapter");
         if adapter.config.init_lora_weights.is_pissa() {
@@ -104,8 +122,8 @@ impl Case {
     }
 
     /// The base model.
-    pub(crate) fn model(&self) -> Model<Cpu<f32>> {
-        Model::load(Arc::new(Cpu::new()), &self.checkpoint).unwrap()
+    pub(crate) fn model(&self) -> Model<AnyBackend> {
+        Model::load(backend(), &self.checkpoint).unwrap()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Greedy text and the probabilities of scores.
 
 use serde_json::Value;
-use vlm_lora::backend::Cpu;
+use vlm_lora::backend::AnyBackend;
 use vlm_lora::{
     ChoiceAnswer, Generation, Item, Model, Processor, Prompt, Sample, Scorer, choice_probabilities, generate,
 };
@@ -15,7 +15,7 @@ fn ids(value: &Value) -> Vec<u32> {
     numbers(value).into_iter().map(|id| id as u32).collect()
 }
 
-fn adapted(case: &Case) -> (Model<Cpu<f32>>, Processor) {
+fn adapted(case: &Case) -> (Model<AnyBackend>, Processor) {
     let mut model = case.model();
     model.attach_adapter(&case.adapter("adapter")).unwrap();
     (model, Processor::open(case.dir.join("model"), None).unwrap())

@@ -1,17 +1,17 @@
 //! Image features, logits, losses, gradients, digit probabilities and merged weights.
 
-use vlm_lora::backend::{Backend, Cpu};
+use vlm_lora::backend::{AnyBackend, Backend};
 use vlm_lora::candle_core::DType;
 use vlm_lora::{Checkpoint, Item, Model, Sample, StepMode, merge, unmerge};
 
-use super::case::{Case, Report, cases, difference, numbers};
+use super::case::{Case, Report, backend, cases, difference, numbers};
 
 fn item(sample: &Sample) -> Item<'_> {
     Item { sample, features: None }
 }
 
 /// Logits of the row before the answer and of all rows behind it.
-fn answer_logits(model: &Model<Cpu<f32>>, sample: &Sample) -> Vec<f32> {
+fn answer_logits(model: &Model<AnyBackend>, sample: &Sample) -> Vec<f32> {
     let rows: Vec<usize> = (sample.targets[0].position - 1..sample.input_ids.len()).collect();
     model.logits(item(sample), &rows).unwrap()
 }
@@ -23,7 +23,7 @@ fn digit_probabilities(logits: &[f32], digits: &[usize]) -> Vec<f64> {
     weights.iter().map(|weight| weight / sum).collect()
 }
 
-fn check_features(case: &Case, model: &Model<Cpu<f32>>, report: &mut Report) {
+fn check_features(case: &Case, model: &Model<AnyBackend>, report: &mut Report) {
     for (index, sample) in case.samples.iter().enumerate() {
         let Some(theirs) = case.tensor(&format!("{index}.image_features")) else { continue };
         let ours = model.image_features(&[&sample.tiles]).unwrap();
@@ -31,7 +31,7 @@ fn check_features(case: &Case, model: &Model<Cpu<f32>>, report: &mut Report) {
     }
 }
 
-fn check_logits(case: &Case, model: &Model<Cpu<f32>>, of: &str, report: &mut Report) {
+fn check_logits(case: &Case, model: &Model<AnyBackend>, of: &str, report: &mut Report) {
     for (index, sample) in case.samples.iter().enumerate() {
         let Some(theirs) = case.tensor(&format!("{index}.logits_{of}")) else { continue };
         let quantity = match of {
@@ -62,7 +62,7 @@ fn check_digits(case: &Case, index: usize, logits: &[f32], report: &mut Report) 
     }
 }
 
-fn check_losses(case: &Case, model: &mut Model<Cpu<f32>>, report: &mut Report) {
+fn check_losses(case: &Case, model: &mut Model<AnyBackend>, report: &mut Report) {
     for (index, sample) in case.samples.iter().enumerate() {
         let (theirs, count) = (case.slides()[index]["loss"].as_f64().unwrap(), sample.targets.len() as f64);
         let loss = model.loss(&[item(sample)], count).unwrap();
@@ -87,7 +87,7 @@ fn is_without_effect(name: &str) -> bool {
 }
 
 /// Every gradient relative to its largest element.
-fn check_gradients(case: &Case, model: &Model<Cpu<f32>>, prefix: &str, report: &mut Report) {
+fn check_gradients(case: &Case, model: &Model<AnyBackend>, prefix: &str, report: &mut Report) {
     let mut theirs = case.tensors(prefix).collect::<std::collections::BTreeMap<_, _>>();
     let size = |values: &[f32]| values.iter().fold(0.0, |size: f64, g| size.max(f64::from(g.abs())));
     let largest_of_all = theirs.values().map(|values| size(values)).fold(0.0, f64::max);
@@ -124,7 +124,7 @@ fn check_merged(case: &Case, report: &mut Report) {
     if case.checkpoint.head().unwrap().dtype != DType::F32 {
         return; // 16-bit weights round what was merged; the round trip below is not exact either
     }
-    let merged = Model::load(std::sync::Arc::new(Cpu::new()), &checkpoint).unwrap();
+    let merged = Model::load(backend(), &checkpoint).unwrap();
     if is_tied_head {
         // peft changes the tied embedding along with the head, so its merged weights are another model.
         check_logits(case, &merged, "adapter", report);

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::backend::{BaseDtype, Bf16Kernel, Candle, Cpu, CpuOptions};
 
 /// Asserts that outputs agree within `tolerance` of each output's largest value (of 1, where that is less).
-fn assert_close(actual: &[Output], expected: &[Output], tolerance: f64) {
+pub(crate) fn assert_close(actual: &[Output], expected: &[Output], tolerance: f64) {
     assert_eq!(actual.len(), expected.len());
     let mut wrong = Vec::new();
     for (a, e) in actual.iter().zip(expected) {
@@ -64,7 +64,7 @@ fn bits_on(threads: usize, base: BaseDtype) -> Result<Vec<(String, Vec<u64>)>> {
 }
 
 /// Splits off what attention gives.
-fn attention_apart(outputs: Vec<Output>) -> (Vec<Output>, Vec<Output>) {
+pub(crate) fn attention_apart(outputs: Vec<Output>) -> (Vec<Output>, Vec<Output>) {
     let of_attention =
         |output: &Output| ATTENTION.iter().any(|case| output.name.ends_with(&format!("{case:?}")));
     outputs.into_iter().partition(of_attention)

@@ -1,6 +1,6 @@
 //! Tests of the backends: each gradient against central differences, each backend against the others, and the same bits on any
 //! number of threads.
 
-mod compare;
+pub(super) mod compare;
 mod gradients;
 pub(super) mod scenarios;

@@ -45,6 +45,14 @@ pub(crate) fn every_operation<B: Backend>(backend: &B) -> Result<Vec<Output>> {
     Ok(run.outputs)
 }
 
+/// One case of attention on `backend`.
+#[cfg(feature = "cuda")]
+pub(crate) fn attention<B: Backend>(backend: &B, case: AttentionCase) -> Result<Vec<Output>> {
+    let mut run = Run { backend, outputs: Vec::new() };
+    run.attention(case)?;
+    Ok(run.outputs)
+}
+
 /// A shape of attention: heads, key heads, head size, causal, lengths of the sequences of queries and keys.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AttentionCase {

@@ -1,4 +1,6 @@
 mod cached;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod fixture;
 mod gradients;
 mod structure;

@@ -1,0 +1,183 @@
+//! Attention: which block works on which part of which sequence.
+
+use super::Cuda;
+use super::buffer::{Block, Buffer};
+use super::check::{ensure, length, narrow};
+use super::device::{Address, Argument, CudaDtype, Device};
+use crate::backend::Attention;
+use crate::{Error, Result};
+
+/// How the kernels for heads of up to `dim` elements divide the rows; the numbers stand in `attention.cu` as well.
+struct Tiling {
+    dim: usize,
+    forward_rows: usize,
+    backward_rows: usize,
+}
+
+impl Tiling {
+    fn of(dtype: CudaDtype, head_dim: usize) -> Result<Self> {
+        let (dim, forward_rows, backward_rows) = match (dtype, head_dim) {
+            (CudaDtype::Float32, 1..=64) => (64, 64, 32),
+            (CudaDtype::Float32, 65..=128) => (128, 32, 16),
+            (_, 1..=64) => (64, 64, 64),
+            (_, 65..=128) => (128, 64, 32),
+            _ => {
+                return Err(Error::Unsupported {
+                    what: format!("attention with heads of {head_dim} on CUDA"),
+                });
+            }
+        };
+        Ok(Self { dim, forward_rows, backward_rows })
+    }
+}
+
+/// The sizes that all kernels take, after they have been checked.
+struct Checked {
+    tiling: Tiling,
+    queries: usize,
+    sizes: [Argument; 5],
+}
+
+/// What the backward pass reads.
+pub(super) struct Saved<'a, D: Device> {
+    pub(super) d_o: &'a Buffer<D>,
+    pub(super) q: &'a Buffer<D>,
+    pub(super) k: &'a Buffer<D>,
+    pub(super) v: &'a Buffer<D>,
+    pub(super) o: &'a Buffer<D>,
+    pub(super) lse: &'a Buffer<D>,
+}
+
+fn check_offsets(shape: &Attention<'_>) -> Result<()> {
+    let Attention { heads, kv_heads, head_dim, causal, q_offsets, k_offsets } = *shape;
+    ensure(kv_heads > 0 && head_dim > 0 && heads > 0 && heads.is_multiple_of(kv_heads), || {
+        format!("attention with {heads} heads of {head_dim} over {kv_heads} key heads")
+    })?;
+    ensure(q_offsets.len() == k_offsets.len() && !q_offsets.is_empty(), || {
+        format!("{} query offsets and {} key offsets", q_offsets.len(), k_offsets.len())
+    })?;
+    ensure(q_offsets.is_sorted() && k_offsets.is_sorted() && q_offsets[0] == 0 && k_offsets[0] == 0, || {
+        "offsets of sequences must ascend from 0".to_owned()
+    })?;
+    for (q, k) in q_offsets.windows(2).zip(k_offsets.windows(2)) {
+        let (queries, keys) = (q[1] - q[0], k[1] - k[0]);
+        ensure(queries == 0 || keys > 0 && (!causal || keys >= queries), || {
+            format!("{queries} queries cannot attend to {keys} keys")
+        })?;
+    }
+    Ok(())
+}
+
+/// `(first query, queries, first key, keys, first own row)` of every block, where a block has `rows` of the queries or keys.
+fn parts(shape: &Attention<'_>, rows: usize, of_keys: bool) -> Vec<u32> {
+    let mut parts = Vec::new();
+    for (q, k) in shape.q_offsets.windows(2).zip(shape.k_offsets.windows(2)) {
+        let own = if of_keys { k[1] - k[0] } else { q[1] - q[0] };
+        for first in (0..own).step_by(rows) {
+            parts.extend([q[0], q[1] - q[0], k[0], k[1] - k[0], first].map(|value| value as u32));
+        }
+    }
+    parts
+}
+
+impl<D: Device> Cuda<D> {
+    fn check_attention(
+        &self,
+        shape: &Attention<'_>,
+        q: &Buffer<D>,
+        k: &Buffer<D>,
+        v: &Buffer<D>,
+    ) -> Result<Checked> {
+        check_offsets(shape)?;
+        let Attention { heads, kv_heads, head_dim, causal, q_offsets, k_offsets } = *shape;
+        let (queries, keys) = (q_offsets[q_offsets.len() - 1], k_offsets[k_offsets.len() - 1]);
+        length("q", q.len(), queries * heads * head_dim)?;
+        length("k", k.len(), keys * kv_heads * head_dim)?;
+        length("v", v.len(), k.len())?;
+        narrow("queries", queries)?;
+        narrow("keys", keys)?;
+        ensure(heads <= 65_535, || format!("{heads} heads"))?;
+        let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
+        let sizes = [
+            (heads as u32).into(),
+            (kv_heads as u32).into(),
+            (head_dim as u32).into(),
+            u32::from(causal).into(),
+            scale.into(),
+        ];
+        Ok(Checked { tiling: Tiling::of(self.dtype, head_dim)?, queries, sizes })
+    }
+
+    /// Launches a kernel for every part and head.
+    fn each_part(
+        &self,
+        (kernel, rows): (&str, usize),
+        parts: &[u32],
+        heads: usize,
+        buffers: &[Address],
+        sizes: &[Argument],
+    ) -> Result<()> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let grid = [narrow("parts", parts.len() / 5)?, heads as u32];
+        let parts = self.words(parts)?;
+        let buffers = buffers.iter().map(|&address| Argument::Word(address));
+        let arguments: Vec<Argument> = std::iter::once(Argument::Word(parts.address))
+            .chain(buffers)
+            .chain(sizes.iter().copied())
+            .collect();
+        self.launch(kernel, grid, rows as u32 * 2, &arguments) // a warp has 16 rows
+    }
+
+    pub(super) fn attend(
+        &self,
+        shape: &Attention<'_>,
+        [q, k, v]: [&Buffer<D>; 3],
+        o: &mut Buffer<D>,
+        lse: &mut Buffer<D>,
+    ) -> Result<()> {
+        let Checked { tiling, queries, sizes } = self.check_attention(shape, q, k, v)?;
+        length("o", o.len(), q.len())?;
+        length("lse", lse.len(), queries * shape.heads)?;
+        let parts = parts(shape, tiling.forward_rows, false);
+        let buffers = [q.at(), k.at(), v.at(), o.at_mut(), lse.at_mut()];
+        let kernel = format!("attention_forward_{}", tiling.dim);
+        self.each_part((&kernel, tiling.forward_rows), &parts, shape.heads, &buffers, &sizes)
+    }
+
+    pub(super) fn attend_backward(
+        &self,
+        shape: &Attention<'_>,
+        saved: &Saved<'_, D>,
+        [dq, dk, dv]: [&mut Buffer<D>; 3],
+    ) -> Result<()> {
+        let Saved { d_o, q, k, v, o, lse } = *saved;
+        let Checked { tiling, queries, sizes } = self.check_attention(shape, q, k, v)?;
+        length("d_o", d_o.len(), q.len())?;
+        length("o", o.len(), q.len())?;
+        length("lse", lse.len(), queries * shape.heads)?;
+        length("dq", dq.len(), q.len())?;
+        length("dk", dk.len(), k.len())?;
+        length("dv", dv.len(), k.len())?;
+        let rows = queries * shape.heads;
+        let mut delta = Buffer::new(&self.pool, rows)?;
+        let arguments =
+            [d_o.at().into(), o.at().into(), delta.at_mut().into(), (rows as u64).into(), sizes[2]];
+        self.each_row("attention_delta", rows, &arguments)?;
+        let largest = (self.dtype == CudaDtype::Float16).then(|| Block::new(&self.pool, 4)).transpose()?;
+        if let Some(largest) = &largest {
+            self.find_largest(d_o, largest.address)?;
+        }
+        let largest_at = largest.as_ref().map_or(0, |block| block.address);
+        let read = [d_o.at(), q.at(), k.at(), v.at(), lse.at(), delta.at(), largest_at];
+        let kernel = format!("attention_backward_queries_{}", tiling.dim);
+        let of_queries = parts(shape, tiling.backward_rows, false);
+        let buffers = [&read[..], &[dq.at_mut()]].concat();
+        self.each_part((&kernel, tiling.backward_rows), &of_queries, shape.heads, &buffers, &sizes)?;
+        let kernel = format!("attention_backward_keys_{}", tiling.dim);
+        let of_keys = parts(shape, tiling.backward_rows, true);
+        let buffers = [&read[..], &[dk.at_mut(), dv.at_mut()]].concat();
+        self.each_part((&kernel, tiling.backward_rows), &of_keys, shape.kv_heads, &buffers, &sizes)
+    }
+}

@@ -1,0 +1,169 @@
+//! What the backend asks of a device: memory, copies, launches, products, all in the order of the calls.
+
+use crate::Result;
+
+/// The element in which frozen matrices are kept and products with them are taken; sums are f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CudaDtype {
+    /// f32 throughout.
+    Float32,
+    /// f16, scaled by powers of two so that neither activations nor gradients overflow or vanish.
+    Float16,
+    /// bf16; from compute capability 8.0 on.
+    Bfloat16,
+}
+
+impl CudaDtype {
+    /// Bytes of an element.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::Float32 => 4,
+            Self::Float16 | Self::Bfloat16 => 2,
+        }
+    }
+
+    /// What the kernels call it.
+    pub(super) fn precision(self) -> u8 {
+        match self {
+            Self::Float32 => 0,
+            Self::Float16 => 1,
+            Self::Bfloat16 => 2,
+        }
+    }
+
+    /// Its usual short name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "f32",
+            Self::Float16 => "f16",
+            Self::Bfloat16 => "bf16",
+        }
+    }
+}
+
+/// An address in the memory of a device; 0 is none.
+pub type Address = u64;
+
+/// An argument of a kernel, of the type that the kernel declares.
+#[derive(Debug, Clone, Copy)]
+pub enum Argument {
+    /// A pointer or a `u64`.
+    Word(u64),
+    /// `u32`.
+    U32(u32),
+    /// `int`.
+    I32(i32),
+    /// `float`.
+    F32(f32),
+    /// `double`.
+    F64(f64),
+}
+
+impl Argument {
+    /// The bits in the low bytes of a word, where a little-endian reader of the declared type finds them.
+    pub(super) fn bits(self) -> u64 {
+        match self {
+            Self::Word(value) => value,
+            Self::U32(value) => value.into(),
+            Self::I32(value) => value.cast_unsigned().into(),
+            Self::F32(value) => value.to_bits().into(),
+            Self::F64(value) => value.to_bits(),
+        }
+    }
+}
+
+macro_rules! from {
+    ($($type:ty => $variant:ident),*) => {
+        $(impl From<$type> for Argument {
+            fn from(value: $type) -> Self {
+                Self::$variant(value)
+            }
+        })*
+    };
+}
+from!(u64 => Word, u32 => U32, i32 => I32, f32 => F32, f64 => F64);
+
+/// One launch of a kernel.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The name in the source.
+    pub kernel: &'a str,
+    /// Blocks.
+    pub grid: [u32; 2],
+    /// Threads of a block: whole warps.
+    pub threads: u32,
+    /// In the order of declaration.
+    pub arguments: &'a [Argument],
+}
+
+/// The type of the operands of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operands {
+    /// f32 and nothing less.
+    Exact,
+    /// f32, multiplied in TF32 where the device can.
+    Float32,
+    /// f16.
+    Float16,
+    /// bf16.
+    Bfloat16,
+}
+
+/// The factor of a product.
+#[derive(Debug, Clone, Copy)]
+pub enum Factor {
+    /// A number.
+    Value(f32),
+    /// An f32 on the device.
+    At(Address),
+}
+
+/// `C (m, n) (+)= factor · op(A) · op(B)`, all row-major, C in f32.
+#[derive(Debug, Clone, Copy)]
+pub struct Product {
+    /// Rows of C.
+    pub m: usize,
+    /// Columns of C.
+    pub n: usize,
+    /// The summed dimension.
+    pub k: usize,
+    /// Whether A is stored `(k, m)`.
+    pub transpose_a: bool,
+    /// Whether B is stored `(n, k)`.
+    pub transpose_b: bool,
+    /// A.
+    pub a: Address,
+    /// B.
+    pub b: Address,
+    /// C.
+    pub c: Address,
+    /// The type of A and B.
+    pub operands: Operands,
+    /// The factor.
+    pub factor: Factor,
+    /// Whether the result is added to C.
+    pub accumulate: bool,
+}
+
+/// A device with one queue, in which everything runs in the order of the calls. Addresses that are passed in must come from
+/// [`allocate`](Self::allocate) and hold as many bytes as are asked for: the backend sees to that.
+pub trait Device: Send + Sync + 'static {
+    /// The device in words.
+    fn name(&self) -> String;
+    /// Uninitialised memory, aligned to 256 bytes.
+    fn allocate(&self, bytes: usize) -> Result<Address>;
+    /// Gives memory back.
+    fn free(&self, address: Address);
+    /// Copies to the device; `bytes` may be changed as soon as the call returns.
+    fn write(&self, to: Address, bytes: &[u8]) -> Result<()>;
+    /// Waits for all that is queued and copies from the device.
+    fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()>;
+    /// Copies within the device.
+    fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<()>;
+    /// Sets bytes to zero.
+    fn clear(&self, at: Address, bytes: usize) -> Result<()>;
+    /// Queues a kernel.
+    fn launch(&self, launch: Launch<'_>) -> Result<()>;
+    /// Queues a product; none of its dimensions is 0.
+    fn product(&self, product: Product) -> Result<()>;
+}

@@ -1,0 +1,360 @@
+//! A real device: the driver's interface and cuBLAS, both opened at run time through cudarc.
+#![expect(unsafe_code, reason = "the driver's interface is C; every call names what makes it sound")]
+
+mod compile;
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_int, c_void};
+use std::ptr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::cublas::{result as cublas, sys as cublas_sys};
+use cudarc::driver::{CudaContext, CudaStream, result as cuda, sys as cuda_sys};
+
+use super::check::{fail, narrow};
+use super::device::{Address, CudaDtype, Device, Factor, Launch, Operands, Product};
+use super::{CudaOptions, SOURCE};
+use crate::{Error, Result};
+
+/// Where to get what is missing.
+const LIBRARIES: &str =
+    "it is part of the CUDA toolkit and of PyTorch's wheels; its folder must be in LD_LIBRARY_PATH";
+
+fn failed(what: &str, error: impl std::fmt::Display) -> Error {
+    fail(format!("{what}: {error}"))
+}
+
+/// How many CUDA devices there are; 0 where there is no driver.
+pub fn device_count() -> usize {
+    // SAFETY: opens and closes a library that is installed for being opened.
+    let present = unsafe { cuda_sys::is_culib_present() };
+    if !present || cuda::init().is_err() {
+        return 0;
+    }
+    cuda::device::get_count().map_or(0, |count| count.try_into().unwrap_or(0))
+}
+
+/// The kernels of a loaded module by their names.
+struct Kernels {
+    module: cuda_sys::CUmodule,
+    functions: Mutex<HashMap<String, Function>>,
+}
+
+#[derive(Clone, Copy)]
+struct Function(cuda_sys::CUfunction);
+
+// SAFETY: a handle of the driver, which any thread may use while the context is current in it.
+unsafe impl Send for Function {}
+// SAFETY: as above: the driver locks what it must.
+unsafe impl Send for Kernels {}
+// SAFETY: as above.
+unsafe impl Sync for Kernels {}
+
+/// cuBLAS with the queue of the device, and 0 and 1 on the device.
+struct Blas {
+    handle: cublas_sys::cublasHandle_t,
+    zero_and_one: Address,
+}
+
+// SAFETY: a handle that one thread at a time may use; it is kept in a mutex.
+unsafe impl Send for Blas {}
+
+/// A CUDA device.
+pub struct Driver {
+    name: String,
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    kernels: Kernels,
+    blas: Mutex<Blas>,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The element type for a card.
+fn choose(wanted: Option<CudaDtype>, capability: (i32, i32)) -> Result<CudaDtype> {
+    let (major, minor) = capability;
+    let unsupported = |what: String| Err(Error::Unsupported { what });
+    if capability < (7, 5) {
+        return unsupported(format!("a card of compute capability {major}.{minor} (7.5 and later is)"));
+    }
+    match wanted {
+        Some(CudaDtype::Bfloat16) if major < 8 => {
+            unsupported(format!("bfloat16 on a card of compute capability {major}.{minor} (float16 is)"))
+        }
+        Some(dtype) => Ok(dtype),
+        None if major < 8 => Ok(CudaDtype::Float16),
+        None => Ok(CudaDtype::Bfloat16),
+    }
+}
+
+impl Driver {
+    /// Opens a device, and says which element type it is to be used with.
+    pub(super) fn open(options: &CudaOptions) -> Result<(Self, CudaDtype)> {
+        let count = device_count();
+        if options.ordinal >= count {
+            return Err(fail(format!("there is no device {} among {count}", options.ordinal)));
+        }
+        // SAFETY: as in `device_count`.
+        if !unsafe { cublas_sys::is_culib_present() } {
+            return Err(fail(format!("libcublas is not found: {LIBRARIES}")));
+        }
+        let context = CudaContext::new(options.ordinal)
+            .map_err(|error| failed("the device cannot be opened", error))?;
+        let capability = context
+            .compute_capability()
+            .map_err(|error| failed("the device does not say what it is", error))?;
+        let dtype = choose(options.dtype, capability)?;
+        let stream = context.new_stream().map_err(|error| failed("no queue", error))?;
+        let kernels = Kernels::load(capability, dtype, options)?;
+        let blas = Mutex::new(Blas::open(&stream)?);
+        let model = context.name().unwrap_or_else(|_| "unnamed".to_owned());
+        let (major, minor) = capability;
+        let name = format!("cuda:{} {model} (compute capability {major}.{minor})", options.ordinal);
+        Ok((Self { name, context, stream, kernels, blas }, dtype))
+    }
+
+    /// Makes the device current in this thread.
+    fn bind(&self) -> Result<()> {
+        self.context.bind_to_thread().map_err(|error| failed("the device cannot be used", error))
+    }
+}
+
+impl Kernels {
+    fn load(capability: (i32, i32), dtype: CudaDtype, options: &CudaOptions) -> Result<Self> {
+        let program = compile::Program { source: SOURCE, capability, precision: dtype.precision() };
+        let cache = options.kernel_cache.as_deref();
+        if let Some(image) = cache.and_then(|folder| program.cached(folder))
+            && let Ok(kernels) = Self::of(&image)
+        {
+            return Ok(kernels);
+        }
+        let image = program.compile()?;
+        if let Some(folder) = cache {
+            program.keep(folder, &image);
+        }
+        Self::of(&image)
+    }
+
+    fn of(image: &[u8]) -> Result<Self> {
+        // SAFETY: the image is a whole ELF file, which says how long it is; the context is current.
+        let module = unsafe { cuda::module::load_data(image.as_ptr().cast()) }
+            .map_err(|error| failed("the kernels cannot be loaded", error))?;
+        Ok(Self { module, functions: Mutex::default() })
+    }
+
+    fn get(&self, name: &str) -> Result<Function> {
+        // Entries are added whole.
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&function) = functions.get(name) {
+            return Ok(function);
+        }
+        let c_name = CString::new(name).map_err(|error| failed("a kernel's name", error))?;
+        // SAFETY: the module is loaded as long as `self` lives.
+        let function = unsafe { cuda::module::get_function(self.module, c_name) }
+            .map_err(|error| failed(&format!("there is no kernel `{name}`"), error))?;
+        functions.insert(name.to_owned(), Function(function));
+        Ok(Function(function))
+    }
+}
+
+impl Blas {
+    fn open(stream: &CudaStream) -> Result<Self> {
+        let handle = cublas::create_handle().map_err(|error| failed("cuBLAS does not start", error))?;
+        // SAFETY: the handle is new, the stream is of the current context and outlives it.
+        unsafe { cublas::set_stream(handle, stream.cu_stream().cast()) }
+            .map_err(|error| failed("cuBLAS does not take the queue", error))?;
+        // SAFETY: the context is current.
+        let zero_and_one = unsafe { cuda::malloc_sync(8) }.map_err(|error| failed("no memory", error))?;
+        // SAFETY: eight bytes were allocated.
+        unsafe { cuda::memcpy_htod_sync(zero_and_one, &[0_f32, 1.0]) }
+            .map_err(|error| failed("a copy to the device", error))?;
+        Ok(Self { handle, zero_and_one })
+    }
+
+    /// Queues a product. cuBLAS counts by columns: what is a row-major matrix here is its transpose there, so the operands
+    /// change places.
+    fn multiply(&self, product: &Product) -> Result<()> {
+        let size = |value: usize| -> Result<c_int> { Ok(narrow("a product of", value)?.cast_signed()) };
+        let (m, n, k) = (size(product.m)?, size(product.n)?, size(product.k)?);
+        let operation = |transposed: bool| {
+            if transposed {
+                cublas_sys::cublasOperation_t::CUBLAS_OP_T
+            } else {
+                cublas_sys::cublasOperation_t::CUBLAS_OP_N
+            }
+        };
+        let (element, compute) = types(product.operands);
+        let beta = f32::from(u8::from(product.accumulate));
+        let (mode, alpha_at, beta_at): (_, *const c_void, *const c_void) = match &product.factor {
+            Factor::Value(alpha) => (
+                cublas_sys::cublasPointerMode_t::CUBLAS_POINTER_MODE_HOST,
+                ptr::from_ref(alpha).cast(),
+                ptr::from_ref(&beta).cast(),
+            ),
+            Factor::At(alpha) => (
+                cublas_sys::cublasPointerMode_t::CUBLAS_POINTER_MODE_DEVICE,
+                *alpha as *const c_void,
+                (self.zero_and_one + 4 * u64::from(product.accumulate)) as *const c_void,
+            ),
+        };
+        // SAFETY: the handle is open; the operands are allocated in the sizes that the product names, the factors live until
+        // the call returns or are on the device.
+        unsafe {
+            cublas_sys::cublasSetPointerMode_v2(self.handle, mode)
+                .result()
+                .map_err(|error| failed("cuBLAS", error_name(error.0)))?;
+            cublas::gemm_ex(
+                self.handle,
+                operation(product.transpose_b),
+                operation(product.transpose_a),
+                n,
+                m,
+                k,
+                alpha_at,
+                product.b as *const c_void,
+                element,
+                if product.transpose_b { k } else { n },
+                product.a as *const c_void,
+                element,
+                if product.transpose_a { m } else { k },
+                beta_at,
+                product.c as *mut c_void,
+                cublas_sys::cudaDataType::CUDA_R_32F,
+                n,
+                compute,
+                cublas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
+            )
+        }
+        .map_err(|error| failed(&format!("a product of ({m}, {k}) and ({k}, {n})"), error_name(error.0)))
+    }
+}
+
+fn error_name(status: cublas_sys::cublasStatus_t) -> String {
+    format!("{status:?}")
+}
+
+/// The type of the operands and of the computation.
+fn types(operands: Operands) -> (cublas_sys::cudaDataType, cublas_sys::cublasComputeType_t) {
+    use cublas_sys::cublasComputeType_t::{CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32};
+    use cublas_sys::cudaDataType::{CUDA_R_16BF, CUDA_R_16F, CUDA_R_32F};
+    match operands {
+        Operands::Exact => (CUDA_R_32F, CUBLAS_COMPUTE_32F),
+        Operands::Float32 => (CUDA_R_32F, CUBLAS_COMPUTE_32F_FAST_TF32),
+        Operands::Float16 => (CUDA_R_16F, CUBLAS_COMPUTE_32F),
+        Operands::Bfloat16 => (CUDA_R_16BF, CUBLAS_COMPUTE_32F),
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if self.bind().is_err() || self.stream.synchronize().is_err() {
+            return; // the context is broken, and with it goes what it holds
+        }
+        let blas = self.blas.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: nothing is queued any more, and nobody else has these handles. Their errors have nobody to go to.
+        unsafe {
+            let _ = cublas::destroy_handle(blas.handle);
+            let _ = cuda::free_sync(blas.zero_and_one);
+            let _ = cuda::module::unload(self.kernels.module);
+        }
+    }
+}
+
+impl Device for Driver {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Address> {
+        self.bind()?;
+        // SAFETY: the context is current.
+        unsafe { cuda::malloc_sync(bytes) }.map_err(|error| {
+            let advice =
+                "a smaller per_device_train_batch_size, gradient_checkpointing or load_in_8bit takes less";
+            failed(&format!("{} MiB more than the device has ({advice})", bytes >> 20), error)
+        })
+    }
+
+    fn free(&self, address: Address) {
+        if self.bind().is_ok() {
+            // SAFETY: the address comes from `allocate`, and its owner gives it back once. Freeing waits for what is queued.
+            let _ = unsafe { cuda::free_sync(address) };
+        }
+    }
+
+    fn write(&self, to: Address, bytes: &[u8]) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the block has room for the bytes; pageable memory is copied away before the call returns.
+        unsafe { cuda::memcpy_htod_async(to, bytes, self.stream.cu_stream()) }
+            .map_err(|error| failed("a copy to the device", error))
+    }
+
+    fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the block holds as many bytes, which are not touched before the queue has come to its end.
+        unsafe { cuda::memcpy_dtoh_async(bytes, from, self.stream.cu_stream()) }
+            .and_then(|()| self.stream.synchronize())
+            .map_err(|error| failed("the device did not finish its work", error))
+    }
+
+    fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<()> {
+        self.bind()?;
+        // SAFETY: both blocks hold as many bytes and are not the same.
+        unsafe { cuda::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
+            .map_err(|error| failed("a copy on the device", error))
+    }
+
+    fn clear(&self, at: Address, bytes: usize) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the block holds as many bytes.
+        unsafe { cuda::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }
+            .map_err(|error| failed("the device cannot be written", error))
+    }
+
+    fn launch(&self, launch: Launch<'_>) -> Result<()> {
+        self.bind()?;
+        let Launch { kernel, grid: [x, y], threads, arguments } = launch;
+        let function = self.kernels.get(kernel)?;
+        let mut words: Vec<u64> = arguments.iter().map(|argument| argument.bits()).collect();
+        let mut pointers: Vec<*mut c_void> =
+            words.iter_mut().map(|word| ptr::from_mut(word).cast()).collect();
+        // SAFETY: the arguments are those that the kernel declares (the emulation checks number and meaning), each in a word of
+        // its own that lives until the call returns; the kernels stay inside the blocks that they are given.
+        unsafe {
+            let stream = self.stream.cu_stream();
+            cuda::launch_kernel(function.0, (x, y, 1), (threads, 1, 1), 0, stream, &mut pointers)
+        }
+        .map_err(|error| failed(&format!("the kernel `{kernel}` cannot be launched"), error))
+    }
+
+    fn product(&self, product: Product) -> Result<()> {
+        self.bind()?;
+        // The handle's state is set anew by every product.
+        self.blas.lock().unwrap_or_else(PoisonError::into_inner).multiply(&product)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_card_decides_what_it_computes_in() {
+        assert_eq!(choose(None, (7, 5)).unwrap(), CudaDtype::Float16);
+        assert_eq!(choose(None, (9, 0)).unwrap(), CudaDtype::Bfloat16);
+        assert_eq!(choose(Some(CudaDtype::Float32), (7, 5)).unwrap(), CudaDtype::Float32);
+        assert!(matches!(choose(Some(CudaDtype::Bfloat16), (7, 5)), Err(Error::Unsupported { .. })));
+        assert!(matches!(choose(None, (7, 0)), Err(Error::Unsupported { .. })));
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_an_error_and_no_panic() {
+        let options = CudaOptions { ordinal: 1000, ..CudaOptions::default() };
+        let error = super::super::Cuda::open(&options).unwrap_err().to_string();
+        assert!(error.contains("there is no device 1000 among"), "{error}");
+    }
+}

@@ -1,0 +1,399 @@
+// Attention by tiles, forward and backward (Dao et al. 2022): the probabilities never leave the registers and are computed
+// again from the log-sum-exp in the backward pass. Gradients of queries and of keys and values are taken in kernels of their
+// own, so that no sum depends on the order in which blocks run.
+//
+// A warp owns 16 rows. `float c[N][4]` holds 16 x 8N numbers as `mma.m16n8` lays them out: of tile n, thread (g, t) = (lane /
+// 4, lane % 4) has rows g (c[0], c[1]) and g + 8 (c[2], c[3]) at columns 8n + 2t and 8n + 2t + 1. Tiles in shared memory have
+// rows of DIM + PAD elements, which keeps the threads of a warp on different banks; head sizes below DIM are filled with zeros.
+
+#if PRECISION == 0
+#define PAD 4
+#else
+#define PAD 8
+#endif
+
+#define LOG2_E 1.4426950408889634f
+
+// What a block works on: `first` is the first of its own rows, counted in its sequence.
+struct Part { u32 first_query, queries, first_key, keys, first; };
+
+DEVICE Part part_of(const u32* parts) {
+    const u32* part = parts + (u64)blockIdx.x * 5;
+    return {part[0], part[1], part[2], part[3], part[4]};
+}
+
+// How many keys query `row` sees.
+DEVICE u32 visible(const Part& part, u32 row, u32 causal) {
+    u32 last = part.keys - part.queries + row + 1;
+    return !causal || last > part.keys ? part.keys : last;
+}
+
+DEVICE float exponential(float x) {
+#if PRECISION == 0
+    return expf(x);
+#else
+    return exp2f(x * LOG2_E);
+#endif
+}
+
+// Rows of `stride` floats times `power` to a tile of ROWS rows, zeros where there are none.
+template <int DIM, int ROWS>
+DEVICE void load_tile(Element* tile, const float* from, u64 stride, u32 rows, u32 head_dim, float power) {
+    for (u32 i = threadIdx.x; i < ROWS * DIM; i += blockDim.x) {
+        u32 row = i / DIM, column = i % DIM;
+        float value = row < rows && column < head_dim ? from[row * stride + column] * power : 0.0f;
+        tile[row * (DIM + PAD) + column] = narrow(value);
+    }
+}
+
+#if PRECISION == 0
+
+// c (16 x 8N) += a (16 x DIM) b^T (8N x DIM)
+template <int DIM, int N>
+DEVICE void multiply_rows(float (*c)[4], const Element* a, const Element* b) {
+    const u32 g = lane() / 4, t = lane() % 4, width = DIM + PAD;
+    for (u32 k = 0; k < DIM; k++) {
+        float upper = a[g * width + k], lower = a[(g + 8) * width + k];
+        UNROLL for (u32 n = 0; n < N; n++) {
+            float left = b[(8 * n + 2 * t) * width + k], right = b[(8 * n + 2 * t + 1) * width + k];
+            c[n][0] += upper * left;
+            c[n][1] += upper * right;
+            c[n][2] += lower * left;
+            c[n][3] += lower * right;
+        }
+    }
+}
+
+// c (16 x DIM) += p (16 x 8K) b (8K x DIM); p goes through the warp's own part of `stage`.
+template <int DIM, int K>
+DEVICE void multiply_columns(float (*c)[4], const float (*p)[4], const Element* b, Element* stage) {
+    const u32 g = lane() / 4, t = lane() % 4, width = DIM + PAD, staged = 8 * K + 4;
+    stage += warp() * 16 * staged;
+    UNROLL for (u32 n = 0; n < K; n++) {
+        UNROLL for (u32 e = 0; e < 4; e++) stage[(g + e / 2 * 8) * staged + 8 * n + 2 * t + e % 2] = p[n][e];
+    }
+    __syncwarp();
+    for (u32 k = 0; k < 8 * K; k++) {
+        float upper = stage[g * staged + k], lower = stage[(g + 8) * staged + k];
+        UNROLL for (u32 n = 0; n < DIM / 8; n++) {
+            float left = b[k * width + 8 * n + 2 * t], right = b[k * width + 8 * n + 2 * t + 1];
+            c[n][0] += upper * left;
+            c[n][1] += upper * right;
+            c[n][2] += lower * left;
+            c[n][3] += lower * right;
+        }
+    }
+    __syncwarp();
+}
+
+#define STAGE(warps, columns) ((warps) * 16 * ((columns) + 4))
+
+#else
+
+#if defined(EMULATION)
+DEVICE void multiply_16x8x16(float* c, const u32* a, const u32* b) {
+    emulation::mma_16x8x16(c, a, b, [](u16 bits) { return widen(Element{bits}); });
+}
+DEVICE void load_transposed(u32* four, const Element* row) { emulation::ldmatrix_x4_transposed(four, row); }
+#else
+DEVICE void multiply_16x8x16(float* c, const u32* a, const u32* b) {
+#if PRECISION == 2
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#elif __CUDA_ARCH__ >= 800
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    // Turing has the instruction for half as many k only.
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[2]), "r"(a[3]), "r"(b[1]));
+#endif
+}
+
+// Four 8 x 8 matrices; lane i names row i % 8 of matrix i / 8.
+DEVICE void load_transposed(u32* four, const Element* row) {
+    u32 address;
+    asm volatile("{ .reg .u64 shared; cvta.to.shared.u64 shared, %1; cvt.u32.u64 %0, shared; }" : "=r"(address) : "l"(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(four[0]), "=r"(four[1]), "=r"(four[2]), "=r"(four[3]) : "r"(address) : "memory");
+}
+#endif
+
+DEVICE u32 pair(const Element* tile, u32 at) { return *(const u32*)(tile + at); }
+
+template <int DIM, int N>
+DEVICE void multiply_rows(float (*c)[4], const Element* a, const Element* b) {
+    const u32 g = lane() / 4, t = lane() % 4, width = DIM + PAD;
+    UNROLL for (u32 k = 0; k < DIM; k += 16) {
+        u32 at = g * width + k + 2 * t;
+        u32 left[4] = {pair(a, at), pair(a, at + 8 * width), pair(a, at + 8), pair(a, at + 8 * width + 8)};
+        UNROLL for (u32 n = 0; n < N; n++) {
+            u32 right[2] = {pair(b, at + 8 * n * width), pair(b, at + 8 * n * width + 8)};
+            multiply_16x8x16(c[n], left, right);
+        }
+    }
+}
+
+// The layout of a result is that of a left operand of half its width twice over, so p stays in its registers.
+template <int DIM, int K>
+DEVICE void multiply_columns(float (*c)[4], const float (*p)[4], const Element* b, Element*) {
+    const u32 width = DIM + PAD;
+    UNROLL for (u32 k = 0; k < K; k += 2) {
+        u32 left[4] = {pack(p[k][0], p[k][1]), pack(p[k][2], p[k][3]), pack(p[k + 1][0], p[k + 1][1]),
+                       pack(p[k + 1][2], p[k + 1][3])};
+        UNROLL for (u32 n = 0; n < DIM / 8; n += 2) {
+            u32 right[4];
+            load_transposed(right, b + (8 * k + lane() % 16) * width + 8 * (n + lane() / 16));
+            multiply_16x8x16(c[n], left, right);
+            multiply_16x8x16(c[n + 1], left, right + 2);
+        }
+    }
+}
+
+#define STAGE(warps, columns) 1
+
+#endif
+
+// Writes 16 x DIM numbers times `factor[row / 8]` to rows of `stride` floats.
+template <int DIM>
+DEVICE void store_rows(const float (*c)[4], float* to, u64 stride, u32 rows, u32 head_dim, const float* factor) {
+    UNROLL for (u32 n = 0; n < DIM / 8; n++) {
+        UNROLL for (u32 e = 0; e < 4; e++) {
+            u32 row = lane() / 4 + e / 2 * 8, column = 8 * n + lane() % 4 * 2 + e % 2;
+            if (row < rows && column < head_dim) to[row * stride + column] = c[n][e] * factor[e / 2];
+        }
+    }
+}
+
+DEVICE float quad_max(float x) {
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+
+DEVICE float quad_sum(float x) {
+    x += __shfl_xor_sync(0xffffffffu, x, 1);
+    return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+
+DEVICE u32 rows_from(u32 first, u32 total) { return first < total ? total - first : 0; }
+
+// A block has WARPS x 16 queries of one head and goes over the keys, KEYS at a time.
+template <int DIM, int WARPS, int KEYS>
+DEVICE void attention_forward(const u32* parts, const float* q, const float* k, const float* v, float* o, float* lse,
+                              u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
+    constexpr int ROWS = WARPS * 16, WIDTH = DIM + PAD;
+    SHARED(Element, queries, ROWS * WIDTH);
+    SHARED(Element, keys, KEYS * WIDTH);
+    SHARED(Element, values, KEYS * WIDTH);
+    SHARED(Element, stage, STAGE(WARPS, KEYS));
+    const Part part = part_of(parts);
+    const u32 head = blockIdx.y, own = part.first + warp() * 16;
+    const u64 q_stride = (u64)heads * head_dim, k_stride = (u64)kv_heads * head_dim;
+    const u64 q_at = (part.first_query + part.first) * q_stride + head * head_dim;
+    const u64 k_at = part.first_key * k_stride + head / (heads / kv_heads) * head_dim;
+    load_tile<DIM, ROWS>(queries, q + q_at, q_stride, rows_from(part.first, part.queries), head_dim, 1.0f);
+    float output[DIM / 8][4] = {}, largest[2] = {MINUS_INFINITY, MINUS_INFINITY}, sum[2] = {};
+    const u32 end = visible(part, part.first + ROWS - 1, causal);
+    for (u32 start = 0; start < end; start += KEYS) {
+        __syncthreads();
+        load_tile<DIM, KEYS>(keys, k + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
+        load_tile<DIM, KEYS>(values, v + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
+        __syncthreads();
+        float p[KEYS / 8][4] = {};
+        multiply_rows<DIM, KEYS / 8>(p, queries + warp() * 16 * WIDTH, keys);
+        UNROLL for (u32 half = 0; half < 2; half++) {
+            const u32 seen = visible(part, own + lane() / 4 + half * 8, causal);
+            float most = MINUS_INFINITY;
+            UNROLL for (u32 n = 0; n < KEYS / 8; n++) {
+                UNROLL for (u32 e = 2 * half; e < 2 * half + 2; e++) {
+                    u32 key = start + 8 * n + lane() % 4 * 2 + e % 2;
+                    p[n][e] = key < seen ? p[n][e] * scale : MINUS_INFINITY;
+                    most = fmaxf(most, p[n][e]);
+                }
+            }
+            most = fmaxf(largest[half], quad_max(most));
+            // A row that sees nothing yet has no largest score to subtract.
+            const float base = most == MINUS_INFINITY ? 0.0f : most;
+            const float correction = exponential(largest[half] - base);
+            float added = 0.0f;
+            UNROLL for (u32 n = 0; n < KEYS / 8; n++) {
+                UNROLL for (u32 e = 2 * half; e < 2 * half + 2; e++) {
+                    p[n][e] = exponential(p[n][e] - base);
+                    added += p[n][e];
+                }
+            }
+            UNROLL for (u32 n = 0; n < DIM / 8; n++) {
+                output[n][2 * half] *= correction;
+                output[n][2 * half + 1] *= correction;
+            }
+            sum[half] = sum[half] * correction + added;
+            largest[half] = most;
+        }
+        multiply_columns<DIM, KEYS / 8>(output, p, values, stage);
+    }
+    float factor[2];
+    UNROLL for (u32 half = 0; half < 2; half++) {
+        sum[half] = quad_sum(sum[half]);
+        factor[half] = 1.0f / sum[half];
+        const u32 row = own + lane() / 4 + half * 8;
+        if (lane() % 4 == 0 && row < part.queries) {
+            lse[(part.first_query + row) * (u64)heads + head] = largest[half] + logf(sum[half]);
+        }
+    }
+    store_rows<DIM>(output, o + q_at + warp() * 16 * q_stride, q_stride, rows_from(own, part.queries), head_dim, factor);
+}
+
+// The dot product of each row of d_o with that of o, one warp a row.
+KERNEL(attention_delta)(const float* d_o, const float* o, float* delta, u64 rows, u32 head_dim) {
+    u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
+    if (row >= rows) return;
+    float sum = 0.0f;
+    for (u32 i = lane(); i < head_dim; i += LANES) sum += d_o[row * head_dim + i] * o[row * head_dim + i];
+    sum = warp_sum(sum);
+    if (lane() == 0) delta[row] = sum;
+}
+
+// f16 gradients are scaled into the range where they lose nothing.
+#define ATTENTION_TARGET 5
+
+DEVICE float gradient_power(const u32* largest) {
+    return largest ? power_for(*largest, ATTENTION_TARGET) : 1.0f;
+}
+
+template <int DIM, int WARPS, int KEYS>
+DEVICE void attention_backward_queries(const u32* parts, const float* d_o, const float* q, const float* k, const float* v,
+                                       const float* lse, const float* delta, const u32* d_o_largest, float* dq, u32 heads,
+                                       u32 kv_heads, u32 head_dim, u32 causal, float scale) {
+    constexpr int ROWS = WARPS * 16, WIDTH = DIM + PAD;
+    SHARED(Element, queries, ROWS * WIDTH);
+    SHARED(Element, gradients, ROWS * WIDTH);
+    SHARED(Element, keys, KEYS * WIDTH);
+    SHARED(Element, values, KEYS * WIDTH);
+    SHARED(Element, stage, STAGE(WARPS, KEYS));
+    const Part part = part_of(parts);
+    const u32 head = blockIdx.y, own = part.first + warp() * 16;
+    const float power = gradient_power(d_o_largest);
+    const u64 q_stride = (u64)heads * head_dim, k_stride = (u64)kv_heads * head_dim;
+    const u64 q_at = (part.first_query + part.first) * q_stride + head * head_dim;
+    const u64 k_at = part.first_key * k_stride + head / (heads / kv_heads) * head_dim;
+    const u32 rows = rows_from(part.first, part.queries);
+    load_tile<DIM, ROWS>(queries, q + q_at, q_stride, rows, head_dim, 1.0f);
+    load_tile<DIM, ROWS>(gradients, d_o + q_at, q_stride, rows, head_dim, power);
+    float row_lse[2], row_delta[2];
+    UNROLL for (u32 half = 0; half < 2; half++) {
+        const u32 row = own + lane() / 4 + half * 8;
+        const u64 at = (part.first_query + row) * (u64)heads + head;
+        row_lse[half] = row < part.queries ? lse[at] : 0.0f;
+        row_delta[half] = row < part.queries ? delta[at] * power : 0.0f;
+    }
+    float result[DIM / 8][4] = {};
+    const u32 end = visible(part, part.first + ROWS - 1, causal);
+    for (u32 start = 0; start < end; start += KEYS) {
+        __syncthreads();
+        load_tile<DIM, KEYS>(keys, k + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
+        load_tile<DIM, KEYS>(values, v + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
+        __syncthreads();
+        float p[KEYS / 8][4] = {}, dp[KEYS / 8][4] = {};
+        multiply_rows<DIM, KEYS / 8>(p, queries + warp() * 16 * WIDTH, keys);
+        multiply_rows<DIM, KEYS / 8>(dp, gradients + warp() * 16 * WIDTH, values);
+        UNROLL for (u32 n = 0; n < KEYS / 8; n++) {
+            UNROLL for (u32 e = 0; e < 4; e++) {
+                const u32 row = own + lane() / 4 + e / 2 * 8, key = start + 8 * n + lane() % 4 * 2 + e % 2;
+                const bool seen = row < part.queries && key < visible(part, row, causal);
+                const float probability = seen ? exponential(p[n][e] * scale - row_lse[e / 2]) : 0.0f;
+                dp[n][e] = probability * (dp[n][e] - row_delta[e / 2]);
+            }
+        }
+        multiply_columns<DIM, KEYS / 8>(result, dp, keys, stage);
+    }
+    const float factor[2] = {scale / power, scale / power};
+    store_rows<DIM>(result, dq + q_at + warp() * 16 * q_stride, q_stride, rows_from(own, part.queries), head_dim, factor);
+}
+
+// A block has WARPS x 16 keys of one key head and goes over the queries of all heads that use it. Scores are transposed: a row
+// is a key, a column a query.
+template <int DIM, int WARPS, int QUERIES>
+DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const float* q, const float* k, const float* v,
+                                    const float* lse, const float* delta, const u32* d_o_largest, float* dk, float* dv,
+                                    u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
+    constexpr int ROWS = WARPS * 16, WIDTH = DIM + PAD;
+    SHARED(Element, keys, ROWS * WIDTH);
+    SHARED(Element, values, ROWS * WIDTH);
+    SHARED(Element, queries, QUERIES * WIDTH);
+    SHARED(Element, gradients, QUERIES * WIDTH);
+    SHARED(Element, stage, STAGE(WARPS, QUERIES));
+    const Part part = part_of(parts);
+    const u32 own = part.first + warp() * 16, group = heads / kv_heads;
+    const float power = gradient_power(d_o_largest);
+    const u64 q_stride = (u64)heads * head_dim, k_stride = (u64)kv_heads * head_dim;
+    const u64 k_at = (part.first_key + part.first) * k_stride + blockIdx.y * head_dim;
+    const u32 rows = rows_from(part.first, part.keys);
+    load_tile<DIM, ROWS>(keys, k + k_at, k_stride, rows, head_dim, 1.0f);
+    load_tile<DIM, ROWS>(values, v + k_at, k_stride, rows, head_dim, 1.0f);
+    float key_result[DIM / 8][4] = {}, value_result[DIM / 8][4] = {};
+    // The first query that sees the first of these keys, and with it the tile where to begin.
+    const u32 before = part.keys - part.queries;
+    const u32 begin = causal && part.first > before ? (part.first - before) / QUERIES * QUERIES : 0;
+    for (u32 head = blockIdx.y * group; head < (blockIdx.y + 1) * group; head++) {
+        for (u32 start = begin; start < part.queries; start += QUERIES) {
+            const u64 q_at = (part.first_query + start) * q_stride + head * head_dim;
+            __syncthreads();
+            load_tile<DIM, QUERIES>(queries, q + q_at, q_stride, part.queries - start, head_dim, 1.0f);
+            load_tile<DIM, QUERIES>(gradients, d_o + q_at, q_stride, part.queries - start, head_dim, power);
+            __syncthreads();
+            float p[QUERIES / 8][4] = {}, dp[QUERIES / 8][4] = {};
+            multiply_rows<DIM, QUERIES / 8>(p, keys + warp() * 16 * WIDTH, queries);
+            multiply_rows<DIM, QUERIES / 8>(dp, values + warp() * 16 * WIDTH, gradients);
+            UNROLL for (u32 n = 0; n < QUERIES / 8; n++) {
+                UNROLL for (u32 e = 0; e < 4; e++) {
+                    const u32 key = own + lane() / 4 + e / 2 * 8, row = start + 8 * n + lane() % 4 * 2 + e % 2;
+                    const bool seen = row < part.queries && key < visible(part, row, causal);
+                    const u64 at = (part.first_query + row) * (u64)heads + head;
+                    p[n][e] = seen ? exponential(p[n][e] * scale - lse[at]) : 0.0f;
+                    dp[n][e] = seen ? p[n][e] * (dp[n][e] - delta[at] * power) : 0.0f;
+                }
+            }
+            multiply_columns<DIM, QUERIES / 8>(value_result, p, gradients, stage);
+            multiply_columns<DIM, QUERIES / 8>(key_result, dp, queries, stage);
+        }
+    }
+    const float key_factor[2] = {scale / power, scale / power}, value_factor[2] = {1.0f / power, 1.0f / power};
+    const u64 at = k_at + warp() * 16 * k_stride;
+    store_rows<DIM>(key_result, dk + at, k_stride, rows_from(own, part.keys), head_dim, key_factor);
+    store_rows<DIM>(value_result, dv + at, k_stride, rows_from(own, part.keys), head_dim, value_factor);
+}
+
+// Tiles of each size fit the 48 KiB of shared memory that every card gives without asking.
+#define ATTENTION(DIM, FORWARD_WARPS, FORWARD_KEYS, BACKWARD_WARPS, BACKWARD_COLUMNS)                                        \
+    KERNEL(attention_forward_##DIM)                                                                                          \
+    (const u32* parts, const float* q, const float* k, const float* v, float* o, float* lse, u32 heads, u32 kv_heads,        \
+     u32 head_dim, u32 causal, float scale) {                                                                                \
+        attention_forward<DIM, FORWARD_WARPS, FORWARD_KEYS>(parts, q, k, v, o, lse, heads, kv_heads, head_dim, causal,       \
+                                                            scale);                                                          \
+    }                                                                                                                        \
+    KERNEL(attention_backward_queries_##DIM)                                                                                 \
+    (const u32* parts, const float* d_o, const float* q, const float* k, const float* v, const float* lse,                   \
+     const float* delta, const u32* d_o_largest, float* dq, u32 heads, u32 kv_heads, u32 head_dim, u32 causal,               \
+     float scale) {                                                                                                          \
+        attention_backward_queries<DIM, BACKWARD_WARPS, BACKWARD_COLUMNS>(parts, d_o, q, k, v, lse, delta, d_o_largest, dq,  \
+                                                                          heads, kv_heads, head_dim, causal, scale);         \
+    }                                                                                                                        \
+    KERNEL(attention_backward_keys_##DIM)                                                                                    \
+    (const u32* parts, const float* d_o, const float* q, const float* k, const float* v, const float* lse,                   \
+     const float* delta, const u32* d_o_largest, float* dk, float* dv, u32 heads, u32 kv_heads, u32 head_dim, u32 causal,    \
+     float scale) {                                                                                                          \
+        attention_backward_keys<DIM, BACKWARD_WARPS, BACKWARD_COLUMNS>(parts, d_o, q, k, v, lse, delta, d_o_largest, dk, dv, \
+                                                                       heads, kv_heads, head_dim, causal, scale);            \
+    }
+
+#if PRECISION == 0
+ATTENTION(64, 4, 32, 2, 32)
+ATTENTION(128, 2, 16, 1, 16)
+#else
+ATTENTION(64, 4, 64, 4, 64)
+ATTENTION(128, 4, 32, 2, 32)
+#endif

@@ -1,0 +1,162 @@
+//! The CUDA backend: buffers in f32 on the device, products with frozen matrices in bf16, f16 or f32 with f32 sums, everything
+//! in one queue.
+//!
+//! The driver, cuBLAS and the kernel compiler NVRTC are opened when a [`Cuda`] is: a program that has this backend starts on
+//! machines that have none of them. The kernels are compiled for the card at hand when they are first needed, and kept where
+//! [`CudaOptions::kernel_cache`] says. Nothing waits for the device within a step except the loss and the norm of the gradient.
+//!
+//! Everything but the driver's calls is written over the trait [`Device`], so that the tests run it, kernels included, on a
+//! device that the processor emulates.
+
+mod attention;
+mod buffer;
+mod check;
+mod device;
+mod driver;
+mod operations;
+mod product;
+mod sums;
+mod weight;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::emulated;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use self::buffer::{Block, Pool};
+use crate::Result;
+
+pub use buffer::Buffer;
+pub use device::{Address, Argument, CudaDtype, Device, Factor, Launch, Operands, Product};
+pub use driver::{Driver, device_count};
+pub use weight::Weight;
+
+/// The kernels, one program.
+const SOURCE: &str = concat!(
+    include_str!("kernels/base.cu"),
+    include_str!("kernels/pointwise.cu"),
+    include_str!("kernels/rows.cu"),
+    include_str!("kernels/attention.cu"),
+);
+
+/// Threads of a block of the kernels that have no reason for another number.
+const THREADS: u32 = 256;
+/// Blocks of a kernel whose threads go over the elements in steps: enough to fill every card several times.
+const MOST_BLOCKS: usize = 4096;
+/// Arrays of indices that stay on the device, because the next call most likely brings them again.
+const KEPT_WORDS: usize = 32;
+
+/// Which device a [`Cuda`] uses, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CudaOptions {
+    /// The number of the device.
+    pub ordinal: usize,
+    /// The element of frozen matrices and of products with them; by default bf16 where the card has it, else f16.
+    pub dtype: Option<CudaDtype>,
+    /// Whether frozen matrices are kept as 8-bit integers, a scale a row, and widened for each product.
+    pub load_in_8bit: bool,
+    /// A folder in which compiled kernels are kept; without one they are compiled at each start, which takes some seconds.
+    pub kernel_cache: Option<PathBuf>,
+}
+
+/// An array of indices and where it is on the device.
+type Words<D> = (Vec<u32>, Arc<Block<D>>);
+
+/// The backend of one device.
+pub struct Cuda<D: Device = Driver> {
+    pool: Arc<Pool<D>>,
+    dtype: CudaDtype,
+    integers: bool,
+    words: Mutex<VecDeque<Words<D>>>,
+}
+
+impl<D: Device> std::fmt::Debug for Cuda<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cuda")
+            .field("dtype", &self.dtype)
+            .field("integers", &self.integers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cuda {
+    /// Opens a device and makes its kernels ready.
+    ///
+    /// # Errors
+    /// [`Error::Backend`](crate::Error::Backend) where the driver, the device, cuBLAS or NVRTC is missing or fails,
+    /// [`Error::Unsupported`](crate::Error::Unsupported) where the card does not have the element type.
+    pub fn open(options: &CudaOptions) -> Result<Self> {
+        let (driver, dtype) = Driver::open(options)?;
+        Ok(Self::on(driver, dtype, options.load_in_8bit))
+    }
+}
+
+impl<D: Device> Cuda<D> {
+    fn on(device: D, dtype: CudaDtype, integers: bool) -> Self {
+        Self { pool: Arc::new(Pool::new(device)), dtype, integers, words: Mutex::default() }
+    }
+
+    /// The element of products with frozen matrices.
+    pub fn dtype(&self) -> CudaDtype {
+        self.dtype
+    }
+
+    fn device(&self) -> &D {
+        &self.pool.device
+    }
+
+    /// A copy of `bytes` on the device.
+    fn block_of(&self, bytes: &[u8]) -> Result<Block<D>> {
+        let block = Block::new(&self.pool, bytes.len())?;
+        self.device().write(block.address, bytes)?;
+        Ok(block)
+    }
+
+    /// These numbers on the device, where they stay for a while.
+    fn words(&self, values: &[u32]) -> Result<Arc<Block<D>>> {
+        // A panic elsewhere leaves the list whole: entries are pushed and popped as one.
+        let mut kept = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = kept.iter().position(|(known, _)| known == values)
+            && let Some(entry) = kept.remove(at)
+        {
+            let block = Arc::clone(&entry.1);
+            kept.push_front(entry);
+            return Ok(block);
+        }
+        let block = Arc::new(self.block_of(bytemuck::cast_slice(values))?);
+        kept.push_front((values.to_vec(), Arc::clone(&block)));
+        kept.truncate(KEPT_WORDS);
+        Ok(block)
+    }
+
+    fn launch(&self, kernel: &str, grid: [u32; 2], threads: u32, arguments: &[Argument]) -> Result<()> {
+        self.device().launch(Launch { kernel, grid, threads, arguments })
+    }
+
+    /// A kernel over `n` elements.
+    fn each(&self, kernel: &str, n: usize, arguments: &[Argument]) -> Result<()> {
+        if n == 0 {
+            return Ok(());
+        }
+        let blocks = n.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32;
+        self.launch(kernel, [blocks, 1], THREADS, arguments)
+    }
+
+    /// A kernel that gives each of `rows` rows to one of the four warps of a block.
+    fn each_row(&self, kernel: &str, rows: usize, arguments: &[Argument]) -> Result<()> {
+        const ROWS: usize = 4;
+        if rows == 0 {
+            return Ok(());
+        }
+        self.launch(kernel, [check::narrow("rows", rows.div_ceil(ROWS))?, 1], ROWS as u32 * 32, arguments)
+    }
+}
+
+/// The address of element `index` of an array of f32.
+fn element(at: Address, index: usize) -> Argument {
+    Argument::Word(at + 4 * index as u64)
+}

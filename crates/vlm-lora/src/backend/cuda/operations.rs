@@ -1,0 +1,407 @@
+//! The operations of the CUDA backend: arguments are checked here, the kernels take them as given.
+
+use super::attention::Saved;
+use super::buffer::Buffer;
+use super::check::{ensure, inside, length, narrow, whole_rows};
+use super::device::{Argument, Device};
+use super::weight::Weight;
+use super::{Cuda, element};
+use crate::Result;
+use crate::backend::dropout::Mask;
+use crate::backend::{AdamWStep, Attention, Backend, Gemm, RowTarget, Stored, Write};
+
+/// The number of elements as kernels take it.
+fn count(n: usize) -> Argument {
+    Argument::Word(n as u64)
+}
+
+fn flag(write: Write) -> Argument {
+    Argument::U32(u32::from(write == Write::Add))
+}
+
+impl<D: Device> Cuda<D> {
+    /// A norm or its gradient: `sources` with `width` columns to `y`.
+    fn norm(
+        &self,
+        kernel: &str,
+        sources: &[&Buffer<D>],
+        parameters: (&Buffer<D>, Option<&Buffer<D>>, f64),
+        y: &mut Buffer<D>,
+        write: Option<Write>,
+    ) -> Result<()> {
+        let (weight, bias, eps) = parameters;
+        let width = narrow("a row of", weight.len())?;
+        let rows = whole_rows("x", y.len(), weight.len())?;
+        for x in sources {
+            length("an input of a norm", x.len(), y.len())?;
+        }
+        if let Some(bias) = bias {
+            length("bias", bias.len(), weight.len())?;
+        }
+        let inputs = sources.iter().copied().chain([weight]).chain(bias);
+        let mut arguments: Vec<Argument> = inputs.map(|x| x.at().into()).collect();
+        arguments.extend([(eps as f32).into(), y.at_mut().into(), count(rows), width.into()]);
+        arguments.extend(write.map(flag));
+        self.each_row(kernel, rows, &arguments)
+    }
+}
+
+impl<D: Device> Backend for Cuda<D> {
+    type Buffer = Buffer<D>;
+    type Weight = Weight<D>;
+
+    fn name(&self) -> String {
+        let base = if self.integers { "int8 base in " } else { "" };
+        format!("{}, {base}{}", self.device().name(), self.dtype.name())
+    }
+
+    fn zeros(&self, len: usize) -> Result<Buffer<D>> {
+        let mut buffer = Buffer::new(&self.pool, len)?;
+        self.clear(&mut buffer)?;
+        Ok(buffer)
+    }
+
+    fn scratch(&self, len: usize) -> Result<Buffer<D>> {
+        Buffer::new(&self.pool, len)
+    }
+
+    fn upload(&self, values: &[f32]) -> Result<Buffer<D>> {
+        let mut buffer = Buffer::new(&self.pool, values.len())?;
+        self.device().write(buffer.at_mut(), bytemuck::cast_slice(values))?;
+        Ok(buffer)
+    }
+
+    fn download(&self, buffer: &Buffer<D>) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; buffer.len()];
+        self.device().read(buffer.at(), bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+
+    fn upload_f64(&self, values: &[f64]) -> Result<Buffer<D>> {
+        self.upload(&values.iter().map(|&value| value as f32).collect::<Vec<_>>())
+    }
+
+    fn download_f64(&self, buffer: &Buffer<D>) -> Result<Vec<f64>> {
+        Ok(self.download(buffer)?.into_iter().map(f64::from).collect())
+    }
+
+    fn len(&self, buffer: &Buffer<D>) -> usize {
+        buffer.len()
+    }
+
+    fn copy(
+        &self,
+        src: &Buffer<D>,
+        from: usize,
+        len: usize,
+        dst: &mut Buffer<D>,
+        at: usize,
+        write: Write,
+    ) -> Result<()> {
+        let fits = |start: usize, total: usize| start.checked_add(len).is_some_and(|end| end <= total);
+        ensure(fits(from, src.len()) && fits(at, dst.len()), || {
+            format!("{len} elements from {from} of {} do not fit at {at} of {}", src.len(), dst.len())
+        })?;
+        if len == 0 {
+            return Ok(());
+        }
+        let (from, to) = (src.at() + 4 * from as u64, dst.at_mut() + 4 * at as u64);
+        match write {
+            Write::Set => self.device().copy(from, to, len * 4),
+            Write::Add => {
+                let period = narrow("a copy of", len)?;
+                self.each("add", len, &[1_f32.into(), from.into(), period.into(), to.into(), count(len)])
+            }
+        }
+    }
+
+    fn weight(&self, stored: Stored<'_>, n: usize, k: usize, _needs_backward: bool) -> Result<Weight<D>> {
+        self.new_weight(stored, n, k)
+    }
+
+    fn weight_shape(&self, weight: &Weight<D>) -> (usize, usize) {
+        (weight.n, weight.k)
+    }
+
+    fn weight_row_norms_squared(&self, weight: &Weight<D>) -> Result<Buffer<D>> {
+        self.norms_of(weight)
+    }
+
+    fn linear(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        weight: &Weight<D>,
+        bias: Option<&Buffer<D>>,
+        y: &mut Buffer<D>,
+    ) -> Result<()> {
+        self.multiply(x, m, weight, bias, y)
+    }
+
+    fn linear_backward(
+        &self,
+        dy: &Buffer<D>,
+        m: usize,
+        weight: &Weight<D>,
+        dx: &mut Buffer<D>,
+        write: Write,
+    ) -> Result<()> {
+        self.multiply_backward(dy, m, weight, dx, write)
+    }
+
+    fn embed(&self, weight: &Weight<D>, ids: &[u32], y: &mut Buffer<D>) -> Result<()> {
+        self.rows_of(weight, ids, y)
+    }
+
+    fn gemm(&self, shape: Gemm, a: &Buffer<D>, b: &Buffer<D>, c: &mut Buffer<D>) -> Result<()> {
+        self.multiply_buffers(shape, a, b, c)
+    }
+
+    fn layer_norm(
+        &self,
+        x: &Buffer<D>,
+        weight: &Buffer<D>,
+        bias: &Buffer<D>,
+        eps: f64,
+        y: &mut Buffer<D>,
+    ) -> Result<()> {
+        self.norm("layer_norm", &[x], (weight, Some(bias), eps), y, None)
+    }
+
+    fn layer_norm_backward(
+        &self,
+        dy: &Buffer<D>,
+        x: &Buffer<D>,
+        weight: &Buffer<D>,
+        eps: f64,
+        dx: &mut Buffer<D>,
+        write: Write,
+    ) -> Result<()> {
+        self.norm("layer_norm_backward", &[dy, x], (weight, None, eps), dx, Some(write))
+    }
+
+    fn rms_norm(&self, x: &Buffer<D>, weight: &Buffer<D>, eps: f64, y: &mut Buffer<D>) -> Result<()> {
+        self.norm("rms_norm", &[x], (weight, None, eps), y, None)
+    }
+
+    fn rms_norm_backward(
+        &self,
+        dy: &Buffer<D>,
+        x: &Buffer<D>,
+        weight: &Buffer<D>,
+        eps: f64,
+        dx: &mut Buffer<D>,
+        write: Write,
+    ) -> Result<()> {
+        self.norm("rms_norm_backward", &[dy, x], (weight, None, eps), dx, Some(write))
+    }
+
+    fn rope(
+        &self,
+        x: &mut Buffer<D>,
+        positions: &[u32],
+        heads: usize,
+        head_dim: usize,
+        theta: f64,
+        inverse: bool,
+    ) -> Result<()> {
+        length("x", x.len(), positions.len() * heads * head_dim)?;
+        ensure(head_dim > 0 && head_dim.is_multiple_of(2), || {
+            format!("heads of {head_dim} cannot be rotated")
+        })?;
+        // As the reference implementation rounds them.
+        let frequency = |pair: usize| {
+            let exponent = (2 * pair) as f32 / head_dim as f32;
+            1.0 / (theta.powf(f64::from(exponent)) as f32)
+        };
+        let frequencies: Vec<u32> = (0..head_dim / 2).map(|pair| frequency(pair).to_bits()).collect();
+        let (positions_at, frequencies) = (self.words(positions)?, self.words(&frequencies)?);
+        let pairs = positions.len() * head_dim / 2;
+        narrow("pairs", pairs)?;
+        let arguments = [
+            x.at_mut().into(),
+            positions_at.address.into(),
+            frequencies.address.into(),
+            count(pairs),
+            narrow("heads", heads)?.into(),
+            narrow("a head of", head_dim)?.into(),
+            if inverse { -1_f32 } else { 1_f32 }.into(),
+        ];
+        self.each("rope", pairs, &arguments)
+    }
+
+    fn swiglu(&self, gate: &Buffer<D>, up: &Buffer<D>, y: &mut Buffer<D>) -> Result<()> {
+        length("up", up.len(), gate.len())?;
+        length("y", y.len(), gate.len())?;
+        let n = gate.len();
+        self.each("swiglu", n, &[gate.at().into(), up.at().into(), y.at_mut().into(), count(n)])
+    }
+
+    fn swiglu_backward(
+        &self,
+        dy: &Buffer<D>,
+        gate: &Buffer<D>,
+        up: &Buffer<D>,
+        dgate: &mut Buffer<D>,
+        dup: &mut Buffer<D>,
+    ) -> Result<()> {
+        length("dy", dy.len(), gate.len())?;
+        length("up", up.len(), gate.len())?;
+        length("dgate", dgate.len(), gate.len())?;
+        length("dup", dup.len(), gate.len())?;
+        let n = gate.len();
+        let buffers = [dy.at(), gate.at(), up.at(), dgate.at_mut(), dup.at_mut()];
+        let arguments: Vec<Argument> = buffers.into_iter().map(Argument::Word).chain([count(n)]).collect();
+        self.each("swiglu_backward", n, &arguments)
+    }
+
+    fn gelu(&self, x: &Buffer<D>, y: &mut Buffer<D>) -> Result<()> {
+        length("y", y.len(), x.len())?;
+        self.each("gelu", x.len(), &[x.at().into(), y.at_mut().into(), count(x.len())])
+    }
+
+    fn gelu_backward(&self, dy: &Buffer<D>, x: &Buffer<D>, dx: &mut Buffer<D>) -> Result<()> {
+        length("dy", dy.len(), x.len())?;
+        length("dx", dx.len(), x.len())?;
+        let arguments = [dy.at().into(), x.at().into(), dx.at_mut().into(), count(x.len())];
+        self.each("gelu_backward", x.len(), &arguments)
+    }
+
+    fn attention(
+        &self,
+        shape: Attention<'_>,
+        q: &Buffer<D>,
+        k: &Buffer<D>,
+        v: &Buffer<D>,
+        o: &mut Buffer<D>,
+        lse: &mut Buffer<D>,
+    ) -> Result<()> {
+        self.attend(&shape, [q, k, v], o, lse)
+    }
+
+    fn attention_backward(
+        &self,
+        shape: Attention<'_>,
+        d_o: &Buffer<D>,
+        q: &Buffer<D>,
+        k: &Buffer<D>,
+        v: &Buffer<D>,
+        o: &Buffer<D>,
+        lse: &Buffer<D>,
+        dq: &mut Buffer<D>,
+        dk: &mut Buffer<D>,
+        dv: &mut Buffer<D>,
+    ) -> Result<()> {
+        self.attend_backward(&shape, &Saved { d_o, q, k, v, o, lse }, [dq, dk, dv])
+    }
+
+    fn gather_rows(&self, src: &Buffer<D>, width: usize, rows: &[u32], dst: &mut Buffer<D>) -> Result<()> {
+        inside(rows, whole_rows("src", src.len(), width)?)?;
+        length("dst", dst.len(), rows.len() * width)?;
+        narrow("rows of together", dst.len())?;
+        let (n, indices) = (dst.len(), self.words(rows)?);
+        let to = dst.at_mut().into();
+        self.each(
+            "gather_rows",
+            n,
+            &[src.at().into(), indices.address.into(), (width as u32).into(), to, count(n)],
+        )
+    }
+
+    fn scatter_rows(
+        &self,
+        src: &Buffer<D>,
+        width: usize,
+        rows: &[u32],
+        dst: &mut Buffer<D>,
+        write: Write,
+    ) -> Result<()> {
+        inside(rows, whole_rows("dst", dst.len(), width)?)?;
+        length("src", src.len(), rows.len() * width)?;
+        narrow("rows of together", src.len())?;
+        let (n, indices) = (src.len(), self.words(rows)?);
+        let to = dst.at_mut().into();
+        self.each(
+            "scatter_rows",
+            n,
+            &[src.at().into(), indices.address.into(), (width as u32).into(), to, count(n), flag(write)],
+        )
+    }
+
+    fn add(&self, alpha: f32, x: &Buffer<D>, y: &mut Buffer<D>) -> Result<()> {
+        if y.len() == 0 {
+            return length("x", x.len(), 0);
+        }
+        whole_rows("y", y.len(), x.len())?;
+        let (n, period) = (y.len(), narrow("a sum of", x.len())?);
+        narrow("a sum of", n)?;
+        self.each("add", n, &[alpha.into(), x.at().into(), period.into(), element(y.at_mut(), 0), count(n)])
+    }
+
+    fn scale_columns(&self, x: &Buffer<D>, s: &Buffer<D>, y: &mut Buffer<D>) -> Result<()> {
+        whole_rows("x", x.len(), s.len())?;
+        length("y", y.len(), x.len())?;
+        let (n, width) = (x.len(), narrow("a row of", s.len())?);
+        narrow("rows of together", n)?;
+        let arguments = [x.at().into(), s.at().into(), width.into(), y.at_mut().into(), count(n)];
+        self.each("scale_columns", n, &arguments)
+    }
+
+    fn column_dot(&self, a: &Buffer<D>, b: Option<&Buffer<D>>, out: &mut Buffer<D>) -> Result<()> {
+        let (rows, width) = (whole_rows("a", a.len(), out.len())?, out.len());
+        if let Some(b) = b {
+            length("b", b.len(), a.len())?;
+        }
+        let second = b.map_or(0, Buffer::at);
+        let arguments = [a.at().into(), second.into(), out.at_mut().into(), count(rows), count(width)];
+        self.launch("column_dot", [narrow("columns", width.div_ceil(32))?, 1], super::THREADS, &arguments)
+    }
+
+    fn dropout(&self, x: &Buffer<D>, p: f32, key: u64, y: &mut Buffer<D>) -> Result<()> {
+        length("y", y.len(), x.len())?;
+        ensure((0.0..=1.0).contains(&p), || format!("{p} is not a probability"))?;
+        let mask = Mask::new(key, p);
+        let arguments = [
+            x.at().into(),
+            key.into(),
+            mask.threshold().into(),
+            (mask.scale() as f32).into(),
+            y.at_mut().into(),
+            count(x.len()),
+        ];
+        self.each("dropout", x.len(), &arguments)
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &mut Buffer<D>,
+        targets: &[RowTarget<'_>],
+        scale: f64,
+    ) -> Result<Vec<f64>> {
+        self.loss_rows(logits, targets, scale)
+    }
+
+    fn sum_squares(&self, x: &Buffer<D>) -> Result<f64> {
+        self.squares(&[x])
+    }
+
+    fn sums_of_squares(&self, tensors: &[&Buffer<D>]) -> Result<f64> {
+        self.squares(tensors)
+    }
+
+    fn adamw(
+        &self,
+        step: AdamWStep,
+        value: &mut Buffer<D>,
+        grad: &Buffer<D>,
+        m: &mut Buffer<D>,
+        v: &mut Buffer<D>,
+    ) -> Result<()> {
+        self.adamw_step(step, value, grad, [m, v])
+    }
+
+    fn clear(&self, buffer: &mut Buffer<D>) -> Result<()> {
+        let len = buffer.len();
+        if len == 0 { Ok(()) } else { self.device().clear(buffer.at_mut(), len * 4) }
+    }
+}

@@ -1,0 +1,40 @@
+// The entry of the emulation; the kernels stand between the header and this.
+#define ENTRY(name) {#name, emulation::Caller<name>::count, emulation::Caller<name>::call}
+
+static const emulation::Entry ENTRIES[] = {
+    ENTRY(swiglu), ENTRY(swiglu_backward), ENTRY(gelu), ENTRY(gelu_backward), ENTRY(add), ENTRY(repeat), ENTRY(scale_columns),
+    ENTRY(dropout), ENTRY(rope), ENTRY(gather_rows), ENTRY(scatter_rows), ENTRY(embed), ENTRY(embed_integers),
+    ENTRY(widen_integers), ENTRY(largest), ENTRY(cast), ENTRY(rms_norm), ENTRY(rms_norm_backward), ENTRY(layer_norm),
+    ENTRY(layer_norm_backward), ENTRY(column_dot), ENTRY(row_norms_squared), ENTRY(integer_row_norms_squared),
+    ENTRY(cross_entropy), ENTRY(sum_squares), ENTRY(adamw), ENTRY(attention_delta), ENTRY(attention_forward_64),
+    ENTRY(attention_forward_128), ENTRY(attention_backward_queries_64), ENTRY(attention_backward_queries_128),
+    ENTRY(attention_backward_keys_64), ENTRY(attention_backward_keys_128),
+};
+
+// 0 when the launch ran, 1 where there is no such kernel, 2 where it takes another number of arguments, 3 where its threads
+// wait for each other in vain, 4 where a block is not made of whole warps.
+extern "C" int emulate(const char* name, const u32* grid, u32 threads, const u64* arguments, size_t count, int reversed) {
+    for (const emulation::Entry& entry : ENTRIES) {
+        if (entry.name != name) continue;
+        if (entry.arguments != count) return 2;
+        if (threads == 0 || threads % 32 != 0) return 4;
+        emulation::Block& block = emulation::block;
+        block.threads = threads;
+        while (block.fibers.size() < threads) block.fibers.emplace_back();
+        block.warps.resize(threads / 32);
+        block.kernel = entry.call;
+        block.arguments = arguments;
+        gridDim = {grid[0], grid[1], grid[2]};
+        blockDim = {threads, 1, 1};
+        for (u32 z = 0; z < grid[2]; z++) {
+            for (u32 y = 0; y < grid[1]; y++) {
+                for (u32 x = 0; x < grid[0]; x++) {
+                    blockIdx = {x, y, z};
+                    if (!emulation::run_block(reversed != 0)) return 3;
+                }
+            }
+        }
+        return 0;
+    }
+    return 1;
+}

@@ -1,0 +1,216 @@
+//! A device that the processor emulates: the kernels' own source, compiled as C++, with host memory.
+#![expect(
+    unsafe_code,
+    reason = "calls a library that is built here, with addresses of memory that is allocated here"
+)]
+
+use std::alloc::Layout;
+use std::collections::BTreeMap;
+use std::ffi::{CString, c_char, c_int};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+
+use half::{bf16, f16};
+use libloading::{Library, Symbol};
+
+use crate::Result;
+use crate::backend::cuda::SOURCE;
+use crate::backend::cuda::check::fail;
+use crate::backend::cuda::device::{Address, CudaDtype, Device, Factor, Launch, Operands, Product};
+
+const HEADER: &str = include_str!("emulation.hpp");
+const ENTRY: &str = include_str!("emulation.cpp");
+/// Bytes behind each block that nobody may write.
+const ZONE: usize = 256;
+const MARK: u8 = 0xA5;
+
+type Emulate = unsafe extern "C" fn(*const c_char, *const u32, u32, *const u64, usize, c_int) -> c_int;
+
+/// The device.
+pub(crate) struct Emulator {
+    library: &'static Library,
+    /// Sizes of the blocks that are allocated.
+    blocks: Mutex<BTreeMap<Address, usize>>,
+    /// Whether the threads of a block take their turns from the last to the first.
+    reversed: bool,
+}
+
+/// The kernels for a precision, compiled once; `None` where there is no C++ compiler.
+fn library(dtype: CudaDtype) -> Option<&'static Library> {
+    static LIBRARIES: [OnceLock<Option<Library>>; 3] = [const { OnceLock::new() }; 3];
+    LIBRARIES[usize::from(dtype.precision())].get_or_init(|| build(dtype)).as_ref()
+}
+
+fn compiler() -> Option<String> {
+    let wanted = std::env::var("CXX").ok();
+    let works =
+        |name: &String| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
+    wanted.into_iter().chain(["c++", "g++", "clang++"].map(String::from)).find(works)
+}
+
+fn build(dtype: CudaDtype) -> Option<Library> {
+    let compiler = compiler()?;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (source, library): (PathBuf, PathBuf) = (folder.path().join("k.cpp"), folder.path().join("libk.so"));
+    std::fs::write(&source, [HEADER, SOURCE, ENTRY].concat()).expect("the temporary folder can be written");
+    let output = Command::new(compiler)
+        .args(["-std=c++17", "-O2", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-fPIC", "-shared", "-w"])
+        .arg(format!("-DPRECISION={}", dtype.precision()))
+        .arg("-o")
+        .args([&library, &source])
+        .output()
+        .expect("the compiler runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(open(&library))
+}
+
+fn open(library: &Path) -> Library {
+    // SAFETY: the library was built above and does nothing when it is opened.
+    unsafe { Library::new(library) }.expect("the library can be opened")
+}
+
+impl Emulator {
+    /// A device for these kernels, where there is a C++ compiler.
+    pub(crate) fn new(dtype: CudaDtype, reversed: bool) -> Option<Self> {
+        Some(Self { library: library(dtype)?, blocks: Mutex::default(), reversed })
+    }
+
+    /// Checks that a range lies in one block.
+    fn check(&self, at: Address, bytes: usize) -> Result<()> {
+        let blocks = self.blocks.lock().expect("no test panics with it");
+        let block = blocks.range(..=at).next_back();
+        let inside = block.is_some_and(|(start, size)| at + bytes as u64 <= start + *size as u64);
+        if inside { Ok(()) } else { Err(fail(format!("{bytes} bytes at {at:#x} are not in one block"))) }
+    }
+
+    /// Fails where somebody wrote behind a block.
+    fn check_zones(&self, after: &str) -> Result<()> {
+        for (&start, &size) in self.blocks.lock().expect("no test panics with it").iter() {
+            // SAFETY: every block was allocated with its zone.
+            let zone = unsafe { std::slice::from_raw_parts((start + size as u64) as *const u8, ZONE) };
+            if zone.iter().any(|&byte| byte != MARK) {
+                return Err(fail(format!("{after} wrote behind a block of {size} bytes")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn layout(bytes: usize) -> Layout {
+    Layout::from_size_align(bytes + ZONE, 256).expect("a size that exists")
+}
+
+/// Element `i` of an operand.
+fn read(at: Address, i: usize, operands: Operands) -> f64 {
+    // SAFETY: `product` has checked the range.
+    unsafe {
+        match operands {
+            Operands::Exact | Operands::Float32 => f64::from((at as *const f32).add(i).read()),
+            Operands::Float16 => f16::from_bits((at as *const u16).add(i).read()).to_f64(),
+            Operands::Bfloat16 => bf16::from_bits((at as *const u16).add(i).read()).to_f64(),
+        }
+    }
+}
+
+impl Device for Emulator {
+    fn name(&self) -> String {
+        "emulation".to_owned()
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Address> {
+        // SAFETY: the size is not 0.
+        let start = unsafe { std::alloc::alloc(layout(bytes)) };
+        // NaNs, so that nobody gets away with reading what was never written.
+        // SAFETY: as much was allocated.
+        unsafe {
+            start.write_bytes(0xff, bytes);
+            start.add(bytes).write_bytes(MARK, ZONE);
+        }
+        self.blocks.lock().expect("no test panics with it").insert(start as Address, bytes);
+        Ok(start as Address)
+    }
+
+    fn free(&self, address: Address) {
+        let size = self.blocks.lock().expect("no test panics with it").remove(&address);
+        let size = size.expect("a block is given back once");
+        // SAFETY: allocated above with this layout.
+        unsafe { std::alloc::dealloc(address as *mut u8, layout(size)) };
+    }
+
+    fn write(&self, to: Address, bytes: &[u8]) -> Result<()> {
+        self.check(to, bytes.len())?;
+        // SAFETY: checked.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to as *mut u8, bytes.len()) };
+        Ok(())
+    }
+
+    fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        self.check(from, bytes.len())?;
+        // SAFETY: checked.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<()> {
+        self.check(from, bytes)?;
+        self.check(to, bytes)?;
+        // SAFETY: checked.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+        Ok(())
+    }
+
+    fn clear(&self, at: Address, bytes: usize) -> Result<()> {
+        self.check(at, bytes)?;
+        // SAFETY: checked.
+        unsafe { std::ptr::write_bytes(at as *mut u8, 0, bytes) };
+        Ok(())
+    }
+
+    fn launch(&self, launch: Launch<'_>) -> Result<()> {
+        let Launch { kernel, grid: [x, y], threads, arguments } = launch;
+        let name = CString::new(kernel).expect("names have no zeros");
+        let words: Vec<u64> = arguments.iter().map(|argument| argument.bits()).collect();
+        // SAFETY: the entry has this type in `emulation.cpp`.
+        let emulate: Symbol<'_, Emulate> =
+            unsafe { self.library.get(b"emulate\0") }.expect("the entry is there");
+        let grid = [x, y, 1];
+        // SAFETY: the kernels stay inside their blocks, which the zones check afterwards.
+        let status = unsafe {
+            let reversed = c_int::from(self.reversed);
+            emulate(name.as_ptr(), grid.as_ptr(), threads, words.as_ptr(), words.len(), reversed)
+        };
+        if status != 0 {
+            return Err(fail(format!("the emulation of `{kernel}` failed with {status}")));
+        }
+        self.check_zones(kernel)
+    }
+
+    fn product(&self, product: Product) -> Result<()> {
+        let Product { m, n, k, transpose_a, transpose_b, a, b, c, operands, factor, accumulate } = product;
+        let size = if matches!(operands, Operands::Exact | Operands::Float32) { 4 } else { 2 };
+        self.check(a, m * k * size)?;
+        self.check(b, k * n * size)?;
+        self.check(c, m * n * 4)?;
+        let factor = match factor {
+            Factor::Value(value) => f64::from(value),
+            Factor::At(at) => read(at, 0, Operands::Exact),
+        };
+        let a: Vec<f64> =
+            (0..m * k).map(|i| read(a, if transpose_a { i % k * m + i / k } else { i }, operands)).collect();
+        let b: Vec<f64> =
+            (0..n * k).map(|i| read(b, if transpose_b { i } else { i % k * n + i / k }, operands)).collect();
+        for row in 0..m {
+            for column in 0..n {
+                let pairs = a[row * k..][..k].iter().zip(&b[column * k..][..k]);
+                let sum: f64 = pairs.map(|(a, b)| a * b).sum();
+                // SAFETY: checked above.
+                unsafe {
+                    let to = (c as *mut f32).add(row * n + column);
+                    *to = (factor * sum + if accumulate { f64::from(*to) } else { 0.0 }) as f32;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! The backend on an emulated device, and on a real one where there is one.
+
+mod emulator;
+
+use self::emulator::Emulator;
+use super::device::CudaDtype;
+use super::{Cuda, CudaOptions, device_count};
+use crate::backend::tests::compare::{assert_close, attention_apart};
+use crate::backend::tests::scenarios::{AttentionCase, Output, attention, every_operation};
+use crate::backend::{Backend, BaseDtype, Cpu, CpuOptions};
+use crate::{Error, Result};
+
+/// The backend on an emulated device; says so where there is no compiler for it.
+pub(crate) fn emulated(dtype: CudaDtype, integers: bool, reversed: bool) -> Option<Cuda<Emulator>> {
+    let Some(device) = Emulator::new(dtype, reversed) else {
+        eprintln!("left out: there is no C++ compiler to emulate the CUDA kernels with");
+        return None;
+    };
+    Some(Cuda::on(device, dtype, integers))
+}
+
+fn exact(base: BaseDtype) -> Result<Cpu<f64>> {
+    Cpu::with_options(CpuOptions { base, kernel: None })
+}
+
+/// Operands of products with frozen matrices are exact in bf16; attention rounds its operands and probabilities to one part
+/// in 512 (bf16) or 4096 (f16), and scaled gradients to as much.
+fn check<B: Backend>(cuda: &B, dtype: CudaDtype) -> Result<()> {
+    let (attention, others) = attention_apart(every_operation(cuda)?);
+    let (exact_attention, exact) = attention_apart(every_operation(&exact(BaseDtype::Bf16)?)?);
+    assert_close(&others, &exact, 4e-6);
+    let tolerance = match dtype {
+        CudaDtype::Float32 => 4e-6,
+        CudaDtype::Float16 => 2e-3,
+        CudaDtype::Bfloat16 => 1.2e-2,
+    };
+    assert_close(&attention, &exact_attention, tolerance);
+    Ok(())
+}
+
+#[test]
+fn the_emulated_kernels_agree_with_f64_in_f32() -> Result<()> {
+    emulated(CudaDtype::Float32, false, false).map_or(Ok(()), |cuda| check(&cuda, CudaDtype::Float32))
+}
+
+#[test]
+fn the_emulated_kernels_agree_with_f64_in_f16() -> Result<()> {
+    emulated(CudaDtype::Float16, false, false).map_or(Ok(()), |cuda| check(&cuda, CudaDtype::Float16))
+}
+
+#[test]
+fn the_emulated_kernels_agree_with_f64_in_bf16() -> Result<()> {
+    emulated(CudaDtype::Bfloat16, false, false).map_or(Ok(()), |cuda| check(&cuda, CudaDtype::Bfloat16))
+}
+
+/// A missing barrier shows when threads take their turns in another order.
+#[test]
+fn the_order_of_threads_does_not_change_a_bit() -> Result<()> {
+    for dtype in [CudaDtype::Float32, CudaDtype::Float16] {
+        let (Some(one), Some(other)) = (emulated(dtype, false, false), emulated(dtype, false, true)) else {
+            return Ok(());
+        };
+        for (one, other) in every_operation(&one)?.iter().zip(every_operation(&other)?) {
+            let bits = |output: &Output| output.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert!(bits(one) == bits(&other), "{} differs", one.name);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_8_bit_base_agrees_with_f64() -> Result<()> {
+    let Some(cuda) = emulated(CudaDtype::Float32, true, false) else { return Ok(()) };
+    assert_close(&every_operation(&cuda)?, &every_operation(&exact(BaseDtype::Int8)?)?, 4e-6);
+    Ok(())
+}
+
+/// Sequences that are not whole tiles, of one query over many keys, with heads of both sizes of tiles.
+#[test]
+fn attention_by_tiles_agrees_with_f64() -> Result<()> {
+    for dtype in [CudaDtype::Float32, CudaDtype::Float16, CudaDtype::Bfloat16] {
+        let Some(cuda) = emulated(dtype, false, false) else { return Ok(()) };
+        let exact = Cpu::<f64>::new();
+        for case in TILES {
+            let tolerance = match dtype {
+                CudaDtype::Float32 => 4e-6,
+                CudaDtype::Float16 => 2e-3,
+                CudaDtype::Bfloat16 => 1.2e-2,
+            };
+            assert_close(&attention(&cuda, case)?, &attention(&exact, case)?, tolerance);
+        }
+    }
+    Ok(())
+}
+
+const TILES: [AttentionCase; 3] = [
+    AttentionCase { heads: 2, kv_heads: 1, head_dim: 96, causal: true, queries: &[65, 33], keys: &[65, 33] },
+    AttentionCase { heads: 1, kv_heads: 1, head_dim: 128, causal: false, queries: &[40], keys: &[70] },
+    AttentionCase {
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 64,
+        causal: true,
+        queries: &[1, 130],
+        keys: &[200, 130],
+    },
+];
+
+/// On a real device, where there is one; otherwise it says that there is none.
+#[test]
+fn a_real_device_agrees_with_f64() -> Result<()> {
+    if device_count() == 0 {
+        eprintln!("left out: no CUDA device was found");
+        return Ok(());
+    }
+    for dtype in [CudaDtype::Float32, CudaDtype::Float16, CudaDtype::Bfloat16] {
+        match Cuda::open(&CudaOptions { dtype: Some(dtype), ..CudaOptions::default() }) {
+            Err(Error::Unsupported { what }) => eprintln!("left out: {what}"),
+            opened => {
+                let cuda = opened?;
+                eprintln!("on {}", cuda.name());
+                check_on_device(&cuda, dtype)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As [`check`], but the products of adapters are in TF32 where the base is narrow: 11 bits of each operand.
+fn check_on_device(cuda: &Cuda, dtype: CudaDtype) -> Result<()> {
+    if dtype == CudaDtype::Float32 {
+        return check(cuda, dtype);
+    }
+    let is_adapter = |output: &Output| output.name.starts_with("Gemm");
+    let split = |outputs: Vec<Output>| outputs.into_iter().partition::<Vec<_>, _>(is_adapter);
+    let (attention, others) = attention_apart(every_operation(cuda)?);
+    let (exact_attention, exact) = attention_apart(every_operation(&exact(BaseDtype::Bf16)?)?);
+    let ((adapters, others), (exact_adapters, exact)) = (split(others), split(exact));
+    assert_close(&others, &exact, 1e-5);
+    assert_close(&adapters, &exact_adapters, 2e-3);
+    assert_close(&attention, &exact_attention, 1.2e-2);
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Whole training steps with the CUDA backend on the device that the processor emulates.
+
+use std::collections::BTreeMap;
+
+use super::fixture::{EVERYTHING, adapter, checkpoint, exact, gradients, items, model, sample};
+use crate::backend::Backend;
+use crate::backend::cuda::{CudaDtype, emulated};
+use crate::model::{Model, StepMode};
+
+/// The loss of a step over three samples, with dropout, and every gradient.
+fn step<B: Backend>(model: &mut Model<B>, checkpointing: bool) -> (f64, BTreeMap<String, Vec<f64>>) {
+    let samples = [sample(1), sample(2), sample(5)];
+    let mode = StepMode { dropout: Some(4), gradient_checkpointing: checkpointing };
+    let loss = model.loss_and_gradients(&items(&samples), 2.0, mode).unwrap().loss;
+    (loss, gradients(model))
+}
+
+fn norm<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
+    values.map(|value| value * value).sum::<f64>().sqrt()
+}
+
+/// The loss within `loss` and the gradient of all tensors together within `gradient`, both relative.
+fn check(dtype: CudaDtype, dora: bool, (loss_bound, gradient_bound): (f64, f64)) {
+    let Some(cuda) = emulated(dtype, false, false) else { return };
+    let checkpoint = checkpoint(false);
+    let adapter = adapter(&checkpoint, &EVERYTHING, dora, 0.2);
+    let (loss, expected) = step(&mut exact(&checkpoint, &adapter), false);
+    let mut model = model(cuda, &checkpoint, &adapter);
+    let (ours, gradients) = step(&mut model, false);
+    assert!((ours - loss).abs() <= loss_bound * loss, "{dtype:?}: loss {ours}, expected {loss}");
+    assert!(gradients.keys().eq(expected.keys()));
+    let pairs = gradients.values().flatten().zip(expected.values().flatten());
+    let differences: Vec<f64> = pairs.map(|(ours, theirs)| ours - theirs).collect();
+    let error = norm(differences.iter()) / norm(expected.values().flatten());
+    assert!(error <= gradient_bound, "{dtype:?}: the gradient is off by {error}");
+}
+
+#[test]
+fn a_step_in_f32_agrees_with_f64() {
+    for dora in [false, true] {
+        check(CudaDtype::Float32, dora, (2e-6, 1e-5));
+    }
+}
+
+#[test]
+fn a_step_in_f16_is_within_one_percent() {
+    check(CudaDtype::Float16, false, (2e-3, 1e-2));
+}
+
+#[test]
+fn a_step_in_bf16_is_within_bf16() {
+    check(CudaDtype::Bfloat16, false, (1e-2, 4e-2));
+}
+
+#[test]
+fn recomputation_changes_no_bit() {
+    let checkpoint = checkpoint(false);
+    let adapter = adapter(&checkpoint, &EVERYTHING, false, 0.2);
+    let run = |checkpointing| {
+        let cuda = emulated(CudaDtype::Float16, false, false)?;
+        let (loss, gradients) = step(&mut model(cuda, &checkpoint, &adapter), checkpointing);
+        Some((loss.to_bits(), gradients))
+    };
+    assert_eq!(run(false), run(true));
+}
+
+/// Gradients as small as those of a batch of many tokens do not vanish in f16: they are scaled before they are rounded.
+#[test]
+fn small_gradients_survive_f16() {
+    let Some(cuda) = emulated(CudaDtype::Float16, false, false) else { return };
+    let checkpoint = checkpoint(false);
+    let adapter = adapter(&checkpoint, &EVERYTHING, false, 0.0);
+    let mut model = model(cuda, &checkpoint, &adapter);
+    let mut run = |normalizer: f64| {
+        model.clear_gradients().unwrap();
+        model.loss_and_gradients(&items(&[sample(1)]), normalizer, StepMode::default()).unwrap();
+        gradients(&model)
+    };
+    let (large, small) = (run(1.0), run(1e9));
+    for ((name, large), small) in large.iter().zip(small.values()) {
+        let error = norm(large.iter().zip(small).map(|(l, s)| l - s * 1e9).collect::<Vec<_>>().iter());
+        assert!(error <= 1e-2 * norm(large.iter()), "{name}");
+    }
+}

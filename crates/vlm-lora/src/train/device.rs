@@ -1,0 +1,132 @@
+use std::path::Path;
+
+use super::BaseModelConfig;
+#[cfg(feature = "cuda")]
+use super::config::ModelDtype;
+use crate::backend::{AnyBackend, Cpu};
+#[cfg(feature = "cuda")]
+use crate::backend::{Cuda, CudaDtype, CudaOptions, cuda};
+use crate::{Checkpoint, Error, Result};
+
+/// The backend that a configuration asks for.
+#[derive(Debug)]
+pub struct ChosenBackend {
+    /// The backend.
+    pub backend: AnyBackend,
+    /// How the frozen weights are held, in words that are the same on every machine.
+    pub held: String,
+    /// Why a card that is there is not used, although `device = "auto"` would have taken it.
+    pub passed_over: Option<Error>,
+}
+
+/// What `model.device` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+impl BaseModelConfig {
+    fn wanted(&self) -> Result<Wanted> {
+        let cuda = |rest: &str| match rest.strip_prefix(':') {
+            None if rest.is_empty() => Some(0),
+            None => None,
+            Some(number) => number.parse().ok(),
+        };
+        match self.device.as_str() {
+            "auto" => Ok(Wanted::Auto),
+            "cpu" => Ok(Wanted::Cpu),
+            other => other.strip_prefix("cuda").and_then(cuda).map(Wanted::Cuda).ok_or_else(|| {
+                let (key, expected) = ("model.device".to_owned(), "auto, cpu, cuda or cuda:N".to_owned());
+                Error::InvalidConfig { key, expected, actual: format!("`{other}`") }
+            }),
+        }
+    }
+
+    /// Opens the device for this checkpoint: with `auto` the first card where the build and the machine have one, else the
+    /// processor. Kernels that are compiled for a card are kept in `kernel_cache`.
+    ///
+    /// # Errors
+    /// When `device` is none that there is, or the device cannot compute with this element type.
+    pub fn open_backend(
+        &self,
+        checkpoint: &Checkpoint,
+        kernel_cache: Option<&Path>,
+    ) -> Result<ChosenBackend> {
+        let wanted = self.wanted()?;
+        if let Wanted::Cuda(ordinal) = wanted {
+            return self.card(ordinal, checkpoint, kernel_cache);
+        }
+        let mut passed_over = None;
+        if wanted == Wanted::Auto && card_is_there() {
+            match self.card(0, checkpoint, kernel_cache) {
+                Ok(chosen) => return Ok(chosen),
+                Err(error) => passed_over = Some(error),
+            }
+        }
+        let options = self.cpu_options(checkpoint)?;
+        let backend = AnyBackend::Cpu(Cpu::with_options(options)?);
+        Ok(ChosenBackend { backend, held: format!("{options:?}"), passed_over })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn card(
+        &self,
+        ordinal: usize,
+        checkpoint: &Checkpoint,
+        kernel_cache: Option<&Path>,
+    ) -> Result<ChosenBackend> {
+        let dtype = match self.dtype {
+            ModelDtype::Float32 => Some(CudaDtype::Float32),
+            ModelDtype::Float16 => Some(CudaDtype::Float16),
+            ModelDtype::Bfloat16 => Some(CudaDtype::Bfloat16),
+            ModelDtype::Auto => match checkpoint.head()?.dtype {
+                candle_core::DType::F32 => Some(CudaDtype::Float32),
+                candle_core::DType::F16 => Some(CudaDtype::Float16),
+                _ => None, // bf16, which not every card has
+            },
+        };
+        let kernel_cache = kernel_cache.map(Path::to_owned);
+        let options = CudaOptions { ordinal, dtype, load_in_8bit: self.load_in_8bit, kernel_cache };
+        let cuda = Cuda::open(&options)?;
+        let held = format!("cuda {:?}, 8 bits {}", cuda.dtype(), self.load_in_8bit);
+        Ok(ChosenBackend { backend: AnyBackend::Cuda(cuda), held, passed_over: None })
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[expect(clippy::unused_self, reason = "the signature of a build with the feature `cuda`")]
+    fn card(&self, _: usize, _: &Checkpoint, _: Option<&Path>) -> Result<ChosenBackend> {
+        Err(Error::Unsupported { what: "CUDA in a build without the feature `cuda`".to_owned() })
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn card_is_there() -> bool {
+    cuda::device_count() > 0
+}
+
+#[cfg(not(feature = "cuda"))]
+fn card_is_there() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(device: &str) -> Result<Wanted> {
+        BaseModelConfig { device: device.to_owned(), ..BaseModelConfig::default() }.wanted()
+    }
+
+    #[test]
+    fn devices_have_names() {
+        assert_eq!(wanted("auto").unwrap(), Wanted::Auto);
+        assert_eq!(wanted("cpu").unwrap(), Wanted::Cpu);
+        assert_eq!(wanted("cuda").unwrap(), Wanted::Cuda(0));
+        assert_eq!(wanted("cuda:3").unwrap(), Wanted::Cuda(3));
+        for wrong in ["", "gpu", "cuda:", "cuda3", "cuda:-1", "CUDA"] {
+            assert!(matches!(wanted(wrong), Err(Error::InvalidConfig { .. })), "{wrong}");
+        }
+    }
+}
