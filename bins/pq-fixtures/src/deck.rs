@@ -1,5 +1,3 @@
-use serde::Serialize;
-
 use crate::look::Look;
 use crate::quality::Habit;
 use crate::scene::Scene;
