@@ -89,7 +89,8 @@ fn pictures() {
         panic!("set PICTURES and PROJECT");
     };
     let (folder, project) = (PathBuf::from(folder), PathBuf::from(project));
-    let site = Site::new(1, 1, "calibration_slides = 5");
+    // A slide on which people disagree comes first, for everybody.
+    let site = Site::new(1, 1, "calibration_slides = 0\nraters_per_slide = 3\nmax_raters_per_slide = 9");
     let data = project.join("data");
     let server = Server::start(&site, &["--port", "0", "--data", data.to_str().unwrap()]);
     let keep = |browser: &Browser<'_>, name: &str| {
@@ -98,7 +99,7 @@ fn pictures() {
     };
     let browser = driver.browser(1400, 900);
     sign_in(&browser, &server.url, "Dana");
-    browser.press("23n2");
+    browser.press("4544");
     std::thread::sleep(std::time::Duration::from_millis(400));
     keep(&browser, "label-page.png");
     browser.open(&format!("{}/lead", server.url));
@@ -108,18 +109,18 @@ fn pictures() {
     keep(&browser, "label-lead.png");
     browser.run("document.getElementById('disputed-title').scrollIntoView()");
     std::thread::sleep(std::time::Duration::from_millis(800));
-    keep(&browser, "label-dispute.png");
+    keep(&browser, "label-lead-disputes.png");
     let dark = driver.browser(1400, 900);
     dark.emulate_dark();
     sign_in(&dark, &server.url, "Eli");
-    dark.press("23");
+    dark.press("45");
     dark.press(ENTER);
     std::thread::sleep(std::time::Duration::from_millis(400));
     keep(&dark, "label-dark.png");
     let phone = driver.browser(500, 900);
     phone.emulate_phone();
     sign_in(&phone, &server.url, "Finn");
-    phone.press("23");
+    phone.press("45");
     std::thread::sleep(std::time::Duration::from_millis(400));
     keep(&phone, "label-phone.png");
 }
