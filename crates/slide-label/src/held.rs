@@ -74,7 +74,7 @@ struct Held {
     kind: Kind,
 }
 
-/// Every event of a journal in about two hundred bytes each, most of which are its id: names are held once, scores are one byte each.
+/// Every event of a journal in about 250 bytes each, its id included: names are held once, scores are one byte each.
 #[derive(Debug, Clone)]
 pub(crate) struct HeldEvents {
     keys: Vec<String>,

@@ -54,6 +54,11 @@ fn what_is_missing_is_shown_and_letters_arrows_notes_and_dialogs_work() {
     );
     browser.press("r5c4"); // readability by its letter, then clarity by its own
     browser.press(DOWN);
+    let is_zoomed = "return document.getElementById('viewport').classList.contains('zoomed')";
+    browser.press("z");
+    assert_eq!(browser.run(is_zoomed), true);
+    browser.press("z");
+    assert_eq!(browser.run(is_zoomed), false);
     browser.press("?");
     assert_eq!(browser.run("return document.getElementById('help').open"), true);
     browser.press(ESCAPE);
