@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::*;
-use crate::common::build_dir;
-use crate::driver::ESCAPE;
+use crate::common::{Server, Site, build_dir, wait_until};
+use crate::driver::{Browser, ENTER, ESCAPE};
+use crate::{driver, serve, sign_in};
 
 /// Where `.ci/install-browser` puts axe-core, or where `AXE_CORE` says.
 fn axe() -> Option<String> {

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use slide_label::Kind;
 
-use super::*;
 use crate::common::disk::SmallDisk;
 use crate::common::wire::Wire;
+use crate::common::{Server, Site, wait_until};
+use crate::driver::{Browser, ENTER};
+use crate::{
+    driver, serve, sign_in, slide_id, slide_name, stored, wait_for_another, wait_for_slide, wait_saved,
+};
 
 /// Longer than the server goes without looking at the manifest.
 const MANIFEST_PAUSE: Duration = Duration::from_millis(3200);

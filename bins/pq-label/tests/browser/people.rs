@@ -1,7 +1,10 @@
 //! Several people at once, invitations, the lead.
 
-use super::*;
-use crate::driver::TAB;
+use slide_data::Score;
+
+use crate::common::{Server, Site, wait_until};
+use crate::driver::{ENTER, TAB};
+use crate::{driver, serve, sign_in, slide_name, stored, wait_for_another, wait_for_slide, wait_saved};
 
 #[test]
 fn two_people_at_once_keep_their_own_queue_and_ratings() {

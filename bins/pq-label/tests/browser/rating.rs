@@ -2,8 +2,11 @@
 
 use slide_label::Kind;
 
-use super::*;
-use crate::driver::{DOWN, ESCAPE};
+use crate::common::{Site, wait_until};
+use crate::driver::{DOWN, ENTER, ESCAPE};
+use crate::{
+    driver, serve, sign_in, slide_id, slide_name, stored, wait_for_another, wait_for_slide, wait_saved,
+};
 
 #[test]
 fn ten_slides_are_rated_with_six_keys_each() {
