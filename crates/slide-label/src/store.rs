@@ -39,7 +39,7 @@ pub enum Standing {
     Known,
 }
 
-/// A current rating: who rated, the scores as [`code`]s in the rubric's order, and the event behind it.
+/// A current rating: who rated, the scores as [`code`](crate::code)s in the rubric's order, and the event behind it.
 #[derive(Debug, Clone, Copy)]
 pub struct Rating<'a> {
     /// Who rated.
@@ -82,7 +82,9 @@ impl StoreBuilder {
     pub fn finish(mut self) -> (Store, Vec<(Event, Error)>) {
         let mut undos = std::mem::take(&mut self.undos);
         undos.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
-        undos.into_iter().for_each(|event| self.take(event));
+        for event in undos {
+            self.take(event);
+        }
         (self.store, self.refused)
     }
 }
@@ -97,7 +99,9 @@ impl Store {
     /// A store of these events. Events that break a rule are left out and returned with the reason.
     pub fn from_events(rubric: Rubric, events: Vec<Event>) -> (Self, Vec<(Event, Error)>) {
         let mut builder = StoreBuilder::new(rubric);
-        events.into_iter().for_each(|event| builder.add(event));
+        for event in events {
+            builder.add(event);
+        }
         builder.finish()
     }
 

@@ -195,12 +195,10 @@ fn resampled(clusters: &[Counts<f32>], draw: &[u32]) -> Counts<f64> {
 fn tables(counts: &Counts<f64>) -> [Table; 2] {
     [0, CELLS].map(|offset| {
         let mut table = Table::default();
-        let mut cells = counts[offset..].iter();
-        for a in 0..Score::LEVELS {
-            for (b, &count) in (a..Score::LEVELS).zip(&mut cells) {
-                table[a][b] = count;
-                table[b][a] = count;
-            }
+        let above = (0..Score::LEVELS).flat_map(|a| (a..Score::LEVELS).map(move |b| (a, b)));
+        for ((a, b), &count) in above.zip(&counts[offset..]) {
+            table[a][b] = count;
+            table[b][a] = count;
         }
         table
     })

@@ -116,9 +116,8 @@ fn row(header: &[String], record: &csv::StringRecord, context: Context<'_>) -> R
             "notes" => unguard(cell).clone_into(&mut row.notes),
             "rated_at" => row.rated_at = parse_time(cell)?,
             "event_id" => row.event_id = Some(cell.trim().to_owned()),
-            "kind" if cell.trim().is_empty() => {}
+            "kind" | "seconds" if cell.trim().is_empty() => {}
             "kind" => row.kind = Some(parse_kind(cell.trim())?),
-            "seconds" if cell.trim().is_empty() => {}
             "seconds" => {
                 let seconds = cell.trim().parse().ok().filter(|seconds: &f64| seconds.is_finite());
                 row.seconds = Some(seconds.ok_or_else(|| format!("`{cell}` is not a number of seconds"))?);

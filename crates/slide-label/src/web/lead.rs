@@ -112,7 +112,7 @@ fn people(app: &App, store: &Store) -> Vec<PersonRow> {
     let queue = app.queue();
     let row = |name: &str| {
         let events = store.of_annotator(name);
-        let mut seconds: Vec<f64> = events.iter().filter_map(|event| event.seconds()).collect();
+        let mut seconds: Vec<f64> = events.iter().filter_map(EventRef::seconds).collect();
         seconds.sort_by(f64::total_cmp);
         let progress = queue.progress(name, Instant::now());
         PersonRow {
@@ -120,7 +120,7 @@ fn people(app: &App, store: &Store) -> Vec<PersonRow> {
             rated: progress.rated,
             skipped: progress.skipped,
             open: progress.open,
-            last_at: events.last().map(|event| event.at()),
+            last_at: events.last().map(EventRef::at),
             median_seconds: seconds.get(seconds.len() / 2).copied(),
         }
     };
