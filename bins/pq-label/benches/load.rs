@@ -5,6 +5,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::expect_used,
