@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use pq_common::{CommonArgs, HasCommon};
 
 /// Brings decks in as slides: renders pages, checks, finds duplicates, records where everything came from.
@@ -29,6 +29,15 @@ pub(crate) struct Args {
     pub(crate) command: Option<Command>,
 }
 
+/// How slides are exported.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Pictures and `metadata.jsonl`.
+    ImageFolder,
+    /// Parquet files.
+    Parquet,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Say where a slide came from and what is known of it.
@@ -39,17 +48,27 @@ pub(crate) enum Command {
     /// Check every picture and record of the store.
     Verify,
     /// Assign splits to new groups and prove that no deck and no near-duplicate stands in two of them.
-    Splits,
+    Splits {
+        /// From now on the test set neither loses nor gains a slide.
+        #[arg(long)]
+        freeze_test: bool,
+    },
     /// Write the dataset card (Markdown) to stdout or a file.
     Card {
         /// Where to write it.
         #[arg(long)]
         out: Option<PathBuf>,
     },
-    /// Export the usable slides as a Hugging Face image folder.
+    /// Export the usable slides with their labels for Hugging Face `datasets`.
     Export {
-        /// The folder to write.
+        /// The folder to write: a new one, or an earlier export.
         out: PathBuf,
+        /// A folder of pictures with `metadata.jsonl`, or Parquet files that hold the pictures.
+        #[arg(long, value_enum, default_value_t = ExportFormat::ImageFolder)]
+        format: ExportFormat,
+        /// Size of a Parquet file, in mebibytes.
+        #[arg(long, value_name = "MIB", default_value_t = 500)]
+        shard_mib: u64,
     },
     /// Write the contact sheet of flagged and repeated slides.
     ContactSheet,

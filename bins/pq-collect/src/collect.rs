@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use pq_common::{Verdict, WithHint};
 use slide_data::collect::source::{Offer, Source, Uploads, UrlList, Web};
 use slide_data::collect::{Collector, DataConfig, Reader, Report, Store, Subprocess, contact_sheet};
-use slide_data::render::{InputFile, find_inputs};
+use slide_data::render::{InputFile, find_all_inputs};
 
 use crate::args::Args;
 use crate::progress::Bar;
@@ -96,15 +96,11 @@ fn named(args: &Args, config: &DataConfig, raw: &Path) -> Result<Offer> {
         offer = list.offer(&raw.join("downloads"), &pq_common::interrupted)?;
     }
     let uploads = config.storage.uploads();
-    for path in args.inputs.iter().filter(|input| !is_address(input)) {
-        let found = find_inputs(Path::new(path), Some(&uploads)).hint(
-            format!("cannot read `{path}`"),
-            "give an existing file, folder, or an address with http(s)://",
-        )?;
-        let licensed =
-            |input: InputFile| InputFile { license: args.license.clone().or(input.license), ..input };
-        offer.inputs.extend(found.into_iter().map(licensed));
-    }
+    let paths: Vec<&String> = args.inputs.iter().filter(|input| !is_address(input)).collect();
+    let found = find_all_inputs(&paths, Some(&uploads))
+        .hint("nothing was collected", "give existing files or folders, or addresses with http(s)://")?;
+    let licensed = |input: InputFile| InputFile { license: args.license.clone().or(input.license), ..input };
+    offer.inputs.extend(found.into_iter().map(licensed));
     Ok(offer)
 }
 

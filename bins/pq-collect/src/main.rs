@@ -2,8 +2,10 @@
 
 mod args;
 mod collect;
+mod dataset;
 mod inspect;
 mod progress;
+mod splits;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -29,9 +31,13 @@ fn run(args: &Args) -> Result<Verdict> {
         None => collect::collect(args, &config),
         Some(Command::Show { slide }) => inspect::show(&open(&config)?, slide, args.common.json),
         Some(Command::Verify) => inspect::check(&open(&config)?, args.common.json),
-        Some(Command::Splits) => inspect::splits(&open(&config)?, &config, args.common.json),
-        Some(Command::Card { out }) => inspect::card(&open(&config)?, &config, out.as_deref()),
-        Some(Command::Export { out }) => inspect::export(&open(&config)?, &config, out, args.common.json),
+        Some(Command::Splits { freeze_test }) => {
+            splits::splits(&open(&config)?, &config, *freeze_test, args.common.json)
+        }
+        Some(Command::Card { out }) => dataset::card(&open(&config)?, &config, out.as_deref()),
+        Some(Command::Export { out, format, shard_mib }) => {
+            dataset::export(&open(&config)?, &config, out, *format, *shard_mib, args.common.json)
+        }
         Some(Command::ContactSheet) => inspect::contact_sheet(&open(&config)?),
         Some(Command::Reader) => Ok(Verdict::Pass),
     }

@@ -121,7 +121,7 @@ impl Store {
         let corrections = self.corrections()?;
         let mut slides = Vec::new();
         for (record, label) in labelled {
-            let Some(split) = splits.groups.get(&record.group).copied() else { continue };
+            let Some(split) = splits.of(record) else { continue };
             let mut label = label.clone();
             if split == Split::Train {
                 corrections

@@ -29,6 +29,9 @@ pub enum Error {
     /// A group or a pair of near-duplicates would stand on two sides of the split.
     #[error("the splits are not independent: {0}")]
     Leak(String),
+    /// A slide of the frozen test set cannot be used any more.
+    #[error("the frozen test set has lost {missing} of its {of} slides, `{first}` first")]
+    TestSetChanged { missing: usize, of: usize, first: String },
     /// There are too few groups (decks) to put one into each split.
     #[error("{groups} independent decks are too few to split; at least {needed} are needed")]
     TooFewGroups { groups: usize, needed: usize },
@@ -57,9 +60,9 @@ pub enum Reason {
     /// An archive's entry that points outside the archive.
     #[error("has an entry that leaves the archive: `{0}`")]
     Traversal(String),
-    /// The file took longer than allowed.
-    #[error("took longer than `limits.time_limit_s` = {0} s")]
-    TimedOut(u64),
+    /// The file, or one slide of it, took longer than allowed.
+    #[error("took longer than `limits.{key}` = {limit_s} s")]
+    TimedOut { key: &'static str, limit_s: u64 },
     /// The reader failed in a way that it should not (a bug in a decoder, memory above the limit).
     #[error("stopped the reader: {0}")]
     Crashed(String),
@@ -74,6 +77,12 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// No slide came within the time allowed.
+    #[cfg(feature = "render")]
+    pub(crate) fn slow_slide(limits: &crate::Limits) -> Self {
+        Self::TimedOut { key: "time_limit_s", limit_s: limits.time_limit_s }
+    }
+
     /// A malformed file, in a decoder's words.
     pub fn malformed(error: impl std::fmt::Display) -> Self {
         Self::Malformed(error.to_string())

@@ -22,6 +22,8 @@ mod limits;
 pub mod picture;
 mod prediction;
 #[cfg(feature = "render")]
+mod process;
+#[cfg(feature = "render")]
 pub mod render;
 mod rubric;
 mod slide;

@@ -24,6 +24,8 @@ pub struct Limits {
     pub max_unpacked_mib: u64,
     /// Time that a file may take until its next slide, in seconds.
     pub time_limit_s: u64,
+    /// Time that a file may take in all, in seconds.
+    pub file_time_limit_s: u64,
     /// Threads that render the pages of one document; 0 takes one a core.
     pub threads: usize,
     /// Address space of a worker process, in mebibytes; 0 sets no limit.
@@ -41,6 +43,7 @@ impl Default for Limits {
             max_entries: 5_000,
             max_unpacked_mib: 2_048,
             time_limit_s: 60,
+            file_time_limit_s: 900,
             threads: 0,
             max_memory_mib: 4_096,
         }
@@ -51,6 +54,11 @@ impl Limits {
     /// How long a file may take until its next slide.
     pub fn time_limit(&self) -> Duration {
         Duration::from_secs(self.time_limit_s)
+    }
+
+    /// How long a file may take in all.
+    pub fn file_time_limit(&self) -> Duration {
+        Duration::from_secs(self.file_time_limit_s)
     }
 
     /// Largest file in bytes.
@@ -83,6 +91,7 @@ impl Limits {
             ("max_entries", self.max_entries as u64),
             ("max_unpacked_mib", self.max_unpacked_mib),
             ("time_limit_s", self.time_limit_s),
+            ("file_time_limit_s", self.file_time_limit_s),
         ];
         match positive.into_iter().find(|(_, value)| *value == 0) {
             Some((key, value)) => domain(key, "at least 1", value),

@@ -1,8 +1,8 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, Score};
+use crate::{Error, Manifest, Result, Score, SlideRecord};
 
 /// The part of the data a slide is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub struct Splits {
     pub schema_version: u32,
     /// The split of each group.
     pub groups: BTreeMap<String, Split>,
+    /// The slides of the test set once it is frozen: from then on it neither loses nor gains one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_test: Option<BTreeSet<String>>,
 }
 
 /// What a group brings into its split.
@@ -53,6 +56,22 @@ pub struct GroupStats {
 const ORDER: [Split; 3] = [Split::Train, Split::Val, Split::Test];
 
 impl Splits {
+    /// The split of a slide: its group's. A slide that joined a group of the frozen test set later has none: training on it
+    /// would leak what the test set holds, and testing on it would change the test set.
+    pub fn of(&self, slide: &SlideRecord) -> Option<Split> {
+        let split = *self.groups.get(&slide.group)?;
+        let is_late = |test: &BTreeSet<String>| split == Split::Test && !test.contains(&slide.slide_id);
+        (!self.frozen_test.as_ref().is_some_and(is_late)).then_some(split)
+    }
+
+    /// Freezes the test set as it is among the usable slides of `manifest`; one that is frozen already stays as it was.
+    pub fn freeze_test(&mut self, manifest: &Manifest) {
+        if self.frozen_test.is_none() {
+            let test = manifest.usable().filter(|slide| self.of(slide) == Some(Split::Test));
+            self.frozen_test = Some(test.map(|slide| slide.slide_id.clone()).collect());
+        }
+    }
+
     /// Assigns the groups that have no split yet so that the splits come near their shares of `sizes` (slides per group);
     /// [`Splits::assign_balanced`] without scores.
     ///
@@ -68,7 +87,7 @@ impl Splits {
     }
 
     /// Assigns the groups that have no split yet, so that each split comes near its share of the slides and of every score of
-    /// every criterion, and none stays empty. Groups that have a split keep it, so the test set is frozen.
+    /// every criterion, and none stays empty. Groups that have a split keep it; a frozen test set gets no new ones.
     ///
     /// Large groups come first, equal ones in the order of a seeded hash of their names; each goes where the squared distances
     /// from the shares become smallest. The same groups and seed give the same splits.
@@ -96,9 +115,11 @@ impl Splits {
         let hash = |group: &str| crate::sha256_hex(format!("{seed}:{group}").as_bytes());
         new.sort_by_cached_key(|(group, stats)| (std::cmp::Reverse(stats.slides), hash(group)));
         let count = new.len();
+        let is_open = |split: &Split| *split != Split::Test || self.frozen_test.is_none();
+        let open: Vec<Split> = ORDER.into_iter().filter(is_open).collect();
         for (at, (group, stats)) in new.into_iter().enumerate() {
-            let empty: Vec<Split> = ORDER.into_iter().filter(|&split| tally.is_empty(split)).collect();
-            let choices = if count - at <= empty.len() { empty } else { ORDER.to_vec() };
+            let empty: Vec<Split> = open.iter().copied().filter(|&split| tally.is_empty(split)).collect();
+            let choices = if count - at <= empty.len() { empty } else { open.clone() };
             let cost = |split: &Split| tally.cost_with(*split, stats);
             let best = choices.into_iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(Split::Train);
             tally.add(best, stats);

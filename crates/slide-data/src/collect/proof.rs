@@ -23,6 +23,10 @@ pub struct SplitProof {
     pub closest: Option<(String, String, f32)>,
     /// Groups that have no split yet.
     pub unassigned: usize,
+    /// Slides of the test set, if it is frozen.
+    pub frozen_test: Option<usize>,
+    /// Slides that joined a group of the frozen test set later and are in no split.
+    pub held_out: usize,
     /// The shares that were asked for.
     pub wanted: BTreeMap<Split, f64>,
 }
@@ -31,7 +35,7 @@ pub struct SplitProof {
 /// splits.
 ///
 /// # Errors
-/// [`Error::Leak`] names the first deck or pair that does.
+/// [`Error::Leak`] names the first deck or pair that does; [`Error::TestSetChanged`] says that the frozen test set is not whole.
 pub fn prove(
     manifest: &Manifest,
     raw: &Path,
@@ -48,11 +52,10 @@ pub fn prove(
         ..SplitProof::default()
     };
     decks_stand_in_one(manifest, splits, &mut proof)?;
+    test_set_is_whole(manifest, splits, &mut proof)?;
     let rows: Vec<_> = manifest
         .usable()
-        .filter_map(|slide| {
-            Some((slide, *splits.groups.get(&slide.group)?, SlideHash::from_hex(&slide.phash)?))
-        })
+        .filter_map(|slide| Some((slide, splits.of(slide)?, SlideHash::from_hex(&slide.phash)?)))
         .collect();
     let signature = |id: &str| {
         let bytes = std::fs::read(Manifest::image_path(raw, id)).ok()?;
@@ -90,6 +93,18 @@ fn leak(a: &str, b: &str, split: Split, other: Split) -> Error {
     Error::Leak(format!("`{a}` ({split:?}) and `{b}` ({other:?}) are near-duplicates"))
 }
 
+fn test_set_is_whole(manifest: &Manifest, splits: &Splits, proof: &mut SplitProof) -> Result<()> {
+    let Some(frozen) = &splits.frozen_test else { return Ok(()) };
+    let usable: BTreeSet<&String> = manifest.usable().map(|slide| &slide.slide_id).collect();
+    let missing: Vec<&String> = frozen.iter().filter(|slide| !usable.contains(slide)).collect();
+    if let Some(first) = missing.first() {
+        let (missing, of) = (missing.len(), frozen.len());
+        return Err(Error::TestSetChanged { missing, of, first: (*first).clone() });
+    }
+    proof.frozen_test = Some(frozen.len());
+    Ok(())
+}
+
 fn decks_stand_in_one(manifest: &Manifest, splits: &Splits, proof: &mut SplitProof) -> Result<()> {
     let mut of_deck: BTreeMap<&str, (Split, &str)> = BTreeMap::new();
     let (mut groups, mut unassigned) = (BTreeSet::new(), BTreeSet::new());
@@ -98,6 +113,10 @@ fn decks_stand_in_one(manifest: &Manifest, splits: &Splits, proof: &mut SplitPro
             unassigned.insert(&slide.group);
             continue;
         };
+        if splits.of(slide).is_none() {
+            proof.held_out += 1;
+            continue;
+        }
         *proof.slides.entry(split).or_default() += 1;
         groups.insert((split, &slide.group));
         let (first, _) = *of_deck.entry(&slide.deck_id).or_insert((split, &slide.group));

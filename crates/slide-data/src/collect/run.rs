@@ -1,16 +1,15 @@
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
-use jiff::Timestamp;
 use serde::Serialize;
 
+use super::intake::{Intake, list_set_aside};
 use super::store::{InputRecord, Outcome, Stamp, Store};
 use super::worker::{Answer, Job, ReaderFactory};
 use super::{DataConfig, duplicates};
 use crate::render::InputFile;
-use crate::{Error, Reason, Result, SlideRecord};
+use crate::{Result, SlideRecord};
 
 /// What a run did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -64,7 +63,7 @@ pub trait Progress: Sync {
     fn set_aside(&self, _item: &SetAside) {}
     /// Duplicates are being looked for.
     fn comparing(&self) {}
-    /// Whether to stop after the current file.
+    /// Whether to stop: files that are being read are given up and read again by the next run.
     fn is_interrupted(&self) -> bool {
         false
     }
@@ -83,11 +82,6 @@ pub struct Collector<'a> {
     pub readers: usize,
     /// Whether files that were set aside before are tried again.
     pub retry: bool,
-}
-
-enum Message {
-    Answer(usize, Answer),
-    Ended,
 }
 
 impl Collector<'_> {
@@ -148,7 +142,8 @@ impl Collector<'_> {
             input: jobs[index].0.clone(),
             limits: limits.clone(),
             quality: self.config.quality.clone(),
-            staging: staging.join(index.to_string()),
+            staging: staging.clone(),
+            prefix: index,
         };
         let queue = Mutex::new(0..jobs.len());
         let stop = AtomicBool::new(false);
@@ -159,41 +154,9 @@ impl Collector<'_> {
                 scope.spawn(move || work(&mut *reader(), queue, stop, job, &sender));
             }
             drop(sender);
-            let mut open: Vec<Pending> = jobs.iter().map(|_| Pending::default()).collect();
-            let mut running = readers;
-            let mut failed = None;
-            while running > 0 {
-                let Ok(message) = messages.recv() else { break };
-                if progress.is_interrupted() {
-                    stop.store(true, Ordering::Relaxed);
-                    report.interrupted = true;
-                }
-                match message {
-                    Message::Ended => running -= 1,
-                    Message::Answer(_, Answer::NoStore(reason)) => {
-                        stop.store(true, Ordering::Relaxed);
-                        let source = std::io::Error::other(reason);
-                        failed = Some(Error::Io { action: "write", path: staging.clone(), source });
-                    }
-                    Message::Answer(index, answer) if failed.is_none() => {
-                        let (input, stamp) = jobs[index];
-                        let record = open[index].take_in(input, stamp, answer, progress);
-                        let Some(record) = record else { continue };
-                        list_set_aside(&record, report);
-                        progress.input_done(&input.origin);
-                        let staged = std::mem::take(&mut open[index].slides);
-                        match self.store.commit(staged, record) {
-                            Ok(new) => report.slides_new += new,
-                            Err(error) => {
-                                stop.store(true, Ordering::Relaxed);
-                                failed = Some(error);
-                            }
-                        }
-                    }
-                    Message::Answer(..) => {}
-                }
-            }
-            failed.map_or(Ok(()), Err)
+            let result = Intake::new(self.store, jobs, report, progress).follow(&messages, &stop);
+            stop.store(true, Ordering::Relaxed);
+            result
         })
     }
 }
@@ -203,101 +166,19 @@ fn work(
     queue: &Mutex<std::ops::Range<usize>>,
     stop: &AtomicBool,
     job: &dyn Fn(usize) -> Job,
-    sender: &Sender<Message>,
+    sender: &Sender<(usize, Answer)>,
 ) {
     while !stop.load(Ordering::Relaxed) {
         let next = queue.lock().ok().and_then(|mut queue| queue.next());
         let Some(index) = next else { break };
-        reader.read(&job(index), &mut |answer| {
-            let _ = sender.send(Message::Answer(index, answer));
+        reader.read(&job(index), stop, &mut |answer| {
+            let _ = sender.send((index, answer));
         });
-    }
-    let _ = sender.send(Message::Ended);
-}
-
-/// What has come of a file so far.
-#[derive(Default)]
-struct Pending {
-    slides: Vec<(SlideRecord, PathBuf)>,
-    set_aside: Vec<(String, String)>,
-}
-
-impl Pending {
-    /// Takes an answer in; returns the input's record after the last one.
-    fn take_in(
-        &mut self,
-        input: &InputFile,
-        stamp: Stamp,
-        answer: Answer,
-        progress: &dyn Progress,
-    ) -> Option<InputRecord> {
-        let mut transient = false;
-        let (sha256, outcome) = match answer {
-            Answer::Total(count) => {
-                progress.slides_found(count);
-                return None;
-            }
-            Answer::Slide(slide, picture) => {
-                progress.slide(&slide);
-                self.slides.push((*slide, picture));
-                return None;
-            }
-            Answer::Failed(part, reason) => {
-                progress.set_aside(&SetAside {
-                    origin: format!("{}, {part}", input.origin),
-                    reason: reason.clone(),
-                });
-                self.set_aside.push((part, reason));
-                return None;
-            }
-            Answer::Done(sha256) if self.slides.is_empty() => {
-                let reason =
-                    self.set_aside.first().map_or_else(|| Reason::Empty.to_string(), |(_, why)| why.clone());
-                self.set_aside.clear();
-                (sha256, Outcome::SetAside { reason })
-            }
-            Answer::Done(sha256) => (sha256, Outcome::Collected { slides: self.slides.len() }),
-            Answer::NoStore(_) => return None,
-            Answer::Refused(reason, again) if self.slides.is_empty() => {
-                transient = again;
-                progress.set_aside(&SetAside { origin: input.origin.clone(), reason: reason.clone() });
-                (String::new(), Outcome::SetAside { reason })
-            }
-            // The pages before the one that stopped the reader are good.
-            Answer::Refused(reason, again) => {
-                transient = again;
-                let slides = self.slides.len();
-                self.set_aside.push((format!("after slide {slides}"), reason));
-                (self.slides[0].0.source.sha256.clone(), Outcome::Collected { slides })
-            }
-        };
-        Some(InputRecord {
-            schema_version: 1,
-            origin: input.origin.clone(),
-            size_bytes: stamp.size_bytes,
-            modified_ns: stamp.modified_ns,
-            sha256,
-            outcome,
-            set_aside: std::mem::take(&mut self.set_aside),
-            transient,
-            at: Timestamp::now(),
-        })
     }
 }
 
 fn is_set_aside(record: &InputRecord) -> bool {
     matches!(record.outcome, Outcome::SetAside { .. }) || !record.set_aside.is_empty()
-}
-
-fn list_set_aside(record: &InputRecord, report: &mut Report) {
-    if let Outcome::SetAside { reason } = &record.outcome {
-        report.set_aside.push(SetAside { origin: record.origin.clone(), reason: reason.clone() });
-    }
-    let parts = record.set_aside.iter().map(|(part, reason)| SetAside {
-        origin: format!("{}, {part}", record.origin),
-        reason: reason.clone(),
-    });
-    report.set_aside.extend(parts);
 }
 
 fn summarise(slides: &[SlideRecord], report: &mut Report) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::intake::Staged;
 use crate::io::io_error;
 use crate::render::InputFile;
 use crate::{Error, Manifest, Result, SlideRecord, append_json_lines, read_json_lines, write_atomic};
@@ -146,39 +147,43 @@ impl Store {
             .filter(|known| known.size_bytes == stamp.size_bytes && known.modified_ns == stamp.modified_ns)
     }
 
-    /// Takes the staged slides of one input in: pictures first, then the manifest, then the input's own line, so that after a
+    /// Takes the staged slides of some inputs in: pictures first, then the manifest, then the inputs' own lines, so that after a
     /// crash at any point a listed slide has its picture and an input that is not listed is read again.
     ///
     /// Returns how many slides are new.
-    pub(super) fn commit(
-        &mut self,
-        staged: Vec<(SlideRecord, PathBuf)>,
-        input: InputRecord,
-    ) -> Result<usize> {
-        let mut new = Vec::new();
-        for (mut slide, picture) in staged {
-            if !self.known.insert(slide.slide_id.clone()) {
-                let _ = std::fs::remove_file(&picture); // the same content came before
-                continue;
+    pub(super) fn commit(&mut self, batch: Vec<(Vec<Staged>, InputRecord)>) -> Result<usize> {
+        let (mut new, mut lines) = (Vec::new(), Vec::with_capacity(batch.len()));
+        for (staged, input) in batch {
+            for (slide, picture) in staged {
+                new.extend(self.move_in(slide, &picture)?);
             }
-            let target = Manifest::image_path(&self.raw, &slide.slide_id);
-            std::fs::rename(&picture, &target).map_err(io_error("write", &target))?;
-            while !self.numbers.insert((slide.deck_id.clone(), slide.number)) {
-                slide.number += 1;
-            }
-            new.push(slide);
+            lines.push(input);
         }
         let folder = self.raw.join("slides");
         if !new.is_empty() {
             File::open(&folder).and_then(|f| f.sync_all()).map_err(io_error("write", &folder))?;
             append_json_lines(&self.raw.join("manifest.jsonl"), &new)?;
         }
-        append_json_lines(&self.raw.join("inputs.jsonl"), std::slice::from_ref(&input))?;
-        self.input_lines += 1;
-        self.inputs.insert(input.origin.clone(), input);
+        append_json_lines(&self.raw.join("inputs.jsonl"), &lines)?;
+        self.input_lines += lines.len();
+        self.inputs.extend(lines.into_iter().map(|line| (line.origin.clone(), line)));
         let count = new.len();
         self.slides.append(&mut new);
         Ok(count)
+    }
+
+    /// Moves the picture of a slide that is not known yet to its place.
+    fn move_in(&mut self, mut slide: SlideRecord, picture: &Path) -> Result<Option<SlideRecord>> {
+        if !self.known.insert(slide.slide_id.clone()) {
+            let _ = std::fs::remove_file(picture); // the same content came before
+            return Ok(None);
+        }
+        let target = Manifest::image_path(&self.raw, &slide.slide_id);
+        std::fs::rename(picture, &target).map_err(io_error("write", &target))?;
+        while !self.numbers.insert((slide.deck_id.clone(), slide.number)) {
+            slide.number += 1;
+        }
+        Ok(Some(slide))
     }
 
     /// Writes the manifest anew, atomically.

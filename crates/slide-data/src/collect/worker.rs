@@ -1,8 +1,6 @@
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,8 +15,9 @@ pub struct Job {
     pub(super) input: InputFile,
     pub(super) limits: Limits,
     pub(super) quality: QualityThresholds,
-    /// Where the pictures are put.
+    /// Where the pictures are put, and what their names begin with.
     pub(super) staging: PathBuf,
+    pub(super) prefix: usize,
 }
 
 /// What a reader answers, one after the other, the last one `Done`, `Refused` or `NoStore`.
@@ -41,8 +40,9 @@ pub enum Answer {
 
 /// Reads files into the staging folder.
 pub trait Reader {
-    /// Reads one file and hands on what it yields; the last answer is `Done` or `Refused`.
-    fn read(&mut self, job: &Job, answer: &mut dyn FnMut(Answer));
+    /// Reads one file and hands on what it yields; the last answer is `Done`, `Refused` or `NoStore`, unless `stop` is set
+    /// meanwhile: then reading ends soon and without one.
+    fn read(&mut self, job: &Job, stop: &AtomicBool, answer: &mut dyn FnMut(Answer));
 }
 
 /// Reads on the calling thread. Panics are caught, but nothing stops a reader that hangs: for tests and trusted input.
@@ -50,12 +50,12 @@ pub trait Reader {
 pub struct InProcess;
 
 impl Reader for InProcess {
-    fn read(&mut self, job: &Job, answer: &mut dyn FnMut(Answer)) {
-        perform(job, answer);
+    fn read(&mut self, job: &Job, stop: &AtomicBool, answer: &mut dyn FnMut(Answer)) {
+        perform(job, None, stop, answer);
     }
 }
 
-fn perform(job: &Job, answer: &mut dyn FnMut(Answer)) {
+fn perform(job: &Job, scratch: Option<&Path>, stop: &AtomicBool, answer: &mut dyn FnMut(Answer)) {
     if let Err(error) = std::fs::create_dir_all(&job.staging) {
         answer(Answer::NoStore(error.to_string()));
         return;
@@ -68,16 +68,19 @@ fn perform(job: &Job, answer: &mut dyn FnMut(Answer)) {
             Event::Failed(part, reason) => answer(Answer::Failed(part, reason.to_string())),
             Event::Slide(slide) => {
                 count += 1;
-                let picture = job.staging.join(format!("{count}.png"));
+                let picture = job.staging.join(format!("{}-{count}.png", job.prefix));
                 match stage(*slide, &job.quality, &picture) {
                     Ok(record) => answer(Answer::Slide(Box::new(record), picture)),
                     Err(error) => broken = Some(error.to_string()),
                 }
             }
         }
-        broken.is_none()
+        broken.is_none() && !stop.load(Ordering::Relaxed)
     };
-    let result = read_file(&job.input, &job.limits, &mut sink);
+    let result = read_file(&job.input, &job.limits, scratch, &mut sink);
+    if stop.load(Ordering::Relaxed) {
+        return;
+    }
     answer(match (broken, result) {
         (Some(error), _) => Answer::NoStore(error),
         (None, Err(reason)) => refusal(&reason),
@@ -86,7 +89,7 @@ fn perform(job: &Job, answer: &mut dyn FnMut(Answer)) {
 }
 
 /// What depends on the machine rather than on the file may go better next time.
-fn refusal(reason: &Reason) -> Answer {
+pub(super) fn refusal(reason: &Reason) -> Answer {
     Answer::Refused(reason.to_string(), matches!(reason, Reason::Io(_) | Reason::NeedsLibreOffice))
 }
 
@@ -128,7 +131,7 @@ pub fn serve(input: impl BufRead, mut output: impl Write + Send) -> std::io::Res
         // The reader recurses deeply on some documents.
         std::thread::scope(|scope| {
             let work = || {
-                perform(&job, &mut |answer| {
+                perform(&job, Some(&job.staging), &AtomicBool::new(false), &mut |answer| {
                     let line = serde_json::to_string(&answer).map_err(std::io::Error::from);
                     let sent = line.and_then(|line| writeln!(output, "{line}")).and_then(|()| output.flush());
                     failed = failed.take().or(sent.err());
@@ -157,122 +160,6 @@ fn limit_memory(mib: u64) {
 
 #[cfg(not(unix))]
 fn limit_memory(_mib: u64) {}
-
-/// Reads in a process of its own that is ended when it takes too long and started anew when it dies.
-#[derive(Debug)]
-pub struct Subprocess {
-    program: PathBuf,
-    arguments: Vec<String>,
-    running: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    child: Child,
-    input: ChildStdin,
-    answers: Receiver<Answer>,
-}
-
-impl Subprocess {
-    /// A reader that runs `program` with `arguments`, which must call [`serve`] on its standard input and output.
-    pub fn new(program: PathBuf, arguments: Vec<String>) -> Self {
-        Self { program, arguments, running: None }
-    }
-
-    fn start(&self) -> std::io::Result<Running> {
-        let mut child = Command::new(&self.program)
-            .args(&self.arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let missing = || std::io::Error::other("the reader has no pipes");
-        let (input, output) =
-            (child.stdin.take().ok_or_else(missing)?, child.stdout.take().ok_or_else(missing)?);
-        let (sender, answers) = sync_channel(64);
-        std::thread::Builder::new().spawn(move || {
-            for line in BufReader::new(output).lines() {
-                let answer = line.ok().and_then(|line| serde_json::from_str(&line).ok());
-                let Some(answer) = answer else { break };
-                if sender.send(answer).is_err() {
-                    break;
-                }
-            }
-        })?;
-        Ok(Running { child, input, answers })
-    }
-
-    fn send(&mut self, job: &Job) -> std::io::Result<()> {
-        if self.running.is_none() {
-            self.running = Some(self.start()?);
-        }
-        let Some(running) = &mut self.running else { return Ok(()) };
-        let mut line = serde_json::to_vec(job)?;
-        line.push(b'\n');
-        running.input.write_all(&line).and_then(|()| running.input.flush())
-    }
-
-    /// Ends the process; says how it ended.
-    fn end(&mut self) -> String {
-        let Some(mut running) = self.running.take() else { return "it was not running".to_owned() };
-        let _ = running.child.kill();
-        running.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
-    }
-}
-
-impl Reader for Subprocess {
-    fn read(&mut self, job: &Job, answer: &mut dyn FnMut(Answer)) {
-        if let Err(error) = self.send(job) {
-            self.end();
-            answer(refusal(&Reason::Crashed(error.to_string())));
-            return;
-        }
-        // A little more than the limit, so that a slide that comes at the last moment still counts.
-        let limit = job.limits.time_limit() + Duration::from_millis(200);
-        loop {
-            let received = self.running.as_ref().map(|running| running.answers.recv_timeout(limit));
-            let reason = match received {
-                Some(Ok(last @ (Answer::Done(_) | Answer::Refused(..) | Answer::NoStore(_)))) => {
-                    answer(last);
-                    return;
-                }
-                Some(Ok(next)) => {
-                    answer(next);
-                    continue;
-                }
-                Some(Err(RecvTimeoutError::Timeout)) => {
-                    self.end();
-                    Reason::TimedOut(job.limits.time_limit_s)
-                }
-                Some(Err(RecvTimeoutError::Disconnected)) | None => Reason::Crashed(self.crash()),
-            };
-            answer(refusal(&reason));
-            return;
-        }
-    }
-}
-
-impl Subprocess {
-    /// The output has ended: waits for the process itself, whose status tells why.
-    fn crash(&mut self) -> String {
-        if let Some(running) = &mut self.running {
-            for _ in 0..20 {
-                if let Ok(Some(status)) = running.child.try_wait() {
-                    self.running = None;
-                    return status.to_string();
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        self.end()
-    }
-}
-
-impl Drop for Subprocess {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
 
 /// A pool's worth of readers.
 pub(super) type ReaderFactory<'a> = &'a (dyn Fn() -> Box<dyn Reader + Send> + Sync);

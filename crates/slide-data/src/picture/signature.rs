@@ -16,6 +16,8 @@ pub(crate) const SIZE: (usize, usize) = (128, 72);
 const BLOCK: usize = 8;
 /// Grey levels that are added to a block's contrast, so that noise in flat areas does not count.
 const FLOOR: f32 = 6.0;
+/// Cells along the borders that are not compared: a crop's edge may lie in them, and what it cut off shines in from outside.
+const MARGIN: usize = 2;
 /// Low frequencies kept in each direction.
 const FREQUENCIES: usize = 8;
 
@@ -296,6 +298,12 @@ fn solve(mut rows: [[f64; 5]; 4]) -> [f64; 4] {
     solution
 }
 
+/// Whether a cell lies inside the margin of both pictures.
+fn is_inner(cell: f32, other: f32, length: usize) -> bool {
+    let inside = MARGIN as f32..=(length - 1 - MARGIN) as f32;
+    inside.contains(&cell) && inside.contains(&other)
+}
+
 /// The largest ratio, over all blocks, of the difference to the contrast.
 fn worst_block(a: &Plane, b: &Plane, warp: Warp) -> f32 {
     let xs = positions(b.width, warp.scale[0], warp.shift[0]);
@@ -306,7 +314,8 @@ fn worst_block(a: &Plane, b: &Plane, warp: Warp) -> f32 {
             let (mut count, mut sums) = (0.0f32, [0.0f32; 5]);
             for (row, &(_, y)) in ys.iter().enumerate().skip(top).take(BLOCK) {
                 for (column, &(_, x)) in xs.iter().enumerate().skip(left).take(BLOCK) {
-                    let Some((value, ..)) = sample(a, x, y) else { continue };
+                    let is_inner = is_inner(row as f32, y, b.height) && is_inner(column as f32, x, b.width);
+                    let Some((value, ..)) = sample(a, x, y).filter(|_| is_inner) else { continue };
                     let wanted = b.at(column, row);
                     let terms = [value, wanted, value * value, wanted * wanted, (wanted - value).powi(2)];
                     sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);

@@ -70,6 +70,7 @@ fn read_member(part: &InputFile, name: &str, bytes: Vec<u8>, limits: &Limits, si
             let document = super::identity::Document::new(part, &sha256, SourceKind::Pdf);
             super::pdf::render(bytes, &document, limits, &mut inner)
         }
+        FileFormat::Protected => Err(Reason::Encrypted),
         FileFormat::Zip | FileFormat::Presentation(_) => {
             Err(Reason::Malformed("is an archive within an archive; unpack the outer one".to_owned()))
         }

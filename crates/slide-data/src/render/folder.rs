@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -48,14 +48,58 @@ struct Terms {
 /// # Errors
 /// When `path` does not exist or a folder cannot be listed.
 pub fn find_inputs(path: &Path, base: Option<&Path>) -> Result<Vec<InputFile>> {
+    find_all_inputs(std::slice::from_ref(&path), base)
+}
+
+/// As [`find_inputs`], for several paths. Where two of them have the same name, the names of the folders above tell them apart;
+/// what lies below two of them is listed once.
+///
+/// # Errors
+/// When one of the paths does not exist or a folder cannot be listed.
+pub fn find_all_inputs<P: AsRef<Path>>(paths: &[P], base: Option<&Path>) -> Result<Vec<InputFile>> {
+    let base = base.and_then(|base| base.canonicalize().ok());
+    let absolute = |path: &P| {
+        let path = path.as_ref();
+        path.canonicalize().map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })
+    };
+    let mut roots: Vec<PathBuf> = Vec::new();
+    for path in paths.iter().map(absolute).collect::<Result<Vec<_>>>()? {
+        if !roots.contains(&path) {
+            roots.push(path);
+        }
+    }
+    let mut seen = BTreeSet::new();
+    let mut inputs = Vec::new();
+    for root in &roots {
+        let base = base.as_deref().filter(|base| root.starts_with(base));
+        let outer = base.unwrap_or_else(|| outer_folder(root, &roots));
+        let found = find_below(root, outer, base.is_some())?;
+        inputs.extend(found.into_iter().filter(|input| seen.insert(input.path.clone())));
+    }
+    Ok(inputs)
+}
+
+/// The folder from which names are counted: the nearest above from which no other root has the same name.
+fn outer_folder<'a>(root: &'a Path, roots: &[PathBuf]) -> &'a Path {
+    let name = |path: &Path, depth: usize| -> Option<PathBuf> {
+        let outer = path.ancestors().nth(depth)?;
+        path.strip_prefix(outer).ok().map(Path::to_owned)
+    };
+    let is_alone = |depth: &usize| {
+        let own = name(root, *depth);
+        roots.iter().all(|other| other == root || name(other, *depth) != own)
+    };
+    let depth = (1..root.ancestors().count()).find(is_alone).unwrap_or(1);
+    root.ancestors().nth(depth).unwrap_or(root)
+}
+
+/// The files with slides below `path`, named from `outer`, which is the upload folder if `is_upload`.
+fn find_below(path: &Path, outer: &Path, is_upload: bool) -> Result<Vec<InputFile>> {
     let io = |source| Error::Io { action: "read", path: path.to_owned(), source };
-    let path = path.canonicalize().map_err(io)?;
-    let base = base.and_then(|base| base.canonicalize().ok()).filter(|base| path.starts_with(base));
-    let outer = base.clone().or_else(|| path.parent().map(Path::to_owned)).unwrap_or_default();
     let mut terms = BTreeMap::new();
     let mut inputs = Vec::new();
     let visible = |entry: &walkdir::DirEntry| entry.depth() == 0 || !is_hidden(entry.path());
-    for entry in WalkDir::new(&path).follow_links(true).into_iter().filter_entry(visible) {
+    for entry in WalkDir::new(path).follow_links(true).into_iter().filter_entry(visible) {
         let entry = match entry {
             Ok(entry) => entry,
             // A link that leads back up, or nowhere, holds no slides.
@@ -63,10 +107,10 @@ pub fn find_inputs(path: &Path, base: Option<&Path>) -> Result<Vec<InputFile>> {
             Err(error) => return Err(io(error.into())),
         };
         if entry.file_type().is_file() && (entry.depth() == 0 || may_hold_slides(entry.path())) {
-            let origin = origin(entry.path().strip_prefix(&outer).unwrap_or(entry.path()));
-            let top = if base.is_some() { outer.as_path() } else { path.as_path() };
+            let origin = origin(entry.path().strip_prefix(outer).unwrap_or(entry.path()));
+            let top = if is_upload { outer } else { path };
             let deck = deck_name(entry.path(), top, &origin);
-            let license = license(entry.path(), &outer, &mut terms);
+            let license = license(entry.path(), outer, &mut terms);
             inputs.push(InputFile { path: entry.into_path(), origin, deck, number: 0, license });
         }
     }
@@ -182,6 +226,18 @@ mod tests {
         let whole = find_inputs(dir.path(), Some(dir.path())).unwrap();
         let part = find_inputs(&dir.path().join("b"), Some(dir.path())).unwrap();
         assert_eq!(part[..], whole[1..]);
+    }
+
+    #[test]
+    fn folders_of_one_name_are_told_apart_by_those_above() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["a/deck/1.png", "b/deck/1.png", "c/other.png"]);
+        let paths =
+            ["a/deck", "b/deck", "c/other.png", "a/deck/1.png", "b/deck"].map(|name| dir.path().join(name));
+        let found = find_all_inputs(&paths, None).unwrap();
+        let origins: Vec<_> = found.iter().map(|input| input.origin.as_str()).collect();
+        assert_eq!(origins, ["a/deck/1.png", "b/deck/1.png", "other.png"]);
+        assert_ne!(found[0].deck.id(), found[1].deck.id());
     }
 
     #[cfg(unix)]

@@ -9,6 +9,8 @@ pub enum FileFormat {
     Presentation(&'static str),
     /// A ZIP archive that is no presentation.
     Zip,
+    /// A presentation (or another Office document) that needs a password.
+    Protected,
     /// None of these.
     Unknown,
 }
@@ -34,7 +36,14 @@ pub fn sniff(bytes: &[u8]) -> FileFormat {
         };
     }
     if bytes.starts_with(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1") {
-        return FileFormat::Presentation("ppt");
+        // A compound file; the names of its streams are UTF-16.
+        let has_stream =
+            |name: &str| has(&name.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>());
+        return match () {
+            () if has_stream("PowerPoint Document") => FileFormat::Presentation("ppt"),
+            () if has_stream("EncryptedPackage") => FileFormat::Protected,
+            () => FileFormat::Unknown,
+        };
     }
     // The header may stand anywhere in the first kilobyte (ISO 32000, implementation notes).
     if bytes[..bytes.len().min(1024)].windows(5).any(|window| window == b"%PDF-") {

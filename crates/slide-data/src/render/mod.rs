@@ -15,7 +15,7 @@ use std::path::Path;
 
 use image::RgbImage;
 
-pub use folder::{InputFile, find_inputs};
+pub use folder::{InputFile, find_all_inputs, find_inputs};
 pub use format::{FileFormat, sniff};
 pub use identity::DeckName;
 pub use office::find_libreoffice;
@@ -23,7 +23,7 @@ pub use office::find_libreoffice;
 pub(crate) use pdf::STACK_BYTES;
 pub use stream::Slides;
 
-use crate::{Limits, Reason, Result, Source, SourceKind, sha256_hex};
+use crate::{Error, Limits, Reason, Result, Source, SourceKind, sha256_hex};
 
 /// A slide in memory with where it came from.
 #[derive(Debug, Clone)]
@@ -52,6 +52,29 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Slides> {
     Ok(Slides::new(find_inputs(path, None)?, limits.clone()))
 }
 
+/// Renders the slides of a file that is in memory; `name` is its name in records. What fails is an `Err` item, as in [`load`].
+///
+/// It runs on the calling thread and nothing watches its time, so it is for files that are trusted or short.
+pub fn load_bytes(name: &str, bytes: Vec<u8>, limits: &Limits) -> Vec<Result<RenderedSlide>> {
+    let deck = DeckName(name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned());
+    let input = InputFile { path: name.into(), origin: name.to_owned(), deck, number: 1, license: None };
+    let unreadable = |origin: String, reason| Err(Error::Unreadable { origin, reason });
+    let mut items = Vec::new();
+    let mut sink = |event: Event| {
+        match event {
+            Event::Total(_) => {}
+            Event::Slide(slide) => items.push(Ok(*slide)),
+            Event::Failed(part, reason) => items.push(unreadable(format!("{name}, {part}"), reason)),
+        }
+        true
+    };
+    let sha256 = sha256_hex(&bytes);
+    if let Err(reason) = read_bytes(&input, &sha256, bytes, limits, None, &mut sink) {
+        items.push(unreadable(name.to_owned(), reason));
+    }
+    items
+}
+
 /// One thing that reading a file yields.
 pub(crate) enum Event {
     /// How many slides the file has, as soon as that is known.
@@ -67,9 +90,13 @@ pub(crate) enum Event {
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(Event) -> bool;
 
 /// Reads one file. Returns the SHA-256 of the file.
+///
+/// `scratch` is a folder that the caller clears, even after it had to end this process with all that it started; without one,
+/// programs that are started here are watched and cleaned up after here.
 pub(crate) fn read_file(
     input: &InputFile,
     limits: &Limits,
+    scratch: Option<&Path>,
     sink: Sink<'_>,
 ) -> std::result::Result<String, Reason> {
     let size = std::fs::metadata(&input.path).map_err(|e| Reason::Io(e.to_string()))?.len();
@@ -79,7 +106,7 @@ pub(crate) fn read_file(
     }
     let bytes = std::fs::read(&input.path).map_err(|e| Reason::Io(e.to_string()))?;
     let sha256 = sha256_hex(&bytes);
-    read_bytes(input, &sha256, bytes, limits, sink)?;
+    read_bytes(input, &sha256, bytes, limits, scratch, sink)?;
     Ok(sha256)
 }
 
@@ -88,6 +115,7 @@ fn read_bytes(
     sha256: &str,
     bytes: Vec<u8>,
     limits: &Limits,
+    scratch: Option<&Path>,
     sink: Sink<'_>,
 ) -> std::result::Result<(), Reason> {
     let document = |kind| identity::Document::new(input, sha256, kind);
@@ -100,10 +128,11 @@ fn read_bytes(
         }
         FileFormat::Pdf => pdf::render(bytes, &document(SourceKind::Pdf), limits, sink),
         FileFormat::Presentation(extension) => {
-            let converted = office::to_pdf(&bytes, extension, limits)?;
+            let converted = office::to_pdf(&bytes, extension, limits, scratch)?;
             pdf::render(converted, &document(SourceKind::Presentation), limits, sink)
         }
         FileFormat::Zip => archive::read(input, sha256, &bytes, limits, sink),
+        FileFormat::Protected => Err(Reason::Encrypted),
         FileFormat::Unknown => Err(Reason::Unknown),
     }
 }

@@ -1,8 +1,20 @@
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::{Limits, Reason};
+
+/// No macros, and nothing fetched for a document that links to pictures elsewhere.
+const SETTINGS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<oor:items xmlns:oor="http://openoffice.org/2001/registry" xmlns:xs="http://www.w3.org/2001/XMLSchema">
+<item oor:path="/org.openoffice.Office.Common/Security/Scripting">
+<prop oor:name="DisableMacrosExecution" oor:op="fuse"><value>true</value></prop>
+<prop oor:name="MacroSecurityLevel" oor:op="fuse"><value>3</value></prop>
+<prop oor:name="BlockUntrustedRefererLinks" oor:op="fuse"><value>true</value></prop>
+<prop oor:name="DisableActiveContent" oor:op="fuse"><value>true</value></prop>
+</item></oor:items>
+"#;
 
 /// The installed `LibreOffice`: `soffice` or `libreoffice` on the search path, or in macOS's usual place.
 pub fn find_libreoffice() -> Option<PathBuf> {
@@ -17,25 +29,38 @@ pub fn find_libreoffice() -> Option<PathBuf> {
 }
 
 /// Converts a presentation to PDF in a profile of its own (so that a running office, its settings and its macros play no part),
-/// in a temporary folder, under the time limit.
-pub(super) fn to_pdf(bytes: &[u8], extension: &str, limits: &Limits) -> Result<Vec<u8>, Reason> {
+/// under the time limit.
+///
+/// With `scratch` the caller watches the time and clears up; see [`read_file`](super::read_file).
+pub(super) fn to_pdf(
+    bytes: &[u8],
+    extension: &str,
+    limits: &Limits,
+    scratch: Option<&Path>,
+) -> Result<Vec<u8>, Reason> {
     let program = find_libreoffice().ok_or(Reason::NeedsLibreOffice)?;
     let io = |error: std::io::Error| Reason::Io(error.to_string());
-    let folder = tempfile::tempdir().map_err(io)?;
-    let input = folder.path().join(format!("deck.{extension}"));
+    let folder = scratch.map_or_else(tempfile::tempdir, tempfile::tempdir_in).map_err(io)?;
+    let place = folder.path().canonicalize().map_err(io)?;
+    let input = place.join(format!("deck.{extension}"));
+    std::fs::create_dir_all(place.join("profile/user")).map_err(io)?;
+    std::fs::write(place.join("profile/user/registrymodifications.xcu"), SETTINGS).map_err(io)?;
     std::fs::write(&input, bytes).map_err(io)?;
-    let mut child = start(&program, folder.path(), &input).map_err(io)?;
-    let status = wait(&mut child, limits.time_limit()).map_err(io)?;
-    let Some(status) = status else { return Err(Reason::TimedOut(limits.time_limit_s)) };
-    std::fs::read(folder.path().join("deck.pdf"))
+    let is_watched = scratch.is_some();
+    let mut child = start(&program, &place, &input, !is_watched).map_err(io)?;
+    // Who watches ends this process in time; this is for when nobody is left to watch.
+    let patience = if is_watched { Duration::from_secs(10) } else { Duration::ZERO };
+    let status = wait(&mut child, limits.time_limit() + patience).map_err(io)?;
+    let Some(status) = status else { return Err(Reason::slow_slide(limits)) };
+    std::fs::read(place.join("deck.pdf"))
         .map_err(|_| Reason::Malformed(format!("LibreOffice could not convert the presentation ({status})")))
 }
 
-fn start(program: &Path, folder: &Path, input: &Path) -> std::io::Result<Child> {
+fn start(program: &Path, folder: &Path, input: &Path, own_group: bool) -> std::io::Result<Child> {
     let mut command = Command::new(program);
     command
-        .arg(format!("-env:UserInstallation=file://{}/profile", folder.display()))
-        .args(["--headless", "--norestore", "--nologo", "--convert-to", "pdf", "--outdir"])
+        .arg(format!("-env:UserInstallation=file://{}/profile", escaped(folder)))
+        .args(["--headless", "--norestore", "--nologo", "--nolockcheck", "--convert-to", "pdf", "--outdir"])
         .arg(folder)
         .arg(input)
         .current_dir(folder)
@@ -43,35 +68,46 @@ fn start(program: &Path, folder: &Path, input: &Path) -> std::io::Result<Child> 
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    if own_group {
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    }
     command.spawn()
 }
 
+/// The path as a part of an address: bytes other than plain ones as `%20`.
+fn escaped(path: &Path) -> String {
+    let mut text = String::new();
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
 /// Waits for the end; after the limit the whole process group ends (the launcher starts the office as a child).
-fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<std::process::ExitStatus>> {
+fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
         if start.elapsed() > limit {
-            end_group(child);
-            child.wait()?;
+            crate::process::end(child)?;
             return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-#[cfg(all(unix, feature = "collect"))]
-fn end_group(child: &mut Child) {
-    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    if let Some(group) = group {
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[cfg(not(all(unix, feature = "collect")))]
-fn end_group(child: &mut Child) {
-    let _ = child.kill();
+    #[test]
+    fn odd_folders_are_escaped() {
+        assert_eq!(escaped(Path::new("/tmp/a b/\u{e9}")), "/tmp/a%20b/%C3%A9");
+    }
 }

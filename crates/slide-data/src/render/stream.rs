@@ -35,7 +35,7 @@ fn produce(input: &InputFile, limits: &Limits, sender: &SyncSender<Message>) {
         Event::Slide(slide) => sender.send(Ok(slide)).is_ok(),
         Event::Failed(part, reason) => sender.send(Err((Some(part), reason))).is_ok(),
     };
-    if let Err(reason) = read_file(input, limits, &mut sink) {
+    if let Err(reason) = read_file(input, limits, None, &mut sink) {
         let _ = sender.send(Err((None, reason)));
     }
 }
@@ -66,7 +66,7 @@ impl Iterator for Slides {
                     // The thread cannot be stopped; it ends at its next slide, when nobody receives it.
                     let origin = origin.clone();
                     self.current = None;
-                    return Some(Err(unreadable(origin, Reason::TimedOut(self.limits.time_limit_s))));
+                    return Some(Err(unreadable(origin, Reason::slow_slide(&self.limits))));
                 }
             }
         }
