@@ -55,7 +55,8 @@ pub(crate) fn collect(args: &Args, config: &DataConfig) -> Result<Verdict> {
     } else {
         print(&describe(&report, store.raw()))?;
     }
-    Ok(Verdict::Pass)
+    // What is there is good, but a script must not take it for all.
+    Ok(if report.interrupted { Verdict::Fail } else { Verdict::Pass })
 }
 
 /// The upload folder and the enabled sources.

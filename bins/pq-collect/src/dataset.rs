@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::Result;
 use pq_common::{Verdict, WithHint};
 use slide_data::collect::{DataConfig, Export, Store, dataset_card};
-use slide_data::{Labels, Manifest, Splits, read_json, write_atomic};
+use slide_data::{Labels, Manifest, Splits, read_json, read_json_lines, write_atomic};
 
 use crate::args::ExportFormat;
 use crate::print;
@@ -18,9 +18,17 @@ pub(crate) fn labels(config: &DataConfig) -> Result<Option<Labels>> {
     if path.exists() { Ok(Some(read_json(&path, "label file")?)) } else { Ok(None) }
 }
 
+/// How many people stand in the journal of ratings.
+fn raters(config: &DataConfig) -> Option<usize> {
+    let path = config.storage.labeled().join("ratings.jsonl");
+    let (events, _) = read_json_lines::<serde_json::Value>(&path, "journal of ratings").ok()?;
+    let people = events.iter().filter_map(|event| event["annotator"].as_str());
+    Some(people.collect::<std::collections::BTreeSet<_>>().len())
+}
+
 pub(crate) fn card(store: &Store, config: &DataConfig, out: Option<&Path>) -> Result<Verdict> {
     let splits = read_splits(config)?;
-    let text = dataset_card(store, labels(config)?.as_ref(), splits.as_ref());
+    let text = dataset_card(store, labels(config)?.as_ref(), splits.as_ref(), raters(config));
     match out {
         Some(path) => write_atomic(path, text.as_bytes())?,
         None => print(&text)?,
@@ -38,7 +46,7 @@ pub(crate) fn export(
 ) -> Result<Verdict> {
     let manifest = Manifest { slides: store.slides().to_vec() };
     let (labels, splits) = (labels(config)?, read_splits(config)?);
-    let card = dataset_card(store, labels.as_ref(), splits.as_ref());
+    let card = dataset_card(store, labels.as_ref(), splits.as_ref(), raters(config));
     let export = Export {
         manifest: &manifest,
         raw: store.raw(),
@@ -50,7 +58,8 @@ pub(crate) fn export(
         ExportFormat::ImageFolder => export.image_folder(out),
         ExportFormat::Parquet => export.parquet(out, shard_mib << 20),
     };
-    let summary = summary.hint("nothing was exported", "give a new folder, and see that there is room for it")?;
+    let summary =
+        summary.hint("nothing was exported", "give a new folder, and see that there is room for it")?;
     if json {
         print(&format!("{}\n", serde_json::to_string_pretty(&summary)?))?;
     } else {

@@ -65,7 +65,11 @@ fn describe(proof: &SplitProof, limit: f32) -> String {
         );
     }
     if let Some(count) = proof.frozen_test {
-        let _ = writeln!(text, "the test set is frozen at {count} slides; {} that came later are held out", proof.held_out);
+        let _ = writeln!(
+            text,
+            "the test set is frozen at {count} slides; {} that came later are held out",
+            proof.held_out
+        );
     }
     let _ = writeln!(
         text,
@@ -73,7 +77,10 @@ fn describe(proof: &SplitProof, limit: f32) -> String {
         proof.decks, proof.pairs, proof.close_pairs
     );
     if let Some((a, b, difference)) = &proof.closest {
-        let _ = writeln!(text, "closest: {a} and {b} differ by {difference:.2} (near-duplicates by at most {limit})");
+        let _ = writeln!(
+            text,
+            "closest: {a} and {b} differ by {difference:.2} (near-duplicates by at most {limit})"
+        );
     }
     text
 }

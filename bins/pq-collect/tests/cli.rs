@@ -1,71 +1,17 @@
 //! The command as a user runs it, in a fresh folder.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[path = "../../../crates/slide-data/tests/support/mod.rs"]
-mod support;
+mod common;
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use slide_data::image::{ImageFormat, RgbImage};
-use slide_data::{Limits, Manifest};
+use slide_data::Manifest;
+use slide_data::image::ImageFormat;
 
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("config")).unwrap();
-        let small = "[limits]\nlongest_edge = 640\ntime_limit_s = 20\n";
-        std::fs::write(dir.path().join("config/data.toml"), small).unwrap();
-        Self(dir)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        let path = self.0.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pq-collect"));
-        command.current_dir(self.0.path()).args(args).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        let Output { status, stdout, stderr } = self.command(args).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (status.code(), text(stdout), text(stderr))
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let (code, out, err) = self.run(args);
-        assert_eq!(code, Some(0), "{err}");
-        serde_json::from_str(&out).unwrap()
-    }
-
-    fn raw(&self) -> std::path::PathBuf {
-        self.0.path().join("data/raw")
-    }
-}
-
-fn encoded(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format).unwrap();
-    bytes.into_inner()
-}
-
-/// The pictures of a drawn deck.
-fn pictures(seed: u64, count: usize) -> Vec<RgbImage> {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("deck.pdf");
-    std::fs::write(&path, support::deck(seed, count)).unwrap();
-    let limits = Limits { longest_edge: 640, ..Limits::default() };
-    slide_data::render::load(&path, &limits).unwrap().map(|slide| slide.unwrap().image).collect()
-}
+use common::{Place, encoded, pictures, support};
 
 fn snapshot(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
@@ -144,9 +90,15 @@ fn a_run_killed_at_any_moment_leaves_a_whole_store_and_the_next_goes_on() {
     for seed in 0..6 {
         place.write(&format!("in/{seed}.pdf"), &support::deck(10 + seed, 4));
     }
-    for round in 0..12u64 {
+    // PQ_KILLS=200 is the long form.
+    let kills = std::env::var("PQ_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let mut dice = support::Dice(3);
+    for round in 0..kills {
+        if round % 10 == 9 {
+            let _ = std::fs::remove_dir_all(place.0.path().join("data")); // begin again
+        }
         let mut child = place.command(&["in"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(15 + 35 * round));
+        std::thread::sleep(Duration::from_millis(dice.roll(900) as u64));
         let _ = child.kill();
         child.wait().unwrap();
         let (code, out, err) = place.run(&["verify"]);
@@ -202,6 +154,13 @@ fn exports_and_card_say_what_the_data_is() {
     let lines = std::fs::read_to_string(place.0.path().join("out/train/metadata.jsonl")).unwrap();
     let row: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert!(place.0.path().join("out/train").join(row["file_name"].as_str().unwrap()).exists());
+    // A second export replaces the first, and nothing else.
+    assert_eq!(place.run(&["export", "out", "--format", "parquet"]).0, Some(0));
+    let parquet = std::fs::read(place.0.path().join("out/data/train-00000-of-00001.parquet")).unwrap();
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
+    assert!(!place.0.path().join("out/train").exists());
+    let (code, _, err) = place.run(&["export", "in"]);
+    assert!(code == Some(2) && err.contains("other files") && err.contains("hint:"), "{err}");
     let (code, card, _) = place.run(&["card"]);
     assert!(
         code == Some(0) && card.contains("CC-BY-4.0") && card.contains("3 usable slides are not labelled"),

@@ -2,33 +2,38 @@
 //!
 //! Takes drawn decks (several slides of one template each) and the PDFs named, makes variants of each slide (JPEG 30 to 95, 50 to
 //! 150 % of the size, borders of up to 3 % cropped, and all of them together), and counts at the thresholds of `data.toml`:
-//! variants that are found (recall), pairs found that are no variants (precision), different slides of one deck that are merged.
-//! Slides without content and slides of real decks that truly repeat are judged by equal pixels.
+//! variants that are found (recall), slides of all decks that a variant is wrongly taken for (precision), different slides of one
+//! deck that are merged. Slides without content, and slides of real decks that truly repeat, are judged by equal pixels.
 #![allow(clippy::print_stdout, reason = "a bench reports on stdout")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use slide_data::image::codecs::jpeg::JpegEncoder;
 use slide_data::image::{RgbImage, imageops};
-use slide_data::picture::{Signature, SlideHash, decode};
+use slide_data::picture::{Signature, SlideHash, decode, pixels_sha256};
 use slide_data::render::load;
 use slide_data::{DuplicateThresholds, Limits};
 use support::Dice;
 
 struct Measured {
+    deck: usize,
     name: String,
+    pixels: String,
     signature: Signature,
     hash: SlideHash,
 }
 
-fn measure(name: String, picture: &RgbImage) -> Measured {
+fn measure(deck: usize, name: String, picture: &RgbImage) -> Measured {
     let signature = Signature::of(picture);
-    Measured { name, hash: signature.hash(), signature }
+    Measured { deck, name, pixels: pixels_sha256(picture), hash: signature.hash(), signature }
 }
 
 fn jpeg(picture: &RgbImage, quality: u8) -> RgbImage {
@@ -82,71 +87,127 @@ fn deck_of(path: &Path) -> Vec<RgbImage> {
     slides.filter_map(Result::ok).map(|slide| slide.image).collect()
 }
 
-#[allow(clippy::too_many_lines, reason = "one measurement after the other")]
-fn main() {
+fn drawn(decks: u64) -> Vec<(String, Vec<RgbImage>)> {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let mut decks: Vec<(String, Vec<RgbImage>)> = Vec::new();
-    for seed in 0..6 {
+    let draw = |seed| {
         let path = dir.path().join(format!("drawn-{seed}.pdf"));
         std::fs::write(&path, support::deck(seed, 8)).expect("room for a deck");
-        decks.push((format!("drawn-{seed}"), deck_of(&path)));
-    }
-    decks.extend(named.iter().map(|path| (path.clone(), deck_of(Path::new(path)))));
-    let limits = DuplicateThresholds::default();
-    let mut dice = Dice(5);
-    let (mut tried, mut found) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
-    let (mut merged, mut pairs, mut false_pairs, mut compared) = (0u64, 0u64, 0u64, 0u64);
-    let start = Instant::now();
-    for (name, slides) in &decks {
-        let originals: Vec<Measured> =
-            slides.iter().enumerate().map(|(at, s)| measure(format!("{name} {}", at + 1), s)).collect();
-        for (at, slide) in slides.iter().enumerate() {
-            if originals[at].hash.similarity(&originals[at].hash) < 0.5 {
-                continue; // blank
+        (format!("drawn-{seed}"), deck_of(&path))
+    };
+    (0..decks).map(draw).collect()
+}
+
+#[derive(Default)]
+struct Counts {
+    tried: BTreeMap<&'static str, u64>,
+    found: BTreeMap<&'static str, u64>,
+    false_pairs: u64,
+    compared: u64,
+    merged: u64,
+    pairs: u64,
+    /// The largest difference of a variant from its slide, and the smallest of different slides.
+    farthest: f32,
+    nearest: Option<f32>,
+}
+
+impl Counts {
+    /// One slide's variants against all slides, and the slide against those before it in its deck.
+    fn try_slide(&mut self, at: usize, picture: &RgbImage, all: &[Measured], limits: &DuplicateThresholds) {
+        let own = &all[at];
+        if own.hash.similarity(&own.hash) < 0.5 {
+            return; // blank
+        }
+        for (kind, variant) in variants(picture, &mut Dice(5 + at as u64)) {
+            let variant = measure(own.deck, format!("{} {kind}", own.name), &variant);
+            let (near, similarity, difference) = is_near(own, &variant, limits);
+            *self.tried.entry(kind).or_default() += 1;
+            *self.found.entry(kind).or_default() += u64::from(near);
+            self.farthest = self.farthest.max(difference);
+            if !near {
+                println!("missed: {}: similarity {similarity:.3}, difference {difference:.3}", variant.name);
             }
-            for (kind, variant) in variants(slide, &mut dice) {
-                let variant = measure(String::new(), &variant);
-                *tried.entry(kind).or_insert(0u64) += 1;
-                let (near, similarity, difference) = is_near(&originals[at], &variant, &limits);
-                *found.entry(kind).or_insert(0u64) += u64::from(near);
-                if !near {
-                    println!(
-                        "missed: {} {kind}: similarity {similarity:.3}, difference {difference:.3}",
-                        originals[at].name
-                    );
-                }
-                for (other, original) in originals.iter().enumerate().filter(|(other, _)| *other != at) {
-                    compared += 1;
-                    let repeats = slides[other] == slides[at];
-                    false_pairs += u64::from(!repeats && is_near(original, &variant, &limits).0);
-                }
-            }
-            for other in 0..at {
-                pairs += 1;
-                let (near, similarity, difference) = is_near(&originals[at], &originals[other], &limits);
-                if near && slides[at] != slides[other] {
-                    merged += 1;
-                    println!(
-                        "merged: {} and {}: similarity {similarity:.3}, difference {difference:.3}",
-                        originals[at].name, originals[other].name
-                    );
+            for other in all.iter().filter(|other| other.pixels != own.pixels) {
+                self.compared += 1;
+                let (near, similarity, difference) = is_near(other, &variant, limits);
+                self.false_pairs += u64::from(near);
+                if near {
+                    println!("false: {} and {}: {similarity:.3}, {difference:.3}", variant.name, other.name);
                 }
             }
         }
+        for other in all[..at].iter().filter(|other| other.deck == own.deck && other.pixels != own.pixels) {
+            self.pairs += 1;
+            let (near, similarity, difference) = is_near(own, other, limits);
+            self.merged += u64::from(near);
+            self.nearest = Some(self.nearest.map_or(difference, |least| least.min(difference)));
+            if near {
+                println!("merged: {} and {}: {similarity:.3}, {difference:.3}", own.name, other.name);
+            }
+        }
     }
-    for (kind, count) in &tried {
-        println!("recall {kind}: {} of {count}", found[kind]);
+
+    fn add(&mut self, other: Self) {
+        other.tried.into_iter().for_each(|(kind, count)| *self.tried.entry(kind).or_default() += count);
+        other.found.into_iter().for_each(|(kind, count)| *self.found.entry(kind).or_default() += count);
+        self.false_pairs += other.false_pairs;
+        self.compared += other.compared;
+        self.merged += other.merged;
+        self.pairs += other.pairs;
+        self.farthest = self.farthest.max(other.farthest);
+        self.nearest = [self.nearest, other.nearest].into_iter().flatten().reduce(f32::min);
     }
-    let (all, hits) = (tried.values().sum::<u64>(), found.values().sum::<u64>());
-    println!("recall: {:.2} % of {all} variants", 100.0 * hits as f64 / all as f64);
-    println!(
-        "precision: {:.2} % ({false_pairs} false of {compared} compared)",
-        100.0 * hits as f64 / (hits + false_pairs).max(1) as f64
-    );
-    println!(
-        "merged different slides of one deck: {:.3} % ({merged} of {pairs})",
-        100.0 * merged as f64 / pairs.max(1) as f64
-    );
+
+    fn print(&self) {
+        let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
+        for (kind, count) in &self.tried {
+            println!("recall {kind}: {} of {count}", self.found[kind]);
+        }
+        let (all, hits) = (self.tried.values().sum(), self.found.values().sum());
+        println!("recall: {:.2} % of {all} variants", share(hits, all));
+        let (precision, false_pairs) = (share(hits, hits + self.false_pairs), self.false_pairs);
+        println!("precision: {precision:.2} % ({false_pairs} false of {} compared)", self.compared);
+        let (merged, pairs) = (self.merged, self.pairs);
+        println!("merged different slides of one deck: {:.3} % ({merged} of {pairs})", share(merged, pairs));
+        let nearest = self.nearest.unwrap_or(f32::NAN);
+        println!("difference: variants up to {:.3}, other slides of a deck from {nearest:.3}", self.farthest);
+    }
+}
+
+fn main() {
+    let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let mut decks = drawn(12);
+    decks.extend(named.iter().map(|path| (path.clone(), deck_of(Path::new(path)))));
+    let limits = DuplicateThresholds::default();
+    let slides: Vec<(usize, &RgbImage)> = decks
+        .iter()
+        .enumerate()
+        .flat_map(|(deck, (_, slides))| slides.iter().map(move |s| (deck, s)))
+        .collect();
+    let name = |at: usize, deck: usize| {
+        let before = slides[..at].iter().filter(|(other, _)| *other == deck).count();
+        format!("{} {}", decks[deck].0, before + 1)
+    };
+    let all: Vec<Measured> = slides
+        .iter()
+        .enumerate()
+        .map(|(at, (deck, picture))| measure(*deck, name(at, *deck), picture))
+        .collect();
+    println!("{} decks, {} slides", decks.len(), slides.len());
+    let (next, total) = (AtomicUsize::new(0), Mutex::new(Counts::default()));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                let mut counts = Counts::default();
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((_, picture)) = slides.get(at) else { break };
+                    counts.try_slide(at, picture, &all, &limits);
+                }
+                total.lock().expect("no thread panicked").add(counts);
+            });
+        }
+    });
+    total.lock().expect("no thread panicked").print();
     println!("{:.1} s in all", start.elapsed().as_secs_f64());
 }

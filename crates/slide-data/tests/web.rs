@@ -118,3 +118,31 @@ fn a_site_whose_rules_cannot_be_read_is_left_alone() {
     let offer = list.offer(dir.path(), &|| false).unwrap();
     assert_eq!((offer.inputs.len(), offer.set_aside.len()), (0, 3), "{:?}", offer.set_aside);
 }
+
+#[test]
+fn requests_to_one_host_keep_their_distance_and_an_interrupted_list_goes_on_later() {
+    let deck = |seed| (200, "", support::deck(seed, 1));
+    let site = serve(HashMap::from([
+        ("/robots.txt", (200, "", b"User-agent: *\nCrawl-delay: 0.3\n".to_vec())),
+        ("/1.pdf", deck(5)),
+        ("/2.pdf", deck(6)),
+        ("/3.pdf", deck(7)),
+    ]));
+    let dir = tempfile::tempdir().unwrap();
+    let urls = (1..=3).map(|number| format!("{}/{number}.pdf", site.address)).collect();
+    let list = UrlList { urls, license: Some("CC-BY-4.0".to_owned()), pause_s: 0.1, limits: limits() };
+    let asked = std::cell::Cell::new(0);
+    let after_two = || asked.replace(asked.get() + 1) == 2;
+    let start = std::time::Instant::now();
+    assert_eq!(list.offer(dir.path(), &after_two).unwrap().inputs.len(), 2);
+    // The site asks for more than our own pause.
+    assert!(start.elapsed().as_secs_f64() >= 0.3, "{:?}", start.elapsed());
+    let rest = list.offer(dir.path(), &|| false).unwrap();
+    assert_eq!(rest.inputs.len(), 3);
+    assert!(rest.inputs.iter().all(|input| input.license.as_deref() == Some("CC-BY-4.0")));
+    for number in 1..=3 {
+        let path = format!("/{number}.pdf");
+        let count = site.requests.lock().unwrap().iter().filter(|line| line.starts_with(&path)).count();
+        assert_eq!(count, 1, "{path}");
+    }
+}

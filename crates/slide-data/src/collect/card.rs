@@ -1,15 +1,23 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::store::{Outcome, Store};
-use crate::{Labels, SlideRecord, Splits};
+use crate::{Labels, Score, SlideRecord, Splits};
 
 /// The dataset card in Markdown with the Hub's front matter: counts, sources, licences, quality, raters, agreement, gaps.
-pub fn dataset_card(store: &Store, labels: Option<&Labels>, splits: Option<&Splits>) -> String {
+/// `raters` is how many people rated, where that is known.
+pub fn dataset_card(
+    store: &Store,
+    labels: Option<&Labels>,
+    splits: Option<&Splits>,
+    raters: Option<usize>,
+) -> String {
     let slides = store.slides();
     let usable = slides.iter().filter(|slide| slide.duplicate_of.is_none() && !slide.excluded).count();
-    let mut card = String::from(
-        "---\ntask_categories: [image-classification]\ntags: [pitch-deck, slides, rubric]\n---\n\n# Pitch deck slides\n\n",
+    let mut card = format!(
+        "---\npretty_name: Pitch deck slides\ntask_categories: [image-classification]\n\
+         tags: [pitch-deck, slides, rubric]\nsize_categories: [{}]\n---\n\n# Pitch deck slides\n\n",
+        size_category(usable)
     );
     let count = |is: fn(&SlideRecord) -> bool| slides.iter().filter(|slide| is(slide)).count();
     let _ = write!(
@@ -20,6 +28,16 @@ pub fn dataset_card(store: &Store, labels: Option<&Labels>, splits: Option<&Spli
         count(|slide| slide.duplicate_of.is_some()),
         count(|slide| slide.excluded),
     );
+    let collected = || slides.iter().map(|slide| slide.collected_at);
+    if let (Some(first), Some(last)) = (collected().min(), collected().max()) {
+        let _ = write!(
+            card,
+            "Collected from {} to {} by {}.\n\n",
+            first.strftime("%Y-%m-%d"),
+            last.strftime("%Y-%m-%d"),
+            tally(slides, |slide| slide.tool_version.clone()).into_keys().collect::<Vec<_>>().join(", ")
+        );
+    }
     table(
         &mut card,
         "Sources",
@@ -37,20 +55,28 @@ pub fn dataset_card(store: &Store, labels: Option<&Labels>, splits: Option<&Spli
     table(&mut card, "Quality flags", "flag", &flags);
     if let Some(splits) = splits {
         let of = |slide: &SlideRecord| {
-            splits
-                .groups
-                .get(&slide.group)
-                .map_or("not assigned".to_owned(), |s| format!("{s:?}").to_lowercase())
+            splits.of(slide).map_or("in none".to_owned(), |split| format!("{split:?}").to_lowercase())
         };
         let used: Vec<SlideRecord> =
             slides.iter().filter(|slide| slide.duplicate_of.is_none() && !slide.excluded).cloned().collect();
         table(&mut card, "Splits", "split", &tally(&used, of));
     }
     if let Some(labels) = labels {
-        ratings(&mut card, labels, usable);
+        ratings(&mut card, labels, usable, raters);
     }
     gaps(&mut card, store, labels.map_or(0, |labels| labels.slides.len()), usable, &licenses);
     card
+}
+
+/// The Hub's words for the number of rows.
+fn size_category(rows: usize) -> &'static str {
+    match rows {
+        0..1_000 => "n<1K",
+        1_000..10_000 => "1K<n<10K",
+        10_000..100_000 => "10K<n<100K",
+        100_000..1_000_000 => "100K<n<1M",
+        _ => "n>1M",
+    }
 }
 
 fn tally(slides: &[SlideRecord], key: impl Fn(&SlideRecord) -> String) -> BTreeMap<String, usize> {
@@ -72,40 +98,67 @@ fn table(card: &mut String, title: &str, column: &str, counts: &BTreeMap<String,
     card.push('\n');
 }
 
-/// Mean score, and how often two raters of one slide are at most one point apart, for each criterion.
-fn ratings(card: &mut String, labels: &Labels, usable: usize) {
-    let raters: usize = labels.slides.values().map(|label| label.annotators).sum();
+/// Mean score, Krippendorff's alpha, and how often two raters of one slide are at most one point apart, for each criterion.
+fn ratings(card: &mut String, labels: &Labels, usable: usize, raters: Option<usize>) {
+    let given: usize = labels.slides.values().map(|label| label.annotators).sum();
+    let people = raters.map(|count| format!(" {count} people rated.")).unwrap_or_default();
     let _ = write!(
         card,
-        "## Ratings\n\n{} of {usable} slides are labelled, by {:.1} raters on average.\n\n\
-         | criterion | slides | mean | pairs of raters within one point |\n|---|---|---|---|\n",
+        "## Ratings\n\n{} of {usable} slides are labelled, by {:.1} raters on average.{people} Agreement is Krippendorff's alpha \
+         (interval), and the share of pairs of raters of one slide that are at most one point apart.\n\n\
+         | criterion | slides | mean | alpha | within one point |\n|---|---|---|---|---|\n",
         labels.slides.len(),
-        raters as f64 / labels.slides.len().max(1) as f64
+        given as f64 / labels.slides.len().max(1) as f64
     );
-    let mut rows: BTreeMap<&str, (usize, f64, f64, f64)> = BTreeMap::new();
-    for label in labels.slides.values() {
-        for (key, score) in &label.scores {
-            let row = rows.entry(key).or_default();
-            if let Some(score) = score {
-                row.0 += 1;
-                row.1 += f64::from(score.get());
-            }
-        }
-        for (key, counts) in &label.distribution {
-            let row = rows.entry(key).or_default();
-            let n = counts.iter().map(|&c| f64::from(c)).sum::<f64>();
-            let same: f64 = counts.iter().map(|&c| f64::from(c) * (f64::from(c) - 1.0) / 2.0).sum();
-            let next: f64 = counts.windows(2).map(|pair| f64::from(pair[0]) * f64::from(pair[1])).sum();
-            row.2 += same + next;
-            row.3 += n * (n - 1.0) / 2.0;
-        }
-    }
-    for (key, (count, sum, near, pairs)) in rows {
-        let agreement =
-            if pairs > 0.0 { format!("{:.0} %", 100.0 * near / pairs) } else { "one rater only".to_owned() };
-        let _ = writeln!(card, "| {key} | {count} | {:.2} | {agreement} |", sum / count.max(1) as f64);
+    let keys: BTreeSet<&String> = labels
+        .slides
+        .values()
+        .flat_map(|label| label.scores.keys().chain(label.distribution.keys()))
+        .collect();
+    for key in keys {
+        let scores = labels.slides.values().filter_map(|label| *label.scores.get(key)?);
+        let scores: Vec<f64> = scores.map(|score| f64::from(score.get())).collect();
+        let units: Vec<[u32; Score::LEVELS]> =
+            labels.slides.values().filter_map(|label| label.distribution.get(key).copied()).collect();
+        let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+        let alpha = alpha(&units).map_or("–".to_owned(), |alpha| format!("{alpha:.2}"));
+        let near = within_one(&units)
+            .map_or("one rater a slide".to_owned(), |share| format!("{:.0} %", 100.0 * share));
+        let _ = writeln!(card, "| {key} | {} | {mean:.2} | {alpha} | {near} |", scores.len());
     }
     card.push('\n');
+}
+
+/// The share of pairs of ratings of one slide that are at most one point apart.
+fn within_one(units: &[[u32; Score::LEVELS]]) -> Option<f64> {
+    let (mut near, mut pairs) = (0.0, 0.0);
+    for counts in units {
+        let n = counts.iter().map(|&c| f64::from(c)).sum::<f64>();
+        near += counts.iter().map(|&c| f64::from(c) * (f64::from(c) - 1.0) / 2.0).sum::<f64>();
+        near += counts.windows(2).map(|pair| f64::from(pair[0]) * f64::from(pair[1])).sum::<f64>();
+        pairs += n * (n - 1.0) / 2.0;
+    }
+    (pairs > 0.0).then(|| near / pairs)
+}
+
+/// Krippendorff's alpha with squared differences (K. Krippendorff, Computing Krippendorff's alpha-reliability, 2011): one minus
+/// the differences within slides by those among all ratings. None where no slide has two ratings or all ratings are equal.
+fn alpha(units: &[[u32; Score::LEVELS]]) -> Option<f64> {
+    // The sum over ordered pairs of squared differences is 2 (n Σv² − (Σv)²).
+    let sums = |counts: &[u32; Score::LEVELS]| {
+        counts.iter().enumerate().fold((0.0, 0.0, 0.0), |(n, s, q), (level, &count)| {
+            let (value, count) = (level as f64, f64::from(count));
+            (n + count, s + count * value, q + count * value * value)
+        })
+    };
+    let spread = |(n, s, q): (f64, f64, f64)| 2.0 * (n * q - s * s);
+    let (mut all, mut within) = ((0.0, 0.0, 0.0), 0.0);
+    for unit in units.iter().map(sums).filter(|unit| unit.0 >= 2.0) {
+        within += spread(unit) / (unit.0 - 1.0);
+        all = (all.0 + unit.0, all.1 + unit.1, all.2 + unit.2);
+    }
+    let expected = spread(all) / (all.0 - 1.0);
+    (expected > 0.0).then(|| 1.0 - within / expected)
 }
 
 fn gaps(
@@ -129,5 +182,36 @@ fn gaps(
     }
     if lines.iter().all(|(count, _)| *count == 0) {
         card.push_str("- None known.\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alpha_is_that_of_the_literature() {
+        // Krippendorff 2011, example of four observers and twelve units, interval metric: 0.849.
+        let units = [
+            [3, 0, 0, 0, 0],
+            [0, 3, 1, 0, 0],
+            [0, 0, 4, 0, 0],
+            [0, 0, 4, 0, 0],
+            [0, 4, 0, 0, 0],
+            [1, 1, 1, 1, 0],
+            [0, 0, 0, 4, 0],
+            [3, 1, 0, 0, 0],
+            [0, 4, 0, 0, 0],
+            [0, 0, 0, 0, 3],
+            [2, 0, 0, 0, 0],
+            [0, 0, 1, 0, 0],
+        ];
+        let got = alpha(&units).unwrap();
+        assert!((got - 0.849).abs() < 5e-4, "{got}");
+    }
+
+    #[test]
+    fn one_rating_a_slide_says_nothing_of_agreement() {
+        assert_eq!((alpha(&[[1, 0, 0, 0, 0]]), within_one(&[[1, 0, 0, 0, 0]])), (None, None));
     }
 }

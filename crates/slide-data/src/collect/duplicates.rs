@@ -1,12 +1,9 @@
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use super::comparer::{Comparer, Hashed};
 use super::store::Store;
-use crate::picture::{Signature, SlideHash, decode};
-use crate::{DuplicateThresholds, Limits, Manifest, SlideRecord};
-
-/// Signatures kept in memory (9 kB each).
-const KEPT: usize = 2_048;
+use crate::{DuplicateThresholds, SlideRecord};
 
 /// Finds duplicates of the slides that have no group yet and gives each a group. Returns whether anything changed.
 ///
@@ -28,11 +25,10 @@ pub(super) fn resolve(store: &mut Store, thresholds: &DuplicateThresholds) -> bo
 
 /// For each new slide that repeats an earlier one: both positions.
 fn find(slides: &[SlideRecord], raw: &Path, thresholds: &DuplicateThresholds) -> Vec<(usize, usize)> {
-    let hashes: Vec<Option<SlideHash>> =
-        slides.iter().map(|slide| SlideHash::from_hex(&slide.phash)).collect();
+    let hashes: Vec<Option<Hashed>> = slides.iter().map(Hashed::of).collect();
     let mut by_pixels: HashMap<&str, usize> = HashMap::new();
     let mut originals: Vec<usize> = Vec::new();
-    let mut signatures = Signatures { raw, kept: HashMap::new(), order: VecDeque::new() };
+    let mut comparer = Comparer::new(raw, thresholds);
     let mut edges = Vec::new();
     for (at, slide) in slides.iter().enumerate() {
         if !slide.group.is_empty() {
@@ -43,7 +39,7 @@ fn find(slides: &[SlideRecord], raw: &Path, thresholds: &DuplicateThresholds) ->
             continue;
         }
         let equal = by_pixels.get(slide.sha256.as_str()).copied();
-        let earlier = equal.or_else(|| nearest(at, &originals, &hashes, slides, &mut signatures, thresholds));
+        let earlier = equal.or_else(|| nearest(at, &originals, &hashes, slides, &mut comparer));
         if let Some(earlier) = earlier {
             edges.push((at, earlier));
         } else {
@@ -54,52 +50,25 @@ fn find(slides: &[SlideRecord], raw: &Path, thresholds: &DuplicateThresholds) ->
     edges
 }
 
+/// The most similar of the originals that a slide nearly repeats.
 fn nearest(
     at: usize,
     originals: &[usize],
-    hashes: &[Option<SlideHash>],
+    hashes: &[Option<Hashed>],
     slides: &[SlideRecord],
-    signatures: &mut Signatures<'_>,
-    thresholds: &DuplicateThresholds,
+    comparer: &mut Comparer<'_>,
 ) -> Option<usize> {
     let hash = hashes[at].as_ref().filter(|_| !slides[at].quality.contains_key("blank"))?;
-    let similarity = |other: usize| hashes[other].as_ref().map_or(0.0, |other| hash.similarity(other));
-    let mut candidates: Vec<(f32, usize)> = originals
-        .iter()
-        .map(|&other| (similarity(other), other))
-        .filter(|(similarity, _)| *similarity >= thresholds.similarity)
-        .collect();
+    let similarity = |&other: &usize| Some((hash.similarity(hashes[other].as_ref()?), other));
+    let limit = comparer.thresholds.similarity;
+    let mut candidates: Vec<(f32, usize)> =
+        originals.iter().filter_map(similarity).filter(|(similarity, _)| *similarity >= limit).collect();
     candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let own = signatures.get(&slides[at].slide_id)?;
-    candidates.into_iter().map(|(_, other)| other).find(|&other| {
-        signatures
-            .get(&slides[other].slide_id)
-            .is_some_and(|signature| signature.difference(&own) <= thresholds.difference)
+    let mut candidates = candidates.into_iter().map(|(_, other)| other);
+    candidates.find(|&other| {
+        let difference = comparer.difference(&slides[other].slide_id, &slides[at].slide_id);
+        difference.is_some_and(|difference| difference <= comparer.thresholds.difference)
     })
-}
-
-/// Signatures made from the stored pictures when they are needed; the oldest are forgotten.
-struct Signatures<'a> {
-    raw: &'a Path,
-    kept: HashMap<String, Signature>,
-    order: VecDeque<String>,
-}
-
-impl Signatures<'_> {
-    fn get(&mut self, slide_id: &str) -> Option<Signature> {
-        if let Some(signature) = self.kept.get(slide_id) {
-            return Some(signature.clone());
-        }
-        // A picture that went missing is `verify`'s to report; it resembles nothing.
-        let bytes = std::fs::read(Manifest::image_path(self.raw, slide_id)).ok()?;
-        let signature = Signature::of(&decode(&bytes, &Limits::default()).ok()?);
-        if self.order.len() == KEPT {
-            self.order.pop_front().map(|oldest| self.kept.remove(&oldest));
-        }
-        self.order.push_back(slide_id.to_owned());
-        self.kept.insert(slide_id.to_owned(), signature.clone());
-        Some(signature)
-    }
 }
 
 /// Gives the new slides their groups.

@@ -1,6 +1,7 @@
 //! The store of slides: bringing decks in, provenance, duplicates, exports.
 
 mod card;
+mod comparer;
 mod config;
 mod contact_sheet;
 mod duplicates;

@@ -3,8 +3,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::picture::{Signature, SlideHash, decode};
-use crate::{DuplicateThresholds, Error, Limits, Manifest, Result, Split, SplitRatios, Splits};
+use super::comparer::{Comparer, Hashed};
+use crate::{DuplicateThresholds, Error, Manifest, Result, SlideRecord, Split, SplitRatios, Splits};
 
 /// What was checked to say that the splits are independent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -53,20 +53,22 @@ pub fn prove(
     };
     decks_stand_in_one(manifest, splits, &mut proof)?;
     test_set_is_whole(manifest, splits, &mut proof)?;
-    let rows: Vec<_> = manifest
-        .usable()
-        .filter_map(|slide| Some((slide, splits.of(slide)?, SlideHash::from_hex(&slide.phash)?)))
-        .collect();
-    let signature = |id: &str| {
-        let bytes = std::fs::read(Manifest::image_path(raw, id)).ok()?;
-        Some(Signature::of(&decode(&bytes, &Limits::default()).ok()?))
-    };
+    pairs_are_far(manifest, raw, splits, thresholds, &mut proof)?;
+    Ok(proof)
+}
+
+fn pairs_are_far(
+    manifest: &Manifest,
+    raw: &Path,
+    splits: &Splits,
+    thresholds: &DuplicateThresholds,
+    proof: &mut SplitProof,
+) -> Result<()> {
+    let row = |slide| Some((slide, splits.of(slide)?, Hashed::of(slide)?));
+    let rows: Vec<(&SlideRecord, Split, Hashed)> = manifest.usable().filter_map(row).collect();
+    let mut comparer = Comparer::new(raw, thresholds);
     for (at, (slide, split, hash)) in rows.iter().enumerate() {
-        let mut own = None;
-        for (other, other_split, other_hash) in &rows[..at] {
-            if split == other_split {
-                continue;
-            }
+        for (other, other_split, other_hash) in rows[..at].iter().filter(|row| row.1 != *split) {
             proof.pairs += 1;
             if slide.sha256 == other.sha256 {
                 return Err(leak(&slide.slide_id, &other.slide_id, *split, *other_split));
@@ -75,9 +77,7 @@ pub fn prove(
                 continue;
             }
             proof.close_pairs += 1;
-            own = own.or_else(|| signature(&slide.slide_id));
-            let (Some(own), Some(theirs)) = (&own, signature(&other.slide_id)) else { continue };
-            let difference = theirs.difference(own);
+            let Some(difference) = comparer.difference(&other.slide_id, &slide.slide_id) else { continue };
             if difference <= thresholds.difference {
                 return Err(leak(&slide.slide_id, &other.slide_id, *split, *other_split));
             }
@@ -86,7 +86,7 @@ pub fn prove(
             }
         }
     }
-    Ok(proof)
+    Ok(())
 }
 
 fn leak(a: &str, b: &str, split: Split, other: Split) -> Error {

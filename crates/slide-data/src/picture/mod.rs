@@ -1,5 +1,6 @@
 //! Pictures: decoding under limits, hashes, features and quality.
 
+mod align;
 mod decode;
 mod features;
 pub(crate) mod plane;

@@ -13,8 +13,13 @@ use crate::{Limits, Result, append_json_line, read_json_lines, sha256_hex, write
 
 /// The name in `User-agent` lines of robots.txt.
 pub(super) const AGENT: &str = "PitchQuest";
-const USER_AGENT: &str =
-    concat!("PitchQuest/", env!("CARGO_PKG_VERSION"), " (slide collector; obeys robots.txt and noai)");
+const USER_AGENT: &str = concat!(
+    "PitchQuest/",
+    env!("CARGO_PKG_VERSION"),
+    " (+",
+    env!("CARGO_PKG_REPOSITORY"),
+    "; slide collector; obeys robots.txt and noai)"
+);
 const REDIRECTS: usize = 5;
 
 /// A file that was fetched: a line of `downloads/index.jsonl`.

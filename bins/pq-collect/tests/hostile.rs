@@ -1,0 +1,265 @@
+//! Input and surroundings that a user has on a bad day.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use slide_data::Manifest;
+use slide_data::image::ImageFormat;
+
+use common::{Place, encoded, pictures, support};
+
+/// Says on stderr why a test did not run.
+fn skip(reason: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
+}
+
+fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in entries {
+        archive.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+#[test]
+fn every_bad_file_costs_one_line_and_the_good_ones_come_in() {
+    let place = Place::new();
+    let png = |seed| encoded(&pictures(seed, 1)[0], ImageFormat::Png);
+    let jpeg = encoded(&pictures(3, 1)[0], ImageFormat::Jpeg);
+    let mut huge = encoded(&pictures(4, 1)[0], ImageFormat::Bmp);
+    huge[18..26].copy_from_slice(&[0x60, 0xea, 0, 0, 0x60, 0xea, 0, 0]); // 60,000 × 60,000
+    let secret = String::from_utf8(support::deck(5, 1)).unwrap().replace(
+        "/Root 1 0 R",
+        "/Root 1 0 R /Encrypt << /Filter /Standard /V 2 /R 3 /Length 128 /P -4 /O <00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff> /U <ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff> >> /ID [<00> <00>]",
+    );
+    let bad: [(&str, Vec<u8>, &str); 11] = [
+        ("broken.pdf", b"%PDF-1.7 nothing follows".to_vec(), "cannot be read"),
+        ("empty.pdf", Vec::new(), "neither a picture"),
+        ("secret.pdf", secret.into_bytes(), "password"),
+        ("10000 pages.pdf", support::pdf(&vec![String::new(); 10_000]), "10000 pages"),
+        ("truncated.jpg", jpeg[..jpeg.len() / 2].to_vec(), "ends early"),
+        ("mislabelled.png", b"GIF89a but not really".to_vec(), "cannot be read"),
+        ("60000x60000.bmp", huge, "60000 × 60000"),
+        ("bomb.zip", zip(&[("zeros.bmp", &vec![0; 3 << 20])]), "max_unpacked_mib"),
+        ("escape.zip", zip(&[("../../evil.png", &png(6))]), "leaves the archive"),
+        ("nested.zip", zip(&[("inner.zip", &zip(&[("a.png", &png(7))]))]), "archive within an archive"),
+        ("fake.pptx", b"not a presentation".to_vec(), "neither a picture"),
+    ];
+    for (name, bytes, _) in &bad {
+        place.write(&format!("in/{name}"), bytes);
+    }
+    place.write("in/a deck 🚀 with spaces/1.png", &png(10));
+    place.write("in/one/same name.png", &png(11));
+    place.write("in/two/same name.png", &png(12));
+    place.write("in/caf\u{e9}/1.png", &png(13));
+    place.write("in/cafe\u{301}/2.png", &png(14));
+    place.write("in/JPEG named as.png", &jpeg);
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(place.0.path().join("in"), place.0.path().join("in/one/loop")).unwrap();
+    let report = place.json(&["in", "--json", "--set", "limits.max_unpacked_mib=2"]);
+    assert_eq!(report["slides_new"], 6, "{report:#}");
+    assert_eq!(report["decks"], 5, "the two spellings of café are one deck");
+    let lines: Vec<(String, String)> = report["set_aside"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            (line["origin"].as_str().unwrap().to_owned(), line["reason"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    assert_eq!(lines.len(), bad.len(), "{lines:#?}");
+    for (name, _, words) in &bad {
+        let found = lines.iter().find(|(origin, _)| origin.contains(name));
+        assert!(found.is_some_and(|(_, reason)| reason.contains(words)), "{name}: {found:?}");
+    }
+    assert_eq!(place.run(&["verify"]).0, Some(0));
+}
+
+#[test]
+fn two_folders_of_one_name_stay_two_decks_and_a_second_run_changes_nothing() {
+    let place = Place::new();
+    for (at, folder) in ["a/deck", "b/deck"].iter().enumerate() {
+        let picture = &pictures(20 + at as u64, 1)[0];
+        place.write(&format!("{folder}/1.png"), &encoded(picture, ImageFormat::Png));
+    }
+    let report = place.json(&["a/deck", "b/deck", "--json"]);
+    assert_eq!((&report["slides_new"], &report["decks"]), (&2.into(), &2.into()));
+    let again = place.json(&["a/deck", "b/deck", "--json"]);
+    assert_eq!(again["unchanged"], 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_without_write_permission_is_named_and_left_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let place = Place::new();
+    place.write("in/deck.pdf", &support::deck(30, 1));
+    place.json(&["in", "--json"]);
+    place.write("in/more.pdf", &support::deck(31, 1));
+    let mut command = place.command(&["in"]);
+    if nix_is_root() {
+        // Permissions do not bind root: run as nobody, if nobody can reach the program and the folder.
+        std::fs::set_permissions(place.0.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        command.uid(65_534).gid(65_534);
+        let mut probe = place.command(&["--version"]);
+        if !probe.uid(65_534).gid(65_534).output().is_ok_and(|output| output.status.success()) {
+            return skip("nobody cannot start the program");
+        }
+    } else {
+        for folder in ["data/raw", "data/raw/slides"] {
+            let mode = std::fs::Permissions::from_mode(0o555);
+            std::fs::set_permissions(place.0.path().join(folder), mode).unwrap();
+        }
+    }
+    let output = command.output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("hint:") && err.contains("data/raw"), "{err}");
+    assert_eq!(Manifest::read(&place.raw()).unwrap().slides.len(), 1);
+}
+
+#[cfg(unix)]
+fn nix_is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// A file system of a given size that is unmounted when dropped; none where the system does not let us.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, size: &str) -> Option<Self> {
+        std::fs::create_dir_all(at).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_run_and_leaves_a_whole_store() {
+    let place = Place::new();
+    for seed in 0..12 {
+        place.write(&format!("in/{seed}.pdf"), &support::deck(40 + seed, 8));
+    }
+    let Some(disk) = SmallDisk::mount(&place.0.path().join("data"), "300k") else {
+        return skip("no right to mount a small disk");
+    };
+    let (code, _, err) = place.run(&["in"]);
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("hint:") && err.contains("space"), "{err}");
+    let enlarged = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&disk.0).status();
+    if !enlarged.is_ok_and(|status| status.success()) {
+        return skip("the small disk cannot be enlarged");
+    }
+    assert_eq!(place.run(&["verify"]).0, Some(0));
+    assert_eq!(place.json(&["in", "--json"])["slides"], 96);
+    assert_eq!(place.run(&["verify"]).0, Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_soon_and_keeps_what_is_done() {
+    let place = Place::new();
+    for seed in 0..40 {
+        place.write(&format!("in/{seed}.pdf"), &support::deck(60 + seed, 6));
+    }
+    let mut command = place.command(&["in", "--json", "--jobs", "1"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let manifest = place.raw().join("manifest.jsonl");
+    let start = Instant::now();
+    while !manifest.exists() && start.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let asked = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["interrupted"], true);
+    let done = report["slides"].as_u64().unwrap();
+    assert!(done > 0 && done < 240, "{done}");
+    assert_eq!(place.run(&["verify"]).0, Some(0));
+    assert_eq!(place.json(&["in", "--json"])["slides"], 240);
+}
+
+/// A reader that hangs is ended in time; the slides of other files come in.
+#[cfg(unix)]
+#[test]
+fn a_presentation_whose_converter_hangs_is_set_aside_in_time() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let deck = zip(&[("ppt/presentation.xml", b"<x/>")]);
+    place.write("in/slow.pptx", &deck);
+    place.write("in/good.pdf", &support::deck(120, 1));
+    place.write("bin/soffice", b"#!/bin/sh\necho $$ > \"$PIDS\"\nsleep 600 &\necho $! >> \"$PIDS\"\nwait\n");
+    let program = place.0.path().join("bin/soffice");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let pids = place.0.path().join("pids");
+    let path = format!("{}:{}", place.0.path().join("bin").display(), std::env::var("PATH").unwrap());
+    let mut command = place.command(&["in", "--json", "--set", "limits.time_limit_s=1"]);
+    let output = command.env("PATH", path).env("PIDS", &pids).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["slides_new"], 1);
+    assert!(report["set_aside"][0]["reason"].as_str().unwrap().contains("time_limit_s"), "{report}");
+    for pid in std::fs::read_to_string(&pids).unwrap().lines() {
+        let mut is_alive = true;
+        for _ in 0..50 {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            is_alive = !stat.is_empty() && !stat.contains(") Z ");
+            if !is_alive {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(!is_alive, "the converter's process {pid} outlived the run");
+    }
+    assert!(!place.raw().join(".staging").exists());
+}
+
+#[test]
+fn without_libreoffice_a_presentation_says_what_to_install_and_is_tried_again_later() {
+    let place = Place::new();
+    place.write("in/deck.pptx", &zip(&[("ppt/presentation.xml", b"<x/>")]));
+    let output = place.command(&["in", "--json"]).env("PATH", "/nowhere").output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["set_aside"][0]["reason"].as_str().unwrap().contains("libreoffice-impress"), "{report}");
+    let again = place.command(&["in", "--json"]).env("PATH", "/nowhere").output().unwrap();
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(again["unchanged"], 0);
+}
+
+/// `script` gives the command a terminal.
+#[test]
+fn a_terminal_gets_a_progress_bar() {
+    let place = Place::new();
+    for seed in 0..4 {
+        place.write(&format!("in/{seed}.pdf"), &support::deck(130 + seed, 8));
+    }
+    let line = format!("{} in", env!("CARGO_BIN_EXE_pq-collect"));
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).current_dir(place.0.path()).stdin(Stdio::null());
+    let Ok(mut child) = script.stdout(Stdio::piped()).spawn() else {
+        return skip("there is no `script`");
+    };
+    let mut shown = String::new();
+    for part in BufReader::new(child.stdout.take().unwrap()).split(b'\n').map_while(Result::ok) {
+        shown += &String::from_utf8_lossy(&part);
+    }
+    assert!(child.wait().unwrap().success(), "{shown}");
+    assert!(shown.contains("slides") && shown.contains("/32"), "{shown}");
+}

@@ -1,0 +1,283 @@
+//! Comparing two grey copies of slides that may be cropped: alignment (B. Lucas and T. Kanade, 1981, on a pyramid), then the
+//! block that differs most.
+
+use super::plane::Plane;
+
+/// A difference up to which nothing needs to be aligned.
+const STILL: f32 = 0.15;
+/// A difference of the half-sized copies from which the whole ones need not be looked at.
+const FAR: f32 = 0.9;
+/// How often the finest copies are blurred: what is finer than two cells depends on where the cells happen to fall, and a crop
+/// moves them.
+const BLURS: usize = 3;
+
+/// The copies at one size, blurred for comparing, with the block and the margin that fit the size.
+struct Scene {
+    blurred: [Plane; 2],
+    block: usize,
+    margin: usize,
+}
+
+impl Scene {
+    fn new(a: &Plane, b: &Plane, blurs: usize, block: usize, margin: usize) -> Self {
+        let blur = |plane: &Plane| (0..blurs).fold(plane.clone(), |plane, _| smooth(&plane));
+        Self { blurred: [blur(a), blur(b)], block, margin }
+    }
+
+    fn worst_block(&self, warp: Warp) -> f32 {
+        worst_block(&self.blurred[0], &self.blurred[1], warp, self.block, self.margin)
+    }
+}
+
+/// How much two copies differ where they differ most, after alignment.
+pub(super) fn difference(a: Plane, b: Plane) -> f32 {
+    let (a, b) = (pyramid(a), pyramid(b));
+    let fine = Scene::new(&a[0], &b[0], BLURS, 12, 3);
+    let still = fine.worst_block(Warp::STILL);
+    if still < STILL {
+        return still;
+    }
+    let coarse = Scene::new(&a[1], &b[1], BLURS - 1, 6, 2);
+    let mut least = still;
+    for mut warp in best_starts(&a[2], &b[2]) {
+        let mut goes_on = |level: usize| (0..6).all(|_| align(&a[level], &b[level], &mut warp));
+        if !goes_on(2) || !goes_on(1) {
+            continue;
+        }
+        let rough = coarse.worst_block(warp);
+        if rough > FAR {
+            least = least.min(rough.max(FAR));
+        } else if (0..6).all(|_| align(&a[0], &b[0], &mut warp)) {
+            least = least.min(fine.worst_block(warp));
+        }
+    }
+    least
+}
+
+/// How `a` must be read to look like `b`: at `scale · x + shift`, with x and y from -1 to 1.
+#[derive(Debug, Clone, Copy)]
+struct Warp {
+    scale: [f32; 2],
+    shift: [f32; 2],
+}
+
+impl Warp {
+    const STILL: Self = Self { scale: [1.0; 2], shift: [0.0; 2] };
+
+    /// What a crop of these shares of the width (left, right) and height (top, bottom) does; negative shares undo a crop.
+    fn crop([left, right, top, bottom]: [f32; 4]) -> Self {
+        Self { scale: [1.0 - left - right, 1.0 - top - bottom], shift: [left - right, top - bottom] }
+    }
+}
+
+/// The alignment only finds what is less than about a cell away: it starts at the most promising of a grid of crops.
+fn best_starts(a: &Plane, b: &Plane) -> Vec<Warp> {
+    const CROPS: [f32; 3] = [0.0, -0.024, 0.024];
+    let mut starts = Vec::with_capacity(81);
+    for left in CROPS {
+        for right in CROPS {
+            for top in CROPS {
+                for bottom in CROPS {
+                    let warp = Warp::crop([left, right, top, bottom]);
+                    starts.push((distance(a, b, warp), warp));
+                }
+            }
+        }
+    }
+    starts.sort_by(|x, y| x.0.total_cmp(&y.0));
+    starts.into_iter().take(3).map(|(_, warp)| warp).collect()
+}
+
+/// Mean absolute difference where both planes have values.
+fn distance(a: &Plane, b: &Plane, warp: Warp) -> f32 {
+    let xs = positions(b.width, warp.scale[0], warp.shift[0]);
+    let ys = positions(b.height, warp.scale[1], warp.shift[1]);
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (row, &(_, y)) in ys.iter().enumerate() {
+        for (column, &(_, x)) in xs.iter().enumerate() {
+            if let Some((value, ..)) = sample(a, x, y) {
+                sum += (b.at(column, row) - value).abs();
+                count += 1.0f32;
+            }
+        }
+    }
+    sum / count.max(1.0)
+}
+
+/// The plane and its halves, the finest first.
+fn pyramid(plane: Plane) -> Vec<Plane> {
+    let mut levels = vec![plane];
+    while levels.len() < 3 {
+        let from = &levels[levels.len() - 1];
+        let (width, height) = (from.width / 2, from.height / 2);
+        let mut values = Vec::with_capacity(width * height);
+        for y in 0..height {
+            for x in 0..width {
+                let sum = from.at(2 * x, 2 * y)
+                    + from.at(2 * x + 1, 2 * y)
+                    + from.at(2 * x, 2 * y + 1)
+                    + from.at(2 * x + 1, 2 * y + 1);
+                values.push(sum / 4.0);
+            }
+        }
+        levels.push(Plane { width, height, values });
+    }
+    levels
+}
+
+/// Where the cells of a warped row or column lie, in cells of the plane that is read.
+fn positions(length: usize, scale: f32, shift: f32) -> Vec<(f32, f32)> {
+    let half = length as f32 / 2.0;
+    (0..length)
+        .map(|cell| {
+            let x = (cell as f32 + 0.5) / half - 1.0;
+            (x, (scale * x + shift + 1.0) * half - 0.5)
+        })
+        .collect()
+}
+
+/// Value and gradient of a plane between its cells; nothing outside.
+fn sample(plane: &Plane, x: f32, y: f32) -> Option<(f32, f32, f32)> {
+    let inside = |at: f32, length: usize| at >= -0.5 && at <= length as f32 - 0.5;
+    if !inside(x, plane.width) || !inside(y, plane.height) {
+        return None;
+    }
+    let (x, y) = (x.clamp(0.0, (plane.width - 1) as f32), y.clamp(0.0, (plane.height - 1) as f32));
+    let (left, top) = ((x as usize).min(plane.width - 2), (y as usize).min(plane.height - 2));
+    let (fx, fy) = (x - left as f32, y - top as f32);
+    let (a, b) = (plane.at(left, top), plane.at(left + 1, top));
+    let (c, d) = (plane.at(left, top + 1), plane.at(left + 1, top + 1));
+    let (upper, lower) = (a + (b - a) * fx, c + (d - c) * fx);
+    Some((upper + (lower - upper) * fy, (b - a) + ((d - c) - (b - a)) * fy, lower - upper))
+}
+
+/// One Gauss-Newton step towards the warp that makes `a` look like `b`; false when it leaves the range of border crops.
+fn align(a: &Plane, b: &Plane, warp: &mut Warp) -> bool {
+    let xs = positions(b.width, warp.scale[0], warp.shift[0]);
+    let ys = positions(b.height, warp.scale[1], warp.shift[1]);
+    let mut normal = [[0.0f64; 5]; 4];
+    for (row, &(y, at_y)) in ys.iter().enumerate() {
+        for (column, &(x, at_x)) in xs.iter().enumerate() {
+            let Some((value, gx, gy)) = sample(a, at_x, at_y) else { continue };
+            let (gx, gy) = (gx * b.width as f32 / 2.0, gy * b.height as f32 / 2.0);
+            let rest = b.at(column, row) - value;
+            // Large residuals are content that differs; they must not pull the alignment (Huber weights).
+            let weight = 12.0 / rest.abs().max(12.0);
+            let slope = [gx * x, gx, gy * y, gy, rest].map(f64::from);
+            for (i, line) in normal.iter_mut().enumerate() {
+                for (j, sum) in line.iter_mut().enumerate() {
+                    *sum += slope[i] * slope[j] * f64::from(weight);
+                }
+            }
+        }
+    }
+    let trace: f64 = (0..4).map(|i| normal[i][i]).sum();
+    (0..4).for_each(|i| normal[i][i] += 1e-4 * trace + 1e-6);
+    let [dsx, dtx, dsy, dty] = solve(normal).map(|v| v as f32);
+    warp.scale = [warp.scale[0] + dsx, warp.scale[1] + dsy];
+    warp.shift = [warp.shift[0] + dtx, warp.shift[1] + dty];
+    warp.scale.iter().all(|s| (0.88..=1.14).contains(s)) && warp.shift.iter().all(|t| t.abs() <= 0.1)
+}
+
+/// Gaussian elimination of a positive definite system.
+fn solve(mut rows: [[f64; 5]; 4]) -> [f64; 4] {
+    for pivot in 0..4 {
+        let lead = rows[pivot];
+        for row in rows.iter_mut().skip(pivot + 1) {
+            let factor = row[pivot] / lead[pivot];
+            row.iter_mut().zip(lead).for_each(|(value, above)| *value -= factor * above);
+        }
+    }
+    let mut solution = [0.0; 4];
+    for at in (0..4).rev() {
+        let known: f64 = (at + 1..4).map(|j| rows[at][j] * solution[j]).sum();
+        solution[at] = (rows[at][4] - known) / rows[at][at];
+    }
+    solution
+}
+
+/// The plane blurred by the kernel (1, 2, 1) / 4 in both directions.
+fn smooth(plane: &Plane) -> Plane {
+    let near = |at: usize, length: usize| [at.saturating_sub(1), at, (at + 1).min(length - 1)];
+    let blend = |[a, b, c]: [f32; 3]| (a + 2.0 * b + c) / 4.0;
+    let mut across = plane.clone();
+    for (at, value) in across.values.iter_mut().enumerate() {
+        let (x, y) = (at % plane.width, at / plane.width);
+        *value = blend(near(x, plane.width).map(|x| plane.at(x, y)));
+    }
+    let mut both = across.clone();
+    for (at, value) in both.values.iter_mut().enumerate() {
+        let (x, y) = (at % plane.width, at / plane.width);
+        *value = blend(near(y, plane.height).map(|y| across.at(x, y)));
+    }
+    both
+}
+
+/// Grey levels that are added to a block's contrast, so that noise in flat areas does not count.
+const FLOOR: f32 = 6.0;
+
+/// The largest ratio, over all blocks, of the difference to the contrast. The margin along the borders of both copies is left
+/// out: a crop's edge may lie in it, and what was cut off shines in from outside.
+fn worst_block(a: &Plane, b: &Plane, warp: Warp, block: usize, margin: usize) -> f32 {
+    let warped = warped(a, b, warp, margin);
+    let mut worst = 0.0f32;
+    for top in (0..b.height).step_by(block / 2) {
+        for left in (0..b.width).step_by(block / 2) {
+            let (mut count, mut sums) = (0.0f32, [0.0f32; 5]);
+            for row in top..(top + block).min(b.height) {
+                for at in row * b.width + left..row * b.width + (left + block).min(b.width) {
+                    let (value, wanted) = (warped[at], b.values[at]);
+                    if value.is_nan() {
+                        continue;
+                    }
+                    let terms = [value, wanted, value * value, wanted * wanted, (wanted - value).powi(2)];
+                    sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+                    count += 1.0;
+                }
+            }
+            if count < (block * block / 2) as f32 {
+                continue;
+            }
+            let [ma, mb, qa, qb, difference] = sums.map(|sum| sum / count);
+            let contrast = (qa - ma * ma).max(qb - mb * mb).max(0.0).sqrt();
+            worst = worst.max(difference.sqrt() / (contrast + FLOOR));
+        }
+    }
+    worst
+}
+
+/// `a` as `b` would have it, without a number where one of them has none or its margin.
+fn warped(a: &Plane, b: &Plane, warp: Warp, margin: usize) -> Vec<f32> {
+    let inner = |cell: f32, length: usize| (margin as f32..=(length - 1 - margin) as f32).contains(&cell);
+    let line = |length: usize, other: usize, axis: usize| -> Vec<Option<f32>> {
+        let cells = positions(length, warp.scale[axis], warp.shift[axis]).into_iter().enumerate();
+        cells.map(|(cell, (_, at))| (inner(cell as f32, length) && inner(at, other)).then_some(at)).collect()
+    };
+    let (xs, ys) = (line(b.width, a.width, 0), line(b.height, a.height, 1));
+    let mut values = Vec::with_capacity(b.values.len());
+    for y in &ys {
+        values.extend(xs.iter().map(|x| {
+            let value = y.zip(*x).and_then(|(y, x)| sample(a, x, y));
+            value.map_or(f32::NAN, |(value, ..)| value)
+        }));
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_solver_solves() {
+        let rows = [
+            [4.0, 1.0, 0.0, 0.0, 6.0],
+            [1.0, 3.0, 0.0, 0.0, 7.0],
+            [0.0, 0.0, 2.0, 1.0, 10.0],
+            [0.0, 0.0, 1.0, 5.0, 23.0],
+        ];
+        for (got, wanted) in solve(rows).into_iter().zip([1.0, 2.0, 3.0, 4.0]) {
+            assert!((got - wanted).abs() < 1e-12);
+        }
+    }
+}
