@@ -27,8 +27,7 @@ fn odp(lines: &[&str]) -> Vec<u8> {
     };
     let content = CONTENT.replace("PAGES", &lines.iter().map(page).collect::<String>());
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    let stored =
-        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     let parts = [
         ("mimetype", "application/vnd.oasis.opendocument.presentation"),
         ("content.xml", &content),

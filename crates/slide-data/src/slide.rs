@@ -60,7 +60,8 @@ pub struct SlideRecord {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Slides of one group (a deck and its near-duplicates) are never divided between splits.
+    /// Slides of one group (a deck and its near-duplicates) are never divided between splits; empty until duplicates were
+    /// looked for.
     pub group: String,
     /// Quality flags with their measurements, as in `{"blank": 0.998}`; empty for a good slide.
     #[serde(default)]
@@ -100,8 +101,11 @@ impl Manifest {
         raw.join("slides").join(format!("{slide_id}.png"))
     }
 
-    /// The slides that are labelled and trained on: neither duplicates nor excluded.
+    /// The slides that are labelled and trained on: compared with all others (an interrupted run leaves that to the next), and
+    /// neither duplicates nor excluded.
     pub fn usable(&self) -> impl Iterator<Item = &SlideRecord> {
-        self.slides.iter().filter(|slide| slide.duplicate_of.is_none() && !slide.excluded)
+        self.slides
+            .iter()
+            .filter(|slide| !slide.group.is_empty() && slide.duplicate_of.is_none() && !slide.excluded)
     }
 }

@@ -5,17 +5,23 @@ use super::comparer::{Comparer, Hashed};
 use super::store::Store;
 use crate::{DuplicateThresholds, SlideRecord};
 
-/// Finds duplicates of the slides that have no group yet and gives each a group. Returns whether anything changed.
+/// Finds duplicates of the slides that have no group yet and gives each a group. Returns whether anything changed; when it is
+/// interrupted nothing does, and the next run finds them.
 ///
 /// Slides of one deck, and decks that share a near-duplicate, are one group. A group that exists keeps its name and its decks, so
 /// that splits never move: a new deck that resembles slides of two groups joins the one with more of them, and its slides that
 /// repeat the other's are duplicates, which nobody labels or trains on. Blank pages resemble nothing.
-pub(super) fn resolve(store: &mut Store, thresholds: &DuplicateThresholds) -> bool {
-    let first = store.slides().iter().position(|slide| slide.group.is_empty());
-    let Some(_) = first else { return false };
+pub(super) fn resolve(
+    store: &mut Store,
+    thresholds: &DuplicateThresholds,
+    is_interrupted: &dyn Fn() -> bool,
+) -> bool {
+    if store.slides().iter().all(|slide| !slide.group.is_empty()) {
+        return false;
+    }
     let raw = store.raw().to_owned();
     let slides = store.slides_mut();
-    let edges = find(slides, &raw, thresholds);
+    let Some(edges) = find(slides, &raw, thresholds, is_interrupted) else { return false };
     for &(at, earlier) in &edges {
         slides[at].duplicate_of = Some(slides[earlier].slide_id.clone());
     }
@@ -23,8 +29,13 @@ pub(super) fn resolve(store: &mut Store, thresholds: &DuplicateThresholds) -> bo
     true
 }
 
-/// For each new slide that repeats an earlier one: both positions.
-fn find(slides: &[SlideRecord], raw: &Path, thresholds: &DuplicateThresholds) -> Vec<(usize, usize)> {
+/// For each new slide that repeats an earlier one: both positions. None when interrupted.
+fn find(
+    slides: &[SlideRecord],
+    raw: &Path,
+    thresholds: &DuplicateThresholds,
+    is_interrupted: &dyn Fn() -> bool,
+) -> Option<Vec<(usize, usize)>> {
     let hashes: Vec<Option<Hashed>> = slides.iter().map(Hashed::of).collect();
     let mut by_pixels: HashMap<&str, usize> = HashMap::new();
     let mut originals: Vec<usize> = Vec::new();
@@ -38,6 +49,9 @@ fn find(slides: &[SlideRecord], raw: &Path, thresholds: &DuplicateThresholds) ->
             }
             continue;
         }
+        if is_interrupted() {
+            return None;
+        }
         let equal = by_pixels.get(slide.sha256.as_str()).copied();
         let earlier = equal.or_else(|| nearest(at, &originals, &hashes, slides, &mut comparer));
         if let Some(earlier) = earlier {
@@ -47,7 +61,7 @@ fn find(slides: &[SlideRecord], raw: &Path, thresholds: &DuplicateThresholds) ->
             originals.push(at);
         }
     }
-    edges
+    Some(edges)
 }
 
 /// The most similar of the originals that a slide nearly repeats.

@@ -117,9 +117,11 @@ impl Collector<'_> {
             self.store.compact()?;
         }
         progress.comparing();
-        if duplicates::resolve(self.store, &self.config.duplicates) {
+        let is_interrupted = || progress.is_interrupted();
+        if duplicates::resolve(self.store, &self.config.duplicates, &is_interrupted) {
             self.store.rewrite_manifest()?;
         }
+        report.interrupted |= is_interrupted();
         summarise(self.store.slides(), &mut report);
         Ok(report)
     }

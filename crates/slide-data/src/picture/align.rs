@@ -5,8 +5,13 @@ use super::plane::Plane;
 
 /// A difference up to which nothing needs to be aligned.
 const STILL: f32 = 0.15;
-/// A difference of the half-sized copies from which the whole ones need not be looked at.
-const FAR: f32 = 0.9;
+/// Mean difference, in grey levels, of the smallest copies at the best of the starts from which they show different slides.
+const UNLIKE: f32 = 24.0;
+/// A difference of the smallest copies, aligned, from which the larger ones need not be looked at: variants stay below 0.5, and
+/// all but a few in a hundred pairs of different slides are above.
+const FAR: f32 = 0.75;
+/// Gauss-Newton steps on each level.
+const STEPS: usize = 6;
 /// How often the finest copies are blurred: what is finer than two cells depends on where the cells happen to fall, and a crop
 /// moves them.
 const BLURS: usize = 3;
@@ -29,29 +34,37 @@ impl Scene {
     }
 }
 
-/// How much two copies differ where they differ most, after alignment.
+/// How much two copies differ where they differ most, after alignment; what differs clearly at a quarter of the size is not
+/// looked at more closely.
 pub(super) fn difference(a: Plane, b: Plane) -> f32 {
     let (a, b) = (pyramid(a), pyramid(b));
+    let (distance, starts) = best_starts(&a[2], &b[2]);
+    if distance > UNLIKE {
+        return distance / UNLIKE;
+    }
+    let small = Scene::new(&a[2], &b[2], BLURS - 1, 6, 1);
+    let mut least = f32::MAX;
+    let mut near = Vec::new();
+    for mut warp in starts {
+        if (0..STEPS).all(|_| align(&a[2], &b[2], &mut warp)) {
+            let rough = small.worst_block(warp);
+            least = least.min(rough.max(FAR));
+            near.extend((rough <= FAR).then_some(warp));
+        }
+    }
+    if near.is_empty() {
+        return if least == f32::MAX { small.worst_block(Warp::STILL).max(FAR) } else { least };
+    }
     let fine = Scene::new(&a[0], &b[0], BLURS, 12, 3);
     let still = fine.worst_block(Warp::STILL);
     if still < STILL {
         return still;
     }
-    let coarse = Scene::new(&a[1], &b[1], BLURS - 1, 6, 2);
-    let mut least = still;
-    for mut warp in best_starts(&a[2], &b[2]) {
-        let mut goes_on = |level: usize| (0..6).all(|_| align(&a[level], &b[level], &mut warp));
-        if !goes_on(2) || !goes_on(1) {
-            continue;
-        }
-        let rough = coarse.worst_block(warp);
-        if rough > FAR {
-            least = least.min(rough.max(FAR));
-        } else if (0..6).all(|_| align(&a[0], &b[0], &mut warp)) {
-            least = least.min(fine.worst_block(warp));
-        }
-    }
-    least
+    let aligned = near.into_iter().filter_map(|mut warp| {
+        let goes = [1, 0].iter().all(|&level| (0..STEPS).all(|_| align(&a[level], &b[level], &mut warp)));
+        goes.then(|| fine.worst_block(warp))
+    });
+    aligned.fold(still, f32::min)
 }
 
 /// How `a` must be read to look like `b`: at `scale · x + shift`, with x and y from -1 to 1.
@@ -70,38 +83,60 @@ impl Warp {
     }
 }
 
-/// The alignment only finds what is less than about a cell away: it starts at the most promising of a grid of crops.
-fn best_starts(a: &Plane, b: &Plane) -> Vec<Warp> {
+/// The alignment only finds what is less than about a cell away: it starts at the three most promising of a grid of crops.
+/// Returns also the mean absolute difference at the best of them.
+fn best_starts(a: &Plane, b: &Plane) -> (f32, Vec<Warp>) {
     const CROPS: [f32; 3] = [0.0, -0.024, 0.024];
+    let pairs = || CROPS.into_iter().flat_map(|first| CROPS.map(|second| [first, second]));
     let mut starts = Vec::with_capacity(81);
-    for left in CROPS {
-        for right in CROPS {
-            for top in CROPS {
-                for bottom in CROPS {
-                    let warp = Warp::crop([left, right, top, bottom]);
-                    starts.push((distance(a, b, warp), warp));
-                }
-            }
+    for [left, right] in pairs() {
+        let across = across(a, b.width, Warp::crop([left, right, 0.0, 0.0]));
+        for [top, bottom] in pairs() {
+            let warp = Warp::crop([left, right, top, bottom]);
+            starts.push((distance(&across, b, warp), warp));
         }
     }
     starts.sort_by(|x, y| x.0.total_cmp(&y.0));
-    starts.into_iter().take(3).map(|(_, warp)| warp).collect()
+    (starts[0].0, starts.into_iter().take(3).map(|(_, warp)| warp).collect())
 }
 
-/// Mean absolute difference where both planes have values.
-fn distance(a: &Plane, b: &Plane, warp: Warp) -> f32 {
-    let xs = positions(b.width, warp.scale[0], warp.shift[0]);
-    let ys = positions(b.height, warp.scale[1], warp.shift[1]);
-    let (mut sum, mut count) = (0.0, 0.0);
-    for (row, &(_, y)) in ys.iter().enumerate() {
-        for (column, &(_, x)) in xs.iter().enumerate() {
-            if let Some((value, ..)) = sample(a, x, y) {
-                sum += (b.at(column, row) - value).abs();
-                count += 1.0f32;
-            }
+/// The columns of a plane as a warp reads them; those outside hold no number.
+fn across(plane: &Plane, width: usize, warp: Warp) -> Plane {
+    let columns = positions(width, warp.scale[0], warp.shift[0]);
+    let mut values = Vec::with_capacity(width * plane.height);
+    for row in plane.values.chunks_exact(plane.width) {
+        values.extend(columns.iter().map(|&(_, x)| {
+            between(x, plane.width).map_or(f32::NAN, |(at, part)| row[at] + (row[at + 1] - row[at]) * part)
+        }));
+    }
+    Plane { width, height: plane.height, values }
+}
+
+/// Mean absolute difference of a plane whose columns are warped already, where both have values.
+fn distance(across: &Plane, b: &Plane, warp: Warp) -> f32 {
+    let (mut sum, mut count) = (0.0, 0.0f32);
+    for (row, (_, y)) in positions(b.height, warp.scale[1], warp.shift[1]).into_iter().enumerate() {
+        let Some((top, part)) = between(y, across.height) else { continue };
+        let line = |at: usize| &across.values[at * across.width..][..across.width];
+        for ((upper, lower), wanted) in line(top).iter().zip(line(top + 1)).zip(&b.values[row * b.width..]) {
+            let difference = (wanted - (upper + (lower - upper) * part)).abs();
+            let is_inside = !difference.is_nan();
+            sum += if is_inside { difference } else { 0.0 };
+            count += f32::from(u8::from(is_inside));
         }
     }
     sum / count.max(1.0)
+}
+
+/// The cell before a position and how far it is from there to the next; nothing outside.
+fn between(at: f32, length: usize) -> Option<(usize, f32)> {
+    let last = length - 1;
+    if !(at >= -0.5 && at <= last as f32 + 0.5) {
+        return None;
+    }
+    let at = at.clamp(0.0, last as f32);
+    let before = (at as usize).min(last - 1);
+    Some((before, at - before as f32))
 }
 
 /// The plane and its halves, the finest first.
@@ -138,13 +173,7 @@ fn positions(length: usize, scale: f32, shift: f32) -> Vec<(f32, f32)> {
 
 /// Value and gradient of a plane between its cells; nothing outside.
 fn sample(plane: &Plane, x: f32, y: f32) -> Option<(f32, f32, f32)> {
-    let inside = |at: f32, length: usize| at >= -0.5 && at <= length as f32 - 0.5;
-    if !inside(x, plane.width) || !inside(y, plane.height) {
-        return None;
-    }
-    let (x, y) = (x.clamp(0.0, (plane.width - 1) as f32), y.clamp(0.0, (plane.height - 1) as f32));
-    let (left, top) = ((x as usize).min(plane.width - 2), (y as usize).min(plane.height - 2));
-    let (fx, fy) = (x - left as f32, y - top as f32);
+    let ((left, fx), (top, fy)) = (between(x, plane.width)?, between(y, plane.height)?);
     let (a, b) = (plane.at(left, top), plane.at(left + 1, top));
     let (c, d) = (plane.at(left, top + 1), plane.at(left + 1, top + 1));
     let (upper, lower) = (a + (b - a) * fx, c + (d - c) * fx);
