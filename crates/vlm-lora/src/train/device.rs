@@ -114,6 +114,7 @@ fn card_is_there() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Backend as _;
 
     fn wanted(device: &str) -> Result<Wanted> {
         BaseModelConfig { device: device.to_owned(), ..BaseModelConfig::default() }.wanted()
@@ -128,5 +129,23 @@ mod tests {
         for wrong in ["", "gpu", "cuda:", "cuda3", "cuda:-1", "CUDA"] {
             assert!(matches!(wanted(wrong), Err(Error::InvalidConfig { .. })), "{wrong}");
         }
+    }
+    /// What is true of every machine, with cards or without.
+    #[test]
+    fn a_device_is_opened_or_says_why_not() {
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/parity/text-all/model");
+        let checkpoint = Checkpoint::open(model).unwrap();
+        let open = |device: &str| {
+            BaseModelConfig { device: device.to_owned(), ..BaseModelConfig::default() }
+                .open_backend(&checkpoint, None)
+        };
+        assert!(open("cpu").unwrap().backend.name().starts_with("cpu"));
+        let chosen = open("auto").unwrap();
+        if !card_is_there() {
+            assert!(chosen.backend.name().starts_with("cpu") && chosen.passed_over.is_none());
+        }
+        let error = open("cuda:1000").unwrap_err();
+        let expected = if cfg!(feature = "cuda") { "there is no device 1000" } else { "without the feature" };
+        assert!(error.to_string().contains(expected), "{error}");
     }
 }

@@ -13,6 +13,7 @@ mod buffer;
 mod check;
 mod device;
 mod driver;
+mod norm;
 mod operations;
 mod product;
 mod sums;

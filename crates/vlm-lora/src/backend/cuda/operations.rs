@@ -15,35 +15,9 @@ fn count(n: usize) -> Argument {
     Argument::Word(n as u64)
 }
 
-fn flag(write: Write) -> Argument {
+/// Whether a kernel adds to what is there.
+pub(super) fn flag(write: Write) -> Argument {
     Argument::U32(u32::from(write == Write::Add))
-}
-
-impl<D: Device> Cuda<D> {
-    /// A norm or its gradient: `sources` with `width` columns to `y`.
-    fn norm(
-        &self,
-        kernel: &str,
-        sources: &[&Buffer<D>],
-        parameters: (&Buffer<D>, Option<&Buffer<D>>, f64),
-        y: &mut Buffer<D>,
-        write: Option<Write>,
-    ) -> Result<()> {
-        let (weight, bias, eps) = parameters;
-        let width = narrow("a row of", weight.len())?;
-        let rows = whole_rows("x", y.len(), weight.len())?;
-        for x in sources {
-            length("an input of a norm", x.len(), y.len())?;
-        }
-        if let Some(bias) = bias {
-            length("bias", bias.len(), weight.len())?;
-        }
-        let inputs = sources.iter().copied().chain([weight]).chain(bias);
-        let mut arguments: Vec<Argument> = inputs.map(|x| x.at().into()).collect();
-        arguments.extend([(eps as f32).into(), y.at_mut().into(), count(rows), width.into()]);
-        arguments.extend(write.map(flag));
-        self.each_row(kernel, rows, &arguments)
-    }
 }
 
 impl<D: Device> Backend for Cuda<D> {
