@@ -59,13 +59,8 @@ impl Subprocess {
     }
 
     fn send(&mut self, job: &Job) -> std::io::Result<&Receiver<Answer>> {
-        let running = match self.running.take() {
-            Some(running) => self.running.insert(running),
-            None => {
-                let new = self.start()?;
-                self.running.insert(new)
-            }
-        };
+        let running = if let Some(running) = self.running.take() { running } else { self.start()? };
+        let running = self.running.insert(running);
         let mut line = serde_json::to_vec(job)?;
         line.push(b'\n');
         running.input.write_all(&line).and_then(|()| running.input.flush())?;

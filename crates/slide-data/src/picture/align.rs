@@ -43,17 +43,17 @@ pub(super) fn difference(a: Plane, b: Plane) -> f32 {
         return distance / UNLIKE;
     }
     let small = Scene::new(&a[2], &b[2], BLURS - 1, 6, 1);
-    let mut least = f32::MAX;
+    let mut least: Option<f32> = None;
     let mut near = Vec::new();
     for mut warp in starts {
         if (0..STEPS).all(|_| align(&a[2], &b[2], &mut warp)) {
             let rough = small.worst_block(warp);
-            least = least.min(rough.max(FAR));
+            least = Some(least.map_or(rough, |least| least.min(rough)));
             near.extend((rough <= FAR).then_some(warp));
         }
     }
     if near.is_empty() {
-        return if least == f32::MAX { small.worst_block(Warp::STILL).max(FAR) } else { least };
+        return least.unwrap_or_else(|| small.worst_block(Warp::STILL)).max(FAR);
     }
     let fine = Scene::new(&a[0], &b[0], BLURS, 12, 3);
     let still = fine.worst_block(Warp::STILL);
@@ -254,11 +254,9 @@ fn worst_block(a: &Plane, b: &Plane, warp: Warp, block: usize, margin: usize) ->
         for left in (0..b.width).step_by(block / 2) {
             let (mut count, mut sums) = (0.0f32, [0.0f32; 5]);
             for row in top..(top + block).min(b.height) {
-                for at in row * b.width + left..row * b.width + (left + block).min(b.width) {
-                    let (value, wanted) = (warped[at], b.values[at]);
-                    if value.is_nan() {
-                        continue;
-                    }
+                let cells = row * b.width + left..row * b.width + (left + block).min(b.width);
+                let values = warped[cells.clone()].iter().zip(&b.values[cells]);
+                for (&value, &wanted) in values.filter(|(value, _)| !value.is_nan()) {
                     let terms = [value, wanted, value * value, wanted * wanted, (wanted - value).powi(2)];
                     sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
                     count += 1.0;
