@@ -29,6 +29,7 @@ use std::sync::Arc;
 pub use bf16::Bf16Kernel;
 pub use buffer::Buffer;
 pub use real::Real;
+pub use simd::Isa;
 pub use weight::{BaseDtype, LARGEST_INT8_ROWS, Weight};
 
 use self::buffer::Pool;
@@ -47,6 +48,8 @@ pub struct CpuOptions {
     pub base: BaseDtype,
     /// How products with a narrow base are computed; by default the fastest way there is here.
     pub kernel: Option<Bf16Kernel>,
+    /// Limits the whole process to an instruction set from now on, as [`Isa::limit`] does; otherwise what it may use stays.
+    pub isa: Option<Isa>,
 }
 
 /// The backend of the processor, computing in `T`, with the threads of the current rayon pool.
@@ -80,6 +83,9 @@ impl<T: Real> Cpu<T> {
     /// # Errors
     /// [`Error::Unsupported`] for a kernel that this processor cannot run.
     pub fn with_options(options: CpuOptions) -> Result<Self> {
+        if let Some(isa) = options.isa {
+            isa.limit();
+        }
         let available = Bf16Kernel::available();
         let kernel = options.kernel.unwrap_or(available[0]);
         if !available.contains(&kernel) {

@@ -5,7 +5,7 @@ use super::check::{ensure, length, whole_rows};
 use super::product::{Product, View};
 use super::real::Real;
 use super::weight::Weight;
-use super::{BaseDtype, Cpu, attention, loss, norm, optimizer, pointwise, rows, simd};
+use super::{BaseDtype, Cpu, Isa, attention, loss, norm, optimizer, pointwise, rows};
 use crate::Result;
 use crate::backend::dropout::Mask;
 use crate::backend::{AdamWStep, Attention, Backend, Gemm, RowTarget, Stored, Write};
@@ -15,7 +15,7 @@ impl<T: Real> Backend for Cpu<T> {
     type Weight = Weight<T>;
 
     fn name(&self) -> String {
-        let level = simd::level().name();
+        let level = Isa::in_use().name();
         match self.base {
             BaseDtype::Full => format!("cpu {} {level}", T::NAME),
             BaseDtype::Bf16 => format!("cpu {} {level}, bf16 base {}", T::NAME, self.kernel.name()),

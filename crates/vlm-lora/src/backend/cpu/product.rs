@@ -5,6 +5,7 @@
     reason = "the product works on pointers and strides, which are checked against the slices here"
 )]
 
+use super::Isa;
 use super::real::Real;
 use crate::backend::Write;
 
@@ -66,16 +67,16 @@ impl<T: Real> Product<T> {
 
     /// Computes into rows of `c` that are `stride` apart, on this thread.
     pub(super) fn here(self, a: View<'_, T>, b: View<'_, T>, c: &mut [T], stride: usize) {
-        self.run(a, b, c, stride, gemm::Parallelism::None);
+        self.run(a, b, c, stride, gemm_common::Parallelism::None);
     }
 
     /// As [`here`](Self::here), on all threads of the current pool. Threads share out the result, never the summed dimension,
     /// so that their number does not change a bit.
     pub(super) fn everywhere(self, a: View<'_, T>, b: View<'_, T>, c: &mut [T], stride: usize) {
-        self.run(a, b, c, stride, gemm::Parallelism::Rayon(0));
+        self.run(a, b, c, stride, gemm_common::Parallelism::Rayon(0));
     }
 
-    fn run(self, a: View<'_, T>, b: View<'_, T>, c: &mut [T], stride: usize, threads: gemm::Parallelism) {
+    fn run(self, a: View<'_, T>, b: View<'_, T>, c: &mut [T], stride: usize, threads: gemm_common::Parallelism) {
         let Self { m, n, k, alpha, write } = self;
         if m == 0 || n == 0 {
             return;
@@ -86,27 +87,88 @@ impl<T: Real> Product<T> {
         // SAFETY: every element the product touches was just checked to lie inside the slices; `c` is borrowed mutably and
         // its rows do not overlap, since they are at least `n` apart.
         unsafe {
-            gemm::gemm(
-                m,
-                n,
-                k,
-                c.as_mut_ptr(),
-                1,
-                stride as isize,
+            T::gemm(
+                (m, n, k),
+                (c.as_mut_ptr(), stride),
                 write == Write::Add,
-                a.data.as_ptr(),
-                a.column as isize,
-                a.row as isize,
-                b.data.as_ptr(),
-                b.column as isize,
-                b.row as isize,
-                T::ONE,
+                (a.data.as_ptr(), a.column, a.row),
+                (b.data.as_ptr(), b.column, b.row),
                 alpha,
-                false,
-                false,
-                false,
                 threads,
             );
         }
     }
 }
+
+/// A strided product of the `gemm` crate: sizes, result with row stride, whether it adds, operands with column and row stride.
+type Sizes = (usize, usize, usize);
+type Operand<T> = (*const T, usize, usize);
+
+/// The products of one element type, by the instruction set in use: the `gemm` crate alone always takes the widest.
+pub trait Multiply: Sized {
+    /// `C (+)= alpha · A · B`.
+    ///
+    /// # Safety
+    /// Every element that the sizes and strides name lies inside its slice; no one else uses those of `C`.
+    #[doc(hidden)]
+    unsafe fn gemm(
+        sizes: Sizes,
+        c: (*mut Self, usize),
+        add: bool,
+        a: Operand<Self>,
+        b: Operand<Self>,
+        alpha: Self,
+        threads: gemm_common::Parallelism,
+    );
+}
+
+macro_rules! multiply {
+    ($t:ident, $kernels:ident, $scalar:literal, $fma:literal, $avx512:literal) => {
+        impl Multiply for $t {
+            unsafe fn gemm(
+                (m, n, k): Sizes,
+                (c, c_stride): (*mut Self, usize),
+                add: bool,
+                (a, a_column, a_row): Operand<Self>,
+                (b, b_column, b_row): Operand<Self>,
+                alpha: Self,
+                threads: gemm_common::Parallelism,
+            ) {
+                macro_rules! call {
+                    ($module:ident, $lanes:literal, $simd:expr) => {{
+                        use $kernels::microkernel::$module::$t::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
+                        // SAFETY: the caller's promise.
+                        unsafe {
+                            gemm_common::gemm::gemm_basic_generic::<
+                                _, $t, $lanes, { MR_DIV_N * $lanes }, NR, MR_DIV_N, H_M, H_N,
+                            >(
+                                $simd, m, n, k, c, 1, c_stride as isize, add, a, a_column as isize, a_row as isize, b,
+                                b_column as isize, b_row as isize, 1.0, alpha, false, false, false,
+                                |a, b, c| a * b + c, &UKR, &H_UKR, false, threads,
+                            )
+                        }
+                    }};
+                }
+                #[cfg(target_arch = "x86_64")]
+                {
+                    use gemm_common::simd::{V3, V4};
+                    let isa = Isa::in_use();
+                    if isa == Isa::Avx512 && let Some(simd) = V4::try_new() {
+                        return call!(avx512f, $avx512, simd);
+                    }
+                    if isa >= Isa::Avx2 && let Some(simd) = V3::try_new() {
+                        return call!(fma, $fma, simd);
+                    }
+                }
+                #[cfg(target_arch = "aarch64")]
+                if std::arch::is_aarch64_feature_detected!("neon") {
+                    return call!(neon, $scalar, gemm_common::simd::Scalar);
+                }
+                call!(scalar, 1, gemm_common::simd::Scalar);
+            }
+        }
+    };
+}
+
+multiply!(f32, gemm_f32, 4, 8, 16);
+multiply!(f64, gemm_f64, 2, 4, 8);

@@ -12,6 +12,7 @@ mod sealed {
 /// The arithmetic of a [`Cpu`](super::Cpu): `f32`, or `f64` for checks of the mathematics.
 pub trait Real:
     sealed::Sealed
+    + super::product::Multiply
     + bytemuck::Pod
     + Debug
     + Default

@@ -1,13 +1,15 @@
 //! Loops compiled for several instruction sets, of which the widest that the processor has is taken at run time.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Elements that a reduction keeps side by side: its order is then the same whatever the width of the registers.
 pub(super) const LANES: usize = 16;
 
-/// An instruction set that loops are compiled for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Level {
+/// An instruction set that loops and products are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Isa {
     /// What every processor of the target has.
     Plain,
     /// AVX2 and FMA.
@@ -16,43 +18,63 @@ pub(super) enum Level {
     Avx512,
 }
 
-impl Level {
-    /// The name that a backend's description shows.
-    pub(super) fn name(self) -> &'static str {
+impl Isa {
+    const ALL: [Self; 3] = [Self::Plain, Self::Avx2, Self::Avx512];
+
+    /// The name that a backend's description shows: `plain`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
         }
     }
+
+    /// The instruction set of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// The widest instruction set of this processor.
+    pub fn detected() -> Self {
+        static DETECTED: OnceLock<Isa> = OnceLock::new();
+        *DETECTED.get_or_init(detect)
+    }
+
+    /// The widest instruction set in use: that of this processor, or less where it was limited.
+    pub fn in_use() -> Self {
+        let limit = LIMIT.load(Ordering::Relaxed);
+        Self::ALL[usize::from(limit).min(Self::ALL.len() - 1)].min(Self::detected())
+    }
+
+    /// Lets the whole process use at most this one from now on, for comparisons; results differ in rounding only.
+    pub fn limit(self) {
+        LIMIT.store(self as u8, Ordering::Relaxed);
+    }
 }
 
-/// The widest instruction set of this processor.
-pub(super) fn level() -> Level {
-    static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(detect)
-}
+static LIMIT: AtomicU8 = AtomicU8::new(u8::MAX);
 
 #[cfg(target_arch = "x86_64")]
-fn detect() -> Level {
+fn detect() -> Isa {
     let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
     let avx512 = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
     match (avx2, avx512) {
-        (true, true) => Level::Avx512,
-        (true, false) => Level::Avx2,
-        _ => Level::Plain,
+        (true, true) => Isa::Avx512,
+        (true, false) => Isa::Avx2,
+        _ => Isa::Plain,
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn detect() -> Level {
-    Level::Plain
+fn detect() -> Isa {
+    Isa::Plain
 }
 
-/// Defines `fn name<T: Real>(arguments) -> result` whose body is compiled once per [`Level`] and chosen at run time. What the
+/// Defines `fn name<T: Real>(arguments) -> result` whose body is compiled once per [`Isa`] and chosen at run time. What the
 /// body calls must be `#[inline(always)]` to be compiled with it.
 macro_rules! simd_fn {
     ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
@@ -79,12 +101,12 @@ macro_rules! simd_fn {
 
             #[cfg(target_arch = "x86_64")]
             #[expect(unsafe_code, reason = "a function with target features is called after asking the processor")]
-            match $crate::backend::cpu::simd::level() {
-                // SAFETY: `level` says Avx512 only where the processor has all of these features.
-                $crate::backend::cpu::simd::Level::Avx512 => unsafe { avx512::<T>($($arg),*) },
-                // SAFETY: `level` says Avx2 only where the processor has both features.
-                $crate::backend::cpu::simd::Level::Avx2 => unsafe { avx2::<T>($($arg),*) },
-                $crate::backend::cpu::simd::Level::Plain => body::<T>($($arg),*),
+            match $crate::backend::cpu::simd::Isa::in_use() {
+                // SAFETY: `in_use` says Avx512 only where the processor has all of these features.
+                $crate::backend::cpu::simd::Isa::Avx512 => unsafe { avx512::<T>($($arg),*) },
+                // SAFETY: `in_use` says Avx2 only where the processor has both features.
+                $crate::backend::cpu::simd::Isa::Avx2 => unsafe { avx2::<T>($($arg),*) },
+                $crate::backend::cpu::simd::Isa::Plain => body::<T>($($arg),*),
             }
             #[cfg(not(target_arch = "x86_64"))]
             body::<T>($($arg),*)

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::Isa;
 use super::buffer::{Buffer, Pool};
 use crate::backend::Write;
 
@@ -38,7 +39,7 @@ impl Bf16Kernel {
     /// The kernels that this processor and system can run, the fastest first.
     pub fn available() -> Vec<Self> {
         let mut kernels = Vec::new();
-        if avx512::available() {
+        if Isa::in_use() == Isa::Avx512 && avx512::available() {
             if amx::available() {
                 kernels.push(Self::Amx);
             }

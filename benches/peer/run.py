@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Runs our step and the Python peer's in turn, checks that both compute the same, and writes the table.
+
+    make bench-peer PARITY_PYTHON=.venv/bin/python [PEER_ARGS="--rounds 3 --only bf16-1024,f32-1024 --weights DIR"]
+
+Every condition runs ours, the peer, ours, the peer, … in processes of their own from one directory of random weights, so that
+both have the same weights, adapter, pixels and tokens. Losses and gradient norms of the first step must agree, or the run
+fails. The table goes between the markers in docs/benchmarks.md; the raw lines go to `--log`.
+"""
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MARKERS = ("<!-- peer table: begin -->", "<!-- peer table: end -->")
+TOLERANCE = {"float32": (1e-4, 1e-3), "bfloat16": (1e-2, 2e-2)}  # loss, gradient norm; relative
+MASK = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+
+# name: dtype, edge, what both get, what ours gets, what the peer gets, target of the ratio
+CONDITIONS = {
+    "bf16-512": ("bfloat16", 512, [], [], [], 0.5),
+    "bf16-1024": ("bfloat16", 1024, [], [], [], 0.5),
+    "bf16-2048": ("bfloat16", 2048, [], [], [], 0.5),
+    "f32-512": ("float32", 512, [], [], [], 0.7),
+    "f32-1024": ("float32", 1024, [], [], [], 0.7),
+    "f32-2048": ("float32", 2048, [], [], [], 0.7),
+    "bf16-1024-cached": ("bfloat16", 1024, [], ["--cached"], [], 0.3),
+    "f32-1024-cached": ("float32", 1024, [], ["--cached"], [], 0.3),
+    "bf16-1024-score": ("bfloat16", 1024, ["--forward-only"], [], [], 0.5),
+    "f32-1024-score": ("float32", 1024, ["--forward-only"], [], [], 0.5),
+    "f32-1024-avx2": ("float32", 1024, [], ["--isa", "avx2"], ["mask"], 1.0),
+    "bf16-1024-avx2": ("bfloat16", 1024, [], ["--isa", "avx2"], ["mask"], 1.0),
+}
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--step", default=str(ROOT / "target/release/examples/step"))
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--only", default=",".join(CONDITIONS))
+    parser.add_argument("--weights", help="directory for the random weights (1 GB), kept for the next run")
+    parser.add_argument("--before", default="", help="command put before each measured process, e.g. one that stops other work")
+    parser.add_argument("--log", default=str(ROOT / "target/bench-peer.jsonl"))
+    parser.add_argument("--table", action="store_true", help="only write the table of what the log holds")
+    return parser.parse_args()
+
+
+def measure(command, env=None):
+    done = subprocess.run(command, env={**os.environ, "HF_HUB_OFFLINE": "1", **(env or {})}, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"failed with {done.returncode}: {shlex.join(command)}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def rate(options, before, log):
+    """The fastest product of this machine in GFLOP/s, by torch and by us: the ceiling that steps are held against."""
+    for dtype in ("float32", "bfloat16"):
+        program = (
+            "import json,time,torch;torch.set_num_threads(2);d=torch.%s;"
+            "best=1e9\nfor m,k,n in ((1024,960,2560),(2048,2048,2048)):\n"
+            " a=torch.randn(m,k).to(d);b=torch.randn(n,k).to(d)\n"
+            " for _ in range(20):\n"
+            "  t=time.perf_counter();torch.mm(a,b.T);best=min(best,(time.perf_counter()-t)/(2e-9*m*k*n))\n"
+            "print(json.dumps(dict(rate=1/best)))" % dtype
+        )
+        theirs = measure([*before, options.python, "-c", program])["rate"]
+        ours = measure([*before, options.step, "--rate", "--dtype", dtype])["rate"]
+        record(log, dict(ceiling=dtype, ours=ours, theirs=theirs))
+
+
+def record(log, line):
+    with open(log, "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def check(name, ours, theirs):
+    """Both have computed the same first step."""
+    tolerance = TOLERANCE[ours["dtype"]]
+    for what in ("tokens", "tiles", "params", "trainable"):
+        if ours[what] != theirs[what]:
+            sys.exit(f"{name}: {what} differ: {ours[what]} and {theirs[what]}")
+    for key, bound in zip(("losses", "grad_norms"), tolerance):
+        for a, b in list(zip(ours[key], theirs[key]))[:1]:
+            if abs(a - b) > bound * abs(b):
+                sys.exit(f"{name}: {key} of the first step differ: {a} and {b}")
+
+
+def run(options, log):
+    before = shlex.split(options.before)
+    weights = pathlib.Path(options.weights or tempfile.mkdtemp(prefix="smolvlm-random-"))
+    if not (weights / "adapter/adapter_model.safetensors").exists():
+        subprocess.run([options.step, "--write", str(weights)], check=True)
+    rate(options, before, log)
+    peer = str(ROOT / "benches/peer/peer.py")
+    for name in options.only.split(","):
+        dtype, edge, both, ours_only, theirs_only, _ = CONDITIONS[name]
+        shared = ["--model", str(weights), "--dtype", dtype, "--edge", str(edge), "--steps", str(options.steps), *both]
+        mask = MASK if "mask" in theirs_only else {}
+        for round_ in range(options.rounds):
+            ours = measure([*before, options.step, *shared, *ours_only])
+            theirs = measure([*before, options.python, peer, *shared], mask)
+            if not both:
+                check(name, ours, theirs)
+            record(log, dict(condition=name, round=round_, ours=ours, theirs=theirs))
+            print(f"{name} {round_}: {ours['step_s']:.2f} s, {theirs['step_s']:.2f} s", file=sys.stderr)
+
+
+def flops(line):
+    """Floating-point operations of what our step computes: two a multiplication with an addition."""
+    tiles, tokens, answer = line["tiles"], line["tokens"] / line["batch"], 40
+    per_tile = 12 * (2 * 1024 * (4 * 768**2 + 2 * 768 * 3072) + 4 * 1024**2 * 768) + 2 * 1024 * 768**2 + 2 * 64 * 12288 * 960
+    linears = 32 * (2 * 960 * 960 + 2 * 320 * 960 + 3 * 2560 * 960)
+    text = tokens * (4 * linears + 6 * line["trainable"]) + 32 * 960 * tokens**2 * 7
+    return line["batch"] * (per_tile * tiles + text + 4 * answer * 49280 * 960)
+
+
+def seconds(name, line):
+    """Seconds a step; with a cache over three epochs, of which the first computes the features."""
+    return (line["first_s"] + 2 * line["step_s"]) / 3 if name.endswith("cached") else line["step_s"]
+
+
+def table(log):
+    lines = [json.loads(line) for line in open(log)]
+    ceilings = {}
+    for line in lines:
+        if "ceiling" in line:
+            ceilings[line["ceiling"]] = max(ceilings.get(line["ceiling"], 0), line["ours"], line["theirs"])
+    rows = ["| condition | tokens | ours, s | peer, s | ratio | target | ours, MiB | peer, MiB | ratio | of the ceiling | loss, ours / peer | gradient norm |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    for name, (dtype, edge, *_, target) in CONDITIONS.items():
+        runs = [line for line in lines if line.get("condition") == name]
+        if not runs:
+            continue
+        last = max(i for i, run in enumerate(runs) if run["round"] == 0)
+        runs = runs[last:]
+        ours = statistics.median(seconds(name, run["ours"]) for run in runs)
+        theirs = statistics.median(run["theirs"]["step_s"] for run in runs)
+        memory = [statistics.median(run[who]["peak_mib"] for run in runs) for who in ("ours", "theirs")]
+        o, t = runs[-1]["ours"], runs[-1]["theirs"]
+        plain = name.split("-")[-1] in ("512", "1024", "2048")
+        share = f"{flops(o) / ours / 1e9 / ceilings[dtype]:.0%}" if plain and dtype in ceilings else ""
+        loss = f"{o['losses'][0]:.4f} / {t['losses'][0]:.4f}" if o["losses"] else ""
+        norm = f"{o['grad_norms'][0]:.4f} / {t['grad_norms'][0]:.4f}" if o["losses"] else ""
+        rows.append(f"| {name} | {o['tokens']} | {ours:.2f} | {theirs:.2f} | **{ours / theirs:.2f}** | {target} | {memory[0]:.0f} | "
+                    f"{memory[1]:.0f} | **{memory[0] / memory[1]:.2f}** | {share} | {loss} | {norm} |")
+    peer = next(line["theirs"] for line in lines if "condition" in line)
+    ours = next(line["ours"] for line in lines if "condition" in line)
+    versions = ", ".join(f"{name} {version}" for name, version in peer["versions"].items())
+    rustc = subprocess.run(["rustc", "--version"], stdout=subprocess.PIPE, text=True).stdout.split()[1]
+    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
+    rounds = max(line.get("round", 0) for line in lines) + 1
+    intro = (f"{datetime.date.today()}; {cpu}, {os.cpu_count()} cores; ours: Rust {rustc}, {ours['backend']}; peer: Python "
+             f"{platform.python_version()}, {versions}, {peer['capability']}, {peer['attention']}. Medians of {rounds} processes of each in "
+             f"turn. Fastest matrix product of either: " + ", ".join(f"{rate:.0f} GFLOP/s in {dtype}" for dtype, rate in ceilings.items()) + ".")
+    document = ROOT / "docs/benchmarks.md"
+    text = document.read_text()
+    begin, end = (text.index(marker) for marker in MARKERS)
+    document.write_text(text[: begin + len(MARKERS[0])] + "\n" + intro + "\n\n" + "\n".join(rows) + "\n" + text[end:])
+
+
+def main():
+    options = arguments()
+    pathlib.Path(options.log).parent.mkdir(parents=True, exist_ok=True)
+    if not options.table:
+        run(options, options.log)
+    table(options.log)
+
+
+if __name__ == "__main__":
+    main()

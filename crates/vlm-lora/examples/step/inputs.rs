@@ -1,0 +1,91 @@
+//! Weights, pixels and tokens, the same for this timer and the peer's.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use vlm_lora::{Checkpoint, LoraConfig, ModelConfig, PeftAdapter, Sample, Target, Tiles};
+
+use super::AnyResult;
+use super::options::Options;
+
+const CONFIG: &str = r#"{
+  "model_type": "idefics3", "architectures": ["Idefics3ForConditionalGeneration"],
+  "image_token_id": 49190, "pad_token_id": 2, "scale_factor": 4, "tie_word_embeddings": false,
+  "vision_config": {"model_type": "idefics3_vision", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+                    "num_attention_heads": 12, "image_size": 512, "patch_size": 16, "layer_norm_eps": 1e-6},
+  "text_config": {"model_type": "llama", "vocab_size": 49280, "hidden_size": 960, "intermediate_size": 2560,
+                  "num_hidden_layers": 32, "num_attention_heads": 15, "num_key_value_heads": 5, "head_dim": 64,
+                  "rms_norm_eps": 1e-5, "rope_theta": 100000.0, "max_position_embeddings": 8192,
+                  "rope_parameters": {"rope_theta": 100000.0, "rope_type": "default"},
+                  "pad_token_id": 2, "tie_word_embeddings": false}
+}"#;
+
+/// LoRA of rank 16 on the seven linears of every text block, without dropout.
+pub(crate) fn lora() -> AnyResult<LoraConfig> {
+    let targets = r".*text_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)";
+    Ok(serde_json::from_value(serde_json::json!({
+        "r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": targets
+    }))?)
+}
+
+/// A checkpoint of random bf16 weights with the spread that transformers initialises with, and in `adapter` fresh adapters.
+pub(crate) fn write(dir: &Path) -> AnyResult<()> {
+    std::fs::create_dir_all(dir)?;
+    std::fs::write(dir.join("config.json"), CONFIG)?;
+    let tensors = ModelConfig::open(dir)?.tensors();
+    let (mut header, mut end) = (serde_json::Map::new(), 0);
+    header.insert("__metadata__".to_owned(), serde_json::json!({"format": "pt"}));
+    for (tensor, shape) in &tensors {
+        let start = end;
+        end += shape.iter().product::<usize>() * 2;
+        let entry = serde_json::json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]});
+        header.insert(tensor.clone(), entry);
+    }
+    let header = serde_json::to_vec(&header)?;
+    let mut file = std::io::BufWriter::new(std::fs::File::create(dir.join("model.safetensors"))?);
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(&header)?;
+    let mut noise = 7_u64;
+    for (tensor, shape) in &tensors {
+        let mean = f32::from(u8::from(tensor.contains("norm") && tensor.ends_with("weight")));
+        let spread = if shape.len() == 1 { 0.0 } else { 0.02 * 3_f32.sqrt() };
+        for _ in 0..shape.iter().product() {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let uniform = (noise >> 40) as f32 / (1 << 23) as f32 - 1.0;
+            file.write_all(&(mean + spread * uniform).to_bits().to_le_bytes()[2..])?;
+        }
+    }
+    file.flush()?;
+    Ok(PeftAdapter::init(&lora()?, &Checkpoint::open(dir)?, 0)?.save(dir.join("adapter"))?)
+}
+
+/// The byte at `index` of the pixels: as random as a timer needs, and a formula that numpy computes too.
+fn pixel(index: u64) -> u8 {
+    let mixed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed ^ (mixed >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56) as u8
+}
+
+/// The peer's tokens: markers, picture, 110 prompt tokens, the answer.
+pub(crate) fn sample(options: &Options) -> Sample {
+    let (rows, cols) = options.grid();
+    let mut input_ids = vec![1];
+    for row in 0..rows {
+        for col in 0..cols {
+            input_ids.extend([49189, 49152 + (row * 6 + col) as u32]);
+            input_ids.extend([49190; 64]);
+        }
+        input_ids.push(198);
+    }
+    input_ids.extend([49189, 49152 + 40]);
+    input_ids.extend([49190; 64]);
+    input_ids.push(49189);
+    input_ids.extend(100..210);
+    let prompt = input_ids.len();
+    input_ids.extend((0..options.answer).map(|i| 500 + i as u32));
+    let hard = |position: usize| Target { position, tokens: vec![(input_ids[position], 1.0)], weight: 1.0 };
+    let targets = (prompt..input_ids.len()).map(hard).collect();
+    let data = (0..(rows * cols + 1) as u64 * 512 * 512 * 3).map(pixel).collect();
+    let tiles = Arc::new(Tiles { rows, cols, side: 512, data });
+    Sample { input_ids, tiles, targets }
+}

@@ -1,0 +1,77 @@
+//! Command line of the timer.
+
+use std::path::PathBuf;
+
+use vlm_lora::ModelDtype;
+use vlm_lora::backend::Isa;
+
+use super::AnyResult;
+
+/// What is measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) dtype: ModelDtype,
+    pub(crate) load_in_8bit: bool,
+    pub(crate) edge: usize,
+    pub(crate) steps: usize,
+    pub(crate) batch: usize,
+    pub(crate) answer: usize,
+    pub(crate) threads: usize,
+    pub(crate) ckpt: bool,
+    pub(crate) cached: bool,
+    pub(crate) forward_only: bool,
+    pub(crate) isa: Option<Isa>,
+    pub(crate) model: Option<PathBuf>,
+    pub(crate) write: Option<PathBuf>,
+}
+
+impl Options {
+    pub(crate) fn parse() -> AnyResult<Self> {
+        let mut options = Self {
+            dtype: ModelDtype::Float32,
+            load_in_8bit: false,
+            edge: 2048,
+            steps: 3,
+            batch: 1,
+            answer: 40,
+            threads: 2,
+            ckpt: false,
+            cached: false,
+            forward_only: false,
+            isa: None,
+            model: None,
+            write: None,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{name} needs a value"));
+            match name.as_str() {
+                "--dtype" => options.dtype = serde_json::from_value(value()?.into())?,
+                "--edge" => options.edge = value()?.parse()?,
+                "--steps" => options.steps = value()?.parse::<usize>()?.max(1),
+                "--batch" => options.batch = value()?.parse()?,
+                "--answer" => options.answer = value()?.parse()?,
+                "--threads" => options.threads = value()?.parse()?,
+                "--isa" => options.isa = Some(Isa::named(&value()?).ok_or("--isa: plain, avx2 or avx512")?),
+                "--model" => options.model = Some(value()?.into()),
+                "--write" => options.write = Some(value()?.into()),
+                "--device" => match value()?.as_str() {
+                    "cpu" => {}
+                    other => return Err(format!("this build computes on the cpu, not on {other}").into()),
+                },
+                "--load-in-8bit" => options.load_in_8bit = true,
+                "--ckpt" => options.ckpt = true,
+                "--cached" => options.cached = true,
+                "--forward-only" => options.forward_only = true,
+                _ => return Err(format!("unknown option {name}").into()),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Rows and columns of the split of a 16:9 slide, as the peer's timer counts them.
+    pub(crate) fn grid(&self) -> (usize, usize) {
+        let (rows, cols) = ((self.edge * 9 / 16).div_ceil(512), (self.edge / 512).max(1));
+        if rows * cols > 1 { (rows, cols) } else { (0, 0) }
+    }
+}
