@@ -14,6 +14,7 @@ use vlm_lora::{FeatureCache, FeaturePrecision, RunStatus, TrainOutcome, Trainer}
 
 mod evaluate;
 mod observe;
+mod plan;
 mod record;
 mod run;
 mod track;
@@ -35,6 +36,9 @@ struct Args {
     /// Carry on from the newest checkpoint of the run (the one named by --run, else the newest).
     #[arg(long)]
     resume: bool,
+    /// Say what the run will take (memory, disk, time, after a short calibration) and train nothing.
+    #[arg(long, conflicts_with = "resume")]
+    plan: bool,
 }
 
 impl HasCommon for Args {
@@ -72,10 +76,22 @@ fn run(args: &Args) -> Result<Verdict> {
         of(Split::Test).len()
     );
 
+    let (mut plan, largest) = plan::Plan::new(&settings, &base, &train)?;
+    if !args.plan {
+        plan.check(&settings)?;
+    }
     let mut model = base.model()?;
     model
         .attach(&settings.lora, &base.checkpoint, settings.training.seed)
         .hint("the adapter cannot be attached", "see `[lora] target_modules` in training.toml")?;
+    if args.plan {
+        if plan.check(&settings).is_ok() {
+            plan.measure(&settings, &mut model, &largest)?;
+        }
+        let verdict = plan.print(args.common.json)?;
+        return plan.check(&settings).map(|()| verdict);
+    }
+    drop(largest);
     let cache =
         FeatureCache::new(base.fingerprint()?, FeaturePrecision::Float32).on_disk(store.features_dir());
     let mut tracker = track::Tracker::start(&wandb, &dir, &settings)?;

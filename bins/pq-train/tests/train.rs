@@ -165,3 +165,19 @@ fn neither_a_full_disk_nor_ctrl_c_loses_a_step() {
     }
     assert_eq!(before, adverse::files_of(&project.path("outputs/whole")), "other runs stay as they were");
 }
+
+#[test]
+fn a_plan_says_what_a_run_takes_and_trains_nothing() {
+    let project = Project::new(6);
+    let output = project.run(TRAIN, &["--plan", "--json"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let parts = ["weights", "adapter", "activations", "working", "pictures", "process"];
+    let sum: u64 = parts.iter().map(|part| plan["memory"][part].as_u64().unwrap()).sum();
+    assert_eq!(plan["memory_total"], sum);
+    assert!(plan["seconds"]["step"].as_f64().unwrap() > 0.0);
+    assert!(plan["seconds"]["run"].as_f64() >= plan["seconds"]["first_epoch"].as_f64());
+    assert!(!project.path("outputs").exists(), "nothing was trained");
+    let text = project.run(TRAIN, &["--plan"]);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("memory, at its highest"));
+}

@@ -53,10 +53,10 @@ fn weight(backend: &Cpu, n: usize, k: usize) -> Result<Weight<f32>> {
 fn backends() -> Result<Vec<(String, Cpu)>> {
     let mut backends = vec![("f32".to_owned(), Cpu::new())];
     for kernel in Bf16Kernel::available() {
-        let options = CpuOptions { base: BaseDtype::Bf16, kernel: Some(kernel) };
+        let options = CpuOptions { base: BaseDtype::Bf16, kernel: Some(kernel), ..CpuOptions::default() };
         backends.push((format!("bf16 {kernel:?}"), Cpu::with_options(options)?));
     }
-    let options = CpuOptions { base: BaseDtype::Int8, kernel: None };
+    let options = CpuOptions { base: BaseDtype::Int8, ..CpuOptions::default() };
     backends.push(("int8".to_owned(), Cpu::with_options(options)?));
     Ok(backends)
 }

@@ -32,6 +32,12 @@ pub enum Error {
     /// The device or a kernel failed.
     #[error("{device}: {reason}")]
     Backend { device: String, reason: String },
+    /// The memory does not suffice.
+    #[error(
+        "{device}: {needed_mib} MiB more are needed and {available_mib} MiB are free; `per_device_train_batch_size`, \
+         `gradient_checkpointing`, `load_in_8bit` and `longest_edge` change what a step takes"
+    )]
+    OutOfMemory { device: String, needed_mib: usize, available_mib: usize },
     /// A run that cannot go on from where it stands.
     #[error("cannot resume from `{path}`: {reason}")]
     Resume { path: PathBuf, reason: String },

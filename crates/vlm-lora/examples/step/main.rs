@@ -3,23 +3,25 @@
 //! ```text
 //! cargo run --release -p vlm-lora --example step -- --dtype bfloat16 --edge 1024 --steps 3
 //!     [--batch N] [--answer N] [--threads N] [--ckpt] [--cached] [--forward-only] [--load-in-8bit]
-//!     [--isa plain|avx2|avx512] [--model DIR] [--write DIR]
+//!     [--isa plain|avx2|avx512] [--model DIR] [--write DIR] [--rate]
 //! ```
 //! `--edge 2048` is 13 tiles of a 16:9 slide, 1024 is 5, 512 is 1. `--cached` keeps the output of the vision tower after the
 //! first step. `--forward-only` times the scoring of five criteria. `--write` writes random weights with an adapter to a
-//! directory and ends; `--model` takes them from there. `benches/peer` runs this beside the Python peer.
+//! directory and ends; `--model` takes them from there. `--rate` times matrix products instead. `benches/peer` runs this beside the Python peer.
 #![expect(clippy::print_stdout, reason = "the measurement is the output")]
 
 mod inputs;
 mod options;
+mod random;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use vlm_lora::backend::{Cpu, CpuOptions};
+use vlm_lora::backend::{Backend as _, BaseDtype, Cpu, CpuOptions, Stored};
+use vlm_lora::candle_core::DType;
 use vlm_lora::{
     BaseModelConfig, Checkpoint, ChoiceAnswer, FeatureCache, FeaturePrecision, Item, LrSchedulerType, Model,
-    Observer, PeftAdapter, Sample, Scorer, StepReport, Tiles, Trainer, TrainingConfig,
+    ModelDtype, Observer, PeftAdapter, Sample, Scorer, StepReport, Tiles, Trainer, TrainingConfig,
 };
 
 use options::Options;
@@ -100,6 +102,24 @@ fn score(options: &Options, model: &Model<Cpu<f32>>, data: &[Sample]) -> AnyResu
     Ok(Steps { times, ..Steps::default() })
 }
 
+/// The fastest of some products of a batch with a frozen matrix, in GFLOP/s.
+fn rate(options: &Options) -> AnyResult<f64> {
+    let base = if options.dtype == ModelDtype::Bfloat16 { BaseDtype::Bf16 } else { BaseDtype::Full };
+    let backend = Cpu::<f32>::with_options(CpuOptions { base, isa: options.isa, ..CpuOptions::default() })?;
+    let mut best = 0.0_f64;
+    for (m, n, k) in [(1024, 2560, 960), (2048, 2048, 2048)] {
+        let bytes: Vec<u8> = (0..2 * n * k).map(|i| if i % 2 == 0 { 0 } else { 0x3f }).collect();
+        let weight = backend.weight(Stored { dtype: DType::BF16, bytes: &bytes }, n, k, true)?;
+        let (x, mut y) = (backend.upload(&vec![0.5; m * k])?, backend.zeros(m * n)?);
+        for _ in 0..20 {
+            let started = Instant::now();
+            backend.linear(&x, m, &weight, None, &mut y)?;
+            best = best.max(2e-9 * (m * n * k) as f64 / started.elapsed().as_secs_f64());
+        }
+    }
+    Ok(best)
+}
+
 /// Largest resident memory of the process; 0 where the system does not say.
 fn peak_mib() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -119,6 +139,10 @@ fn main() -> AnyResult<()> {
         return inputs::write(dir);
     }
     rayon::ThreadPoolBuilder::new().num_threads(options.threads).build_global()?;
+    if options.rate {
+        println!("{}", serde_json::json!({"rate": rate(&options)?}));
+        return Ok(());
+    }
     let random = tempfile::tempdir()?;
     let dir = options.model.as_deref().unwrap_or(random.path());
     if options.model.is_none() {
@@ -152,7 +176,7 @@ fn main() -> AnyResult<()> {
         "tokens": tokens, "batch": options.batch, "ckpt": options.ckpt, "cached": options.cached,
         "params": model.base_parameters(), "trainable": model.trainable_parameters(),
         "forward_only": options.forward_only, "threads": options.threads,
-        "backend": vlm_lora::backend::Backend::name(&**model.backend()), "losses": losses, "grad_norms": norms,
+        "backend": model.backend().name(), "losses": losses, "grad_norms": norms,
         "load_s": load_s, "to_first_step_s": before_s + times[0], "first_s": times[0], "step_s": step_s,
         "times_s": times, "peak_mib": peak_mib(), "load_peak_mib": load_peak_mib,
     });

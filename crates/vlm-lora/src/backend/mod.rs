@@ -11,7 +11,7 @@ mod dropout;
 pub mod reference;
 
 pub use any::AnyBackend;
-pub use cpu::{BaseDtype, Bf16Kernel, Cpu, CpuOptions, Isa};
+pub use cpu::{BaseDtype, Bf16Kernel, Cpu, CpuOptions, Isa, LARGEST_INT8_ROWS};
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaDtype, CudaOptions};
 pub use reference::Candle;

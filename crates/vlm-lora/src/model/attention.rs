@@ -12,6 +12,35 @@ pub(crate) struct Layout {
     pub(crate) positions: Vec<u32>,
 }
 
+/// The rows of a block's output that somebody reads: all, or these.
+pub(crate) type Read<'a> = Option<&'a [u32]>;
+
+/// `x`, or its rows that are read.
+pub(crate) fn only_read<B: Backend>(
+    pass: Pass<'_, B>,
+    x: &B::Buffer,
+    width: usize,
+    read: Read<'_>,
+) -> Result<Option<B::Buffer>> {
+    let Some(rows) = read else { return Ok(None) };
+    let mut y = pass.backend.scratch(rows.len() * width)?;
+    pass.backend.gather_rows(x, width, rows, &mut y)?;
+    Ok(Some(y))
+}
+
+/// The gradient of all `rows` rows, of that of those that are read.
+pub(crate) fn of_all<B: Backend>(
+    backend: &B,
+    dy: B::Buffer,
+    (rows, width): (usize, usize),
+    read: Read<'_>,
+) -> Result<B::Buffer> {
+    let Some(indices) = read else { return Ok(dy) };
+    let mut all = backend.zeros(rows * width)?;
+    backend.scatter_rows(&dy, width, indices, &mut all, Write::Set)?;
+    Ok(all)
+}
+
 impl Layout {
     /// Sequences of these lengths, one behind the other.
     pub(crate) fn packed(lengths: impl IntoIterator<Item = usize>) -> Self {
@@ -41,6 +70,8 @@ pub(crate) struct SelfAttention<B: Backend> {
 pub(crate) struct AttentionKept<B: Backend> {
     qkv: Qkv<B>,
     o: B::Buffer,
+    /// The rows of `o` that are read, where not all are.
+    o_read: Option<B::Buffer>,
     lse: B::Buffer,
     out: LinearKept<B>,
 }
@@ -93,26 +124,30 @@ impl<B: Backend> SelfAttention<B> {
         q: &B::Buffer,
         (k, v): (&B::Buffer, &B::Buffer),
         (q_offsets, k_offsets): (&[usize], &[usize]),
+        read: Read<'_>,
     ) -> Result<Attended<B>> {
         let backend = pass.backend;
         let len = backend.len(q);
         let (mut o, mut lse) = (backend.scratch(len)?, backend.scratch(len / self.head_dim)?);
         backend.attention(self.shape(q_offsets, k_offsets), q, k, v, &mut o, &mut lse)?;
-        let (y, kept) = self.out.forward(pass, &o)?;
-        Ok(Attended { y, o, lse, kept })
+        let o_read = only_read(pass, &o, self.out.in_features, read)?;
+        let (y, kept) = self.out.forward(pass, o_read.as_ref().unwrap_or(&o))?;
+        Ok(Attended { y, o, o_read, lse, kept })
     }
 
-    /// What is added to the residual stream, of the normed input.
+    /// What is added to the residual stream in the rows that are read, of the normed input.
     pub(crate) fn forward(
         &self,
         pass: Pass<'_, B>,
         input: &B::Buffer,
         layout: &Layout,
+        read: Read<'_>,
     ) -> Result<(B::Buffer, AttentionKept<B>)> {
         let qkv = self.project(pass, input, &layout.positions)?;
         let offsets = (&layout.offsets[..], &layout.offsets[..]);
-        let Attended { y, o, lse, kept } = self.attend(pass, &qkv.q, (&qkv.k, &qkv.v), offsets)?;
-        Ok((y, AttentionKept { qkv, o, lse, out: kept }))
+        let Attended { y, o, o_read, lse, kept } =
+            self.attend(pass, &qkv.q, (&qkv.k, &qkv.v), offsets, read)?;
+        Ok((y, AttentionKept { qkv, o, o_read, lse, out: kept }))
     }
 
     /// The gradient of the normed input, where it is wanted. `input` is read by adapters of q, k and v only.
@@ -122,17 +157,21 @@ impl<B: Backend> SelfAttention<B> {
         input: Option<&B::Buffer>,
         kept: &AttentionKept<B>,
         dy: &B::Buffer,
-        layout: &Layout,
+        (layout, read): (&Layout, Read<'_>),
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
         let backend = grads.backend;
+        let o_read = Some(kept.o_read.as_ref().unwrap_or(&kept.o));
         if !needs_input && !self.reads_input() {
-            self.out.backward(grads, Some(&kept.o), &kept.out, dy, None)?;
+            self.out.backward(grads, o_read, &kept.out, dy, None)?;
             return Ok(None);
         }
         let Qkv { q, k, v, kept: projections } = &kept.qkv;
-        let mut d_o = backend.scratch(backend.len(&kept.o))?;
-        self.out.backward(grads, Some(&kept.o), &kept.out, dy, Some((&mut d_o, Write::Set)))?;
+        let rows = layout.offsets.last().copied().unwrap_or(0);
+        let width = self.out.in_features;
+        let mut d_o = backend.scratch(backend.len(dy) / self.out.out_features * width)?;
+        self.out.backward(grads, o_read, &kept.out, dy, Some((&mut d_o, Write::Set)))?;
+        let d_o = of_all(backend, d_o, (rows, width), read)?;
         let mut dq = backend.scratch(backend.len(q))?;
         let mut dk = backend.scratch(backend.len(k))?;
         let mut dv = backend.scratch(backend.len(v))?;
@@ -143,7 +182,6 @@ impl<B: Backend> SelfAttention<B> {
             backend.rope(&mut dq, &layout.positions, self.heads, self.head_dim, theta, true)?;
             backend.rope(&mut dk, &layout.positions, self.kv_heads, self.head_dim, theta, true)?;
         }
-        let rows = layout.offsets.last().copied().unwrap_or(0);
         let mut dx = needs_input.then(|| backend.scratch(rows * self.q.in_features)).transpose()?;
         let parts = [(&self.q, &dq, Write::Set), (&self.k, &dk, Write::Add), (&self.v, &dv, Write::Add)];
         for ((linear, gradient, write), kept) in parts.into_iter().zip(projections) {
@@ -157,6 +195,7 @@ impl<B: Backend> SelfAttention<B> {
 pub(crate) struct Attended<B: Backend> {
     pub(crate) y: B::Buffer,
     o: B::Buffer,
+    o_read: Option<B::Buffer>,
     lse: B::Buffer,
     kept: LinearKept<B>,
 }

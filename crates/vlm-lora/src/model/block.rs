@@ -1,4 +1,4 @@
-use super::attention::{AttentionKept, Layout, SelfAttention};
+use super::attention::{AttentionKept, Layout, Read, SelfAttention, of_all, only_read};
 use super::linear::Linear;
 use super::mlp::{Mlp, MlpKept};
 use super::norm::Norm;
@@ -53,17 +53,19 @@ impl<B: Backend> Block<B> {
         self.norm1.trains() || self.attention.trains() || self.norm2.trains() || self.mlp.trains()
     }
 
-    /// The output of the block, with what [`backward`](Self::backward) needs.
+    /// The rows of the block's output that are read, with what [`backward`](Self::backward) needs.
     pub(crate) fn forward(
         &self,
         pass: Pass<'_, B>,
         x: B::Buffer,
         layout: &Layout,
+        read: Read<'_>,
     ) -> Result<(B::Buffer, BlockKept<B>)> {
         let normed = self.norm1.forward(pass, &x)?;
-        let (mut middle, attention) = self.attention.forward(pass, &normed, layout)?;
+        let (mut middle, attention) = self.attention.forward(pass, &normed, layout, read)?;
         drop(normed);
-        pass.backend.add(1.0, &x, &mut middle)?;
+        let x_read = only_read(pass, &x, self.attention.q.in_features, read)?;
+        pass.backend.add(1.0, x_read.as_ref().unwrap_or(&x), &mut middle)?;
         let (y, mlp) = self.second_half(pass, &middle)?;
         Ok((y, BlockKept { x, attention, middle, mlp }))
     }
@@ -80,14 +82,14 @@ impl<B: Backend> Block<B> {
         Ok((y, kept))
     }
 
-    /// Turns the gradient of the output into that of the input, where that is wanted, and adds to the gradients of the
-    /// adapters on the way down to the lowest one.
+    /// Turns the gradient of the rows that are read into that of the input, where that is wanted, and adds to the gradients of
+    /// the adapters on the way down to the lowest one.
     pub(crate) fn backward(
         &self,
         grads: &mut Grads<'_, B>,
         kept: &BlockKept<B>,
         mut dy: B::Buffer,
-        layout: &Layout,
+        (layout, read): (&Layout, Read<'_>),
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
         let needs_middle = needs_input || self.norm1.trains() || self.attention.trains();
@@ -104,9 +106,13 @@ impl<B: Backend> Block<B> {
         let reads = self.attention.reads_input();
         let input = reads.then(|| self.norm1.forward(grads.pass(), &kept.x)).transpose()?;
         let needs_normed = needs_input || self.norm1.trains();
+        let read_layout = (layout, read);
         let d_normed =
-            self.attention.backward(grads, input.as_ref(), &kept.attention, &dy, layout, needs_normed)?;
+            self.attention.backward(grads, input.as_ref(), &kept.attention, &dy, read_layout, needs_normed)?;
         if let Some(d_normed) = d_normed {
+            let width = self.attention.q.in_features;
+            let backend = grads.backend;
+            dy = of_all(backend, dy, (backend.len(&kept.x) / width, width), read)?;
             let target = needs_input.then_some((&mut dy, Write::Add));
             self.norm1.backward(grads, &d_normed, &kept.x, target)?;
         }
@@ -148,12 +154,17 @@ impl<B: Backend> Stack<B> {
         if below { 0 } else { self.blocks.iter().position(Block::trains).unwrap_or(self.blocks.len()) }
     }
 
-    /// The output of the last block.
+    /// The rows of block `index` that are read, where `read` are those of the last one.
+    fn read_of<'a>(&self, index: usize, read: Read<'a>) -> Read<'a> {
+        read.filter(|_| index + 1 == self.blocks.len())
+    }
+
+    /// The rows of the last block's output that are read.
     pub(crate) fn forward(
         &self,
         pass: Pass<'_, B>,
         mut x: B::Buffer,
-        layout: &Layout,
+        (layout, read): (&Layout, Read<'_>),
         keep: Keep,
     ) -> Result<(B::Buffer, Vec<Kept<B>>)> {
         let (lowest, checkpointing) = match keep {
@@ -162,7 +173,7 @@ impl<B: Backend> Stack<B> {
         };
         let mut all = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
-            let (y, kept) = block.forward(pass, x, layout)?;
+            let (y, kept) = block.forward(pass, x, layout, self.read_of(index, read))?;
             all.push(match () {
                 () if index < lowest => Kept::Nothing,
                 () if checkpointing => Kept::Input(kept.x),
@@ -173,23 +184,24 @@ impl<B: Backend> Stack<B> {
         Ok((x, all))
     }
 
-    /// The gradient of the stack's input, where `below` asks for it.
+    /// The gradient of the stack's input, where `below` asks for it; `dy` is that of the rows that are read.
     pub(crate) fn backward(
         &self,
         grads: &mut Grads<'_, B>,
         kept: Vec<Kept<B>>,
         mut dy: B::Buffer,
-        layout: &Layout,
+        (layout, read): (&Layout, Read<'_>),
         below: bool,
     ) -> Result<Option<B::Buffer>> {
         let lowest = self.lowest(below);
         for (index, (block, kept)) in self.blocks.iter().zip(kept).enumerate().skip(lowest).rev() {
+            let read = self.read_of(index, read);
             let kept = match kept {
                 Kept::Whole(kept) => kept,
-                Kept::Input(x) => block.forward(grads.pass(), x, layout)?.1,
+                Kept::Input(x) => block.forward(grads.pass(), x, layout, read)?.1,
                 Kept::Nothing => return Ok(None),
             };
-            match block.backward(grads, &kept, dy, layout, below || index > lowest)? {
+            match block.backward(grads, &kept, dy, (layout, read), below || index > lowest)? {
                 Some(dx) => dy = dx,
                 None => return Ok(None),
             }

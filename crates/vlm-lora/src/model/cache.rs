@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::attention::Layout;
+use super::attention::{Layout, only_read};
 use super::batch::Batch;
 use super::params::Pass;
 use super::{Features, Model};
@@ -133,22 +133,34 @@ impl<B: Backend> Model<B> {
         let rows = Rows::new(sequences, &batch.layout);
         let mut x = network.embed(pass, batch, images)?;
         let mut layers = Vec::with_capacity(cache.layers.len());
-        for (block, past) in network.text.blocks.iter().zip(&cache.layers) {
+        let last: Vec<u32> = batch.layout.offsets.iter().skip(1).map(|end| (end - 1) as u32).collect();
+        let one_each: Vec<usize> = (0..=last.len()).collect();
+        let top = network.text.blocks.len().saturating_sub(1);
+        for (index, (block, past)) in network.text.blocks.iter().zip(&cache.layers).enumerate() {
             let normed = block.norm1.forward(pass, &x)?;
-            let qkv = block.attention.project(pass, &normed, &rows.positions)?;
+            let mut qkv = block.attention.project(pass, &normed, &rows.positions)?;
+            let mut q_offsets = &batch.layout.offsets[..];
+            if index == top {
+                // Of the last block only the last row of each sequence is read, which sees all keys.
+                let width = block.attention.out.in_features;
+                if let Some(q) = only_read(pass, &qkv.q, width, Some(&last))? {
+                    qkv.q = q;
+                }
+                x = network.gather(pass, &x, &last)?;
+                q_offsets = &one_each;
+            }
             let width = block.attention.kv_heads * block.attention.head_dim;
             let layer = Layer {
                 k: Arc::new(rows.join(pass, width, &past.k, qkv.k)?),
                 v: Arc::new(rows.join(pass, width, &past.v, qkv.v)?),
             };
-            let offsets = (&batch.layout.offsets[..], &rows.k_offsets[..]);
-            let mut middle = block.attention.attend(pass, &qkv.q, (&layer.k, &layer.v), offsets)?.y;
+            let offsets = (q_offsets, &rows.k_offsets[..]);
+            let mut middle = block.attention.attend(pass, &qkv.q, (&layer.k, &layer.v), offsets, None)?.y;
             pass.backend.add(1.0, &x, &mut middle)?;
             x = block.second_half(pass, &middle)?.0;
             layers.push(layer);
         }
-        let last: Vec<u32> = batch.layout.offsets.iter().skip(1).map(|end| (end - 1) as u32).collect();
-        let logits = network.head.logits(pass, &network.gather(pass, &x, &last)?)?;
+        let logits = network.head.logits(pass, &x)?;
         let logits = self.backend.download(&logits)?;
         cache.layers = layers;
         cache.sequences = rows

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::backend::{Backend, RowTarget, Write};
 
 /// Rows whose logits exist at one time: 100 MB for the released vocabulary.
-const ROWS_AT_ONCE: usize = 512;
+pub(crate) const ROWS_AT_ONCE: usize = 512;
 
 /// The final norm and the output head.
 pub(crate) struct Head<B: Backend> {

@@ -29,6 +29,7 @@ use crate::config::ModelConfig;
 use crate::sample::Sample;
 
 pub use cache::{KvCache, Prompt};
+pub(crate) use head::ROWS_AT_ONCE;
 pub use params::Param;
 pub(crate) use params::{Grads, Pass};
 

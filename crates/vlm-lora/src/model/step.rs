@@ -29,8 +29,8 @@ impl<B: Backend> Model<B> {
         }
         let images = network.frozen_images(pass, batch)?;
         let x = network.embed(pass, &packed, &images)?;
-        let (y, _) = network.text.forward(pass, x, &packed.layout, Keep::Nothing)?;
-        let rows = network.gather(pass, &y, &packed.target_rows)?;
+        let read = Some(&packed.target_rows[..]);
+        let (rows, _) = network.text.forward(pass, x, (&packed.layout, read), Keep::Nothing)?;
         let loss = network.head.loss(pass, &rows, &packed.targets)?;
         Ok(LossSum { loss: loss / normalizer, weight: total_weight(&packed) })
     }
@@ -69,9 +69,9 @@ impl<B: Backend> Model<B> {
         }
         let images = network.frozen_images(pass, &items)?;
         let x = network.embed(pass, &packed, &images)?;
-        let (y, _) = network.text.forward(pass, x, &packed.layout, Keep::Nothing)?;
         let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-        let logits = network.head.logits(pass, &network.gather(pass, &y, &rows)?)?;
+        let (y, _) = network.text.forward(pass, x, (&packed.layout, Some(&rows)), Keep::Nothing)?;
+        let logits = network.head.logits(pass, &y)?;
         self.backend.download(&logits)
     }
 }
@@ -93,7 +93,7 @@ impl<B: Backend> Network<B> {
         normalizer: f64,
         mode: StepMode,
     ) -> Result<f64> {
-        let (backend, checkpointing) = (grads.backend, mode.gradient_checkpointing);
+        let checkpointing = mode.gradient_checkpointing;
         let below = self.vision.trains();
         let (images, vision) = if below {
             let tiles = self.trained_pictures(items)?;
@@ -105,17 +105,14 @@ impl<B: Backend> Network<B> {
         let x = self.embed(grads.pass(), batch, &images)?;
         drop(images);
         let keep = Keep::ForBackward { below, checkpointing };
-        let (y, kept) = self.text.forward(grads.pass(), x, &batch.layout, keep)?;
-        let rows = self.gather(grads.pass(), &y, &batch.target_rows)?;
-        let len = backend.len(&y);
-        drop(y);
+        let read = (&batch.layout, Some(&batch.target_rows[..]));
+        let (rows, kept) = self.text.forward(grads.pass(), x, read, keep)?;
         let needs_rows = below || self.text.trains();
         let (loss, d_rows) =
             self.head.loss_and_gradients(grads, &rows, &batch.targets, 1.0 / normalizer, needs_rows)?;
         let Some(d_rows) = d_rows else { return Ok(loss) };
-        let mut dy = backend.zeros(len)?;
-        backend.scatter_rows(&d_rows, self.width(), &batch.target_rows, &mut dy, Write::Set)?;
-        let dx = self.text.backward(grads, kept, dy, &batch.layout, below)?;
+        drop(rows);
+        let dx = self.text.backward(grads, kept, d_rows, read, below)?;
         if let (Some(dx), Some(vision)) = (dx, vision) {
             let d_images = self.gather(grads.pass(), &dx, &batch.image_rows)?;
             self.vision.backward(grads, vision, &d_images)?;

@@ -9,8 +9,8 @@ use crate::Result;
 use crate::backend::{Backend, Write};
 use crate::sample::Tiles;
 
-/// Tiles that go through the tower together where nothing is kept.
-const TILES_AT_ONCE: usize = 4;
+/// Tiles that go through the tower together where nothing is kept: the activations of one stay in the third-level cache.
+const TILES_AT_ONCE: usize = 1;
 
 /// The SigLIP tower with the connector: from tiles to rows of the text model.
 pub(crate) struct Vision<B: Backend> {
@@ -136,7 +136,7 @@ impl<B: Backend> Vision<B> {
         backend.add(1.0, &positions, &mut x)?;
         let offsets = (0..=tiles.len()).map(|tile| tile * grid * grid).collect();
         let layout = Layout { offsets, positions: Vec::new() };
-        let (last, blocks) = self.stack.forward(pass, x, &layout, keep)?;
+        let (last, blocks) = self.stack.forward(pass, x, (&layout, None), keep)?;
         let normed = self.post_norm.forward(pass, &last)?;
         let permutation = pixel_shuffle(tiles.len(), grid, self.scale_factor);
         let mut shuffled = backend.scratch(backend.len(&normed))?;
@@ -177,7 +177,7 @@ impl<B: Backend> Vision<B> {
             let target = d_last.as_mut().map(|d_last| (d_last, Write::Set));
             self.post_norm.backward(grads, &d_normed, &kept.last, target)?;
             let Some(d_last) = d_last else { continue };
-            let dx = self.stack.backward(grads, kept.blocks, d_last, &kept.layout, below)?;
+            let dx = self.stack.backward(grads, kept.blocks, d_last, (&kept.layout, None), below)?;
             if let (Some(dx), Some(bias)) = (dx, &self.patch_embedding.bias) {
                 bias.backward(grads, &dx)?;
             }

@@ -48,6 +48,12 @@ impl Pool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a buffer of `bytes` takes new memory from the system.
+    pub(super) fn grows_by(&self, bytes: usize) -> bool {
+        let lines = bytes.div_ceil(Line::BYTES);
+        self.lock().blocks.range(lines..=lines + lines / 4).next().is_none()
+    }
+
     /// A block of `lines` lines with unspecified values, and whether they are all zero.
     fn take(&self, lines: usize) -> (Vec<Line>, bool) {
         let mut free = self.lock();

@@ -24,3 +24,43 @@ pub(super) fn whole_rows(name: &str, len: usize, width: usize) -> Result<usize> 
     })?;
     Ok(len / width)
 }
+
+/// Buffers from this size on are refused where the system has no room for them: it would end the process instead.
+const LARGE: usize = 64 << 20;
+
+/// Whether a buffer of `bytes` can be had.
+pub(super) fn room(pool: &super::buffer::Pool, bytes: usize) -> Result<()> {
+    if bytes < LARGE || !pool.grows_by(bytes) {
+        return Ok(());
+    }
+    match available_bytes() {
+        Some(available) if available < bytes => Err(Error::OutOfMemory {
+            device: "cpu".to_owned(),
+            needed_mib: bytes >> 20,
+            available_mib: available >> 20,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Memory that is left, where the system says.
+fn available_bytes() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(line.split_whitespace().next()?.parse::<usize>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_no_machine_has_is_refused_with_the_settings_to_change() {
+        let pool = super::super::buffer::Pool::default();
+        assert!(room(&pool, 1 << 20).is_ok());
+        let error = room(&pool, 1 << 60).unwrap_err();
+        assert!(matches!(error, Error::OutOfMemory { needed_mib, .. } if needed_mib == 1 << 40));
+        assert!(error.to_string().contains("`per_device_train_batch_size`"), "{error}");
+    }
+}

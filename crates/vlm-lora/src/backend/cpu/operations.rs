@@ -1,7 +1,7 @@
 //! The operations of the CPU backend: arguments are checked here, the kernels take them as given.
 
 use super::buffer::Buffer;
-use super::check::{ensure, length, whole_rows};
+use super::check::{ensure, length, room, whole_rows};
 use super::product::{Product, View};
 use super::real::Real;
 use super::weight::Weight;
@@ -24,10 +24,12 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn zeros(&self, len: usize) -> Result<Buffer<T>> {
+        room(&self.pool, len.saturating_mul(size_of::<T>()))?;
         Ok(Buffer::zeros(&self.pool, len))
     }
 
     fn scratch(&self, len: usize) -> Result<Buffer<T>> {
+        room(&self.pool, len.saturating_mul(size_of::<T>()))?;
         Ok(Buffer::uninitialised(&self.pool, len))
     }
 
@@ -71,7 +73,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn weight(&self, stored: Stored<'_>, n: usize, k: usize, _needs_backward: bool) -> Result<Weight<T>> {
-        Weight::new(stored, n, k, self.base)
+        Weight::new(stored, (n, k), self.base, self.kernel)
     }
 
     fn weight_shape(&self, weight: &Weight<T>) -> (usize, usize) {
@@ -95,14 +97,10 @@ impl<T: Real> Backend for Cpu<T> {
         let (n, k) = weight.shape();
         length("x", x.len(), m * k)?;
         length("y", y.len(), m * n)?;
-        let write = if let Some(bias) = bias {
+        if let Some(bias) = bias {
             length("bias", bias.len(), n)?;
-            y.chunks_exact_mut(n.max(1)).for_each(|row| row.copy_from_slice(bias));
-            Write::Add
-        } else {
-            Write::Set
-        };
-        weight.forward(self.context(), x, m, y, write);
+        }
+        weight.forward(self.context(), x, m, bias.map(|bias| &bias[..]), y);
         Ok(())
     }
 

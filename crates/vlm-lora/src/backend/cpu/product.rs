@@ -76,7 +76,14 @@ impl<T: Real> Product<T> {
         self.run(a, b, c, stride, gemm_common::Parallelism::Rayon(0));
     }
 
-    fn run(self, a: View<'_, T>, b: View<'_, T>, c: &mut [T], stride: usize, threads: gemm_common::Parallelism) {
+    fn run(
+        self,
+        a: View<'_, T>,
+        b: View<'_, T>,
+        c: &mut [T],
+        stride: usize,
+        threads: gemm_common::Parallelism,
+    ) {
         let Self { m, n, k, alpha, write } = self;
         if m == 0 || n == 0 {
             return;
@@ -142,8 +149,9 @@ macro_rules! multiply {
                             gemm_common::gemm::gemm_basic_generic::<
                                 _, $t, $lanes, { MR_DIV_N * $lanes }, NR, MR_DIV_N, H_M, H_N,
                             >(
-                                $simd, m, n, k, c, 1, c_stride as isize, add, a, a_column as isize, a_row as isize, b,
-                                b_column as isize, b_row as isize, 1.0, alpha, false, false, false,
+                                // Its vectors run down columns, so it is given the transpose: Cᵀ = Bᵀ · Aᵀ.
+                                $simd, n, m, k, c, c_stride as isize, 1, add, b, b_row as isize, b_column as isize, a,
+                                a_row as isize, a_column as isize, 1.0, alpha, false, false, false,
                                 |a, b, c| a * b + c, &UKR, &H_UKR, false, threads,
                             )
                         }

@@ -44,6 +44,8 @@ pub trait Real:
     fn of(value: f64) -> Self;
     /// The exact value.
     fn wide(self) -> f64;
+    /// The bits of the nearest bf16, ties to even, of a number that is not a NaN.
+    fn bf16_bits(self) -> u16;
     /// `e^self` in a form that compilers vectorise.
     fn exp(self) -> Self;
     /// The natural logarithm.
@@ -72,6 +74,12 @@ impl Real for f32 {
     #[inline(always)]
     fn wide(self) -> f64 {
         f64::from(self)
+    }
+
+    #[inline(always)]
+    fn bf16_bits(self) -> u16 {
+        let exact = self.to_bits();
+        ((exact + 0x7fff + (exact >> 16 & 1)) >> 16) as u16
     }
 
     #[inline(always)]
@@ -113,6 +121,11 @@ impl Real for f64 {
     #[inline(always)]
     fn wide(self) -> f64 {
         self
+    }
+
+    #[inline(always)]
+    fn bf16_bits(self) -> u16 {
+        (self as f32).bf16_bits()
     }
 
     fn exp(self) -> Self {

@@ -1,11 +1,11 @@
-//! Frozen matrices: kept once, row-major, in the chosen precision.
+//! Frozen matrices: kept once, in the chosen precision.
 
 use std::sync::Arc;
 
 use candle_core::DType;
 use rayon::prelude::*;
 
-use super::bf16::{self, Bf16Kernel, Matrix};
+use super::bf16::{self, Bf16Kernel, Frozen, Initial, Matrix, Panels};
 use super::buffer::{Buffer, Pool};
 use super::check::{ensure, fail};
 use super::product::{Product, View};
@@ -37,7 +37,12 @@ pub const LARGEST_INT8_ROWS: usize = 16_384;
 enum Rows<T> {
     Full(Vec<T>),
     Bf16(Vec<u16>),
-    Int8 { rows: Vec<i8>, scales: Vec<T> },
+    /// As the bf16 kernels of this processor want it.
+    Packed(Vec<u32>),
+    Int8 {
+        rows: Vec<i8>,
+        scales: Vec<T>,
+    },
 }
 
 /// A frozen matrix `(n, k)`.
@@ -56,7 +61,12 @@ pub(super) struct Context<'a> {
 }
 
 impl<T: Real> Weight<T> {
-    pub(super) fn new(stored: Stored<'_>, n: usize, k: usize, base: BaseDtype) -> Result<Self> {
+    pub(super) fn new(
+        stored: Stored<'_>,
+        (n, k): (usize, usize),
+        base: BaseDtype,
+        kernel: Bf16Kernel,
+    ) -> Result<Self> {
         let Stored { dtype, bytes } = stored;
         let expected = n.checked_mul(k).and_then(|count| count.checked_mul(dtype.size_in_bytes()));
         ensure(expected == Some(bytes.len()), || {
@@ -69,6 +79,12 @@ impl<T: Real> Weight<T> {
             DType::BF16 => keep(bytes, k, base, |b| half::bf16::from_le_bytes(b).to_f64()),
             other => return Err(fail(format!("a matrix of {other:?} cannot be used"))),
         };
+        let rows = match rows {
+            Rows::Bf16(bits) if kernel != Bf16Kernel::Widened => {
+                Rows::Packed(bf16::packed(Matrix { bits: &bits, n, k }))
+            }
+            rows => rows,
+        };
         Ok(Self { n, k, rows })
     }
 
@@ -76,22 +92,31 @@ impl<T: Real> Weight<T> {
         (self.n, self.k)
     }
 
-    /// `y (m, n) (+)= x (m, k) · Wᵀ`.
-    pub(super) fn forward(&self, context: Context<'_>, x: &[T], m: usize, y: &mut [T], write: Write) {
+    /// `y (m, n) = x (m, k) · Wᵀ + bias (n)`.
+    pub(super) fn forward(&self, context: Context<'_>, x: &[T], m: usize, bias: Option<&[T]>, y: &mut [T]) {
         let (n, k) = (self.n, self.k);
+        if context.kernel != Bf16Kernel::Widened && !matches!(self.rows, Rows::Full(_)) {
+            let initial =
+                bias.map_or(Initial::Zero, |bias| Initial::Bias(bytemuck::cast_slice::<T, f32>(bias)));
+            return self.with_narrow(context, |w| {
+                let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
+                bf16::forward(context.kernel, context.pool, (x, m), w, y, initial);
+            });
+        }
+        let write = if let Some(bias) = bias {
+            y.par_chunks_mut(n.max(1)).with_min_len(16).for_each(|row| row.copy_from_slice(bias));
+            Write::Add
+        } else {
+            Write::Set
+        };
         match &self.rows {
             Rows::Full(rows) => {
                 let product = Product::new(m, n, k).write(write);
                 product.everywhere(View::rows(x, k), View::columns(rows, k), y, n);
             }
-            _ if context.kernel == Bf16Kernel::Widened => self.each_widened(context, |first, rows| {
+            _ => self.each_widened(context, |first, rows| {
                 let product = Product::new(m, rows.len() / k, k).write(write);
                 product.everywhere(View::rows(x, k), View::columns(rows, k), &mut y[first..], n);
-            }),
-            _ => self.with_bits(context, |bits| {
-                let matrix = Matrix { bits, n, k };
-                let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
-                bf16::forward(context.kernel, context.pool, x, m, matrix, y, write);
             }),
         }
     }
@@ -109,10 +134,9 @@ impl<T: Real> Weight<T> {
                 let product = Product::new(m, k, rows.len() / k).write(write);
                 product.everywhere(View::rows(&dy[first.min(dy.len())..], n), View::rows(rows, k), dx, k);
             }),
-            _ => self.with_bits(context, |bits| {
-                let matrix = Matrix { bits, n, k };
+            _ => self.with_narrow(context, |w| {
                 let (dy, dx) = (bytemuck::cast_slice(dy), bytemuck::cast_slice_mut(dx));
-                bf16::backward(context.kernel, context.pool, dy, m, matrix, dx, write);
+                bf16::backward(context.kernel, context.pool, (dy, m), w, dx, write);
             }),
         }
     }
@@ -132,11 +156,13 @@ impl<T: Real> Weight<T> {
         }
     }
 
-    /// Calls `product` with the bf16 bits of the whole matrix.
-    fn with_bits(&self, context: Context<'_>, product: impl FnOnce(&[u16])) {
+    /// Calls `product` with the whole matrix in bf16.
+    fn with_narrow(&self, context: Context<'_>, product: impl FnOnce(Frozen<'_>)) {
+        let (n, k) = (self.n, self.k);
         match &self.rows {
             Rows::Full(_) => {}
-            Rows::Bf16(bits) => product(bits),
+            Rows::Bf16(bits) => product(Frozen::Rows(Matrix { bits, n, k })),
+            Rows::Packed(data) => product(Frozen::Panels(Panels { data, n, k })),
             Rows::Int8 { rows, scales } => {
                 let mut storage = Buffer::<f32>::uninitialised(context.pool, (self.n * self.k).div_ceil(2));
                 let bits: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut storage)[..self.n * self.k];
@@ -144,7 +170,7 @@ impl<T: Real> Weight<T> {
                     .with_min_len(8)
                     .zip(rows.par_chunks(self.k).zip(scales))
                     .for_each(|(bits, (row, &scale))| narrow_integers(row, scale, bits));
-                product(bits);
+                product(Frozen::Rows(Matrix { bits, n, k }));
             }
         }
     }
@@ -155,6 +181,10 @@ impl<T: Real> Weight<T> {
         match &self.rows {
             Rows::Full(rows) => y.copy_from_slice(&rows[range]),
             Rows::Bf16(bits) => widen(&bits[range], y),
+            Rows::Packed(data) => {
+                let bits = Panels { data, n: self.n, k: self.k }.row(row);
+                y.iter_mut().zip(bits).for_each(|(y, bits)| *y = T::of(half::bf16::from_bits(bits).to_f64()));
+            }
             Rows::Int8 { rows, scales } => widen_integers(&rows[range], scales[row], y),
         }
     }
@@ -243,8 +273,7 @@ simd_fn! {
     fn narrow_integers(row: &[i8], scale: T, bits: &mut [u16]) {
         let scale = scale.wide() as f32;
         for (out, &integer) in bits.iter_mut().zip(row) {
-            let exact = (f32::from(integer) * scale).to_bits();
-            *out = ((exact + 0x7fff + (exact >> 16 & 1)) >> 16) as u16;
+            *out = (f32::from(integer) * scale).bf16_bits();
         }
     }
 }

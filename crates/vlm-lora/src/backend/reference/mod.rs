@@ -1,10 +1,14 @@
 //! The reference backend: plain candle operations, gradients by candle's own autograd. Slow, short, and independent of the
 //! kernels that are tested against it.
 
+mod buffer;
 mod forms;
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
+pub use self::buffer::{Buffer, Weight};
+
+use self::buffer::run;
 use super::dropout::Mask;
 use super::{AdamWStep, Attention, Backend, Gemm, RowTarget, Stored, Write};
 use crate::{Error, Result};
@@ -14,49 +18,6 @@ use crate::{Error, Result};
 pub struct Candle {
     device: Device,
     dtype: DType,
-}
-
-/// A flat tensor.
-#[derive(Debug)]
-pub struct Buffer(Tensor);
-
-/// A matrix `(n, k)`.
-#[derive(Debug)]
-pub struct Weight(Tensor);
-
-fn failed(error: &candle_core::Error) -> Error {
-    Error::Backend { device: "candle".to_owned(), reason: error.to_string() }
-}
-
-/// Runs a formula, with its error as one of this crate.
-fn run<T>(formula: impl FnOnce() -> CandleResult<T>) -> Result<T> {
-    formula().map_err(|error| failed(&error))
-}
-
-impl Buffer {
-    /// Stores `value`, which must have as many elements as there are.
-    fn set(&mut self, value: CandleResult<Tensor>) -> Result<()> {
-        self.0 = run(|| value?.contiguous()?.reshape(self.0.elem_count())?.detach().copy())?;
-        Ok(())
-    }
-
-    /// Stores or adds `value`.
-    fn write(&mut self, value: CandleResult<Tensor>, write: Write) -> Result<()> {
-        let old = self.0.clone();
-        self.set(value.and_then(|value| match write {
-            Write::Set => Ok(value),
-            Write::Add => old.reshape(value.shape())? + value,
-        }))
-    }
-
-    /// As rows of `width`.
-    fn rows(&self, width: usize) -> CandleResult<Tensor> {
-        self.0.reshape(((), width))
-    }
-
-    fn len(&self) -> usize {
-        self.0.elem_count()
-    }
 }
 
 impl Candle {

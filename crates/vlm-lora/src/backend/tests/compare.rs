@@ -58,8 +58,9 @@ fn the_number_of_threads_does_not_change_a_bit() -> Result<()> {
 
 fn bits_on(threads: usize, base: BaseDtype) -> Result<Vec<(String, Vec<u64>)>> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of a few threads");
-    let outputs =
-        pool.install(|| every_operation(&Cpu::<f32>::with_options(CpuOptions { base, kernel: None })?))?;
+    let outputs = pool.install(|| {
+        every_operation(&Cpu::<f32>::with_options(CpuOptions { base, ..CpuOptions::default() })?)
+    })?;
     Ok(outputs.into_iter().map(|o| (o.name, o.values.into_iter().map(f64::to_bits).collect())).collect())
 }
 
@@ -74,10 +75,10 @@ pub(crate) fn attention_apart(outputs: Vec<Output>) -> (Vec<Output>, Vec<Output>
 /// probabilities to one part in 512.
 #[test]
 fn every_bf16_kernel_agrees_with_f64() -> Result<()> {
-    let exact = Cpu::<f64>::with_options(CpuOptions { base: BaseDtype::Bf16, kernel: None })?;
+    let exact = Cpu::<f64>::with_options(CpuOptions { base: BaseDtype::Bf16, ..CpuOptions::default() })?;
     let (exact_attention, exact) = attention_apart(every_operation(&exact)?);
     for kernel in Bf16Kernel::available() {
-        let options = CpuOptions { base: BaseDtype::Bf16, kernel: Some(kernel) };
+        let options = CpuOptions { base: BaseDtype::Bf16, kernel: Some(kernel), ..CpuOptions::default() };
         let (attention, others) = attention_apart(every_operation(&Cpu::<f32>::with_options(options)?)?);
         assert_close(&others, &exact, 2e-6);
         let tolerance = if kernel == Bf16Kernel::Widened { 2e-6 } else { 1e-2 };
@@ -89,10 +90,12 @@ fn every_bf16_kernel_agrees_with_f64() -> Result<()> {
 /// Scaled integers are rounded to bf16 by the kernels that multiply in it, to one part in 512 each.
 #[test]
 fn an_8_bit_base_agrees_with_f64() -> Result<()> {
-    let exact =
-        every_operation(&Cpu::<f64>::with_options(CpuOptions { base: BaseDtype::Int8, kernel: None })?)?;
+    let exact = every_operation(&Cpu::<f64>::with_options(CpuOptions {
+        base: BaseDtype::Int8,
+        ..CpuOptions::default()
+    })?)?;
     for kernel in Bf16Kernel::available() {
-        let options = CpuOptions { base: BaseDtype::Int8, kernel: Some(kernel) };
+        let options = CpuOptions { base: BaseDtype::Int8, kernel: Some(kernel), ..CpuOptions::default() };
         let tolerance = if kernel == Bf16Kernel::Widened { 2e-6 } else { 1e-2 };
         assert_close(&every_operation(&Cpu::<f32>::with_options(options)?)?, &exact, tolerance);
     }
@@ -102,8 +105,10 @@ fn an_8_bit_base_agrees_with_f64() -> Result<()> {
 #[test]
 fn an_8_bit_base_is_close_to_the_full_one() -> Result<()> {
     let full = every_operation(&Cpu::<f64>::new())?;
-    let narrow =
-        every_operation(&Cpu::<f64>::with_options(CpuOptions { base: BaseDtype::Int8, kernel: None })?)?;
+    let narrow = every_operation(&Cpu::<f64>::with_options(CpuOptions {
+        base: BaseDtype::Int8,
+        ..CpuOptions::default()
+    })?)?;
     // Elements in -1..1 are moved by at most half of 1 / 127 and by a quarter of it on average.
     assert_close(&narrow, &full, 2e-2);
     assert_ne!(narrow, full);

@@ -1,16 +1,18 @@
 //! Attention over packed sequences: scores exist for one block of query rows of one head at a time, the half that causality
 //! hides is never computed, and the backward pass recomputes the probabilities from the log-sum-exp (Dao et al. 2022).
 
+mod layout;
 mod narrow;
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use self::layout::{Layout, Segment, layout, segments};
 use self::narrow::Packed;
 use super::bf16::Bf16Kernel;
 use super::buffer::{Buffer, Pool};
-use super::check::{ensure, length};
+use super::check::length;
 use super::loss::negligible_is_zero;
 use super::product::{Product, View};
 use super::real::Real;
@@ -23,84 +25,6 @@ use crate::backend::{Attention, Write};
 const BLOCK: usize = 96;
 /// Sequences with fewer queries than this are computed in full precision whatever the base: packing would not pay.
 const FEW_QUERIES: usize = 24;
-
-/// One packed sequence.
-#[derive(Debug, Clone, Copy)]
-struct Segment {
-    first_query: usize,
-    queries: usize,
-    first_key: usize,
-    keys: usize,
-    causal: bool,
-}
-
-impl Segment {
-    /// How many keys query `i` of the sequence sees.
-    fn visible(&self, i: usize) -> usize {
-        if self.causal { self.keys - self.queries + i + 1 } else { self.keys }
-    }
-}
-
-/// What queries, keys and values look like in memory.
-#[derive(Debug, Clone, Copy)]
-struct Layout {
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-}
-
-impl Layout {
-    fn query_stride(self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    fn key_stride(self) -> usize {
-        self.kv_heads * self.head_dim
-    }
-
-    /// Where query row `row` of head `head` starts.
-    fn query(self, row: usize, head: usize) -> usize {
-        row * self.query_stride() + head * self.head_dim
-    }
-
-    /// Where key row `row` of the head that query head `head` uses starts.
-    fn key(self, row: usize, head: usize) -> usize {
-        row * self.key_stride() + head / (self.heads / self.kv_heads) * self.head_dim
-    }
-
-    fn scale<T: Real>(self) -> T {
-        T::of(1.0 / (self.head_dim as f64).sqrt())
-    }
-}
-
-fn layout(shape: &Attention<'_>) -> Layout {
-    Layout { heads: shape.heads, kv_heads: shape.kv_heads, head_dim: shape.head_dim }
-}
-
-/// The sequences of a call, after all its sizes have been checked.
-fn segments<T>(shape: &Attention<'_>, q: &[T], k: &[T], v: &[T]) -> Result<Vec<Segment>> {
-    let Attention { heads, kv_heads, head_dim, causal, q_offsets, k_offsets } = *shape;
-    ensure(kv_heads > 0 && head_dim > 0 && heads.is_multiple_of(kv_heads), || {
-        format!("attention with {heads} heads of {head_dim} over {kv_heads} key heads")
-    })?;
-    ensure(q_offsets.len() == k_offsets.len() && !q_offsets.is_empty(), || {
-        format!("{} query offsets and {} key offsets", q_offsets.len(), k_offsets.len())
-    })?;
-    ensure(q_offsets.is_sorted() && k_offsets.is_sorted() && q_offsets[0] == 0 && k_offsets[0] == 0, || {
-        "offsets of sequences must ascend from 0".to_owned()
-    })?;
-    length("q", q.len(), q_offsets[q_offsets.len() - 1] * heads * head_dim)?;
-    length("k", k.len(), k_offsets[k_offsets.len() - 1] * kv_heads * head_dim)?;
-    length("v", v.len(), k.len())?;
-    let sequence = |(q, k): (&[usize], &[usize])| {
-        let (queries, keys) = (q[1] - q[0], k[1] - k[0]);
-        ensure(queries == 0 || keys > 0 && (!causal || keys >= queries), || {
-            format!("{queries} queries cannot attend to {keys} keys")
-        })?;
-        Ok(Segment { first_query: q[0], queries, first_key: k[0], keys, causal })
-    };
-    q_offsets.windows(2).zip(k_offsets.windows(2)).map(sequence).collect()
-}
 
 simd_fn! {
     /// Softmax of the first `visible` scores of a row, times `scale`, in place, exact zeros after them; returns the

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use super::super::bf16::{Bf16Kernel, Engine, Matrix, PANEL, STEP, pack_columns, pack_rows, round_row};
 use super::super::buffer::{Buffer, Pool};
-use super::{BLOCK, HeadTask, Layout, Saved, Segment, Task, dot, probabilities_row, softmax_row};
+use super::super::loss::negligible_is_zero;
+use super::super::simd::{LANES, lane_max, simd_fn, sum_lanes};
+use super::layout::{Layout, Segment};
+use super::{BLOCK, HeadTask, Saved, Task, dot, probabilities_row};
 use crate::backend::Write;
 
 /// Keys and values of one sequence and head as panels: rows as columns, and columns.
@@ -84,6 +87,41 @@ fn transpose(x: &[f32], stride: usize, width: usize, rows: usize, (out, out_stri
     }
 }
 
+simd_fn! {
+    /// `exp(x · scale - largest)` of the first `visible` scores as bf16, exact zeros after them; returns the largest, scaled,
+    /// and the sum of what was rounded. Dividing the outputs by the sum instead of the probabilities saves two passes.
+    fn exponentials(row: &[T], visible: usize, scale: T, bits: &mut [u16]) -> (T, T) {
+        let seen = &row[..visible];
+        let largest = lane_max(seen) * scale;
+        let mut lanes = [T::ZERO; LANES];
+        let (chunks, rest) = seen.as_chunks::<LANES>();
+        let (whole, hidden) = bits.split_at_mut(chunks.len() * LANES);
+        for (chunk, bits) in chunks.iter().zip(whole.as_chunks_mut::<LANES>().0) {
+            for ((sum, &x), bits) in lanes.iter_mut().zip(chunk).zip(bits) {
+                let value = negligible_is_zero(x * scale - largest);
+                *sum += value;
+                *bits = value.bf16_bits();
+            }
+        }
+        hidden.fill(0);
+        for ((sum, &x), bits) in lanes.iter_mut().zip(rest).zip(hidden) {
+            let value = negligible_is_zero(x * scale - largest);
+            *sum += value;
+            *bits = value.bf16_bits();
+        }
+        (largest, sum_lanes(lanes))
+    }
+}
+
+simd_fn! {
+    fn divided(x: &[T], total: T, y: &mut [T]) {
+        let factor = T::ONE / total;
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = x * factor;
+        }
+    }
+}
+
 pub(super) fn forward_block(
     pool: &Arc<Pool>,
     kernel: Bf16Kernel,
@@ -102,6 +140,7 @@ pub(super) fn forward_block(
     let mut p_storage = Buffer::<f32>::uninitialised(pool, BLOCK * sizes.keys / 2);
     let mut q_storage = Buffer::<f32>::uninitialised(pool, BLOCK * sizes.head / 2);
     let mut out = Buffer::uninitialised(pool, BLOCK * sizes.head);
+    let mut totals = [0.0; BLOCK];
     let scores = &mut scores[..padded * keys];
     let p_bits: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut p_storage)[..padded * keys];
     let q_bits: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut q_storage)[..padded * sizes.head];
@@ -117,10 +156,15 @@ pub(super) fn forward_block(
             keys,
             Write::Set,
         );
-        for (r, row) in scores.chunks_exact_mut(keys).enumerate().take(rows) {
-            lse[r * heads + head] = softmax_row(row, segment.visible(first + r), layout.scale());
+        for (r, (row, bits)) in scores.chunks_exact(keys).zip(p_bits.chunks_exact_mut(keys)).enumerate() {
+            if r >= rows {
+                bits.fill(0);
+                continue;
+            }
+            let (largest, total) = exponentials(row, segment.visible(first + r), layout.scale(), bits);
+            lse[r * heads + head] = largest + total.ln();
+            totals[r] = total;
         }
-        round_rows(scores, keys, keys, rows, (p_bits, keys));
         let out = &mut out[..padded * sizes.head];
         engine.multiply(
             (p_bits, keys),
@@ -130,7 +174,7 @@ pub(super) fn forward_block(
             Write::Set,
         );
         for (r, out) in out.chunks_exact(sizes.head).enumerate().take(rows) {
-            o[r * stride + head * head_dim..][..head_dim].copy_from_slice(&out[..head_dim]);
+            divided(&out[..head_dim], totals[r], &mut o[r * stride + head * head_dim..][..head_dim]);
         }
     }
 }

@@ -6,8 +6,83 @@ pub(super) use linux::{Tiles, available};
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub(super) use elsewhere::{Tiles, available};
 
+use super::{Order, PANEL, STEP, Start};
+
 /// Rows of a block.
 pub(super) const ROWS: usize = 32;
+
+/// The eight tiles of a thread: 16 rows of 64 bytes each.
+trait Unit {
+    /// Fills tile `T` with zeros.
+    fn zero<const T: u8>(&mut self);
+    /// Loads the 16 rows of tile `T`, `distance` bytes apart.
+    ///
+    /// # Safety
+    /// There are 64 bytes in each row.
+    unsafe fn load<const T: u8>(&mut self, from: *const u8, distance: usize);
+    /// Stores the 16 rows of tile `T`, `distance` bytes apart.
+    ///
+    /// # Safety
+    /// There is room for 64 bytes in each row, which no one else uses.
+    unsafe fn store<const T: u8>(&mut self, to: *mut u8, distance: usize);
+    /// `C (16, 16) += A (16, 32) · B`, where `B` has the pairs of two rows in each of its 16.
+    fn multiply<const C: u8, const A: u8, const B: u8>(&mut self);
+}
+
+/// `C (32, 32) = start + A (32, k) · panel`, with `k` the thirty-second part of `a`.
+///
+/// # Safety
+/// `c` has 32 rows of 32 elements, `stride` apart, that no one else uses; `start` likewise has 32 rows to read, which may be
+/// one and the same.
+#[inline(always)]
+unsafe fn block(
+    unit: &mut impl Unit,
+    (a, order): (&[u16], Order),
+    b: &[u32],
+    c: *mut f32,
+    stride: usize,
+    start: Start,
+) {
+    let row = a.len() / ROWS;
+    assert!(row > 0 && a.len() == ROWS * row && row.is_multiple_of(STEP) && b.len() == row / 2 * PANEL);
+    // Distances in elements: from row to row of a tile, and from step to step.
+    let (row_distance, step_distance) = match order {
+        Order::Rows => (row, STEP),
+        Order::Steps => (STEP, ROWS * STEP),
+    };
+    // SAFETY: by the assertion and the caller's promise every tile lies inside its matrix.
+    unsafe {
+        if let Some((from, apart)) = start {
+            let (right, below) = (from.add(16), from.add(16 * apart));
+            unit.load::<0>(from.cast(), 4 * apart);
+            unit.load::<1>(right.cast(), 4 * apart);
+            unit.load::<2>(below.cast(), 4 * apart);
+            unit.load::<3>(below.add(16).cast(), 4 * apart);
+        } else {
+            unit.zero::<0>();
+            unit.zero::<1>();
+            unit.zero::<2>();
+            unit.zero::<3>();
+        }
+        for step in 0..row / STEP {
+            let upper = a.as_ptr().add(step * step_distance);
+            let panel = b.as_ptr().add(step * STEP / 2 * PANEL);
+            unit.load::<6>(panel.cast(), 4 * PANEL);
+            unit.load::<4>(upper.cast(), 2 * row_distance);
+            unit.multiply::<0, 4, 6>();
+            unit.load::<7>(panel.add(16).cast(), 4 * PANEL);
+            unit.multiply::<1, 4, 7>();
+            unit.load::<5>(upper.add(16 * row_distance).cast(), 2 * row_distance);
+            unit.multiply::<2, 5, 6>();
+            unit.multiply::<3, 5, 7>();
+        }
+        let below = c.add(16 * stride);
+        unit.store::<0>(c.cast(), 4 * stride);
+        unit.store::<1>(c.add(16).cast(), 4 * stride);
+        unit.store::<2>(below.cast(), 4 * stride);
+        unit.store::<3>(below.add(16).cast(), 4 * stride);
+    }
+}
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod linux {
@@ -16,8 +91,8 @@ mod linux {
     use std::marker::PhantomData;
     use std::sync::OnceLock;
 
-    use super::super::{Order, PANEL, STEP};
-    use super::ROWS;
+    use super::super::{Order, Start};
+    use super::{Unit, block};
 
     /// Whether the processor has the tiles and the system lets this process use them.
     pub(in super::super) fn available() -> bool {
@@ -71,93 +146,58 @@ mod linux {
             Self(PhantomData)
         }
 
-        /// `C (32, 32) (+)= A (32, k) · panel`, with `k` the thirty-second part of `a`.
+        /// `C (32, 32) = start + A (32, k) · panel`, with `k` the thirty-second part of `a`.
         ///
         /// # Safety
-        /// `c` has 32 rows of 32 elements, `stride` apart, that no one else uses.
-        #[expect(clippy::unused_self, reason = "the tiles are set up while it lives")]
+        /// As of [`block`].
         pub(in super::super) unsafe fn multiply(
             &self,
-            (a, order): (&[u16], Order),
+            a: (&[u16], Order),
             b: &[u32],
             c: *mut f32,
             stride: usize,
-            add: bool,
+            start: Start,
         ) {
-            let row = a.len() / ROWS;
-            assert!(
-                row > 0 && a.len() == ROWS * row && row.is_multiple_of(STEP) && b.len() == row / 2 * PANEL
-            );
-            // Distances in elements: from row to row of a tile, and from step to step.
-            let (row_distance, step_distance) = match order {
-                Order::Rows => (row, STEP),
-                Order::Steps => (STEP, ROWS * STEP),
-            };
-            // SAFETY: by the assertion and the caller's promise every tile lies inside its matrix; the tiles are set up while
-            // `self` lives, and nothing else on this thread uses them meanwhile.
-            unsafe {
-                let below = c.add(16 * stride);
-                start(c, below, stride, add);
-                asm!(
-                    "2:",
-                    "tileloadd tmm6, [{b} + {p}]",
-                    "tileloadd tmm4, [{a} + {s}]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{b} + {p} + 64]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    "tileloadd tmm5, [{l} + {s}]",
-                    "tdpbf16ps tmm2, tmm5, tmm6",
-                    "tdpbf16ps tmm3, tmm5, tmm7",
-                    "add {a}, {next}",
-                    "add {l}, {next}",
-                    "add {b}, 2048",
-                    "dec {steps}",
-                    "jnz 2b",
-                    a = inout(reg) a.as_ptr() => _,
-                    l = inout(reg) a.as_ptr().add(16 * row_distance) => _,
-                    b = inout(reg) b.as_ptr() => _,
-                    steps = inout(reg) row / STEP => _,
-                    s = in(reg) 2 * row_distance,
-                    next = in(reg) 2 * step_distance,
-                    p = in(reg) 4 * PANEL,
-                    options(nostack, readonly),
-                );
-                asm!(
-                    "tilestored [{c} + {s}], tmm0",
-                    "tilestored [{c} + {s} + 64], tmm1",
-                    "tilestored [{d} + {s}], tmm2",
-                    "tilestored [{d} + {s} + 64], tmm3",
-                    c = in(reg) c, d = in(reg) below, s = in(reg) 4 * stride,
-                    options(nostack),
-                );
-            }
+            // SAFETY: the caller's promise; the tiles are set up while `self` lives.
+            unsafe { block(&mut Registers(self), a, b, c, stride, start) };
         }
     }
 
-    /// Loads the sums so far, or zeros, into the first four tiles.
-    ///
-    /// # Safety
-    /// The tiles of this thread are set up; `c` and `below` have 16 rows of 32 elements, `stride` apart.
-    unsafe fn start(c: *const f32, below: *const f32, stride: usize, add: bool) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            if add {
-                asm!(
-                    "tileloadd tmm0, [{c} + {s}]",
-                    "tileloadd tmm1, [{c} + {s} + 64]",
-                    "tileloadd tmm2, [{d} + {s}]",
-                    "tileloadd tmm3, [{d} + {s} + 64]",
-                    c = in(reg) c, d = in(reg) below, s = in(reg) 4 * stride,
-                    options(nostack, readonly),
-                );
-            } else {
-                asm!(
-                    "tilezero tmm0",
-                    "tilezero tmm1",
-                    "tilezero tmm2",
-                    "tilezero tmm3",
-                    options(nostack, nomem)
-                );
+    /// The processor's own tiles. Between two of these instructions nothing else uses the registers: the compiler does not
+    /// know them, and a thread keeps them while its [`Tiles`] live.
+    struct Registers<'a>(#[expect(dead_code, reason = "the tiles are set up while it lives")] &'a Tiles);
+
+    impl Unit for Registers<'_> {
+        #[inline(always)]
+        fn zero<const T: u8>(&mut self) {
+            // SAFETY: changes a tile, which is set up.
+            unsafe { asm!("tilezero tmm{t}", t = const T, options(nostack, nomem)) };
+        }
+
+        #[inline(always)]
+        unsafe fn load<const T: u8>(&mut self, from: *const u8, distance: usize) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                asm!("tileloadd tmm{t}, [{from} + {distance}]", t = const T, from = in(reg) from,
+                     distance = in(reg) distance, options(nostack, readonly));
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn store<const T: u8>(&mut self, to: *mut u8, distance: usize) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                asm!("tilestored [{to} + {distance}], tmm{t}", t = const T, to = in(reg) to,
+                     distance = in(reg) distance, options(nostack));
+            }
+        }
+
+        #[inline(always)]
+        fn multiply<const C: u8, const A: u8, const B: u8>(&mut self) {
+            // SAFETY: changes a tile, which is set up.
+            unsafe {
+                asm!("tdpbf16ps tmm{c}, tmm{a}, tmm{b}", c = const C, a = const A, b = const B,
+                     options(nostack, nomem));
             }
         }
     }
@@ -172,6 +212,8 @@ mod linux {
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod elsewhere {
+    use super::super::{Order, Start};
+
     /// There are no tiles here.
     pub(in super::super) enum Tiles {}
 
@@ -186,13 +228,123 @@ mod elsewhere {
 
         pub(in super::super) unsafe fn multiply(
             &self,
-            _: (&[u16], super::super::Order),
+            _: (&[u16], Order),
             _: &[u32],
             _: *mut f32,
             _: usize,
-            _: bool,
+            _: Start,
         ) {
             match *self {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tiles as Intel's manual describes their instructions: sums of two products each, the even pair member first.
+    struct Emulated([[[u8; 64]; 16]; 8]);
+
+    impl Emulated {
+        fn float(&self, tile: u8, row: usize, column: usize) -> f32 {
+            f32::from_le_bytes(*self.0[usize::from(tile)][row][4 * column..].first_chunk().unwrap())
+        }
+
+        fn narrow(&self, tile: u8, row: usize, column: usize) -> f32 {
+            let bits =
+                u16::from_le_bytes(*self.0[usize::from(tile)][row][2 * column..].first_chunk().unwrap());
+            f32::from_bits(u32::from(bits) << 16)
+        }
+    }
+
+    impl Unit for Emulated {
+        fn zero<const T: u8>(&mut self) {
+            self.0[usize::from(T)] = [[0; 64]; 16];
+        }
+
+        unsafe fn load<const T: u8>(&mut self, from: *const u8, distance: usize) {
+            for (r, row) in self.0[usize::from(T)].iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                *row = unsafe { from.add(r * distance).cast::<[u8; 64]>().read_unaligned() };
+            }
+        }
+
+        unsafe fn store<const T: u8>(&mut self, to: *mut u8, distance: usize) {
+            for (r, row) in self.0[usize::from(T)].iter().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { to.add(r * distance).cast::<[u8; 64]>().write_unaligned(*row) };
+            }
+        }
+
+        fn multiply<const C: u8, const A: u8, const B: u8>(&mut self) {
+            for r in 0..16 {
+                for j in 0..16 {
+                    let mut sum = self.float(C, r, j);
+                    for pair in 0..16 {
+                        for member in 0..2 {
+                            sum +=
+                                self.narrow(A, r, 2 * pair + member) * self.narrow(B, pair, 2 * j + member);
+                        }
+                    }
+                    self.0[usize::from(C)][r][4 * j..][..4].copy_from_slice(&sum.to_le_bytes());
+                }
+            }
+        }
+    }
+
+    /// Small integers, which bf16 and the sums hold exactly.
+    fn integer(i: usize) -> f32 {
+        (i * 7 % 13) as f32 - 6.0
+    }
+
+    fn bits(value: f32) -> u16 {
+        (value.to_bits() >> 16) as u16
+    }
+
+    #[test]
+    fn emulated_tiles_multiply_exactly_in_either_order_and_from_every_start() {
+        const STRIDE: usize = 40;
+        for (k, order) in [(32, Order::Rows), (96, Order::Rows), (32, Order::Steps), (96, Order::Steps)] {
+            let (x, w) =
+                (|r: usize, l: usize| integer(r * k + l), |l: usize, j: usize| integer(3 + l * PANEL + j));
+            let mut a = vec![0; ROWS * k];
+            let mut b = vec![0; k / 2 * PANEL];
+            for r in 0..ROWS {
+                for l in 0..k {
+                    let at = match order {
+                        Order::Rows => r * k + l,
+                        Order::Steps => l / STEP * ROWS * STEP + r * STEP + l % STEP,
+                    };
+                    a[at] = bits(x(r, l));
+                }
+            }
+            for (i, pair) in b.iter_mut().enumerate() {
+                let (l, j) = (i / PANEL * 2, i % PANEL);
+                *pair = u32::from(bits(w(l, j))) | u32::from(bits(w(l + 1, j))) << 16;
+            }
+            let before: Vec<f32> = (0..ROWS * STRIDE).map(|i| i as f32).collect();
+            let bias: Vec<f32> = (0..PANEL).map(|j| 100.0 + j as f32).collect();
+            for start in 0..3 {
+                let mut c = before.clone();
+                let out = c.as_mut_ptr();
+                let from: Start = [None, Some((out.cast_const(), STRIDE)), Some((bias.as_ptr(), 0))][start];
+                // SAFETY: `c` and what the sums start from have 32 rows of 32 elements.
+                unsafe { block(&mut Emulated([[[0; 64]; 16]; 8]), (&a, order), &b, out, STRIDE, from) };
+                for r in 0..ROWS {
+                    for j in 0..STRIDE {
+                        let initial = [0.0, before[r * STRIDE + j], *bias.get(j).unwrap_or(&0.0)][start];
+                        let product: f32 =
+                            (0..k).map(|l| if j < PANEL { x(r, l) * w(l, j) } else { 0.0 }).sum();
+                        let expected = if j < PANEL { initial + product } else { before[r * STRIDE + j] };
+                        assert_eq!(
+                            c[r * STRIDE + j],
+                            expected,
+                            "row {r}, column {j}, k {k}, {order:?}, {start}"
+                        );
+                    }
+                }
+            }
         }
     }
 }

@@ -1,30 +1,32 @@
 //! AVX512-BF16: 12 × 32 results in 24 registers, each a sum of products of pairs.
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86::{available, dot, multiply, pack_columns, pack_rows, round};
+pub(super) use x86::{available, multiply, pack_columns, pack_rows, repack, round};
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use elsewhere::{available, dot, multiply, pack_columns, pack_rows, round};
+pub(super) use elsewhere::{available, multiply, pack_columns, pack_rows, repack, round};
 
 /// Rows of a block.
 pub(super) const ROWS: usize = 12;
-/// Up to so many rows are multiplied without packing the matrix.
+/// Rows of a block of which only so few are wanted.
 pub(super) const FEW_ROWS: usize = 4;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-        _mm512_maskz_loadu_epi16, _mm512_permutex2var_epi16, _mm512_reduce_add_ps, _mm512_set1_epi32,
+        __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps,
+        _mm512_loadu_si512, _mm512_permutex2var_epi16, _mm512_reduce_add_ps, _mm512_set1_epi32,
         _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_ps, _mm512_storeu_si512,
         _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     };
 
-    use super::super::{Matrix, PANEL, STEP};
+    use super::super::{Matrix, PANEL, Panels, STEP, Start};
     use super::{FEW_ROWS, ROWS};
 
     /// Lanes of a register.
     const LANES: usize = 16;
+    /// How many rows ahead of the one that is packed are asked for.
+    const AHEAD: usize = 24;
 
     /// Whether the processor has what this module uses.
     pub(in super::super) fn available() -> bool {
@@ -93,6 +95,13 @@ mod x86 {
         assert_eq!(out.len(), w.n.next_multiple_of(STEP) / 2 * PANEL);
         for (pair, out) in out.chunks_exact_mut(PANEL).enumerate() {
             let row = 2 * pair;
+            // Every row is another page to come, which no processor foresees.
+            for ahead in [row + AHEAD, row + AHEAD + 1] {
+                if let Some(line) = w.bits.get(ahead * w.k + first) {
+                    // SAFETY: a prefetch of an element of the matrix reads nothing.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast()) };
+                }
+            }
             if row + 2 <= w.n && first + PANEL <= w.k {
                 let (a, b) =
                     (&w.bits[row * w.k + first..][..PANEL], &w.bits[(row + 1) * w.k + first..][..PANEL]);
@@ -102,6 +111,31 @@ mod x86 {
                 for (j, out) in out.iter_mut().enumerate() {
                     *out = couple(element(w, row, first + j), element(w, row + 1, first + j));
                 }
+            }
+        }
+    }
+
+    /// Packs columns `first..first + 32` as [`pack_columns`], out of a matrix that [`pack_rows`] has packed.
+    pub(in super::super) fn repack(w: Panels<'_>, first: usize, out: &mut [u32]) {
+        assert_available();
+        let panel = w.panel();
+        assert!(first.is_multiple_of(PANEL) && first < w.k && w.data.len() == w.n.div_ceil(PANEL) * panel);
+        assert_eq!(out.len(), w.n.next_multiple_of(STEP) / 2 * PANEL);
+        let mut turned = [0; PANEL * PANEL];
+        for (out, panel) in out.chunks_exact_mut(STEP / 2 * PANEL).zip(w.data.chunks_exact(panel)) {
+            let block = &panel[first / 2 * PANEL..][..STEP / 2 * PANEL];
+            for half in 0..PANEL / LANES {
+                let turned = &mut turned[half * LANES * PANEL..];
+                // SAFETY: the features were asserted; 16 rows of 16 pairs, a panel apart, lie in `block` and in `turned`.
+                unsafe {
+                    let from = block[half * LANES..].as_ptr().cast();
+                    transpose(from, 2 * PANEL, turned.as_mut_ptr());
+                }
+            }
+            for (rows, out) in turned.chunks_exact(2 * PANEL).zip(out.chunks_exact_mut(PANEL)) {
+                let rows: &[u16] = bytemuck::cast_slice(rows);
+                // SAFETY: the features were asserted; the slices hold a panel's 32 elements each.
+                unsafe { interleave(&rows[..PANEL], &rows[2 * PANEL..3 * PANEL], out) };
             }
         }
     }
@@ -193,37 +227,65 @@ mod x86 {
         }
     }
 
-    /// `C (12, 32) (+)= A (12, k) · panel`, with `k` the twelfth part of `a`.
+    /// `C (rows, 32) = start + A (rows, k) · panel`, where `a` has 12 or 4 rows of `k`.
     ///
     /// # Safety
-    /// The processor has the features of [`available`]; `c` has 12 rows of 32 elements, `stride` apart, that no one else uses.
+    /// The processor has the features of [`available`]; `c` has as many rows of 32 elements, `stride` apart, that no one else
+    /// uses; `start` likewise has rows to read, which may be one and the same.
+    pub(in super::super) unsafe fn multiply(
+        (a, k): (&[u16], usize),
+        b: &[u32],
+        c: *mut f32,
+        stride: usize,
+        start: Start,
+    ) {
+        assert!(a.len() == ROWS * k || a.len() == FEW_ROWS * k, "a block has 12 rows or 4");
+        // SAFETY: the caller's promise.
+        unsafe {
+            if a.len() == FEW_ROWS * k {
+                multiply_rows::<1>(a, b, c, stride, start);
+            } else {
+                multiply_rows::<3>(a, b, c, stride, start);
+            }
+        }
+    }
+
+    /// As [`multiply`] for four times `EACH` rows.
+    ///
+    /// # Safety
+    /// As of [`multiply`].
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    pub(in super::super) unsafe fn multiply(a: &[u16], b: &[u32], c: *mut f32, stride: usize, add: bool) {
-        let row = a.len() / ROWS;
+    unsafe fn multiply_rows<const EACH: usize>(
+        a: &[u16],
+        b: &[u32],
+        c: *mut f32,
+        stride: usize,
+        start: Start,
+    ) {
+        let row = a.len() / (4 * EACH);
         let pairs = row / 2;
-        assert!(a.len() == ROWS * row && row.is_multiple_of(STEP) && b.len() == pairs * PANEL);
-        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-        if add {
-            for (r, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: the caller's promise about `c`.
+        assert!(a.len() == 4 * EACH * row && row.is_multiple_of(STEP) && b.len() == pairs * PANEL);
+        let mut sums = [[[_mm512_setzero_ps(); 2]; EACH]; 4];
+        if let Some((from, apart)) = start {
+            for (r, sums) in sums.as_flattened_mut().iter_mut().enumerate() {
+                // SAFETY: the caller's promise about `start`.
                 *sums = unsafe {
-                    [_mm512_loadu_ps(c.add(r * stride)), _mm512_loadu_ps(c.add(r * stride + LANES))]
+                    [_mm512_loadu_ps(from.add(r * apart)), _mm512_loadu_ps(from.add(r * apart + LANES))]
                 };
             }
         }
         // SAFETY: every row of `a` holds `pairs` pairs (of 2 × 2 bytes, read unaligned) and the panel as many rows of 32.
         unsafe {
-            // Three rows from each of four pointers keep the addresses in registers.
-            let mut quarters = [0, 3, 6, 9].map(|r| a.as_ptr().add(r * row));
+            // A few rows from each of four pointers keep the addresses in registers.
+            let mut quarters = [0, 1, 2, 3].map(|q| a.as_ptr().add(q * EACH * row));
             let mut panel = b.as_ptr();
             for _ in 0..pairs {
                 let low: __m512bh = std::mem::transmute(_mm512_loadu_si512(panel.cast()));
                 let high: __m512bh = std::mem::transmute(_mm512_loadu_si512(panel.add(LANES).cast()));
-                for (q, quarter) in quarters.iter_mut().enumerate() {
-                    for third in 0..3 {
-                        let pair = quarter.add(third * row).cast::<i32>().read_unaligned();
+                for (quarter, sums) in quarters.iter_mut().zip(&mut sums) {
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let pair = quarter.add(r * row).cast::<i32>().read_unaligned();
                         let pair: __m512bh = std::mem::transmute(_mm512_set1_epi32(pair));
-                        let sums = &mut sums[3 * q + third];
                         sums[0] = _mm512_dpbf16_ps(sums[0], low, pair);
                         sums[1] = _mm512_dpbf16_ps(sums[1], high, pair);
                     }
@@ -232,7 +294,7 @@ mod x86 {
                 panel = panel.add(PANEL);
             }
         }
-        for (r, sums) in sums.into_iter().enumerate() {
+        for (r, sums) in sums.as_flattened().iter().enumerate() {
             // SAFETY: the caller's promise about `c`.
             unsafe {
                 _mm512_storeu_ps(c.add(r * stride), sums[0]);
@@ -240,39 +302,11 @@ mod x86 {
             }
         }
     }
-
-    /// Products of the first `rows` rows of `a`, `stride` apart, with one row of the matrix.
-    pub(in super::super) fn dot(a: &[u16], stride: usize, rows: usize, w: &[u16]) -> [f32; FEW_ROWS] {
-        assert_available();
-        assert!(rows <= FEW_ROWS && w.len() <= stride && a.len() >= rows * stride);
-        // SAFETY: the features and sizes were just asserted.
-        unsafe { dot_avx512(a, stride, rows, w) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    fn dot_avx512(a: &[u16], stride: usize, rows: usize, w: &[u16]) -> [f32; FEW_ROWS] {
-        let mut sums = [_mm512_setzero_ps(); FEW_ROWS];
-        for start in (0..w.len()).step_by(STEP) {
-            let left = (w.len() - start).min(STEP);
-            let mask = u32::MAX >> (STEP - left);
-            // SAFETY: the mask leaves out what lies behind the row; the padded rows of `a` hold whole steps.
-            unsafe {
-                let w: __m512bh =
-                    std::mem::transmute(_mm512_maskz_loadu_epi16(mask, w.as_ptr().add(start).cast()));
-                for (r, sum) in sums.iter_mut().enumerate().take(rows) {
-                    let a = _mm512_loadu_si512(a.as_ptr().add(r * stride + start).cast());
-                    *sum = _mm512_dpbf16_ps(*sum, std::mem::transmute::<__m512i, __m512bh>(a), w);
-                }
-            }
-        }
-        sums.map(|sum| _mm512_reduce_add_ps(sum))
-    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 mod elsewhere {
-    use super::super::Matrix;
-    use super::FEW_ROWS;
+    use super::super::{Matrix, Panels, Start};
 
     const ABSENT: &str = "the kernel is never chosen on this architecture";
 
@@ -292,11 +326,11 @@ mod elsewhere {
         unreachable!("{ABSENT}");
     }
 
-    pub(in super::super) unsafe fn multiply(_: &[u16], _: &[u32], _: *mut f32, _: usize, _: bool) {
+    pub(in super::super) fn repack(_: Panels<'_>, _: usize, _: &mut [u32]) {
         unreachable!("{ABSENT}");
     }
 
-    pub(in super::super) fn dot(_: &[u16], _: usize, _: usize, _: &[u16]) -> [f32; FEW_ROWS] {
+    pub(in super::super) unsafe fn multiply(_: (&[u16], usize), _: &[u32], _: *mut f32, _: usize, _: Start) {
         unreachable!("{ABSENT}");
     }
 }

@@ -1,17 +1,20 @@
 //! Products with a frozen matrix of bf16 and sums in f32, by AMX tiles or AVX-512's dot products of pairs.
 //!
-//! `C (m, n) (+)= A (m, k) · B (k, n)`: `A` is rounded to bf16 rows, `B` is brought, 32 columns at a time, into a panel of
-//! pairs along `k`. A panel is used for all rows of `A` while it lies in the second-level cache, so that packing it anew in
-//! every call costs a few percent at 64 rows and nothing at 1000; the matrix itself is kept once, as the checkpoint has it.
+//! `C (m, n) (+)= A (m, k) · B (k, n)`: `A` is rounded to bf16 rows, of which as many as fit the second-level cache are worked
+//! through together; `B` goes by in panels of 32 columns, each of which holds pairs along `k`. A matrix that is kept in bf16 is
+//! packed once, as the forward pass wants it; the backward pass packs its panels anew, a few percent of its work.
 
 #![expect(unsafe_code, reason = "threads write disjoint blocks of one result through pointers")]
 
 mod amx;
 mod avx512;
+mod engine;
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
+
+pub(super) use engine::Engine;
 
 use super::Isa;
 use super::buffer::{Buffer, Pool};
@@ -23,6 +26,10 @@ pub(super) const PANEL: usize = 32;
 pub(super) const STEP: usize = 32;
 /// The most rows of a block among the kernels.
 const MOST_ROWS: usize = 32;
+/// Rounded elements that are worked through together: half a megabyte, half of a second-level cache.
+const ROUNDED: usize = 1 << 18;
+/// Pairs that are packed at a time where a matrix is not kept packed: four megabytes, which stay in the third-level cache.
+const PACKED: usize = 1 << 20;
 
 /// How products with a bf16 matrix are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +65,11 @@ impl Bf16Kernel {
         }
     }
 
+    /// This kernel, or where so few rows would leave most of its blocks empty a smaller one.
+    fn for_rows(self, m: usize) -> Self {
+        if m <= avx512::ROWS { Self::Avx512 } else { self }
+    }
+
     /// Rows of a block.
     pub(super) fn rows(self) -> usize {
         match self {
@@ -75,6 +87,52 @@ pub(super) struct Matrix<'a> {
     pub(super) k: usize,
 }
 
+/// A frozen matrix `(n, k)` packed by [`pack_rows`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Panels<'a> {
+    pub(super) data: &'a [u32],
+    pub(super) n: usize,
+    pub(super) k: usize,
+}
+
+impl Panels<'_> {
+    /// Elements of a panel.
+    fn panel(self) -> usize {
+        self.k.next_multiple_of(STEP) / 2 * PANEL
+    }
+
+    /// The bits of row `row`.
+    pub(super) fn row(self, row: usize) -> impl Iterator<Item = u16> {
+        let pairs = self.data[row / PANEL * self.panel()..][..self.panel()].chunks_exact(PANEL);
+        pairs
+            .flat_map(move |pairs| [pairs[row % PANEL] as u16, (pairs[row % PANEL] >> 16) as u16])
+            .take(self.k)
+    }
+}
+
+/// A frozen matrix in one form or the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Frozen<'a> {
+    Rows(Matrix<'a>),
+    Panels(Panels<'a>),
+}
+
+impl Frozen<'_> {
+    fn shape(self) -> (usize, usize) {
+        match self {
+            Self::Rows(Matrix { n, k, .. }) | Self::Panels(Panels { n, k, .. }) => (n, k),
+        }
+    }
+}
+
+/// Packs the rows of a matrix once for all products.
+pub(super) fn packed(w: Matrix<'_>) -> Vec<u32> {
+    let panel = w.k.next_multiple_of(STEP) / 2 * PANEL;
+    let mut data = vec![0; w.n.div_ceil(PANEL) * panel];
+    data.par_chunks_mut(panel.max(1)).enumerate().for_each(|(i, out)| avx512::pack_rows(w, i * PANEL, out));
+    data
+}
+
 /// How the rounded rows of a block follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
@@ -84,16 +142,36 @@ enum Order {
     Steps,
 }
 
+/// What the sums of a block start from: nothing, or rows of a panel, so many elements apart.
+type Start = Option<(*const f32, usize)>;
+
+/// What the sums of a product start from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Initial<'a> {
+    /// Nothing.
+    Zero,
+    /// What the result holds.
+    Result,
+    /// This row, in every row.
+    Bias(&'a [f32]),
+}
+
+impl From<Write> for Initial<'_> {
+    fn from(write: Write) -> Self {
+        if write == Write::Add { Self::Result } else { Self::Zero }
+    }
+}
+
 /// A result that threads write block by block.
 #[derive(Clone, Copy)]
-struct Target {
+struct Target<'a> {
     data: *mut f32,
     rows: usize,
     columns: usize,
-    write: Write,
+    initial: Initial<'a>,
 }
 
-impl Target {
+impl Target<'_> {
     /// The element in this row and column.
     ///
     /// # Safety
@@ -103,30 +181,45 @@ impl Target {
         // SAFETY: the caller's promise; the pointer is that of a slice of `rows · columns` elements.
         unsafe { self.data.add(row * self.columns + column) }
     }
+
+    /// What the sum of the element in this row and column starts from.
+    ///
+    /// # Safety
+    /// Both lie inside the result.
+    unsafe fn initial(&self, row: usize, column: usize) -> f32 {
+        match self.initial {
+            Initial::Zero => 0.0,
+            // SAFETY: the caller's promise.
+            Initial::Result => unsafe { *self.at(row, column) },
+            Initial::Bias(bias) => bias[column],
+        }
+    }
 }
 
 // SAFETY: every block of the result is written by exactly one task (see `blocks`), while the slice is borrowed mutably.
-unsafe impl Send for Target {}
+unsafe impl Send for Target<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Target {}
+unsafe impl Sync for Target<'_> {}
 
-/// `y (m, n) (+)= x (m, k) · Wᵀ`. `kernel` is one of those available, not `Widened`.
+/// `y (m, n) = initial + x (m, k) · Wᵀ`. `kernel` is one of those available, not `Widened`.
 pub(super) fn forward(
     kernel: Bf16Kernel,
     pool: &Arc<Pool>,
-    x: &[f32],
-    m: usize,
-    w: Matrix<'_>,
+    (x, m): (&[f32], usize),
+    w: Frozen<'_>,
     y: &mut [f32],
-    write: Write,
+    initial: Initial<'_>,
 ) {
-    assert_eq!((x.len(), w.bits.len(), y.len()), (m * w.k, w.n * w.k, m * w.n));
-    let target = Target { data: y.as_mut_ptr(), rows: m, columns: w.n, write };
-    if m <= avx512::FEW_ROWS {
-        few_rows(&Rounded::new(Bf16Kernel::Avx512, pool, x, m, w.k), w, target);
-    } else {
-        let a = Rounded::new(kernel, pool, x, m, w.k);
-        blocks(kernel, pool, &a, target, |panel, out| avx512::pack_rows(w, panel * PANEL, out));
+    let (n, k) = w.shape();
+    assert_eq!((x.len(), y.len()), (m * k, m * n));
+    let target = Target { data: y.as_mut_ptr(), rows: m, columns: n, initial };
+    let kernel = kernel.for_rows(m);
+    let a = Rounded::new(kernel, pool, x, m, k);
+    match w {
+        Frozen::Panels(w) => blocks(kernel, &a, target, 0, w.data),
+        Frozen::Rows(w) => {
+            packed_blocks(kernel, pool, &a, target, |panel, out| avx512::pack_rows(w, panel * PANEL, out));
+        }
     }
 }
 
@@ -134,16 +227,20 @@ pub(super) fn forward(
 pub(super) fn backward(
     kernel: Bf16Kernel,
     pool: &Arc<Pool>,
-    dy: &[f32],
-    m: usize,
-    w: Matrix<'_>,
+    (dy, m): (&[f32], usize),
+    w: Frozen<'_>,
     dx: &mut [f32],
     write: Write,
 ) {
-    assert_eq!((dy.len(), w.bits.len(), dx.len()), (m * w.n, w.n * w.k, m * w.k));
-    let a = Rounded::new(kernel, pool, dy, m, w.n);
-    let target = Target { data: dx.as_mut_ptr(), rows: m, columns: w.k, write };
-    blocks(kernel, pool, &a, target, |panel, out| avx512::pack_columns(w, panel * PANEL, out));
+    let (n, k) = w.shape();
+    assert_eq!((dy.len(), dx.len()), (m * n, m * k));
+    let kernel = kernel.for_rows(m);
+    let a = Rounded::new(kernel, pool, dy, m, n);
+    let target = Target { data: dx.as_mut_ptr(), rows: m, columns: k, initial: write.into() };
+    packed_blocks(kernel, pool, &a, target, |panel, out| match w {
+        Frozen::Panels(w) => avx512::repack(w, panel * PANEL, out),
+        Frozen::Rows(w) => avx512::pack_columns(w, panel * PANEL, out),
+    });
 }
 
 /// Rows rounded to bf16 and padded with zeros to whole steps and whole blocks of the kernel.
@@ -180,34 +277,43 @@ impl Rounded {
     }
 }
 
-/// Shares panels and, where there are few of them, groups of row blocks among the threads. An element's sum is the same
-/// however they are shared out.
-fn blocks(
+/// Packs a few panels at a time and multiplies by them.
+fn packed_blocks(
     kernel: Bf16Kernel,
     pool: &Arc<Pool>,
     a: &Rounded,
-    target: Target,
+    target: Target<'_>,
     pack: impl Fn(usize, &mut [u32]) + Sync,
 ) {
-    let panels = target.columns.div_ceil(PANEL);
-    let row_blocks = target.rows.div_ceil(kernel.rows());
-    let groups = (2 * rayon::current_num_threads()).div_ceil(panels.max(1)).clamp(1, row_blocks.max(1));
-    let pairs = a.stride / 2;
-    (0..panels * groups).into_par_iter().with_max_len(1).for_each(|task| {
-        let (panel, group) = (task / groups, task % groups);
-        let mut storage = Buffer::<f32>::uninitialised(pool, pairs * PANEL);
-        let packed: &mut [u32] = bytemuck::cast_slice_mut(&mut storage);
-        pack(panel, packed);
+    let (panel, panels) = ((a.stride / 2 * PANEL).max(1), target.columns.div_ceil(PANEL));
+    let at_once = (PACKED / panel).clamp(1, panels.max(1));
+    let mut storage = Buffer::<f32>::uninitialised(pool, at_once * panel);
+    for first in (0..panels).step_by(at_once) {
+        let count = at_once.min(panels - first);
+        let packed: &mut [u32] = &mut bytemuck::cast_slice_mut(&mut storage)[..count * panel];
+        packed.par_chunks_mut(panel).enumerate().for_each(|(i, out)| pack(first + i, out));
+        blocks(kernel, a, target, first, packed);
+    }
+}
+
+/// Multiplies by panels, of which the first is number `first`. Groups of row blocks and, where there are few of them, of panels
+/// are shared among the threads; an element's sum is the same however they are shared out.
+fn blocks(kernel: Bf16Kernel, a: &Rounded, target: Target<'_>, first: usize, panels: &[u32]) {
+    let panel = (a.stride / 2 * PANEL).max(1);
+    let (rows, count) = (kernel.rows(), panels.len() / panel);
+    let row_blocks = target.rows.div_ceil(rows);
+    let groups = row_blocks.div_ceil((ROUNDED / (rows * a.stride).max(1)).max(1)).max(1);
+    let slices = (4 * rayon::current_num_threads()).div_ceil(groups).clamp(1, count.max(1));
+    (0..groups * slices).into_par_iter().with_max_len(1).for_each(|task| {
+        let (group, slice) = (task / slices, task % slices);
         let tiles = (kernel == Bf16Kernel::Amx).then(amx::Tiles::new);
-        for block in row_blocks * group / groups..row_blocks * (group + 1) / groups {
-            let rows = &a.bits()[block * kernel.rows() * a.stride..][..kernel.rows() * a.stride];
-            one_block(
-                tiles.as_ref(),
-                (rows, a.order),
-                packed,
-                target,
-                (block * kernel.rows(), panel * PANEL),
-            );
+        for index in count * slice / slices..count * (slice + 1) / slices {
+            let packed = &panels[index * panel..(index + 1) * panel];
+            for block in row_blocks * group / groups..row_blocks * (group + 1) / groups {
+                let part = &a.bits()[block * rows * a.stride..][..rows * a.stride];
+                let at = (block * rows, (first + index) * PANEL);
+                one_block(tiles.as_ref(), (part, a.order), packed, target, at);
+            }
         }
     });
 }
@@ -217,54 +323,42 @@ fn one_block(
     tiles: Option<&amx::Tiles>,
     (a, order): (&[u16], Order),
     b: &[u32],
-    target: Target,
+    target: Target<'_>,
     (row, column): (usize, usize),
 ) {
-    let multiply = |c: *mut f32, stride: usize, add: bool| {
-        if let Some(tiles) = tiles {
-            // SAFETY: `c` has `amx::ROWS` rows of a panel, `stride` apart, as both callers below see to.
-            unsafe { tiles.multiply((a, order), b, c, stride, add) };
-        } else {
-            // SAFETY: as above for `avx512::ROWS` rows; the kernel was found available before it was chosen.
-            unsafe { avx512::multiply(a, b, c, stride, add) };
-        }
-    };
     let block_rows = if tiles.is_some() { amx::ROWS } else { avx512::ROWS };
     let rows = block_rows.min(target.rows - row);
+    let few = tiles.is_none() && rows <= avx512::FEW_ROWS;
+    let a = if few { &a[..a.len() / avx512::ROWS * avx512::FEW_ROWS] } else { a };
+    let multiply = |c: *mut f32, stride: usize, start: Start| {
+        if let Some(tiles) = tiles {
+            // SAFETY: `c` and `start` have `amx::ROWS` rows of a panel, as both callers below see to.
+            unsafe { tiles.multiply((a, order), b, c, stride, start) };
+        } else {
+            // SAFETY: as above for the rows of `a`; the kernel was found available before it was chosen.
+            unsafe { avx512::multiply((a, b.len() / PANEL * 2), b, c, stride, start) };
+        }
+    };
     let columns = PANEL.min(target.columns - column);
     // SAFETY: `row` and `column` lie inside the result, of which this task alone writes this block.
     let c = unsafe { target.at(row, column) };
     if (rows, columns) == (block_rows, PANEL) {
-        multiply(c, target.columns, target.write == Write::Add);
+        let start: Start = match target.initial {
+            Initial::Zero => None,
+            Initial::Result => Some((c, target.columns)),
+            Initial::Bias(bias) => Some((bias[column..column + PANEL].as_ptr(), 0)),
+        };
+        multiply(c, target.columns, start);
         return;
     }
     let mut beside = [0.0_f32; MOST_ROWS * PANEL];
-    multiply(beside.as_mut_ptr(), PANEL, false);
+    multiply(beside.as_mut_ptr(), PANEL, None);
     for (r, line) in beside.chunks_exact(PANEL).enumerate().take(rows) {
-        // SAFETY: `r < rows` and `columns` end inside the result.
-        let out = unsafe { std::slice::from_raw_parts_mut(c.add(r * target.columns), columns) };
-        for (out, &value) in out.iter_mut().zip(line) {
-            *out = if target.write == Write::Add { *out + value } else { value };
+        for (j, &value) in line.iter().enumerate().take(columns) {
+            // SAFETY: `r < rows` and `j < columns` lie inside the block, which is inside the result.
+            unsafe { *target.at(row + r, column + j) = target.initial(row + r, column + j) + value };
         }
     }
-}
-
-/// A few rows times the transposed matrix, which is read once and never packed: memory is all it costs.
-fn few_rows(a: &Rounded, w: Matrix<'_>, target: Target) {
-    const COLUMNS: usize = 16;
-    (0..w.n.div_ceil(COLUMNS)).into_par_iter().with_min_len(4).for_each(|group| {
-        for column in group * COLUMNS..w.n.min((group + 1) * COLUMNS) {
-            let row = &w.bits[column * w.k..(column + 1) * w.k];
-            let sums = avx512::dot(a.bits(), a.stride, target.rows, row);
-            for (r, &sum) in sums.iter().enumerate().take(target.rows) {
-                // SAFETY: `r` and `column` lie inside the result; this task alone writes this column.
-                unsafe {
-                    let out = target.at(r, column);
-                    *out = if target.write == Write::Add { *out + sum } else { sum };
-                }
-            }
-        }
-    });
 }
 
 /// Rounds a row to bf16; what `out` is longer, a whole number of steps, becomes zero.
@@ -286,63 +380,5 @@ pub(super) fn pack_columns(w: Matrix<'_>, out: &mut [u32]) {
     let panel = w.n.next_multiple_of(STEP) / 2 * PANEL;
     for (i, out) in out.chunks_exact_mut(panel).enumerate() {
         avx512::pack_columns(w, i * PANEL, out);
-    }
-}
-
-/// Products of small matrices on one thread, which must not run other tasks meanwhile.
-pub(super) struct Engine {
-    kernel: Bf16Kernel,
-    tiles: Option<amx::Tiles>,
-}
-
-impl Engine {
-    /// `kernel` is one of those available, not `Widened`.
-    pub(super) fn new(kernel: Bf16Kernel) -> Self {
-        assert!(avx512::available() && kernel != Bf16Kernel::Widened, "the kernel cannot run here");
-        Self { kernel, tiles: (kernel == Bf16Kernel::Amx).then(amx::Tiles::new) }
-    }
-
-    /// `C (m, n) (+)= A (m, k) · B`, of whole blocks, steps and panels: `a` is row-major and as wide as `k`, `b` holds panels
-    /// of at least `k` rows, `panel` elements apart, and the rows of `c` lie side by side.
-    pub(super) fn multiply(
-        &self,
-        a: (&[u16], usize),
-        b: (&[u32], usize),
-        c: &mut [f32],
-        n: usize,
-        write: Write,
-    ) {
-        self.multiply_part(a, b, (c, n, n), write);
-    }
-
-    /// As [`multiply`](Self::multiply), into the first `n` columns of rows that are `stride` apart.
-    pub(super) fn multiply_part(
-        &self,
-        (a, k): (&[u16], usize),
-        (b, panel): (&[u32], usize),
-        (c, stride, n): (&mut [f32], usize, usize),
-        write: Write,
-    ) {
-        let rows = self.kernel.rows();
-        assert!(
-            k > 0 && k.is_multiple_of(STEP) && n.is_multiple_of(PANEL) && a.len().is_multiple_of(rows * k)
-        );
-        assert!(n <= stride && c.len() >= a.len() / k * stride, "the result is too small");
-        let add = write == Write::Add;
-        for column in 0..n / PANEL {
-            let b = &b[column * panel..][..k / 2 * PANEL];
-            for (block, a) in a.chunks_exact(rows * k).enumerate() {
-                let c = &mut c[block * rows * stride + column * PANEL..];
-                // SAFETY: by the assertions `c` holds whole blocks of `rows` rows, `stride` apart, of which this is one;
-                // the kernel was found available by `new`.
-                unsafe {
-                    if let Some(tiles) = &self.tiles {
-                        tiles.multiply((a, Order::Rows), b, c.as_mut_ptr(), stride, add);
-                    } else {
-                        avx512::multiply(a, b, c.as_mut_ptr(), stride, add);
-                    }
-                }
-            }
-        }
     }
 }
