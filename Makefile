@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build demo test check check-cuda bench parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build demo test check check-cuda bench bench-peer parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -30,6 +30,11 @@ bench: ## criterion benches of the model, read them in target/criterion
 	$(CARGO) bench -p vlm-lora
 
 PARITY_PYTHON ?= python3
+PEER_ARGS ?=
+bench-peer: ## time a step beside transformers + PEFT on the same weights, into docs/benchmarks.md (PARITY_PYTHON=…, PEER_ARGS=…)
+	$(CARGO) build --release -p vlm-lora --example step
+	benches/peer/run.py --python $(PARITY_PYTHON) $(PEER_ARGS)
+
 parity: ## hold what vlm-lora writes against transformers and PEFT (needs a Python that has them: PARITY_PYTHON=…)
 	rm -rf target/parity-export && mkdir -p target/parity-export
 	VLM_EXPORT_DIR=$(CURDIR)/target/parity-export $(CARGO) test -p vlm-lora --test io exports

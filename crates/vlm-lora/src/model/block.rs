@@ -107,8 +107,14 @@ impl<B: Backend> Block<B> {
         let input = reads.then(|| self.norm1.forward(grads.pass(), &kept.x)).transpose()?;
         let needs_normed = needs_input || self.norm1.trains();
         let read_layout = (layout, read);
-        let d_normed =
-            self.attention.backward(grads, input.as_ref(), &kept.attention, &dy, read_layout, needs_normed)?;
+        let d_normed = self.attention.backward(
+            grads,
+            input.as_ref(),
+            &kept.attention,
+            &dy,
+            read_layout,
+            needs_normed,
+        )?;
         if let Some(d_normed) = d_normed {
             let width = self.attention.q.in_features;
             let backend = grads.backend;

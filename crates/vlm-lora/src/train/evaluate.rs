@@ -26,6 +26,11 @@ pub(super) fn complete_features<B: Backend>(
     batch: &mut [Loaded],
 ) -> Result<()> {
     let Some(cache) = loader.cache() else { return Ok(()) };
+    for loaded in batch.iter_mut().filter(|loaded| loaded.features.is_none()) {
+        // A batch before this one may have computed them after this sample was loaded ahead.
+        loaded.features = loaded.key.and_then(|key| cache.get(&key));
+        loader.lighten(loaded);
+    }
     let missing: Vec<usize> = (0..batch.len()).filter(|&i| batch[i].features.is_none()).collect();
     let tiles: Vec<_> = missing.iter().map(|&i| &*batch[i].sample.tiles).collect();
     if tiles.is_empty() {

@@ -76,7 +76,12 @@ impl<T: Real> Weight<T> {
             DType::F32 => keep(bytes, k, base, |b| f64::from(f32::from_le_bytes(b))),
             DType::F64 => keep(bytes, k, base, f64::from_le_bytes),
             DType::F16 => keep(bytes, k, base, |b| half::f16::from_le_bytes(b).to_f64()),
-            DType::BF16 => keep(bytes, k, base, |b| half::bf16::from_le_bytes(b).to_f64()),
+            DType::BF16 if is_bf16::<T>(base, n) => {
+                Rows::Bf16(convert(bytes.as_chunks().0, u16::from_le_bytes))
+            }
+            DType::BF16 => {
+                keep(bytes, k, base, |b| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)))
+            }
             other => return Err(fail(format!("a matrix of {other:?} cannot be used"))),
         };
         let rows = match rows {
@@ -231,6 +236,12 @@ fn keep<T: Real, const BYTES: usize>(
             Rows::Full(convert(elements, |element| T::of(half::bf16::from_bits(bf16_bits(element)).to_f64())))
         }
     }
+}
+
+/// Whether a matrix of `n` rows is kept in bf16.
+fn is_bf16<T: Real>(base: BaseDtype, n: usize) -> bool {
+    let narrow = base == BaseDtype::Bf16 || base == BaseDtype::Int8 && n > LARGEST_INT8_ROWS;
+    narrow && T::NAME == f32::NAME
 }
 
 fn convert<E: Copy + Sync, V: Send>(elements: &[E], read: impl Fn(E) -> V + Sync) -> Vec<V> {

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "the kernels write rows through pointers")]
 
-use super::{Bf16Kernel, Order, PANEL, STEP, Start, amx, avx512};
+use super::{Bf16Kernel, Order, PANEL, STEP, amx, avx512};
 use crate::backend::Write;
 
 /// Products of small matrices on one thread, which must not run other tasks meanwhile.
