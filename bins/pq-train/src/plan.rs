@@ -90,7 +90,8 @@ impl Plan {
             },
             memory,
             base_parameters: config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum(),
-            memory_total: memory.total(),
+            // While weights are read, the pages of their files count too.
+            memory_total: memory.total().max(memory.weights + memory.process + stored_bytes(base)),
             memory_available: available(),
             disk: Disk { feature_cache: cached * train.len(), checkpoints: kept * 3 * adapter, adapter },
             seconds: None,
@@ -214,6 +215,13 @@ fn remedy(
     } else {
         "lower `processor.longest_edge`"
     }
+}
+
+/// Size of the base's weights on disk.
+fn stored_bytes(base: &Base) -> usize {
+    let entries = std::fs::read_dir(&base.dir).into_iter().flatten().flatten();
+    let weights = entries.filter(|entry| entry.path().extension().is_some_and(|e| e == "safetensors"));
+    weights.filter_map(|entry| Some(std::fs::metadata(entry.path()).ok()?.len() as usize)).sum()
 }
 
 /// Memory that is free for a new process, where the system says.

@@ -174,7 +174,7 @@ fn a_plan_says_what_a_run_takes_and_trains_nothing() {
     let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let parts = ["weights", "adapter", "activations", "working", "pictures", "process"];
     let sum: u64 = parts.iter().map(|part| plan["memory"][part].as_u64().unwrap()).sum();
-    assert_eq!(plan["memory_total"], sum);
+    assert!(plan["memory_total"].as_u64().unwrap() >= sum);
     assert!(plan["seconds"]["step"].as_f64().unwrap() > 0.0);
     assert!(plan["seconds"]["run"].as_f64() >= plan["seconds"]["first_epoch"].as_f64());
     assert!(!project.path("outputs").exists(), "nothing was trained");
