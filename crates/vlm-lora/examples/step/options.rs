@@ -9,6 +9,7 @@ use super::AnyResult;
 
 /// What is measured.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "one a switch of the command line")]
 pub(crate) struct Options {
     pub(crate) dtype: ModelDtype,
     pub(crate) load_in_8bit: bool,
