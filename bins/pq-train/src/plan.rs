@@ -71,7 +71,13 @@ impl Plan {
         let config = base.checkpoint.config();
         let specs = settings.lora.adapters(config)?;
         let size = BatchSize::of(largest, training.per_device_train_batch_size.min(train.len()));
-        let memory = MemoryPlan::new(config, &specs, training, settings.model.cpu_options(&base.checkpoint)?.base, size);
+        let memory = MemoryPlan::new(
+            config,
+            &specs,
+            training,
+            settings.model.cpu_options(&base.checkpoint)?.base,
+            size,
+        );
         let adapter = memory.adapter / 4;
         let kept = match training.save_total_limit {
             0 => training.total_steps(train.len()).div_ceil(training.save_steps.max(1)),

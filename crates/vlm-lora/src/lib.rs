@@ -97,7 +97,7 @@ pub use model::{Features, Item, KvCache, LossSum, Model, Param, Prompt, StepMode
 pub use processor::{Encoded, Processor, pixel_values};
 pub use sample::{Sample, Target, Tiles};
 pub use train::{
-    BaseModelConfig, BatchSize, BestMetric, CheckpointReport, ChosenBackend, Dataset, EvaluationReport, Evaluator,
-    LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics, ModelDtype, Observer, Resume, RunStart, RunStatus,
-    SamplingStrategy, StepReport, TrainOutcome, Trainer, TrainingConfig,
+    BaseModelConfig, BatchSize, BestMetric, CheckpointReport, ChosenBackend, Dataset, EvaluationReport,
+    Evaluator, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics, ModelDtype, Observer, Resume,
+    RunStart, RunStatus, SamplingStrategy, StepReport, TrainOutcome, Trainer, TrainingConfig,
 };

@@ -2,11 +2,7 @@
 //! sets in f32, and each kernel of a narrow base. The limit of the instruction set is the whole process's, so this is one test
 //! in a program of its own.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking; the deviations are shown"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -338,8 +338,8 @@ mod tests {
                             (0..k).map(|l| if j < PANEL { x(r, l) * w(l, j) } else { 0.0 }).sum();
                         let expected = if j < PANEL { initial + product } else { before[r * STRIDE + j] };
                         assert_eq!(
-                            c[r * STRIDE + j],
-                            expected,
+                            c[r * STRIDE + j].to_bits(),
+                            expected.to_bits(),
                             "row {r}, column {j}, k {k}, {order:?}, {start}"
                         );
                     }
