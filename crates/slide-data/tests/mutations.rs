@@ -17,8 +17,9 @@ use support::Dice;
 
 fn picture(format: ImageFormat) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    let draw =
-        |x: u32, y: u32| Rgb([(x * 3) as u8, (y * 5) as u8, if (x / 8 + y / 8) % 2 == 0 { 220 } else { 30 }]);
+    let draw = |x: u32, y: u32| {
+        Rgb([(x * 3) as u8, (y * 5) as u8, if (x / 8 + y / 8).is_multiple_of(2) { 220 } else { 30 }])
+    };
     RgbImage::from_fn(80, 48, draw).write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
