@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
-use pq_model::{Questionnaire, Settings, SlideSamples, Store, TRAINING_TABLES, open_base};
+use pq_model::{LabelledSlide, Questionnaire, Settings, SlideSamples, Store, TRAINING_TABLES, open_base};
 use registry::wandb::WandbConfig;
 use slide_data::Split;
 use vlm_lora::{FeatureCache, FeaturePrecision, RunStatus, TrainOutcome, Trainer};
@@ -62,21 +62,9 @@ fn run(args: &Args) -> Result<Verdict> {
     let base = open_base(&settings.model)?;
     let processor = base.processor(settings.longest_edge())?;
     let questionnaire = Questionnaire::new(settings.rubric.clone(), processor)?;
-    let of = |split: Split| slides.iter().filter(|slide| slide.split == split).cloned().collect::<Vec<_>>();
-    let weight = settings.training.score_token_weight;
-    let train = SlideSamples::new(&questionnaire, of(Split::Train), weight);
-    let val = SlideSamples::new(&questionnaire, of(Split::Val), weight);
-    if train.slides().is_empty() || val.slides().is_empty() {
-        bail!(Hint::new("no deck is left for training or for validation", "rate slides of more decks"));
-    }
-    tracing::info!(
-        "{} slides to train on, {} to choose the checkpoint by, {} kept for the test",
-        train.slides().len(),
-        val.slides().len(),
-        of(Split::Test).len()
-    );
+    let (train, val) = samples(&questionnaire, &slides, settings.training.score_token_weight)?;
 
-    let (mut plan, largest) = plan::Plan::new(&settings, &base, &train)?;
+    let (plan, largest) = plan::Plan::new(&settings, &base, &train)?;
     if !args.plan {
         plan.check(&settings)?;
     }
@@ -85,11 +73,7 @@ fn run(args: &Args) -> Result<Verdict> {
         .attach(&settings.lora, &base.checkpoint, settings.training.seed)
         .hint("the adapter cannot be attached", "see `[lora] target_modules` in training.toml")?;
     if args.plan {
-        if plan.check(&settings).is_ok() {
-            plan.measure(&settings, &mut model, &largest)?;
-        }
-        let verdict = plan.print(args.common.json)?;
-        return plan.check(&settings).map(|()| verdict);
+        return plan.show(&settings, &mut model, &largest, args.common.json);
     }
     drop(largest);
     let cache =
@@ -118,6 +102,27 @@ fn run(args: &Args) -> Result<Verdict> {
     record::reference_predictions(&questionnaire, &model, &train, &val, &dir)?;
     dir.make_latest().context("cannot point `latest` at the run")?;
     report(args, &dir.path, &outcome)
+}
+
+/// The slides to train on and those to choose the checkpoint by.
+fn samples<'a>(
+    questionnaire: &'a Questionnaire,
+    slides: &[LabelledSlide],
+    score_token_weight: f64,
+) -> Result<(SlideSamples<'a>, SlideSamples<'a>)> {
+    let of = |split: Split| slides.iter().filter(|slide| slide.split == split).cloned().collect::<Vec<_>>();
+    let train = SlideSamples::new(questionnaire, of(Split::Train), score_token_weight);
+    let val = SlideSamples::new(questionnaire, of(Split::Val), score_token_weight);
+    if train.slides().is_empty() || val.slides().is_empty() {
+        bail!(Hint::new("no deck is left for training or for validation", "rate slides of more decks"));
+    }
+    tracing::info!(
+        "{} slides to train on, {} to choose the checkpoint by, {} kept for the test",
+        train.slides().len(),
+        val.slides().len(),
+        of(Split::Test).len()
+    );
+    Ok((train, val))
 }
 
 fn report(args: &Args, dir: &Path, outcome: &TrainOutcome) -> Result<Verdict> {

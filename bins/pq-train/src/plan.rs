@@ -123,7 +123,7 @@ impl Plan {
     }
 
     /// Measures a step on the largest slides.
-    pub(crate) fn measure<B: Backend>(
+    fn measure<B: Backend>(
         &mut self,
         settings: &Settings,
         model: &mut Model<B>,
@@ -164,8 +164,24 @@ impl Plan {
         Ok(())
     }
 
+    /// Measures a step where the memory suffices for it, and prints the plan.
+    pub(crate) fn show<B: Backend>(
+        mut self,
+        settings: &Settings,
+        model: &mut Model<B>,
+        samples: &[Sample],
+        json: bool,
+    ) -> Result<Verdict> {
+        let fits = self.check(settings);
+        if fits.is_ok() {
+            self.measure(settings, model, samples)?;
+        }
+        let verdict = self.print(json)?;
+        fits.map(|()| verdict)
+    }
+
     /// Prints the plan.
-    pub(crate) fn print(&self, json: bool) -> Result<Verdict> {
+    fn print(&self, json: bool) -> Result<Verdict> {
         let mut out = std::io::stdout().lock();
         if json {
             writeln!(out, "{}", serde_json::to_string(self)?)?;
