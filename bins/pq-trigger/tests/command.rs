@@ -180,7 +180,7 @@ fn a_torn_journal_is_mended_and_loses_nothing() {
 #[test]
 fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_decision() {
     let dir = project();
-    adverse::assert_keeps_what_is_there(|| command(dir.path(), &[]), dir.path(), "decisions.jsonl");
+    adverse::assert_keeps_what_is_there(|| command(dir.path(), &[]), dir.path(), "monitoring");
     adverse::assert_survives_interrupts(|| command(dir.path(), &[]), dir.path());
-    adverse::assert_keeps_what_is_there(|| command(dir.path(), &[]), dir.path(), "decisions.jsonl");
+    adverse::assert_keeps_what_is_there(|| command(dir.path(), &[]), dir.path(), "monitoring");
 }
