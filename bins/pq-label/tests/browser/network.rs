@@ -47,7 +47,11 @@ fn a_cut_network_loses_nothing_not_even_through_a_reload() {
     browser.reload();
     wait_for_slide(&browser);
     wait_until("all arrive", || site.events().len() == 3);
-    wait_saved(&browser);
+    // Sent by the page before the reload or by the one after it: neither keeps them any longer.
+    wait_until("nothing is left to send", || {
+        browser.run("return Object.keys(localStorage).filter((key) => key.startsWith('pq:unsent:')).length")
+            == 0
+    });
     assert_eq!(site.store().of_annotator("Ana").len(), 3);
 }
 
