@@ -20,7 +20,7 @@ pub(crate) fn emulated(dtype: CudaDtype, integers: bool, reversed: bool) -> Opti
 }
 
 fn exact(base: BaseDtype) -> Result<Cpu<f64>> {
-    Cpu::with_options(CpuOptions { base, kernel: None })
+    Cpu::with_options(CpuOptions { base, ..CpuOptions::default() })
 }
 
 /// Operands of products with frozen matrices are exact in bf16; attention rounds its operands and probabilities to one part
