@@ -16,6 +16,7 @@ mod loss;
 mod norm;
 mod operations;
 mod optimizer;
+mod panels;
 mod pointwise;
 mod product;
 mod real;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use candle_core::DType;
 use rayon::prelude::*;
 
-use super::bf16::{self, Bf16Kernel, Frozen, Initial, Matrix, Panels};
+use super::bf16::{self, Bf16Kernel, Frozen, Matrix, Panels};
 use super::buffer::{Buffer, Pool};
 use super::check::{ensure, fail};
+use super::panels::Initial;
 use super::product::{Product, View};
 use super::real::Real;
 use super::simd::{lane_sum, simd_fn};

@@ -1,15 +1,15 @@
 //! Products with a frozen matrix of bf16 and sums in f32, by AMX tiles or AVX-512's dot products of pairs.
 //!
-//! `C (m, n) (+)= A (m, k) · B (k, n)`: `A` is rounded to bf16 rows, of which as many as fit the second-level cache are worked
-//! through together; `B` goes by in panels of 32 columns, each of which holds pairs along `k`. A matrix that is kept in bf16 is
-//! packed once, as the forward pass wants it; the backward pass packs its panels anew, a few percent of its work.
+//! `C (m, n) (+)= A (m, k) · B (k, n)`: `A` is rounded to bf16 rows; the panels of `B` hold pairs along `k`. A matrix that is
+//! kept in bf16 is packed once, as the forward pass wants it; the backward pass packs its panels anew, a few percent of its work.
 
-#![expect(unsafe_code, reason = "threads write disjoint blocks of one result through pointers")]
+#![expect(unsafe_code, reason = "the kernels write blocks of the result through pointers")]
 
 mod amx;
 mod avx512;
 mod engine;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -18,19 +18,13 @@ pub(super) use engine::Engine;
 
 use super::Isa;
 use super::buffer::{Buffer, Pool};
+use super::panels::{self, Initial, Rows, Start, Target};
 use crate::backend::Write;
 
-/// Columns of a panel.
-pub(super) const PANEL: usize = 32;
+pub(super) use super::panels::PANEL;
+
 /// The summed dimension is padded with zeros to a multiple of this many elements.
 pub(super) const STEP: usize = 32;
-/// The most rows of a block among the kernels.
-const MOST_ROWS: usize = 32;
-/// Rounded elements that are worked through together: half a megabyte, half of a second-level cache.
-const ROUNDED: usize = 1 << 18;
-/// Pairs that are packed at a time where a matrix is not kept packed: four megabytes, which stay in the third-level cache.
-const PACKED: usize = 1 << 20;
-
 /// How products with a bf16 matrix are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Bf16Kernel {
@@ -142,65 +136,6 @@ enum Order {
     Steps,
 }
 
-/// What the sums of a block start from: nothing, or rows of a panel, so many elements apart.
-type Start = Option<(*const f32, usize)>;
-
-/// What the sums of a product start from.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Initial<'a> {
-    /// Nothing.
-    Zero,
-    /// What the result holds.
-    Result,
-    /// This row, in every row.
-    Bias(&'a [f32]),
-}
-
-impl From<Write> for Initial<'_> {
-    fn from(write: Write) -> Self {
-        if write == Write::Add { Self::Result } else { Self::Zero }
-    }
-}
-
-/// A result that threads write block by block.
-#[derive(Clone, Copy)]
-struct Target<'a> {
-    data: *mut f32,
-    rows: usize,
-    columns: usize,
-    initial: Initial<'a>,
-}
-
-impl Target<'_> {
-    /// The element in this row and column.
-    ///
-    /// # Safety
-    /// Both lie inside the result.
-    unsafe fn at(&self, row: usize, column: usize) -> *mut f32 {
-        debug_assert!(row < self.rows && column < self.columns, "outside the result");
-        // SAFETY: the caller's promise; the pointer is that of a slice of `rows · columns` elements.
-        unsafe { self.data.add(row * self.columns + column) }
-    }
-
-    /// What the sum of the element in this row and column starts from.
-    ///
-    /// # Safety
-    /// Both lie inside the result.
-    unsafe fn initial(&self, row: usize, column: usize) -> f32 {
-        match self.initial {
-            Initial::Zero => 0.0,
-            // SAFETY: the caller's promise.
-            Initial::Result => unsafe { *self.at(row, column) },
-            Initial::Bias(bias) => bias[column],
-        }
-    }
-}
-
-// SAFETY: every block of the result is written by exactly one task (see `blocks`), while the slice is borrowed mutably.
-unsafe impl Send for Target<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Target<'_> {}
-
 /// `y (m, n) = initial + x (m, k) · Wᵀ`. `kernel` is one of those available, not `Widened`.
 pub(super) fn forward(
     kernel: Bf16Kernel,
@@ -211,14 +146,13 @@ pub(super) fn forward(
     initial: Initial<'_>,
 ) {
     let (n, k) = w.shape();
-    assert_eq!((x.len(), y.len()), (m * k, m * n));
-    let target = Target { data: y.as_mut_ptr(), rows: m, columns: n, initial };
-    let kernel = kernel.for_rows(m);
-    let a = Rounded::new(kernel, pool, x, m, k);
+    assert_eq!(x.len(), m * k);
+    let target = Target::new(y, m, n, initial);
+    let a = Rounded::new(kernel.for_rows(m), pool, x, m, k);
     match w {
-        Frozen::Panels(w) => blocks(kernel, &a, target, 0, w.data),
+        Frozen::Panels(w) => panels::multiply(&a, target, 0, w.data),
         Frozen::Rows(w) => {
-            packed_blocks(kernel, pool, &a, target, |panel, out| avx512::pack_rows(w, panel * PANEL, out));
+            panels::multiply_packing(pool, &a, target, |panel, out| avx512::pack_rows(w, panel * PANEL, out));
         }
     }
 }
@@ -233,11 +167,10 @@ pub(super) fn backward(
     write: Write,
 ) {
     let (n, k) = w.shape();
-    assert_eq!((dy.len(), dx.len()), (m * n, m * k));
-    let kernel = kernel.for_rows(m);
-    let a = Rounded::new(kernel, pool, dy, m, n);
-    let target = Target { data: dx.as_mut_ptr(), rows: m, columns: k, initial: write.into() };
-    packed_blocks(kernel, pool, &a, target, |panel, out| match w {
+    assert_eq!(dy.len(), m * n);
+    let a = Rounded::new(kernel.for_rows(m), pool, dy, m, n);
+    let target = Target::new(dx, m, k, write.into());
+    panels::multiply_packing(pool, &a, target, |panel, out| match w {
         Frozen::Panels(w) => avx512::repack(w, panel * PANEL, out),
         Frozen::Rows(w) => avx512::pack_columns(w, panel * PANEL, out),
     });
@@ -245,6 +178,7 @@ pub(super) fn backward(
 
 /// Rows rounded to bf16 and padded with zeros to whole steps and whole blocks of the kernel.
 struct Rounded {
+    kernel: Bf16Kernel,
     storage: Buffer<f32>,
     stride: usize,
     order: Order,
@@ -269,7 +203,7 @@ impl Rounded {
                 }
             }
         });
-        Self { storage, stride, order }
+        Self { kernel, storage, stride, order }
     }
 
     fn bits(&self) -> &[u16] {
@@ -277,87 +211,45 @@ impl Rounded {
     }
 }
 
-/// Packs a few panels at a time and multiplies by them.
-fn packed_blocks(
-    kernel: Bf16Kernel,
-    pool: &Arc<Pool>,
-    a: &Rounded,
-    target: Target<'_>,
-    pack: impl Fn(usize, &mut [u32]) + Sync,
-) {
-    let (panel, panels) = ((a.stride / 2 * PANEL).max(1), target.columns.div_ceil(PANEL));
-    let at_once = (PACKED / panel).clamp(1, panels.max(1));
-    let mut storage = Buffer::<f32>::uninitialised(pool, at_once * panel);
-    for first in (0..panels).step_by(at_once) {
-        let count = at_once.min(panels - first);
-        let packed: &mut [u32] = &mut bytemuck::cast_slice_mut(&mut storage)[..count * panel];
-        packed.par_chunks_mut(panel).enumerate().for_each(|(i, out)| pack(first + i, out));
-        blocks(kernel, a, target, first, packed);
+impl Rows for Rounded {
+    /// A pair of bf16.
+    type Element = u32;
+    type Thread = Option<amx::Tiles>;
+
+    fn block(&self) -> usize {
+        self.kernel.rows()
     }
-}
 
-/// Multiplies by panels, of which the first is number `first`. Groups of row blocks and, where there are few of them, of panels
-/// are shared among the threads; an element's sum is the same however they are shared out.
-fn blocks(kernel: Bf16Kernel, a: &Rounded, target: Target<'_>, first: usize, panels: &[u32]) {
-    let panel = (a.stride / 2 * PANEL).max(1);
-    let (rows, count) = (kernel.rows(), panels.len() / panel);
-    let row_blocks = target.rows.div_ceil(rows);
-    let groups = row_blocks.div_ceil((ROUNDED / (rows * a.stride).max(1)).max(1)).max(1);
-    let slices = (4 * rayon::current_num_threads()).div_ceil(groups).clamp(1, count.max(1));
-    (0..groups * slices).into_par_iter().with_max_len(1).for_each(|task| {
-        let (group, slice) = (task / slices, task % slices);
-        let tiles = (kernel == Bf16Kernel::Amx).then(amx::Tiles::new);
-        for index in count * slice / slices..count * (slice + 1) / slices {
-            let packed = &panels[index * panel..(index + 1) * panel];
-            for block in row_blocks * group / groups..row_blocks * (group + 1) / groups {
-                let part = &a.bits()[block * rows * a.stride..][..rows * a.stride];
-                let at = (block * rows, (first + index) * PANEL);
-                one_block(tiles.as_ref(), (part, a.order), packed, target, at);
-            }
-        }
-    });
-}
+    fn row_bytes(&self) -> usize {
+        size_of::<u16>() * self.stride
+    }
 
-/// One block of rows times one panel. Where the block reaches over the edge of the result, it is computed beside it.
-fn one_block(
-    tiles: Option<&amx::Tiles>,
-    (a, order): (&[u16], Order),
-    b: &[u32],
-    target: Target<'_>,
-    (row, column): (usize, usize),
-) {
-    let block_rows = if tiles.is_some() { amx::ROWS } else { avx512::ROWS };
-    let rows = block_rows.min(target.rows - row);
-    let few = tiles.is_none() && rows <= avx512::FEW_ROWS;
-    let a = if few { &a[..a.len() / avx512::ROWS * avx512::FEW_ROWS] } else { a };
-    let multiply = |c: *mut f32, stride: usize, start: Start| {
+    fn panel(&self) -> usize {
+        self.stride / 2 * PANEL
+    }
+
+    fn thread(&self, _: Range<usize>) -> Option<amx::Tiles> {
+        (self.kernel == Bf16Kernel::Amx).then(amx::Tiles::new)
+    }
+
+    unsafe fn multiply(
+        &self,
+        tiles: &Option<amx::Tiles>,
+        (block, rows): (usize, usize),
+        b: &[u32],
+        (c, stride): (*mut f32, usize),
+        start: Start,
+    ) {
+        let whole = self.block() * self.stride;
+        let a = &self.bits()[block * whole..][..whole];
         if let Some(tiles) = tiles {
-            // SAFETY: `c` and `start` have `amx::ROWS` rows of a panel, as both callers below see to.
-            unsafe { tiles.multiply((a, order), b, c, stride, start) };
-        } else {
-            // SAFETY: as above for the rows of `a`; the kernel was found available before it was chosen.
-            unsafe { avx512::multiply((a, b.len() / PANEL * 2), b, c, stride, start) };
+            // SAFETY: the caller's promise about `c` and `start`.
+            unsafe { tiles.multiply((a, self.order), b, c, stride, start) };
+            return;
         }
-    };
-    let columns = PANEL.min(target.columns - column);
-    // SAFETY: `row` and `column` lie inside the result, of which this task alone writes this block.
-    let c = unsafe { target.at(row, column) };
-    if (rows, columns) == (block_rows, PANEL) {
-        let start: Start = match target.initial {
-            Initial::Zero => None,
-            Initial::Result => Some((c, target.columns)),
-            Initial::Bias(bias) => Some((bias[column..column + PANEL].as_ptr(), 0)),
-        };
-        multiply(c, target.columns, start);
-        return;
-    }
-    let mut beside = [0.0_f32; MOST_ROWS * PANEL];
-    multiply(beside.as_mut_ptr(), PANEL, None);
-    for (r, line) in beside.chunks_exact(PANEL).enumerate().take(rows) {
-        for (j, &value) in line.iter().enumerate().take(columns) {
-            // SAFETY: `r < rows` and `j < columns` lie inside the block, which is inside the result.
-            unsafe { *target.at(row + r, column + j) = target.initial(row + r, column + j) + value };
-        }
+        let a = if rows <= avx512::FEW_ROWS { &a[..avx512::FEW_ROWS * self.stride] } else { a };
+        // SAFETY: as above; the kernel was found available before it was chosen.
+        unsafe { avx512::multiply((a, self.stride), b, c, stride, start) };
     }
 }
 
