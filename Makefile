@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build demo test check check-cuda bench bench-peer parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build demo test check check-cuda bench bench-peer bench-peer-cuda parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,10 @@ PEER_ARGS ?=
 bench-peer: ## time a step beside transformers + PEFT on the same weights, into docs/benchmarks.md (PARITY_PYTHON=…, PEER_ARGS=…)
 	$(CARGO) build --release -p vlm-lora --example step
 	benches/peer/run.py --python $(PARITY_PYTHON) $(PEER_ARGS)
+
+bench-peer-cuda: ## the same on the first card (needs one, and a torch with CUDA)
+	$(CARGO) build --release -p vlm-lora --example step --features cuda
+	benches/peer/run.py --device cuda --python $(PARITY_PYTHON) $(PEER_ARGS)
 
 parity: ## hold what vlm-lora writes against transformers and PEFT (needs a Python that has them: PARITY_PYTHON=…)
 	rm -rf target/parity-export && mkdir -p target/parity-export

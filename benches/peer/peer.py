@@ -6,7 +6,7 @@
 
 DIR is what `step --write DIR` wrote: weights, and in `adapter` the adapter both start from. Forward, backward, clipping and
 AdamW of the loss over the answer; one JSON line with the seconds, losses and gradient norms of every step and the peak
-resident memory.
+resident memory (on a card the most that tensors held of it).
 """
 import argparse
 import json
@@ -119,6 +119,7 @@ def main():
         dtype=options.dtype, edge=options.edge, tiles=tiles, tokens=ids.numel(), batch=options.batch, ckpt=options.ckpt,
         params=parameters, trainable=sum(p.numel() for p in trained), forward_only=options.forward_only,
         threads=options.threads, attention=options.attention, capability=torch.backends.cpu.get_cpu_capability(),
+        device=torch.cuda.get_device_name() if options.device == "cuda" else "cpu", cuda=torch.version.cuda,
         versions=versions, losses=losses, grad_norms=norms, load_s=load_s, to_first_step_s=to_first_step_s,
         first_s=times[0], step_s=statistics.median(times[1:]), times_s=times, peak_mib=round(peak),
     )))

@@ -2,10 +2,11 @@
 """Runs our step and the Python peer's in turn, checks that both compute the same, and writes the table.
 
     make bench-peer PARITY_PYTHON=.venv/bin/python [PEER_ARGS="--rounds 3 --only bf16-1024,f32-1024 --weights DIR"]
+    make bench-peer-cuda PARITY_PYTHON=.venv/bin/python   the same with both on the first card, and a whole run of ours
 
 Every condition runs ours, the peer, ours, the peer, … in processes of their own from one directory of random weights, so that
 both have the same weights, adapter, pixels and tokens. Losses and gradient norms of the first step must agree, or the run
-fails. The table goes between the markers in docs/benchmarks.md; the raw lines go to `--log`.
+fails. The table goes between the device's markers in docs/benchmarks.md; the raw lines go to `--log`.
 """
 import argparse
 import datetime
@@ -20,12 +21,15 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MARKERS = ("<!-- peer table: begin -->", "<!-- peer table: end -->")
+MARKERS = {
+    "cpu": ("<!-- peer table: begin -->", "<!-- peer table: end -->"),
+    "cuda": ("<!-- peer table on a card: begin -->", "<!-- peer table on a card: end -->"),
+}
 TOLERANCE = {"float32": (1e-4, 1e-3), "bfloat16": (1e-2, 2e-2)}  # loss, gradient norm; relative
 MASK = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 
 # name: dtype, edge, what both get, what ours gets, what the peer gets, target of the ratio
-CONDITIONS = {
+CPU = {
     "bf16-512": ("bfloat16", 512, [], [], [], 0.5),
     "bf16-1024": ("bfloat16", 1024, [], [], [], 0.5),
     "bf16-2048": ("bfloat16", 2048, [], [], [], 0.5),
@@ -39,20 +43,36 @@ CONDITIONS = {
     "f32-1024-avx2": ("float32", 1024, [], ["--isa", "avx2"], ["mask"], 1.0),
     "bf16-1024-avx2": ("bfloat16", 1024, [], ["--isa", "avx2"], ["mask"], 1.0),
 }
+CUDA = {
+    "bf16-2048-batch8": ("bfloat16", 2048, ["--batch", "8"], [], [], 0.5),
+    "bf16-2048-batch8-cached": ("bfloat16", 2048, ["--batch", "8"], ["--cached"], [], 0.3),
+    "bf16-2048-batch8-score": ("bfloat16", 2048, ["--batch", "8", "--forward-only"], [], [], 0.5),
+}
+CONDITIONS = {"cpu": CPU, "cuda": CUDA}
+# Ours alone on a card, from the start of the process to the saved adapter: arguments, seconds that it may take.
+RUN = (["--dtype", "bfloat16", "--edge", "2048", "--batch", "8", "--slides", "800", "--epochs", "3", "--cached"], 60)
 
 
 def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--step", default=str(ROOT / "target/release/examples/step"))
     parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--device", choices=CONDITIONS, default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--only", default=",".join(CONDITIONS))
+    parser.add_argument("--steps", type=int, help="2 on the cpu, 20 on a card")
+    parser.add_argument("--threads", type=int, help="2 on the cpu, all on a card")
+    parser.add_argument("--only", help="conditions, `run` for the whole run on a card; left out, all of the device")
     parser.add_argument("--weights", help="directory for the random weights (1 GB), kept for the next run")
     parser.add_argument("--before", default="", help="command put before each measured process, e.g. one that stops other work")
-    parser.add_argument("--log", default=str(ROOT / "target/bench-peer.jsonl"))
+    parser.add_argument("--log", help="target/bench-peer.jsonl, on a card target/bench-peer-cuda.jsonl")
     parser.add_argument("--table", action="store_true", help="only write the table of what the log holds")
-    return parser.parse_args()
+    options = parser.parse_args()
+    card = options.device == "cuda"
+    options.only = (options.only or ",".join([*CONDITIONS[options.device], *(["run"] if card else [])])).split(",")
+    options.steps = options.steps or (20 if card else 2)
+    options.threads = options.threads or (os.cpu_count() if card else 2)
+    options.log = options.log or str(ROOT / f"target/bench-peer{'-cuda' if card else ''}.jsonl")
+    return options
 
 
 def measure(command, env=None):
@@ -62,20 +82,32 @@ def measure(command, env=None):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def rate(options, before, log):
+RATE = """
+import json, time, torch
+torch.set_num_threads({threads})
+card, best = "{device}" == "cuda", 1e9
+for m, k, n in ((8192, 960, 2560), (8192, 8192, 8192)) if card else ((1024, 960, 2560), (2048, 2048, 2048)):
+    a, b = (torch.randn(*shape, device="{device}").to(torch.{dtype}) for shape in ((m, k), (n, k)))
+    rounds, each = (5, 50) if card else (20, 1)
+    for _ in range(rounds):
+        t = time.perf_counter()
+        for _ in range(each):
+            torch.mm(a, b.T)
+        if card:
+            torch.cuda.synchronize()
+        best = min(best, (time.perf_counter() - t) / (2e-9 * each * m * k * n))
+print(json.dumps(dict(rate=1 / best)))
+"""
+
+
+def rate(options, before, weights):
     """The fastest product of this machine in GFLOP/s, by torch and by us: the ceiling that steps are held against."""
-    for dtype in ("float32", "bfloat16"):
-        program = (
-            "import json,time,torch;torch.set_num_threads(2);d=torch.%s;"
-            "best=1e9\nfor m,k,n in ((1024,960,2560),(2048,2048,2048)):\n"
-            " a=torch.randn(m,k).to(d);b=torch.randn(n,k).to(d)\n"
-            " for _ in range(20):\n"
-            "  t=time.perf_counter();torch.mm(a,b.T);best=min(best,(time.perf_counter()-t)/(2e-9*m*k*n))\n"
-            "print(json.dumps(dict(rate=1/best)))" % dtype
-        )
+    where = ["--device", options.device, "--threads", str(options.threads)]
+    for dtype in sorted({condition[0] for condition in CONDITIONS[options.device].values()}, reverse=True):
+        program = RATE.format(threads=options.threads, device=options.device, dtype=dtype)
         theirs = measure([*before, options.python, "-c", program])["rate"]
-        ours = measure([*before, options.step, "--rate", "--dtype", dtype])["rate"]
-        record(log, dict(ceiling=dtype, ours=ours, theirs=theirs))
+        ours = measure([*before, options.step, "--rate", "--dtype", dtype, "--model", str(weights), *where])["rate"]
+        record(options.log, dict(ceiling=dtype, ours=ours, theirs=theirs))
 
 
 def read(log):
@@ -105,21 +137,27 @@ def run(options, log):
     if not (weights / "adapter/adapter_model.safetensors").exists():
         subprocess.run([options.step, "--write", str(weights)], check=True)
     if not any("ceiling" in line for line in read(log)):
-        rate(options, before, log)
+        rate(options, before, weights)
     peer = str(ROOT / "benches/peer/peer.py")
-    for name in options.only.split(","):
-        dtype, edge, both, ours_only, theirs_only, _ = CONDITIONS[name]
-        shared = ["--model", str(weights), "--dtype", dtype, "--edge", str(edge), "--steps", str(options.steps), *both]
+    where = ["--model", str(weights), "--device", options.device, "--threads", str(options.threads)]
+    for name in options.only:
+        if name == "run":
+            line = measure([*before, options.step, *where, *RUN[0]])
+            record(log, dict(run=line))
+            print(f"{name}: {line['total_s']:.1f} s", file=sys.stderr)
+            continue
+        dtype, edge, both, ours_only, theirs_only, _ = CONDITIONS[options.device][name]
+        shared = [*where, "--dtype", dtype, "--edge", str(edge), "--steps", str(options.steps), *both]
         mask = MASK if "mask" in theirs_only else {}
         known = [line["theirs"] for line in read(log) if line.get("condition") == name.removesuffix("-cached")]
         for round_ in range(options.rounds):
             ours = measure([*before, options.step, *shared, *ours_only])
             # The peer keeps no features: with a cache on our side its steps are the same as without.
             theirs = known[-1] if name.endswith("-cached") and known else measure([*before, options.python, peer, *shared], mask)
-            if not both:
+            if ours["losses"]:
                 check(name, ours, theirs)
             record(log, dict(condition=name, round=round_, ours=ours, theirs=theirs))
-            print(f"{name} {round_}: {ours['step_s']:.2f} s, {theirs['step_s']:.2f} s", file=sys.stderr)
+            print(f"{name} {round_}: {ours['step_s']:.3f} s, {theirs['step_s']:.3f} s", file=sys.stderr)
 
 
 def flops(line):
@@ -136,15 +174,15 @@ def seconds(name, line):
     return (line["first_s"] + 2 * line["step_s"]) / 3 if name.endswith("cached") else line["step_s"]
 
 
-def table(log):
-    lines = read(log)
-    ceilings = {}
+def table(options):
+    lines = read(options.log)
+    ceilings, digits = {}, 3 if options.device == "cuda" else 2
     for line in lines:
         if "ceiling" in line:
             ceilings[line["ceiling"]] = max(ceilings.get(line["ceiling"], 0), line["ours"], line["theirs"])
     rows = ["| condition | tokens | ours, s | peer, s | ratio | target | ours, MiB | peer, MiB | ratio | of the ceiling | loss, ours / peer | gradient norm |",
             "|---|---|---|---|---|---|---|---|---|---|---|---|"]
-    for name, (dtype, edge, *_, target) in CONDITIONS.items():
+    for name, (dtype, edge, *_, target) in CONDITIONS[options.device].items():
         runs = [line for line in lines if line.get("condition") == name]
         if not runs:
             continue
@@ -154,25 +192,32 @@ def table(log):
         theirs = statistics.median(run["theirs"]["step_s"] for run in runs)
         memory = [statistics.median(run[who]["peak_mib"] for run in runs) for who in ("ours", "theirs")]
         o, t = runs[-1]["ours"], runs[-1]["theirs"]
-        plain = name.split("-")[-1] in ("512", "1024", "2048")
+        plain = name.split("-")[-1] in ("512", "1024", "2048", "batch8")
         share = f"{flops(o) / ours / 1e9 / ceilings[dtype]:.0%}" if plain and dtype in ceilings else ""
         loss = f"{o['losses'][0]:.4f} / {t['losses'][0]:.4f}" if o["losses"] else ""
         norm = f"{o['grad_norms'][0]:.4f} / {t['grad_norms'][0]:.4f}" if o["losses"] else ""
-        rows.append(f"| {name} | {o['tokens']} | {ours:.2f} | {theirs:.2f} | **{ours / theirs:.2f}** | {target} | {memory[0]:.0f} | "
+        rows.append(f"| {name} | {o['tokens']} | {ours:.{digits}f} | {theirs:.{digits}f} | **{ours / theirs:.2f}** | {target} | {memory[0]:.0f} | "
                     f"{memory[1]:.0f} | **{memory[0] / memory[1]:.2f}** | {share} | {loss} | {norm} |")
+    for line in [line["run"] for line in lines if "run" in line][-1:]:
+        rows += ["", f"{line['slides']} slides × {line['epochs']:g} epochs from start to saved adapter, with the cache: "
+                     f"**{line['total_s']:.1f} s** (target {RUN[1]} s), {line['peak_mib']} MiB at most."]
+    if not any("condition" in line for line in lines):
+        sys.exit("the log holds no condition yet")
     peer = next(line["theirs"] for line in lines if "condition" in line)
     ours = next(line["ours"] for line in lines if "condition" in line)
     versions = ", ".join(f"{name} {version}" for name, version in peer["versions"].items())
     rustc = subprocess.run(["rustc", "--version"], stdout=subprocess.PIPE, text=True).stdout.split()[1]
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
     rounds = max(line.get("round", 0) for line in lines) + 1
+    speed = peer["capability"] if options.device == "cpu" else f"CUDA {peer['cuda']}"
     intro = (f"{datetime.date.today()}; {cpu}, {os.cpu_count()} cores; ours: Rust {rustc}, {ours['backend']}; peer: Python "
-             f"{platform.python_version()}, {versions}, {peer['capability']}, {peer['attention']}. Medians of {rounds} processes of each in "
+             f"{platform.python_version()}, {versions}, {speed}, {peer['attention']}. Medians of {rounds} processes of each in "
              f"turn. Fastest matrix product of either: " + ", ".join(f"{rate:.0f} GFLOP/s in {dtype}" for dtype, rate in ceilings.items()) + ".")
     document = ROOT / "docs/benchmarks.md"
     text = document.read_text()
-    begin, end = (text.index(marker) for marker in MARKERS)
-    document.write_text(text[: begin + len(MARKERS[0])] + "\n" + intro + "\n\n" + "\n".join(rows) + "\n" + text[end:])
+    markers = MARKERS[options.device]
+    begin, end = (text.index(marker) for marker in markers)
+    document.write_text(text[: begin + len(markers[0])] + "\n" + intro + "\n\n" + "\n".join(rows) + "\n" + text[end:])
 
 
 def main():
@@ -180,7 +225,7 @@ def main():
     pathlib.Path(options.log).parent.mkdir(parents=True, exist_ok=True)
     if not options.table:
         run(options, options.log)
-    table(options.log)
+    table(options)
 
 
 if __name__ == "__main__":

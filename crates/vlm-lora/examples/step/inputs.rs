@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use vlm_lora::{Checkpoint, LoraConfig, PeftAdapter, Sample, Target, Tiles};
+use vlm_lora::{Checkpoint, Dataset, LoraConfig, PeftAdapter, Sample, Target, Tiles};
 
 use super::options::Options;
 use super::{AnyResult, random};
@@ -40,8 +40,25 @@ fn pixel(index: u64) -> u8 {
     ((mixed ^ (mixed >> 32)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56) as u8
 }
 
-/// The peer's tokens: markers, picture, 110 prompt tokens, the answer.
-pub(crate) fn sample(options: &Options) -> Sample {
+/// Slides of one size that differ in their pixels, made when they are asked for.
+pub(crate) struct Slides<'a>(pub(crate) &'a Options);
+
+impl Dataset for Slides<'_> {
+    fn len(&self) -> usize {
+        self.0.slides
+    }
+
+    fn sample(&self, index: usize) -> vlm_lora::Result<Sample> {
+        Ok(sample(self.0, index))
+    }
+
+    fn fingerprint(&self) -> String {
+        format!("{} slides of edge {}", self.0.slides, self.0.edge)
+    }
+}
+
+/// The peer's tokens: markers, picture, 110 prompt tokens, the answer. Slide 0 has the peer's pixels.
+fn sample(options: &Options, slide: usize) -> Sample {
     let (rows, cols) = options.grid();
     let mut input_ids = vec![1];
     for row in 0..rows {
@@ -59,7 +76,8 @@ pub(crate) fn sample(options: &Options) -> Sample {
     input_ids.extend((0..options.answer).map(|i| 500 + i as u32));
     let hard = |position: usize| Target { position, tokens: vec![(input_ids[position], 1.0)], weight: 1.0 };
     let targets = (prompt..input_ids.len()).map(hard).collect();
-    let data = (0..(rows * cols + 1) as u64 * 512 * 512 * 3).map(pixel).collect();
+    let bytes = (rows * cols + 1) as u64 * 512 * 512 * 3;
+    let data = (0..bytes).map(|index| pixel(slide as u64 * bytes + index)).collect();
     let tiles = Arc::new(Tiles { rows, cols, side: 512, data });
     Sample { input_ids, tiles, targets }
 }

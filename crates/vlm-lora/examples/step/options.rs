@@ -23,6 +23,9 @@ pub(crate) struct Options {
     pub(crate) forward_only: bool,
     pub(crate) rate: bool,
     pub(crate) isa: Option<Isa>,
+    pub(crate) device: String,
+    pub(crate) slides: usize,
+    pub(crate) epochs: f64,
     pub(crate) model: Option<PathBuf>,
     pub(crate) write: Option<PathBuf>,
 }
@@ -42,6 +45,9 @@ impl Options {
             forward_only: false,
             rate: false,
             isa: None,
+            device: "cpu".to_owned(),
+            slides: 0,
+            epochs: 3.0,
             model: None,
             write: None,
         };
@@ -58,10 +64,9 @@ impl Options {
                 "--isa" => options.isa = Some(Isa::named(&value()?).ok_or("--isa: plain, avx2 or avx512")?),
                 "--model" => options.model = Some(value()?.into()),
                 "--write" => options.write = Some(value()?.into()),
-                "--device" => match value()?.as_str() {
-                    "cpu" => {}
-                    other => return Err(format!("this build computes on the cpu, not on {other}").into()),
-                },
+                "--device" => options.device = value()?,
+                "--slides" => options.slides = value()?.parse()?,
+                "--epochs" => options.epochs = value()?.parse()?,
                 "--load-in-8bit" => options.load_in_8bit = true,
                 "--rate" => options.rate = true,
                 "--ckpt" => options.ckpt = true,
@@ -71,6 +76,11 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// Whether something else than the processor computes.
+    pub(crate) fn is_card(&self) -> bool {
+        self.device != "cpu"
     }
 
     /// Rows and columns of the split of a 16:9 slide, as the peer's timer counts them.

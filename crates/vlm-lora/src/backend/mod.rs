@@ -8,15 +8,17 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod dropout;
+mod pending;
 pub mod reference;
 
 pub use any::AnyBackend;
 pub use cpu::{BaseDtype, Bf16Kernel, Cpu, CpuOptions, Isa, LARGEST_INT8_ROWS};
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaDtype, CudaOptions};
+pub use pending::Pending;
 pub use reference::Candle;
 
-use crate::Result;
+use crate::{Result, Tiles};
 
 /// What a product does with what the output already holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,21 @@ pub struct AdamWStep {
     pub grad_scale: f64,
 }
 
+/// A tensor that AdamW moves.
+#[derive(Debug)]
+pub struct AdamWTensor<'a, T> {
+    /// Its constants.
+    pub step: AdamWStep,
+    /// Its values.
+    pub value: &'a mut T,
+    /// Their gradient.
+    pub grad: &'a T,
+    /// The first moment.
+    pub m: &'a mut T,
+    /// The second moment.
+    pub v: &'a mut T,
+}
+
 /// How a frozen matrix is stored in a checkpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored<'a> {
@@ -138,6 +155,17 @@ pub trait Backend: Send + Sync + 'static {
         at: usize,
         write: Write,
     ) -> Result<()>;
+
+    /// Tiles that go through a frozen vision tower together; where a processor computes, the activations of one should stay
+    /// in its third-level cache.
+    fn tiles_at_once(&self) -> usize {
+        1
+    }
+    /// Normalised pixels `(tiles · grid², 3 · patch²)` of tiles of `grid · patch` pixels a side, named by picture and index:
+    /// one row a patch, its values in the order channel, row, column.
+    fn patches(&self, tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Result<Self::Buffer> {
+        self.upload(&crate::model::patches(tiles, grid, patch))
+    }
 
     /// Packs a frozen matrix `(n, k)`; `needs_backward` says whether `linear_backward` will be called on it.
     fn weight(&self, stored: Stored<'_>, n: usize, k: usize, needs_backward: bool) -> Result<Self::Weight>;
@@ -293,11 +321,21 @@ pub trait Backend: Send + Sync + 'static {
         scale: f64,
     ) -> Result<Vec<f64>>;
 
+    /// As [`cross_entropy`](Self::cross_entropy), without waiting for a device that works beside the processor.
+    fn cross_entropy_later(
+        &self,
+        logits: &mut Self::Buffer,
+        targets: &[RowTarget<'_>],
+        scale: f64,
+    ) -> Result<Pending<Vec<f64>>> {
+        self.cross_entropy(logits, targets, scale).map(Pending::Ready)
+    }
+
     /// Σ x², summed in f64 in an order that does not depend on the number of threads.
     fn sum_squares(&self, x: &Self::Buffer) -> Result<f64>;
-    /// Σ x² over several tensors. A device that works beside the processor is waited for once.
-    fn sums_of_squares(&self, tensors: &[&Self::Buffer]) -> Result<f64> {
-        tensors.iter().map(|x| self.sum_squares(x)).sum()
+    /// Σ x² over several tensors, without waiting for a device that works beside the processor.
+    fn sums_of_squares(&self, tensors: &[&Self::Buffer]) -> Result<Pending<f64>> {
+        tensors.iter().map(|x| self.sum_squares(x)).sum::<Result<f64>>().map(Pending::Ready)
     }
     /// One AdamW step on a tensor.
     fn adamw(
@@ -308,8 +346,16 @@ pub trait Backend: Send + Sync + 'static {
         m: &mut Self::Buffer,
         v: &mut Self::Buffer,
     ) -> Result<()>;
+    /// One AdamW step on several tensors.
+    fn adamw_all(&self, tensors: Vec<AdamWTensor<'_, Self::Buffer>>) -> Result<()> {
+        tensors.into_iter().try_for_each(|t| self.adamw(t.step, t.value, t.grad, t.m, t.v))
+    }
     /// Sets every element to zero.
     fn clear(&self, buffer: &mut Self::Buffer) -> Result<()>;
+    /// Sets every element of several buffers to zero.
+    fn clear_all(&self, buffers: Vec<&mut Self::Buffer>) -> Result<()> {
+        buffers.into_iter().try_for_each(|buffer| self.clear(buffer))
+    }
 }
 
 #[cfg(test)]

@@ -230,7 +230,7 @@ impl<B: Backend> Model<B> {
     /// # Errors
     /// When the backend fails.
     pub fn clear_gradients(&mut self) -> Result<()> {
-        self.params.iter_mut().try_for_each(|param| self.backend.clear(&mut param.grad))
+        self.backend.clear_all(self.params.iter_mut().map(|param| &mut param.grad).collect())
     }
 
     /// Whether the adapter stands on the vision tower or the connector, so that [`Features`](super::Features) change with

@@ -2,7 +2,7 @@ use super::linear::Linear;
 use super::norm::Norm;
 use super::params::{Grads, Pass};
 use crate::Result;
-use crate::backend::{Backend, RowTarget, Write};
+use crate::backend::{Backend, Pending, RowTarget, Write};
 
 /// Rows whose logits exist at one time: 100 MB for the released vocabulary.
 pub(crate) const ROWS_AT_ONCE: usize = 512;
@@ -22,13 +22,13 @@ impl<B: Backend> Head<B> {
 
     /// Σ weight · cross-entropy of the rows of `x (targets, hidden)`.
     pub(crate) fn loss(&self, pass: Pass<'_, B>, x: &B::Buffer, targets: &[RowTarget<'_>]) -> Result<f64> {
-        let (width, mut loss) = (self.linear.in_features, 0.0);
+        let (width, mut loss) = (self.linear.in_features, Pending::Ready(0.0));
         for (index, targets) in targets.chunks(ROWS_AT_ONCE).enumerate() {
             let rows = pass.slice(x, index * ROWS_AT_ONCE * width, targets.len() * width)?;
             let mut logits = self.logits(pass, &rows)?;
-            loss += pass.backend.cross_entropy(&mut logits, targets, 1.0)?.iter().sum::<f64>();
+            loss = added(loss, pass.backend.cross_entropy_later(&mut logits, targets, 1.0)?);
         }
-        Ok(loss)
+        loss.wait()
     }
 
     /// As [`loss`](Self::loss); adds to the gradients of the head's adapter and returns the gradient of `x`, where that is
@@ -40,16 +40,16 @@ impl<B: Backend> Head<B> {
         targets: &[RowTarget<'_>],
         scale: f64,
         needs_input: bool,
-    ) -> Result<(f64, Option<B::Buffer>)> {
+    ) -> Result<(Pending<f64>, Option<B::Buffer>)> {
         let backend = grads.backend;
-        let (width, mut loss) = (self.linear.in_features, 0.0);
+        let (width, mut loss) = (self.linear.in_features, Pending::Ready(0.0));
         let mut dx = needs_input.then(|| backend.scratch(backend.len(x))).transpose()?;
         for (index, targets) in targets.chunks(ROWS_AT_ONCE).enumerate() {
             let at = index * ROWS_AT_ONCE * width;
             let rows = grads.pass().slice(x, at, targets.len() * width)?;
             let normed = self.norm.forward(grads.pass(), &rows)?;
             let (mut logits, kept) = self.linear.forward(grads.pass(), &normed)?;
-            loss += backend.cross_entropy(&mut logits, targets, scale)?.iter().sum::<f64>();
+            loss = added(loss, backend.cross_entropy_later(&mut logits, targets, scale)?);
             let Some(dx) = &mut dx else {
                 self.linear.backward(grads, Some(&normed), &kept, &logits, None)?;
                 continue;
@@ -63,4 +63,9 @@ impl<B: Backend> Head<B> {
         }
         Ok((loss, dx))
     }
+}
+
+/// A sum and the losses of more rows.
+fn added(sum: Pending<f64>, rows: Pending<Vec<f64>>) -> Pending<f64> {
+    sum.and(rows).map(|(sum, rows)| sum + rows.iter().sum::<f64>())
 }

@@ -32,6 +32,9 @@ pub use cache::{KvCache, Prompt};
 pub(crate) use head::ROWS_AT_ONCE;
 pub use params::Param;
 pub(crate) use params::{Grads, Pass};
+#[cfg(feature = "cuda")]
+pub(crate) use pixels::NORMALIZED;
+pub(crate) use pixels::patches;
 
 use adapt::Attached;
 use network::Network;

@@ -5,7 +5,7 @@ use crate::sample::Tiles;
 
 /// The values of the 256 bytes after rescaling and normalisation, rounded as the reference's PIL path rounds: the product with
 /// 1/255 in f64, then f32; mean and deviation, both a half, in f32.
-const NORMALIZED: [f32; 256] = {
+pub(crate) const NORMALIZED: [f32; 256] = {
     let (mut table, mut byte) = ([0.0; 256], 0);
     while byte < 256 {
         let rescaled = (byte as f64 * 0.003_921_568_627_450_98) as f32;
@@ -37,13 +37,17 @@ pub(crate) fn grid_of(tiles: &Tiles, patch_size: usize, scale_factor: usize, sid
     Ok(grid)
 }
 
+/// The patches of these tiles of these pictures, one tile behind the other.
+pub(crate) fn patches(tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Vec<f32> {
+    let mut rows = Vec::with_capacity(tiles.len() * (grid * patch).pow(2) * 3);
+    for (tiles, index) in tiles {
+        append_patches(tiles, *index, (grid, patch), &mut rows);
+    }
+    rows
+}
+
 /// Appends the patches of tile `index`: one row a patch, row-major, its values in the order channel, row, column.
-pub(crate) fn append_patches(
-    tiles: &Tiles,
-    index: usize,
-    (grid, patch): (usize, usize),
-    rows: &mut Vec<f32>,
-) {
+fn append_patches(tiles: &Tiles, index: usize, (grid, patch): (usize, usize), rows: &mut Vec<f32>) {
     let side = tiles.side;
     let tile = &tiles.data[index * side * side * 3..(index + 1) * side * side * 3];
     for row in 0..grid {

@@ -3,7 +3,7 @@ use super::block::Keep;
 use super::network::Network;
 use super::params::{Grads, Pass};
 use super::{Features, Item, LossSum, Model, StepMode};
-use crate::backend::{Backend, Write};
+use crate::backend::{Backend, Pending, Write};
 use crate::error::{Error, Result};
 use crate::sample::Tiles;
 
@@ -46,15 +46,26 @@ impl<B: Backend> Model<B> {
         normalizer: f64,
         mode: StepMode,
     ) -> Result<LossSum> {
+        self.queue_loss_and_gradients(batch, normalizer, mode)?.wait()
+    }
+
+    /// As [`loss_and_gradients`](Self::loss_and_gradients), without waiting for a device that works beside the processor.
+    pub(crate) fn queue_loss_and_gradients(
+        &mut self,
+        batch: &[Item<'_>],
+        normalizer: f64,
+        mode: StepMode,
+    ) -> Result<Pending<LossSum>> {
         check_normalizer(normalizer)?;
         let packed = Batch::new(batch, &self.config)?;
         if packed.targets.is_empty() {
-            return Ok(LossSum::default());
+            return Ok(Pending::Ready(LossSum::default()));
         }
         let Self { backend, network, params, .. } = self;
         let mut grads = Grads { backend: backend.as_ref(), params, dropout: mode.dropout };
         let loss = network.loss_and_gradients(&mut grads, batch, &packed, normalizer, mode)?;
-        Ok(LossSum { loss: loss / normalizer, weight: total_weight(&packed) })
+        let weight = total_weight(&packed);
+        Ok(loss.map(move |loss| LossSum { loss: loss / normalizer, weight }))
     }
 
     /// Logits `(rows, vocab)` of a sample; row `t` predicts token `t + 1`.
@@ -92,7 +103,7 @@ impl<B: Backend> Network<B> {
         batch: &Batch<'_>,
         normalizer: f64,
         mode: StepMode,
-    ) -> Result<f64> {
+    ) -> Result<Pending<f64>> {
         let checkpointing = mode.gradient_checkpointing;
         let below = self.vision.trains();
         let (images, vision) = if below {
@@ -139,29 +150,44 @@ impl<B: Backend> Network<B> {
         pass: Pass<'_, B>,
         pictures: impl Iterator<Item = (&'a [u32], Option<&'a Tiles>, Option<&'a Features>)>,
     ) -> Result<B::Buffer> {
-        let width = self.width();
-        let mut values = Vec::new();
+        let (width, backend) = (self.width(), pass.backend);
+        let (mut known, mut missing, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         for (input_ids, tiles, features) in pictures {
-            let computed;
-            let features = match (features, tiles) {
-                (Some(features), _) => Some(features),
-                (None, Some(tiles)) => {
-                    check_images(input_ids, self.vision.rows(tiles)?, self.image_token_id)?;
-                    computed = self.vision.features(pass, &[tiles])?;
-                    computed.first()
+            let rows = match (features, tiles) {
+                (Some(features), _) => {
+                    if features.width != width || features.values.len() % width != 0 {
+                        let reason = format!("the features are not rows of {width} values");
+                        return Err(Error::Picture { reason });
+                    }
+                    known.extend_from_slice(&features.values);
+                    features.values.len() / width
                 }
-                (None, None) => None,
+                (None, Some(tiles)) => {
+                    missing.push(tiles);
+                    self.vision.rows(tiles)?
+                }
+                (None, None) => 0,
             };
-            let rows = features.map_or(&[][..], |features| &features.values);
-            if features.is_some_and(|features| features.width != width) || rows.len() % width != 0 {
-                return Err(Error::Picture {
-                    reason: format!("the features are not rows of {width} values"),
-                });
-            }
-            check_images(input_ids, rows.len() / width, self.image_token_id)?;
-            values.extend_from_slice(rows);
+            check_images(input_ids, rows, self.image_token_id)?;
+            parts.push((features.is_some(), rows * width));
         }
-        pass.backend.upload(&values)
+        if missing.is_empty() {
+            return backend.upload(&known);
+        }
+        let computed = self.vision.rows_of(pass, &missing)?;
+        if known.is_empty() {
+            return Ok(computed);
+        }
+        let uploaded = backend.upload(&known)?;
+        let mut all = backend.scratch(backend.len(&computed) + known.len())?;
+        let (mut from, mut to) = ([0, 0], 0);
+        for (is_known, len) in parts {
+            let (source, at) = if is_known { (&uploaded, &mut from[0]) } else { (&computed, &mut from[1]) };
+            backend.copy(source, *at, len, &mut all, to, Write::Set)?;
+            *at += len;
+            to += len;
+        }
+        Ok(all)
     }
 
     /// The input of the first block: embeddings, with the image rows in the places of the image tokens.

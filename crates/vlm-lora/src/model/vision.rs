@@ -4,13 +4,10 @@ use super::block::{Keep, Kept, Stack};
 use super::linear::{Linear, LinearKept};
 use super::norm::Norm;
 use super::params::{Bias, Grads, Pass};
-use super::pixels::{append_patches, grid_of, position_ids};
+use super::pixels::{grid_of, position_ids};
 use crate::Result;
 use crate::backend::{Backend, Write};
 use crate::sample::Tiles;
-
-/// Tiles that go through the tower together where nothing is kept: the activations of one stay in the third-level cache.
-const TILES_AT_ONCE: usize = 1;
 
 /// The SigLIP tower with the connector: from tiles to rows of the text model.
 pub(crate) struct Vision<B: Backend> {
@@ -78,17 +75,32 @@ impl<B: Backend> Vision<B> {
     /// Rows `(image tokens, text hidden)` of these pictures, one behind the other, with nothing kept.
     pub(crate) fn features(&self, pass: Pass<'_, B>, pictures: &[&Tiles]) -> Result<Vec<Features>> {
         let width = self.projection.out_features;
-        let mut all = Vec::with_capacity(pictures.len());
+        let values = pass.backend.download(&self.rows_of(pass, pictures)?)?;
+        let (mut all, mut rest) = (Vec::with_capacity(pictures.len()), &values[..]);
         for tiles in pictures {
-            let mut values = Vec::with_capacity(self.rows(tiles)? * width);
-            let tiles: Vec<TileRef<'_>> = (0..tiles.count()).map(|index| (*tiles, index)).collect();
-            for some in tiles.chunks(TILES_AT_ONCE) {
-                let (rows, _) = self.forward_tiles(pass, some, Keep::Nothing)?;
-                values.extend(pass.backend.download(&rows)?);
-            }
-            all.push(Features { width, values: values.into() });
+            let (own, behind) = rest.split_at(self.rows(tiles)? * width);
+            all.push(Features { width, values: own.into() });
+            rest = behind;
         }
         Ok(all)
+    }
+
+    /// As [`features`](Self::features), in one buffer.
+    pub(crate) fn rows_of(&self, pass: Pass<'_, B>, pictures: &[&Tiles]) -> Result<B::Buffer> {
+        let (backend, width) = (pass.backend, self.projection.out_features);
+        let total = pictures.iter().map(|tiles| self.rows(tiles)).sum::<Result<usize>>()?;
+        let (mut rows, mut at) = (backend.scratch(total * width)?, 0);
+        let tiles: Vec<TileRef<'_>> =
+            pictures.iter().flat_map(|tiles| (0..tiles.count()).map(|index| (*tiles, index))).collect();
+        for of_one_size in tiles.chunk_by(|(one, _), (other, _)| one.side == other.side) {
+            for some in of_one_size.chunks(backend.tiles_at_once()) {
+                let (part, _) = self.forward_tiles(pass, some, Keep::Nothing)?;
+                let len = backend.len(&part);
+                backend.copy(&part, 0, len, &mut rows, at, Write::Set)?;
+                at += len;
+            }
+        }
+        Ok(rows)
     }
 
     /// Rows of these pictures, with what [`backward`](Self::backward) needs.
@@ -124,11 +136,8 @@ impl<B: Backend> Vision<B> {
         let grid = tiles
             .first()
             .map_or(Ok(0), |(tiles, _)| grid_of(tiles, self.patch_size, self.scale_factor, self.side))?;
-        let mut patches = Vec::with_capacity(tiles.len() * grid * grid * self.patch_embedding.in_features);
-        for (tiles, index) in tiles {
-            append_patches(tiles, *index, (grid, self.patch_size), &mut patches);
-        }
-        let (mut x, _) = self.patch_embedding.forward(pass, &backend.upload(&patches)?)?;
+        let patches = backend.patches(tiles, grid, self.patch_size)?;
+        let (mut x, _) = self.patch_embedding.forward(pass, &patches)?;
         drop(patches);
         let hidden = self.patch_embedding.out_features;
         let mut positions = backend.scratch(grid * grid * hidden)?;

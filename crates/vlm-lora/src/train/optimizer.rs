@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::TrainingConfig;
 use crate::Result;
-use crate::backend::{AdamWStep, Backend};
+use crate::backend::{AdamWStep, AdamWTensor, Backend, Pending};
 use crate::model::{Model, Param};
 
 /// AdamW over a model's adapter; the moments stand in the order of [`Model::params`].
@@ -45,7 +45,7 @@ impl<B: Backend> AdamW<B> {
         grad_scale: f64,
         step: usize,
     ) -> Result<()> {
-        for (param, moments) in model.params_mut().iter_mut().zip(&mut self.moments) {
+        let tensors = model.params_mut().iter_mut().zip(&mut self.moments).map(|(param, moments)| {
             let is_bias = param.name.ends_with("bias");
             // PEFT's LoRA+ counts vectors (magnitudes, biases) among the `B` matrices.
             let fast = param.shape.len() == 1 || param.name.contains(".lora_B.");
@@ -60,16 +60,16 @@ impl<B: Backend> AdamW<B> {
                 grad_scale,
             };
             let Moments { first, second } = moments;
-            self.backend.adamw(constants, &mut param.value, &param.grad, first, second)?;
-        }
-        Ok(())
+            AdamWTensor { step: constants, value: &mut param.value, grad: &param.grad, m: first, v: second }
+        });
+        self.backend.adamw_all(tensors.collect())
     }
 }
 
 /// Euclidean norm of the gradient over all of a model's trained tensors.
-pub(super) fn gradient_norm<B: Backend>(model: &Model<B>) -> Result<f64> {
+pub(super) fn gradient_norm<B: Backend>(model: &Model<B>) -> Result<Pending<f64>> {
     let gradients: Vec<&B::Buffer> = model.params().iter().map(|param| &param.grad).collect();
-    Ok(model.backend().sums_of_squares(&gradients)?.sqrt())
+    Ok(model.backend().sums_of_squares(&gradients)?.map(f64::sqrt))
 }
 
 /// Factor that brings a gradient of this norm to at most `max_norm`, as torch computes it; 0 leaves it as it is.

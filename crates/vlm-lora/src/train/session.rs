@@ -14,8 +14,8 @@ use super::run_folder::RunFolder;
 use super::schedule::LrSchedule;
 use super::shuffle::mix;
 use super::state::TrainerState;
-use crate::backend::Backend;
-use crate::model::{Model, StepMode};
+use crate::backend::{Backend, Pending};
+use crate::model::{LossSum, Model, StepMode};
 use crate::{Error, Result};
 
 /// A run in progress.
@@ -103,12 +103,12 @@ impl<B: Backend> Session<'_, '_, B> {
         let (_, used) = self.position();
         let size = self.window_size().min(self.training.data().len() - used);
         let window = std::iter::from_fn(|| prefetch.next()).take(size).collect::<Result<Vec<_>>>()?;
-        let (loss, tokens) = match self.accumulate(window)? {
+        let (losses, tokens) = match self.accumulate(window)? {
             ControlFlow::Continue(sums) => sums,
             ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
         };
         let learning_rate = self.schedule.learning_rate(self.state.step);
-        let grad_norm = self.update(loss, learning_rate)?;
+        let (loss, grad_norm) = self.update(losses, learning_rate)?;
         let (step, epoch, elapsed) = (self.state.step, self.epochs(), started.elapsed());
         let progress = &mut self.state.progress;
         progress.run.add(loss, tokens, elapsed.as_secs_f64());
@@ -122,10 +122,15 @@ impl<B: Backend> Session<'_, '_, B> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Moves the adapter along its clipped gradient; returns the norm before clipping.
-    fn update(&mut self, loss: f64, learning_rate: f64) -> Result<f64> {
+    /// Moves the adapter along its clipped gradient; returns the loss and the norm before clipping.
+    fn update(&mut self, losses: Vec<Pending<LossSum>>, learning_rate: f64) -> Result<(f64, f64)> {
         let step = self.state.step + 1;
-        let grad_norm = gradient_norm(self.model)?;
+        // A card is waited for here and nowhere else in a step: what was queued before the norm is then done as well.
+        let grad_norm = gradient_norm(self.model)?.wait()?;
+        let mut loss = 0.0;
+        for pending in losses {
+            loss += pending.wait()?.loss;
+        }
         for (what, value) in [("the loss", loss), ("the gradient", grad_norm)] {
             if !value.is_finite() {
                 return Err(Error::NotFinite { what, step });
@@ -135,17 +140,20 @@ impl<B: Backend> Session<'_, '_, B> {
         self.optimizer.step(self.model, self.config, learning_rate, clip, step)?;
         self.model.clear_gradients()?;
         self.state.step = step;
-        Ok(grad_norm)
+        Ok((loss, grad_norm))
     }
 
-    /// Gradients of a window: its loss and tokens, or nothing where an observer wants the run to end.
-    fn accumulate(&mut self, mut window: Vec<Loaded>) -> Result<ControlFlow<(), (f64, usize)>> {
+    /// Gradients of a window: its losses and tokens, or nothing where an observer wants the run to end.
+    fn accumulate(
+        &mut self,
+        mut window: Vec<Loaded>,
+    ) -> Result<ControlFlow<(), (Vec<Pending<LossSum>>, usize)>> {
         let normalizer: f64 = window.iter().map(|loaded| target_weight(&loaded.sample)).sum();
         if normalizer <= 0.0 || !normalizer.is_finite() {
             let reason = format!("sample {} and those with it have no supervised token", window[0].index);
             return Err(Error::Text { reason });
         }
-        let (mut loss, mut tokens) = (0.0, 0);
+        let (mut losses, mut tokens) = (Vec::new(), 0);
         for (at, batch) in window.chunks_mut(self.config.per_device_train_batch_size).enumerate() {
             if self.is_stop_wanted() {
                 return Ok(ControlFlow::Break(()));
@@ -155,10 +163,10 @@ impl<B: Backend> Session<'_, '_, B> {
                 dropout: Some(mix(self.config.seed, self.state.step as u64, at as u64)),
                 gradient_checkpointing: self.config.gradient_checkpointing,
             };
-            loss += self.model.loss_and_gradients(&items(batch), normalizer, mode)?.loss;
+            losses.push(self.model.queue_loss_and_gradients(&items(batch), normalizer, mode)?);
             tokens += batch.iter().map(|loaded| loaded.sample.input_ids.len()).sum::<usize>();
         }
-        Ok(ControlFlow::Continue((loss, tokens)))
+        Ok(ControlFlow::Continue((losses, tokens)))
     }
 
     fn log(&mut self, last: &StepReport) -> Result<()> {

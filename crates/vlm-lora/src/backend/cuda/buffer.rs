@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::device::{Address, Device};
 use crate::Result;
 
-/// Free blocks by their size.
+/// Free blocks by their size, and how many bytes are in use.
 #[derive(Debug, Default)]
 struct Free {
     blocks: BTreeMap<usize, Vec<Address>>,
+    used: usize,
+    peak: usize,
 }
 
 /// The memory of a device as its buffers share it. Everything runs in one queue, so a block may be given to the next one as
@@ -32,7 +34,7 @@ impl<D: Device> Pool<D> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Free> {
-        // Pushing and popping an address cannot be interrupted half way.
+        // Pushing and popping an address cannot be interrupted half way; the counts are for people.
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -46,7 +48,15 @@ impl<D: Device> Pool<D> {
                 self.device.allocate(size)
             })?,
         };
+        let mut free = self.lock();
+        free.used += size;
+        free.peak = free.peak.max(free.used);
         Ok((address, size))
+    }
+
+    /// The most bytes that were in use at one time.
+    pub(super) fn peak(&self) -> usize {
+        self.lock().peak
     }
 
     /// Gives the free blocks back to the device.
@@ -75,11 +85,20 @@ impl<D: Device> Block<D> {
         let (address, size) = pool.take(bytes)?;
         Ok(Self { address, size, pool: Arc::clone(pool) })
     }
+
+    /// The `count` numbers it begins with, once all that is queued is done.
+    pub(super) fn read_f64(&self, count: usize) -> Result<Vec<f64>> {
+        let mut values = vec![0.0; count];
+        self.pool.device.read(self.address, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
 }
 
 impl<D: Device> Drop for Block<D> {
     fn drop(&mut self) {
-        self.pool.lock().blocks.entry(self.size).or_default().push(self.address);
+        let mut free = self.pool.lock();
+        free.used -= self.size;
+        free.blocks.entry(self.size).or_default().push(self.address);
     }
 }
 

@@ -15,7 +15,9 @@ mod device;
 mod driver;
 mod norm;
 mod operations;
+mod pixels;
 mod product;
+mod rope;
 mod sums;
 mod weight;
 
@@ -49,7 +51,7 @@ const THREADS: u32 = 256;
 /// Blocks of a kernel whose threads go over the elements in steps: enough to fill every card several times.
 const MOST_BLOCKS: usize = 4096;
 /// Arrays of indices that stay on the device, because the next call most likely brings them again.
-const KEPT_WORDS: usize = 32;
+const KEPT_WORDS: usize = 64;
 
 /// Which device a [`Cuda`] uses, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -104,6 +106,11 @@ impl<D: Device> Cuda<D> {
     /// The element of products with frozen matrices.
     pub fn dtype(&self) -> CudaDtype {
         self.dtype
+    }
+
+    /// The most bytes of the device that buffers and matrices have held at one time.
+    pub fn peak_bytes(&self) -> usize {
+        self.pool.peak()
     }
 
     fn device(&self) -> &D {

@@ -6,9 +6,9 @@ use super::check::{ensure, inside, length, narrow, whole_rows};
 use super::device::{Argument, Device};
 use super::weight::Weight;
 use super::{Cuda, element};
-use crate::Result;
 use crate::backend::dropout::Mask;
-use crate::backend::{AdamWStep, Attention, Backend, Gemm, RowTarget, Stored, Write};
+use crate::backend::{AdamWStep, AdamWTensor, Attention, Backend, Gemm, Pending, RowTarget, Stored, Write};
+use crate::{Result, Tiles};
 
 /// The number of elements as kernels take it.
 fn count(n: usize) -> Argument {
@@ -87,6 +87,14 @@ impl<D: Device> Backend for Cuda<D> {
                 self.each("add", len, &[1_f32.into(), from.into(), period.into(), to.into(), count(len)])
             }
         }
+    }
+
+    fn tiles_at_once(&self) -> usize {
+        super::pixels::TILES_AT_ONCE
+    }
+
+    fn patches(&self, tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Result<Buffer<D>> {
+        self.patches_of(tiles, grid, patch)
     }
 
     fn weight(&self, stored: Stored<'_>, n: usize, k: usize, _needs_backward: bool) -> Result<Weight<D>> {
@@ -179,29 +187,7 @@ impl<D: Device> Backend for Cuda<D> {
         theta: f64,
         inverse: bool,
     ) -> Result<()> {
-        length("x", x.len(), positions.len() * heads * head_dim)?;
-        ensure(head_dim > 0 && head_dim.is_multiple_of(2), || {
-            format!("heads of {head_dim} cannot be rotated")
-        })?;
-        // As the reference implementation rounds them.
-        let frequency = |pair: usize| {
-            let exponent = (2 * pair) as f32 / head_dim as f32;
-            1.0 / (theta.powf(f64::from(exponent)) as f32)
-        };
-        let frequencies: Vec<u32> = (0..head_dim / 2).map(|pair| frequency(pair).to_bits()).collect();
-        let (positions_at, frequencies) = (self.words(positions)?, self.words(&frequencies)?);
-        let pairs = positions.len() * head_dim / 2;
-        narrow("pairs", pairs)?;
-        let arguments = [
-            x.at_mut().into(),
-            positions_at.address.into(),
-            frequencies.address.into(),
-            count(pairs),
-            narrow("heads", heads)?.into(),
-            narrow("a head of", head_dim)?.into(),
-            if inverse { -1_f32 } else { 1_f32 }.into(),
-        ];
-        self.each("rope", pairs, &arguments)
+        self.rotate(x, positions, (heads, head_dim), theta, inverse)
     }
 
     fn swiglu(&self, gate: &Buffer<D>, up: &Buffer<D>, y: &mut Buffer<D>) -> Result<()> {
@@ -352,14 +338,23 @@ impl<D: Device> Backend for Cuda<D> {
         targets: &[RowTarget<'_>],
         scale: f64,
     ) -> Result<Vec<f64>> {
+        self.loss_rows(logits, targets, scale)?.wait()
+    }
+
+    fn cross_entropy_later(
+        &self,
+        logits: &mut Buffer<D>,
+        targets: &[RowTarget<'_>],
+        scale: f64,
+    ) -> Result<Pending<Vec<f64>>> {
         self.loss_rows(logits, targets, scale)
     }
 
     fn sum_squares(&self, x: &Buffer<D>) -> Result<f64> {
-        self.squares(&[x])
+        self.squares(&[x])?.wait()
     }
 
-    fn sums_of_squares(&self, tensors: &[&Buffer<D>]) -> Result<f64> {
+    fn sums_of_squares(&self, tensors: &[&Buffer<D>]) -> Result<Pending<f64>> {
         self.squares(tensors)
     }
 
@@ -371,11 +366,19 @@ impl<D: Device> Backend for Cuda<D> {
         m: &mut Buffer<D>,
         v: &mut Buffer<D>,
     ) -> Result<()> {
-        self.adamw_step(step, value, grad, [m, v])
+        self.adamw_steps(vec![AdamWTensor { step, value, grad, m, v }])
+    }
+
+    fn adamw_all(&self, tensors: Vec<AdamWTensor<'_, Buffer<D>>>) -> Result<()> {
+        self.adamw_steps(tensors)
     }
 
     fn clear(&self, buffer: &mut Buffer<D>) -> Result<()> {
         let len = buffer.len();
         if len == 0 { Ok(()) } else { self.device().clear(buffer.at_mut(), len * 4) }
+    }
+
+    fn clear_all(&self, buffers: Vec<&mut Buffer<D>>) -> Result<()> {
+        self.clear_tensors(buffers)
     }
 }

@@ -2,13 +2,15 @@
 
 use super::buffer::{Block, Buffer};
 use super::check::{ensure, length, narrow};
-use super::device::{Argument, Device};
+use super::device::{Address, Argument, Device};
 use super::{Cuda, THREADS};
 use crate::Result;
-use crate::backend::{AdamWStep, RowTarget};
+use crate::backend::{AdamWStep, AdamWTensor, Pending, RowTarget};
 
 /// Elements whose squares one block adds up.
 const PART: usize = 1 << 16;
+/// Elements that one block changes where every element stands for itself.
+const SHARE: usize = 1 << 14;
 
 impl<D: Device> Cuda<D> {
     /// The weighted loss of each row; the logits become their gradient times `scale`.
@@ -17,9 +19,9 @@ impl<D: Device> Cuda<D> {
         logits: &mut Buffer<D>,
         targets: &[RowTarget<'_>],
         scale: f64,
-    ) -> Result<Vec<f64>> {
+    ) -> Result<Pending<Vec<f64>>> {
         if targets.is_empty() {
-            return length("logits", logits.len(), 0).map(|()| Vec::new());
+            return length("logits", logits.len(), 0).map(|()| Pending::Ready(Vec::new()));
         }
         ensure(logits.len() > 0 && logits.len().is_multiple_of(targets.len()), || {
             format!("`logits` holds {} elements, which are not {} rows", logits.len(), targets.len())
@@ -49,40 +51,44 @@ impl<D: Device> Cuda<D> {
             losses.address.into(),
         ];
         self.launch("cross_entropy", [narrow("rows", targets.len())?, 1], THREADS, &arguments)?;
-        self.read_f64(&losses, targets.len())
+        let count = targets.len();
+        Ok(Pending::Queued(Box::new(move || losses.read_f64(count))))
     }
 
-    fn read_f64(&self, block: &Block<D>, count: usize) -> Result<Vec<f64>> {
-        let mut values = vec![0.0; count];
-        self.device().read(block.address, bytemuck::cast_slice_mut(&mut values))?;
-        Ok(values)
+    /// Σ x² over all tensors, by one kernel.
+    pub(super) fn squares(&self, tensors: &[&Buffer<D>]) -> Result<Pending<f64>> {
+        let parts = parts(tensors.iter().map(|x| ([x.at()], x.len())), PART);
+        let count = parts.len() / (2 * 2);
+        let sums = Block::new(&self.pool, count * 8)?;
+        self.each_part_of("sum_squares", &parts, 2, &[sums.address.into()])?;
+        Ok(Pending::Queued(Box::new(move || Ok(sums.read_f64(count)?.into_iter().sum()))))
     }
 
-    /// Σ x² over all tensors, with one wait for the device.
-    pub(super) fn squares(&self, tensors: &[&Buffer<D>]) -> Result<f64> {
-        let parts: usize = tensors.iter().map(|x| x.len().div_ceil(PART)).sum();
-        let sums = Block::new(&self.pool, parts * 8)?;
-        let mut done = 0;
-        for x in tensors.iter().filter(|x| x.len() > 0) {
-            let blocks = x.len().div_ceil(PART);
-            let to = sums.address + 8 * done as u64;
-            let arguments = [x.at().into(), (x.len() as u64).into(), (PART as u64).into(), to.into()];
-            self.launch("sum_squares", [narrow("parts", blocks)?, 1], THREADS, &arguments)?;
-            done += blocks;
+    /// Zeros in all tensors, by one kernel.
+    pub(super) fn clear_tensors(&self, tensors: Vec<&mut Buffer<D>>) -> Result<()> {
+        let tensors = tensors.into_iter().map(|x| ([x.at_mut()], x.len()));
+        self.each_part_of("clear", &parts(tensors, SHARE), 2, &[])
+    }
+
+    /// One step on all tensors, by one kernel for those that share their constants.
+    pub(super) fn adamw_steps(&self, mut tensors: Vec<AdamWTensor<'_, Buffer<D>>>) -> Result<()> {
+        while let Some(first) = tensors.first() {
+            let step = first.step;
+            let (alike, others) = tensors.into_iter().partition::<Vec<_>, _>(|tensor| tensor.step == step);
+            self.adamw_step(step, alike)?;
+            tensors = others;
         }
-        Ok(self.read_f64(&sums, parts)?.into_iter().sum())
+        Ok(())
     }
 
-    pub(super) fn adamw_step(
-        &self,
-        step: AdamWStep,
-        value: &mut Buffer<D>,
-        grad: &Buffer<D>,
-        [m, v]: [&mut Buffer<D>; 2],
-    ) -> Result<()> {
-        length("grad", grad.len(), value.len())?;
-        length("m", m.len(), value.len())?;
-        length("v", v.len(), value.len())?;
+    fn adamw_step(&self, step: AdamWStep, tensors: Vec<AdamWTensor<'_, Buffer<D>>>) -> Result<()> {
+        let mut addresses = Vec::with_capacity(tensors.len());
+        for AdamWTensor { value, grad, m, v, .. } in tensors {
+            length("grad", grad.len(), value.len())?;
+            length("m", m.len(), value.len())?;
+            length("v", v.len(), value.len())?;
+            addresses.push(([value.at_mut(), grad.at(), m.at_mut(), v.at_mut()], value.len()));
+        }
         let count = step.step as f64;
         let constants = [
             step.grad_scale,
@@ -94,15 +100,37 @@ impl<D: Device> Cuda<D> {
             (1.0 - step.beta2.powf(count)).sqrt(),
             step.eps,
         ];
-        let len = value.len();
-        let mut arguments = vec![
-            value.at_mut().into(),
-            grad.at().into(),
-            m.at_mut().into(),
-            v.at_mut().into(),
-            (len as u64).into(),
-        ];
-        arguments.extend(constants.map(|constant| Argument::F32(constant as f32)));
-        self.each("adamw", len, &arguments)
+        let constants = constants.map(|constant| Argument::F32(constant as f32));
+        self.each_part_of("adamw", &parts(addresses.into_iter(), SHARE), 5, &constants)
     }
+
+    /// Launches a kernel with a block for each part, of which the table has `words` words of 64 bits.
+    fn each_part_of(&self, kernel: &str, parts: &[u32], words: usize, others: &[Argument]) -> Result<()> {
+        let count = parts.len() / (2 * words);
+        if count == 0 {
+            return Ok(());
+        }
+        let table = self.words(parts)?;
+        let arguments: Vec<Argument> =
+            std::iter::once(Argument::Word(table.address)).chain(others.iter().copied()).collect();
+        self.launch(kernel, [narrow("parts", count)?, 1], THREADS, &arguments)
+    }
+}
+
+/// The table of a kernel over parts of tensors: for each part of `len` elements at most where it begins in the tensors that
+/// are worked on together, and its elements; words of 64 bits, lower halves first. Tensors stay where they are from step to
+/// step, and so does the table.
+fn parts<const TENSORS: usize>(
+    tensors: impl Iterator<Item = ([Address; TENSORS], usize)>,
+    len: usize,
+) -> Vec<u32> {
+    let mut table = Vec::new();
+    let mut push = |word: u64| table.extend([word as u32, (word >> 32) as u32]);
+    for (addresses, total) in tensors {
+        for start in (0..total).step_by(len) {
+            addresses.into_iter().for_each(|address| push(address + 4 * start as u64));
+            push(len.min(total - start) as u64);
+        }
+    }
+    table
 }

@@ -3,8 +3,8 @@
 use candle_core::DType;
 use half::{bf16, f16};
 
-use crate::Result;
-use crate::backend::{AdamWStep, Attention, Backend, Gemm, RowTarget, Stored, Write};
+use crate::backend::{AdamWStep, AdamWTensor, Attention, Backend, Gemm, RowTarget, Stored, Write};
+use crate::{Result, Tiles};
 
 /// The values of one output of one call.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,8 @@ pub(crate) fn every_operation<B: Backend>(backend: &B) -> Result<Vec<Output>> {
     run.sums()?;
     run.loss()?;
     run.optimizer()?;
+    run.several_tensors()?;
+    run.pixels()?;
     Ok(run.outputs)
 }
 
@@ -326,21 +328,77 @@ impl<B: Backend> Run<'_, B> {
             let (mut value, mut m, mut v) = (self.random(n, 1000)?, b.zeros(n)?, b.zeros(n)?);
             for step in 1..=3 {
                 let grad = self.random(n, 1000 + step)?;
-                let constants = AdamWStep {
-                    learning_rate: 1e-2,
-                    beta1: 0.9,
-                    beta2: 0.999,
-                    eps: 1e-8,
-                    weight_decay: 0.1,
-                    step,
-                    grad_scale: 0.5,
-                };
-                b.adamw(constants, &mut value, &grad, &mut m, &mut v)?;
+                b.adamw(adamw_step(step, 0.1), &mut value, &grad, &mut m, &mut v)?;
             }
             self.keep(format!("adamw value {n}"), &value)?;
             self.keep(format!("adamw m {n}"), &m)?;
             self.keep(format!("adamw v {n}"), &v)?;
         }
         Ok(())
+    }
+
+    /// What takes several tensors at once: sizes below and above a block's share, two sets of constants, none at all.
+    fn several_tensors(&mut self) -> Result<()> {
+        let (b, sizes) = (self.backend, [3, 70_001, 0, 16_384, 20]);
+        let new = |seed: u64| -> Result<Vec<B::Buffer>> {
+            sizes.iter().zip(seed..).map(|(&n, seed)| b.upload_f64(&values(n, seed))).collect()
+        };
+        let (mut all, mut grads) = (new(1100)?, new(1200)?);
+        let zeros = || sizes.iter().map(|&n| b.zeros(n)).collect::<Result<Vec<_>>>();
+        let (mut first, mut second) = (zeros()?, zeros()?);
+        for step in 1..=2 {
+            let moments = first.iter_mut().zip(&mut second);
+            let tensors =
+                all.iter_mut().zip(&grads).zip(moments).enumerate().map(|(i, ((value, grad), (m, v)))| {
+                    let weight_decay = if i % 2 == 0 { 0.0 } else { 0.1 };
+                    AdamWTensor { step: adamw_step(step, weight_decay), value, grad, m, v }
+                });
+            b.adamw_all(tensors.collect())?;
+        }
+        for (n, (value, (m, v))) in all.iter().zip(first.iter().zip(&second)).enumerate() {
+            self.keep(format!("adamw of several, value {n}"), value)?;
+            self.keep(format!("adamw of several, m {n}"), m)?;
+            self.keep(format!("adamw of several, v {n}"), v)?;
+        }
+        let squares = b.sums_of_squares(&grads.iter().collect::<Vec<_>>())?.wait()?;
+        self.outputs.push(Output { name: "squares of several".to_owned(), values: vec![squares] });
+        let (one, others) = grads.split_at_mut(1);
+        b.clear_all(others.iter_mut().collect())?;
+        self.keep("not cleared", &one[0])?;
+        for n in 0..others.len() {
+            self.keep(format!("cleared {n}"), &others[n])?;
+        }
+        b.adamw_all(Vec::new())?;
+        b.clear_all(Vec::new())?;
+        let nothing = b.sums_of_squares(&[])?.wait()?;
+        self.outputs.push(Output { name: "squares of nothing".to_owned(), values: vec![nothing] });
+        Ok(())
+    }
+
+    /// Tiles that follow each other in a picture and that do not.
+    fn pixels(&mut self) -> Result<()> {
+        let picture = |rows: usize, cols: usize, side: usize| {
+            let bytes = (rows * cols + 1) * side * side * 3;
+            Tiles { rows, cols, side, data: (0..bytes).map(|i| (i * i % 251) as u8).collect() }
+        };
+        let (split, single) = (picture(1, 2, 12), picture(0, 0, 12));
+        let tiles = [(&split, 1), (&split, 2), (&single, 0), (&split, 0)];
+        for (grid, patch) in [(3, 4), (2, 6), (12, 1)] {
+            let patches = self.backend.patches(&tiles, grid, patch)?;
+            self.keep(format!("patches {grid} of {patch}"), &patches)?;
+        }
+        Ok(())
+    }
+}
+
+fn adamw_step(step: u64, weight_decay: f64) -> AdamWStep {
+    AdamWStep {
+        learning_rate: 1e-2,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay,
+        step,
+        grad_scale: 0.5,
     }
 }

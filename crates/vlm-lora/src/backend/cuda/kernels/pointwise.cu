@@ -92,6 +92,19 @@ KERNEL(scatter_rows)(const float* src, const u32* rows, u32 width, float* dst, u
     }
 }
 
+// One thread a normalised value of a patch: row, then channel, row and column in the patch. `values` has that of every byte.
+KERNEL(patches)
+(const unsigned char* tiles, const float* values, u32 side, u32 grid, u32 patch, float* y, u64 n) {
+    u32 area = patch * patch, cells = grid * grid;
+    EACH(i, n) {
+        u32 row = (u32)i / (3 * area), inner = (u32)i % (3 * area);
+        u32 channel = inner / area, dy = inner % area / patch, dx = inner % patch;
+        u32 tile = row / cells, cell = row % cells;
+        u64 pixel = (u64)(tile * side + cell / grid * patch + dy) * side + cell % grid * patch + dx;
+        y[i] = values[tiles[pixel * 3 + channel]];
+    }
+}
+
 // Rows of a frozen matrix in f32.
 KERNEL(embed)(const Element* weight, const u32* rows, u32 width, float* y, u64 n) {
     EACH(i, n) y[i] = widen(weight[(u64)rows[(u32)i / width] * width + (u32)i % width]);

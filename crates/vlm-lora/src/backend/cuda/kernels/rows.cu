@@ -148,20 +148,33 @@ KERNEL(cross_entropy)
     }
 }
 
-// The sum of squares of each of `gridDim.x` equal parts.
-KERNEL(sum_squares)(const float* x, u64 n, u64 part, double* out) {
-    u64 start = blockIdx.x * part, end = start + part < n ? start + part : n;
+// What follows works on parts of several tensors, one block a part: `parts` has their addresses and elements.
+
+KERNEL(sum_squares)(const u64* parts, double* out) {
+    const u64* part = parts + 2 * (u64)blockIdx.x;
+    const float* x = (const float*)part[0];
     double sum = 0.0;
-    for (u64 i = start + threadIdx.x; i < end; i += blockDim.x) sum += (double)x[i] * x[i];
+    for (u64 i = threadIdx.x; i < part[1]; i += blockDim.x) sum += (double)x[i] * x[i];
     sum = block_sum(sum);
     if (threadIdx.x == 0) out[blockIdx.x] = sum;
 }
 
+KERNEL(clear)(const u64* parts) {
+    const u64* part = parts + 2 * (u64)blockIdx.x;
+    float* x = (float*)part[0];
+    for (u64 i = threadIdx.x; i < part[1]; i += blockDim.x) x[i] = 0.0f;
+}
+
 // In the order of operations of torch.optim.AdamW.
 KERNEL(adamw)
-(float* value, const float* grad, float* m, float* v, u64 n, float grad_scale, float keep, float take1, float beta2,
- float take2, float rate, float root_correction, float eps) {
-    EACH(i, n) {
+(const u64* parts, float grad_scale, float keep, float take1, float beta2, float take2, float rate, float root_correction,
+ float eps) {
+    const u64* part = parts + 5 * (u64)blockIdx.x;
+    float* value = (float*)part[0];
+    const float* grad = (const float*)part[1];
+    float* m = (float*)part[2];
+    float* v = (float*)part[3];
+    for (u64 i = threadIdx.x; i < part[4]; i += blockDim.x) {
         float g = grad[i] * grad_scale;
         m[i] += (g - m[i]) * take1;
         v[i] = v[i] * beta2 + g * g * take2;

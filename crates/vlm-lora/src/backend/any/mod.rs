@@ -1,9 +1,12 @@
 //! A backend that is chosen when the program runs.
 
-use super::{AdamWStep, Attention, Backend, Cpu, Gemm, RowTarget, Stored, Write, cpu};
+mod parts;
+
+use self::parts::{Part, tensor};
+use super::{AdamWStep, AdamWTensor, Attention, Backend, Cpu, Gemm, Pending, RowTarget, Stored, Write, cpu};
 #[cfg(feature = "cuda")]
 use super::{Cuda, cuda};
-use crate::Result;
+use crate::{Result, Tiles};
 
 /// The processor, or in a build with the feature `cuda` a card.
 #[derive(Debug)]
@@ -35,52 +38,6 @@ pub enum AnyWeight {
     Cuda(cuda::Weight<cuda::Driver>),
 }
 
-/// What the backend in use calls `T`, behind its common name.
-trait Part<T> {
-    fn part(&self) -> Result<&T>;
-    fn part_mut(&mut self) -> Result<&mut T>;
-}
-
-macro_rules! parts {
-    ($any:ident, $variant:ident, $part:ty) => {
-        impl From<$part> for $any {
-            fn from(part: $part) -> Self {
-                Self::$variant(part)
-            }
-        }
-
-        impl Part<$part> for $any {
-            fn part(&self) -> Result<&$part> {
-                match self {
-                    Self::$variant(part) => Ok(part),
-                    #[cfg(feature = "cuda")]
-                    _ => Err(foreign()),
-                }
-            }
-
-            fn part_mut(&mut self) -> Result<&mut $part> {
-                match self {
-                    Self::$variant(part) => Ok(part),
-                    #[cfg(feature = "cuda")]
-                    _ => Err(foreign()),
-                }
-            }
-        }
-    };
-}
-
-parts!(AnyBuffer, Cpu, cpu::Buffer<f32>);
-parts!(AnyWeight, Cpu, cpu::Weight<f32>);
-#[cfg(feature = "cuda")]
-parts!(AnyBuffer, Cuda, cuda::Buffer<cuda::Driver>);
-#[cfg(feature = "cuda")]
-parts!(AnyWeight, Cuda, cuda::Weight<cuda::Driver>);
-
-#[cfg(feature = "cuda")]
-fn foreign() -> crate::Error {
-    crate::Error::Backend { device: "any".to_owned(), reason: "an array of another device".to_owned() }
-}
-
 /// The same call on the backend in use.
 macro_rules! on {
     ($self:ident, $backend:ident => $call:expr) => {
@@ -90,6 +47,17 @@ macro_rules! on {
             Self::Cuda($backend) => $call,
         }
     };
+}
+
+impl AnyBackend {
+    /// The most bytes of a card that were held at one time; `None` on the processor.
+    pub fn peak_bytes(&self) -> Option<usize> {
+        match self {
+            Self::Cpu(_) => None,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => Some(cuda.peak_bytes()),
+        }
+    }
 }
 
 impl Backend for AnyBackend {
@@ -139,6 +107,14 @@ impl Backend for AnyBackend {
         write: Write,
     ) -> Result<()> {
         on!(self, b => b.copy(src.part()?, from, len, dst.part_mut()?, at, write))
+    }
+
+    fn tiles_at_once(&self) -> usize {
+        on!(self, b => b.tiles_at_once())
+    }
+
+    fn patches(&self, tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Result<AnyBuffer> {
+        on!(self, b => b.patches(tiles, grid, patch).map(Into::into))
     }
 
     fn weight(&self, stored: Stored<'_>, n: usize, k: usize, needs_backward: bool) -> Result<AnyWeight> {
@@ -348,11 +324,20 @@ impl Backend for AnyBackend {
         on!(self, b => b.cross_entropy(logits.part_mut()?, targets, scale))
     }
 
+    fn cross_entropy_later(
+        &self,
+        logits: &mut AnyBuffer,
+        targets: &[RowTarget<'_>],
+        scale: f64,
+    ) -> Result<Pending<Vec<f64>>> {
+        on!(self, b => b.cross_entropy_later(logits.part_mut()?, targets, scale))
+    }
+
     fn sum_squares(&self, x: &AnyBuffer) -> Result<f64> {
         on!(self, b => b.sum_squares(x.part()?))
     }
 
-    fn sums_of_squares(&self, tensors: &[&AnyBuffer]) -> Result<f64> {
+    fn sums_of_squares(&self, tensors: &[&AnyBuffer]) -> Result<Pending<f64>> {
         on!(self, b => {
             b.sums_of_squares(&tensors.iter().map(|x| x.part()).collect::<Result<Vec<_>>>()?)
         })
@@ -371,7 +356,15 @@ impl Backend for AnyBackend {
         })
     }
 
+    fn adamw_all(&self, tensors: Vec<AdamWTensor<'_, AnyBuffer>>) -> Result<()> {
+        on!(self, b => b.adamw_all(tensors.into_iter().map(tensor).collect::<Result<_>>()?))
+    }
+
     fn clear(&self, buffer: &mut AnyBuffer) -> Result<()> {
         on!(self, b => b.clear(buffer.part_mut()?))
+    }
+
+    fn clear_all(&self, buffers: Vec<&mut AnyBuffer>) -> Result<()> {
+        on!(self, b => b.clear_all(buffers.into_iter().map(Part::part_mut).collect::<Result<_>>()?))
     }
 }

@@ -1,0 +1,129 @@
+//! What is timed: optimizer steps, a whole run, scoring, products.
+
+use std::time::Instant;
+
+use vlm_lora::backend::{AnyBackend, Backend as _, Stored};
+use vlm_lora::candle_core::DType;
+use vlm_lora::{
+    ChoiceAnswer, Dataset, FeatureCache, FeaturePrecision, Item, LrSchedulerType, Model, Observer, Sample,
+    Scorer, StepReport, Tiles, Trainer, TrainingConfig,
+};
+
+use super::AnyResult;
+use super::inputs::Slides;
+use super::options::Options;
+
+/// Time, loss and gradient norm of each step.
+#[derive(Default)]
+pub(crate) struct Steps {
+    pub(crate) times: Vec<f64>,
+    pub(crate) losses: Vec<f64>,
+    pub(crate) norms: Vec<f64>,
+}
+
+struct Watch<'a>(&'a mut Steps);
+
+impl Observer for Watch<'_> {
+    fn on_step(&mut self, step: &StepReport) {
+        self.0.times.push(step.elapsed.as_secs_f64());
+        self.0.losses.push(step.loss);
+        self.0.norms.push(step.grad_norm);
+    }
+}
+
+/// A first optimizer step and `steps` more, or with `--slides` all steps of a run that ends with a saved adapter.
+pub(crate) fn train(options: &Options, model: &mut Model<AnyBackend>) -> AnyResult<Steps> {
+    let dir = tempfile::tempdir()?;
+    let is_run = options.slides > 0;
+    let max_steps = if is_run { 0 } else { options.steps + 1 };
+    let config = TrainingConfig {
+        max_steps,
+        num_train_epochs: options.epochs,
+        per_device_train_batch_size: options.batch,
+        gradient_accumulation_steps: 1,
+        lr_scheduler_type: LrSchedulerType::Constant,
+        warmup_ratio: 0.0,
+        save_steps: max_steps,
+        eval_steps: max_steps,
+        dataloader_num_workers: if is_run { options.threads.max(1) } else { 2 },
+        gradient_checkpointing: options.ckpt,
+        output_dir: dir.path().to_owned(),
+        ..TrainingConfig::default()
+    };
+    let cache = FeatureCache::new("random", FeaturePrecision::Bfloat16);
+    let mut steps = Steps::default();
+    let trainer = Trainer::new(model, config)?.observer(Watch(&mut steps));
+    let trainer = if options.cached { trainer.feature_cache(&cache) } else { trainer };
+    if is_run {
+        trainer.run(&Slides(options))?;
+    } else {
+        trainer.run(&vec![Slides(options).sample(0)?; options.batch])?;
+    }
+    Ok(steps)
+}
+
+/// Times of `steps` scorings of a batch on five criteria after a first one.
+pub(crate) fn score(options: &Options, model: &Model<AnyBackend>) -> AnyResult<Steps> {
+    let names = ["Clarity", "Design", "Data visualization", "Readability", "Content quality"];
+    let answer = ChoiceAnswer::lines(&names, &["1", "2", "3", "4", "5"])?;
+    // about as many tokens as the real tokenizer makes: a word, a colon, a space, a digit, a newline
+    let id = |piece: &str| 300 + piece.bytes().fold(0, |hash, byte| (hash * 31 + u32::from(byte)) % 4000);
+    let pieces = |text: &str| Ok(text.split_inclusive([' ', ':', '\n']).map(id).collect());
+    let tokens = answer.tokens(&[true; 5], pieces)?;
+    let bare = |sample: &Sample| {
+        let prompt = sample.targets.first().map_or(sample.input_ids.len(), |target| target.position);
+        Sample { input_ids: sample.input_ids[..prompt].to_vec(), targets: Vec::new(), ..sample.clone() }
+    };
+    let questions = vec![bare(&Slides(options).sample(0)?); options.batch];
+    let features: Vec<_> = if options.cached {
+        let tiles: Vec<&Tiles> = questions.iter().map(|sample| &*sample.tiles).collect();
+        model.image_features(&tiles)?.into_iter().map(Some).collect()
+    } else {
+        vec![None; questions.len()]
+    };
+    let items: Vec<Item<'_>> = questions
+        .iter()
+        .zip(&features)
+        .map(|(sample, features)| Item { sample, features: features.as_ref() })
+        .collect();
+    let scorer = Scorer::new(model, &tokens);
+    let time = || {
+        let started = Instant::now();
+        scorer.score(&items)?;
+        Ok(started.elapsed().as_secs_f64())
+    };
+    let times = (0..=options.steps).map(|_| time()).collect::<AnyResult<_>>()?;
+    Ok(Steps { times, ..Steps::default() })
+}
+
+/// Rounds of products that are timed, and products in each. A card is waited for at the end of a round.
+const CPU_ROUNDS: (usize, usize) = (20, 1);
+const CARD_ROUNDS: (usize, usize) = (5, 50);
+
+/// The fastest of some products of a batch with a frozen matrix, in GFLOP/s.
+pub(crate) fn rate(options: &Options, backend: &AnyBackend) -> AnyResult<f64> {
+    let is_card = options.is_card();
+    let shapes = if is_card {
+        [(8192, 2560, 960), (8192, 8192, 8192)]
+    } else {
+        [(1024, 2560, 960), (2048, 2048, 2048)]
+    };
+    let (rounds, each) = if is_card { CARD_ROUNDS } else { CPU_ROUNDS };
+    let (mut best, one) = (0.0_f64, backend.zeros(1)?);
+    for (m, n, k) in shapes {
+        let bytes: Vec<u8> = (0..2 * n * k).map(|i| if i % 2 == 0 { 0 } else { 0x3f }).collect();
+        let weight = backend.weight(Stored { dtype: DType::BF16, bytes: &bytes }, n, k, true)?;
+        let (x, mut y) = (backend.upload(&vec![0.5; m * k])?, backend.zeros(m * n)?);
+        for _ in 0..rounds {
+            let started = Instant::now();
+            for _ in 0..each {
+                backend.linear(&x, m, &weight, None, &mut y)?;
+            }
+            if is_card {
+                backend.sum_squares(&one)?; // waits for what is queued
+            }
+            best = best.max(2e-9 * (each * m * n * k) as f64 / started.elapsed().as_secs_f64());
+        }
+    }
+    Ok(best)
+}

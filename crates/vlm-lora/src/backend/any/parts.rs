@@ -1,0 +1,62 @@
+//! Buffers and matrices of the backend in use, behind their common names.
+
+use super::{AnyBuffer, AnyWeight};
+use crate::Result;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda;
+use crate::backend::{AdamWTensor, cpu};
+
+/// What the backend in use calls `T`, behind its common name.
+pub(super) trait Part<T> {
+    fn part(&self) -> Result<&T>;
+    fn part_mut(&mut self) -> Result<&mut T>;
+}
+
+macro_rules! parts {
+    ($any:ident, $variant:ident, $part:ty) => {
+        impl From<$part> for $any {
+            fn from(part: $part) -> Self {
+                Self::$variant(part)
+            }
+        }
+
+        impl Part<$part> for $any {
+            fn part(&self) -> Result<&$part> {
+                match self {
+                    Self::$variant(part) => Ok(part),
+                    #[cfg(feature = "cuda")]
+                    _ => Err(foreign()),
+                }
+            }
+
+            fn part_mut(&mut self) -> Result<&mut $part> {
+                match self {
+                    Self::$variant(part) => Ok(part),
+                    #[cfg(feature = "cuda")]
+                    _ => Err(foreign()),
+                }
+            }
+        }
+    };
+}
+
+parts!(AnyBuffer, Cpu, cpu::Buffer<f32>);
+parts!(AnyWeight, Cpu, cpu::Weight<f32>);
+#[cfg(feature = "cuda")]
+parts!(AnyBuffer, Cuda, cuda::Buffer<cuda::Driver>);
+#[cfg(feature = "cuda")]
+parts!(AnyWeight, Cuda, cuda::Weight<cuda::Driver>);
+
+#[cfg(feature = "cuda")]
+fn foreign() -> crate::Error {
+    crate::Error::Backend { device: "any".to_owned(), reason: "an array of another device".to_owned() }
+}
+
+/// The same tensor as the backend in use calls it.
+pub(super) fn tensor<'a, T>(any: AdamWTensor<'a, AnyBuffer>) -> Result<AdamWTensor<'a, T>>
+where
+    AnyBuffer: Part<T>,
+{
+    let AdamWTensor { step, value, grad, m, v } = any;
+    Ok(AdamWTensor { step, value: value.part_mut()?, grad: grad.part()?, m: m.part_mut()?, v: v.part_mut()? })
+}

@@ -1,0 +1,43 @@
+//! The rotary embedding.
+
+use super::Cuda;
+use super::buffer::Buffer;
+use super::check::{ensure, length, narrow};
+use super::device::Device;
+use crate::Result;
+
+impl<D: Device> Cuda<D> {
+    /// Rotates `x (positions, heads, head_dim)` in place, or back.
+    pub(super) fn rotate(
+        &self,
+        x: &mut Buffer<D>,
+        positions: &[u32],
+        (heads, head_dim): (usize, usize),
+        theta: f64,
+        inverse: bool,
+    ) -> Result<()> {
+        length("x", x.len(), positions.len() * heads * head_dim)?;
+        ensure(head_dim > 0 && head_dim.is_multiple_of(2), || {
+            format!("heads of {head_dim} cannot be rotated")
+        })?;
+        // As the reference implementation rounds them.
+        let frequency = |pair: usize| {
+            let exponent = (2 * pair) as f32 / head_dim as f32;
+            1.0 / (theta.powf(f64::from(exponent)) as f32)
+        };
+        let frequencies: Vec<u32> = (0..head_dim / 2).map(|pair| frequency(pair).to_bits()).collect();
+        let (positions_at, frequencies) = (self.words(positions)?, self.words(&frequencies)?);
+        let pairs = positions.len() * head_dim / 2;
+        narrow("pairs", pairs)?;
+        let arguments = [
+            x.at_mut().into(),
+            positions_at.address.into(),
+            frequencies.address.into(),
+            (pairs as u64).into(),
+            narrow("heads", heads)?.into(),
+            narrow("a head of", head_dim)?.into(),
+            if inverse { -1_f32 } else { 1_f32 }.into(),
+        ];
+        self.each("rope", pairs, &arguments)
+    }
+}
