@@ -76,6 +76,7 @@ mod files;
 pub mod hub;
 mod infer;
 mod lora;
+pub mod memory;
 mod model;
 mod processor;
 mod sample;

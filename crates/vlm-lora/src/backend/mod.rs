@@ -4,6 +4,7 @@
 //! into the layout that its products want. `dx (+)=` means: overwrites `dx`, or adds to it where `accumulate` says so.
 
 pub mod any;
+mod check;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;

@@ -1,12 +1,13 @@
 //! The operations of the CPU backend: arguments are checked here, the kernels take them as given.
 
 use super::buffer::Buffer;
-use super::check::{ensure, length, room, whole_rows};
+use super::check::{ensure, inside, length, room, whole_rows};
 use super::product::{Product, View};
 use super::real::Real;
 use super::weight::Weight;
 use super::{BaseDtype, Cpu, Isa, attention, loss, norm, optimizer, pointwise, rows};
 use crate::Result;
+use crate::backend::check;
 use crate::backend::dropout::Mask;
 use crate::backend::{AdamWStep, Attention, Backend, Gemm, RowTarget, Stored, Write};
 
@@ -62,10 +63,7 @@ impl<T: Real> Backend for Cpu<T> {
         at: usize,
         write: Write,
     ) -> Result<()> {
-        let inside = |start: usize, total: usize| start.checked_add(len).is_some_and(|end| end <= total);
-        ensure(inside(from, src.len()) && inside(at, dst.len()), || {
-            format!("{len} elements from {from} of {} do not fit at {at} of {}", src.len(), dst.len())
-        })?;
+        check::ranges(len, (from, src.len()), (at, dst.len()))?;
         if len > 0 {
             rows::store(&src[from..from + len], &mut dst[at..at + len], write);
         }
@@ -121,7 +119,7 @@ impl<T: Real> Backend for Cpu<T> {
 
     fn embed(&self, weight: &Weight<T>, ids: &[u32], y: &mut Buffer<T>) -> Result<()> {
         let (n, k) = weight.shape();
-        rows::inside(ids, n)?;
+        inside(ids, n)?;
         length("y", y.len(), ids.len() * k)?;
         for (y, &id) in y.chunks_exact_mut(k.max(1)).zip(ids) {
             weight.row(id as usize, y);
@@ -278,7 +276,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn gather_rows(&self, src: &Buffer<T>, width: usize, rows: &[u32], dst: &mut Buffer<T>) -> Result<()> {
-        rows::inside(rows, whole_rows("src", src.len(), width)?)?;
+        inside(rows, whole_rows("src", src.len(), width)?)?;
         length("dst", dst.len(), rows.len() * width)?;
         rows::gather(src, width, rows, dst);
         Ok(())
@@ -292,7 +290,7 @@ impl<T: Real> Backend for Cpu<T> {
         dst: &mut Buffer<T>,
         write: Write,
     ) -> Result<()> {
-        rows::inside(rows, whole_rows("dst", dst.len(), width)?)?;
+        inside(rows, whole_rows("dst", dst.len(), width)?)?;
         length("src", src.len(), rows.len() * width)?;
         rows::scatter(src, width, rows, dst, write);
         Ok(())

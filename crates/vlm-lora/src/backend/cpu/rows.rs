@@ -2,19 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::check::ensure;
 use super::real::Real;
 use super::rows_per_task;
-use crate::Result;
 use crate::backend::Write;
-
-/// Checks that every index is below `count`.
-pub(super) fn inside(rows: &[u32], count: usize) -> Result<()> {
-    let outside = rows.iter().find(|&&row| row as usize >= count);
-    ensure(outside.is_none(), || {
-        format!("there is no row {} among {count}", outside.copied().unwrap_or_default())
-    })
-}
 
 /// `dst[i] = src[rows[i]]`.
 pub(super) fn gather<T: Real>(src: &[T], width: usize, rows: &[u32], dst: &mut [T]) {

@@ -7,13 +7,13 @@ use rayon::prelude::*;
 
 use super::bf16::{self, Bf16Kernel, Frozen, Matrix, Panels};
 use super::buffer::{Buffer, Pool};
-use super::check::{ensure, fail};
+use super::check::misfit;
 use super::panels::Initial;
 use super::product::{Product, View};
 use super::real::Real;
 use super::simd::{lane_sum, simd_fn};
 use crate::Result;
-use crate::backend::{Stored, Write};
+use crate::backend::{Stored, Write, check};
 
 /// Elements of a narrow matrix that are widened at a time: two megabytes of f32, which stay in the caches.
 const WIDENED: usize = 1 << 19;
@@ -68,11 +68,8 @@ impl<T: Real> Weight<T> {
         base: BaseDtype,
         kernel: Bf16Kernel,
     ) -> Result<Self> {
+        check::stored(stored, n, k)?;
         let Stored { dtype, bytes } = stored;
-        let expected = n.checked_mul(k).and_then(|count| count.checked_mul(dtype.size_in_bytes()));
-        ensure(expected == Some(bytes.len()), || {
-            format!("a matrix ({n}, {k}) of {dtype:?} cannot be {} bytes", bytes.len())
-        })?;
         let rows = match dtype {
             DType::F32 => keep(bytes, k, base, |b| f64::from(f32::from_le_bytes(b))),
             DType::F64 => keep(bytes, k, base, f64::from_le_bytes),
@@ -83,7 +80,7 @@ impl<T: Real> Weight<T> {
             DType::BF16 => {
                 keep(bytes, k, base, |b| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)))
             }
-            other => return Err(fail(format!("a matrix of {other:?} cannot be used"))),
+            other => return Err(misfit(format!("a matrix of {other:?} cannot be used"))),
         };
         let rows = match rows {
             Rows::Bf16(bits) if kernel != Bf16Kernel::Widened => {

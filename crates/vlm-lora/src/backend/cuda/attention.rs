@@ -4,7 +4,7 @@ use super::Cuda;
 use super::buffer::{Block, Buffer};
 use super::check::{ensure, length, narrow};
 use super::device::{Address, Argument, CudaDtype, Device};
-use crate::backend::Attention;
+use crate::backend::{Attention, check};
 use crate::{Error, Result};
 
 /// How the kernels for heads of up to `dim` elements divide the rows; the numbers stand in `attention.cu` as well.
@@ -48,26 +48,6 @@ pub(super) struct Saved<'a, D: Device> {
     pub(super) lse: &'a Buffer<D>,
 }
 
-fn check_offsets(shape: &Attention<'_>) -> Result<()> {
-    let Attention { heads, kv_heads, head_dim, causal, q_offsets, k_offsets } = *shape;
-    ensure(kv_heads > 0 && head_dim > 0 && heads > 0 && heads.is_multiple_of(kv_heads), || {
-        format!("attention with {heads} heads of {head_dim} over {kv_heads} key heads")
-    })?;
-    ensure(q_offsets.len() == k_offsets.len() && !q_offsets.is_empty(), || {
-        format!("{} query offsets and {} key offsets", q_offsets.len(), k_offsets.len())
-    })?;
-    ensure(q_offsets.is_sorted() && k_offsets.is_sorted() && q_offsets[0] == 0 && k_offsets[0] == 0, || {
-        "offsets of sequences must ascend from 0".to_owned()
-    })?;
-    for (q, k) in q_offsets.windows(2).zip(k_offsets.windows(2)) {
-        let (queries, keys) = (q[1] - q[0], k[1] - k[0]);
-        ensure(queries == 0 || keys > 0 && (!causal || keys >= queries), || {
-            format!("{queries} queries cannot attend to {keys} keys")
-        })?;
-    }
-    Ok(())
-}
-
 /// `(first query, queries, first key, keys, first own row)` of every block, where a block has `rows` of the queries or keys.
 fn parts(shape: &Attention<'_>, rows: usize, of_keys: bool) -> Vec<u32> {
     let mut parts = Vec::new();
@@ -88,12 +68,9 @@ impl<D: Device> Cuda<D> {
         k: &Buffer<D>,
         v: &Buffer<D>,
     ) -> Result<Checked> {
-        check_offsets(shape)?;
+        check::attention(shape, [q.len(), k.len(), v.len()])?;
         let Attention { heads, kv_heads, head_dim, causal, q_offsets, k_offsets } = *shape;
         let (queries, keys) = (q_offsets[q_offsets.len() - 1], k_offsets[k_offsets.len() - 1]);
-        length("q", q.len(), queries * heads * head_dim)?;
-        length("k", k.len(), keys * kv_heads * head_dim)?;
-        length("v", v.len(), k.len())?;
         narrow("queries", queries)?;
         narrow("keys", keys)?;
         ensure(heads <= 65_535, || format!("{heads} heads"))?;

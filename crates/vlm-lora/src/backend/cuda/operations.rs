@@ -6,6 +6,7 @@ use super::check::{ensure, inside, length, narrow, whole_rows};
 use super::device::{Argument, Device};
 use super::weight::Weight;
 use super::{Cuda, element};
+use crate::backend::check;
 use crate::backend::dropout::Mask;
 use crate::backend::{AdamWStep, AdamWTensor, Attention, Backend, Gemm, Pending, RowTarget, Stored, Write};
 use crate::{Result, Tiles};
@@ -72,10 +73,7 @@ impl<D: Device> Backend for Cuda<D> {
         at: usize,
         write: Write,
     ) -> Result<()> {
-        let fits = |start: usize, total: usize| start.checked_add(len).is_some_and(|end| end <= total);
-        ensure(fits(from, src.len()) && fits(at, dst.len()), || {
-            format!("{len} elements from {from} of {} do not fit at {at} of {}", src.len(), dst.len())
-        })?;
+        check::ranges(len, (from, src.len()), (at, dst.len()))?;
         if len == 0 {
             return Ok(());
         }

@@ -4,12 +4,12 @@ use candle_core::DType;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::check::{ensure, fail};
+use super::check::fail;
 use super::device::{CudaDtype, Device};
 use super::{Block, Cuda};
 use crate::Result;
-use crate::backend::Stored;
 use crate::backend::cpu::LARGEST_INT8_ROWS;
+use crate::backend::{Stored, check};
 
 /// A frozen matrix `(n, k)`.
 pub struct Weight<D: Device> {
@@ -34,11 +34,8 @@ pub(super) enum Rows<D: Device> {
 
 impl<D: Device> Cuda<D> {
     pub(super) fn new_weight(&self, stored: Stored<'_>, n: usize, k: usize) -> Result<Weight<D>> {
+        check::stored(stored, n, k)?;
         let Stored { dtype, bytes } = stored;
-        let expected = n.checked_mul(k).and_then(|count| count.checked_mul(dtype.size_in_bytes()));
-        ensure(expected == Some(bytes.len()), || {
-            format!("a matrix ({n}, {k}) of {dtype:?} cannot be {} bytes", bytes.len())
-        })?;
         let rows = match dtype {
             DType::F32 => self.keep(bytes, k, |b| f64::from(f32::from_le_bytes(b)))?,
             DType::F64 => self.keep(bytes, k, f64::from_le_bytes)?,

@@ -1,9 +1,8 @@
 //! What queries, keys and values of packed sequences look like in memory.
 
-use super::super::check::{ensure, length};
 use super::super::real::Real;
 use crate::Result;
-use crate::backend::Attention;
+use crate::backend::{Attention, check};
 
 /// One packed sequence.
 #[derive(Debug, Clone, Copy)]
@@ -60,25 +59,13 @@ pub(super) fn layout(shape: &Attention<'_>) -> Layout {
 
 /// The sequences of a call, after all its sizes have been checked.
 pub(super) fn segments<T>(shape: &Attention<'_>, q: &[T], k: &[T], v: &[T]) -> Result<Vec<Segment>> {
-    let Attention { heads, kv_heads, head_dim, causal, q_offsets, k_offsets } = *shape;
-    ensure(kv_heads > 0 && head_dim > 0 && heads.is_multiple_of(kv_heads), || {
-        format!("attention with {heads} heads of {head_dim} over {kv_heads} key heads")
-    })?;
-    ensure(q_offsets.len() == k_offsets.len() && !q_offsets.is_empty(), || {
-        format!("{} query offsets and {} key offsets", q_offsets.len(), k_offsets.len())
-    })?;
-    ensure(q_offsets.is_sorted() && k_offsets.is_sorted() && q_offsets[0] == 0 && k_offsets[0] == 0, || {
-        "offsets of sequences must ascend from 0".to_owned()
-    })?;
-    length("q", q.len(), q_offsets[q_offsets.len() - 1] * heads * head_dim)?;
-    length("k", k.len(), k_offsets[k_offsets.len() - 1] * kv_heads * head_dim)?;
-    length("v", v.len(), k.len())?;
-    let sequence = |(q, k): (&[usize], &[usize])| {
-        let (queries, keys) = (q[1] - q[0], k[1] - k[0]);
-        ensure(queries == 0 || keys > 0 && (!causal || keys >= queries), || {
-            format!("{queries} queries cannot attend to {keys} keys")
-        })?;
-        Ok(Segment { first_query: q[0], queries, first_key: k[0], keys, causal })
+    check::attention(shape, [q.len(), k.len(), v.len()])?;
+    let sequence = |(q, k): (&[usize], &[usize])| Segment {
+        first_query: q[0],
+        queries: q[1] - q[0],
+        first_key: k[0],
+        keys: k[1] - k[0],
+        causal: shape.causal,
     };
-    q_offsets.windows(2).zip(k_offsets.windows(2)).map(sequence).collect()
+    Ok(shape.q_offsets.windows(2).zip(shape.k_offsets.windows(2)).map(sequence).collect())
 }

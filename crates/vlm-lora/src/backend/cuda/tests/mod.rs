@@ -1,5 +1,6 @@
 //! The backend on an emulated device, and on a real one where there is one.
 
+mod counts;
 mod emulator;
 
 use self::emulator::Emulator;
