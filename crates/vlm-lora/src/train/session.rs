@@ -18,6 +18,9 @@ use crate::backend::{Backend, Pending};
 use crate::model::{LossSum, Model, StepMode};
 use crate::{Error, Result};
 
+/// The losses of a window and its tokens.
+type Sums = (Vec<Pending<LossSum>>, usize);
+
 /// A run in progress.
 pub(super) struct Session<'r, 'a, B: Backend> {
     pub(super) model: &'r mut Model<B>,
@@ -144,10 +147,7 @@ impl<B: Backend> Session<'_, '_, B> {
     }
 
     /// Gradients of a window: its losses and tokens, or nothing where an observer wants the run to end.
-    fn accumulate(
-        &mut self,
-        mut window: Vec<Loaded>,
-    ) -> Result<ControlFlow<(), (Vec<Pending<LossSum>>, usize)>> {
+    fn accumulate(&mut self, mut window: Vec<Loaded>) -> Result<ControlFlow<(), Sums>> {
         let normalizer: f64 = window.iter().map(|loaded| target_weight(&loaded.sample)).sum();
         if normalizer <= 0.0 || !normalizer.is_finite() {
             let reason = format!("sample {} and those with it have no supervised token", window[0].index);

@@ -53,7 +53,7 @@ fn foreign() -> crate::Error {
 }
 
 /// The same tensor as the backend in use calls it.
-pub(super) fn tensor<'a, T>(any: AdamWTensor<'a, AnyBuffer>) -> Result<AdamWTensor<'a, T>>
+pub(super) fn tensor<T>(any: AdamWTensor<'_, AnyBuffer>) -> Result<AdamWTensor<'_, T>>
 where
     AnyBuffer: Part<T>,
 {

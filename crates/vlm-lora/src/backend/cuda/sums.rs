@@ -128,7 +128,9 @@ fn parts<const TENSORS: usize>(
     let mut push = |word: u64| table.extend([word as u32, (word >> 32) as u32]);
     for (addresses, total) in tensors {
         for start in (0..total).step_by(len) {
-            addresses.into_iter().for_each(|address| push(address + 4 * start as u64));
+            for address in addresses {
+                push(address + 4 * start as u64);
+            }
             push(len.min(total - start) as u64);
         }
     }

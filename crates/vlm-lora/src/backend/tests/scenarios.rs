@@ -365,8 +365,8 @@ impl<B: Backend> Run<'_, B> {
         let (one, others) = grads.split_at_mut(1);
         b.clear_all(others.iter_mut().collect())?;
         self.keep("not cleared", &one[0])?;
-        for n in 0..others.len() {
-            self.keep(format!("cleared {n}"), &others[n])?;
+        for (n, cleared) in others.iter().enumerate() {
+            self.keep(format!("cleared {n}"), cleared)?;
         }
         b.adamw_all(Vec::new())?;
         b.clear_all(Vec::new())?;
