@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
-use super::super::bf16::{Bf16Kernel, Engine, Matrix, PANEL, STEP, pack_columns, pack_rows, round_row};
+use super::super::bf16::{
+    Bf16Kernel, Engine, Matrix, PANEL, STEP, Scores, exponentials, pack_columns, pack_rows, probabilities,
+    round_row,
+};
 use super::super::buffer::{Buffer, Pool};
-use super::super::loss::negligible_is_zero;
-use super::super::simd::{LANES, lane_max, simd_fn, sum_lanes};
+use super::super::simd::simd_fn;
 use super::layout::{Layout, Segment};
-use super::{BLOCK, HeadTask, Saved, Task, dot, probabilities_row};
+use super::{BLOCK, HeadTask, Saved, Task, dot};
 use crate::backend::Write;
 
 /// Keys and values of one sequence and head as panels: rows as columns, and columns.
@@ -88,32 +90,6 @@ fn transpose(x: &[f32], stride: usize, width: usize, rows: usize, (out, out_stri
 }
 
 simd_fn! {
-    /// `exp(x · scale - largest)` of the first `visible` scores as bf16, exact zeros after them; returns the largest, scaled,
-    /// and the sum of what was rounded. Dividing the outputs by the sum instead of the probabilities saves two passes.
-    fn exponentials(row: &[T], visible: usize, scale: T, bits: &mut [u16]) -> (T, T) {
-        let seen = &row[..visible];
-        let largest = lane_max(seen) * scale;
-        let mut lanes = [T::ZERO; LANES];
-        let (chunks, rest) = seen.as_chunks::<LANES>();
-        let (whole, hidden) = bits.split_at_mut(chunks.len() * LANES);
-        for (chunk, bits) in chunks.iter().zip(whole.as_chunks_mut::<LANES>().0) {
-            for ((sum, &x), bits) in lanes.iter_mut().zip(chunk).zip(bits) {
-                let value = negligible_is_zero(x * scale - largest);
-                *sum += value;
-                *bits = value.bf16_bits();
-            }
-        }
-        hidden.fill(0);
-        for ((sum, &x), bits) in lanes.iter_mut().zip(rest).zip(hidden) {
-            let value = negligible_is_zero(x * scale - largest);
-            *sum += value;
-            *bits = value.bf16_bits();
-        }
-        (largest, sum_lanes(lanes))
-    }
-}
-
-simd_fn! {
     fn divided(x: &[T], total: T, y: &mut [T]) {
         let factor = T::ONE / total;
         for (y, &x) in y.iter_mut().zip(x) {
@@ -161,7 +137,8 @@ pub(super) fn forward_block(
                 bits.fill(0);
                 continue;
             }
-            let (largest, total) = exponentials(row, segment.visible(first + r), layout.scale(), bits);
+            let (visible, scale) = (segment.visible(first + r), layout.scale());
+            let (largest, total) = exponentials(Scores { row, visible, scale }, bits);
             lse[r * heads + head] = largest + total.ln();
             totals[r] = total;
         }
@@ -270,11 +247,9 @@ impl Backward<'_> {
             round_rows(x, stride, head_dim, rows, (bits, sizes.head));
             self.engine.multiply((bits, sizes.head), (panels(b), sizes.row_panel), c, keys, Write::Set);
         }
-        self.gradients_of_scores(scores, dp, first, rows, keys);
         let p_bits: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut scratch.p_bits)[..padded * keys];
         let ds_bits: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut scratch.ds_bits)[..padded * keys];
-        round_rows(scores, keys, keys, rows, (p_bits, keys));
-        round_rows(dp, keys, keys, rows, (ds_bits, keys));
+        self.gradients_of_scores((scores, dp), first, (rows, keys), (p_bits, ds_bits));
 
         let out = &mut scratch.rows[..padded * sizes.head];
         let k_columns = self.packed.k_columns.as_ref().unwrap_or(&self.packed.v_columns);
@@ -310,25 +285,30 @@ impl Backward<'_> {
         }
     }
 
-    /// Turns scores into probabilities and `dp` into the gradients of the scores.
+    /// Probabilities and gradients of the scores, of scores and `dp`.
     fn gradients_of_scores(
         &self,
-        scores: &mut [f32],
-        dp: &mut [f32],
+        (scores, dp): (&[f32], &[f32]),
         first: usize,
-        rows: usize,
-        keys: usize,
+        (rows, keys): (usize, usize),
+        (p_bits, ds_bits): (&mut [u16], &mut [u16]),
     ) {
         let (layout, saved) = (self.layout, self.saved);
-        for (r, (p, ds)) in
-            scores.chunks_exact_mut(keys).zip(dp.chunks_exact_mut(keys)).enumerate().take(rows)
-        {
+        let outputs = p_bits.chunks_exact_mut(keys).zip(ds_bits.chunks_exact_mut(keys));
+        let inputs = scores.chunks_exact(keys).zip(dp.chunks_exact(keys));
+        for (r, ((scores, dp), (p, ds))) in inputs.zip(outputs).enumerate() {
+            if r >= rows {
+                p.fill(0);
+                ds.fill(0);
+                continue;
+            }
             let row = self.segment.first_query + first + r;
             let at = layout.query(row, self.head);
             let range = at..at + layout.head_dim;
             let lse = saved.lse[row * layout.heads + self.head];
             let delta = dot(&saved.d_o[range.clone()], &saved.o[range]);
-            probabilities_row(p, ds, self.segment.visible(first + r), lse, delta, layout.scale());
+            let (visible, scale) = (self.segment.visible(first + r), layout.scale());
+            probabilities(Scores { row: scores, visible, scale }, (dp, lse, delta), p, ds);
         }
     }
 }

@@ -8,6 +8,7 @@
 mod amx;
 mod avx512;
 mod engine;
+mod softmax;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 pub(super) use engine::Engine;
+pub(super) use softmax::{Scores, exponentials, probabilities};
 
 use super::Isa;
 use super::buffer::{Buffer, Pool};
