@@ -120,6 +120,17 @@ pub struct Stored<'a> {
     pub bytes: &'a [u8],
 }
 
+/// One of the products of [`Backend::linears`].
+#[derive(Debug)]
+pub struct LinearOutput<'a, W, B> {
+    /// The frozen matrix `(n, k)`.
+    pub weight: &'a W,
+    /// A row `(n)` that is added to every row.
+    pub bias: Option<&'a B>,
+    /// The result `(m, n)`.
+    pub y: &'a mut B,
+}
+
 /// The operations of the passes. Implementations: [`Cpu`] and, as its reference, [`Candle`].
 pub trait Backend: Send + Sync + 'static {
     /// A flat array of activations, gradients or trainable values.
@@ -183,6 +194,28 @@ pub trait Backend: Send + Sync + 'static {
         bias: Option<&Self::Buffer>,
         y: &mut Self::Buffer,
     ) -> Result<()>;
+    /// As [`linear`](Self::linear) by several matrices of one `k`, whose input is then made ready once.
+    fn linears(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        outputs: &mut [LinearOutput<'_, Self::Weight, Self::Buffer>],
+    ) -> Result<()> {
+        outputs.iter_mut().try_for_each(|out| self.linear(x, m, out.weight, out.bias, out.y))
+    }
+    /// As [`linear`](Self::linear) of [`gelu`](Self::gelu)`(x)`.
+    fn linear_of_gelu(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        weight: &Self::Weight,
+        bias: Option<&Self::Buffer>,
+        y: &mut Self::Buffer,
+    ) -> Result<()> {
+        let mut activated = self.scratch(self.len(x))?;
+        self.gelu(x, &mut activated)?;
+        self.linear(&activated, m, weight, bias, y)
+    }
     /// `dx (m, k) (+)= dy (m, n) · W`.
     fn linear_backward(
         &self,

@@ -82,12 +82,19 @@ impl<B: Backend> Adapter<B> {
         Ok(Some(y))
     }
 
-    /// `y (rows, out)` of `x (rows, in)`.
+    /// Whether [`forward`](Self::forward) adds to the frozen product of the input: all but DoRA do.
+    pub(crate) fn adds(&self) -> bool {
+        self.dora.is_none()
+    }
+
+    /// `y (rows, out)` of `x (rows, in)`. `y` is given as the product of `x` and the frozen weight with its bias; where the
+    /// adapter does not [add](Self::adds) to it, it may hold anything.
     pub(crate) fn forward(
         &self,
         pass: Pass<'_, B>,
         frozen: &Frozen<'_, B>,
         x: &B::Buffer,
+        mut y: B::Buffer,
     ) -> Result<(B::Buffer, AdapterKept<B>)> {
         let (backend, (n, k)) = (pass.backend, frozen.shape);
         let rows = backend.len(x) / k;
@@ -101,22 +108,21 @@ impl<B: Backend> Adapter<B> {
             &mut down,
         )?;
         if let Some(dora) = &self.dora {
-            return self.decomposed_forward(pass, frozen, dora, (x, dropped.as_ref()), down);
+            return self.decomposed_forward(pass, frozen, dora, (x, dropped.as_ref()), (down, y));
         }
-        let mut y = backend.scratch(rows * n)?;
-        self.base(backend, x, rows, frozen, &mut y)?;
+        self.subtract_principal(backend, x, frozen, &mut y)?;
         self.add_up(pass, &down, rows, n, &mut y)?;
         Ok((y, AdapterKept { down, dora: None }))
     }
 
-    /// The forward pass of DoRA; `dropped` is the input after dropout where there is some.
+    /// The forward pass of DoRA into `y`; `dropped` is the input after dropout where there is some.
     fn decomposed_forward(
         &self,
         pass: Pass<'_, B>,
         frozen: &Frozen<'_, B>,
         dora: &Dora<B>,
         (x, dropped): (&B::Buffer, Option<&B::Buffer>),
-        down: B::Buffer,
+        (down, mut y): (B::Buffer, B::Buffer),
     ) -> Result<(B::Buffer, AdapterKept<B>)> {
         let (backend, (n, k)) = (pass.backend, frozen.shape);
         let (rows, without_bias) = (backend.len(x) / k, Frozen { bias: None, ..*frozen });
@@ -133,7 +139,6 @@ impl<B: Backend> Adapter<B> {
             rest = Some(base);
         }
         self.add_up(pass, &down, rows, n, &mut u)?;
-        let mut y = backend.scratch(rows * n)?;
         backend.scale_columns(&u, &gain, &mut y)?;
         if let Some(addend) = rest.as_ref().or(frozen.bias) {
             backend.add(1.0, addend, &mut y)?;
@@ -151,8 +156,21 @@ impl<B: Backend> Adapter<B> {
         y: &mut B::Buffer,
     ) -> Result<()> {
         backend.linear(x, rows, frozen.weight, frozen.bias, y)?;
+        self.subtract_principal(backend, x, frozen, y)
+    }
+
+    /// Takes what the frozen pair of PiSSA computes from the frozen product.
+    fn subtract_principal(
+        &self,
+        backend: &B,
+        x: &B::Buffer,
+        frozen: &Frozen<'_, B>,
+        y: &mut B::Buffer,
+    ) -> Result<()> {
         let Some(FrozenPair { a, b }) = &self.principal else { return Ok(()) };
-        let ((n, k), mut down) = (frozen.shape, backend.scratch(rows * self.r)?);
+        let (n, k) = frozen.shape;
+        let rows = backend.len(x) / k;
+        let mut down = backend.scratch(rows * self.r)?;
         backend.gemm(product(rows, self.r, k).transposed_b(), x, a, &mut down)?;
         backend.gemm(product(rows, n, self.r).transposed_b().scaled(-self.scale).added(), &down, b, y)
     }

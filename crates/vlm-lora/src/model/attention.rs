@@ -107,9 +107,8 @@ impl<B: Backend> SelfAttention<B> {
 
     /// Queries, keys and values of the normed input.
     pub(crate) fn project(&self, pass: Pass<'_, B>, input: &B::Buffer, positions: &[u32]) -> Result<Qkv<B>> {
-        let (mut q, q_kept) = self.q.forward(pass, input)?;
-        let (mut k, k_kept) = self.k.forward(pass, input)?;
-        let (v, v_kept) = self.v.forward(pass, input)?;
+        let [q, k, v] = Linear::forward_all([&self.q, &self.k, &self.v], pass, input)?;
+        let ((mut q, q_kept), (mut k, k_kept), (v, v_kept)) = (q?, k?, v?);
         if let Some(theta) = self.rope_theta {
             pass.backend.rope(&mut q, positions, self.heads, self.head_dim, theta, false)?;
             pass.backend.rope(&mut k, positions, self.kv_heads, self.head_dim, theta, false)?;

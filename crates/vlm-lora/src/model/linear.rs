@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::params::{Bias, Grads, Pass};
 use crate::Result;
-use crate::backend::{Backend, Write};
+use crate::backend::{Backend, LinearOutput, Write};
 use crate::lora::layer::{Adapter, AdapterKept, Frozen, misuse};
 
 /// A frozen linear `y = x·Wᵀ + bias`, with an adapter where one is attached.
@@ -18,6 +18,9 @@ pub(crate) struct Linear<B: Backend> {
 
 /// What the backward pass of a linear needs beside its input.
 pub(crate) struct LinearKept<B: Backend>(Option<AdapterKept<B>>);
+
+/// What a linear computes, with what its backward pass needs.
+pub(crate) type Output<B> = (<B as Backend>::Buffer, LinearKept<B>);
 
 impl<B: Backend> Linear<B> {
     pub(crate) fn new(
@@ -40,16 +43,59 @@ impl<B: Backend> Linear<B> {
     }
 
     /// `y (rows, out)` of `x (rows, in)`.
-    pub(crate) fn forward(&self, pass: Pass<'_, B>, x: &B::Buffer) -> Result<(B::Buffer, LinearKept<B>)> {
-        let bias = self.bias.as_ref().map(|bias| bias.values(pass));
-        let frozen = Frozen { bias, ..self.frozen() };
-        if let Some(adapter) = &self.adapter {
-            let (y, kept) = adapter.forward(pass, &frozen, x)?;
-            return Ok((y, LinearKept(Some(kept))));
+    pub(crate) fn forward(&self, pass: Pass<'_, B>, x: &B::Buffer) -> Result<Output<B>> {
+        let [output] = Self::forward_all([self], pass, x)?;
+        output
+    }
+
+    /// As [`forward`](Self::forward) of several linears of one input, whose frozen products are taken together.
+    pub(crate) fn forward_all<const N: usize>(
+        linears: [&Self; N],
+        pass: Pass<'_, B>,
+        x: &B::Buffer,
+    ) -> Result<[Result<Output<B>>; N]> {
+        let backend = pass.backend;
+        let mut products = Vec::with_capacity(N);
+        for linear in linears {
+            let rows = backend.len(x) / linear.in_features;
+            products.push(backend.scratch(rows * linear.out_features)?);
         }
-        let rows = pass.backend.len(x) / self.in_features;
-        let mut y = pass.backend.scratch(rows * self.out_features)?;
-        pass.backend.linear(x, rows, frozen.weight, frozen.bias, &mut y)?;
+        let (mut rows, mut outputs) = (0, Vec::with_capacity(N));
+        for (linear, y) in linears.iter().zip(&mut products) {
+            if linear.adapter.as_ref().is_none_or(Adapter::adds) {
+                rows = backend.len(x) / linear.in_features;
+                let bias = linear.bias.as_ref().map(|bias| bias.values(pass));
+                outputs.push(LinearOutput { weight: &*linear.weight, bias, y });
+            }
+        }
+        backend.linears(x, rows, &mut outputs)?;
+        let mut products = products.into_iter();
+        Ok(linears.map(|linear| {
+            let y = products.next().map_or_else(|| backend.scratch(0), Ok)?;
+            linear.adapted(pass, x, y)
+        }))
+    }
+
+    /// Adds what the adapter does to the frozen product `y`, which an adapter that does not add to it takes as room.
+    fn adapted(&self, pass: Pass<'_, B>, x: &B::Buffer, y: B::Buffer) -> Result<Output<B>> {
+        let Some(adapter) = &self.adapter else { return Ok((y, LinearKept(None))) };
+        let bias = self.bias.as_ref().map(|bias| bias.values(pass));
+        let (y, kept) = adapter.forward(pass, &Frozen { bias, ..self.frozen() }, x, y)?;
+        Ok((y, LinearKept(Some(kept))))
+    }
+
+    /// As [`forward`](Self::forward) of `gelu(x)`.
+    pub(crate) fn forward_of_gelu(&self, pass: Pass<'_, B>, x: &B::Buffer) -> Result<Output<B>> {
+        let backend = pass.backend;
+        if self.adapter.is_some() {
+            let mut activated = backend.scratch(backend.len(x))?;
+            backend.gelu(x, &mut activated)?;
+            return self.forward(pass, &activated);
+        }
+        let rows = backend.len(x) / self.in_features;
+        let mut y = backend.scratch(rows * self.out_features)?;
+        let bias = self.bias.as_ref().map(|bias| bias.values(pass));
+        backend.linear_of_gelu(x, rows, &self.weight, bias, &mut y)?;
         Ok((y, LinearKept(None)))
     }
 

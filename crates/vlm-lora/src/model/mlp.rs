@@ -50,16 +50,15 @@ impl<B: Backend> Mlp<B> {
     pub(crate) fn forward(&self, pass: Pass<'_, B>, input: &B::Buffer) -> Result<(B::Buffer, MlpKept<B>)> {
         match self {
             Self::Gated { gate, up, down } => {
-                let (gate, gate_kept) = gate.forward(pass, input)?;
-                let (up, up_kept) = up.forward(pass, input)?;
+                let [gate, up] = Linear::forward_all([gate, up], pass, input)?;
+                let ((gate, gate_kept), (up, up_kept)) = (gate?, up?);
                 let hidden = swiglu(pass.backend, &gate, &up)?;
                 let (y, down_kept) = down.forward(pass, &hidden)?;
                 Ok((y, MlpKept::Gated { gate, up, kept: [gate_kept, up_kept, down_kept] }))
             }
             Self::Plain { fc1, fc2 } => {
                 let (before, fc1_kept) = fc1.forward(pass, input)?;
-                let hidden = gelu(pass.backend, &before)?;
-                let (y, fc2_kept) = fc2.forward(pass, &hidden)?;
+                let (y, fc2_kept) = fc2.forward_of_gelu(pass, &before)?;
                 Ok((y, MlpKept::Plain { fc1: before, kept: [fc1_kept, fc2_kept] }))
             }
         }

@@ -3,7 +3,9 @@
 mod parts;
 
 use self::parts::{Part, tensor};
-use super::{AdamWStep, AdamWTensor, Attention, Backend, Cpu, Gemm, Pending, RowTarget, Stored, Write, cpu};
+use super::{
+    AdamWStep, AdamWTensor, Attention, Backend, Cpu, Gemm, LinearOutput, Pending, RowTarget, Stored, Write, cpu,
+};
 #[cfg(feature = "cuda")]
 use super::{Cuda, cuda};
 use crate::{Result, Tiles};
@@ -139,6 +141,35 @@ impl Backend for AnyBackend {
     ) -> Result<()> {
         on!(self, b => {
             b.linear(x.part()?, m, weight.part()?, bias.map(Part::part).transpose()?, y.part_mut()?)
+        })
+    }
+
+    fn linears(
+        &self,
+        x: &AnyBuffer,
+        m: usize,
+        outputs: &mut [LinearOutput<'_, AnyWeight, AnyBuffer>],
+    ) -> Result<()> {
+        on!(self, b => {
+            let mut parts = Vec::with_capacity(outputs.len());
+            for LinearOutput { weight, bias, y } in outputs {
+                let bias = bias.map(Part::part).transpose()?;
+                parts.push(LinearOutput { weight: weight.part()?, bias, y: y.part_mut()? });
+            }
+            b.linears(x.part()?, m, &mut parts)
+        })
+    }
+
+    fn linear_of_gelu(
+        &self,
+        x: &AnyBuffer,
+        m: usize,
+        weight: &AnyWeight,
+        bias: Option<&AnyBuffer>,
+        y: &mut AnyBuffer,
+    ) -> Result<()> {
+        on!(self, b => {
+            b.linear_of_gelu(x.part()?, m, weight.part()?, bias.map(Part::part).transpose()?, y.part_mut()?)
         })
     }
 

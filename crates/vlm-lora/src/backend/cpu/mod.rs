@@ -33,6 +33,7 @@ pub use real::Real;
 pub use simd::Isa;
 pub use weight::{BaseDtype, LARGEST_INT8_ROWS, Weight};
 
+use self::bf16::{Activation, Rounded};
 use self::buffer::Pool;
 use self::weight::Context;
 use crate::{Error, Result};
@@ -101,6 +102,11 @@ impl<T: Real> Cpu<T> {
 
     fn context(&self) -> Context<'_> {
         Context { pool: &self.pool, kernel: self.kernel }
+    }
+
+    /// `x (m, k)`, after the activation, rounded for products with narrow matrices; `T` is f32, the one type that has them.
+    fn rounded(&self, (x, m, k): (&[T], usize, usize), activation: Activation) -> Rounded {
+        Rounded::new(self.kernel, &self.pool, (bytemuck::cast_slice(x), m, k), activation)
     }
 
     fn filled<S: Copy>(&self, values: &[S], convert: impl Fn(S) -> T) -> Buffer<T> {

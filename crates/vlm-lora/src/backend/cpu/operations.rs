@@ -1,5 +1,6 @@
 //! The operations of the CPU backend: arguments are checked here, the kernels take them as given.
 
+use super::bf16::Activation;
 use super::buffer::Buffer;
 use super::check::{ensure, inside, length, room, whole_rows};
 use super::product::{Product, View};
@@ -9,7 +10,18 @@ use super::{BaseDtype, Cpu, Isa, attention, loss, norm, optimizer, pointwise, ro
 use crate::Result;
 use crate::backend::check;
 use crate::backend::dropout::Mask;
-use crate::backend::{AdamWStep, Attention, Backend, Gemm, RowTarget, Stored, Write};
+use crate::backend::{AdamWStep, Attention, Backend, Gemm, LinearOutput, RowTarget, Stored, Write};
+
+/// Checks that `x (m, k)`, `y (m, n)` and `bias (n)` are so long.
+fn linear_lengths<T: Real>(
+    (x, m, k): (&Buffer<T>, usize, usize),
+    (y, n): (&Buffer<T>, usize),
+    bias: Option<&Buffer<T>>,
+) -> Result<()> {
+    length("x", x.len(), m * k)?;
+    length("y", y.len(), m * n)?;
+    bias.map_or(Ok(()), |bias| length("bias", bias.len(), n))
+}
 
 impl<T: Real> Backend for Cpu<T> {
     type Buffer = Buffer<T>;
@@ -93,12 +105,51 @@ impl<T: Real> Backend for Cpu<T> {
         y: &mut Buffer<T>,
     ) -> Result<()> {
         let (n, k) = weight.shape();
-        length("x", x.len(), m * k)?;
-        length("y", y.len(), m * n)?;
-        if let Some(bias) = bias {
-            length("bias", bias.len(), n)?;
-        }
+        linear_lengths((x, m, k), (y, n), bias)?;
         weight.forward(self.context(), x, m, bias.map(|bias| &bias[..]), y);
+        Ok(())
+    }
+
+    fn linears(
+        &self,
+        x: &Buffer<T>,
+        m: usize,
+        outputs: &mut [LinearOutput<'_, Weight<T>, Buffer<T>>],
+    ) -> Result<()> {
+        let context = self.context();
+        let columns = x.len() / m.max(1);
+        if !outputs.iter().all(|out| out.weight.is_narrow(context)) {
+            return outputs.iter_mut().try_for_each(|out| self.linear(x, m, out.weight, out.bias, out.y));
+        }
+        for out in &mut *outputs {
+            let (n, k) = out.weight.shape();
+            linear_lengths((x, m, k), (out.y, n), out.bias)?;
+        }
+        let rounded = self.rounded((x, m, columns), Activation::Identity);
+        for LinearOutput { weight, bias, y } in outputs {
+            weight.forward_rounded(context, &rounded, bias.map(|bias| &bias[..]), y);
+        }
+        Ok(())
+    }
+
+    fn linear_of_gelu(
+        &self,
+        x: &Buffer<T>,
+        m: usize,
+        weight: &Weight<T>,
+        bias: Option<&Buffer<T>>,
+        y: &mut Buffer<T>,
+    ) -> Result<()> {
+        let ((n, k), context) = (weight.shape(), self.context());
+        linear_lengths((x, m, k), (y, n), bias)?;
+        let bias = bias.map(|bias| &bias[..]);
+        if weight.is_narrow(context) {
+            weight.forward_rounded(context, &self.rounded((x, m, k), Activation::Gelu), bias, y);
+        } else {
+            let mut activated = self.scratch(x.len())?;
+            pointwise::gelu(x, &mut activated);
+            weight.forward(context, &activated, m, bias, y);
+        }
         Ok(())
     }
 

@@ -50,7 +50,7 @@ simd_fn! {
 }
 
 simd_fn! {
-    fn gelu_block(x: &[T], y: &mut [T]) {
+    pub(super) fn gelu_block(x: &[T], y: &mut [T]) {
         for (y, &x) in y.iter_mut().zip(x) {
             *y = x * gelu_parts(x).0;
         }

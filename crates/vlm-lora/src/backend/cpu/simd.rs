@@ -77,10 +77,10 @@ fn detect() -> Isa {
 /// Defines `fn name<T: Real>(arguments) -> result` whose body is compiled once per [`Isa`] and chosen at run time. What the
 /// body calls must be `#[inline(always)]` to be compiled with it.
 macro_rules! simd_fn {
-    ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments, reason = "kernels take their rows and constants one by one")]
-        fn $name<T: $crate::backend::cpu::real::Real>($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name<T: $crate::backend::cpu::real::Real>($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments, reason = "as above")]
             fn body<T: $crate::backend::cpu::real::Real>($($arg: $ty),*) $(-> $ret)? $body

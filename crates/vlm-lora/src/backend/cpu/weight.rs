@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::DType;
 use rayon::prelude::*;
 
-use super::bf16::{self, Bf16Kernel, Frozen, Matrix, Panels};
+use super::bf16::{self, Activation, Bf16Kernel, Frozen, Matrix, Panels, Rounded};
 use super::buffer::{Buffer, Pool};
 use super::check::misfit;
 use super::panels::Initial;
@@ -95,16 +95,26 @@ impl<T: Real> Weight<T> {
         (self.n, self.k)
     }
 
+    /// Whether its products are taken in bf16, of [`Rounded`] rows.
+    pub(super) fn is_narrow(&self, context: Context<'_>) -> bool {
+        context.kernel != Bf16Kernel::Widened && !matches!(self.rows, Rows::Full(_))
+    }
+
+    /// As [`forward`](Self::forward) of rounded rows, where it [is narrow](Self::is_narrow).
+    pub(super) fn forward_rounded(&self, context: Context<'_>, x: &Rounded, bias: Option<&[T]>, y: &mut [T]) {
+        let initial = bias.map_or(Initial::Zero, |bias| Initial::Bias(bytemuck::cast_slice::<T, f32>(bias)));
+        self.with_narrow(context, |w| {
+            bf16::forward(context.pool, x, w, bytemuck::cast_slice_mut(y), initial);
+        });
+    }
+
     /// `y (m, n) = x (m, k) · Wᵀ + bias (n)`.
     pub(super) fn forward(&self, context: Context<'_>, x: &[T], m: usize, bias: Option<&[T]>, y: &mut [T]) {
         let (n, k) = (self.n, self.k);
-        if context.kernel != Bf16Kernel::Widened && !matches!(self.rows, Rows::Full(_)) {
-            let initial =
-                bias.map_or(Initial::Zero, |bias| Initial::Bias(bytemuck::cast_slice::<T, f32>(bias)));
-            return self.with_narrow(context, |w| {
-                let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
-                bf16::forward(context.kernel, context.pool, (x, m), w, y, initial);
-            });
+        if self.is_narrow(context) {
+            let x = (bytemuck::cast_slice(x), m, k);
+            let x = Rounded::new(context.kernel, context.pool, x, Activation::Identity);
+            return self.forward_rounded(context, &x, bias, y);
         }
         let write = if let Some(bias) = bias {
             y.par_chunks_mut(n.max(1)).with_min_len(16).for_each(|row| row.copy_from_slice(bias));

@@ -124,7 +124,7 @@ mod linux {
     }
 
     /// The eight tiles of this thread, set up as 16 rows of 64 bytes while this value lives.
-    pub(in super::super) struct Tiles(PhantomData<*const ()>);
+    pub(in super::super::super) struct Tiles(PhantomData<*const ()>);
 
     impl Tiles {
         /// Sets the tiles of this thread up.
@@ -215,7 +215,7 @@ mod elsewhere {
     use super::super::{Order, Start};
 
     /// There are no tiles here.
-    pub(in super::super) enum Tiles {}
+    pub(in super::super::super) enum Tiles {}
 
     pub(in super::super) fn available() -> bool {
         false

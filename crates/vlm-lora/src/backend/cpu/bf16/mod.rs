@@ -21,6 +21,7 @@ pub(super) use softmax::{Scores, exponentials, probabilities};
 use super::Isa;
 use super::buffer::{Buffer, Pool};
 use super::panels::{self, Initial, Rows, Start, Target};
+use super::pointwise::gelu_block;
 use crate::backend::Write;
 
 pub(super) use super::panels::PANEL;
@@ -138,23 +139,15 @@ enum Order {
     Steps,
 }
 
-/// `y (m, n) = initial + x (m, k) · Wᵀ`. `kernel` is one of those available, not `Widened`.
-pub(super) fn forward(
-    kernel: Bf16Kernel,
-    pool: &Arc<Pool>,
-    (x, m): (&[f32], usize),
-    w: Frozen<'_>,
-    y: &mut [f32],
-    initial: Initial<'_>,
-) {
+/// `y (m, n) = initial + x (m, k) · Wᵀ` of the rounded `x`.
+pub(super) fn forward(pool: &Arc<Pool>, x: &Rounded, w: Frozen<'_>, y: &mut [f32], initial: Initial<'_>) {
     let (n, k) = w.shape();
-    assert_eq!(x.len(), m * k);
-    let target = Target::new(y, m, n, initial);
-    let a = Rounded::new(kernel.for_rows(m), pool, x, m, k);
+    assert_eq!(x.columns, k, "columns of the input");
+    let target = Target::new(y, x.rows, n, initial);
     match w {
-        Frozen::Panels(w) => panels::multiply(&a, target, 0, w.data),
+        Frozen::Panels(w) => panels::multiply(x, target, 0, w.data),
         Frozen::Rows(w) => {
-            panels::multiply_packing(pool, &a, target, |panel, out| avx512::pack_rows(w, panel * PANEL, out));
+            panels::multiply_packing(pool, x, target, |panel, out| avx512::pack_rows(w, panel * PANEL, out));
         }
     }
 }
@@ -170,7 +163,7 @@ pub(super) fn backward(
 ) {
     let (n, k) = w.shape();
     assert_eq!(dy.len(), m * n);
-    let a = Rounded::new(kernel.for_rows(m), pool, dy, m, n);
+    let a = Rounded::new(kernel, pool, (dy, m, n), Activation::Identity);
     let target = Target::new(dx, m, k, write.into());
     panels::multiply_packing(pool, &a, target, |panel, out| match w {
         Frozen::Panels(w) => avx512::repack(w, panel * PANEL, out),
@@ -179,23 +172,45 @@ pub(super) fn backward(
 }
 
 /// Rows rounded to bf16 and padded with zeros to whole steps and whole blocks of the kernel.
-struct Rounded {
+pub(super) struct Rounded {
     kernel: Bf16Kernel,
     storage: Buffer<f32>,
+    rows: usize,
+    columns: usize,
     stride: usize,
     order: Order,
 }
 
+/// What is applied to rows before they are rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Activation {
+    Identity,
+    Gelu,
+}
+
 impl Rounded {
-    fn new(kernel: Bf16Kernel, pool: &Arc<Pool>, x: &[f32], m: usize, k: usize) -> Self {
+    /// Of `x (m, k)`. `kernel` is one of those available, not `Widened`.
+    pub(super) fn new(
+        kernel: Bf16Kernel,
+        pool: &Arc<Pool>,
+        (x, m, k): (&[f32], usize, usize),
+        activation: Activation,
+    ) -> Self {
+        assert_eq!(x.len(), m * k, "rows and columns of the input");
+        let kernel = kernel.for_rows(m);
         let order = if kernel == Bf16Kernel::Amx { Order::Steps } else { Order::Rows };
         let (stride, block) = (k.next_multiple_of(STEP), kernel.rows());
         let mut storage = Buffer::uninitialised(pool, m.next_multiple_of(block) * stride / 2);
         let bits: &mut [u16] = bytemuck::cast_slice_mut(&mut storage);
-        bits.par_chunks_mut((block * stride).max(1)).enumerate().for_each(|(index, out)| {
+        let one_block = |activated: &mut Vec<f32>, (index, out): (usize, &mut [u16])| {
             for r in 0..block {
                 let row = index * block + r;
-                let x = if row < m { &x[row * k..(row + 1) * k] } else { &[] };
+                let mut x = if row < m { &x[row * k..(row + 1) * k] } else { &[] };
+                if activation == Activation::Gelu {
+                    activated.resize(x.len(), 0.0);
+                    gelu_block(x, activated);
+                    x = activated;
+                }
                 match order {
                     Order::Rows => round_row(x, &mut out[r * stride..(r + 1) * stride]),
                     Order::Steps if x.is_empty() => {
@@ -204,8 +219,9 @@ impl Rounded {
                     Order::Steps => avx512::round(x, &mut out[r * STEP..], block * STEP),
                 }
             }
-        });
-        Self { kernel, storage, stride, order }
+        };
+        bits.par_chunks_mut((block * stride).max(1)).enumerate().for_each_init(Vec::new, one_block);
+        Self { kernel, storage, rows: m, columns: k, stride, order }
     }
 
     fn bits(&self) -> &[u16] {
