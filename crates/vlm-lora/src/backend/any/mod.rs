@@ -4,7 +4,8 @@ mod parts;
 
 use self::parts::{Part, tensor};
 use super::{
-    AdamWStep, AdamWTensor, Attention, Backend, Cpu, Gemm, LinearOutput, Pending, RowTarget, Stored, Write, cpu,
+    AdamWStep, AdamWTensor, Attention, Backend, Cpu, Gemm, LinearOutput, Pending, RowTarget, Stored, Write,
+    cpu,
 };
 #[cfg(feature = "cuda")]
 use super::{Cuda, cuda};
