@@ -12,4 +12,4 @@ pub use base::{Base, open_base};
 pub use questionnaire::{Distributions, Questionnaire};
 pub use rater::{Rater, SlidePicture, predict, thumbnail};
 pub use settings::{ProcessorSettings, Settings, TRAINING_TABLES};
-pub use slides::{LabelledSlide, SlideSamples, Store};
+pub use slides::{LabelledSlide, NewGroups, SlideSamples, Store};

@@ -47,6 +47,17 @@ pub struct Store {
     splits: SplitConfig,
 }
 
+/// What happens to groups of slides that have no split yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewGroups {
+    /// Their slides are left out.
+    LeaveOut,
+    /// They get the split that [`Assign`](Self::Assign) would give them, and nothing is written.
+    Foresee,
+    /// They get a split, and `splits.json` is written.
+    Assign,
+}
+
 impl Store {
     /// The folder that `data.toml` names.
     ///
@@ -96,12 +107,11 @@ impl Store {
             .collect()
     }
 
-    /// The labelled slides with their splits. With `assign`, groups that are new get a split and `splits.json` is
-    /// written; corrections change the labels of training slides, never those of the others.
+    /// The labelled slides with their splits; `new` says what happens to groups that have none. Corrections change the labels of training slides, never those of the others.
     ///
     /// # Errors
     /// When a file is missing or invalid, or there are too few decks to split.
-    pub fn labelled(&self, rubric: &Rubric, assign: bool) -> Result<Vec<LabelledSlide>> {
+    pub fn labelled(&self, rubric: &Rubric, new: NewGroups) -> Result<Vec<LabelledSlide>> {
         let raw = self.raw();
         let manifest = Manifest::read(&raw).hint("there are no slides", "bring decks in with pq-collect")?;
         let labels = Labels::read(&self.labels_path(), rubric).hint(
@@ -117,7 +127,7 @@ impl Store {
         if labelled.is_empty() {
             bail!(Hint::new("no labelled slide is in the manifest", "rate some slides with pq-label"));
         }
-        let splits = self.splits(&labelled, assign)?;
+        let splits = self.splits(&labelled, new)?;
         let corrections = self.corrections()?;
         let mut slides = Vec::new();
         for (record, label) in labelled {
@@ -137,11 +147,11 @@ impl Store {
         Ok(slides)
     }
 
-    fn splits(&self, labelled: &[(&SlideRecord, &Label)], assign: bool) -> Result<Splits> {
+    fn splits(&self, labelled: &[(&SlideRecord, &Label)], new: NewGroups) -> Result<Splits> {
         let path = self.splits_path();
         let mut splits: Splits =
             if path.exists() { slide_data::read_json(&path, "split file")? } else { Splits::default() };
-        if assign {
+        if new != NewGroups::LeaveOut {
             let mut groups: BTreeMap<String, GroupStats> = BTreeMap::new();
             for (record, label) in labelled {
                 count(groups.entry(record.group.clone()).or_default(), label);
@@ -151,7 +161,7 @@ impl Store {
             splits
                 .assign_balanced(&groups, SplitRatios { val, test }, seed)
                 .hint("the data cannot be split", "collect and rate slides of more decks")?;
-            if splits != before {
+            if splits != before && new == NewGroups::Assign {
                 slide_data::write_json(&path, &splits)?;
             }
         }

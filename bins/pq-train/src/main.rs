@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
-use pq_model::{LabelledSlide, Questionnaire, Settings, SlideSamples, Store, TRAINING_TABLES, open_base};
+use pq_model::{
+    LabelledSlide, NewGroups, Questionnaire, Settings, SlideSamples, Store, TRAINING_TABLES, open_base,
+};
 use registry::wandb::WandbConfig;
 use slide_data::Split;
 use vlm_lora::{FeatureCache, FeaturePrecision, RunStatus, TrainOutcome, Trainer};
@@ -58,15 +60,17 @@ fn run(args: &Args) -> Result<Verdict> {
     settings.training.output_dir.clone_from(&dir.path);
 
     let store = Store::open(&args.common)?;
-    let slides = store.labelled(&settings.rubric, true)?;
-    let base = open_base(&settings.model)?;
+    let new_groups = if args.plan { NewGroups::Foresee } else { NewGroups::Assign };
+    let slides = store.labelled(&settings.rubric, new_groups)?;
+    let (base, is_here) =
+        if args.plan { plan::open(&settings.model)? } else { (open_base(&settings.model)?, true) };
     let processor = base.processor(settings.longest_edge())?;
     let questionnaire = Questionnaire::new(settings.rubric.clone(), processor)?;
     let (train, val) = samples(&questionnaire, &slides, settings.training.score_token_weight)?;
 
-    let (plan, largest) = plan::Plan::new(&settings, &base, &train)?;
+    let (plan, largest) = plan::Plan::new(&settings, &base, is_here, &train)?;
     if !args.plan {
-        plan.check(&settings)?;
+        plan.check(&settings)?; // what is free is only a warning
     }
     let mut model = base.model()?;
     model

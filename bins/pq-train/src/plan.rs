@@ -3,11 +3,12 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use pq_common::{Hint, Verdict};
-use pq_model::{Base, Settings, SlideSamples};
+use pq_model::{Base, Settings, SlideSamples, open_base};
 use serde::Serialize;
 use vlm_lora::backend::Backend;
 use vlm_lora::{
-    BatchSize, Dataset as _, Features, Item, MemoryPlan, Model, Sample, StepMode, Tiles, TrainingConfig,
+    BaseModelConfig, BatchSize, Dataset as _, Features, Item, MemoryPlan, Model, ModelDtype, Place, Sample,
+    StepMode, Tiles, TrainingConfig, memory,
 };
 
 /// Slides that are looked at for the largest one.
@@ -17,6 +18,9 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// What a run will take.
 #[derive(Debug, Serialize)]
 pub(crate) struct Plan {
+    device: String,
+    /// Whether the device that is configured is in this machine.
+    device_is_here: bool,
     slides: usize,
     steps: usize,
     largest: Largest,
@@ -24,6 +28,8 @@ pub(crate) struct Plan {
     base_parameters: usize,
     memory_total: usize,
     memory_available: Option<usize>,
+    /// What the device has.
+    memory_of_device: Option<usize>,
     disk: Disk,
     seconds: Option<Seconds>,
 }
@@ -53,11 +59,38 @@ struct Seconds {
     run: f64,
 }
 
+/// The base on the device that is configured, or where that is not in this machine on the processor; and whether it is.
+pub(crate) fn open(config: &BaseModelConfig) -> Result<(Base, bool)> {
+    let is_cpu = matches!(config.device.as_str(), "auto" | "cpu");
+    match open_base(config) {
+        Err(error) if !is_cpu => {
+            let dtype = if config.dtype == ModelDtype::Float16 { ModelDtype::Bfloat16 } else { config.dtype };
+            let on_cpu = BaseModelConfig { device: "cpu".to_owned(), dtype, ..config.clone() };
+            let base = open_base(&on_cpu).map_err(|_| error.context("nothing can be planned"))?;
+            tracing::warn!(
+                "`{}` is not in this machine: its memory is not known, and no time is measured",
+                config.device
+            );
+            Ok((base, false))
+        }
+        opened => Ok((opened?, true)),
+    }
+}
+
+/// Bytes that are free and that there are, on the device that computes.
+fn memory_of(base: &Base) -> (Option<usize>, Option<usize>) {
+    match base.backend.card_memory() {
+        Some((free, total)) => (Some(free), Some(total)),
+        None => (memory::available_bytes(), memory::total_bytes()),
+    }
+}
+
 impl Plan {
     /// What the settings ask for, before anything runs.
     pub(crate) fn new(
         settings: &Settings,
         base: &Base,
+        is_here: bool,
         train: &SlideSamples<'_>,
     ) -> Result<(Self, Vec<Sample>)> {
         let step = train.len().div_ceil(LOOKED_AT).max(1);
@@ -71,13 +104,11 @@ impl Plan {
         let config = base.checkpoint.config();
         let specs = settings.lora.adapters(config)?;
         let size = BatchSize::of(largest, training.per_device_train_batch_size.min(train.len()));
-        let memory = MemoryPlan::new(
-            config,
-            &specs,
-            training,
-            settings.model.cpu_options(&base.checkpoint)?.base,
-            size,
-        );
+        let is_card = !is_here || base.backend.is_card();
+        let place = if is_card { Place::Card } else { Place::Processor };
+        let memory =
+            MemoryPlan::new(config, &specs, training, (place, settings.model.held(&base.checkpoint)?), size);
+        let (available, total) = if is_here { memory_of(base) } else { (None, None) };
         let adapter = memory.adapter / 4;
         let kept = match training.save_total_limit {
             0 => training.total_steps(train.len()).div_ceil(training.save_steps.max(1)),
@@ -86,6 +117,8 @@ impl Plan {
         let rows = largest.input_ids.iter().filter(|id| **id == config.image_token_id).count();
         let cached = if training.cache_vision_features { rows * config.text.hidden_size * 4 } else { 0 };
         let plan = Self {
+            device: if is_here { base.backend.name() } else { settings.model.device.clone() },
+            device_is_here: is_here,
             slides: train.len(),
             steps: training.total_steps(train.len()),
             largest: Largest {
@@ -96,30 +129,46 @@ impl Plan {
             },
             memory,
             base_parameters: config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum(),
-            // While weights are read, the pages of their files count too.
-            memory_total: memory.total().max(memory.weights + memory.process + stored_bytes(base)),
-            memory_available: available(),
+            // While weights are read, the pages of their files count too where they are in the same memory.
+            memory_total: match place {
+                Place::Card => memory.total(),
+                Place::Processor => memory.total().max(memory.weights + memory.process + stored_bytes(base)),
+            },
+            memory_available: available,
+            memory_of_device: total,
             disk: Disk { feature_cache: cached * train.len(), checkpoints: kept * 3 * adapter, adapter },
             seconds: None,
         };
         Ok((plan, samples))
     }
 
-    /// Whether the machine has the memory; the error names the settings that take it.
-    pub(crate) fn check(&self, settings: &Settings) -> Result<()> {
-        let Some(available) = self.memory_available else { return Ok(()) };
-        if self.memory_total <= available {
-            return Ok(());
-        }
-        let what = format!(
-            "the run takes about {:.1} GiB of memory and {:.1} GiB is free",
-            self.memory_total as f64 / MIB / 1024.0,
-            available as f64 / MIB / 1024.0
-        );
+    /// Whether more memory is free than the run takes; says what to change where it is not, and goes on, since the plan is an
+    /// estimate and others may give memory back.
+    ///
+    /// # Errors
+    /// When the run takes more than the device has.
+    pub(crate) fn check(&self, settings: &Settings) -> Result<bool> {
+        let gib = |bytes: usize| bytes as f64 / MIB / 1024.0;
         let training = &settings.training;
         let is_narrow = self.memory.weights < 3 * self.base_parameters;
-        let remedy = remedy(training, settings.model.load_in_8bit, is_narrow, &self.memory);
-        bail!(Hint::new(what, remedy))
+        let remedy = || remedy(training, settings.model.load_in_8bit, is_narrow, &self.memory);
+        if let Some(total) = self.memory_of_device
+            && self.memory.total() > total
+        {
+            let (takes, has) = (gib(self.memory.total()), gib(total));
+            let what =
+                format!("the run takes about {takes:.1} GiB of memory and {} has {has:.1} GiB", self.device);
+            bail!(Hint::new(what, remedy()))
+        }
+        let Some(available) = self.memory_available.filter(|&available| self.memory_total > available) else {
+            return Ok(true);
+        };
+        let (takes, free) = (gib(self.memory_total), gib(available));
+        tracing::warn!(
+            "the run takes about {takes:.1} GiB of memory and {free:.1} GiB is free: should it not suffice, {}",
+            remedy()
+        );
+        Ok(false)
     }
 
     /// Measures a step on the largest slides.
@@ -173,11 +222,11 @@ impl Plan {
         json: bool,
     ) -> Result<Verdict> {
         let fits = self.check(settings);
-        if fits.is_ok() {
+        if self.device_is_here && *fits.as_ref().unwrap_or(&false) {
             self.measure(settings, model, samples)?;
         }
         let verdict = self.print(json)?;
-        fits.map(|()| verdict)
+        fits.map(|_| verdict)
     }
 
     /// Prints the plan.
@@ -189,6 +238,8 @@ impl Plan {
         }
         let mib = |bytes: usize| format!("{:>8.0} MiB", bytes as f64 / MIB);
         let Largest { of, tokens, targets, tiles } = self.largest;
+        let absent = if self.device_is_here { "" } else { " (not in this machine)" };
+        writeln!(out, "on {}{absent}", self.device)?;
         writeln!(
             out,
             "{} slides, {} steps; the largest of {of} slides has {tiles} tiles, {tokens} tokens, {targets} of them supervised\n",
@@ -244,13 +295,6 @@ fn stored_bytes(base: &Base) -> usize {
     let entries = std::fs::read_dir(&base.dir).into_iter().flatten().flatten();
     let weights = entries.filter(|entry| entry.path().extension().is_some_and(|e| e == "safetensors"));
     weights.filter_map(|entry| Some(std::fs::metadata(entry.path()).ok()?.len() as usize)).sum()
-}
-
-/// Memory that is free for a new process, where the system says.
-fn available() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.split_whitespace().next()?.parse::<usize>().ok()? * 1024)
 }
 
 #[cfg(test)]

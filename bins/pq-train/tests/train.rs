@@ -178,6 +178,17 @@ fn a_plan_says_what_a_run_takes_and_trains_nothing() {
     assert!(plan["seconds"]["step"].as_f64().unwrap() > 0.0);
     assert!(plan["seconds"]["run"].as_f64() >= plan["seconds"]["first_epoch"].as_f64());
     assert!(!project.path("outputs").exists(), "nothing was trained");
+    assert!(!project.path("data/labeled/splits.json").exists(), "nothing was split");
+    assert!(
+        plan["device_is_here"] == true && plan["memory_of_device"].as_u64() > plan["memory_total"].as_u64()
+    );
     let text = project.run(TRAIN, &["--plan"]);
     assert!(String::from_utf8_lossy(&text.stdout).contains("memory, at its highest"));
+    let absent = project.run(TRAIN, &["--plan", "--json", "--set", "model.device=\"cuda:999\""]);
+    let (plan, said) =
+        (serde_json::from_slice::<serde_json::Value>(&absent.stdout).unwrap(), stderr(&absent));
+    assert!(code(&absent) == 0 && said.contains("`cuda:999` is not in this machine"), "{said}");
+    assert!(
+        plan["device_is_here"] == false && plan["seconds"].is_null() && plan["memory_available"].is_null()
+    );
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
-use pq_model::{LabelledSlide, Rater, Settings, Store, TRAINING_TABLES};
+use pq_model::{LabelledSlide, NewGroups, Rater, Settings, Store, TRAINING_TABLES};
 use registry::{RegistryConfig, VersionFile, hash_file};
 use slide_data::{Label, Split};
 use vlm_eval::{
@@ -60,7 +60,7 @@ fn run(args: &Args) -> Result<Verdict> {
         format!("`{}` is not a run", args.run.display()),
         "train one with pq-train, or name its folder",
     )?;
-    let slides = Store::open(&args.common)?.labelled(&settings.rubric, false)?;
+    let slides = Store::open(&args.common)?.labelled(&settings.rubric, NewGroups::LeaveOut)?;
     let of = |split: Split| slides.iter().filter(move |slide| slide.split == split).cloned();
     let exam = Exam {
         test: of(Split::Test).collect(),

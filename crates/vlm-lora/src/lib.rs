@@ -99,6 +99,6 @@ pub use processor::{Encoded, Processor, pixel_values};
 pub use sample::{Sample, Target, Tiles};
 pub use train::{
     BaseModelConfig, BatchSize, BestMetric, CheckpointReport, ChosenBackend, Dataset, EvaluationReport,
-    Evaluator, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics, ModelDtype, Observer, Resume,
-    RunStart, RunStatus, SamplingStrategy, StepReport, TrainOutcome, Trainer, TrainingConfig,
+    Evaluator, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics, ModelDtype, Observer, Place,
+    Resume, RunStart, RunStatus, SamplingStrategy, StepReport, TrainOutcome, Trainer, TrainingConfig,
 };

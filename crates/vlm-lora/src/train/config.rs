@@ -33,6 +33,20 @@ impl Default for BaseModelConfig {
 }
 
 impl BaseModelConfig {
+    /// How the frozen weights of this checkpoint are held, where float16 counts as the other type of two bytes.
+    ///
+    /// # Errors
+    /// When the checkpoint's output head cannot be read.
+    pub fn held(&self, checkpoint: &Checkpoint) -> Result<BaseDtype> {
+        let is_half = |dtype| matches!(dtype, candle_core::DType::BF16 | candle_core::DType::F16);
+        Ok(match self.dtype {
+            _ if self.load_in_8bit => BaseDtype::Int8,
+            ModelDtype::Auto if is_half(checkpoint.head()?.dtype) => BaseDtype::Bf16,
+            ModelDtype::Auto | ModelDtype::Float32 => BaseDtype::Full,
+            ModelDtype::Bfloat16 | ModelDtype::Float16 => BaseDtype::Bf16,
+        })
+    }
+
     /// How the CPU backend keeps the frozen weights of this checkpoint.
     ///
     /// # Errors

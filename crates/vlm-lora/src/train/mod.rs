@@ -23,6 +23,6 @@ pub use device::ChosenBackend;
 pub use evaluate::Evaluator;
 pub use observer::{CheckpointReport, EvaluationReport, LogReport, Metrics, Observer, RunStart, StepReport};
 pub use outcome::{BestMetric, RunStatus, TrainOutcome};
-pub use plan::{BatchSize, MemoryPlan};
+pub use plan::{BatchSize, MemoryPlan, Place};
 pub use schedule::{LrSchedule, LrSchedulerType};
 pub use trainer::{Resume, Trainer};

@@ -9,6 +9,20 @@ const LOGITS_AT_ONCE: usize = crate::model::ROWS_AT_ONCE;
 /// Code, stacks, the tokenizer and what allocators keep.
 const PROCESS: usize = 64 << 20;
 
+/// The device, kernels, cuBLAS and its workspace in the memory of a card.
+const CONTEXT: usize = 600 << 20;
+/// Tiles that a card takes through a frozen tower together.
+const TILES_ON_A_CARD: usize = 16;
+
+/// Where a run computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the processor: everything is in the machine's memory.
+    Processor,
+    /// On a card, of whose memory the plan then speaks; pictures wait in that of the machine.
+    Card,
+}
+
 /// How large the passes of a step are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BatchSize {
@@ -34,7 +48,7 @@ impl BatchSize {
     }
 }
 
-/// Bytes of memory that training on the processor takes at its highest moment, in parts.
+/// Bytes of a device's memory that training takes at its highest moment, in parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct MemoryPlan {
     /// The frozen base.
@@ -54,14 +68,18 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// What a run with these settings takes.
     ///
-    /// `specs` are the adapters ([`LoraConfig::adapters`](crate::LoraConfig::adapters)), `batch` is the largest batch.
+    /// `specs` are the adapters ([`LoraConfig::adapters`](crate::LoraConfig::adapters)), `base` is how the frozen weights are
+    /// held, `batch` is the largest batch. What a card takes has not been measured yet.
     pub fn new(
         model: &ModelConfig,
         specs: &[AdapterSpec],
         training: &TrainingConfig,
-        base: BaseDtype,
+        (place, base): (Place, BaseDtype),
         batch: BatchSize,
     ) -> Self {
+        let is_card = place == Place::Card;
+        // Beside numbers in f32 stand those that products take, in half the bytes.
+        let with_operands = |bytes: usize| if is_card { bytes + bytes / 2 } else { bytes };
         let rank = specs.iter().filter(|spec| spec.module.contains("text_model")).map(|spec| spec.r).max();
         let text = TextRow::new(model, rank.unwrap_or(0));
         let layers = model.text.num_hidden_layers;
@@ -70,17 +88,18 @@ impl MemoryPlan {
         } else {
             layers * text.kept
         };
-        let vision = vision_bytes(model, specs, training, batch.tiles);
+        let together = if is_card { TILES_ON_A_CARD.min(batch.tiles) } else { 1 };
+        let vision = vision_bytes(model, specs, training, (batch.tiles, together));
         let logits = LOGITS_AT_ONCE.min(batch.targets) * model.text.vocab_size * 4;
         let ahead = training.dataloader_num_workers.max(1) * 2 + training.per_device_train_batch_size;
         let per_sample = batch.tiles.div_ceil(batch.samples.max(1));
         Self {
             weights: weight_bytes(model, base),
             adapter: 4 * 4 * specs.iter().map(parameters).sum::<usize>(),
-            activations: 4 * batch.tokens * kept + vision.0,
-            working: (4 * batch.tokens * text.working).max(vision.1).max(logits),
-            pictures: ahead * per_sample * model.vision.image_size.pow(2) * 3,
-            process: PROCESS,
+            activations: with_operands(4 * batch.tokens * kept + vision.0),
+            working: with_operands((4 * batch.tokens * text.working).max(vision.1).max(logits)),
+            pictures: if is_card { 0 } else { ahead * per_sample * model.vision.image_size.pow(2) * 3 },
+            process: if is_card { CONTEXT } else { PROCESS },
         }
     }
 
@@ -140,13 +159,13 @@ fn vision_bytes(
     model: &ModelConfig,
     specs: &[AdapterSpec],
     training: &TrainingConfig,
-    tiles: usize,
+    (tiles, together): (usize, usize),
 ) -> (usize, usize) {
     let vision = &model.vision;
     let (hidden, inner, rows) = (vision.hidden_size, vision.intermediate_size, vision.grid().pow(2));
     let working = 3 * hidden + 3 * inner;
     if !specs.iter().any(|spec| spec.module.contains("vision_model")) {
-        return (0, 4 * rows * working);
+        return (0, 4 * together * rows * working);
     }
     let kept = 6 * hidden + inner + vision.num_attention_heads;
     let layers = vision.num_hidden_layers;
@@ -176,8 +195,9 @@ mod tests {
         let (model, mut training) = (released(), TrainingConfig::default());
         let specs = crate::LoraConfig::default().adapters(&model).unwrap();
         let batch = BatchSize { samples: 1, tokens: 484, targets: 40, tiles: 5 };
-        let plan =
-            |training: &TrainingConfig, base, batch| MemoryPlan::new(&model, &specs, training, base, batch);
+        let plan = |training: &TrainingConfig, base, batch| {
+            MemoryPlan::new(&model, &specs, training, (Place::Processor, base), batch)
+        };
         let full = plan(&training, BaseDtype::Full, batch);
         let narrow = plan(&training, BaseDtype::Bf16, batch);
         assert!((full.weights as f64 / narrow.weights as f64 - 2.0).abs() < 0.01);
@@ -186,6 +206,9 @@ mod tests {
         assert_eq!(full.activations, narrow.activations);
         let twice = BatchSize { samples: 2, tokens: 968, targets: 80, tiles: 10 };
         assert_eq!(plan(&training, BaseDtype::Full, twice).activations, 2 * full.activations);
+        let card = MemoryPlan::new(&model, &specs, &training, (Place::Card, BaseDtype::Bf16), batch);
+        assert_eq!((card.weights, card.pictures), (narrow.weights, 0));
+        assert!(card.activations > narrow.activations && card.process > narrow.process);
         training.gradient_checkpointing = true;
         assert!(plan(&training, BaseDtype::Full, batch).activations < full.activations / 6);
     }

@@ -140,6 +140,12 @@ impl<D: Device> Buffer<D> {
         self.block.address
     }
 
+    /// As [`at_mut`](Self::at_mut), where the operands are written to `operand` at the same time.
+    pub(super) fn at_mut_with(&mut self, operand: Block<D>) -> Address {
+        self.operand = OnceLock::from(operand);
+        self.block.address
+    }
+
     /// The numbers as operands, made by `make` where they are not yet.
     pub(super) fn operand(&self, make: impl FnOnce() -> Result<Block<D>>) -> Result<&Block<D>> {
         if let Some(block) = self.operand.get() {

@@ -96,6 +96,14 @@ impl Cuda {
         let (driver, dtype) = Driver::open(options)?;
         Ok(Self::on(driver, dtype, options.load_in_8bit))
     }
+
+    /// Bytes of the device's memory that are free, and that there are.
+    ///
+    /// # Errors
+    /// When the driver does not say.
+    pub fn memory(&self) -> Result<(usize, usize)> {
+        self.device().memory()
+    }
 }
 
 impl<D: Device> Cuda<D> {

@@ -192,7 +192,8 @@ impl<D: Device> Backend for Cuda<D> {
         length("up", up.len(), gate.len())?;
         length("y", y.len(), gate.len())?;
         let n = gate.len();
-        self.each("swiglu", n, &[gate.at().into(), up.at().into(), y.at_mut().into(), count(n)])
+        let [to, operand] = self.output(y)?;
+        self.each("swiglu", n, &[gate.at().into(), up.at().into(), to.into(), operand.into(), count(n)])
     }
 
     fn swiglu_backward(
@@ -208,20 +209,23 @@ impl<D: Device> Backend for Cuda<D> {
         length("dgate", dgate.len(), gate.len())?;
         length("dup", dup.len(), gate.len())?;
         let n = gate.len();
-        let buffers = [dy.at(), gate.at(), up.at(), dgate.at_mut(), dup.at_mut()];
-        let arguments: Vec<Argument> = buffers.into_iter().map(Argument::Word).chain([count(n)]).collect();
+        let inputs = [dy.at(), gate.at(), up.at()].into_iter();
+        let outputs = [self.output(dgate)?, self.output(dup)?].into_iter().flatten();
+        let arguments: Vec<Argument> = inputs.chain(outputs).map(Argument::Word).chain([count(n)]).collect();
         self.each("swiglu_backward", n, &arguments)
     }
 
     fn gelu(&self, x: &Buffer<D>, y: &mut Buffer<D>) -> Result<()> {
         length("y", y.len(), x.len())?;
-        self.each("gelu", x.len(), &[x.at().into(), y.at_mut().into(), count(x.len())])
+        let [to, operand] = self.output(y)?;
+        self.each("gelu", x.len(), &[x.at().into(), to.into(), operand.into(), count(x.len())])
     }
 
     fn gelu_backward(&self, dy: &Buffer<D>, x: &Buffer<D>, dx: &mut Buffer<D>) -> Result<()> {
         length("dy", dy.len(), x.len())?;
         length("dx", dx.len(), x.len())?;
-        let arguments = [dy.at().into(), x.at().into(), dx.at_mut().into(), count(x.len())];
+        let [to, operand] = self.output(dx)?;
+        let arguments = [dy.at().into(), x.at().into(), to.into(), operand.into(), count(x.len())];
         self.each("gelu_backward", x.len(), &arguments)
     }
 

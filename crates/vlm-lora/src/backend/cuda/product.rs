@@ -35,6 +35,17 @@ impl<D: Device> Cuda<D> {
         Ok((block.address + HEADER as u64, factor))
     }
 
+    /// Where a kernel writes all numbers of `y`, and where the same as operands of the product that reads them next, or 0. In
+    /// f16 the largest magnitude must be known first.
+    pub(super) fn output(&self, y: &mut Buffer<D>) -> Result<[Address; 2]> {
+        if self.dtype != CudaDtype::Bfloat16 {
+            return Ok([y.at_mut(), 0]);
+        }
+        let operand = Block::new(&self.pool, HEADER + y.len() * self.dtype.bytes())?;
+        let to = operand.address + HEADER as u64;
+        Ok([y.at_mut_with(operand), to])
+    }
+
     fn cast(&self, x: &Buffer<D>) -> Result<Block<D>> {
         let n = x.len() as u64;
         let block = Block::new(&self.pool, HEADER + x.len() * self.dtype.bytes())?;

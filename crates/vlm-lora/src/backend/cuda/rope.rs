@@ -29,8 +29,11 @@ impl<D: Device> Cuda<D> {
         let (positions_at, frequencies) = (self.words(positions)?, self.words(&frequencies)?);
         let pairs = positions.len() * head_dim / 2;
         narrow("pairs", pairs)?;
+        // Turned back, they are gradients that a product reads; else attention reads them.
+        let [at, operand] = if inverse { self.output(x)? } else { [x.at_mut(), 0] };
         let arguments = [
-            x.at_mut().into(),
+            at.into(),
+            operand.into(),
             positions_at.address.into(),
             frequencies.address.into(),
             (pairs as u64).into(),

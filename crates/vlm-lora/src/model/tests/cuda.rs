@@ -82,3 +82,28 @@ fn small_gradients_survive_f16() {
         assert!(error <= 1e-2 * norm(large.iter()), "{name}");
     }
 }
+
+/// A loss scale, which other trainers raise and lower until nothing overflows (2^16 at first) and for which they skip steps,
+/// has nothing left to do: it multiplies every gradient by itself to the bit, however large or small it is.
+#[test]
+fn a_loss_scale_cancels_to_the_bit_in_f16() {
+    let Some(cuda) = emulated(CudaDtype::Float16, false, false) else { return };
+    let checkpoint = checkpoint(false);
+    let adapter = adapter(&checkpoint, &EVERYTHING, false, 0.2);
+    let mut model = model(cuda, &checkpoint, &adapter);
+    let mut run = |scale: f64| {
+        model.clear_gradients().unwrap();
+        let mode = StepMode { dropout: Some(4), gradient_checkpointing: false };
+        model.loss_and_gradients(&items(&[sample(1), sample(2)]), 1.0 / scale, mode).unwrap();
+        gradients(&model)
+    };
+    let plain = run(1.0);
+    assert!(plain.values().flatten().any(|&value| value != 0.0));
+    for scale in [2_f64.powi(16), 2_f64.powi(40), 2_f64.powi(-30)] {
+        for (name, scaled) in run(scale) {
+            let unscaled: Vec<u64> = scaled.iter().map(|value| (value / scale).to_bits()).collect();
+            let expected: Vec<u64> = plain[&name].iter().map(|value| value.to_bits()).collect();
+            assert_eq!(unscaled, expected, "{name} at {scale:e}");
+        }
+    }
+}

@@ -117,6 +117,12 @@ impl Driver {
         Ok((Self { name, context, stream, kernels, blas }, dtype))
     }
 
+    /// Bytes that are free, and that there are.
+    pub(super) fn memory(&self) -> Result<(usize, usize)> {
+        self.bind()?;
+        cuda::mem_get_info().map_err(|error| failed("the device does not say what memory it has", error))
+    }
+
     /// Makes the device current in this thread.
     fn bind(&self) -> Result<()> {
         self.context.bind_to_thread().map_err(|error| failed("the device cannot be used", error))

@@ -101,6 +101,12 @@ DEVICE u32 pack(float low, float high) {
 }
 #endif
 
+// Writes a number, and where somebody gives room for it the operand of the product that reads it next.
+DEVICE void put(float* y, Element* operand, u64 i, float value) {
+    y[i] = value;
+    if (operand) operand[i] = narrow(value);
+}
+
 // The power of two that brings magnitudes up to the one with these bits below 2^(target + 1), and so that of the largest to
 // 2^target or more: what f16 holds without overflow and with the least underflow. 1 where there is nothing to scale.
 DEVICE float power_for(u32 largest, int target) {

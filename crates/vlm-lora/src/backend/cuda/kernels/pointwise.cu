@@ -2,15 +2,17 @@
 
 DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
-KERNEL(swiglu)(const float* gate, const float* up, float* y, u64 n) {
-    EACH(i, n) y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+KERNEL(swiglu)(const float* gate, const float* up, float* y, Element* operand, u64 n) {
+    EACH(i, n) put(y, operand, i, gate[i] * sigmoid(gate[i]) * up[i]);
 }
 
-KERNEL(swiglu_backward)(const float* dy, const float* gate, const float* up, float* dgate, float* dup, u64 n) {
+KERNEL(swiglu_backward)
+(const float* dy, const float* gate, const float* up, float* dgate, Element* dgate_operand, float* dup, Element* dup_operand,
+ u64 n) {
     EACH(i, n) {
         float s = sigmoid(gate[i]), silu = gate[i] * s, d = dy[i];
-        dgate[i] = d * up[i] * (s + silu * (1.0f - s));
-        dup[i] = d * silu;
+        put(dgate, dgate_operand, i, d * up[i] * (s + silu * (1.0f - s)));
+        put(dup, dup_operand, i, d * silu);
     }
 }
 
@@ -21,17 +23,17 @@ DEVICE float gelu_gate(float x, float* slope) {
     return sigmoid(scale * x * (1.0f + cubic * x * x));
 }
 
-KERNEL(gelu)(const float* x, float* y, u64 n) {
+KERNEL(gelu)(const float* x, float* y, Element* operand, u64 n) {
     EACH(i, n) {
         float slope;
-        y[i] = x[i] * gelu_gate(x[i], &slope);
+        put(y, operand, i, x[i] * gelu_gate(x[i], &slope));
     }
 }
 
-KERNEL(gelu_backward)(const float* dy, const float* x, float* dx, u64 n) {
+KERNEL(gelu_backward)(const float* dy, const float* x, float* dx, Element* operand, u64 n) {
     EACH(i, n) {
         float slope, gate = gelu_gate(x[i], &slope);
-        dx[i] = dy[i] * (gate + x[i] * gate * (1.0f - gate) * slope);
+        put(dx, operand, i, dy[i] * (gate + x[i] * gate * (1.0f - gate) * slope));
     }
 }
 
@@ -64,7 +66,8 @@ KERNEL(dropout)(const float* x, u64 key, u64 threshold, float scale, float* y, u
 }
 
 // Rotates pairs (i, i + head_dim / 2) of every head; one thread turns one pair of all heads of a row.
-KERNEL(rope)(float* x, const u32* positions, const float* frequencies, u64 pairs, u32 heads, u32 head_dim, float sign) {
+KERNEL(rope)
+(float* x, Element* operand, const u32* positions, const float* frequencies, u64 pairs, u32 heads, u32 head_dim, float sign) {
     u32 half = head_dim / 2;
     EACH(i, pairs) {
         u64 row = (u32)i / half;
@@ -72,11 +75,11 @@ KERNEL(rope)(float* x, const u32* positions, const float* frequencies, u64 pairs
         float sine, cosine;
         sincosf((float)positions[row] * frequencies[pair], &sine, &cosine);
         sine *= sign;
-        float* head = x + row * heads * head_dim + pair;
-        for (u32 h = 0; h < heads; h++, head += head_dim) {
-            float a = head[0], b = head[half];
-            head[0] = a * cosine - b * sine;
-            head[half] = b * cosine + a * sine;
+        u64 at = row * heads * head_dim + pair;
+        for (u32 h = 0; h < heads; h++, at += head_dim) {
+            float a = x[at], b = x[at + half];
+            put(x, operand, at, a * cosine - b * sine);
+            put(x, operand, at + half, b * cosine + a * sine);
         }
     }
 }

@@ -21,13 +21,14 @@ DEVICE float deviation_scale(const float* x, u32 width, float mean, float eps) {
     return 1.0f / sqrtf(warp_sum(sum) / (float)width + eps);
 }
 
-KERNEL(rms_norm)(const float* x, const float* weight, float eps, float* y, u64 rows, u32 width) {
+KERNEL(rms_norm)
+(const float* x, const float* weight, float eps, float* y, Element* operand, u64 rows, u32 width) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
-    x += row * width;
-    y += row * width;
+    u64 at = row * width;
+    x += at;
     float scale = rms_scale(x, width, eps);
-    for (u32 i = lane(); i < width; i += LANES) y[i] = x[i] * scale * weight[i];
+    for (u32 i = lane(); i < width; i += LANES) put(y, operand, at + i, x[i] * scale * weight[i]);
 }
 
 // With g = dy weight and h the normed row: dx (+)= (g - h mean(g h)) scale.
@@ -48,13 +49,13 @@ KERNEL(rms_norm_backward)
 }
 
 KERNEL(layer_norm)
-(const float* x, const float* weight, const float* bias, float eps, float* y, u64 rows, u32 width) {
+(const float* x, const float* weight, const float* bias, float eps, float* y, Element* operand, u64 rows, u32 width) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
-    x += row * width;
-    y += row * width;
+    u64 at = row * width;
+    x += at;
     float mean = row_mean(x, width), scale = deviation_scale(x, width, mean, eps);
-    for (u32 i = lane(); i < width; i += LANES) y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+    for (u32 i = lane(); i < width; i += LANES) put(y, operand, at + i, (x[i] - mean) * scale * weight[i] + bias[i]);
 }
 
 // With g = dy weight and h the normed row: dx (+)= (g - mean(g) - h mean(g h)) scale.

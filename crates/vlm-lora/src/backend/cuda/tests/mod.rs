@@ -2,6 +2,7 @@
 
 mod counts;
 mod emulator;
+mod operands;
 
 use self::emulator::Emulator;
 use super::device::CudaDtype;
