@@ -19,6 +19,8 @@ pub use cuda::{Cuda, CudaDtype, CudaOptions};
 pub use pending::Pending;
 pub use reference::Candle;
 
+use std::sync::Arc;
+
 use crate::{Result, Tiles};
 
 /// What a product does with what the output already holds.
@@ -172,6 +174,16 @@ pub trait Backend: Send + Sync + 'static {
     /// in its third-level cache.
     fn tiles_at_once(&self) -> usize {
         1
+    }
+    /// Whether a device computes while the processor goes on, so that it can be given what comes next.
+    fn works_beside(&self) -> bool {
+        false
+    }
+    /// Says that [`patches`](Self::patches) of this picture will be asked for soon: a device that works beside the processor
+    /// begins to copy it.
+    fn stage(&self, tiles: &Arc<Tiles>) -> Result<()> {
+        let _ = tiles;
+        Ok(())
     }
     /// Normalised pixels `(tiles · grid², 3 · patch²)` of tiles of `grid · patch` pixels a side, named by picture and index:
     /// one row a patch, its values in the order channel, row, column.

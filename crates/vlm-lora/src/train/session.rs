@@ -21,6 +21,18 @@ use crate::{Error, Result};
 /// The losses of a window and its tokens.
 type Sums = (Vec<Pending<LossSum>>, usize);
 
+/// The windows of a run, one of which may be loaded ahead.
+struct Windows {
+    prefetch: Prefetch,
+    ahead: Option<Result<Vec<Loaded>>>,
+}
+
+impl Windows {
+    fn load(&mut self, size: usize) -> Result<Vec<Loaded>> {
+        std::iter::from_fn(|| self.prefetch.next()).take(size).collect()
+    }
+}
+
 /// A run in progress.
 pub(super) struct Session<'r, 'a, B: Backend> {
     pub(super) model: &'r mut Model<B>,
@@ -54,9 +66,10 @@ impl<B: Backend> Session<'_, '_, B> {
         let visits = (first_epoch..).flat_map(move |epoch| order.epoch(epoch)).skip(first_sample);
         let (loader, workers) = (self.training, self.config.dataloader_num_workers);
         std::thread::scope(|scope| {
-            let mut prefetch = Prefetch::start(scope, loader, &visits, workers);
+            let mut windows =
+                Windows { prefetch: Prefetch::start(scope, loader, &visits, workers), ahead: None };
             while self.state.step < self.total_steps {
-                if self.step(&mut prefetch)?.is_break() {
+                if self.step(&mut windows)?.is_break() {
                     return Ok(RunStatus::Stopped);
                 }
                 let improved = if self.is_due(self.config.eval_steps) { self.evaluate()? } else { false };
@@ -100,18 +113,44 @@ impl<B: Backend> Session<'_, '_, B> {
         self.observers.iter().any(|observer| observer.should_stop())
     }
 
+    /// How many samples the window has that begins after `used` samples of an epoch.
+    fn size_of_window(&self, used: usize) -> usize {
+        self.window_size().min(self.training.data().len() - used)
+    }
+
+    /// Gives a device that works beside the processor the pictures of the next window, while it computes this one.
+    fn look_ahead(&self, windows: &mut Windows) -> Result<()> {
+        if !self.model.backend().works_beside() || self.state.step + 1 >= self.total_steps {
+            return Ok(());
+        }
+        let used = self.position().1 + self.window_size();
+        let used = if used < self.training.data().len() { used } else { 0 };
+        let window = windows.load(self.size_of_window(used));
+        if let Ok(window) = &window {
+            self.stage(&window[..self.config.per_device_train_batch_size.min(window.len())])?;
+        }
+        windows.ahead = Some(window); // what cannot be read ends the run in its own step
+        Ok(())
+    }
+
+    fn stage(&self, batch: &[Loaded]) -> Result<()> {
+        let missing = batch.iter().filter(|loaded| loaded.features.is_none());
+        missing.into_iter().try_for_each(|loaded| self.model.backend().stage(&loaded.sample.tiles))
+    }
+
     /// One optimizer step over a window of batches, whose loss is divided by all their supervised tokens.
-    fn step(&mut self, prefetch: &mut Prefetch) -> Result<ControlFlow<()>> {
+    fn step(&mut self, windows: &mut Windows) -> Result<ControlFlow<()>> {
         let started = Instant::now();
-        let (_, used) = self.position();
-        let size = self.window_size().min(self.training.data().len() - used);
-        let window = std::iter::from_fn(|| prefetch.next()).take(size).collect::<Result<Vec<_>>>()?;
+        let size = self.size_of_window(self.position().1);
+        let window = windows.ahead.take().unwrap_or_else(|| windows.load(size))?;
         let (losses, tokens) = match self.accumulate(window)? {
             ControlFlow::Continue(sums) => sums,
             ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
         };
         let learning_rate = self.schedule.learning_rate(self.state.step);
-        let (loss, grad_norm) = self.update(losses, learning_rate)?;
+        let grad_norm = gradient_norm(self.model)?;
+        self.look_ahead(windows)?;
+        let (loss, grad_norm) = self.update(losses, grad_norm, learning_rate)?;
         let (step, epoch, elapsed) = (self.state.step, self.epochs(), started.elapsed());
         let progress = &mut self.state.progress;
         progress.run.add(loss, tokens, elapsed.as_secs_f64());
@@ -126,10 +165,15 @@ impl<B: Backend> Session<'_, '_, B> {
     }
 
     /// Moves the adapter along its clipped gradient; returns the loss and the norm before clipping.
-    fn update(&mut self, losses: Vec<Pending<LossSum>>, learning_rate: f64) -> Result<(f64, f64)> {
+    fn update(
+        &mut self,
+        losses: Vec<Pending<LossSum>>,
+        grad_norm: Pending<f64>,
+        learning_rate: f64,
+    ) -> Result<(f64, f64)> {
         let step = self.state.step + 1;
         // A card is waited for here and nowhere else in a step: what was queued before the norm is then done as well.
-        let grad_norm = gradient_norm(self.model)?.wait()?;
+        let grad_norm = grad_norm.wait()?;
         let mut loss = 0.0;
         for pending in losses {
             loss += pending.wait()?.loss;
@@ -154,10 +198,14 @@ impl<B: Backend> Session<'_, '_, B> {
             return Err(Error::Text { reason });
         }
         let (mut losses, mut tokens) = (Vec::new(), 0);
-        for (at, batch) in window.chunks_mut(self.config.per_device_train_batch_size).enumerate() {
+        let size = self.config.per_device_train_batch_size;
+        for at in 0..window.len().div_ceil(size) {
             if self.is_stop_wanted() {
                 return Ok(ControlFlow::Break(()));
             }
+            let rest = &mut window[at * size..];
+            let (batch, behind) = rest.split_at_mut(size.min(rest.len()));
+            self.stage(&behind[..size.min(behind.len())])?;
             complete_features(self.model, self.training, batch)?;
             let mode = StepMode {
                 dropout: Some(mix(self.config.seed, self.state.step as u64, at as u64)),

@@ -2,6 +2,8 @@
 
 mod parts;
 
+use std::sync::Arc;
+
 use self::parts::{Part, tensor};
 use super::{
     AdamWStep, AdamWTensor, Attention, Backend, Cpu, Gemm, LinearOutput, Pending, RowTarget, Stored, Write,
@@ -134,6 +136,14 @@ impl Backend for AnyBackend {
 
     fn tiles_at_once(&self) -> usize {
         on!(self, b => b.tiles_at_once())
+    }
+
+    fn works_beside(&self) -> bool {
+        on!(self, b => b.works_beside())
+    }
+
+    fn stage(&self, tiles: &Arc<Tiles>) -> Result<()> {
+        on!(self, b => b.stage(tiles))
     }
 
     fn patches(&self, tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Result<AnyBuffer> {

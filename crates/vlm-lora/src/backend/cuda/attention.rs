@@ -118,7 +118,8 @@ impl<D: Device> Cuda<D> {
         length("o", o.len(), q.len())?;
         length("lse", lse.len(), queries * shape.heads)?;
         let parts = parts(shape, tiling.forward_rows, false);
-        let buffers = [q.at(), k.at(), v.at(), o.at_mut(), lse.at_mut()];
+        let [to, operand] = self.output(o)?;
+        let buffers = [q.at(), k.at(), v.at(), to, operand, lse.at_mut()];
         let kernel = format!("attention_forward_{}", tiling.dim);
         self.each_part((&kernel, tiling.forward_rows), &parts, shape.heads, &buffers, &sizes)
     }
@@ -154,7 +155,9 @@ impl<D: Device> Cuda<D> {
         self.each_part((&kernel, tiling.backward_rows), &of_queries, shape.heads, &buffers, &sizes)?;
         let kernel = format!("attention_backward_keys_{}", tiling.dim);
         let of_keys = parts(shape, tiling.backward_rows, true);
-        let buffers = [&read[..], &[dk.at_mut(), dv.at_mut()]].concat();
+        // Queries and keys are still turned before a product reads them.
+        let [values, operand] = self.output(dv)?;
+        let buffers = [&read[..], &[dk.at_mut(), values, operand]].concat();
         self.each_part((&kernel, tiling.backward_rows), &of_keys, shape.kv_heads, &buffers, &sizes)
     }
 }

@@ -145,9 +145,13 @@ pub struct Product {
     pub accumulate: bool,
 }
 
-/// A device with one queue, in which everything runs in the order of the calls. Addresses that are passed in must come from
+/// A device with one queue, in which everything runs in the order of the calls, and beside it copies that go on while the
+/// device works at the queue. Addresses that are passed in must come from
 /// [`allocate`](Self::allocate) and hold as many bytes as are asked for: the backend sees to that.
 pub trait Device: Send + Sync + 'static {
+    /// A place in the queue, or the end of a copy beside it.
+    type Mark: Send + Sync;
+
     /// The device in words.
     fn name(&self) -> String;
     /// Uninitialised memory, aligned to 256 bytes.
@@ -162,6 +166,13 @@ pub trait Device: Send + Sync + 'static {
     fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<()>;
     /// Sets bytes to zero.
     fn clear(&self, at: Address, bytes: usize) -> Result<()>;
+    /// The present end of the queue.
+    fn mark(&self) -> Result<Self::Mark>;
+    /// Copies to the device beside the queue, once it has come to `after`; `bytes` may be changed as soon as the call returns.
+    /// What reads them must be queued behind a [`wait_for`](Self::wait_for) of the mark that is returned.
+    fn write_beside(&self, to: Address, bytes: &[u8], after: &Self::Mark) -> Result<Self::Mark>;
+    /// What is queued from now on begins once `mark` has come.
+    fn wait_for(&self, mark: &Self::Mark) -> Result<()>;
     /// Queues a kernel.
     fn launch(&self, launch: Launch<'_>) -> Result<()>;
     /// Queues a product; none of its dimensions is 0.

@@ -18,6 +18,7 @@ mod operations;
 mod pixels;
 mod product;
 mod rope;
+mod staging;
 mod sums;
 mod weight;
 
@@ -31,6 +32,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::buffer::{Block, Pool};
+use self::staging::Staging;
 use crate::Result;
 
 pub use buffer::Buffer;
@@ -75,6 +77,7 @@ pub struct Cuda<D: Device = Driver> {
     dtype: CudaDtype,
     integers: bool,
     words: Mutex<VecDeque<Words<D>>>,
+    staging: Staging<D>,
 }
 
 impl<D: Device> std::fmt::Debug for Cuda<D> {
@@ -108,7 +111,13 @@ impl Cuda {
 
 impl<D: Device> Cuda<D> {
     fn on(device: D, dtype: CudaDtype, integers: bool) -> Self {
-        Self { pool: Arc::new(Pool::new(device)), dtype, integers, words: Mutex::default() }
+        Self {
+            pool: Arc::new(Pool::new(device)),
+            dtype,
+            integers,
+            words: Mutex::default(),
+            staging: Staging::default(),
+        }
     }
 
     /// The element of products with frozen matrices.

@@ -30,10 +30,7 @@ impl<D: Device> Cuda<D> {
         let inputs = sources.iter().copied().chain([weight]).chain(bias);
         let mut arguments: Vec<Argument> = inputs.map(|x| x.at().into()).collect();
         arguments.push((eps as f32).into());
-        match write {
-            Some(_) => arguments.push(y.at_mut().into()),
-            None => arguments.extend(self.output(y)?.map(Argument::Word)),
-        }
+        arguments.extend(self.output(y)?.map(Argument::Word));
         arguments.extend([Argument::Word(rows as u64), width.into()]);
         arguments.extend(write.map(flag));
         self.each_row(kernel, rows, &arguments)

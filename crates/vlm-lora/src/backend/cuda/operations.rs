@@ -1,5 +1,7 @@
 //! The operations of the CUDA backend: arguments are checked here, the kernels take them as given.
 
+use std::sync::Arc;
+
 use super::attention::Saved;
 use super::buffer::Buffer;
 use super::check::{ensure, inside, length, narrow, whole_rows};
@@ -89,6 +91,14 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn tiles_at_once(&self) -> usize {
         super::pixels::TILES_AT_ONCE
+    }
+
+    fn works_beside(&self) -> bool {
+        true
+    }
+
+    fn stage(&self, tiles: &Arc<Tiles>) -> Result<()> {
+        self.begin_copy(tiles)
     }
 
     fn patches(&self, tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Result<Buffer<D>> {

@@ -1,9 +1,9 @@
 //! Pixels go to the device as bytes, a quarter of what their rows take.
 
 use super::Cuda;
-use super::buffer::{Block, Buffer};
+use super::buffer::Buffer;
 use super::check::{ensure, narrow};
-use super::device::Device;
+use super::device::{Address, Device};
 use crate::model::NORMALIZED;
 use crate::{Result, Tiles};
 
@@ -30,32 +30,29 @@ impl<D: Device> Cuda<D> {
                 },
             )?;
         }
-        let raw = Block::new(&self.pool, tiles.len() * bytes)?;
+        narrow("pixels", tiles.len() * bytes)?;
+        let values = self.words(&NORMALIZED.map(f32::to_bits))?;
+        let per_tile = grid * grid * 3 * patch * patch;
+        let mut y = Buffer::new(&self.pool, tiles.len() * per_tile)?;
+        let mut to = y.at_mut();
+        let [width, grid, patch] = [side, grid, patch].map(|size| size as u32);
         let is_next = |one: &(&Tiles, usize), other: &(&Tiles, usize)| {
             std::ptr::eq(one.0, other.0) && one.1 + 1 == other.1
         };
-        let mut to = raw.address;
         for run in tiles.chunk_by(is_next) {
-            let (picture, first) = run[0];
-            let part = &picture.data[first * bytes..(first + run.len()) * bytes];
-            self.device().write(to, part)?;
-            to += part.len() as u64;
+            let ((picture, first), n) = (run[0], run.len() * per_tile);
+            let start = first * bytes;
+            let read = |from: Address| {
+                let numbers = [width.into(), grid.into(), patch.into(), to.into(), (n as u64).into()];
+                self.each("patches", n, &[&[from.into(), values.address.into()], &numbers[..]].concat())
+            };
+            let is_last = first + run.len() == picture.count();
+            if !self.with_copied(picture, is_last, |at| read(at + start as u64))? {
+                let raw = self.block_of(&picture.data[start..start + run.len() * bytes])?;
+                read(raw.address)?;
+            }
+            to += 4 * n as u64;
         }
-        let values = self.words(&NORMALIZED.map(f32::to_bits))?;
-        let n = tiles.len() * grid * grid * 3 * patch * patch;
-        narrow("pixels", tiles.len() * bytes)?;
-        let mut y = Buffer::new(&self.pool, n)?;
-        let [side, grid, patch] = [side, grid, patch].map(|size| size as u32);
-        let arguments = [
-            raw.address.into(),
-            values.address.into(),
-            side.into(),
-            grid.into(),
-            patch.into(),
-            y.at_mut().into(),
-            (n as u64).into(),
-        ];
-        self.each("patches", n, &arguments)?;
         Ok(y)
     }
 }

@@ -62,7 +62,7 @@ impl<D: Device> Cuda<D> {
             && let Some(forgotten) = state.pictures.pop_front()
         {
             let Area { block, size, .. } = forgotten.area;
-            state.free.push(Area { block, size, free: forgotten.arrived });
+            state.free.push(Area { block, size, free: self.device().mark()? });
         }
         let area = match state.free.iter().position(|area| area.size >= bytes) {
             Some(at) => state.free.swap_remove(at),
@@ -85,7 +85,8 @@ impl<D: Device> Cuda<D> {
         read: impl FnOnce(Address) -> Result<()>,
     ) -> Result<bool> {
         let mut state = self.staging.lock();
-        let Some(at) = state.pictures.iter().position(|picture| std::ptr::eq(&raw const *picture.tiles, tiles))
+        let Some(at) =
+            state.pictures.iter().position(|picture| std::ptr::eq(&raw const *picture.tiles, tiles))
         else {
             return Ok(false);
         };

@@ -1,18 +1,22 @@
 //! A real device: the driver's interface and cuBLAS, both opened at run time through cudarc.
 #![expect(unsafe_code, reason = "the driver's interface is C; every call names what makes it sound")]
 
+mod blas;
 mod compile;
+mod pinned;
 
 use std::collections::HashMap;
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CString, c_void};
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cudarc::cublas::{result as cublas, sys as cublas_sys};
-use cudarc::driver::{CudaContext, CudaStream, result as cuda, sys as cuda_sys};
+use cudarc::cublas::sys as cublas_sys;
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result as cuda, sys as cuda_sys};
 
-use super::check::{fail, narrow};
-use super::device::{Address, CudaDtype, Device, Factor, Launch, Operands, Product};
+use self::blas::Blas;
+use self::pinned::{Pinned, SMALL};
+use super::check::fail;
+use super::device::{Address, CudaDtype, Device, Launch, Product};
 use super::{CudaOptions, SOURCE};
 use crate::{Error, Result};
 
@@ -50,20 +54,14 @@ unsafe impl Send for Kernels {}
 // SAFETY: as above.
 unsafe impl Sync for Kernels {}
 
-/// cuBLAS with the queue of the device, and 0 and 1 on the device.
-struct Blas {
-    handle: cublas_sys::cublasHandle_t,
-    zero_and_one: Address,
-}
-
-// SAFETY: a handle that one thread at a time may use; it is kept in a mutex.
-unsafe impl Send for Blas {}
-
 /// A CUDA device.
 pub struct Driver {
     name: String,
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
+    /// The queue of the copies beside it.
+    copies: Arc<CudaStream>,
+    pinned: Mutex<Pinned>,
     kernels: Kernels,
     blas: Mutex<Blas>,
 }
@@ -109,18 +107,25 @@ impl Driver {
             .map_err(|error| failed("the device does not say what it is", error))?;
         let dtype = choose(options.dtype, capability)?;
         let stream = context.new_stream().map_err(|error| failed("no queue", error))?;
+        let copies = context.new_stream().map_err(|error| failed("no queue", error))?;
+        let pinned = Mutex::new(Pinned::new(&context));
         let kernels = Kernels::load(capability, dtype, options)?;
         let blas = Mutex::new(Blas::open(&stream)?);
         let model = context.name().unwrap_or_else(|_| "unnamed".to_owned());
         let (major, minor) = capability;
         let name = format!("cuda:{} {model} (compute capability {major}.{minor})", options.ordinal);
-        Ok((Self { name, context, stream, kernels, blas }, dtype))
+        Ok((Self { name, context, stream, copies, pinned, kernels, blas }, dtype))
     }
 
     /// Bytes that are free, and that there are.
     pub(super) fn memory(&self) -> Result<(usize, usize)> {
         self.bind()?;
         cuda::mem_get_info().map_err(|error| failed("the device does not say what memory it has", error))
+    }
+
+    fn pinned(&self) -> MutexGuard<'_, Pinned> {
+        // A copy that failed half way leaves whole pieces.
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the device current in this thread.
@@ -167,110 +172,22 @@ impl Kernels {
     }
 }
 
-impl Blas {
-    fn open(stream: &CudaStream) -> Result<Self> {
-        let handle = cublas::create_handle().map_err(|error| failed("cuBLAS does not start", error))?;
-        // SAFETY: the handle is new, the stream is of the current context and outlives it.
-        unsafe { cublas::set_stream(handle, stream.cu_stream().cast()) }
-            .map_err(|error| failed("cuBLAS does not take the queue", error))?;
-        // SAFETY: the context is current.
-        let zero_and_one = unsafe { cuda::malloc_sync(8) }.map_err(|error| failed("no memory", error))?;
-        // SAFETY: eight bytes were allocated.
-        unsafe { cuda::memcpy_htod_sync(zero_and_one, &[0_f32, 1.0]) }
-            .map_err(|error| failed("a copy to the device", error))?;
-        Ok(Self { handle, zero_and_one })
-    }
-
-    /// Queues a product. cuBLAS counts by columns: what is a row-major matrix here is its transpose there, so the operands
-    /// change places.
-    fn multiply(&self, product: &Product) -> Result<()> {
-        let size = |value: usize| -> Result<c_int> { Ok(narrow("a product of", value)?.cast_signed()) };
-        let (m, n, k) = (size(product.m)?, size(product.n)?, size(product.k)?);
-        let operation = |transposed: bool| {
-            if transposed {
-                cublas_sys::cublasOperation_t::CUBLAS_OP_T
-            } else {
-                cublas_sys::cublasOperation_t::CUBLAS_OP_N
-            }
-        };
-        let (element, compute) = types(product.operands);
-        let beta = f32::from(u8::from(product.accumulate));
-        let (mode, alpha_at, beta_at): (_, *const c_void, *const c_void) = match &product.factor {
-            Factor::Value(alpha) => (
-                cublas_sys::cublasPointerMode_t::CUBLAS_POINTER_MODE_HOST,
-                ptr::from_ref(alpha).cast(),
-                ptr::from_ref(&beta).cast(),
-            ),
-            Factor::At(alpha) => (
-                cublas_sys::cublasPointerMode_t::CUBLAS_POINTER_MODE_DEVICE,
-                *alpha as *const c_void,
-                (self.zero_and_one + 4 * u64::from(product.accumulate)) as *const c_void,
-            ),
-        };
-        // SAFETY: the handle is open; the operands are allocated in the sizes that the product names, the factors live until
-        // the call returns or are on the device.
-        unsafe {
-            cublas_sys::cublasSetPointerMode_v2(self.handle, mode)
-                .result()
-                .map_err(|error| failed("cuBLAS", error_name(error.0)))?;
-            cublas::gemm_ex(
-                self.handle,
-                operation(product.transpose_b),
-                operation(product.transpose_a),
-                n,
-                m,
-                k,
-                alpha_at,
-                product.b as *const c_void,
-                element,
-                if product.transpose_b { k } else { n },
-                product.a as *const c_void,
-                element,
-                if product.transpose_a { m } else { k },
-                beta_at,
-                product.c as *mut c_void,
-                cublas_sys::cudaDataType::CUDA_R_32F,
-                n,
-                compute,
-                cublas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-            )
-        }
-        .map_err(|error| failed(&format!("a product of ({m}, {k}) and ({k}, {n})"), error_name(error.0)))
-    }
-}
-
-fn error_name(status: cublas_sys::cublasStatus_t) -> String {
-    format!("{status:?}")
-}
-
-/// The type of the operands and of the computation.
-fn types(operands: Operands) -> (cublas_sys::cudaDataType, cublas_sys::cublasComputeType_t) {
-    use cublas_sys::cublasComputeType_t::{CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32};
-    use cublas_sys::cudaDataType::{CUDA_R_16BF, CUDA_R_16F, CUDA_R_32F};
-    match operands {
-        Operands::Exact => (CUDA_R_32F, CUBLAS_COMPUTE_32F),
-        Operands::Float32 => (CUDA_R_32F, CUBLAS_COMPUTE_32F_FAST_TF32),
-        Operands::Float16 => (CUDA_R_16F, CUBLAS_COMPUTE_32F),
-        Operands::Bfloat16 => (CUDA_R_16BF, CUBLAS_COMPUTE_32F),
-    }
-}
-
 impl Drop for Driver {
     fn drop(&mut self) {
-        if self.bind().is_err() || self.stream.synchronize().is_err() {
+        let done =
+            || self.bind().is_ok() && self.copies.synchronize().is_ok() && self.stream.synchronize().is_ok();
+        if !done() {
             return; // the context is broken, and with it goes what it holds
         }
-        let blas = self.blas.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: nothing is queued any more, and nobody else has these handles. Their errors have nobody to go to.
-        unsafe {
-            let _ = cublas::destroy_handle(blas.handle);
-            let _ = cuda::free_sync(blas.zero_and_one);
-            let _ = cuda::module::unload(self.kernels.module);
-        }
+        self.blas.get_mut().unwrap_or_else(PoisonError::into_inner).close();
+        // SAFETY: nothing is queued any more, and nobody else has the module. An error has nobody to go to.
+        let _ = unsafe { cuda::module::unload(self.kernels.module) };
     }
 }
 
 impl Device for Driver {
+    type Mark = CudaEvent;
+
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -294,6 +211,9 @@ impl Device for Driver {
 
     fn write(&self, to: Address, bytes: &[u8]) -> Result<()> {
         self.bind()?;
+        if bytes.len() >= SMALL {
+            return self.pinned().copy(&self.stream, to, bytes);
+        }
         // SAFETY: the block has room for the bytes; pageable memory is copied away before the call returns.
         unsafe { cuda::memcpy_htod_async(to, bytes, self.stream.cu_stream()) }
             .map_err(|error| failed("a copy to the device", error))
@@ -319,6 +239,21 @@ impl Device for Driver {
         // SAFETY: the block holds as many bytes.
         unsafe { cuda::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }
             .map_err(|error| failed("the device cannot be written", error))
+    }
+
+    fn mark(&self) -> Result<CudaEvent> {
+        self.stream.record_event(None).map_err(|error| failed("a mark in the queue", error))
+    }
+
+    fn write_beside(&self, to: Address, bytes: &[u8], after: &CudaEvent) -> Result<CudaEvent> {
+        let marked = |error| failed("a mark in the queue", error);
+        self.copies.wait(after).map_err(marked)?;
+        self.pinned().copy(&self.copies, to, bytes)?;
+        self.copies.record_event(None).map_err(marked)
+    }
+
+    fn wait_for(&self, mark: &CudaEvent) -> Result<()> {
+        self.stream.wait(mark).map_err(|error| failed("a mark in the queue", error))
     }
 
     fn launch(&self, launch: Launch<'_>) -> Result<()> {

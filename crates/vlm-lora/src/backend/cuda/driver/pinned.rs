@@ -45,7 +45,8 @@ impl Pinned {
             // SAFETY: the context is current, see `copy`.
             let start = unsafe { cuda::malloc_host(PIECE, 0) }
                 .map_err(|error| failed("no memory that the device can read", error))?;
-            let start = NonNull::new(start).ok_or_else(|| failed("no memory that the device can read", "null"))?;
+            let start =
+                NonNull::new(start).ok_or_else(|| failed("no memory that the device can read", "null"))?;
             self.pieces.insert(self.next, Piece { start, copied: None });
         }
         let at = self.next;
@@ -64,7 +65,8 @@ impl Pinned {
         for (index, part) in bytes.chunks(PIECE).enumerate() {
             let piece = self.piece()?;
             // SAFETY: the piece has as many bytes, of which the last copy has been waited for.
-            let own = unsafe { std::slice::from_raw_parts_mut(piece.start.as_ptr().cast::<u8>(), part.len()) };
+            let own =
+                unsafe { std::slice::from_raw_parts_mut(piece.start.as_ptr().cast::<u8>(), part.len()) };
             own.copy_from_slice(part);
             let at = to + (index * PIECE) as u64;
             // SAFETY: the caller's block has room for the bytes; the piece is left alone until the event below has come.

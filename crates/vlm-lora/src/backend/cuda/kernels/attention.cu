@@ -158,13 +158,14 @@ DEVICE void multiply_columns(float (*c)[4], const float (*p)[4], const Element* 
 
 #endif
 
-// Writes 16 x DIM numbers times `factor[row / 8]` to rows of `stride` floats.
+// Writes 16 x DIM numbers times `factor[row / 8]` to rows of `stride` floats from `at` on.
 template <int DIM>
-DEVICE void store_rows(const float (*c)[4], float* to, u64 stride, u32 rows, u32 head_dim, const float* factor) {
+DEVICE void store_rows(const float (*c)[4], float* to, Element* operand, u64 at, u64 stride, u32 rows, u32 head_dim,
+                       const float* factor) {
     UNROLL for (u32 n = 0; n < DIM / 8; n++) {
         UNROLL for (u32 e = 0; e < 4; e++) {
             u32 row = lane() / 4 + e / 2 * 8, column = 8 * n + lane() % 4 * 2 + e % 2;
-            if (row < rows && column < head_dim) to[row * stride + column] = c[n][e] * factor[e / 2];
+            if (row < rows && column < head_dim) put(to, operand, at + row * stride + column, c[n][e] * factor[e / 2]);
         }
     }
 }
@@ -183,8 +184,8 @@ DEVICE u32 rows_from(u32 first, u32 total) { return first < total ? total - firs
 
 // A block has WARPS x 16 queries of one head and goes over the keys, KEYS at a time.
 template <int DIM, int WARPS, int KEYS>
-DEVICE void attention_forward(const u32* parts, const float* q, const float* k, const float* v, float* o, float* lse,
-                              u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
+DEVICE void attention_forward(const u32* parts, const float* q, const float* k, const float* v, float* o,
+                              Element* operand, float* lse, u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
     constexpr int ROWS = WARPS * 16, WIDTH = DIM + PAD;
     SHARED(Element, queries, ROWS * WIDTH);
     SHARED(Element, keys, KEYS * WIDTH);
@@ -244,7 +245,8 @@ DEVICE void attention_forward(const u32* parts, const float* q, const float* k, 
             lse[(part.first_query + row) * (u64)heads + head] = largest[half] + logf(sum[half]);
         }
     }
-    store_rows<DIM>(output, o + q_at + warp() * 16 * q_stride, q_stride, rows_from(own, part.queries), head_dim, factor);
+    const u64 at = q_at + warp() * 16 * q_stride;
+    store_rows<DIM>(output, o, operand, at, q_stride, rows_from(own, part.queries), head_dim, factor);
 }
 
 // The dot product of each row of d_o with that of o, one warp a row.
@@ -311,7 +313,8 @@ DEVICE void attention_backward_queries(const u32* parts, const float* d_o, const
         multiply_columns<DIM, KEYS / 8>(result, dp, keys, stage);
     }
     const float factor[2] = {scale / power, scale / power};
-    store_rows<DIM>(result, dq + q_at + warp() * 16 * q_stride, q_stride, rows_from(own, part.queries), head_dim, factor);
+    const u64 at = q_at + warp() * 16 * q_stride;
+    store_rows<DIM>(result, dq, nullptr, at, q_stride, rows_from(own, part.queries), head_dim, factor);
 }
 
 // A block has WARPS x 16 keys of one key head and goes over the queries of all heads that use it. Scores are transposed: a row
@@ -319,7 +322,7 @@ DEVICE void attention_backward_queries(const u32* parts, const float* d_o, const
 template <int DIM, int WARPS, int QUERIES>
 DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const float* q, const float* k, const float* v,
                                     const float* lse, const float* delta, const u32* d_o_largest, float* dk, float* dv,
-                                    u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
+                                    Element* dv_operand, u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
     constexpr int ROWS = WARPS * 16, WIDTH = DIM + PAD;
     SHARED(Element, keys, ROWS * WIDTH);
     SHARED(Element, values, ROWS * WIDTH);
@@ -363,17 +366,17 @@ DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const fl
     }
     const float key_factor[2] = {scale / power, scale / power}, value_factor[2] = {1.0f / power, 1.0f / power};
     const u64 at = k_at + warp() * 16 * k_stride;
-    store_rows<DIM>(key_result, dk + at, k_stride, rows_from(own, part.keys), head_dim, key_factor);
-    store_rows<DIM>(value_result, dv + at, k_stride, rows_from(own, part.keys), head_dim, value_factor);
+    store_rows<DIM>(key_result, dk, nullptr, at, k_stride, rows_from(own, part.keys), head_dim, key_factor);
+    store_rows<DIM>(value_result, dv, dv_operand, at, k_stride, rows_from(own, part.keys), head_dim, value_factor);
 }
 
 // Tiles of each size fit the 48 KiB of shared memory that every card gives without asking.
 #define ATTENTION(DIM, FORWARD_WARPS, FORWARD_KEYS, BACKWARD_WARPS, BACKWARD_COLUMNS)                                        \
     KERNEL(attention_forward_##DIM)                                                                                          \
-    (const u32* parts, const float* q, const float* k, const float* v, float* o, float* lse, u32 heads, u32 kv_heads,        \
-     u32 head_dim, u32 causal, float scale) {                                                                                \
-        attention_forward<DIM, FORWARD_WARPS, FORWARD_KEYS>(parts, q, k, v, o, lse, heads, kv_heads, head_dim, causal,       \
-                                                            scale);                                                          \
+    (const u32* parts, const float* q, const float* k, const float* v, float* o, Element* operand, float* lse, u32 heads,    \
+     u32 kv_heads, u32 head_dim, u32 causal, float scale) {                                                                  \
+        attention_forward<DIM, FORWARD_WARPS, FORWARD_KEYS>(parts, q, k, v, o, operand, lse, heads, kv_heads, head_dim,      \
+                                                            causal, scale);                                                  \
     }                                                                                                                        \
     KERNEL(attention_backward_queries_##DIM)                                                                                 \
     (const u32* parts, const float* d_o, const float* q, const float* k, const float* v, const float* lse,                   \
@@ -384,10 +387,11 @@ DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const fl
     }                                                                                                                        \
     KERNEL(attention_backward_keys_##DIM)                                                                                    \
     (const u32* parts, const float* d_o, const float* q, const float* k, const float* v, const float* lse,                   \
-     const float* delta, const u32* d_o_largest, float* dk, float* dv, u32 heads, u32 kv_heads, u32 head_dim, u32 causal,    \
-     float scale) {                                                                                                          \
+     const float* delta, const u32* d_o_largest, float* dk, float* dv, Element* dv_operand, u32 heads, u32 kv_heads,         \
+     u32 head_dim, u32 causal, float scale) {                                                                                \
         attention_backward_keys<DIM, BACKWARD_WARPS, BACKWARD_COLUMNS>(parts, d_o, q, k, v, lse, delta, d_o_largest, dk, dv, \
-                                                                       heads, kv_heads, head_dim, causal, scale);            \
+                                                                       dv_operand, heads, kv_heads, head_dim, causal,        \
+                                                                       scale);                                               \
     }
 
 #if PRECISION == 0

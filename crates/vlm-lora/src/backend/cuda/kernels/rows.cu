@@ -33,18 +33,19 @@ KERNEL(rms_norm)
 
 // With g = dy weight and h the normed row: dx (+)= (g - h mean(g h)) scale.
 KERNEL(rms_norm_backward)
-(const float* dy, const float* x, const float* weight, float eps, float* dx, u64 rows, u32 width, u32 accumulate) {
+(const float* dy, const float* x, const float* weight, float eps, float* dx, Element* operand, u64 rows, u32 width,
+ u32 accumulate) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
-    dy += row * width;
-    x += row * width;
-    dx += row * width;
+    u64 at = row * width;
+    dy += at;
+    x += at;
     float scale = rms_scale(x, width, eps), sum = 0.0f;
     for (u32 i = lane(); i < width; i += LANES) sum += dy[i] * weight[i] * x[i];
     float mean = warp_sum(sum) * scale / (float)width;
     for (u32 i = lane(); i < width; i += LANES) {
         float gradient = (dy[i] * weight[i] - x[i] * scale * mean) * scale;
-        dx[i] = accumulate ? dx[i] + gradient : gradient;
+        put(dx, operand, at + i, accumulate ? dx[at + i] + gradient : gradient);
     }
 }
 
@@ -60,12 +61,13 @@ KERNEL(layer_norm)
 
 // With g = dy weight and h the normed row: dx (+)= (g - mean(g) - h mean(g h)) scale.
 KERNEL(layer_norm_backward)
-(const float* dy, const float* x, const float* weight, float eps, float* dx, u64 rows, u32 width, u32 accumulate) {
+(const float* dy, const float* x, const float* weight, float eps, float* dx, Element* operand, u64 rows, u32 width,
+ u32 accumulate) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
-    dy += row * width;
-    x += row * width;
-    dx += row * width;
+    u64 at = row * width;
+    dy += at;
+    x += at;
     float mean = row_mean(x, width), scale = deviation_scale(x, width, mean, eps);
     float sum = 0.0f, product = 0.0f;
     for (u32 i = lane(); i < width; i += LANES) {
@@ -76,7 +78,7 @@ KERNEL(layer_norm_backward)
     float mean_g = warp_sum(sum) / (float)width, mean_gh = warp_sum(product) / (float)width;
     for (u32 i = lane(); i < width; i += LANES) {
         float gradient = (dy[i] * weight[i] - mean_g - (x[i] - mean) * scale * mean_gh) * scale;
-        dx[i] = accumulate ? dx[i] + gradient : gradient;
+        put(dx, operand, at + i, accumulate ? dx[at + i] + gradient : gradient);
     }
 }
 

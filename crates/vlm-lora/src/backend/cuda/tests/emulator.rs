@@ -17,7 +17,7 @@ use libloading::{Library, Symbol};
 use crate::Result;
 use crate::backend::cuda::SOURCE;
 use crate::backend::cuda::check::fail;
-use crate::backend::cuda::device::{Address, CudaDtype, Device, Factor, Launch, Operands, Product};
+use crate::backend::cuda::device::{Address, Argument, CudaDtype, Device, Factor, Launch, Operands, Product};
 
 const HEADER: &str = include_str!("emulation.hpp");
 const ENTRY: &str = include_str!("emulation.cpp");
@@ -32,8 +32,28 @@ pub(crate) struct Emulator {
     library: &'static Library,
     /// Sizes of the blocks that are allocated.
     blocks: Mutex<BTreeMap<Address, usize>>,
+    queue: Mutex<Queue>,
     /// Whether the threads of a block take their turns from the last to the first.
     reversed: bool,
+}
+
+/// What has been queued, and what is copied beside it.
+#[derive(Default)]
+struct Queue {
+    /// How many calls there were.
+    calls: u64,
+    /// The last call that was given each block.
+    touched: BTreeMap<Address, u64>,
+    /// Copies that nothing has waited for: they arrive as late as they may.
+    copies: BTreeMap<usize, (Address, Vec<u8>)>,
+    begun: usize,
+}
+
+/// A place in the queue, or the end of a copy.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mark {
+    Queued(u64),
+    Copied(usize),
 }
 
 /// The kernels for a precision, compiled once; `None` where there is no C++ compiler.
@@ -73,7 +93,27 @@ fn open(library: &Path) -> Library {
 impl Emulator {
     /// A device for these kernels, where there is a C++ compiler.
     pub(crate) fn new(dtype: CudaDtype, reversed: bool) -> Option<Self> {
-        Some(Self { library: library(dtype)?, blocks: Mutex::default(), reversed })
+        Some(Self { library: library(dtype)?, blocks: Mutex::default(), queue: Mutex::default(), reversed })
+    }
+
+    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no test panics with it")
+    }
+
+    /// Where the block begins that an address lies in.
+    fn block(&self, at: Address) -> Option<Address> {
+        let blocks = self.blocks.lock().expect("no test panics with it");
+        let (&start, &size) = blocks.range(..=at).next_back()?;
+        (at < start + size as u64).then_some(start)
+    }
+
+    /// Remembers a call that was given these addresses.
+    fn touch(&self, addresses: impl IntoIterator<Item = Address>) {
+        let blocks: Vec<Address> = addresses.into_iter().filter_map(|at| self.block(at)).collect();
+        let mut queue = self.queue();
+        queue.calls += 1;
+        let call = queue.calls;
+        queue.touched.extend(blocks.into_iter().map(|block| (block, call)));
     }
 
     /// Checks that a range lies in one block.
@@ -114,6 +154,8 @@ fn read(at: Address, i: usize, operands: Operands) -> f64 {
 }
 
 impl Device for Emulator {
+    type Mark = Mark;
+
     fn name(&self) -> String {
         "emulation".to_owned()
     }
@@ -167,8 +209,35 @@ impl Device for Emulator {
         Ok(())
     }
 
+    fn mark(&self) -> Result<Mark> {
+        Ok(Mark::Queued(self.queue().calls))
+    }
+
+    fn write_beside(&self, to: Address, bytes: &[u8], after: &Mark) -> Result<Mark> {
+        self.check(to, bytes.len())?;
+        let (block, mut queue) = (self.block(to), self.queue());
+        let last = block.and_then(|block| queue.touched.get(&block).copied()).unwrap_or(0);
+        if !matches!(after, Mark::Queued(call) if *call >= last) {
+            return Err(fail(format!("a copy after {after:?} overwrites what call {last} still reads")));
+        }
+        queue.begun += 1;
+        let copy = queue.begun;
+        queue.copies.insert(copy, (to, bytes.to_vec()));
+        Ok(Mark::Copied(copy))
+    }
+
+    fn wait_for(&self, mark: &Mark) -> Result<()> {
+        let Mark::Copied(copy) = mark else { return Ok(()) };
+        let arrived = self.queue().copies.remove(copy);
+        arrived.map_or(Ok(()), |(to, bytes)| self.write(to, &bytes))
+    }
+
     fn launch(&self, launch: Launch<'_>) -> Result<()> {
         let Launch { kernel, grid: [x, y], threads, arguments } = launch;
+        self.touch(arguments.iter().filter_map(|argument| match argument {
+            Argument::Word(word) => Some(*word),
+            _ => None,
+        }));
         let name = CString::new(kernel).expect("names have no zeros");
         let words: Vec<u64> = arguments.iter().map(|argument| argument.bits()).collect();
         // SAFETY: the entry has this type in `emulation.cpp`.
@@ -192,6 +261,7 @@ impl Device for Emulator {
         self.check(a, m * k * size)?;
         self.check(b, k * n * size)?;
         self.check(c, m * n * 4)?;
+        self.touch([a, b, c]);
         let factor = match factor {
             Factor::Value(value) => f64::from(value),
             Factor::At(at) => read(at, 0, Operands::Exact),

@@ -3,6 +3,7 @@
 mod counts;
 mod emulator;
 mod operands;
+mod staging;
 
 use self::emulator::Emulator;
 use super::device::CudaDtype;

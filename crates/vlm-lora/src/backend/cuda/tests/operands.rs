@@ -7,7 +7,7 @@ use super::emulated;
 use crate::Result;
 use crate::backend::cuda::{Buffer, Cuda, CudaDtype, Device};
 use crate::backend::tests::scenarios::values;
-use crate::backend::{Backend, Stored};
+use crate::backend::{Attention, Backend, Stored, Write};
 
 const ROWS: usize = 6;
 const WIDTH: usize = 24;
@@ -32,16 +32,34 @@ fn operands_that_kernels_write_are_those_of_a_cast() -> Result<()> {
         let new = |seed: u64| cuda.upload_f64(&values(ROWS * WIDTH, seed));
         let parameter = |seed: u64| cuda.upload_f64(&values(WIDTH, seed));
         let (x, up, dy, weight, bias) = (new(1)?, new(2)?, new(3)?, parameter(4)?, parameter(5)?);
-        let mut outputs: Vec<_> = (0..8).map(|_| cuda.scratch(ROWS * WIDTH)).collect::<Result<_>>()?;
-        let [rms, layer, swiglu, dgate, dup, gelu, dgelu, rope] = &mut outputs[..] else { unreachable!() };
+        let mut outputs: Vec<_> = (0..12).map(|_| cuda.scratch(ROWS * WIDTH)).collect::<Result<_>>()?;
+        let [rms, layer, swiglu, dgate, dup, gelu, dgelu, rope, drms, dlayer, o, dv] = &mut outputs[..]
+        else {
+            unreachable!()
+        };
         cuda.rms_norm(&x, &weight, 1e-5, rms)?;
         cuda.layer_norm(&x, &weight, &bias, 1e-5, layer)?;
         cuda.swiglu(&x, &up, swiglu)?;
         cuda.swiglu_backward(&dy, &x, &up, dgate, dup)?;
         cuda.gelu(&x, gelu)?;
         cuda.gelu_backward(&dy, &x, dgelu)?;
-        cuda.copy(&x, 0, ROWS * WIDTH, rope, 0, crate::backend::Write::Set)?;
+        cuda.copy(&x, 0, ROWS * WIDTH, rope, 0, Write::Set)?;
         cuda.rope(rope, &[0, 1, 2, 3, 4, 5], 3, WIDTH / 3, 100.0, true)?;
+        cuda.copy(&up, 0, ROWS * WIDTH, drms, 0, Write::Set)?;
+        cuda.rms_norm_backward(&dy, &x, &weight, 1e-5, drms, Write::Add)?;
+        cuda.layer_norm_backward(&dy, &x, &weight, 1e-5, dlayer, Write::Set)?;
+        let shape = Attention {
+            heads: 3,
+            kv_heads: 3,
+            head_dim: WIDTH / 3,
+            causal: true,
+            q_offsets: &[0, 2, 6],
+            k_offsets: &[0, 2, 6],
+        };
+        let mut lse = cuda.scratch(ROWS * 3)?;
+        cuda.attention(shape, &x, &up, &dy, o, &mut lse)?;
+        let (mut dq, mut dk) = (new(0)?, new(0)?);
+        cuda.attention_backward(shape, &dy, &x, &up, &dy, o, &lse, &mut dq, &mut dk, dv)?;
         for (index, output) in outputs.iter_mut().enumerate() {
             let [ours, cast] = both_products(&cuda, output)?;
             assert_eq!(ours, cast, "output {index} in {dtype:?}");

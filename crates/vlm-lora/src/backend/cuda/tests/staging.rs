@@ -1,0 +1,93 @@
+//! Pictures that are copied beside the queue: the emulation lets copies arrive as late as they may, and refuses those that
+//! could overwrite what is still read.
+
+use std::sync::Arc;
+
+use super::emulated;
+use super::emulator::Mark;
+use crate::backend::Backend;
+use crate::backend::cuda::CudaDtype;
+use crate::backend::cuda::buffer::Block;
+use crate::backend::cuda::device::Device;
+use crate::{Result, Tiles};
+
+fn picture(seed: usize, tiles: usize) -> Arc<Tiles> {
+    let bytes = tiles * 12 * 12 * 3;
+    let data = (0..bytes).map(|i| ((i + seed) * (i + 3 * seed) % 251) as u8).collect();
+    Arc::new(Tiles { rows: 1, cols: tiles - 1, side: 12, data })
+}
+
+/// The patches of all tiles of these pictures, some at a time as the tower takes them.
+fn patches<B: Backend>(backend: &B, pictures: &[Arc<Tiles>], at_once: usize) -> Result<Vec<f32>> {
+    let tiles: Vec<(&Tiles, usize)> =
+        pictures.iter().flat_map(|tiles| (0..tiles.count()).map(|index| (&**tiles, index))).collect();
+    let mut all = Vec::new();
+    for some in tiles.chunks(at_once) {
+        all.extend(backend.download(&backend.patches(some, 3, 4)?)?);
+    }
+    Ok(all)
+}
+
+#[test]
+fn pictures_that_were_copied_ahead_are_the_same() -> Result<()> {
+    let Some(cuda) = emulated(CudaDtype::Float32, false, false) else { return Ok(()) };
+    // Batches of pictures of several sizes, each staged while the one before it is computed.
+    let batches: Vec<Vec<Arc<Tiles>>> =
+        (0..6).map(|batch| (0..3).map(|i| picture(7 * batch + i, 2 + (batch + i) % 3)).collect()).collect();
+    for at_once in [1, 2, 5] {
+        for (index, batch) in batches.iter().enumerate() {
+            for tiles in batches.get(index + 1).into_iter().flatten() {
+                cuda.stage(tiles)?;
+                cuda.stage(tiles)?; // once is enough
+            }
+            let exact = crate::backend::Cpu::<f32>::new();
+            assert_eq!(patches(&cuda, batch, at_once)?, patches(&exact, batch, at_once)?, "batch {index}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn pictures_that_nobody_asks_for_make_room() -> Result<()> {
+    let Some(cuda) = emulated(CudaDtype::Float32, false, false) else { return Ok(()) };
+    let last = (0..200).try_fold(picture(0, 2), |_, seed| {
+        let tiles = picture(seed, 2);
+        cuda.stage(&tiles)?;
+        if seed % 3 == 0 {
+            cuda.patches(&[(&tiles, 0)], 3, 4)?; // begun, and never finished
+        }
+        Ok::<_, crate::Error>(tiles)
+    })?;
+    let pictures = [last];
+    assert_eq!(patches(&cuda, &pictures, 2)?, patches(&crate::backend::Cpu::<f32>::new(), &pictures, 2)?);
+    Ok(())
+}
+
+#[test]
+fn a_copy_that_does_not_wait_for_its_reader_is_found() -> Result<()> {
+    let Some(cuda) = emulated(CudaDtype::Float32, false, false) else { return Ok(()) };
+    let block = Block::new(&cuda.pool, 4096)?;
+    let before = cuda.device().mark()?;
+    cuda.device().clear(block.address, 16)?;
+    cuda.each(
+        "patches",
+        1,
+        &[block.address, block.address]
+            .map(Into::into)
+            .into_iter()
+            .chain([1_u32, 1, 1].map(Into::into))
+            .chain([(block.address + 2048).into(), 1_u64.into()])
+            .collect::<Vec<_>>(),
+    )?;
+    assert!(cuda.device().write_beside(block.address, &[0; 16], &before).is_err());
+    let after = cuda.device().mark()?;
+    let arrived = cuda.device().write_beside(block.address, &[1; 16], &after)?;
+    assert!(matches!(arrived, Mark::Copied(_)));
+    let mut bytes = [9; 16];
+    cuda.device().read(block.address, &mut bytes)?;
+    assert_eq!(bytes, [0; 16], "it arrives when somebody waits for it");
+    cuda.device().wait_for(&arrived)?;
+    cuda.device().read(block.address, &mut bytes)?;
+    assert_eq!(bytes, [1; 16]);
+    Ok(())
+}
