@@ -64,12 +64,11 @@ impl<D: Device> Cuda<D> {
             let Area { block, size, .. } = forgotten.area;
             state.free.push(Area { block, size, free: self.device().mark()? });
         }
-        let area = match state.free.iter().position(|area| area.size >= bytes) {
-            Some(at) => state.free.swap_remove(at),
-            None => {
-                let block = Block::new(&self.pool, bytes)?;
-                Area { block, size: bytes, free: self.device().mark()? }
-            }
+        let area = if let Some(at) = state.free.iter().position(|area| area.size >= bytes) {
+            state.free.swap_remove(at)
+        } else {
+            let block = Block::new(&self.pool, bytes)?;
+            Area { block, size: bytes, free: self.device().mark()? }
         };
         let arrived = self.device().write_beside(area.block.address, &tiles.data, &area.free)?;
         state.pictures.push_back(Picture { tiles: Arc::clone(tiles), area, arrived });

@@ -1,0 +1,111 @@
+//! What operations are called with.
+
+/// What a product does with what the output already holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// The output is overwritten.
+    Set,
+    /// The result is added to the output.
+    Add,
+}
+
+/// A general product `C (+)= alpha · op(A) · op(B)` with `C: (m, n)`, all row-major.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gemm {
+    /// Rows of the result.
+    pub m: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// The summed dimension.
+    pub k: usize,
+    /// Whether `A` is stored `(k, m)`.
+    pub transpose_a: bool,
+    /// Whether `B` is stored `(n, k)`.
+    pub transpose_b: bool,
+    /// Factor of the product.
+    pub alpha: f32,
+    /// What happens to the old `C`.
+    pub write: Write,
+}
+
+/// Attention over packed sequences: rows `q_offsets[i]..q_offsets[i + 1]` of the queries attend to rows
+/// `k_offsets[i]..k_offsets[i + 1]` of keys and values. With `causal`, the last query of a sequence sees all its keys.
+/// Query head `h` uses key/value head `h / (heads / kv_heads)`; the scale is `1 / sqrt(head_dim)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attention<'a> {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Size of a head.
+    pub head_dim: usize,
+    /// Whether a query sees only keys at or before its own position.
+    pub causal: bool,
+    /// Start of each sequence in the query rows, and the total.
+    pub q_offsets: &'a [usize],
+    /// Start of each sequence in the key rows, and the total; equal to `q_offsets` except when decoding with a cache.
+    pub k_offsets: &'a [usize],
+}
+
+/// One row of logits and what it should predict.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RowTarget<'a> {
+    /// Tokens with probabilities that sum to 1.
+    pub tokens: &'a [(u32, f32)],
+    /// Weight of the row.
+    pub weight: f32,
+}
+
+/// The constants of one AdamW step (Loshchilov & Hutter 2019, with the bias correction of Kingma & Ba 2015).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWStep {
+    /// The learning rate of this step.
+    pub learning_rate: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// The number of this step, from 1.
+    pub step: u64,
+    /// Factor on the gradient (clipping).
+    pub grad_scale: f64,
+}
+
+/// A tensor that AdamW moves.
+#[derive(Debug)]
+pub struct AdamWTensor<'a, T> {
+    /// Its constants.
+    pub step: AdamWStep,
+    /// Its values.
+    pub value: &'a mut T,
+    /// Their gradient.
+    pub grad: &'a T,
+    /// The first moment.
+    pub m: &'a mut T,
+    /// The second moment.
+    pub v: &'a mut T,
+}
+
+/// How a frozen matrix is stored in a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Element type: F32, F16 or BF16 (F64 in tests).
+    pub dtype: candle_core::DType,
+    /// Little-endian row-major bytes.
+    pub bytes: &'a [u8],
+}
+
+/// One of the products of [`Backend::linears`](super::Backend::linears).
+#[derive(Debug)]
+pub struct LinearOutput<'a, W, B> {
+    /// The frozen matrix `(n, k)`.
+    pub weight: &'a W,
+    /// A row `(n)` that is added to every row.
+    pub bias: Option<&'a B>,
+    /// The result `(m, n)`.
+    pub y: &'a mut B,
+}
