@@ -23,6 +23,7 @@ mod real;
 mod rope;
 mod rows;
 mod simd;
+mod single;
 mod weight;
 
 use std::sync::Arc;

@@ -11,7 +11,8 @@ use super::check::misfit;
 use super::panels::Initial;
 use super::product::{Product, View};
 use super::real::Real;
-use super::simd::{lane_sum, simd_fn};
+use super::simd::{Isa, lane_sum, simd_fn};
+use super::single;
 use crate::Result;
 use crate::backend::{Stored, Write, check};
 
@@ -37,6 +38,8 @@ pub const LARGEST_INT8_ROWS: usize = 16_384;
 #[derive(Debug)]
 enum Rows<T> {
     Full(Vec<T>),
+    /// f32 as its kernels want it.
+    Panels(Vec<f32>),
     Bf16(Vec<u16>),
     /// As the bf16 kernels of this processor want it.
     Packed(Vec<u32>),
@@ -71,15 +74,15 @@ impl<T: Real> Weight<T> {
         check::stored(stored, n, k)?;
         let Stored { dtype, bytes } = stored;
         let rows = match dtype {
-            DType::F32 => keep(bytes, k, base, |b| f64::from(f32::from_le_bytes(b))),
-            DType::F64 => keep(bytes, k, base, f64::from_le_bytes),
-            DType::F16 => keep(bytes, k, base, |b| half::f16::from_le_bytes(b).to_f64()),
+            DType::F32 => keep(bytes, (n, k), base, |b| f64::from(f32::from_le_bytes(b))),
+            DType::F64 => keep(bytes, (n, k), base, f64::from_le_bytes),
+            DType::F16 => keep(bytes, (n, k), base, |b| half::f16::from_le_bytes(b).to_f64()),
             DType::BF16 if is_bf16::<T>(base, n) => {
                 Rows::Bf16(convert(bytes.as_chunks().0, u16::from_le_bytes))
             }
-            DType::BF16 => {
-                keep(bytes, k, base, |b| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)))
-            }
+            DType::BF16 => keep(bytes, (n, k), base, |b| {
+                f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))
+            }),
             other => return Err(misfit(format!("a matrix of {other:?} cannot be used"))),
         };
         let rows = match rows {
@@ -97,7 +100,7 @@ impl<T: Real> Weight<T> {
 
     /// Whether its products are taken in bf16, of [`Rounded`] rows.
     pub(super) fn is_narrow(&self, context: Context<'_>) -> bool {
-        context.kernel != Bf16Kernel::Widened && !matches!(self.rows, Rows::Full(_))
+        context.kernel != Bf16Kernel::Widened && !matches!(self.rows, Rows::Full(_) | Rows::Panels(_))
     }
 
     /// As [`forward`](Self::forward) of rounded rows, where it [is narrow](Self::is_narrow).
@@ -111,6 +114,12 @@ impl<T: Real> Weight<T> {
     /// `y (m, n) = x (m, k) · Wᵀ + bias (n)`.
     pub(super) fn forward(&self, context: Context<'_>, x: &[T], m: usize, bias: Option<&[T]>, y: &mut [T]) {
         let (n, k) = (self.n, self.k);
+        if let Rows::Panels(data) = &self.rows {
+            let initial =
+                bias.map_or(Initial::Zero, |bias| Initial::Bias(bytemuck::cast_slice::<T, f32>(bias)));
+            let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
+            return single::forward(context.pool, (x, m), single::Panels { data, n, k }, y, initial);
+        }
         if self.is_narrow(context) {
             let x = (bytemuck::cast_slice(x), m, k);
             let x = Rounded::new(context.kernel, context.pool, x, Activation::Identity);
@@ -141,6 +150,10 @@ impl<T: Real> Weight<T> {
             Rows::Full(rows) => {
                 let product = Product::new(m, k, n).write(write);
                 product.everywhere(View::rows(dy, n), View::rows(rows, k), dx, k);
+            }
+            Rows::Panels(data) => {
+                let (dy, dx) = (bytemuck::cast_slice(dy), bytemuck::cast_slice_mut(dx));
+                single::backward(context.pool, (dy, m), single::Panels { data, n, k }, dx, write);
             }
             _ if context.kernel == Bf16Kernel::Widened => self.each_widened(context, |first, rows| {
                 let write = if first == 0 { write } else { Write::Add };
@@ -173,7 +186,7 @@ impl<T: Real> Weight<T> {
     fn with_narrow(&self, context: Context<'_>, product: impl FnOnce(Frozen<'_>)) {
         let (n, k) = (self.n, self.k);
         match &self.rows {
-            Rows::Full(_) => {}
+            Rows::Full(_) | Rows::Panels(_) => {}
             Rows::Bf16(bits) => product(Frozen::Rows(Matrix { bits, n, k })),
             Rows::Packed(data) => product(Frozen::Panels(Panels { data, n, k })),
             Rows::Int8 { rows, scales } => {
@@ -193,6 +206,10 @@ impl<T: Real> Weight<T> {
         let range = row * self.k..(row + 1) * self.k;
         match &self.rows {
             Rows::Full(rows) => y.copy_from_slice(&rows[range]),
+            Rows::Panels(data) => {
+                let row = single::Panels { data, n: self.n, k: self.k }.row(row);
+                bytemuck::cast_slice_mut(y).iter_mut().zip(row).for_each(|(y, value)| *y = value);
+            }
             Rows::Bf16(bits) => widen(&bits[range], y),
             Rows::Packed(data) => {
                 let bits = Panels { data, n: self.n, k: self.k }.row(row);
@@ -217,7 +234,7 @@ impl<T: Real> Weight<T> {
 /// check what they compute.
 fn keep<T: Real, const BYTES: usize>(
     bytes: &[u8],
-    k: usize,
+    (n, k): (usize, usize),
     base: BaseDtype,
     read: impl Fn([u8; BYTES]) -> f64 + Sync,
 ) -> Rows<T> {
@@ -237,6 +254,12 @@ fn keep<T: Real, const BYTES: usize>(
                 widen_integers(row, scale, y);
             }
             Rows::Full(full)
+        }
+        BaseDtype::Full if narrow && single::worth_packing(Isa::in_use()) => {
+            Rows::Panels(single::packed((n, k), |row, column, out| {
+                let from = &elements[row * k + column..][..out.len()];
+                out.iter_mut().zip(from).for_each(|(out, &element)| *out = read(element) as f32);
+            }))
         }
         BaseDtype::Full => Rows::Full(convert(elements, |element| T::of(read(element)))),
         _ if narrow => Rows::Bf16(convert(elements, bf16_bits)),
