@@ -1,20 +1,27 @@
-//! Products of strided matrices of activations, by the `gemm` crate.
+//! Products of strided matrices of activations, by the `gemm` crate or our own kernels.
 
 #![expect(
     unsafe_code,
     reason = "the product works on pointers and strides, which are checked against the slices here"
 )]
 
-use super::Isa;
 use super::real::Real;
+use super::{Isa, single};
 use crate::backend::Write;
 
 /// A matrix inside a slice: element `(i, j)` is `data[i * row + j * column]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'a, T> {
-    data: &'a [T],
-    row: usize,
-    column: usize,
+    pub(super) data: &'a [T],
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+impl<'a, T: Real> View<'a, T> {
+    /// The same matrix of the one type that has kernels of its own.
+    fn cast(self) -> View<'a, f32> {
+        View { data: bytemuck::cast_slice(self.data), row: self.row, column: self.column }
+    }
 }
 
 impl<'a, T> View<'a, T> {
@@ -67,6 +74,12 @@ impl<T: Real> Product<T> {
 
     /// Computes into rows of `c` that are `stride` apart, on this thread.
     pub(super) fn here(self, a: View<'_, T>, b: View<'_, T>, c: &mut [T], stride: usize) {
+        if T::NAME == f32::NAME && self.alpha == T::ONE && single::suits(self.m, self.n, b.cast()) {
+            let Self { m, n, k, write, .. } = self;
+            self.check(a, b, c, stride);
+            let c = bytemuck::cast_slice_mut(c);
+            return single::multiply_activations((m, n, k), a.cast(), b.cast(), (c, stride), write);
+        }
         self.run(a, b, c, stride, gemm_common::Parallelism::None);
     }
 
@@ -74,6 +87,14 @@ impl<T: Real> Product<T> {
     /// so that their number does not change a bit.
     pub(super) fn everywhere(self, a: View<'_, T>, b: View<'_, T>, c: &mut [T], stride: usize) {
         self.run(a, b, c, stride, gemm_common::Parallelism::Rayon(0));
+    }
+
+    /// Panics where the product would leave a slice.
+    fn check(self, a: View<'_, T>, b: View<'_, T>, c: &[T], stride: usize) {
+        let Self { m, n, k, .. } = self;
+        let target = View { data: c, row: stride, column: 1 };
+        assert!(n <= stride && target.holds(m, n), "the result lies outside its slice");
+        assert!(k == 0 || (a.holds(m, k) && b.holds(k, n)), "an operand lies outside its slice");
     }
 
     fn run(
@@ -88,9 +109,7 @@ impl<T: Real> Product<T> {
         if m == 0 || n == 0 {
             return;
         }
-        let target = View { data: &*c, row: stride, column: 1 };
-        assert!(n <= stride && target.holds(m, n), "the result lies outside its slice");
-        assert!(k == 0 || (a.holds(m, k) && b.holds(k, n)), "an operand lies outside its slice");
+        self.check(a, b, c, stride);
         // SAFETY: every element the product touches was just checked to lie inside the slices; `c` is borrowed mutably and
         // its rows do not overlap, since they are at least `n` apart.
         unsafe {

@@ -6,11 +6,12 @@ use super::super::panels::{PANEL, Start};
 /// Rows of a block.
 pub(super) const ROWS: usize = 12;
 
-/// Rows of activations: element `(r, l)` is `data[r * stride + l]`.
+/// Rows of activations: element `(r, l)` is `data[r * row + l * column]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strided<'a> {
     pub(super) data: &'a [f32],
-    pub(super) stride: usize,
+    pub(super) row: usize,
+    pub(super) column: usize,
     pub(super) rows: usize,
     pub(super) k: usize,
 }
@@ -18,7 +19,8 @@ pub(super) struct Strided<'a> {
 impl Strided<'_> {
     fn check(self, panel: &[f32]) {
         assert!(self.rows > 0 && self.rows <= ROWS && panel.len() == self.k * PANEL);
-        assert!(self.k <= self.stride && (self.rows - 1) * self.stride + self.k <= self.data.len());
+        let last = (self.rows - 1) * self.row + self.k.saturating_sub(1) * self.column;
+        assert!(self.k == 0 || last < self.data.len());
     }
 }
 
@@ -58,7 +60,8 @@ unsafe fn plain(a: Strided<'_>, panel: &[f32], (c, stride): (*mut f32, usize), s
             // SAFETY: the caller's promise about `start`.
             unsafe { std::ptr::copy_nonoverlapping(from.add(r * apart), sums.as_mut_ptr(), PANEL) };
         }
-        for (&x, line) in a.data[r * a.stride..][..a.k].iter().zip(panel.chunks_exact(PANEL)) {
+        for (l, line) in panel.chunks_exact(PANEL).enumerate() {
+            let x = a.data[r * a.row + l * a.column];
             sums.iter_mut().zip(line).for_each(|(sum, w)| *sum += x * w);
         }
         // SAFETY: the caller's promise about `c`.
@@ -98,7 +101,7 @@ mod x86 {
                         while first < a.rows {
                             // SAFETY: these rows and columns lie inside the block, which the caller promises to be there.
                             unsafe {
-                                let x = (a.data.as_ptr().add(first * a.stride), a.stride);
+                                let x = (a.data.as_ptr().add(first * a.row), a.row, a.column);
                                 let b = (panel.as_ptr().add(column), a.k);
                                 let c = (c.add(first * stride + column), stride);
                                 let start =
@@ -123,7 +126,7 @@ mod x86 {
                 /// There are as many rows of `a`, `c` and `start` and `k` lines of `b`.
                 #[target_feature(enable = $features)]
                 unsafe fn some<const EACH: usize, const PARTS: usize>(
-                    (a, row): (*const f32, usize),
+                    (a, row, next): (*const f32, usize, usize),
                     (mut b, k): (*const f32, usize),
                     (c, stride): (*mut f32, usize),
                     start: Start,
@@ -154,7 +157,7 @@ mod x86 {
                                     sums[0] = $fma(low, x, sums[0]);
                                     sums[1] = $fma(high, x, sums[1]);
                                 }
-                                *part = part.add(1);
+                                *part = part.wrapping_add(next);
                             }
                             b = b.add(PANEL);
                         }

@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "the kernels write blocks of the result through pointers")]
 
+mod activations;
 mod kernel;
 mod turn;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+pub(super) use self::activations::{multiply as multiply_activations, suits};
 use self::turn::turn;
 use super::Isa;
 use super::buffer::{Buffer, Pool};
@@ -171,7 +173,7 @@ impl Rows for InPlace<'_> {
         let first = block * kernel::ROWS;
         let (data, first, stride) =
             apart.as_ref().map_or((self.data, first, self.k), |a| (&a.rows[..], first - a.first, a.stride));
-        let a = kernel::Strided { data: &data[first * stride..], stride, rows, k: self.k };
+        let a = kernel::Strided { data: &data[first * stride..], row: stride, column: 1, rows, k: self.k };
         // SAFETY: the caller's promise about `c` and `start`; the instruction set is in use, hence there.
         unsafe { kernel::multiply(self.isa, a, &panel[..self.k * PANEL], (c, c_stride), start) };
     }

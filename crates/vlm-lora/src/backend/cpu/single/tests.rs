@@ -1,5 +1,6 @@
 //! The kernels against sums of small integers, which are exact.
 
+use super::super::product::View;
 use super::*;
 
 /// Small integers, of which every sum below is exact whatever its order.
@@ -93,6 +94,32 @@ fn every_kernel_of_the_gradient_is_exact_in_integers() {
             let target = Target::new(&mut dx, m, k, Initial::Result);
             panels::multiply_packing(&pool, &a, target, |panel, out| columns(w, panel * PANEL, out));
             assert_eq!(dx, expected, "{isa:?} ({m}, {n}, {k})");
+        }
+    }
+}
+
+#[test]
+fn products_of_activations_are_exact_in_integers() {
+    for (m, n, k) in sizes().into_iter().filter(|&(m, n, _)| m >= 12 && n >= 24) {
+        let (a, b, before) = (integers(m * k, 1), integers(k * n, 2), integers(m * (n + 3), 3));
+        for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {
+            let view = |data, transpose, rows, columns| {
+                if transpose { View::columns(data, rows) } else { View::rows(data, columns) }
+            };
+            let (a, b) = (view(&a, transpose_a, m, k), view(&b, transpose_b, k, n));
+            assert!(suits(m, n, b) == (Isa::in_use() >= Isa::Avx2));
+            let element = |view: View<'_, f32>, i, j| view.data[i * view.row + j * view.column];
+            for write in [Write::Set, Write::Add] {
+                let mut c = before.clone();
+                multiply_activations((m, n, k), a, b, (&mut c[..m * (n + 3) - 3], n + 3), write);
+                let initial = |i, j| if write == Write::Add { before[i * (n + 3) + j] } else { 0.0 };
+                let inside = reference((m, n, k), initial, |i, l| element(a, i, l), |l, j| element(b, l, j));
+                let mut expected = before.clone();
+                for (to, from) in expected.chunks_mut(n + 3).zip(inside.chunks(n)) {
+                    to[..n].copy_from_slice(from);
+                }
+                assert_eq!(c, expected, "({m}, {n}, {k}) {transpose_a} {transpose_b} {write:?}");
+            }
         }
     }
 }
