@@ -110,6 +110,15 @@ impl Checkpoint {
         self.files[at].stored(name, shape)
     }
 
+    /// Lets the system take back the memory in which the tensor `name` was read; it may be read again.
+    pub(crate) fn release(&self, name: &str) {
+        if let Some(file) = self.place.get(name).and_then(|&at| self.files.get(at))
+            && let Some(entry) = file.entry(name)
+        {
+            file.release(entry);
+        }
+    }
+
     /// The tensor `name` as f32.
     ///
     /// # Errors

@@ -75,6 +75,19 @@ impl TensorFile {
         &self.map[entry.range.clone()]
     }
 
+    /// Lets the system take back the memory of a tensor's mapped pages; they are read again where they are wanted again.
+    pub(crate) fn release(&self, entry: &TensorEntry) {
+        #[cfg(unix)]
+        {
+            use memmap2::UncheckedAdvice::DontNeed;
+            let Range { start, end } = entry.range;
+            #[expect(unsafe_code, reason = "dropping pages is the only way to keep a mapped file from filling memory")]
+            // SAFETY: the map is shared, read-only and backed by a file, so a dropped page comes back with the same bytes.
+            let released = unsafe { self.map.unchecked_advise_range(DontNeed, start, end - start) };
+            drop(released); // advice that is not taken costs memory alone
+        }
+    }
+
     /// The tensors in the order of their bytes, which cover the file without gaps.
     pub(crate) fn in_file_order(&self) -> Vec<(&str, &TensorEntry)> {
         let mut entries: Vec<_> = self.entries.iter().map(|(name, entry)| (name.as_str(), entry)).collect();

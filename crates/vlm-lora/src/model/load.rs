@@ -160,7 +160,9 @@ impl<B: Backend> Loader<'_, B> {
         (n, k): (usize, usize),
         needs_backward: bool,
     ) -> Result<B::Weight> {
-        self.backend.weight(self.checkpoint.stored(name, shape)?, n, k, needs_backward)
+        let weight = self.backend.weight(self.checkpoint.stored(name, shape)?, n, k, needs_backward)?;
+        self.checkpoint.release(name);
+        Ok(weight)
     }
 
     /// The bias of the layer `name`.
