@@ -211,7 +211,7 @@ def table(options):
     rounds = max(line.get("round", 0) for line in lines) + 1
     speed = peer["capability"] if options.device == "cpu" else f"CUDA {peer['cuda']}"
     intro = (f"{datetime.date.today()}; {cpu}, {os.cpu_count()} cores; ours: Rust {rustc}, {ours['backend']}; peer: Python "
-             f"{platform.python_version()}, {versions}, {speed}, {peer['attention']}. Medians of {rounds} processes of each in "
+             f"{platform.python_version()}, {versions}, {speed}, {peer['attention']}. Medians of up to {rounds} processes of each in "
              f"turn. Fastest matrix product of either: " + ", ".join(f"{rate:.0f} GFLOP/s in {dtype}" for dtype, rate in ceilings.items()) + ".")
     document = ROOT / "docs/benchmarks.md"
     text = document.read_text()
