@@ -1,9 +1,9 @@
 """Collects many small slides and measures the first run, its memory, and an unchanged second run.
 
     cargo build --release -p pq-collect
-    python benches/collect/scale.py --binary target/release/pq-collect --slides 100000 --folder /dev/shm/scale
+    python benches/collect/scale.py --binary target/release/pq-collect --slides 100000 --folder /tmp/scale
 
-Needs numpy and Pillow. The slides are 96 × 54 pixels, twenty a deck, all different, so that what is measured is the store and
+Needs numpy and Pillow. The slides are 96 × 54 pixels, twenty a deck in one theme, so that what is measured is the store and
 the search for duplicates and not the decoders. Prints one JSON object.
 """
 
@@ -19,15 +19,39 @@ import numpy as np
 from PIL import Image
 
 
+def draw_slide(theme, own):
+    """A title, lines of words, and in every third slide bars, in the colours and margins of the deck."""
+    paper, ink, accent = theme["colours"]
+    page = np.empty((54, 96, 3), np.uint8)
+    page[:] = paper
+    page[: theme["header"]] = accent
+    top = theme["header"] + 4
+    for line in range(own.integers(2, 8)):
+        at = theme["margin"]
+        while at < 88 and own.random() > 0.12:
+            width = own.integers(2, 9)
+            page[top : top + 3, at : min(at + width, 92)] = ink
+            at += width + 2
+        top += theme["leading"]
+        if top > 48:
+            break
+    if own.random() < 0.33:
+        for bar in range(own.integers(3, 7)):
+            height = own.integers(3, 30)
+            page[50 - height : 50, 50 + 6 * bar : 54 + 6 * bar] = accent
+    return page
+
+
 def draw(folder, count):
     dice = np.random.default_rng(7)
     for at in range(count):
         deck = folder / f"deck-{at // 20:05}"
-        deck.mkdir(parents=True, exist_ok=True)
-        blocks = dice.integers(0, 256, (9, 16), dtype=np.uint8)
-        Image.fromarray(np.kron(blocks, np.ones((6, 6), np.uint8))).convert("RGB").save(
-            deck / f"{at % 20:02}.png", compress_level=1
-        )
+        if at % 20 == 0:
+            deck.mkdir(parents=True, exist_ok=True)
+            colours = dice.integers(200, 256, 3), dice.integers(0, 90, 3), dice.integers(0, 256, 3)
+            header, margin, leading = dice.integers(3, 11), dice.integers(4, 14), dice.integers(5, 9)
+            theme = {"colours": colours, "header": header, "margin": margin, "leading": leading}
+        Image.fromarray(draw_slide(theme, dice)).save(deck / f"{at % 20:02}.png", compress_level=1)
 
 
 def resident_mib(pid):

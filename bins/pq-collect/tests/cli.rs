@@ -11,7 +11,8 @@ use serde_json::Value;
 use slide_data::Manifest;
 use slide_data::image::ImageFormat;
 
-use common::{Place, encoded, pictures, support};
+use common::support::encoded;
+use common::{Place, pictures, support};
 
 fn snapshot(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();

@@ -11,20 +11,12 @@ use std::time::{Duration, Instant};
 use slide_data::Manifest;
 use slide_data::image::ImageFormat;
 
-use common::{Place, encoded, pictures, support};
+use common::support::{encoded, zip};
+use common::{Place, pictures, support};
 
 /// Says on stderr why a test did not run.
 fn skip(reason: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
-}
-
-fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    for (name, bytes) in entries {
-        archive.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
-        archive.write_all(bytes).unwrap();
-    }
-    archive.finish().unwrap().into_inner()
 }
 
 #[test]
@@ -38,7 +30,9 @@ fn every_bad_file_costs_one_line_and_the_good_ones_come_in() {
         "/Root 1 0 R",
         "/Root 1 0 R /Encrypt << /Filter /Standard /V 2 /R 3 /Length 128 /P -4 /O <00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff> /U <ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff> >> /ID [<00> <00>]",
     );
-    let bad: [(&str, Vec<u8>, &str); 11] = [
+    let odp = b"application/vnd.oasis.opendocument.presentation";
+    let locked = b"<manifest:file-entry><manifest:encryption-data/></manifest:file-entry>";
+    let bad: [(&str, Vec<u8>, &str); 14] = [
         ("broken.pdf", b"%PDF-1.7 nothing follows".to_vec(), "cannot be read"),
         ("empty.pdf", Vec::new(), "neither a picture"),
         ("secret.pdf", secret.into_bytes(), "password"),
@@ -49,6 +43,17 @@ fn every_bad_file_costs_one_line_and_the_good_ones_come_in() {
         ("bomb.zip", zip(&[("zeros.bmp", &vec![0; 3 << 20])]), "max_unpacked_mib"),
         ("escape.zip", zip(&[("../../evil.png", &png(6))]), "leaves the archive"),
         ("nested.zip", zip(&[("inner.zip", &zip(&[("a.png", &png(7))]))]), "archive within an archive"),
+        ("secret.odp", zip(&[("mimetype", odp), ("META-INF/manifest.xml", locked)]), "password"),
+        (
+            "report.docx",
+            zip(&[("[Content_Types].xml", b"<Types/>"), ("word/media/1.png", &png(8))]),
+            "not a presentation",
+        ),
+        (
+            "decks.zip",
+            zip(&[("deck.pptx", &zip(&[("ppt/presentation.xml", b"<x/>")]))]),
+            "archive within an archive",
+        ),
         ("fake.pptx", b"not a presentation".to_vec(), "neither a picture"),
     ];
     for (name, bytes, _) in &bad {
@@ -92,6 +97,26 @@ fn two_folders_of_one_name_stay_two_decks_and_a_second_run_changes_nothing() {
     assert_eq!((&report["slides_new"], &report["decks"]), (&2.into(), &2.into()));
     let again = place.json(&["a/deck", "b/deck", "--json"]);
     assert_eq!(again["unchanged"], 2);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_utf8_cost_a_line_each() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    place.write("in/good.pdf", &support::deck(25, 1));
+    for name in [b"caf\xe9.pdf".as_slice(), b"caf\xe8.pdf"] {
+        let path = place.0.path().join("in").join(OsStr::from_bytes(name));
+        std::fs::write(path, support::deck(26, 1)).unwrap();
+    }
+    let report = place.json(&["in", "--json"]);
+    assert_eq!(report["slides_new"], 1, "{report:#}");
+    for (at, name) in ["in/caf\\xE8.pdf", "in/caf\\xE9.pdf"].iter().enumerate() {
+        assert_eq!(report["set_aside"][at]["origin"], *name);
+        assert!(report["set_aside"][at]["reason"].as_str().unwrap().contains("not UTF-8"), "{report:#}");
+    }
+    assert_eq!(place.json(&["in", "--json"])["unchanged"], 3);
 }
 
 #[cfg(unix)]

@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use slide_data::image::codecs::jpeg::JpegEncoder;
 use slide_data::image::{RgbImage, imageops};
-use slide_data::picture::{Signature, SlideHash, decode, pixels_sha256};
+use slide_data::picture::{Signature, Sketch, SlideHash, decode, pixels_sha256};
 use slide_data::render::load;
 use slide_data::{DuplicateThresholds, Limits};
 use support::Dice;
@@ -28,12 +28,14 @@ struct Measured {
     name: String,
     pixels: String,
     signature: Signature,
+    sketch: Sketch,
     hash: SlideHash,
 }
 
 fn measure(deck: usize, name: String, picture: &RgbImage) -> Measured {
     let signature = Signature::of(picture);
-    Measured { deck, name, pixels: pixels_sha256(picture), hash: signature.hash(), signature }
+    let (hash, sketch) = (signature.hash(), Sketch::of(&signature));
+    Measured { deck, name, pixels: pixels_sha256(picture), hash, sketch, signature }
 }
 
 fn jpeg(picture: &RgbImage, quality: u8) -> RgbImage {
@@ -75,7 +77,7 @@ fn variants(picture: &RgbImage, dice: &mut Dice) -> Vec<(&'static str, RgbImage)
 
 fn is_near(a: &Measured, b: &Measured, limits: &DuplicateThresholds) -> (bool, f32, f32) {
     let similarity = a.hash.similarity(&b.hash);
-    if similarity < limits.similarity {
+    if similarity < limits.similarity || !a.sketch.may_match(&b.sketch) {
         return (false, similarity, f32::NAN);
     }
     let difference = a.signature.difference(&b.signature);

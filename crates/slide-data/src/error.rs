@@ -45,6 +45,12 @@ pub enum Reason {
     /// None of the known formats.
     #[error("is neither a picture, a PDF, a presentation nor a ZIP archive")]
     Unknown,
+    /// A document that is no presentation.
+    #[error("is an Office document or e-book, not a presentation; export it as PDF if its pages are slides")]
+    NotSlides,
+    /// The reader is told of a file in UTF-8.
+    #[error("has a name that is not UTF-8; rename it")]
+    NameNotUtf8,
     /// A known format whose content breaks its rules.
     #[error("cannot be read: {0}")]
     Malformed(String),

@@ -4,12 +4,12 @@
 
 mod support;
 
-use std::io::Write as _;
 use std::path::Path;
 
 use slide_data::image::{ImageFormat, Rgb, RgbImage};
 use slide_data::render::load;
 use slide_data::{Error, Limits, Reason, RenderedSlide, SourceKind, pixels_sha256};
+use support::{encoded, zip};
 
 fn write(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -17,18 +17,7 @@ fn write(path: &Path, bytes: &[u8]) {
 }
 
 fn png(shade: u8) -> Vec<u8> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    RgbImage::from_pixel(64, 36, Rgb([shade, 0, 0])).write_to(&mut bytes, ImageFormat::Png).unwrap();
-    bytes.into_inner()
-}
-
-fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    for (name, bytes) in entries {
-        archive.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
-        archive.write_all(bytes).unwrap();
-    }
-    archive.finish().unwrap().into_inner()
+    encoded(&RgbImage::from_pixel(64, 36, Rgb([shade, 0, 0])), ImageFormat::Png)
 }
 
 /// The slides and, as text, the failures.

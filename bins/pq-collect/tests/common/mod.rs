@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use slide_data::Limits;
-use slide_data::image::{ImageFormat, RgbImage};
+use slide_data::image::RgbImage;
 
 pub(crate) struct Place(pub(crate) tempfile::TempDir);
 
@@ -52,12 +52,6 @@ impl Place {
     pub(crate) fn raw(&self) -> std::path::PathBuf {
         self.0.path().join("data/raw")
     }
-}
-
-pub(crate) fn encoded(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, format).unwrap();
-    bytes.into_inner()
 }
 
 /// The pictures of a drawn deck.

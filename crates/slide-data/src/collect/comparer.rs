@@ -1,41 +1,52 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::picture::{Signature, SlideHash, decode};
+use super::sketches;
+use crate::picture::{Signature, Sketch, SlideHash, decode};
 use crate::{DuplicateThresholds, Limits, Manifest, SlideRecord};
 
-/// Signatures kept in memory (20 kB each).
-const KEPT: usize = 2_048;
+/// Signatures that a comparer keeps in memory (20 kB each).
+const KEPT: usize = 1_024;
 
-/// A slide's hash, ready to be compared with many.
-pub(super) struct Hashed {
+/// What of a slide is compared with all others before pictures are: 0.8 kB.
+pub(super) struct Outline {
     hash: SlideHash,
     inverse_length: f32,
+    sketch: Option<Sketch>,
 }
 
-impl Hashed {
-    pub(super) fn of(slide: &SlideRecord) -> Option<Self> {
-        let hash = SlideHash::from_hex(&slide.phash)?;
-        Some(Self { inverse_length: hash.inverse_length(), hash })
+impl Outline {
+    /// The outlines of slides, in order; none for a slide without a hash.
+    pub(super) fn of_all(raw: &Path, slides: &[SlideRecord]) -> Vec<Option<Self>> {
+        let outline = |(slide, sketch): (&SlideRecord, Option<Sketch>)| {
+            let hash = SlideHash::from_hex(&slide.phash)?;
+            Some(Self { inverse_length: hash.inverse_length(), hash, sketch })
+        };
+        slides.iter().zip(sketches::of_all(raw, slides)).map(outline).collect()
     }
 
-    pub(super) fn similarity(&self, other: &Self) -> f32 {
-        self.hash.scaled_similarity(self.inverse_length, &other.hash, other.inverse_length)
+    /// How similar the hashes of two slides are, if the slides can be variants of one.
+    pub(super) fn resemblance(&self, other: &Self, thresholds: &DuplicateThresholds) -> Option<f32> {
+        let similarity = self.hash.scaled_similarity(self.inverse_length, &other.hash, other.inverse_length);
+        let may_match = || match (&self.sketch, &other.sketch) {
+            (Some(own), Some(other)) => own.may_match(other),
+            _ => true,
+        };
+        (similarity >= thresholds.similarity && may_match()).then_some(similarity)
     }
 }
 
 /// Compares stored pictures closely. Their signatures are made when they are needed; the oldest are forgotten.
 pub(super) struct Comparer<'a> {
-    pub(super) thresholds: &'a DuplicateThresholds,
     raw: &'a Path,
-    kept: HashMap<String, Rc<Signature>>,
+    kept: HashMap<String, Arc<Signature>>,
     order: VecDeque<String>,
 }
 
 impl<'a> Comparer<'a> {
-    pub(super) fn new(raw: &'a Path, thresholds: &'a DuplicateThresholds) -> Self {
-        Self { thresholds, raw, kept: HashMap::new(), order: VecDeque::new() }
+    pub(super) fn new(raw: &'a Path) -> Self {
+        Self { raw, kept: HashMap::new(), order: VecDeque::new() }
     }
 
     /// How much two slides differ; none where a picture cannot be read, which is `verify`'s to report.
@@ -44,17 +55,17 @@ impl<'a> Comparer<'a> {
         Some(a.difference(&b))
     }
 
-    fn signature(&mut self, slide_id: &str) -> Option<Rc<Signature>> {
+    fn signature(&mut self, slide_id: &str) -> Option<Arc<Signature>> {
         if let Some(signature) = self.kept.get(slide_id) {
-            return Some(Rc::clone(signature));
+            return Some(Arc::clone(signature));
         }
         let bytes = std::fs::read(Manifest::image_path(self.raw, slide_id)).ok()?;
-        let signature = Rc::new(Signature::of(&decode(&bytes, &Limits::default()).ok()?));
+        let signature = Arc::new(Signature::of(&decode(&bytes, &Limits::default()).ok()?));
         if self.order.len() == KEPT {
             self.order.pop_front().map(|oldest| self.kept.remove(&oldest));
         }
         self.order.push_back(slide_id.to_owned());
-        self.kept.insert(slide_id.to_owned(), Rc::clone(&signature));
+        self.kept.insert(slide_id.to_owned(), Arc::clone(&signature));
         Some(signature)
     }
 }

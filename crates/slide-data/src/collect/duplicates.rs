@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 
-use super::comparer::{Comparer, Hashed};
+use super::comparer::{Comparer, Outline};
 use super::store::Store;
 use crate::{DuplicateThresholds, SlideRecord};
 
@@ -14,7 +16,7 @@ use crate::{DuplicateThresholds, SlideRecord};
 pub(super) fn resolve(
     store: &mut Store,
     thresholds: &DuplicateThresholds,
-    is_interrupted: &dyn Fn() -> bool,
+    is_interrupted: &(dyn Fn() -> bool + Sync),
 ) -> bool {
     if store.slides().iter().all(|slide| !slide.group.is_empty()) {
         return false;
@@ -29,60 +31,109 @@ pub(super) fn resolve(
     true
 }
 
+/// New slides that are compared with the earlier ones at once, by all threads.
+const BLOCK: usize = 256;
+
 /// For each new slide that repeats an earlier one: both positions. None when interrupted.
 fn find(
     slides: &[SlideRecord],
     raw: &Path,
     thresholds: &DuplicateThresholds,
-    is_interrupted: &dyn Fn() -> bool,
+    is_interrupted: &(dyn Fn() -> bool + Sync),
 ) -> Option<Vec<(usize, usize)>> {
-    let hashes: Vec<Option<Hashed>> = slides.iter().map(Hashed::of).collect();
+    let search = Search { slides, outlines: Outline::of_all(raw, slides), thresholds };
+    let is_original = |&at: &usize| !slides[at].group.is_empty() && slides[at].duplicate_of.is_none();
+    let mut originals: Vec<usize> = (0..slides.len()).filter(is_original).collect();
     let mut by_pixels: HashMap<&str, usize> = HashMap::new();
-    let mut originals: Vec<usize> = Vec::new();
-    let mut comparer = Comparer::new(raw, thresholds);
+    for &at in &originals {
+        by_pixels.entry(&slides[at].sha256).or_insert(at);
+    }
+    let new: Vec<usize> = (0..slides.len()).filter(|&at| slides[at].group.is_empty()).collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut comparers: Vec<_> = (0..threads).map(|_| Comparer::new(raw)).collect();
     let mut edges = Vec::new();
-    for (at, slide) in slides.iter().enumerate() {
-        if !slide.group.is_empty() {
-            if slide.duplicate_of.is_none() {
-                by_pixels.entry(&slide.sha256).or_insert(at);
+    for block in new.chunks(BLOCK) {
+        let unseen = |&&at: &&usize| !by_pixels.contains_key(slides[at].sha256.as_str());
+        let open: Vec<usize> = block.iter().filter(unseen).copied().collect();
+        let mut found = search.parallel(&open, &originals, &mut comparers, is_interrupted)?;
+        let before = originals.len();
+        for &at in block {
+            let equal = by_pixels.get(slides[at].sha256.as_str()).copied();
+            let earlier = equal.or_else(|| {
+                let (similarity, known) = found.remove(&at).unwrap_or_default().unzip();
+                let within = search.nearest(at, &originals[before..], &mut comparers[0], similarity);
+                within.map(|(_, other)| other).or(known)
+            });
+            if let Some(earlier) = earlier {
+                edges.push((at, earlier));
+            } else {
+                by_pixels.insert(&slides[at].sha256, at);
                 originals.push(at);
             }
-            continue;
-        }
-        if is_interrupted() {
-            return None;
-        }
-        let equal = by_pixels.get(slide.sha256.as_str()).copied();
-        let earlier = equal.or_else(|| nearest(at, &originals, &hashes, slides, &mut comparer));
-        if let Some(earlier) = earlier {
-            edges.push((at, earlier));
-        } else {
-            by_pixels.insert(&slide.sha256, at);
-            originals.push(at);
         }
     }
     Some(edges)
 }
 
-/// The most similar of the originals that a slide nearly repeats.
-fn nearest(
-    at: usize,
-    originals: &[usize],
-    hashes: &[Option<Hashed>],
-    slides: &[SlideRecord],
-    comparer: &mut Comparer<'_>,
-) -> Option<usize> {
-    let hash = hashes[at].as_ref().filter(|_| !slides[at].quality.contains_key("blank"))?;
-    let similarity = |&other: &usize| Some((hash.similarity(hashes[other].as_ref()?), other));
-    let limit = comparer.thresholds.similarity;
-    let mut candidates: Vec<(f32, usize)> =
-        originals.iter().filter_map(similarity).filter(|(similarity, _)| *similarity >= limit).collect();
-    candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let mut candidates = candidates.into_iter().map(|(_, other)| other);
-    candidates.find(|&other| {
-        let difference = comparer.difference(&slides[other].slide_id, &slides[at].slide_id);
-        difference.is_some_and(|difference| difference <= comparer.thresholds.difference)
-    })
+/// A match: how similar the hashes are, and the position of the original.
+type Match = (f32, usize);
+
+struct Search<'a> {
+    slides: &'a [SlideRecord],
+    outlines: Vec<Option<Outline>>,
+    thresholds: &'a DuplicateThresholds,
+}
+
+impl Search<'_> {
+    /// The matches of some slides among the originals, one comparer a thread. None when interrupted.
+    fn parallel(
+        &self,
+        open: &[usize],
+        originals: &[usize],
+        comparers: &mut [Comparer<'_>],
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Option<HashMap<usize, Option<Match>>> {
+        let next = AtomicUsize::new(0);
+        let (sender, matches) = channel();
+        std::thread::scope(|scope| {
+            for comparer in comparers {
+                let (sender, next) = (sender.clone(), &next);
+                scope.spawn(move || {
+                    while let Some(&at) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if is_interrupted() {
+                            break;
+                        }
+                        let _ = sender.send((at, self.nearest(at, originals, comparer, None)));
+                    }
+                });
+            }
+            drop(sender);
+            let matches: HashMap<_, _> = matches.into_iter().collect();
+            (matches.len() == open.len()).then_some(matches)
+        })
+    }
+
+    /// The most similar of the originals that a slide nearly repeats, if it is more similar than `above`.
+    fn nearest(
+        &self,
+        at: usize,
+        originals: &[usize],
+        comparer: &mut Comparer<'_>,
+        above: Option<f32>,
+    ) -> Option<Match> {
+        let is_blank = self.slides[at].quality.contains_key("blank");
+        let outline = self.outlines[at].as_ref().filter(|_| !is_blank)?;
+        let candidate = |&other: &usize| {
+            let similarity = outline.resemblance(self.outlines[other].as_ref()?, self.thresholds)?;
+            above.is_none_or(|above| similarity > above).then_some((similarity, other))
+        };
+        let mut candidates: Vec<Match> = originals.iter().filter_map(candidate).collect();
+        candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        candidates.into_iter().find(|&(_, other)| {
+            let difference = comparer.difference(&self.slides[other].slide_id, &self.slides[at].slide_id);
+            difference.is_some_and(|difference| difference <= self.thresholds.difference)
+        })
+    }
 }
 
 /// Gives the new slides their groups.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::run::{Progress, Report, SetAside};
 use super::store::{InputRecord, Outcome, Stamp, Store};
 use super::worker::Answer;
+use crate::picture::Sketch;
 use crate::render::InputFile;
 use crate::{Error, Reason, Result, SlideRecord};
 
@@ -27,8 +28,8 @@ pub(super) struct Intake<'a> {
     since: Instant,
 }
 
-/// A slide and where its picture lies.
-pub(super) type Staged = (SlideRecord, PathBuf);
+/// A slide, where its picture lies, and its sketch.
+pub(super) type Staged = (SlideRecord, PathBuf, Sketch);
 
 impl<'a> Intake<'a> {
     pub(super) fn new(
@@ -109,9 +110,9 @@ impl Pending {
                 progress.slides_found(count);
                 return None;
             }
-            Answer::Slide(slide, picture) => {
+            Answer::Slide(slide, picture, sketch) => {
                 progress.slide(&slide);
-                self.slides.push((*slide, picture));
+                self.slides.push((*slide, picture, sketch));
                 return None;
             }
             Answer::Failed(part, reason) => {

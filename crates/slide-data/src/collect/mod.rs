@@ -9,6 +9,7 @@ mod export;
 mod intake;
 mod proof;
 mod run;
+mod sketches;
 pub mod source;
 mod store;
 mod subprocess;

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::comparer::{Comparer, Hashed};
+use super::comparer::{Comparer, Outline};
 use crate::{DuplicateThresholds, Error, Manifest, Result, SlideRecord, Split, SplitRatios, Splits};
 
 /// What was checked to say that the splits are independent.
@@ -64,16 +64,18 @@ fn pairs_are_far(
     thresholds: &DuplicateThresholds,
     proof: &mut SplitProof,
 ) -> Result<()> {
-    let row = |slide| Some((slide, splits.of(slide)?, Hashed::of(slide)?));
-    let rows: Vec<(&SlideRecord, Split, Hashed)> = manifest.usable().filter_map(row).collect();
-    let mut comparer = Comparer::new(raw, thresholds);
-    for (at, (slide, split, hash)) in rows.iter().enumerate() {
-        for (other, other_split, other_hash) in rows[..at].iter().filter(|row| row.1 != *split) {
+    let usable: Vec<SlideRecord> = manifest.usable().cloned().collect();
+    let outlines = Outline::of_all(raw, &usable);
+    let row = |(slide, outline)| Some((slide, splits.of(slide)?, outline?));
+    let rows: Vec<(&SlideRecord, Split, Outline)> = usable.iter().zip(outlines).filter_map(row).collect();
+    let mut comparer = Comparer::new(raw);
+    for (at, (slide, split, outline)) in rows.iter().enumerate() {
+        for (other, other_split, other_outline) in rows[..at].iter().filter(|row| row.1 != *split) {
             proof.pairs += 1;
             if slide.sha256 == other.sha256 {
                 return Err(leak(&slide.slide_id, &other.slide_id, *split, *other_split));
             }
-            if hash.similarity(other_hash) < thresholds.similarity {
+            if outline.resemblance(other_outline, thresholds).is_none() {
                 continue;
             }
             proof.close_pairs += 1;

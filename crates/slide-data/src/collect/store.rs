@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::intake::Staged;
+use super::sketches;
 use crate::io::io_error;
 use crate::render::InputFile;
 use crate::{Error, Manifest, Result, SlideRecord, append_json_lines, read_json_lines, write_atomic};
@@ -153,12 +154,17 @@ impl Store {
     /// Returns how many slides are new.
     pub(super) fn commit(&mut self, batch: Vec<(Vec<Staged>, InputRecord)>) -> Result<usize> {
         let (mut new, mut lines) = (Vec::new(), Vec::with_capacity(batch.len()));
+        let mut sketched = Vec::new();
         for (staged, input) in batch {
-            for (slide, picture) in staged {
-                new.extend(self.move_in(slide, &picture)?);
+            for (slide, picture, sketch) in staged {
+                if let Some(slide) = self.move_in(slide, &picture)? {
+                    sketched.push((slide.sha256.clone(), sketch));
+                    new.push(slide);
+                }
             }
             lines.push(input);
         }
+        sketches::append(&self.raw, &sketched)?;
         let folder = self.raw.join("slides");
         if !new.is_empty() {
             File::open(&folder).and_then(|f| f.sync_all()).map_err(io_error("write", &folder))?;

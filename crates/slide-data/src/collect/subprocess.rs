@@ -91,6 +91,10 @@ impl Subprocess {
 
 impl Reader for Subprocess {
     fn read(&mut self, job: &Job, stop: &AtomicBool, answer: &mut dyn FnMut(Answer)) {
+        if job.input.path.to_str().is_none() {
+            answer(refusal(&Reason::NameNotUtf8));
+            return;
+        }
         let ended = match self.send(job) {
             Ok(answers) => follow(answers, &job.limits, stop, answer),
             Err(error) => Ended::Failed(error.to_string()),

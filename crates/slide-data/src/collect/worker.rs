@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::picture::{QualityThresholds, Signature, encode_png, pixels_sha256, quality_flags};
+use crate::picture::{QualityThresholds, Signature, Sketch, encode_png, pixels_sha256, quality_flags};
 use crate::render::{Event, InputFile, RenderedSlide, read_file};
 use crate::{Limits, Reason, SlideRecord};
 
@@ -26,8 +26,8 @@ pub struct Job {
 pub enum Answer {
     /// How many slides there are.
     Total(usize),
-    /// A slide whose picture lies in the staging folder.
-    Slide(Box<SlideRecord>, PathBuf),
+    /// A slide whose picture lies in the staging folder, and its sketch.
+    Slide(Box<SlideRecord>, PathBuf, Sketch),
     /// A page or entry that was set aside.
     Failed(String, String),
     /// The whole file was read; its SHA-256.
@@ -70,7 +70,7 @@ fn perform(job: &Job, scratch: Option<&Path>, stop: &AtomicBool, answer: &mut dy
                 count += 1;
                 let picture = job.staging.join(format!("{}-{count}.png", job.prefix));
                 match stage(*slide, &job.quality, &picture) {
-                    Ok(record) => answer(Answer::Slide(Box::new(record), picture)),
+                    Ok((record, sketch)) => answer(Answer::Slide(Box::new(record), picture, sketch)),
                     Err(error) => broken = Some(error.to_string()),
                 }
             }
@@ -94,15 +94,20 @@ pub(super) fn refusal(reason: &Reason) -> Answer {
 }
 
 /// Measures a slide and writes its picture, synced.
-fn stage(slide: RenderedSlide, quality: &QualityThresholds, picture: &Path) -> std::io::Result<SlideRecord> {
+fn stage(
+    slide: RenderedSlide,
+    quality: &QualityThresholds,
+    picture: &Path,
+) -> std::io::Result<(SlideRecord, Sketch)> {
     let flags = quality_flags(&slide.image, quality);
     let bytes = encode_png(&slide.image).map_err(std::io::Error::other)?;
     std::fs::File::create(picture)
         .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_data()))?;
-    Ok(SlideRecord {
+    let signature = Signature::of(&slide.image);
+    let record = SlideRecord {
         schema_version: 1,
         sha256: pixels_sha256(&slide.image),
-        phash: Signature::of(&slide.image).hash().to_hex(),
+        phash: signature.hash().to_hex(),
         width: slide.image.width(),
         height: slide.image.height(),
         slide_id: slide.slide_id,
@@ -115,7 +120,8 @@ fn stage(slide: RenderedSlide, quality: &QualityThresholds, picture: &Path) -> s
         duplicate_of: None,
         collected_at: Timestamp::now(),
         tool_version: format!("pitchquest {}", env!("CARGO_PKG_VERSION")),
-    })
+    };
+    Ok((record, Sketch::of(&signature)))
 }
 
 /// Serves jobs: one JSON line in, answers as JSON lines out, until the input ends. This is what a reader process runs; its

@@ -65,7 +65,7 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 }
 
 /// The most frequent colour: the mean of the fullest of 4096 boxes (16 levels a channel).
-pub(super) fn background(picture: &RgbImage) -> [u8; 3] {
+fn background(picture: &RgbImage) -> [u8; 3] {
     let mut boxes = vec![(0u32, [0u64; 3]); 4096];
     for pixel in picture.pixels() {
         let [r, g, b] = pixel.0.map(usize::from);
@@ -77,7 +77,7 @@ pub(super) fn background(picture: &RgbImage) -> [u8; 3] {
     sums.map(|sum| (sum / u64::from(count.max(1))) as u8)
 }
 
-pub(super) fn is_ink(pixel: [u8; 3], background: [u8; 3]) -> bool {
+fn is_ink(pixel: [u8; 3], background: [u8; 3]) -> bool {
     pixel.iter().zip(background).any(|(channel, back)| channel.abs_diff(back) > INK)
 }
 

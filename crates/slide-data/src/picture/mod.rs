@@ -1,11 +1,13 @@
 //! Pictures: decoding under limits, hashes, features and quality.
 
 mod align;
+mod border;
 mod decode;
 mod features;
 pub(crate) mod plane;
 mod quality;
 pub(crate) mod signature;
+mod sketch;
 
 #[cfg(feature = "pdf")]
 pub(crate) use decode::check_pixels;
@@ -13,3 +15,4 @@ pub use decode::{decode, encode_png, pixels_sha256};
 pub use features::picture_features;
 pub use quality::{QualityThresholds, quality_flags};
 pub use signature::{Signature, SlideHash};
+pub use sketch::Sketch;

@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
-use super::features::{background, is_ink, picture_features, reduced};
+use super::border::strokes_at_border;
+use super::features::{picture_features, reduced};
 use super::plane::luma;
 
 /// When a slide is flagged. A flag never deletes anything; `exclude` says which flags keep a slide out of labelling and training.
@@ -37,7 +38,7 @@ impl Default for QualityThresholds {
             too_small: 320,
             extreme_shape: 2.6,
             blurred: 0.22,
-            cut_off: 10,
+            cut_off: 2,
             photograph: 0.6,
         }
     }
@@ -123,37 +124,6 @@ fn steepness(picture: &RgbImage) -> Option<f64> {
     let at = steps.len() / 2;
     let (_, value, _) = steps.select_nth_unstable_by(at, f32::total_cmp);
     Some(f64::from(*value))
-}
-
-/// Text that was cut through leaves many short strokes on a side. Returns the count of the side with the most; sides that are
-/// mostly ink (a full-bleed picture, a bar) do not count.
-fn strokes_at_border(picture: &RgbImage) -> u32 {
-    let back = background(picture);
-    let (width, height) = picture.dimensions();
-    if width < 16 || height < 16 {
-        return 0;
-    }
-    let ink = |x: u32, y: u32| is_ink(picture.get_pixel(x, y).0, back);
-    let top = |depth: u32| (0..width).map(|x| ink(x, depth)).collect::<Vec<_>>();
-    let left = |depth: u32| (0..height).map(|y| ink(depth, y)).collect::<Vec<_>>();
-    let sides = [
-        [top(0), top(2), top(4)],
-        [top(height - 1), top(height - 3), top(height - 5)],
-        [left(0), left(2), left(4)],
-        [left(width - 1), left(width - 3), left(width - 5)],
-    ];
-    sides.iter().map(strokes).max().unwrap_or(0)
-}
-
-fn strokes(lines: &[Vec<bool>; 3]) -> u32 {
-    let length = lines[0].len();
-    let inked: Vec<bool> = (0..length).map(|at| lines.iter().all(|line| line[at])).collect();
-    if inked.iter().filter(|&&ink| ink).count() * 5 > length * 2 {
-        return 0;
-    }
-    let longest = (length / 40).max(4);
-    let runs = inked.chunk_by(|a, b| a == b).filter(|run| run[0] && run.len() <= longest);
-    runs.count() as u32
 }
 
 /// Share of the pixels whose right or lower neighbour differs by more than two levels, on the copy that features are taken from.

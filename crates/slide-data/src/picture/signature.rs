@@ -1,8 +1,8 @@
 //! Perceptual comparison made for slides.
 //!
 //! Slides have large flat areas, and the slides of a deck share one template, so a small global hash either misses variants or
-//! takes two slides of a template for one. Two stages: [`SlideHash`], the low frequencies of the picture, finds candidates
-//! quickly; [`Signature`], a small grey copy, decides: the copies are aligned (a border crop shifts and scales the content;
+//! takes two slides of a template for one. Three stages: [`SlideHash`], the low frequencies of the picture, finds candidates
+//! quickly; [`Sketch`](super::Sketch) drops nearly all that a crop cannot explain; [`Signature`], a small grey copy, decides: the copies are aligned (a border crop shifts and scales the content;
 //! B. Lucas and T. Kanade, 1981, on a pyramid) and then compared block by block, so that one changed line of text counts
 //! however much of the template agrees.
 
@@ -122,7 +122,7 @@ impl Signature {
         SlideHash::of(&self.plane())
     }
 
-    fn plane(&self) -> Plane {
+    pub(super) fn plane(&self) -> Plane {
         Plane { width: SIZE.0, height: SIZE.1, values: self.0.iter().map(|&v| f32::from(v)).collect() }
     }
 

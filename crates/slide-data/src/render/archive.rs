@@ -71,6 +71,7 @@ fn read_member(part: &InputFile, name: &str, bytes: Vec<u8>, limits: &Limits, si
             super::pdf::render(bytes, &document, limits, &mut inner)
         }
         FileFormat::Protected => Err(Reason::Encrypted),
+        FileFormat::Document => Err(Reason::NotSlides),
         FileFormat::Zip | FileFormat::Presentation(_) => {
             Err(Reason::Malformed("is an archive within an archive; unpack the outer one".to_owned()))
         }

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -142,8 +143,20 @@ fn head(path: &Path) -> Vec<u8> {
 }
 
 fn origin(relative: &Path) -> String {
-    let parts: Vec<_> = relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let parts: Vec<_> = relative.components().map(|part| readable(part.as_os_str())).collect();
     parts.join("/")
+}
+
+/// A name as text; bytes that are not UTF-8 stand as `\xE9`, so that two such names stay two.
+fn readable(name: &OsStr) -> String {
+    let mut text = String::new();
+    for chunk in name.as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02X}");
+        }
+    }
+    text
 }
 
 /// The folder of a picture, or below the top its name without the trailing number.
@@ -217,6 +230,15 @@ mod tests {
             ("in/lone.png", "in/lone", 1),
         ];
         assert_eq!(rows, wanted);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_not_utf8_stay_apart() {
+        use std::os::unix::ffi::OsStrExt;
+        let names = [b"caf\xe9.png".as_slice(), b"caf\xe8.png", "café.png".as_bytes()];
+        let readable = names.map(|name| readable(OsStr::from_bytes(name)));
+        assert_eq!(readable, ["caf\\xE9.png", "caf\\xE8.png", "café.png"]);
     }
 
     #[test]

@@ -119,7 +119,7 @@ fn read_bytes(
     sink: Sink<'_>,
 ) -> std::result::Result<(), Reason> {
     let document = |kind| identity::Document::new(input, sha256, kind);
-    match sniff(&bytes) {
+    match guarded(|| Ok(sniff(&bytes)))? {
         FileFormat::Picture => {
             sink(Event::Total(1));
             let image = guarded(|| crate::picture::decode(&bytes, limits))?;
@@ -133,6 +133,7 @@ fn read_bytes(
         }
         FileFormat::Zip => archive::read(input, sha256, &bytes, limits, sink),
         FileFormat::Protected => Err(Reason::Encrypted),
+        FileFormat::Document => Err(Reason::NotSlides),
         FileFormat::Unknown => Err(Reason::Unknown),
     }
 }

@@ -1,12 +1,33 @@
-//! Draws small PDF decks, so that tests need no files.
+//! Draws small PDF decks and packs files, so that tests need none.
 #![allow(
     dead_code,
+    clippy::unwrap_used,
     clippy::write_with_newline,
     clippy::needless_for_each,
     reason = "each test file uses a part of it; a PDF's lines end as they are written"
 )]
 
 use std::fmt::Write as _;
+use std::io::{Cursor, Write as _};
+
+use slide_data::image::{ImageFormat, RgbImage};
+
+/// A ZIP archive of these entries.
+pub(crate) fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in entries {
+        archive.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+/// The file of a picture.
+pub(crate) fn encoded(picture: &RgbImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
 
 /// A PDF of 16:9 pages; each page is a content stream in points of a 960 × 540 page with Helvetica as `/F1` and bold as `/F2`.
 pub(crate) fn pdf(pages: &[String]) -> Vec<u8> {
