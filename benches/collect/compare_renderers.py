@@ -31,7 +31,7 @@ def ssim(ours, theirs):
 
 
 def poppler(path, edge, folder):
-    subprocess.run(["pdftoppm", "-r", "72", "-scale-to", str(edge), "-png", str(path), f"{folder}/p"], check=True)
+    subprocess.run(["pdftoppm", "-cropbox", "-r", "72", "-scale-to", str(edge), "-png", str(path), f"{folder}/p"], check=True)
     return [Image.open(page).convert("RGB") for page in sorted(pathlib.Path(folder).glob("p*.png"))]
 
 
