@@ -56,15 +56,15 @@ fn read_member(part: &InputFile, name: &str, bytes: Vec<u8>, limits: &Limits, si
     let mut inner = |event: Event| {
         let event = match event {
             Event::Failed(page, reason) => Event::Failed(format!("{name}, {page}"), reason),
-            Event::Total(_) => return true,
-            Event::Slide(slide) => Event::Slide(slide),
+            event => event,
         };
         goes_on = sink(event);
         goes_on
     };
     let result = match sniff(&bytes) {
         FileFormat::Picture => guarded(|| crate::picture::decode(&bytes, limits)).map(|image| {
-            inner(Event::Slide(Box::new(super::identity::picture(part, &sha256, image))));
+            let _ = inner(Event::Total(1))
+                && inner(Event::Slide(Box::new(super::identity::picture(part, &sha256, image))));
         }),
         FileFormat::Pdf => {
             let document = super::identity::Document::new(part, &sha256, SourceKind::Pdf);
