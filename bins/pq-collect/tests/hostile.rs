@@ -19,11 +19,12 @@ fn skip(reason: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {reason}");
 }
 
-#[test]
-fn every_bad_file_costs_one_line_and_the_good_ones_come_in() {
-    let place = Place::new();
-    let png = |seed| encoded(&pictures(seed, 1)[0], ImageFormat::Png);
-    let jpeg = encoded(&pictures(3, 1)[0], ImageFormat::Jpeg);
+fn png(seed: u64) -> Vec<u8> {
+    encoded(&pictures(seed, 1)[0], ImageFormat::Png)
+}
+
+/// Files that cannot become slides, each with words of the reason.
+fn bad_files(jpeg: &[u8]) -> [(&'static str, Vec<u8>, &'static str); 14] {
     let mut huge = encoded(&pictures(4, 1)[0], ImageFormat::Bmp);
     huge[18..26].copy_from_slice(&[0x60, 0xea, 0, 0, 0x60, 0xea, 0, 0]); // 60,000 × 60,000
     let secret = String::from_utf8(support::deck(5, 1)).unwrap().replace(
@@ -32,7 +33,7 @@ fn every_bad_file_costs_one_line_and_the_good_ones_come_in() {
     );
     let odp = b"application/vnd.oasis.opendocument.presentation";
     let locked = b"<manifest:file-entry><manifest:encryption-data/></manifest:file-entry>";
-    let bad: [(&str, Vec<u8>, &str); 14] = [
+    [
         ("broken.pdf", b"%PDF-1.7 nothing follows".to_vec(), "cannot be read"),
         ("empty.pdf", Vec::new(), "neither a picture"),
         ("secret.pdf", secret.into_bytes(), "password"),
@@ -55,7 +56,14 @@ fn every_bad_file_costs_one_line_and_the_good_ones_come_in() {
             "archive within an archive",
         ),
         ("fake.pptx", b"not a presentation".to_vec(), "neither a picture"),
-    ];
+    ]
+}
+
+#[test]
+fn every_bad_file_costs_one_line_and_the_good_ones_come_in() {
+    let place = Place::new();
+    let jpeg = encoded(&pictures(3, 1)[0], ImageFormat::Jpeg);
+    let bad = bad_files(&jpeg);
     for (name, bytes, _) in &bad {
         place.write(&format!("in/{name}"), bytes);
     }

@@ -153,20 +153,17 @@ fn pdf(bytes: &[u8], dice: &mut Dice) -> Vec<u8> {
     } else {
         let stream = dice.pick(&streams).clone();
         let old = bytes[stream.clone()].to_vec();
-        let new = match inflated(&old) {
-            Some(mut plain) => {
-                if plain.iter().take(200).all(u8::is_ascii) {
-                    change_syntax(&mut plain, dice);
-                } else {
-                    change(&mut plain, dice);
-                }
-                deflated(&plain)
-            }
-            None => {
-                let mut plain = old.clone();
+        let new = if let Some(mut plain) = inflated(&old) {
+            if plain.iter().take(200).all(u8::is_ascii) {
                 change_syntax(&mut plain, dice);
-                plain
+            } else {
+                change(&mut plain, dice);
             }
+            deflated(&plain)
+        } else {
+            let mut plain = old.clone();
+            change_syntax(&mut plain, dice);
+            plain
         };
         let (was, is) = (format!("/Length {}", old.len()), format!("/Length {}", new.len()));
         let before = stream.start.saturating_sub(400)..stream.start;
