@@ -129,11 +129,7 @@ impl Plan {
             },
             memory,
             base_parameters: config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum(),
-            // While weights are read, the pages of their files count too where they are in the same memory.
-            memory_total: match place {
-                Place::Card => memory.total(),
-                Place::Processor => memory.total().max(memory.weights + memory.process + stored_bytes(base)),
-            },
+            memory_total: memory.total(),
             memory_available: available,
             memory_of_device: total,
             disk: Disk { feature_cache: cached * train.len(), checkpoints: kept * 3 * adapter, adapter },
@@ -288,13 +284,6 @@ fn remedy(
     } else {
         "lower `processor.longest_edge`"
     }
-}
-
-/// Size of the base's weights on disk.
-fn stored_bytes(base: &Base) -> usize {
-    let entries = std::fs::read_dir(&base.dir).into_iter().flatten().flatten();
-    let weights = entries.filter(|entry| entry.path().extension().is_some_and(|e| e == "safetensors"));
-    weights.filter_map(|entry| Some(std::fs::metadata(entry.path()).ok()?.len() as usize)).sum()
 }
 
 #[cfg(test)]

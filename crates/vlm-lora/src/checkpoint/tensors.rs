@@ -81,7 +81,10 @@ impl TensorFile {
         {
             use memmap2::UncheckedAdvice::DontNeed;
             let Range { start, end } = entry.range;
-            #[expect(unsafe_code, reason = "dropping pages is the only way to keep a mapped file from filling memory")]
+            #[expect(
+                unsafe_code,
+                reason = "dropping pages is the only way to keep a mapped file from filling memory"
+            )]
             // SAFETY: the map is shared, read-only and backed by a file, so a dropped page comes back with the same bytes.
             let released = unsafe { self.map.unchecked_advise_range(DontNeed, start, end - start) };
             drop(released); // advice that is not taken costs memory alone
