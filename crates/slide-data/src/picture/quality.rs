@@ -37,7 +37,7 @@ impl Default for QualityThresholds {
             nearly_blank: 0.985,
             too_small: 320,
             extreme_shape: 2.6,
-            blurred: 0.22,
+            blurred: 0.25,
             cut_off: 2,
             photograph: 0.6,
         }
