@@ -9,7 +9,7 @@ mod random;
 use std::sync::Arc;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use vlm_lora::backend::{BaseDtype, Cpu, CpuOptions};
 use vlm_lora::{
     Checkpoint, ChoiceAnswer, ChoiceTokens, Item, LoraConfig, Model, Sample, Scorer, StepMode, Target, Tiles,
@@ -90,7 +90,12 @@ fn benches(c: &mut Criterion) {
         checkpoint.config().tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
     group.throughput(Throughput::Elements(parameters));
     group.bench_function("merge", |b| {
-        b.iter(|| merge(&checkpoint, &adapter, dir.path().join("merged")).expect("there is room"));
+        let empty = || tempfile::tempdir_in(dir.path()).expect("a folder for the result");
+        let into = |out: tempfile::TempDir| {
+            merge(&checkpoint, &adapter, out.path()).expect("there is room");
+            out
+        };
+        b.iter_batched(empty, into, BatchSize::PerIteration);
     });
     group.finish();
 }
