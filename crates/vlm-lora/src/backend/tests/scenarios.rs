@@ -3,7 +3,9 @@
 use candle_core::DType;
 use half::{bf16, f16};
 
-use crate::backend::{AdamWStep, AdamWTensor, Attention, Backend, Gemm, RowTarget, Stored, Write};
+use crate::backend::{
+    AdamWStep, AdamWTensor, Attention, Backend, Gemm, LinearOutput, RowTarget, Stored, Write,
+};
 use crate::{Result, Tiles};
 
 /// The values of one output of one call.
@@ -151,6 +153,14 @@ impl<B: Backend> Run<'_, B> {
             self.keep(format!("linear {name}"), &y)?;
             b.linear(&x, m, &weight, Some(&bias), &mut y)?;
             self.keep(format!("linear with bias {name}"), &y)?;
+            b.linear_of_gelu(&x, m, &weight, Some(&bias), &mut y)?;
+            self.keep(format!("linear of gelu {name}"), &y)?;
+            let mut second = b.zeros(m * n)?;
+            let outputs = [(None, &mut y), (Some(&bias), &mut second)];
+            let mut outputs = outputs.map(|(bias, y)| LinearOutput { weight: &weight, bias, y });
+            b.linears(&x, m, &mut outputs)?;
+            self.keep(format!("linears, first {name}"), &y)?;
+            self.keep(format!("linears, second {name}"), &second)?;
             for write in [Write::Set, Write::Add] {
                 let mut dx = self.random(m * k, seed + 5)?;
                 b.linear_backward(&dy, m, &weight, &mut dx, write)?;

@@ -8,7 +8,7 @@ mod staging;
 use self::emulator::Emulator;
 use super::device::CudaDtype;
 use super::{Cuda, CudaOptions, device_count};
-use crate::backend::tests::compare::{assert_close, attention_apart};
+use crate::backend::tests::compare::{assert_close, rounded_apart};
 use crate::backend::tests::scenarios::{AttentionCase, Output, attention, every_operation};
 use crate::backend::{Backend, BaseDtype, Cpu, CpuOptions};
 use crate::{Error, Result};
@@ -29,8 +29,8 @@ fn exact(base: BaseDtype) -> Result<Cpu<f64>> {
 /// Operands of products with frozen matrices are exact in bf16; attention rounds its operands and probabilities to one part
 /// in 512 (bf16) or 4096 (f16), and scaled gradients to as much.
 fn check<B: Backend>(cuda: &B, dtype: CudaDtype) -> Result<()> {
-    let (attention, others) = attention_apart(every_operation(cuda)?);
-    let (exact_attention, exact) = attention_apart(every_operation(&exact(BaseDtype::Bf16)?)?);
+    let (attention, others) = rounded_apart(every_operation(cuda)?);
+    let (exact_attention, exact) = rounded_apart(every_operation(&exact(BaseDtype::Bf16)?)?);
     assert_close(&others, &exact, 4e-6);
     let tolerance = match dtype {
         CudaDtype::Float32 => 4e-6,
@@ -136,8 +136,8 @@ fn check_on_device(cuda: &Cuda, dtype: CudaDtype) -> Result<()> {
     }
     let is_adapter = |output: &Output| output.name.starts_with("Gemm");
     let split = |outputs: Vec<Output>| outputs.into_iter().partition::<Vec<_>, _>(is_adapter);
-    let (attention, others) = attention_apart(every_operation(cuda)?);
-    let (exact_attention, exact) = attention_apart(every_operation(&exact(BaseDtype::Bf16)?)?);
+    let (attention, others) = rounded_apart(every_operation(cuda)?);
+    let (exact_attention, exact) = rounded_apart(every_operation(&exact(BaseDtype::Bf16)?)?);
     let ((adapters, others), (exact_adapters, exact)) = (split(others), split(exact));
     assert_close(&others, &exact, 1e-5);
     assert_close(&adapters, &exact_adapters, 2e-3);
