@@ -109,3 +109,53 @@ pub struct LinearOutput<'a, W, B> {
     /// The result `(m, n)`.
     pub y: &'a mut B,
 }
+
+/// A dropout whose mask is a pure function of `key` and the element's index.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// The share of elements that is dropped.
+    pub p: f32,
+    /// The key.
+    pub key: u64,
+}
+
+/// The pair of matrices of one adapter (LoRA, Hu et al. 2021) and its constants.
+#[derive(Debug)]
+pub struct LowRank<'a, B> {
+    /// `A (r, k)`.
+    pub a: &'a B,
+    /// `B (n, r)`.
+    pub b: &'a B,
+    /// The rank.
+    pub r: usize,
+    /// Factor of what the adapter adds.
+    pub scale: f32,
+    /// What is dropped of its input.
+    pub dropout: Option<Dropout>,
+}
+
+/// One of the adapters of [`Backend::adapters`](super::Backend::adapters).
+#[derive(Debug)]
+pub struct LowRankForward<'a, B> {
+    /// The adapter.
+    pub pair: LowRank<'a, B>,
+    /// `x'·Aᵀ (m, r)`, overwritten.
+    pub down: &'a mut B,
+    /// `(m, n)`, added to.
+    pub y: &'a mut B,
+}
+
+/// One of the adapters of [`Backend::adapters_backward`](super::Backend::adapters_backward).
+#[derive(Debug)]
+pub struct LowRankBackward<'a, B> {
+    /// The adapter.
+    pub pair: LowRank<'a, B>,
+    /// What the forward pass made.
+    pub down: &'a B,
+    /// The gradient of its output `(m, n)`.
+    pub dy: &'a B,
+    /// The gradient of `A`, added to.
+    pub da: &'a mut B,
+    /// The gradient of `B`, added to.
+    pub db: &'a mut B,
+}

@@ -10,11 +10,15 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod dropout;
+mod low_rank;
 mod pending;
 pub mod reference;
 
 pub use any::AnyBackend;
-pub use arguments::{AdamWStep, AdamWTensor, Attention, Gemm, LinearOutput, RowTarget, Stored, Write};
+pub use arguments::{
+    AdamWStep, AdamWTensor, Attention, Dropout, Gemm, LinearOutput, LowRank, LowRankBackward, LowRankForward,
+    RowTarget, Stored, Write,
+};
 pub use cpu::{BaseDtype, Bf16Kernel, Cpu, CpuOptions, Isa, LARGEST_INT8_ROWS};
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaDtype, CudaOptions};
@@ -26,7 +30,7 @@ use std::sync::Arc;
 use crate::{Result, Tiles};
 
 /// The operations of the passes. Implementations: [`Cpu`] and, as its reference, [`Candle`].
-pub trait Backend: Send + Sync + 'static {
+pub trait Backend: Sized + Send + Sync + 'static {
     /// A flat array of activations, gradients or trainable values.
     type Buffer: Send + Sync;
     /// A frozen matrix `(n, k)`, packed.
@@ -133,6 +137,27 @@ pub trait Backend: Send + Sync + 'static {
     fn embed(&self, weight: &Self::Weight, ids: &[u32], y: &mut Self::Buffer) -> Result<()>;
     /// `C (+)= alpha · op(A) · op(B)`.
     fn gemm(&self, shape: Gemm, a: &Self::Buffer, b: &Self::Buffer, c: &mut Self::Buffer) -> Result<()>;
+    /// Adapters that read one input `x (m, k)`: for each, with `x'` the input after its dropout, `down = x'·Aᵀ` and
+    /// `y += scale · down·Bᵀ`.
+    fn adapters(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        adapters: &mut [LowRankForward<'_, Self::Buffer>],
+    ) -> Result<()> {
+        low_rank::forward(self, x, m, adapters)
+    }
+    /// The backward pass of [`adapters`](Self::adapters): with `d = scale · dy·B` for each, `dB += scale · dyᵀ·down`,
+    /// `dA += dᵀ·x'` and, where it is given, `dx += d·A` through the dropout.
+    fn adapters_backward(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        adapters: &mut [LowRankBackward<'_, Self::Buffer>],
+        dx: Option<&mut Self::Buffer>,
+    ) -> Result<()> {
+        low_rank::backward(self, x, m, adapters, dx)
+    }
 
     /// Row-wise layer norm of `x (rows, weight)`: `y = (x - mean) / sqrt(var + eps) · weight + bias`.
     fn layer_norm(

@@ -1,6 +1,7 @@
 //! Low-rank adapters (Hu et al. 2021) under PEFT's names: configuration, targets, initial values, files, merging.
 
 mod config;
+pub(crate) mod dora;
 mod init;
 pub(crate) mod layer;
 mod merge;

@@ -5,7 +5,8 @@ use super::{Model, Param};
 use crate::backend::Backend;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::lora::layer::{Adapter, Dora, FrozenPair, name_key};
+use crate::lora::dora::Dora;
+use crate::lora::layer::{Adapter, FrozenPair, name_key};
 use crate::lora::pissa::unknown_principal;
 use crate::lora::{
     AdapterOrigin, AdapterSpec, AdapterWeights, LoraConfig, Module, PeftAdapter, Principal, bias_part,

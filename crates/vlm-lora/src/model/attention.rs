@@ -107,8 +107,8 @@ impl<B: Backend> SelfAttention<B> {
 
     /// Queries, keys and values of the normed input.
     pub(crate) fn project(&self, pass: Pass<'_, B>, input: &B::Buffer, positions: &[u32]) -> Result<Qkv<B>> {
-        let [q, k, v] = Linear::forward_all([&self.q, &self.k, &self.v], pass, input)?;
-        let ((mut q, q_kept), (mut k, k_kept), (v, v_kept)) = (q?, k?, v?);
+        let [(mut q, q_kept), (mut k, k_kept), (v, v_kept)] =
+            Linear::forward_all([&self.q, &self.k, &self.v], pass, input)?;
         if let Some(theta) = self.rope_theta {
             pass.backend.rope(&mut q, positions, self.heads, self.head_dim, theta, false)?;
             pass.backend.rope(&mut k, positions, self.kv_heads, self.head_dim, theta, false)?;
@@ -182,10 +182,9 @@ impl<B: Backend> SelfAttention<B> {
             backend.rope(&mut dk, &layout.positions, self.kv_heads, self.head_dim, theta, true)?;
         }
         let mut dx = needs_input.then(|| backend.scratch(rows * self.q.in_features)).transpose()?;
-        let parts = [(&self.q, &dq, Write::Set), (&self.k, &dk, Write::Add), (&self.v, &dv, Write::Add)];
-        for ((linear, gradient, write), kept) in parts.into_iter().zip(projections) {
-            linear.backward(grads, input, kept, gradient, dx.as_mut().map(|dx| (dx, write)))?;
-        }
+        let [q_kept, k_kept, v_kept] = projections;
+        let linears = [(&self.q, q_kept, &dq), (&self.k, k_kept, &dk), (&self.v, v_kept, &dv)];
+        Linear::backward_all(linears, grads, input, dx.as_mut().map(|dx| (dx, Write::Set)))?;
         Ok(dx)
     }
 }

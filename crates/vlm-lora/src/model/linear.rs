@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::params::{Bias, Grads, Pass};
 use crate::Result;
 use crate::backend::{Backend, LinearOutput, Write};
-use crate::lora::layer::{Adapter, AdapterKept, Frozen, misuse};
+use crate::lora::layer::{Adapter, AdapterKept, Begun, Frozen, add_all, gradients_of_all, misuse};
 
 /// A frozen linear `y = x·Wᵀ + bias`, with an adapter where one is attached.
 pub(crate) struct Linear<B: Backend> {
@@ -45,15 +45,50 @@ impl<B: Backend> Linear<B> {
     /// `y (rows, out)` of `x (rows, in)`.
     pub(crate) fn forward(&self, pass: Pass<'_, B>, x: &B::Buffer) -> Result<Output<B>> {
         let [output] = Self::forward_all([self], pass, x)?;
-        output
+        Ok(output)
     }
 
-    /// As [`forward`](Self::forward) of several linears of one input, whose frozen products are taken together.
+    /// As [`forward`](Self::forward) of several linears of one input, whose frozen products are taken together, and then
+    /// those of their adapters.
     pub(crate) fn forward_all<const N: usize>(
         linears: [&Self; N],
         pass: Pass<'_, B>,
         x: &B::Buffer,
-    ) -> Result<[Result<Output<B>>; N]> {
+    ) -> Result<[Output<B>; N]> {
+        let products = Self::products(linears, pass, x)?;
+        let mut begun = Vec::with_capacity(N);
+        for (linear, y) in linears.into_iter().zip(products) {
+            let frozen = Frozen { bias: linear.bias_values(pass), ..linear.frozen() };
+            begun.push(match &linear.adapter {
+                Some(adapter) => Stage::Begun(adapter, adapter.begin(pass, &frozen, x, y)?),
+                None => Stage::Done(y),
+            });
+        }
+        let adapters = begun.iter_mut().filter_map(|stage| match stage {
+            Stage::Begun(adapter, begun) => Some((*adapter, begun)),
+            Stage::Done(_) => None,
+        });
+        add_all(pass, x, adapters.collect())?;
+        let mut outputs = Vec::with_capacity(N);
+        for (linear, stage) in linears.into_iter().zip(begun) {
+            let frozen = Frozen { bias: linear.bias_values(pass), ..linear.frozen() };
+            outputs.push(match stage {
+                Stage::Begun(adapter, begun) => {
+                    let (y, kept) = adapter.end(pass, &frozen, begun)?;
+                    (y, LinearKept(Some(kept)))
+                }
+                Stage::Done(y) => (y, LinearKept(None)),
+            });
+        }
+        outputs.try_into().map_err(|_| misuse(pass.backend.name(), "an output for each linear"))
+    }
+
+    /// The frozen products of these linears; unspecified where an adapter does not add to it.
+    fn products<const N: usize>(
+        linears: [&Self; N],
+        pass: Pass<'_, B>,
+        x: &B::Buffer,
+    ) -> Result<Vec<B::Buffer>> {
         let backend = pass.backend;
         let mut products = Vec::with_capacity(N);
         for linear in linears {
@@ -64,24 +99,15 @@ impl<B: Backend> Linear<B> {
         for (linear, y) in linears.iter().zip(&mut products) {
             if linear.adapter.as_ref().is_none_or(Adapter::adds) {
                 rows = backend.len(x) / linear.in_features;
-                let bias = linear.bias.as_ref().map(|bias| bias.values(pass));
-                outputs.push(LinearOutput { weight: &*linear.weight, bias, y });
+                outputs.push(LinearOutput { weight: &*linear.weight, bias: linear.bias_values(pass), y });
             }
         }
         backend.linears(x, rows, &mut outputs)?;
-        let mut products = products.into_iter();
-        Ok(linears.map(|linear| {
-            let y = products.next().map_or_else(|| backend.scratch(0), Ok)?;
-            linear.adapted(pass, x, y)
-        }))
+        Ok(products)
     }
 
-    /// Adds what the adapter does to the frozen product `y`, which an adapter that does not add to it takes as room.
-    fn adapted(&self, pass: Pass<'_, B>, x: &B::Buffer, y: B::Buffer) -> Result<Output<B>> {
-        let Some(adapter) = &self.adapter else { return Ok((y, LinearKept(None))) };
-        let bias = self.bias.as_ref().map(|bias| bias.values(pass));
-        let (y, kept) = adapter.forward(pass, &Frozen { bias, ..self.frozen() }, x, y)?;
-        Ok((y, LinearKept(Some(kept))))
+    fn bias_values<'a>(&'a self, pass: Pass<'a, B>) -> Option<&'a B::Buffer> {
+        self.bias.as_ref().map(|bias| bias.values(pass))
     }
 
     /// As [`forward`](Self::forward) of `gelu(x)`.
@@ -94,8 +120,7 @@ impl<B: Backend> Linear<B> {
         }
         let rows = backend.len(x) / self.in_features;
         let mut y = backend.scratch(rows * self.out_features)?;
-        let bias = self.bias.as_ref().map(|bias| bias.values(pass));
-        backend.linear_of_gelu(x, rows, &self.weight, bias, &mut y)?;
+        backend.linear_of_gelu(x, rows, &self.weight, self.bias_values(pass), &mut y)?;
         Ok((y, LinearKept(None)))
     }
 
@@ -109,17 +134,51 @@ impl<B: Backend> Linear<B> {
         dy: &B::Buffer,
         dx: Option<(&mut B::Buffer, Write)>,
     ) -> Result<()> {
-        let backend = grads.backend;
-        if let Some(bias) = &self.bias {
-            bias.backward(grads, dy)?;
-        }
-        if let Some(adapter) = &self.adapter {
-            let (Some(x), Some(kept)) = (x, &kept.0) else {
-                return Err(misuse(backend.name(), "the input of an adapted linear was not kept"));
-            };
-            return adapter.backward(grads, &self.frozen(), x, kept, dy, dx);
-        }
-        let Some((dx, write)) = dx else { return Ok(()) };
-        backend.linear_backward(dy, backend.len(dy) / self.out_features, &self.weight, dx, write)
+        Self::backward_all([(self, kept, dy)], grads, x, dx)
     }
+
+    /// As [`backward`](Self::backward) of several linears of one input, whose adapters are worked on together: each with what
+    /// its forward pass kept and the gradient of its output.
+    pub(crate) fn backward_all<const N: usize>(
+        linears: [(&Self, &LinearKept<B>, &B::Buffer); N],
+        grads: &mut Grads<'_, B>,
+        x: Option<&B::Buffer>,
+        mut dx: Option<(&mut B::Buffer, Write)>,
+    ) -> Result<()> {
+        let backend = grads.backend;
+        let mut scaled = Vec::with_capacity(N);
+        for (linear, kept, dy) in linears {
+            if let Some(bias) = &linear.bias {
+                bias.backward(grads, dy)?;
+            }
+            let target = dx.as_mut().map(|(dx, write)| (&mut **dx, std::mem::replace(write, Write::Add)));
+            match (&linear.adapter, &kept.0, target) {
+                (Some(adapter), Some(kept), target) => {
+                    let own = adapter.base_gradient(grads, &linear.frozen(), kept, dy, target)?;
+                    scaled.push((adapter, kept, own, dy));
+                }
+                (None, _, Some((dx, write))) => {
+                    let rows = backend.len(dy) / linear.out_features;
+                    backend.linear_backward(dy, rows, &linear.weight, dx, write)?;
+                }
+                (None, _, None) => {}
+                (Some(_), None, _) => {
+                    return Err(misuse(backend.name(), "an adapted linear whose pass was not kept"));
+                }
+            }
+        }
+        if scaled.is_empty() {
+            return Ok(());
+        }
+        let x = x.ok_or_else(|| misuse(backend.name(), "the input of an adapted linear was not kept"))?;
+        let all: Vec<_> = scaled.iter().map(|(adapter, kept, own, dy)| (*adapter, *kept, own, *dy)).collect();
+        gradients_of_all(grads, x, &all, dx.map(|(dx, _)| dx))
+    }
+}
+
+/// A linear in the forward pass.
+enum Stage<'a, B: Backend> {
+    /// Its adapter has still to be added.
+    Begun(&'a Adapter<B>, Begun<B>),
+    Done(B::Buffer),
 }

@@ -50,8 +50,7 @@ impl<B: Backend> Mlp<B> {
     pub(crate) fn forward(&self, pass: Pass<'_, B>, input: &B::Buffer) -> Result<(B::Buffer, MlpKept<B>)> {
         match self {
             Self::Gated { gate, up, down } => {
-                let [gate, up] = Linear::forward_all([gate, up], pass, input)?;
-                let ((gate, gate_kept), (up, up_kept)) = (gate?, up?);
+                let [(gate, gate_kept), (up, up_kept)] = Linear::forward_all([gate, up], pass, input)?;
                 let hidden = swiglu(pass.backend, &gate, &up)?;
                 let (y, down_kept) = down.forward(pass, &hidden)?;
                 Ok((y, MlpKept::Gated { gate, up, kept: [gate_kept, up_kept, down_kept] }))
@@ -87,8 +86,8 @@ impl<B: Backend> Mlp<B> {
                 backend.swiglu_backward(&d_hidden, g, u, &mut dg, &mut du)?;
                 drop(d_hidden);
                 let mut dx = new_dx()?;
-                gate.backward(grads, input, &kept[0], &dg, dx.as_mut().map(|dx| (dx, Write::Set)))?;
-                up.backward(grads, input, &kept[1], &du, dx.as_mut().map(|dx| (dx, Write::Add)))?;
+                let linears = [(gate, &kept[0], &dg), (up, &kept[1], &du)];
+                Linear::backward_all(linears, grads, input, dx.as_mut().map(|dx| (dx, Write::Set)))?;
                 Ok(dx)
             }
             (Self::Plain { fc1, .. }, MlpKept::Plain { fc1: before, kept }) => {

@@ -5,10 +5,10 @@ mod parts;
 
 use std::sync::Arc;
 
-use self::parts::{Part, tensor};
+use self::parts::{Part, backward, forward, tensor};
 use super::{
-    AdamWStep, AdamWTensor, Attention, Backend, Cpu, Gemm, LinearOutput, Pending, RowTarget, Stored, Write,
-    cpu,
+    AdamWStep, AdamWTensor, Attention, Backend, Cpu, Gemm, LinearOutput, LowRankBackward, LowRankForward,
+    Pending, RowTarget, Stored, Write, cpu,
 };
 #[cfg(feature = "cuda")]
 use super::{Cuda, cuda};
@@ -191,6 +191,31 @@ impl Backend for AnyBackend {
 
     fn gemm(&self, shape: Gemm, a: &AnyBuffer, b: &AnyBuffer, c: &mut AnyBuffer) -> Result<()> {
         on!(self, backend => backend.gemm(shape, a.part()?, b.part()?, c.part_mut()?))
+    }
+
+    fn adapters(
+        &self,
+        x: &AnyBuffer,
+        m: usize,
+        adapters: &mut [LowRankForward<'_, AnyBuffer>],
+    ) -> Result<()> {
+        on!(self, b => {
+            b.adapters(x.part()?, m, &mut adapters.iter_mut().map(forward).collect::<Result<Vec<_>>>()?)
+        })
+    }
+
+    fn adapters_backward(
+        &self,
+        x: &AnyBuffer,
+        m: usize,
+        adapters: &mut [LowRankBackward<'_, AnyBuffer>],
+        dx: Option<&mut AnyBuffer>,
+    ) -> Result<()> {
+        on!(self, b => {
+            let dx = dx.map(Part::part_mut).transpose()?;
+            let mut adapters = adapters.iter_mut().map(backward).collect::<Result<Vec<_>>>()?;
+            b.adapters_backward(x.part()?, m, &mut adapters, dx)
+        })
     }
 
     fn layer_norm(

@@ -4,7 +4,7 @@ use super::{AnyBuffer, AnyWeight};
 use crate::Result;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda;
-use crate::backend::{AdamWTensor, cpu};
+use crate::backend::{AdamWTensor, LowRank, LowRankBackward, LowRankForward, cpu};
 
 /// What the backend in use calls `T`, behind its common name.
 pub(super) trait Part<T> {
@@ -59,4 +59,30 @@ where
 {
     let AdamWTensor { step, value, grad, m, v } = any;
     Ok(AdamWTensor { step, value: value.part_mut()?, grad: grad.part()?, m: m.part_mut()?, v: v.part_mut()? })
+}
+
+/// The same adapter as the backend in use calls its parts.
+fn pair<'a, T>(any: &LowRank<'a, AnyBuffer>) -> Result<LowRank<'a, T>>
+where
+    AnyBuffer: Part<T>,
+{
+    let LowRank { a, b, r, scale, dropout } = *any;
+    Ok(LowRank { a: a.part()?, b: b.part()?, r, scale, dropout })
+}
+
+/// As [`pair`], in the forward pass.
+pub(super) fn forward<'a, T>(any: &'a mut LowRankForward<'_, AnyBuffer>) -> Result<LowRankForward<'a, T>>
+where
+    AnyBuffer: Part<T>,
+{
+    Ok(LowRankForward { pair: pair(&any.pair)?, down: any.down.part_mut()?, y: any.y.part_mut()? })
+}
+
+/// As [`pair`], in the backward pass.
+pub(super) fn backward<'a, T>(any: &'a mut LowRankBackward<'_, AnyBuffer>) -> Result<LowRankBackward<'a, T>>
+where
+    AnyBuffer: Part<T>,
+{
+    let (down, dy) = (any.down.part()?, any.dy.part()?);
+    Ok(LowRankBackward { pair: pair(&any.pair)?, down, dy, da: any.da.part_mut()?, db: any.db.part_mut()? })
 }

@@ -8,6 +8,7 @@
 //! Everything but the driver's calls is written over the trait [`Device`], so that the tests run it, kernels included, on a
 //! device that the processor emulates.
 
+mod adapters;
 mod attention;
 mod buffer;
 mod check;
@@ -46,6 +47,7 @@ const SOURCE: &str = concat!(
     include_str!("kernels/pointwise.cu"),
     include_str!("kernels/rows.cu"),
     include_str!("kernels/attention.cu"),
+    include_str!("kernels/adapters.cu"),
 );
 
 /// Threads of a block of the kernels that have no reason for another number.

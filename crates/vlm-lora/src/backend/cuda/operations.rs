@@ -10,7 +10,10 @@ use super::weight::Weight;
 use super::{Cuda, element};
 use crate::backend::check;
 use crate::backend::dropout::Mask;
-use crate::backend::{AdamWStep, AdamWTensor, Attention, Backend, Gemm, Pending, RowTarget, Stored, Write};
+use crate::backend::{
+    AdamWStep, AdamWTensor, Attention, Backend, Gemm, LowRankBackward, LowRankForward, Pending, RowTarget,
+    Stored, Write,
+};
 use crate::{Result, Tiles};
 
 /// The number of elements as kernels take it.
@@ -145,6 +148,25 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn gemm(&self, shape: Gemm, a: &Buffer<D>, b: &Buffer<D>, c: &mut Buffer<D>) -> Result<()> {
         self.multiply_buffers(shape, a, b, c)
+    }
+
+    fn adapters(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        adapters: &mut [LowRankForward<'_, Buffer<D>>],
+    ) -> Result<()> {
+        self.add_adapters(x, m, adapters)
+    }
+
+    fn adapters_backward(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        adapters: &mut [LowRankBackward<'_, Buffer<D>>],
+        dx: Option<&mut Buffer<D>>,
+    ) -> Result<()> {
+        self.adapter_gradients(x, m, adapters, dx)
     }
 
     fn layer_norm(

@@ -1,5 +1,7 @@
 //! Calls of every operation, forward and backward, that can be run on any backend and compared.
 
+mod adapters;
+
 use candle_core::DType;
 use half::{bf16, f16};
 
@@ -34,6 +36,7 @@ pub(crate) fn every_operation<B: Backend>(backend: &B) -> Result<Vec<Output>> {
     let mut run = Run { backend, outputs: Vec::new() };
     run.weights()?;
     run.products()?;
+    run.adapters()?;
     run.norms()?;
     run.rotary()?;
     run.activations()?;

@@ -46,11 +46,9 @@ DEVICE void load_tile(Element* tile, const float* from, u64 stride, u32 rows, u3
     }
 }
 
-#if PRECISION == 0
-
 // c (16 x 8N) += a (16 x DIM) b^T (8N x DIM)
 template <int DIM, int N>
-DEVICE void multiply_rows(float (*c)[4], const Element* a, const Element* b) {
+DEVICE void multiply_rows(float (*c)[4], const float* a, const float* b) {
     const u32 g = lane() / 4, t = lane() % 4, width = DIM + PAD;
     for (u32 k = 0; k < DIM; k++) {
         float upper = a[g * width + k], lower = a[(g + 8) * width + k];
@@ -63,6 +61,8 @@ DEVICE void multiply_rows(float (*c)[4], const Element* a, const Element* b) {
         }
     }
 }
+
+#if PRECISION == 0
 
 // c (16 x DIM) += p (16 x 8K) b (8K x DIM); p goes through the warp's own part of `stage`.
 template <int DIM, int K>

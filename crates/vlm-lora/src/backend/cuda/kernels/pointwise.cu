@@ -56,13 +56,15 @@ KERNEL(scale_columns)(const float* x, const float* s, u32 width, float* y, u64 n
 }
 
 // The upper 24 bits of SplitMix64 at key + index against the threshold, as on every backend.
+DEVICE bool is_kept(u64 key, u64 i, u64 threshold) {
+    u64 z = key + (i + 1) * 0x9E3779B97F4A7C15ull;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+    return ((z ^ (z >> 31)) >> 40) >= threshold;
+}
+
 KERNEL(dropout)(const float* x, u64 key, u64 threshold, float scale, float* y, u64 n) {
-    EACH(i, n) {
-        u64 z = key + (i + 1) * 0x9E3779B97F4A7C15ull;
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-        y[i] = ((z ^ (z >> 31)) >> 40) >= threshold ? x[i] * scale : 0.0f;
-    }
+    EACH(i, n) y[i] = is_kept(key, i, threshold) ? x[i] * scale : 0.0f;
 }
 
 // Rotates pairs (i, i + head_dim / 2) of every head; one thread turns one pair of all heads of a row.

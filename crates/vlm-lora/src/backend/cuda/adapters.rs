@@ -1,0 +1,211 @@
+//! Adapters: the products of up to four that read one input, in one launch each.
+
+use super::Cuda;
+use super::buffer::{Block, Buffer};
+use super::check::{fail, length, narrow};
+use super::device::{Address, Argument, Device};
+use crate::Result;
+use crate::backend::dropout::Mask;
+use crate::backend::{Dropout, LowRank, LowRankBackward, LowRankForward, low_rank};
+
+/// Adapters that go together, and the jobs of a kernel: the numbers stand in `adapters.cu` as well.
+const TOGETHER: usize = 4;
+const JOBS: usize = 2 * TOGETHER;
+/// Threads of a block, its rows and pieces of widths, and pieces of ranks.
+const THREADS: u32 = 128;
+const SIDE: usize = 64;
+const RANKS: usize = 32;
+/// Rows of a gradient that one block sums.
+const SPLIT: usize = 512;
+
+/// A part of one adapter, as the kernels take it.
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    input: Address,
+    matrix: Address,
+    out: Address,
+    width: u32,
+    rank: u32,
+    /// Whether the matrix is A, `(rank, width)`, rather than B, `(width, rank)`.
+    by_rank: bool,
+    dropout: Option<Dropout>,
+    scale: f32,
+}
+
+impl Job {
+    fn words(self) -> [Argument; 7] {
+        let mask = self.dropout.map(|Dropout { p, key }| (key, Mask::new(key, p)));
+        let (key, threshold, keep) =
+            mask.map_or((0, 0, 1.0), |(key, mask)| (key, mask.threshold(), mask.scale() as f32));
+        let both = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        [
+            self.input,
+            self.matrix,
+            self.out,
+            both(self.width, self.rank),
+            key,
+            threshold | u64::from(self.by_rank) << 32,
+            both(self.scale.to_bits(), keep.to_bits()),
+        ]
+        .map(Argument::Word)
+    }
+
+    fn elements(self) -> usize {
+        self.width as usize * self.rank as usize
+    }
+
+    fn pieces_of_rank(self) -> usize {
+        (self.rank as usize).div_ceil(RANKS)
+    }
+
+    fn pieces_of_width(self) -> usize {
+        (self.width as usize).div_ceil(SIDE)
+    }
+}
+
+/// The arguments of a kernel over these jobs.
+fn arguments(jobs: &[Job], others: &[Argument]) -> Vec<Argument> {
+    let none = [Argument::Word(0); 7];
+    let words = jobs.iter().map(|job| job.words()).chain(std::iter::repeat(none)).take(JOBS);
+    words.flatten().chain(others.iter().copied()).collect()
+}
+
+/// Sizes of an adapter, checked.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    n: u32,
+    k: u32,
+    r: u32,
+}
+
+impl Sizes {
+    /// From `input` through A to `out`, or back: the input's dropout applies to the side of `width`.
+    fn job_of_a<D: Device>(self, pair: &LowRank<'_, Buffer<D>>, input: Address, out: Address) -> Job {
+        let Self { k: width, r: rank, .. } = self;
+        let (matrix, dropout) = (pair.a.at(), pair.dropout);
+        Job { input, matrix, out, width, rank, by_rank: true, dropout, scale: 1.0 }
+    }
+
+    /// From `input` through B to `out`, or back.
+    fn job_of_b<D: Device>(self, pair: &LowRank<'_, Buffer<D>>, input: Address, out: Address) -> Job {
+        let Self { n: width, r: rank, .. } = self;
+        let (matrix, scale) = (pair.b.at(), pair.scale);
+        Job { input, matrix, out, width, rank, by_rank: false, dropout: None, scale }
+    }
+}
+
+impl<D: Device> Cuda<D> {
+    fn sizes(&self, x: &Buffer<D>, m: usize, pair: &LowRank<'_, Buffer<D>>) -> Result<Sizes> {
+        let (n, k) = low_rank::shape(self, x, m, pair)?;
+        Ok(Sizes {
+            n: narrow("an adapter to", n)?,
+            k: narrow("an adapter of", k)?,
+            r: narrow("a rank of", pair.r)?,
+        })
+    }
+
+    /// Launches a kernel over rows: so many blocks side by side, and one for every 64 rows.
+    fn adapter_rows(
+        &self,
+        kernel: &str,
+        jobs: &[Job],
+        pieces: usize,
+        m: usize,
+        others: &[Argument],
+    ) -> Result<()> {
+        let blocks = m.div_ceil(SIDE);
+        if blocks > 65_535 {
+            return Err(fail(format!("{m} rows of an adapter")));
+        }
+        let sizes = [Argument::U32(jobs.len() as u32), Argument::U32(m as u32)];
+        let all = arguments(jobs, &[&sizes, others].concat());
+        self.launch(kernel, [narrow("pieces of adapters", pieces)?, blocks as u32], THREADS, &all)
+    }
+
+    /// As [`Backend::adapters`](crate::backend::Backend::adapters).
+    pub(super) fn add_adapters(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        adapters: &mut [LowRankForward<'_, Buffer<D>>],
+    ) -> Result<()> {
+        for adapters in adapters.chunks_mut(TOGETHER) {
+            let (mut downs, mut ups) = (Vec::new(), Vec::new());
+            for LowRankForward { pair, down, y } in adapters {
+                let sizes = self.sizes(x, m, pair)?;
+                length("down", down.len(), m * pair.r)?;
+                length("y", y.len(), m * sizes.n as usize)?;
+                let between = down.at_mut();
+                downs.push(sizes.job_of_a(pair, x.at(), between));
+                ups.push(sizes.job_of_b(pair, between, y.at_mut()));
+            }
+            if m > 0 {
+                self.narrow_products(&downs, m)?;
+                let pieces = ups.iter().map(|job| job.pieces_of_width()).sum();
+                self.adapter_rows("adapters_up", &ups, pieces, m, &[0_u32.into()])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Backend::adapters_backward`](crate::backend::Backend::adapters_backward).
+    pub(super) fn adapter_gradients(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        adapters: &mut [LowRankBackward<'_, Buffer<D>>],
+        mut dx: Option<&mut Buffer<D>>,
+    ) -> Result<()> {
+        if let Some(dx) = dx.as_deref_mut() {
+            length("dx", dx.len(), x.len())?;
+        }
+        for adapters in adapters.chunks_mut(TOGETHER) {
+            let (mut downs, mut gradients, mut between) = (Vec::new(), Vec::new(), Vec::new());
+            for LowRankBackward { pair, down, dy, da, db } in adapters.iter_mut() {
+                let sizes = self.sizes(x, m, pair)?;
+                length("down", down.len(), m * pair.r)?;
+                length("dy", dy.len(), m * sizes.n as usize)?;
+                length("da", da.len(), pair.a.len())?;
+                length("db", db.len(), pair.b.len())?;
+                let d_down = Block::new(&self.pool, m * pair.r * 4)?;
+                downs.push(sizes.job_of_b(pair, dy.at(), d_down.address));
+                let (of_a, of_b) = (sizes.job_of_a(pair, x.at(), da.at_mut()), downs[downs.len() - 1]);
+                gradients.push(Job { matrix: d_down.address, ..of_a });
+                gradients.push(Job { matrix: down.at(), out: db.at_mut(), ..of_b });
+                between.push(d_down);
+            }
+            if m == 0 {
+                continue;
+            }
+            self.narrow_products(&downs, m)?;
+            self.gradient_sums(&gradients, m)?;
+            let Some(dx) = dx.as_deref_mut() else { continue };
+            let (to, mut ups) = (dx.at_mut(), Vec::new());
+            for (LowRankBackward { pair, .. }, d_down) in adapters.iter().zip(&between) {
+                ups.push(self.sizes(x, m, pair)?.job_of_a(pair, d_down.address, to));
+            }
+            let pieces = ups.first().map_or(0, |job| job.pieces_of_width());
+            self.adapter_rows("adapters_up", &ups, pieces, m, &[1_u32.into()])?;
+        }
+        Ok(())
+    }
+
+    /// Rows of `rank` numbers, of rows of `width`.
+    fn narrow_products(&self, jobs: &[Job], m: usize) -> Result<()> {
+        let pieces = jobs.iter().map(|job| job.pieces_of_rank()).sum();
+        self.adapter_rows("adapters_down", jobs, pieces, m, &[])
+    }
+
+    /// Adds sums over all rows to gradients: over a part of the rows at a time, then over the parts.
+    fn gradient_sums(&self, jobs: &[Job], m: usize) -> Result<()> {
+        let (total, splits) = (jobs.iter().map(|job| job.elements()).sum::<usize>(), m.div_ceil(SPLIT));
+        let partial = Block::new(&self.pool, splits * total * 4)?;
+        let pieces = jobs.iter().map(|job| job.pieces_of_width() * job.pieces_of_rank()).sum();
+        let others = [Argument::U32(jobs.len() as u32), narrow("rows", m)?.into(), (SPLIT as u32).into()];
+        let all = arguments(jobs, &[&others[..], &[partial.address.into()]].concat());
+        let grid = [narrow("pieces of adapters", pieces)?, narrow("parts of the rows", splits)?];
+        self.launch("adapters_gradient", grid, THREADS, &all)?;
+        let others = [(splits as u32).into(), partial.address.into(), (total as u64).into()];
+        self.each("adapters_sum", total, &arguments(jobs, &others))
+    }
+}
