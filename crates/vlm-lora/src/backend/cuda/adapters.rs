@@ -3,7 +3,7 @@
 use super::Cuda;
 use super::buffer::{Block, Buffer};
 use super::check::{fail, length, narrow};
-use super::device::{Address, Argument, Device};
+use super::device::{Address, Argument, CudaDtype, Device};
 use crate::Result;
 use crate::backend::dropout::Mask;
 use crate::backend::{Dropout, LowRank, LowRankBackward, LowRankForward, low_rank};
@@ -104,6 +104,11 @@ impl<D: Device> Cuda<D> {
         })
     }
 
+    /// Where the kernels read an activation or a gradient: as a product with the base does in bf16, else in f32.
+    fn wide(&self, x: &Buffer<D>) -> Result<Address> {
+        if self.dtype == CudaDtype::Bfloat16 { Ok(self.operand(x)?.0) } else { Ok(x.at()) }
+    }
+
     /// Launches a kernel over rows: so many blocks side by side, and one for every 64 rows.
     fn adapter_rows(
         &self,
@@ -136,7 +141,7 @@ impl<D: Device> Cuda<D> {
                 length("down", down.len(), m * pair.r)?;
                 length("y", y.len(), m * sizes.n as usize)?;
                 let between = down.at_mut();
-                downs.push(sizes.job_of_a(pair, x.at(), between));
+                downs.push(sizes.job_of_a(pair, self.wide(x)?, between));
                 ups.push(sizes.job_of_b(pair, between, y.at_mut()));
             }
             if m > 0 {
@@ -168,8 +173,8 @@ impl<D: Device> Cuda<D> {
                 length("da", da.len(), pair.a.len())?;
                 length("db", db.len(), pair.b.len())?;
                 let d_down = Block::new(&self.pool, m * pair.r * 4)?;
-                downs.push(sizes.job_of_b(pair, dy.at(), d_down.address));
-                let (of_a, of_b) = (sizes.job_of_a(pair, x.at(), da.at_mut()), downs[downs.len() - 1]);
+                downs.push(sizes.job_of_b(pair, self.wide(dy)?, d_down.address));
+                let (of_a, of_b) = (sizes.job_of_a(pair, self.wide(x)?, da.at_mut()), downs[downs.len() - 1]);
                 gradients.push(Job { matrix: d_down.address, ..of_a });
                 gradients.push(Job { matrix: down.at(), out: db.at_mut(), ..of_b });
                 between.push(d_down);

@@ -23,7 +23,7 @@ impl<D: Device> Cuda<D> {
     }
 
     /// The numbers of a buffer as operands of a product, and the factor that undoes their scale.
-    fn operand(&self, x: &Buffer<D>) -> Result<(Address, Factor)> {
+    pub(super) fn operand(&self, x: &Buffer<D>) -> Result<(Address, Factor)> {
         if self.dtype == CudaDtype::Float32 {
             return Ok((x.at(), Factor::Value(1.0)));
         }

@@ -2,9 +2,9 @@
 // adapter; its matrix is A, (rank x width), or B, (width x rank). A block has 64 rows; of the matrices the ranks are cut into
 // pieces of 32 and the widths into pieces of 64. Every sum has a fixed order.
 //
-// With a base in bf16 activations and gradients are rounded to bf16, as their products with the base round them, and what is
-// kept in f32 (A, B, what lies between them) is the sum of two numbers in bf16: products keep 16 bits of it. Otherwise
-// everything is f32.
+// With a base in bf16 activations and gradients come in bf16, as their products with the base take them, and what is kept in
+// f32 (A, B, what lies between them) is the sum of two numbers in bf16: products keep 16 bits of it. Otherwise everything is
+// f32.
 
 #if PRECISION == 2
 typedef Element Number;
@@ -18,9 +18,10 @@ typedef float Number;
 #define RANKS 32u
 #define TILE(rows, depth) ((rows) * ((depth) + PAD))
 
-// `input` has rows of `width` and, in `adapters_up`, of `rank` numbers; see the kernels for `matrix` and `out`.
+// `input` has rows of `width` numbers or, in `adapters_up`, of `rank` floats; see the kernels for `matrix` and `out`.
 struct Job {
-    const float *input, *matrix;
+    const void* input;
+    const float* matrix;
     float* out;
     u32 width, rank, by_rank;
     u64 key, threshold;
@@ -33,7 +34,7 @@ struct Job {
 #define ALL_JOBS NAMES(a), NAMES(b), NAMES(c), NAMES(d), NAMES(e), NAMES(f), NAMES(g), NAMES(h)
 
 DEVICE Job job_of(WORDS(j)) {
-    return {(const float*)j_input, (const float*)j_matrix, (float*)j_out, (u32)j_size, (u32)(j_size >> 32), (u32)(j_mask >> 32),
+    return {(const void*)j_input, (const float*)j_matrix, (float*)j_out, (u32)j_size, (u32)(j_size >> 32), (u32)(j_mask >> 32),
             j_key, j_mask & 0xffffffffull, __uint_as_float((u32)j_factors), __uint_as_float((u32)(j_factors >> 32))};
 }
 
@@ -57,11 +58,6 @@ DEVICE u64 place(const Job& job, u32 j, u32 l) {
     return job.by_rank ? (u64)j * job.width + l : (u64)l * job.rank + j;
 }
 
-// Element `i` of the input where the mask keeps it; its factor is applied to the result.
-DEVICE float masked(const Job& job, u64 i) {
-    return job.threshold && !is_kept(job.key, i, job.threshold) ? 0.0f : job.input[i];
-}
-
 // A number in one part.
 DEVICE Number rounded(float value) {
 #if PARTS == 2
@@ -69,6 +65,28 @@ DEVICE Number rounded(float value) {
 #else
     return value;
 #endif
+}
+
+struct alignas(16) Eight { u32 words[2 * sizeof(Number)]; };
+
+// `inside` of eight neighbours of the input from number `at` on where the mask keeps them, and zeros.
+DEVICE void load_eight(Number* eight, const Job& job, u64 at, u32 inside) {
+    const Number* from = (const Number*)job.input + at;
+    if (inside >= 8 && job.width % 8 == 0) {
+        *(Eight*)eight = *(const Eight*)from;
+    } else {
+        UNROLL for (u32 i = 0; i < 8; i++) eight[i] = i < inside ? from[i] : rounded(0.0f);
+    }
+    if (job.threshold) {
+        UNROLL for (u32 i = 0; i < 8; i++) {
+            if (!is_kept(job.key, at + i, job.threshold)) eight[i] = rounded(0.0f);
+        }
+    }
+}
+
+// How many of the numbers from `column` on are in a row of the input; none where there is no such row.
+DEVICE u32 inside_row(const Job& job, u32 column, u32 row, u32 rows) {
+    return row < rows && column < job.width ? job.width - column : 0;
 }
 
 // A number in all parts, whose tiles are `size` apart.
@@ -103,10 +121,9 @@ KERNEL(adapters_down)(JOBS, u32 count, u32 rows) {
     float c[RANKS / 8][4] = {};
     for (u32 at = 0; at < job.width; at += SIDE) {
         __syncthreads();
-        for (u32 i = threadIdx.x; i < SIDE * SIDE; i += blockDim.x) {
-            u32 row = i / SIDE, l = i % SIDE;
-            bool inside = first + row < rows && at + l < job.width;
-            inputs[row * wide + l] = rounded(inside ? masked(job, (u64)(first + row) * job.width + at + l) : 0.0f);
+        for (u32 i = threadIdx.x; i < SIDE * SIDE / 8; i += blockDim.x) {
+            u32 row = i / (SIDE / 8), l = i % (SIDE / 8) * 8, inside = inside_row(job, at + l, first + row, rows);
+            load_eight(inputs + row * wide + l, job, (u64)(first + row) * job.width + at + l, inside);
         }
         for (u32 i = threadIdx.x; i < RANKS * SIDE; i += blockDim.x) {
             u32 j = i / SIDE, l = i % SIDE;
@@ -138,7 +155,8 @@ DEVICE void up_piece(float (*c)[4], const Job& job, u32 first, u32 rows, u32 col
         for (u32 i = threadIdx.x; i < SIDE * 16; i += blockDim.x) {
             u32 row = i / 16, j = i % 16;
             bool inside = at + j < job.rank;
-            float left = inside && first + row < rows ? job.input[(u64)(first + row) * job.rank + at + j] : 0.0f;
+            const float* from = (const float*)job.input + (u64)(first + row) * job.rank + at + j;
+            float left = inside && first + row < rows ? *from : 0.0f;
             put_parts(inputs, size, row * wide + j, left);
         }
         for (u32 i = threadIdx.x; i < SIDE * 16; i += blockDim.x) {
@@ -206,10 +224,11 @@ KERNEL(adapters_gradient)(JOBS, u32 count, u32 rows, u32 split, float* partial) 
     float c[RANKS / 8][4] = {};
     for (u32 at = begin; at < end; at += SIDE) {
         __syncthreads();
-        for (u32 i = threadIdx.x; i < SIDE * SIDE; i += blockDim.x) {
-            u32 row = i / SIDE, l = i % SIDE;
-            bool inside = at + row < end && column + l < job.width;
-            inputs[l * wide + row] = rounded(inside ? masked(job, (u64)(at + row) * job.width + column + l) : 0.0f);
+        for (u32 i = threadIdx.x; i < SIDE * SIDE / 8; i += blockDim.x) {
+            u32 row = i / (SIDE / 8), l = i % (SIDE / 8) * 8, inside = inside_row(job, column + l, at + row, end);
+            alignas(16) Number eight[8];
+            load_eight(eight, job, (u64)(at + row) * job.width + column + l, inside);
+            UNROLL for (u32 e = 0; e < 8; e++) inputs[(l + e) * wide + row] = eight[e];
         }
         for (u32 i = threadIdx.x; i < SIDE * RANKS; i += blockDim.x) {
             u32 row = i / RANKS, j = i % RANKS;
