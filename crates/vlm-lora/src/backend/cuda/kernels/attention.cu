@@ -36,13 +36,33 @@ DEVICE float exponential(float x) {
 #endif
 }
 
-// Rows of `stride` floats times `power` to a tile of ROWS rows, zeros where there are none.
+struct alignas(16) Four { float numbers[4]; };
+
+// Four neighbours of a tile.
+DEVICE void put_four(Element* to, const Four& four) {
+#if PRECISION == 0
+    *(Four*)to = four;
+#else
+    *(u64*)to = pack(four.numbers[0], four.numbers[1]) | (u64)pack(four.numbers[2], four.numbers[3]) << 32;
+#endif
+}
+
+// Rows of `stride` floats times `power` to a tile of ROWS rows, zeros where there are none. Four at a time where every head
+// begins at a multiple of four.
 template <int DIM, int ROWS>
 DEVICE void load_tile(Element* tile, const float* from, u64 stride, u32 rows, u32 head_dim, float power) {
-    for (u32 i = threadIdx.x; i < ROWS * DIM; i += blockDim.x) {
-        u32 row = i / DIM, column = i % DIM;
-        float value = row < rows && column < head_dim ? from[row * stride + column] * power : 0.0f;
-        tile[row * (DIM + PAD) + column] = narrow(value);
+    const bool whole = head_dim % 4 == 0;
+    for (u32 i = threadIdx.x; i < ROWS * DIM / 4; i += blockDim.x) {
+        const u32 row = i / (DIM / 4), column = i % (DIM / 4) * 4;
+        const float* source = from + row * stride + column;
+        Four four = {};
+        if (row < rows && whole && column < head_dim) {
+            four = *(const Four*)source;
+        } else if (row < rows && !whole) {
+            UNROLL for (u32 e = 0; e < 4; e++) four.numbers[e] = column + e < head_dim ? source[e] : 0.0f;
+        }
+        UNROLL for (u32 e = 0; e < 4; e++) four.numbers[e] *= power;
+        put_four(tile + row * (DIM + PAD) + column, four);
     }
 }
 
@@ -94,7 +114,8 @@ DEVICE void multiply_columns(float (*c)[4], const float (*p)[4], const Element* 
 DEVICE void multiply_16x8x16(float* c, const u32* a, const u32* b) {
     emulation::mma_16x8x16(c, a, b, [](u16 bits) { return widen(Element{bits}); });
 }
-DEVICE void load_transposed(u32* four, const Element* row) { emulation::ldmatrix_x4_transposed(four, row); }
+DEVICE void load_matrices(u32* four, const Element* row) { emulation::ldmatrix_x4<false>(four, row); }
+DEVICE void load_transposed(u32* four, const Element* row) { emulation::ldmatrix_x4<true>(four, row); }
 #else
 DEVICE void multiply_16x8x16(float* c, const u32* a, const u32* b) {
 #if PRECISION == 2
@@ -115,25 +136,28 @@ DEVICE void multiply_16x8x16(float* c, const u32* a, const u32* b) {
 }
 
 // Four 8 x 8 matrices; lane i names row i % 8 of matrix i / 8.
-DEVICE void load_transposed(u32* four, const Element* row) {
-    u32 address;
-    asm volatile("{ .reg .u64 shared; cvta.to.shared.u64 shared, %1; cvt.u32.u64 %0, shared; }" : "=r"(address) : "l"(row));
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(four[0]), "=r"(four[1]), "=r"(four[2]), "=r"(four[3]) : "r"(address) : "memory");
-}
+#define LDMATRIX(form)                                                                                                       \
+    u32 address;                                                                                                             \
+    asm volatile("{ .reg .u64 shared; cvta.to.shared.u64 shared, %1; cvt.u32.u64 %0, shared; }" : "=r"(address) : "l"(row)); \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4" form ".shared.b16 {%0,%1,%2,%3}, [%4];"                                     \
+                 : "=r"(four[0]), "=r"(four[1]), "=r"(four[2]), "=r"(four[3]) : "r"(address) : "memory")
+DEVICE void load_matrices(u32* four, const Element* row) { LDMATRIX(""); }
+DEVICE void load_transposed(u32* four, const Element* row) { LDMATRIX(".trans"); }
 #endif
-
-DEVICE u32 pair(const Element* tile, u32 at) { return *(const u32*)(tile + at); }
 
 template <int DIM, int N>
 DEVICE void multiply_rows(float (*c)[4], const Element* a, const Element* b) {
-    const u32 g = lane() / 4, t = lane() % 4, width = DIM + PAD;
+    const u32 width = DIM + PAD;
+    a += lane() % 16 * width + lane() / 16 * 8;
+    b += (lane() % 8 + lane() / 16 * 8) * width + lane() / 8 % 2 * 8;
     UNROLL for (u32 k = 0; k < DIM; k += 16) {
-        u32 at = g * width + k + 2 * t;
-        u32 left[4] = {pair(a, at), pair(a, at + 8 * width), pair(a, at + 8), pair(a, at + 8 * width + 8)};
-        UNROLL for (u32 n = 0; n < N; n++) {
-            u32 right[2] = {pair(b, at + 8 * n * width), pair(b, at + 8 * n * width + 8)};
+        u32 left[4];
+        load_matrices(left, a + k);
+        UNROLL for (u32 n = 0; n < N; n += 2) {
+            u32 right[4];
+            load_matrices(right, b + 8 * n * width + k);
             multiply_16x8x16(c[n], left, right);
+            multiply_16x8x16(c[n + 1], left, right + 2);
         }
     }
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 
@@ -141,17 +142,19 @@ void mma_16x8x16(float* c, const u32* a, const u32* b, Widen widen) {
     }
 }
 
-// ldmatrix.x4.trans: lane i names row i % 8 of matrix i / 8; a lane gets two numbers of a column of each.
-template <class T>
-void ldmatrix_x4_transposed(u32* four, const T* row) {
+// ldmatrix.x4: lane i names row i % 8 of matrix i / 8; a lane gets two neighbours of a row of each, or of a column.
+template <bool transposed, class T>
+void ldmatrix_x4(u32* four, const T* row) {
     u64(&rows)[32] = warp().words[half()];
     rows[lane()] = (u64)(uintptr_t)row;
     wait_for_warp();
     for (u32 matrix = 0; matrix < 4; matrix++) {
         u16 both[2];
         for (u32 i = 0; i < 2; i++) {
-            const u16* from = (const u16*)(uintptr_t)rows[matrix * 8 + lane() % 4 * 2 + i];
-            both[i] = from[lane() / 4];
+            const u32 along = lane() % 4 * 2 + i, across = lane() / 4;
+            const u16* from = (const u16*)(uintptr_t)rows[matrix * 8 + (transposed ? along : across)];
+            if ((uintptr_t)from % 16 != 0) abort(); // which a card refuses
+            both[i] = from[transposed ? across : along];
         }
         four[matrix] = both[0] | (u32)both[1] << 16;
     }
