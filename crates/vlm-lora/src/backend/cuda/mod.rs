@@ -46,6 +46,7 @@ const SOURCE: &str = concat!(
     include_str!("kernels/base.cu"),
     include_str!("kernels/pointwise.cu"),
     include_str!("kernels/rows.cu"),
+    include_str!("kernels/tiles.cu"),
     include_str!("kernels/attention.cu"),
     include_str!("kernels/adapters.cu"),
 );

@@ -8,6 +8,8 @@ typedef unsigned long long u64;
 typedef long long i64;
 #define SHARED(type, name, count) __shared__ __align__(16) type name[count]
 #define KERNEL(name) extern "C" __global__ void name
+// With so many registers that as many blocks of so many threads run beside each other.
+#define CROWDED(threads, blocks, name) extern "C" __global__ void __launch_bounds__(threads, blocks) name
 #define DEVICE static __device__ __forceinline__
 // An index that is not a constant would move an array from the registers into memory.
 #define UNROLL _Pragma("unroll")

@@ -233,6 +233,7 @@ struct Caller<function> {
     static thread_local __attribute__((aligned(16))) type name[count]; \
     emulation::poison(name, sizeof name)
 #define KERNEL(name) extern "C" void name
+#define CROWDED(threads, blocks, name) extern "C" void name
 #define DEVICE static inline
 #define UNROLL
 #define MINUS_INFINITY (-INFINITY)
