@@ -28,8 +28,9 @@ impl Blas {
             .map_err(|error| failed("cuBLAS does not take the queue", error))?;
         // SAFETY: the context is current.
         let zero_and_one = unsafe { cuda::malloc_sync(8) }.map_err(|error| failed("no memory", error))?;
-        // SAFETY: eight bytes were allocated.
-        unsafe { cuda::memcpy_htod_sync(zero_and_one, &[0_f32, 1.0]) }
+        // In the queue, because a copy outside it may still be on its way when the call returns.
+        // SAFETY: eight bytes were allocated; pageable memory is copied away before the call returns.
+        unsafe { cuda::memcpy_htod_async(zero_and_one, &[0_f32, 1.0], stream.cu_stream()) }
             .map_err(|error| failed("a copy to the device", error))?;
         Ok(Self { handle, zero_and_one })
     }

@@ -128,6 +128,11 @@ impl Driver {
         self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits for everything that is queued, and says whether that succeeded.
+    fn finish(&self) -> bool {
+        self.bind().is_ok() && self.copies.synchronize().is_ok() && self.stream.synchronize().is_ok()
+    }
+
     /// Makes the device current in this thread.
     fn bind(&self) -> Result<()> {
         self.context.bind_to_thread().map_err(|error| failed("the device cannot be used", error))
@@ -174,9 +179,7 @@ impl Kernels {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        let done =
-            || self.bind().is_ok() && self.copies.synchronize().is_ok() && self.stream.synchronize().is_ok();
-        if !done() {
+        if !self.finish() {
             return; // the context is broken, and with it goes what it holds
         }
         self.blas.get_mut().unwrap_or_else(PoisonError::into_inner).close();
@@ -203,8 +206,9 @@ impl Device for Driver {
     }
 
     fn free(&self, address: Address) {
-        if self.bind().is_ok() {
-            // SAFETY: the address comes from `allocate`, and its owner gives it back once. Freeing waits for what is queued.
+        // Freeing may wait for what is queued, which is no promise.
+        if self.finish() {
+            // SAFETY: the address comes from `allocate`, its owner gives it back once, and nothing uses it any more.
             let _ = unsafe { cuda::free_sync(address) };
         }
     }
