@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::fixture::{EVERYTHING, adapter, checkpoint, exact, gradients, items, model, sample};
+use crate::Error;
 use crate::backend::Backend;
-use crate::backend::cuda::{CudaDtype, emulated};
+use crate::backend::cuda::{Cuda, CudaDtype, CudaOptions, Device, device_count, emulated};
 use crate::model::{Model, StepMode};
 
 /// The loss of a step over three samples, with dropout, and every gradient.
@@ -19,9 +20,15 @@ fn norm<'a>(values: impl Iterator<Item = &'a f64>) -> f64 {
     values.map(|value| value * value).sum::<f64>().sqrt()
 }
 
+fn check(dtype: CudaDtype, dora: bool, bounds: (f64, f64)) {
+    if let Some(cuda) = emulated(dtype, false, false) {
+        check_on(cuda, dora, bounds);
+    }
+}
+
 /// The loss within `loss` and the gradient of all tensors together within `gradient`, both relative.
-fn check(dtype: CudaDtype, dora: bool, (loss_bound, gradient_bound): (f64, f64)) {
-    let Some(cuda) = emulated(dtype, false, false) else { return };
+fn check_on<D: Device>(cuda: Cuda<D>, dora: bool, (loss_bound, gradient_bound): (f64, f64)) {
+    let dtype = cuda.dtype();
     let checkpoint = checkpoint(false);
     let adapter = adapter(&checkpoint, &EVERYTHING, dora, 0.2);
     let (loss, expected) = step(&mut exact(&checkpoint, &adapter), false);
@@ -33,6 +40,25 @@ fn check(dtype: CudaDtype, dora: bool, (loss_bound, gradient_bound): (f64, f64))
     let differences: Vec<f64> = pairs.map(|(ours, theirs)| ours - theirs).collect();
     let error = norm(differences.iter()) / norm(expected.values().flatten());
     assert!(error <= gradient_bound, "{dtype:?}: the gradient is off by {error}");
+}
+
+/// On a real device, where there is one. Adapters are multiplied in TF32 where the base is narrow.
+#[test]
+fn a_step_on_a_real_device_agrees_with_f64() {
+    if device_count() == 0 {
+        eprintln!("left out: no CUDA device was found");
+        return;
+    }
+    for (dtype, bounds) in [
+        (CudaDtype::Float32, (2e-6, 1e-5)),
+        (CudaDtype::Float16, (2e-3, 1e-2)),
+        (CudaDtype::Bfloat16, (1e-2, 4e-2)),
+    ] {
+        match Cuda::open(&CudaOptions { dtype: Some(dtype), ..CudaOptions::default() }) {
+            Err(Error::Unsupported { what }) => eprintln!("left out: {what}"),
+            opened => check_on(opened.unwrap(), true, bounds),
+        }
+    }
 }
 
 #[test]

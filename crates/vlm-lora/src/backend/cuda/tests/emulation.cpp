@@ -1,5 +1,5 @@
 // The entry of the emulation; the kernels stand between the header and this.
-#define ENTRY(name) {#name, emulation::Caller<name>::count, emulation::Caller<name>::call}
+#define ENTRY(name) {#name, emulation::Caller<name>::count, emulation::Caller<name>::call, emulation::Caller<name>::describe}
 
 static const emulation::Entry ENTRIES[] = {
     ENTRY(swiglu), ENTRY(swiglu_backward), ENTRY(gelu), ENTRY(gelu_backward), ENTRY(add), ENTRY(repeat), ENTRY(scale_columns),
@@ -38,4 +38,14 @@ extern "C" int emulate(const char* name, const u32* grid, u32 threads, const u64
         return 0;
     }
     return 1;
+}
+
+// The sizes and kinds of a kernel's arguments, and how many there are; -1 where there is no such kernel.
+extern "C" int describe(const char* name, size_t* sizes, int* kinds) {
+    for (const emulation::Entry& entry : ENTRIES) {
+        if (entry.name != name) continue;
+        entry.describe(sizes, kinds);
+        return (int)entry.arguments;
+    }
+    return -1;
 }

@@ -11,6 +11,8 @@
 #include <deque>
 #include <set>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #define EMULATION 1
@@ -214,6 +216,7 @@ struct Entry {
     std::string name;
     size_t arguments;
     void (*call)(const u64*);
+    void (*describe)(size_t* sizes, int* kinds);
 };
 
 template <auto function>
@@ -225,6 +228,15 @@ struct Caller<function> {
     template <size_t... I>
     static void spread(const u64* slots, std::index_sequence<I...>) { function(argument<A>(slots[I])...); }
     static void call(const u64* slots) { spread(slots, std::make_index_sequence<count>()); }
+    // 0 a number, 1 a pointer to what is read, 2 a pointer to what is written.
+    template <class T>
+    static constexpr int kind = !std::is_pointer_v<T> ? 0 : std::is_const_v<std::remove_pointer_t<T>> ? 1 : 2;
+    static void describe(size_t* sizes, int* kinds) {
+        const size_t all_sizes[] = {sizeof(A)...};
+        const int all_kinds[] = {kind<A>...};
+        memcpy(sizes, all_sizes, sizeof all_sizes);
+        memcpy(kinds, all_kinds, sizeof all_kinds);
+    }
 };
 
 } // namespace emulation

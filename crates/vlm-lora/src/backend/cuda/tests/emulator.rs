@@ -19,8 +19,8 @@ use crate::backend::cuda::SOURCE;
 use crate::backend::cuda::check::fail;
 use crate::backend::cuda::device::{Address, Argument, CudaDtype, Device, Factor, Launch, Operands, Product};
 
-const HEADER: &str = include_str!("emulation.hpp");
-const ENTRY: &str = include_str!("emulation.cpp");
+pub(super) const HEADER: &str = include_str!("emulation.hpp");
+pub(super) const ENTRY: &str = include_str!("emulation.cpp");
 /// Bytes behind each block that nobody may write.
 const ZONE: usize = 256;
 const MARK: u8 = 0xA5;
@@ -62,7 +62,8 @@ fn library(dtype: CudaDtype) -> Option<&'static Library> {
     LIBRARIES[usize::from(dtype.precision())].get_or_init(|| build(dtype)).as_ref()
 }
 
-fn compiler() -> Option<String> {
+/// A C++ compiler.
+pub(super) fn compiler() -> Option<String> {
     let wanted = std::env::var("CXX").ok();
     let works =
         |name: &String| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());

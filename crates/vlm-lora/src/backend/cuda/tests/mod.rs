@@ -4,6 +4,8 @@ mod counts;
 mod emulator;
 mod operands;
 mod staging;
+#[cfg(target_os = "linux")]
+mod standin;
 
 use self::emulator::Emulator;
 use super::device::CudaDtype;

@@ -1,0 +1,105 @@
+//! The driver's calls without a card: stand-ins for NVIDIA's libraries, written from their documentation and built here, are
+//! found in place of them by tests that run in a process of their own.
+
+mod cases;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use super::emulator::{ENTRY, HEADER, compiler};
+
+const STATE: &str = include_str!("state.hpp");
+const SOURCES: [(&str, &str); 5] = [
+    ("state.cpp", include_str!("state.cpp")),
+    ("driver.cpp", include_str!("driver.cpp")),
+    ("queue.cpp", include_str!("queue.cpp")),
+    ("blas.cpp", include_str!("blas.cpp")),
+    ("nvrtc.cpp", include_str!("nvrtc.cpp")),
+];
+/// One library under all names.
+const NAMES: [&str; 3] = ["libcuda.so", "libcublas.so", "libnvrtc.so"];
+
+/// A folder with the libraries; `None` where there is no C++ compiler.
+fn build() -> Option<TempDir> {
+    let compiler = compiler()?;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    let files = [("state.hpp", STATE), ("emulation.hpp", HEADER), ("emulation.cpp", ENTRY)];
+    for (name, text) in files.into_iter().chain(SOURCES) {
+        std::fs::write(path(name), text).expect("the temporary folder can be written");
+    }
+    let output = Command::new(&compiler)
+        .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-w"])
+        .arg(format!("-DFOLDER=\"{}\"", folder.path().display()))
+        .arg(format!("-DCOMPILER=\"{compiler}\""))
+        .arg("-o")
+        .arg(path(NAMES[0]))
+        .args(SOURCES.map(|(name, _)| path(name)))
+        .output()
+        .expect("the compiler runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in &NAMES[1..] {
+        std::fs::hard_link(path(NAMES[0]), path(name)).expect("another name in the same folder");
+    }
+    Some(folder)
+}
+
+/// Runs tests of this binary with the stand-ins, and gives back what was said on stderr.
+fn run(folder: &Path, tests: &[&str], environment: &[(&str, &str)]) -> String {
+    let Output { status, stdout, stderr } =
+        Command::new(std::env::current_exe().expect("this binary has a path"))
+            .args(["--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
+            .args(tests)
+            .env("LD_LIBRARY_PATH", folder)
+            .envs(environment.iter().copied())
+            .output()
+            .expect("this binary runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{tests:?} with {environment:?}\n{stdout}\n{stderr}");
+    let passed = format!("test result: ok. {} passed; 0 failed; 0 ignored", tests.len());
+    assert!(stdout.contains(&passed), "{tests:?}: not all were found\n{stdout}");
+    stderr.into_owned()
+}
+
+/// As [`run`], where nothing may be refused, left out or left over.
+fn run_clean(folder: &Path, tests: &[&str], environment: &[(&str, &str)]) {
+    let said = run(folder, tests, environment);
+    assert!(!said.contains("standin:") && !said.contains("left out"), "{said}");
+    assert!(said.contains("standin-closed: everything was given back"), "{said}");
+}
+
+#[test]
+fn the_driver_runs_on_stand_ins_for_its_libraries() {
+    let Some(folder) = build() else {
+        eprintln!("left out: there is no C++ compiler to build stand-ins for NVIDIA's libraries with");
+        return;
+    };
+    let folder = folder.path();
+    let of_the_device = [
+        "backend::cuda::tests::a_real_device_agrees_with_f64",
+        "backend::cuda::tests::staging::a_real_device_takes_pictures_beside_its_work",
+        "model::tests::cuda::a_step_on_a_real_device_agrees_with_f64",
+    ];
+    run_clean(folder, &of_the_device, &[]);
+    let case = |name: &str| format!("backend::cuda::tests::standin::cases::{name}");
+    for (name, environment) in [
+        ("memory_that_runs_out_is_given_back_first", ("STANDIN_MEMORY", "1048576")),
+        ("a_card_without_bf16_takes_f16", ("STANDIN_CAPABILITY", "75")),
+        ("a_card_that_is_too_old_is_refused", ("STANDIN_CAPABILITY", "70")),
+        ("kernels_are_kept", ("STANDIN_CAPABILITY", "86")),
+    ] {
+        run_clean(folder, &[&case(name)], &[environment]);
+    }
+    // What the stand-ins find where something is wrong.
+    for (name, found) in [
+        ("wrong_calls_are_refused", "cublasGemmEx refused with 7: an operand is not in one block"),
+        ("a_write_behind_a_block_breaks_the_context", "repeat refused with 719: it wrote behind a block of"),
+        ("copies_that_do_not_wait_are_found", "it races with cuMemcpyHtoDAsync in another queue"),
+        ("what_is_not_given_back_is_found", "the context was released: 1 blocks were not given back"),
+    ] {
+        let said = run(folder, &[&case(name)], &[]);
+        assert!(said.contains(found), "{name}: {said}");
+    }
+}
