@@ -16,8 +16,8 @@ struct Function {
     std::string name;
     Emulate emulate;
     int count;
-    size_t sizes[32];
-    int kinds[32];
+    size_t sizes[96];
+    int kinds[96];
 };
 
 struct Module {
