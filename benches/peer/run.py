@@ -23,6 +23,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MARKERS = {
     "cpu": ("<!-- peer table: begin -->", "<!-- peer table: end -->"),
+    "cpu-avx2": ("<!-- peer table without AVX-512: begin -->", "<!-- peer table without AVX-512: end -->"),
     "cuda": ("<!-- peer table on a card: begin -->", "<!-- peer table on a card: end -->"),
 }
 TOLERANCE = {"float32": (1e-4, 1e-3), "bfloat16": (1e-2, 2e-2)}  # loss, gradient norm; relative
@@ -64,14 +65,18 @@ def arguments():
     parser.add_argument("--only", help="conditions, `run` for the whole run on a card; left out, all of the device")
     parser.add_argument("--weights", help="directory for the random weights (1 GB), kept for the next run")
     parser.add_argument("--before", default="", help="command put before each measured process, e.g. one that stops other work")
-    parser.add_argument("--log", help="target/bench-peer.jsonl, on a card target/bench-peer-cuda.jsonl")
+    parser.add_argument("--log", help="by default target/bench-peer-cpu.jsonl or of the place in question")
     parser.add_argument("--table", action="store_true", help="only write the table of what the log holds")
+    parser.add_argument("--machine", help="`avx2` for the table and the log of a processor without AVX-512")
     options = parser.parse_args()
     card = options.device == "cuda"
     options.only = (options.only or ",".join([*CONDITIONS[options.device], *(["run"] if card else [])])).split(",")
     options.steps = options.steps or (20 if card else 2)
     options.threads = options.threads or (os.cpu_count() if card else 2)
-    options.log = options.log or str(ROOT / f"target/bench-peer{'-cuda' if card else ''}.jsonl")
+    options.place = options.device + (f"-{options.machine}" if options.machine else "")
+    if options.place not in MARKERS:
+        parser.error(f"there is no table for `{options.place}`")
+    options.log = options.log or str(ROOT / f"target/bench-peer-{options.place}.jsonl")
     return options
 
 
@@ -174,6 +179,10 @@ def seconds(name, line):
     return (line["first_s"] + 2 * line["step_s"]) / 3 if name.endswith("cached") else line["step_s"]
 
 
+def plain_step(name):
+    return name.split("-")[-1] in ("512", "1024", "2048", "batch8")
+
+
 def table(options):
     lines = read(options.log)
     ceilings, digits = {}, 3 if options.device == "cuda" else 2
@@ -186,13 +195,15 @@ def table(options):
         runs = [line for line in lines if line.get("condition") == name]
         if not runs:
             continue
+        if options.machine and plain_step(name):
+            target = 1.0  # where no kernel has wider registers: not slower than the peer
         last = max(i for i, run in enumerate(runs) if run["round"] == 0)
         runs = runs[last:]
         ours = statistics.median(seconds(name, run["ours"]) for run in runs)
         theirs = statistics.median(run["theirs"]["step_s"] for run in runs)
         memory = [statistics.median(run[who]["peak_mib"] for run in runs) for who in ("ours", "theirs")]
         o, t = runs[-1]["ours"], runs[-1]["theirs"]
-        plain = name.split("-")[-1] in ("512", "1024", "2048", "batch8")
+        plain = plain_step(name)
         share = f"{flops(o) / ours / 1e9 / ceilings[dtype]:.0%}" if plain and dtype in ceilings else ""
         loss = f"{o['losses'][0]:.4f} / {t['losses'][0]:.4f}" if o["losses"] else ""
         norm = f"{o['grad_norms'][0]:.4f} / {t['grad_norms'][0]:.4f}" if o["losses"] else ""
@@ -215,7 +226,7 @@ def table(options):
              f"turn. Fastest matrix product of either: " + ", ".join(f"{rate:.0f} GFLOP/s in {dtype}" for dtype, rate in ceilings.items()) + ".")
     document = ROOT / "docs/benchmarks.md"
     text = document.read_text()
-    markers = MARKERS[options.device]
+    markers = MARKERS[options.place]
     begin, end = (text.index(marker) for marker in markers)
     document.write_text(text[: begin + len(markers[0])] + "\n" + intro + "\n\n" + "\n".join(rows) + "\n" + text[end:])
 
