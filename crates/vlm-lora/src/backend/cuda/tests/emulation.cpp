@@ -40,11 +40,12 @@ extern "C" int emulate(const char* name, const u32* grid, u32 threads, const u64
     return 1;
 }
 
-// The sizes and kinds of a kernel's arguments, and how many there are; -1 where there is no such kernel.
+// The sizes and kinds of a kernel's arguments, unless there is no room for them, and how many there are; -1 where there is no
+// such kernel.
 extern "C" int describe(const char* name, size_t* sizes, int* kinds) {
     for (const emulation::Entry& entry : ENTRIES) {
         if (entry.name != name) continue;
-        entry.describe(sizes, kinds);
+        if (sizes && kinds) entry.describe(sizes, kinds);
         return (int)entry.arguments;
     }
     return -1;

@@ -15,9 +15,8 @@ typedef int (*Describe)(const char*, size_t* sizes, int* kinds);
 struct Function {
     std::string name;
     Emulate emulate;
-    int count;
-    size_t sizes[96];
-    int kinds[96];
+    std::vector<size_t> sizes;
+    std::vector<int> kinds;
 };
 
 struct Module {
@@ -162,12 +161,12 @@ int cuModuleGetFunction(void** result, void* handle, const char* name) {
     ENTER("cuModuleGetFunction");
     if (!state().modules.count(handle)) return refuse(INVALID_HANDLE, "cuModuleGetFunction", "there is no such module");
     Module* module = (Module*)handle;
-    Function* function = new Function{name, module->emulate, 0, {}, {}};
-    function->count = module->describe(name, function->sizes, function->kinds);
-    if (function->count < 0) {
-        delete function;
-        return refuse(NOT_FOUND, "cuModuleGetFunction", std::string("no kernel ") + name);
-    }
+    const int count = module->describe(name, nullptr, nullptr);
+    if (count < 0) return refuse(NOT_FOUND, "cuModuleGetFunction", std::string("no kernel ") + name);
+    Function* function = new Function{name, module->emulate, {}, {}};
+    function->sizes.resize((size_t)count);
+    function->kinds.resize((size_t)count);
+    module->describe(name, function->sizes.data(), function->kinds.data());
     module->functions.insert(function);
     *result = function;
     return SUCCESS;
@@ -186,9 +185,9 @@ int cuLaunchKernel(void* which, u32 x, u32 y, u32 z, u32 threads_x, u32 threads_
         return refuse(INVALID_VALUE, name, "the block");
     if (shared > 48u << 10 || extra || !parameters) return refuse(INVALID_VALUE, name, "the parameters");
     // Of each argument as many bytes as the kernel declares are read, before the call returns.
-    std::vector<u64> words(function->count, 0xffffffffffffffffull);
+    std::vector<u64> words(function->sizes.size(), 0xffffffffffffffffull);
     Work work{name, {}, nullptr};
-    for (int i = 0; i < function->count; i++) {
+    for (size_t i = 0; i < words.size(); i++) {
         memcpy(&words[i], parameters[i], function->sizes[i]);
         if (function->kinds[i] == 0 || words[i] == 0) continue;
         auto* whole = block(words[i], 1);
