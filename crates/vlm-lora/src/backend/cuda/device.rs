@@ -97,7 +97,7 @@ pub struct Launch<'a> {
 }
 
 /// The type of the operands of a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operands {
     /// f32 and nothing less.
     Exact,
@@ -118,7 +118,7 @@ pub enum Factor {
     At(Address),
 }
 
-/// `C (m, n) (+)= factor · op(A) · op(B)`, all row-major, C in f32.
+/// `C (m, n) (+)= factor · op(A) · op(B) (+ bias)`, all row-major, C in f32.
 #[derive(Debug, Clone, Copy)]
 pub struct Product {
     /// Rows of C.
@@ -143,6 +143,8 @@ pub struct Product {
     pub factor: Factor,
     /// Whether the result is added to C.
     pub accumulate: bool,
+    /// An f32 for each column of C, which is added to all of its rows; never where the result is added to C.
+    pub bias: Option<Address>,
 }
 
 /// A device with one queue, in which everything runs in the order of the calls, and beside it copies that go on while the

@@ -131,6 +131,17 @@ impl<D: Device> Backend for Cuda<D> {
         self.multiply(x, m, weight, bias, y)
     }
 
+    fn linear_of_gelu(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        weight: &Weight<D>,
+        bias: Option<&Buffer<D>>,
+        y: &mut Buffer<D>,
+    ) -> Result<()> {
+        self.multiply_of_gelu(x, m, weight, bias, y)
+    }
+
     fn linear_backward(
         &self,
         dy: &Buffer<D>,

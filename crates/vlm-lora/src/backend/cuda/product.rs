@@ -6,7 +6,7 @@ use super::check::{ensure, length, narrow};
 use super::device::{Address, CudaDtype, Device, Factor, Operands, Product};
 use super::weight::{Rows, Weight};
 use crate::Result;
-use crate::backend::{Gemm, Write};
+use crate::backend::{Backend, Gemm, Write};
 
 /// What stands before scaled operands: the bits of the largest magnitude, the factor of the product, and room for alignment.
 const HEADER: usize = 16;
@@ -96,16 +96,48 @@ impl<D: Device> Cuda<D> {
         bias: Option<&Buffer<D>>,
         y: &mut Buffer<D>,
     ) -> Result<()> {
+        length("x", x.len(), m * weight.k)?;
+        self.multiply_operand(self.operand(x)?, m, weight, bias, y)
+    }
+
+    /// As [`multiply`](Self::multiply) of the activations `gelu(x)`, which in bf16 are written as an operand alone.
+    pub(super) fn multiply_of_gelu(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        weight: &Weight<D>,
+        bias: Option<&Buffer<D>>,
+        y: &mut Buffer<D>,
+    ) -> Result<()> {
+        length("x", x.len(), m * weight.k)?;
+        if self.dtype != CudaDtype::Bfloat16 {
+            let mut activated = self.scratch(x.len())?;
+            self.gelu(x, &mut activated)?;
+            return self.multiply(&activated, m, weight, bias, y);
+        }
+        let operand = Block::new(&self.pool, HEADER + x.len() * self.dtype.bytes())?;
+        let to = operand.address + HEADER as u64;
+        let arguments = [x.at().into(), 0_u64.into(), to.into(), (x.len() as u64).into()];
+        self.each("gelu", x.len(), &arguments)?;
+        self.multiply_operand((to, Factor::Value(1.0)), m, weight, bias, y)
+    }
+
+    /// As [`multiply`](Self::multiply), with the operand and the factor that stand for x.
+    fn multiply_operand(
+        &self,
+        (a, factor): (Address, Factor),
+        m: usize,
+        weight: &Weight<D>,
+        bias: Option<&Buffer<D>>,
+        y: &mut Buffer<D>,
+    ) -> Result<()> {
         let (n, k) = (weight.n, weight.k);
-        length("x", x.len(), m * k)?;
         length("y", y.len(), m * n)?;
         if let Some(bias) = bias {
             length("bias", bias.len(), n)?;
             narrow("a result of", m * n)?;
-            let arguments = [bias.at().into(), (n as u32).into(), y.at_mut().into(), ((m * n) as u64).into()];
-            self.each("repeat", m * n, &arguments)?;
+            ensure(k > 0, || "a matrix without columns, and a bias".to_owned())?;
         }
-        let (a, factor) = self.operand(x)?;
         self.with_weight(weight, |b| {
             self.product(Product {
                 m,
@@ -118,7 +150,8 @@ impl<D: Device> Cuda<D> {
                 c: y.at_mut(),
                 operands: self.operands(),
                 factor,
-                accumulate: bias.is_some(),
+                accumulate: false,
+                bias: bias.map(Buffer::at),
             })
         })
     }
@@ -149,6 +182,7 @@ impl<D: Device> Cuda<D> {
                 operands: self.operands(),
                 factor,
                 accumulate: write == Write::Add,
+                bias: None,
             })
         })
     }
@@ -178,6 +212,7 @@ impl<D: Device> Cuda<D> {
             operands,
             factor: Factor::Value(alpha),
             accumulate: write == Write::Add,
+            bias: None,
         })
     }
 

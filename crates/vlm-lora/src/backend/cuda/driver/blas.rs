@@ -35,7 +35,12 @@ impl Blas {
         Ok(Self { handle, zero_and_one })
     }
 
-    /// Queues a product. cuBLAS counts by columns: what is a row-major matrix here is its transpose there, so the operands
+    /// Where a 0 is on the device.
+    pub(super) fn zero(&self) -> Address {
+        self.zero_and_one
+    }
+
+    /// Queues a product, without its bias. cuBLAS counts by columns: what is a row-major matrix here is its transpose there, so the operands
     /// change places.
     pub(super) fn multiply(&self, product: &Product) -> Result<()> {
         let size = |value: usize| -> Result<c_int> { Ok(narrow("a product of", value)?.cast_signed()) };

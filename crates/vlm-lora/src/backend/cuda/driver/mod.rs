@@ -3,6 +3,7 @@
 
 mod blas;
 mod compile;
+mod light;
 mod pinned;
 
 use std::collections::HashMap;
@@ -14,10 +15,11 @@ use cudarc::cublas::sys as cublas_sys;
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result as cuda, sys as cuda_sys};
 
 use self::blas::Blas;
+use self::light::Light;
 use self::pinned::{Pinned, SMALL};
-use super::check::fail;
+use super::check::{fail, narrow};
 use super::device::{Address, CudaDtype, Device, Launch, Product};
-use super::{CudaOptions, SOURCE};
+use super::{CudaOptions, MOST_BLOCKS, SOURCE, THREADS};
 use crate::{Error, Result};
 
 /// Where to get what is missing.
@@ -64,6 +66,8 @@ pub struct Driver {
     pinned: Mutex<Pinned>,
     kernels: Kernels,
     blas: Mutex<Blas>,
+    /// For products with a bias, where there is cuBLASLt.
+    light: Mutex<Option<Light>>,
 }
 
 impl std::fmt::Debug for Driver {
@@ -111,10 +115,11 @@ impl Driver {
         let pinned = Mutex::new(Pinned::new(&context));
         let kernels = Kernels::load(capability, dtype, options)?;
         let blas = Mutex::new(Blas::open(&stream)?);
+        let light = Mutex::new(Light::open(&stream, capability));
         let model = context.name().unwrap_or_else(|_| "unnamed".to_owned());
         let (major, minor) = capability;
         let name = format!("cuda:{} {model} (compute capability {major}.{minor})", options.ordinal);
-        Ok((Self { name, context, stream, copies, pinned, kernels, blas }, dtype))
+        Ok((Self { name, context, stream, copies, pinned, kernels, blas, light }, dtype))
     }
 
     /// Bytes that are free, and that there are.
@@ -131,6 +136,16 @@ impl Driver {
     /// Waits for everything that is queued, and says whether that succeeded.
     fn finish(&self) -> bool {
         self.bind().is_ok() && self.copies.synchronize().is_ok() && self.stream.synchronize().is_ok()
+    }
+
+    /// A product whose result begins as its bias: a pass that writes it and one that reads it more than with [`Light`].
+    fn product_after_bias(&self, blas: &Blas, product: &Product, bias: Address) -> Result<()> {
+        let n = product.m * product.n;
+        let blocks = n.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32;
+        let period = narrow("a row of", product.n)?;
+        let arguments = [bias.into(), period.into(), product.c.into(), (n as u64).into()];
+        self.launch(Launch { kernel: "repeat", grid: [blocks, 1], threads: THREADS, arguments: &arguments })?;
+        blas.multiply(&Product { accumulate: true, bias: None, ..*product })
     }
 
     /// Makes the device current in this thread.
@@ -183,6 +198,9 @@ impl Drop for Driver {
             return; // the context is broken, and with it goes what it holds
         }
         self.blas.get_mut().unwrap_or_else(PoisonError::into_inner).close();
+        if let Some(light) = self.light.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            light.close();
+        }
         // SAFETY: nothing is queued any more, and nobody else has the module. An error has nobody to go to.
         let _ = unsafe { cuda::module::unload(self.kernels.module) };
     }
@@ -279,7 +297,16 @@ impl Device for Driver {
     fn product(&self, product: Product) -> Result<()> {
         self.bind()?;
         // The handle's state is set anew by every product.
-        self.blas.lock().unwrap_or_else(PoisonError::into_inner).multiply(&product)
+        let blas = self.blas.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(bias) = product.bias else { return blas.multiply(&product) };
+        // Plans are added whole.
+        let mut light = self.light.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(light) = light.as_mut()
+            && light.multiply(&product, bias, blas.zero())?
+        {
+            return Ok(());
+        }
+        self.product_after_bias(&blas, &product, bias)
     }
 }
 

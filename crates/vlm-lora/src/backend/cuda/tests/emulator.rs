@@ -257,12 +257,20 @@ impl Device for Emulator {
     }
 
     fn product(&self, product: Product) -> Result<()> {
-        let Product { m, n, k, transpose_a, transpose_b, a, b, c, operands, factor, accumulate } = product;
+        let Product { m, n, k, transpose_a, transpose_b, a, b, c, operands, factor, accumulate, bias } =
+            product;
         let size = if matches!(operands, Operands::Exact | Operands::Float32) { 4 } else { 2 };
         self.check(a, m * k * size)?;
         self.check(b, k * n * size)?;
         self.check(c, m * n * 4)?;
-        self.touch([a, b, c]);
+        if let Some(bias) = bias {
+            self.check(bias, n * 4)?;
+        }
+        if bias.is_some() && accumulate {
+            return Err(fail("a bias where the result is added to C".to_owned()));
+        }
+        self.touch([a, b, c].into_iter().chain(bias));
+        let bias = |column| bias.map_or(0.0, |at| read(at, column, Operands::Exact));
         let factor = match factor {
             Factor::Value(value) => f64::from(value),
             Factor::At(at) => read(at, 0, Operands::Exact),
@@ -278,7 +286,7 @@ impl Device for Emulator {
                 // SAFETY: checked above.
                 unsafe {
                     let to = (c as *mut f32).add(row * n + column);
-                    *to = (factor * sum + if accumulate { f64::from(*to) } else { 0.0 }) as f32;
+                    *to = (factor * sum + if accumulate { f64::from(*to) } else { bias(column) }) as f32;
                 }
             }
         }

@@ -1,85 +1,12 @@
-// Stands in for libcublas: matrices by columns, as its documentation has them; sums in double.
-#include <cmath>
-#include <cstring>
-
-#include "state.hpp"
+// Stands in for libcublas, as its documentation has it.
+#include "matrix.hpp"
 
 using namespace standin;
-
-enum { OK = 0, NO_INIT = 1, BAD_VALUE = 7, UNSUPPORTED = 15 };
-enum { R_32F = 0, R_16F = 2, R_16BF = 14, COMPUTE_32F = 68, COMPUTE_FAST_TF32 = 77 };
 
 struct Handle {
     Stream* stream = &state().legacy;
     int pointer_mode = 0;
 };
-
-static float of_bits(u32 bits) {
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
-// To the nearest of 11 bits, as the units for TF32 take their operands.
-static double to_tf32(float value) {
-    u32 bits;
-    memcpy(&bits, &value, 4);
-    return of_bits((bits + 0xfffu + (bits >> 13 & 1u)) & ~0x1fffu);
-}
-
-static double half_value(uint16_t bits) {
-    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    const double sign = bits >> 15 ? -1.0 : 1.0;
-    if (exponent == 31) return fraction ? NAN : sign * INFINITY;
-    return exponent ? sign * ldexp(1024 + fraction, exponent - 25) : sign * ldexp(fraction, -24);
-}
-
-static size_t bytes_of(int type) { return type == R_32F ? 4 : 2; }
-
-static double element(u64 at, size_t index, int type, bool is_tf32) {
-    if (type == R_32F) {
-        const float value = ((const float*)at)[index];
-        return is_tf32 ? to_tf32(value) : value;
-    }
-    const uint16_t bits = ((const uint16_t*)at)[index];
-    return type == R_16F ? half_value(bits) : (double)of_bits((u32)bits << 16);
-}
-
-struct Matrix {
-    u64 at;
-    int type, ld;
-    bool is_transposed;
-};
-
-// op(matrix) (rows, columns) one row after the other.
-static std::vector<double> rows_of(const Matrix& m, int rows, int columns, bool is_tf32) {
-    std::vector<double> values((size_t)rows * columns);
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < columns; j++) {
-            const size_t index = m.is_transposed ? j + (size_t)i * m.ld : i + (size_t)j * m.ld;
-            values[(size_t)i * columns + j] = element(m.at, index, m.type, is_tf32);
-        }
-    return values;
-}
-
-static void multiply(Matrix a, Matrix b, Matrix c, int m, int n, int k, double alpha, double beta, bool is_tf32) {
-    const std::vector<double> left = rows_of(a, m, k, is_tf32);
-    b.is_transposed = !b.is_transposed;
-    const std::vector<double> right = rows_of(b, n, k, is_tf32);
-    for (int j = 0; j < n; j++)
-        for (int i = 0; i < m; i++) {
-            double sum = 0.0;
-            for (int l = 0; l < k; l++) sum += left[(size_t)i * k + l] * right[(size_t)j * k + l];
-            float* to = (float*)c.at + i + (size_t)j * c.ld;
-            // With a factor of 0 what stands there is not read: it may be a NaN.
-            *to = (float)(alpha * sum + (beta == 0.0 ? 0.0 : beta * *to));
-        }
-}
-
-// The bytes of a stored matrix of so many columns, whose rows are `ld` apart from one column to the next.
-static size_t extent(int rows, int columns, int ld, int type) {
-    return ((size_t)ld * (columns - 1) + rows) * bytes_of(type);
-}
 
 extern "C" {
 
@@ -129,10 +56,8 @@ int cublasGemmEx(void* which, int trans_a, int trans_b, int m, int n, int k, con
     const int rows_a = trans_a ? k : m, rows_b = trans_b ? n : k;
     if (lda < std::max(1, rows_a) || ldb < std::max(1, rows_b) || ldc < std::max(1, m))
         return refuse(BAD_VALUE, call, "a leading dimension");
-    const bool is_known = type_a == R_32F || type_a == R_16F || (type_a == R_16BF && capability() >= 80);
-    const bool is_supported = is_known && type_a == type_b && type_c == R_32F && (algorithm == -1 || algorithm == 99) &&
-                              (compute == COMPUTE_32F || (compute == COMPUTE_FAST_TF32 && type_a == R_32F));
-    if (!is_supported) return refuse(UNSUPPORTED, call, "these types");
+    if (!is_supported(type_a, type_b, type_c, compute) || (algorithm != -1 && algorithm != 99))
+        return refuse(UNSUPPORTED, call, "these types");
     const bool on_device = handle.pointer_mode == 1;
     if (!alpha || !beta || is_device(alpha, 4) != on_device || is_device(beta, 4) != on_device)
         return refuse(BAD_VALUE, call, "the factors are not where the pointer mode says");
@@ -152,7 +77,7 @@ int cublasGemmEx(void* which, int trans_a, int trans_b, int m, int n, int k, con
         factors[0] = *(const float*)alpha;
         factors[1] = *(const float*)beta;
     }
-    const bool is_tf32 = compute == COMPUTE_FAST_TF32 && capability() >= 80;
+    const bool is_tf32 = takes_tf32(compute);
     work.run = [=, first = factors[0], second = factors[1]] {
         multiply(left, right, to, m, n, k, on_device ? *(const float*)alpha : first, on_device ? *(const float*)beta : second,
                  is_tf32);

@@ -1,10 +1,13 @@
 //! What the stand-ins are asked, each in a process of its own, which [`super`] starts.
 
-use crate::backend::Backend;
+use candle_core::DType;
+use half::bf16;
+
 use crate::backend::cuda::device::{Device, Factor, Launch, Operands, Product};
 use crate::backend::cuda::driver::Driver;
 use crate::backend::cuda::tests::check_on_device;
 use crate::backend::cuda::{Cuda, CudaDtype, CudaOptions};
+use crate::backend::{Backend, Stored};
 use crate::{Error, Result};
 
 fn open() -> Result<Cuda> {
@@ -68,6 +71,30 @@ fn kernels_are_kept() -> Result<()> {
     Ok(())
 }
 
+/// Numbers that every type holds, so that results are exact.
+#[test]
+#[ignore = "asks stand-ins for NVIDIA's libraries"]
+fn biases_are_added() -> Result<()> {
+    let (m, n, k) = (4, 5, 3);
+    let number = |i: usize| (i % 7) as f32 - 3.0;
+    let (x, bias): (Vec<f32>, Vec<f32>) =
+        ((2..2 + m * k).map(number).collect(), (1..=n).map(number).collect());
+    let bytes: Vec<u8> = (0..n * k).flat_map(|i| bf16::from_f32(number(i)).to_le_bytes()).collect();
+    let result = |i: usize| {
+        let (row, column) = (i / n, i % n);
+        (0..k).map(|l| x[row * k + l] * number(column * k + l)).sum::<f32>() + bias[column]
+    };
+    let expected: Vec<f32> = (0..m * n).map(result).collect();
+    for dtype in [CudaDtype::Float32, CudaDtype::Float16, CudaDtype::Bfloat16] {
+        let cuda = Cuda::open(&CudaOptions { dtype: Some(dtype), ..CudaOptions::default() })?;
+        let weight = cuda.weight(Stored { dtype: DType::BF16, bytes: &bytes }, n, k, false)?;
+        let (x, bias, mut y) = (cuda.upload(&x)?, cuda.upload(&bias)?, cuda.scratch(m * n)?);
+        cuda.linear(&x, m, &weight, Some(&bias), &mut y)?;
+        assert_eq!(cuda.download(&y)?, expected, "{dtype:?}");
+    }
+    Ok(())
+}
+
 fn product(a: u64, b: u64, c: u64) -> Product {
     Product {
         m: 8,
@@ -81,6 +108,7 @@ fn product(a: u64, b: u64, c: u64) -> Product {
         operands: Operands::Exact,
         factor: Factor::Value(1.0),
         accumulate: false,
+        bias: None,
     }
 }
 

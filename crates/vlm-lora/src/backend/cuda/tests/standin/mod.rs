@@ -10,24 +10,35 @@ use tempfile::TempDir;
 
 use super::emulator::{ENTRY, HEADER, compiler};
 
-const STATE: &str = include_str!("state.hpp");
-const SOURCES: [(&str, &str); 5] = [
+const HEADERS: [(&str, &str); 2] =
+    [("state.hpp", include_str!("state.hpp")), ("matrix.hpp", include_str!("matrix.hpp"))];
+const SOURCES: [(&str, &str); 6] = [
     ("state.cpp", include_str!("state.cpp")),
     ("driver.cpp", include_str!("driver.cpp")),
     ("queue.cpp", include_str!("queue.cpp")),
     ("blas.cpp", include_str!("blas.cpp")),
+    ("light.cpp", include_str!("light.cpp")),
     ("nvrtc.cpp", include_str!("nvrtc.cpp")),
 ];
 /// One library under all names.
-const NAMES: [&str; 3] = ["libcuda.so", "libcublas.so", "libnvrtc.so"];
+const NAMES: [&str; 4] = ["libcuda.so", "libcublas.so", "libnvrtc.so", LIGHT];
+const LIGHT: &str = "libcublasLt.so";
+
+/// What the stand-ins find where something is wrong.
+const WRONG: [(&str, &str); 4] = [
+    ("wrong_calls_are_refused", "cublasGemmEx refused with 7: an operand is not in one block"),
+    ("a_write_behind_a_block_breaks_the_context", "repeat refused with 719: it wrote behind a block of"),
+    ("copies_that_do_not_wait_are_found", "it races with cuMemcpyHtoDAsync in another queue"),
+    ("what_is_not_given_back_is_found", "the context was released: 1 blocks were not given back"),
+];
 
 /// A folder with the libraries; `None` where there is no C++ compiler.
 fn build() -> Option<TempDir> {
     let compiler = compiler()?;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name);
-    let files = [("state.hpp", STATE), ("emulation.hpp", HEADER), ("emulation.cpp", ENTRY)];
-    for (name, text) in files.into_iter().chain(SOURCES) {
+    let emulation = [("emulation.hpp", HEADER), ("emulation.cpp", ENTRY)];
+    for (name, text) in emulation.into_iter().chain(HEADERS).chain(SOURCES) {
         std::fs::write(path(name), text).expect("the temporary folder can be written");
     }
     let output = Command::new(&compiler)
@@ -64,10 +75,11 @@ fn run(folder: &Path, tests: &[&str], environment: &[(&str, &str)]) -> String {
 }
 
 /// As [`run`], where nothing may be refused, left out or left over.
-fn run_clean(folder: &Path, tests: &[&str], environment: &[(&str, &str)]) {
+fn run_clean(folder: &Path, tests: &[&str], environment: &[(&str, &str)]) -> String {
     let said = run(folder, tests, environment);
     assert!(!said.contains("standin:") && !said.contains("left out"), "{said}");
     assert!(said.contains("standin-closed: everything was given back"), "{said}");
+    said
 }
 
 #[test]
@@ -82,7 +94,8 @@ fn the_driver_runs_on_stand_ins_for_its_libraries() {
         "backend::cuda::tests::staging::a_real_device_takes_pictures_beside_its_work",
         "model::tests::cuda::a_step_on_a_real_device_agrees_with_f64",
     ];
-    run_clean(folder, &of_the_device, &[]);
+    let no_bias = "standin-closed: 0 products with a bias";
+    assert!(!run_clean(folder, &of_the_device, &[]).contains(no_bias), "cuBLASLt was left out");
     let case = |name: &str| format!("backend::cuda::tests::standin::cases::{name}");
     for (name, environment) in [
         ("memory_that_runs_out_is_given_back_first", ("STANDIN_MEMORY", "1048576")),
@@ -92,14 +105,15 @@ fn the_driver_runs_on_stand_ins_for_its_libraries() {
     ] {
         run_clean(folder, &[&case(name)], &[environment]);
     }
-    // What the stand-ins find where something is wrong.
-    for (name, found) in [
-        ("wrong_calls_are_refused", "cublasGemmEx refused with 7: an operand is not in one block"),
-        ("a_write_behind_a_block_breaks_the_context", "repeat refused with 719: it wrote behind a block of"),
-        ("copies_that_do_not_wait_are_found", "it races with cuMemcpyHtoDAsync in another queue"),
-        ("what_is_not_given_back_is_found", "the context was released: 1 blocks were not given back"),
-    ] {
+    for (name, found) in WRONG {
         let said = run(folder, &[&case(name)], &[]);
         assert!(said.contains(found), "{name}: {said}");
     }
+    // Biases without cuBLASLt, which knows no way or is missing.
+    let biases = case("biases_are_added");
+    let biases = [biases.as_str()];
+    assert!(run_clean(folder, &biases, &[]).contains("standin-closed: 3 products with a bias"));
+    assert!(run_clean(folder, &biases, &[("STANDIN_NO_BIAS", "1")]).contains(no_bias));
+    std::fs::remove_file(folder.join(LIGHT)).expect("it was built");
+    assert!(run_clean(folder, &biases, &[]).contains(no_bias));
 }

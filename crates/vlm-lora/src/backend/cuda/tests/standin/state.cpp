@@ -6,6 +6,7 @@
 namespace standin {
 
 static const size_t ZONE = 256;
+static const size_t MOST_POISON = 4 << 20;
 static const unsigned char MARK = 0xA5;
 static thread_local bool current = false;
 static thread_local int current_generation = 0;
@@ -161,6 +162,7 @@ void report_leaks(const char* when) {
         fprintf(stderr, "standin: %s: %zu %s were not given back\n", when, counts[i], names[i]);
     }
     if (clean) fprintf(stderr, "standin-closed: everything was given back\n");
+    fprintf(stderr, "standin-closed: %zu products with a bias\n", s.biased);
     generation++;
 }
 
@@ -175,7 +177,7 @@ u64 place_for(size_t bytes) {
     if (at + size > state().arena + state().memory) return 0;
     Open memory;
     // NaNs, so that nobody gets away with reading what was never written.
-    memset((void*)at, 0xff, bytes);
+    memset((void*)at, 0xff, bytes < MOST_POISON ? bytes : MOST_POISON);
     memset((void*)(at + bytes), MARK, ZONE);
     return at;
 }

@@ -69,6 +69,7 @@ struct State {
     std::set<Stream*> streams;
     std::set<Event*> events;
     std::set<void*> modules, blas, programs;
+    size_t biased = 0; // products with a bias
 };
 
 State& state();
