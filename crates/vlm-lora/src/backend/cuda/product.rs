@@ -8,9 +8,8 @@ use super::weight::{Rows, Weight};
 use crate::Result;
 use crate::backend::{Backend, Gemm, Write};
 
-/// What stands before scaled operands: the bits of the largest magnitude, the factor of the product, and room, so that operands
-/// begin at the alignment that every product of cuBLAS may count on.
-const HEADER: usize = 256;
+/// What stands before scaled operands: the bits of the largest magnitude, the factor of the product, and room for alignment.
+const HEADER: usize = 16;
 /// The exponent that the largest magnitude of an f16 operand is brought to: as large as f16 holds.
 const TARGET: i32 = 14;
 
