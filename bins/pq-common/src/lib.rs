@@ -13,5 +13,5 @@ pub mod secrets;
 pub use config::{ConfigError, ProjectConfig};
 pub use hint::{Hint, WithHint};
 pub use keys::{ConfigFile, FILES};
-pub use project_files::Layout;
+pub use project_files::{Layout, Storage};
 pub use run::{CommonArgs, HasCommon, Verdict, interrupted, run};

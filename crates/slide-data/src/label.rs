@@ -4,7 +4,7 @@ use std::path::Path;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Error, Result, Rubric, read_json, write_json};
+use crate::{Contract, Error, Result, Rubric};
 
 /// A whole score from 1 (poor) to 5 (excellent).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -63,12 +63,13 @@ pub struct Label {
     pub distribution: BTreeMap<String, [u32; Score::LEVELS]>,
 }
 
-const FIELDS: [&str; 4] = ["notes", "image_path", "annotators", "distribution"];
+const FIELDS: [&str; 5] = ["schema_version", "notes", "image_path", "annotators", "distribution"];
 
 impl Serialize for Label {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
         let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("schema_version", &Labels::VERSION)?;
         for (key, score) in &self.scores {
             map.serialize_entry(key, score)?;
         }
@@ -126,13 +127,28 @@ pub struct Labels {
     pub slides: BTreeMap<String, Label>,
 }
 
+impl Contract for Labels {
+    const NAME: &'static str = "label file";
+    const VERSION: u32 = 1;
+
+    /// The file's own keys are slides, so each label states its version.
+    fn version_in(json: &[u8]) -> u32 {
+        #[derive(Deserialize)]
+        struct Stated {
+            schema_version: Option<u32>,
+        }
+        let labels: BTreeMap<String, Stated> = serde_json::from_slice(json).unwrap_or_default();
+        labels.values().filter_map(|label| label.schema_version).max().unwrap_or(1)
+    }
+}
+
 impl Labels {
     /// Reads `labels.json` and checks that every criterion named is one of the rubric's.
     ///
     /// # Errors
     /// When the file cannot be read, a score is not 1 to 5, or a criterion is unknown.
-    pub fn read(path: &Path, rubric: &Rubric) -> Result<Self> {
-        let labels: Self = read_json(path, "label file")?;
+    pub fn read_for(path: &Path, rubric: &Rubric) -> Result<Self> {
+        let labels = Self::read(path)?;
         for (slide, label) in &labels.slides {
             if let Some(unknown) = label.scores.keys().find(|key| !rubric.keys().any(|known| known == *key)) {
                 return Err(Error::Domain {
@@ -144,14 +160,6 @@ impl Labels {
         }
         Ok(labels)
     }
-
-    /// Writes the file atomically.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        write_json(path, self)
-    }
 }
 
 #[cfg(test)]
@@ -160,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_label_survives_writing_and_reading() {
-        let text = r#"{"clarity":4,"data_visualization":null,"notes":"ok","image_path":"a.png","annotators":2,"distribution":{"clarity":[0,0,0,2,0]}}"#;
+        let text = r#"{"schema_version":1,"clarity":4,"data_visualization":null,"notes":"ok","image_path":"a.png","annotators":2,"distribution":{"clarity":[0,0,0,2,0]}}"#;
         let label: Label = serde_json::from_str(text).unwrap();
         assert_eq!(label.scores["clarity"], Score::new(4));
         assert_eq!(label.scores["data_visualization"], None);
@@ -178,7 +186,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("labels.json");
         std::fs::write(&path, r#"{"s1":{"clearness":3}}"#).unwrap();
-        let error = Labels::read(&path, &Rubric::default()).unwrap_err().to_string();
+        let error = Labels::read_for(&path, &Rubric::default()).unwrap_err().to_string();
         assert!(error.contains("s1.clearness") && error.contains("clarity"), "{error}");
     }
 }

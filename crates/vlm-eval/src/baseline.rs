@@ -29,15 +29,6 @@ pub fn best_constants<'a>(
     rubric.keys().filter_map(|key| Some((key.to_owned(), constant(counts.get(key)?)?))).collect()
 }
 
-/// How well a person agrees with the other people: what a model that rates like one more person would reach.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct HumanCeiling {
-    /// `overall_mae`, `overall_within_1`, `overall_exact` and the same for each criterion.
-    pub metrics: BTreeMap<String, f64>,
-    /// How many rated criteria of slides had at least two raters.
-    pub ratings: usize,
-}
-
 /// The expected agreement of one rater, left out at random, with the rounded mean of the others; nothing where no label has two.
 ///
 /// The others are one person fewer than the consensus the model is compared with, so this is slightly pessimistic.

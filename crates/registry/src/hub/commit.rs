@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ureq::http::Method;
 
 use super::Hub;
-use crate::files::hash_bytes;
+use durable_files::hash_bytes;
 use crate::http::{Call, segment};
 use crate::{Error, Result};
 
