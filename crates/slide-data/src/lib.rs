@@ -1,8 +1,8 @@
 //! What a slide is and where slides come from.
 //!
 //! The contracts that several stages share live here: [`SlideRecord`] (a line of the manifest), [`Rubric`] (the criteria and
-//! the prompt), [`Labels`] (the consensus of the raters), [`Splits`], [`Prediction`] (a scored slide) and [`Correction`].
-//! Each file is validated when read and written atomically. The default features hold only these types.
+//! the prompt), [`Labels`] (what people say of the slides), [`Splits`], [`Prediction`] (a scored slide) and [`Correction`].
+//! What a label teaches is decided by the rule in [`target`] alone. Each file is validated when read and written atomically. The default features hold only these types.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -28,6 +28,7 @@ pub mod render;
 mod rubric;
 mod slide;
 mod split;
+pub mod target;
 
 pub use config::{DATA_TABLES, DuplicateThresholds, SplitConfig, Storage};
 pub use error::{Error, Reason, Result};
@@ -47,3 +48,4 @@ pub use render::RenderedSlide;
 pub use rubric::{Criterion, Rubric};
 pub use slide::{Manifest, SlideRecord, Source, SourceKind};
 pub use split::{GroupStats, Split, SplitRatios, Splits};
+pub use target::{Answer, Authority, Decision, ScoreTarget, Tally, Target};
