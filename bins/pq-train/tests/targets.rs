@@ -65,12 +65,15 @@ fn project(label: &Label, corrections: &[Correction]) -> Project {
 }
 
 fn train(project: &Project, steps: usize) {
-    let set = |key: &str, value: &str| ["--set".to_owned(), format!("training.{key}={value}")];
-    let steps = steps.to_string();
-    let settings = ["max_steps", "eval_steps", "save_steps", "logging_steps"].map(|key| set(key, &steps));
-    let mut args: Vec<String> = ["--run", "one", "--set", "lora.lora_dropout=0"].map(str::to_owned).into();
-    args.extend(settings.into_iter().chain([set("learning_rate", "0.02")]).flatten());
-    let output = project.run(TRAIN, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    let base = format!("model.name={}", base_model().display());
+    let mut command = project.bare_command(TRAIN);
+    command.args(["--run", "one", "--set", &base, "--set", "processor.longest_edge=128"]);
+    command.args(["--set", "lora.lora_dropout=0", "--set", "training.gradient_accumulation_steps=1"]);
+    command.args(["--set", "training.learning_rate=0.02"]);
+    for key in ["max_steps", "eval_steps", "save_steps", "logging_steps"] {
+        command.args(["--set", &format!("training.{key}={steps}")]);
+    }
+    let output = command.output().unwrap();
     assert_eq!(code(&output), 0, "{}", stderr(&output));
 }
 

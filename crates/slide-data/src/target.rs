@@ -26,6 +26,7 @@
 //! final word or a correction. Files without the last three are read by the same rule. A score that the raters' distribution does not
 //! give (older files name no final word, and a person may have edited the file) was decided by somebody: it has all the mass.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -177,9 +178,9 @@ impl Masses {
         let sum: u64 = (1..).zip(self.0).map(|(score, mass)| score * mass).sum();
         let below = sum.checked_div(total)?;
         let is_above = match (2 * (sum % total)).cmp(&total) {
-            std::cmp::Ordering::Less => false,
-            std::cmp::Ordering::Greater => true,
-            std::cmp::Ordering::Equal => below % 2 == 1,
+            Ordering::Less => false,
+            Ordering::Greater => true,
+            Ordering::Equal => below % 2 == 1,
         };
         Score::new((below + u64::from(is_above)) as u8)
     }
@@ -290,11 +291,13 @@ fn median(counts: &[u32; LEVELS]) -> Option<Score> {
     };
     let doubled: u64 = at(given.checked_sub(1)? / 2)? + at(given / 2)?;
     let below = doubled / 2;
+    if doubled.is_multiple_of(2) {
+        return Score::new(below as u8);
+    }
     let is_above = match (2 * sum).cmp(&(doubled * given)) {
-        _ if doubled.is_multiple_of(2) => false,
-        std::cmp::Ordering::Less => false,
-        std::cmp::Ordering::Greater => true,
-        std::cmp::Ordering::Equal => below % 2 == 1,
+        Ordering::Less => false,
+        Ordering::Greater => true,
+        Ordering::Equal => below % 2 == 1,
     };
     Score::new((below + u64::from(is_above)) as u8)
 }

@@ -78,7 +78,7 @@ fn column(label: &Label, key: &str, score: Option<Score>) -> Vec<u8> {
     if label.decided.contains_key(key) {
         return codes;
     }
-    match score.into() {
+    match Answer::from(score) {
         // A file without distributions has one rater; in one with them, a score that nobody gave is the lead's.
         Answer::Score(score) if label.distribution.is_empty() => codes.push(score.get()),
         // Older files do not say how many held the criterion not to apply.

@@ -264,7 +264,7 @@ mod tests {
         let plain = soft.clone();
         tokens.soften(&mut soft, &[vec![0.0, 0.25, 0.75], vec![0.0, 1.0, 0.0]], 3.0).unwrap();
         assert_eq!(soft.targets[3].tokens, [('2' as u32, 0.25), ('X' as u32, 0.75)]);
-        assert_eq!(soft.targets[3].weight, 3.0);
+        assert_eq!((soft.targets[3].weight, soft.input_ids[6]), (3.0, '1' as u32));
         assert_eq!(
             soft.input_ids, plain.input_ids,
             "the text keeps its choice, also where it is not the most probable one"
