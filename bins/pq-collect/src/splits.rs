@@ -45,9 +45,8 @@ pub(crate) fn splits(store: &Store, project: &Project, freeze_test: bool, json: 
 }
 
 fn count_scores(stats: &mut GroupStats, label: Option<&Label>) {
-    let scores = label.into_iter().flat_map(|label| &label.scores);
-    for (key, score) in scores.filter_map(|(key, score)| Some((key, (*score)?))) {
-        stats.scores.entry(key.clone()).or_default()[score.index()] += 1;
+    for (key, score) in label.into_iter().flat_map(Label::scored) {
+        stats.scores.entry(key.to_owned()).or_default()[score.index()] += 1;
     }
 }
 

@@ -195,8 +195,8 @@ fn collect(input: &PerformanceInput<'_>, version: &str) -> (Ratings, usize) {
         if input.seen_in_training.contains(slide) || !window.contains(&prediction.scored_at) {
             continue;
         }
-        for (key, score) in &label.scores {
-            if let (Some(actual), Some(distribution)) = (*score, prediction.distributions.get(key)) {
+        for (key, actual) in label.scored() {
+            if let Some(distribution) = prediction.distributions.get(key) {
                 add("rerated", slide, key, actual, expected_score(distribution));
             }
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::target::{Decision, Masses};
 use crate::{Contract, Error, Result, Rubric};
 
 /// A whole score from 1 (poor) to 5 (excellent).
@@ -48,10 +49,12 @@ impl<'de> Deserialize<'de> for Score {
 /// Scores by criterion key; `None` where the criterion does not apply.
 pub type Scores = BTreeMap<String, Option<Score>>;
 
-/// What the raters agreed on for one slide. In JSON the criteria stand beside the other fields.
+/// What people say of one slide, and the scores that follow. In JSON the criteria stand beside the other fields.
+///
+/// How it becomes what is taught and measured against: [`Label::target`], by the rule in [`target`](crate::target).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Label {
-    /// The consensus score of each criterion.
+    /// The point score of each criterion: that of its [`target`](Self::target).
     pub scores: Scores,
     /// What the raters noted.
     pub notes: String,
@@ -61,9 +64,24 @@ pub struct Label {
     pub annotators: usize,
     /// For each criterion how many raters gave 1, 2, 3, 4, 5.
     pub distribution: BTreeMap<String, [u32; Score::LEVELS]>,
+    /// For each criterion how many raters said that it does not apply; absent where none did, and in older files.
+    pub not_applicable: BTreeMap<String, u32>,
+    /// Where raters' severity is made up for: for each criterion how much of them lies on 1, 2, 3, 4, 5.
+    pub severity_corrected: BTreeMap<String, Masses>,
+    /// The criteria whose score is somebody's word: a final word, or a correction.
+    pub decided: BTreeMap<String, Decision>,
 }
 
-const FIELDS: [&str; 5] = ["schema_version", "notes", "image_path", "annotators", "distribution"];
+const FIELDS: [&str; 8] = [
+    "schema_version",
+    "notes",
+    "image_path",
+    "annotators",
+    "distribution",
+    "not_applicable",
+    "severity_corrected",
+    "decided",
+];
 
 impl Serialize for Label {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
@@ -77,6 +95,15 @@ impl Serialize for Label {
         map.serialize_entry("image_path", &self.image_path)?;
         map.serialize_entry("annotators", &self.annotators)?;
         map.serialize_entry("distribution", &self.distribution)?;
+        if !self.not_applicable.is_empty() {
+            map.serialize_entry("not_applicable", &self.not_applicable)?;
+        }
+        if !self.severity_corrected.is_empty() {
+            map.serialize_entry("severity_corrected", &self.severity_corrected)?;
+        }
+        if !self.decided.is_empty() {
+            map.serialize_entry("decided", &self.decided)?;
+        }
         map.end()
     }
 }
@@ -91,6 +118,9 @@ impl<'de> Deserialize<'de> for Label {
             image_path: String,
             annotators: usize,
             distribution: BTreeMap<String, [u32; Score::LEVELS]>,
+            not_applicable: BTreeMap<String, u32>,
+            severity_corrected: BTreeMap<String, Masses>,
+            decided: BTreeMap<String, Decision>,
         }
         let mut fields = serde_json::Map::<String, serde_json::Value>::deserialize(deserializer)?;
         let mut scores = Scores::new();
@@ -115,11 +145,14 @@ impl<'de> Deserialize<'de> for Label {
             image_path: known.image_path,
             annotators: known.annotators.max(1),
             distribution: known.distribution,
+            not_applicable: known.not_applicable,
+            severity_corrected: known.severity_corrected,
+            decided: known.decided,
         })
     }
 }
 
-/// `data/labeled/labels.json`: the consensus by slide.
+/// `data/labeled/labels.json`: the labels by slide.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Labels {

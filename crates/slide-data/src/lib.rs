@@ -1,8 +1,9 @@
 //! What a slide is and where slides come from.
 //!
 //! The contracts that several stages share live here: [`SlideRecord`] (a line of the manifest), [`Rubric`] (the criteria and
-//! the prompt), [`Labels`] (the consensus of the raters), [`Splits`], [`Prediction`] (a scored slide) and [`Correction`].
-//! Each is a [`Contract`]: validated when read, written atomically. The default features hold only these types.
+//! the prompt), [`Labels`] (what people say of the slides), [`Splits`], [`Prediction`] (a scored slide) and [`Correction`].
+//! What a label teaches is decided by the rule in [`target`] alone. Each file is a [`Contract`]: validated when read, written
+//! atomically. The default features hold only these types.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -27,6 +28,7 @@ pub mod render;
 mod rubric;
 mod slide;
 mod split;
+pub mod target;
 
 pub use config::{DuplicateThresholds, SplitConfig};
 pub use durable_files::{for_each_line, sha256_hex, write_atomic, write_json};
@@ -44,3 +46,4 @@ pub use render::RenderedSlide;
 pub use rubric::{Criterion, Rubric};
 pub use slide::{Manifest, SlideRecord, Source, SourceKind};
 pub use split::{GroupStats, Split, SplitRatios, Splits};
+pub use target::{Answer, Authority, Decision, ScoreTarget, Tally, Target};

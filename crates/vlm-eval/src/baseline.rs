@@ -15,10 +15,8 @@ pub fn best_constants<'a>(
 ) -> BTreeMap<String, Score> {
     let mut counts: BTreeMap<&str, [u32; Score::LEVELS]> = BTreeMap::new();
     for label in labels {
-        for (key, score) in &label.scores {
-            if let Some(score) = score {
-                counts.entry(key).or_default()[score.index()] += 1;
-            }
+        for (key, score) in label.scored() {
+            counts.entry(key).or_default()[score.index()] += 1;
         }
     }
     let constant = |counts: &[u32; Score::LEVELS]| {
@@ -41,7 +39,7 @@ pub fn human_ceiling<'a>(
     for label in labels {
         for key in rubric.keys() {
             let Some(counts) = label.distribution.get(key) else { continue };
-            let rated = label.scores.get(key).is_some_and(Option::is_some);
+            let rated = label.score(key).is_some();
             if rated && counts.iter().sum::<u32>() >= 2 {
                 ratings += 1;
                 leave_one_out(counts, confusions.entry(key).or_default());

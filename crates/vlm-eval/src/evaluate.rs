@@ -19,7 +19,7 @@ pub struct Item {
     pub slide_id: String,
     /// Slides of one group (a deck with its near-duplicates) are resampled together.
     pub group: String,
-    /// The consensus of the people.
+    /// What people say; its point scores are what is measured against.
     pub label: Label,
     /// The model's distributions.
     pub prediction: Prediction,
@@ -282,7 +282,7 @@ impl<'a> Table<'a> {
 }
 
 fn actual(item: &Item, key: &str) -> Option<Score> {
-    item.label.scores.get(key).copied().flatten()
+    item.label.score(key)
 }
 
 fn rating(item: &Item, key: &str, group: usize) -> Result<Option<Rating>> {

@@ -94,12 +94,19 @@ impl Project {
     /// The command that [`Self::run`] runs.
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let base = format!("model.name={}", base_model().display());
-        let mut command = Command::new(program);
+        let mut command = self.bare_command(program);
         command
             .args(args)
             .args(["--set", &base, "--set", "processor.longest_edge=128", "--set", "training.eval_steps=2"])
             .args(["--set", "training.save_steps=2", "--set", "training.logging_steps=1"])
-            .args(["--set", "training.gradient_accumulation_steps=1"])
+            .args(["--set", "training.gradient_accumulation_steps=1"]);
+        command
+    }
+
+    /// A command in the project's folder, without arguments.
+    pub fn bare_command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
             .current_dir(self.dir.path())
             .env_remove("WANDB_API_KEY")
             .env_remove("HF_TOKEN")
