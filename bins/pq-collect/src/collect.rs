@@ -73,7 +73,8 @@ fn configured(config: &DataConfig, raw: &Path) -> Result<Offer> {
         sources.push(Box::new(list));
     }
     if config.sources.web.enabled {
-        sources.push(Box::new(Web { config: config.sources.web.clone(), limits: config.limits.clone() }));
+        let (config, limits) = (config.sources.web.clone(), config.limits.clone());
+        sources.push(Box::new(Web { config, limits, http: pq_common::http_options() }));
     }
     let mut all = Offer::default();
     for source in sources {
@@ -93,7 +94,8 @@ fn named(args: &Args, config: &DataConfig, raw: &Path) -> Result<Offer> {
     let mut offer = Offer::default();
     if !urls.is_empty() {
         let pause_s = config.sources.urls.pause_s;
-        let list = UrlList { urls, license: args.license.clone(), pause_s, limits: config.limits.clone() };
+        let (license, limits) = (args.license.clone(), config.limits.clone());
+        let list = UrlList { urls, license, pause_s, limits, http: pq_common::http_options() };
         offer = list.offer(&raw.join("downloads"), &pq_common::interrupted)?;
     }
     let uploads = config.storage.uploads();

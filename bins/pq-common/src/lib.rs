@@ -6,9 +6,13 @@
 
 mod config;
 mod hint;
+#[cfg(feature = "http")]
+mod http;
 mod run;
 pub mod secrets;
 
 pub use config::{Config, ConfigError};
 pub use hint::{Hint, WithHint};
+#[cfg(feature = "http")]
+pub use http::http_options;
 pub use run::{CommonArgs, HasCommon, Verdict, interrupted, run};

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _, secrets};
-use registry::hub::{Hub, HubOptions};
+use registry::hub::{self, Hub};
 use registry::{CardFacts, Gate, Lineage, Plan, Registry, RegistryConfig, Release, ValidationSummary};
 use serde_json::{Value, json};
 
@@ -67,7 +66,7 @@ fn run(args: &Args) -> Result<Verdict> {
     let tables = ["model", "lora", "training", "wandb", "registry"];
     let config: RegistryConfig = args.common.load("training", &tables)?.section("registry")?;
     let registry = Registry::open(&args.registry).context("cannot open the registry")?;
-    let hub = connect(&config);
+    let hub = connect(&config)?;
     let hub = hub.as_ref().map(|hub| (hub, &config));
     match &args.command {
         None => release(args, &registry, &config, hub),
@@ -78,17 +77,18 @@ fn run(args: &Args) -> Result<Verdict> {
     }
 }
 
-fn connect(config: &RegistryConfig) -> Option<Hub> {
+fn connect(config: &RegistryConfig) -> Result<Option<Hub>> {
     if config.huggingface_repo.is_empty() {
-        return None;
+        return Ok(None);
     }
     let Some(token) = secrets::hub_token() else {
         tracing::warn!("`registry.huggingface_repo` is set but there is no HF_TOKEN: releases stay local");
-        return None;
+        return Ok(None);
     };
-    let endpoint =
-        secrets::variable(secrets::HF_ENDPOINT).unwrap_or_else(|| "https://huggingface.co".to_owned());
-    Some(Hub::new(&HubOptions { endpoint, token, patience: Duration::from_mins(5) }))
+    let endpoint = secrets::variable(secrets::HF_ENDPOINT).unwrap_or_else(|| hub::ENDPOINT.to_owned());
+    let hub = Hub::new(&endpoint, Some(&token), pq_common::http_options())
+        .hint("the Hub cannot be asked", "check HF_ENDPOINT, HF_TOKEN and SSL_CERT_FILE")?;
+    Ok(Some(hub))
 }
 
 fn put_in_use(
