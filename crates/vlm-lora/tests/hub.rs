@@ -233,9 +233,10 @@ fn names_that_lead_elsewhere_are_refused() {
 
 /// With `VLM_HUB_ENDPOINT`, `VLM_HUB_REPO` and `VLM_HUB_TOKEN` set: the repository is fetched twice, then found offline.
 #[test]
+#[ignore = "needs a server: VLM_HUB_ENDPOINT, VLM_HUB_REPO"]
 fn a_stand_in_of_the_hub_serves_a_repository() {
     let variable = |name| std::env::var(name).ok();
-    let (Some(endpoint), Some(id)) = (variable("VLM_HUB_ENDPOINT"), variable("VLM_HUB_REPO")) else { return };
+    let (endpoint, id) = (variable("VLM_HUB_ENDPOINT").unwrap(), variable("VLM_HUB_REPO").unwrap());
     let cache = tempfile::tempdir().unwrap();
     let token = variable("VLM_HUB_TOKEN");
     let mut options = HubOptions { endpoint, token, cache_dir: cache.path().to_owned(), offline: false };

@@ -1,10 +1,9 @@
 //! A project folder for tests of the commands: configuration, drawn slides, a manifest, labels, and a tiny base model.
-
 #![allow(
-    dead_code,
-    unreachable_pub,
+    missing_docs,
     clippy::unwrap_used,
-    reason = "each test file uses its part, and fails by panicking"
+    clippy::missing_panics_doc,
+    reason = "for tests, which fail by panicking"
 )]
 
 use std::path::{Path, PathBuf};
