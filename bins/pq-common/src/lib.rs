@@ -6,9 +6,12 @@
 
 mod config;
 mod hint;
+mod keys;
 mod run;
 pub mod secrets;
 
-pub use config::{Config, ConfigError};
+pub use config::{ConfigError, ProjectConfig};
 pub use hint::{Hint, WithHint};
+pub use keys::{ConfigFile, FILES};
+pub use project_files::{Layout, Storage};
 pub use run::{CommonArgs, HasCommon, Verdict, interrupted, run};

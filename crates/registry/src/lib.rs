@@ -9,17 +9,14 @@
 
 mod card;
 mod error;
-mod files;
-mod gate;
 mod http;
 pub mod hub;
 mod release;
-mod version;
 pub mod wandb;
 
 pub use card::{CardFacts, model_card};
 pub use error::{Error, Result};
-pub use files::{FileHash, hash_file};
-pub use gate::{Gate, ValidationSummary};
-pub use release::{Plan, Registry, RegistryConfig};
-pub use version::{Aliases, HubRelease, Lineage, Release, VersionFile};
+pub use project_files::{
+    Aliases, FileHash, Gate, HubRelease, Lineage, Release, ValidationResults, VersionFile, hash_file,
+};
+pub use release::{Plan, Registry, RegistryConfig, validated};

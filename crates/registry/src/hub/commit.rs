@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use ureq::http::Method;
 
 use super::Hub;
-use crate::files::hash_bytes;
 use crate::http::{Call, segment};
 use crate::{Error, Result};
+use durable_files::hash_bytes;
 
 /// A file of a push.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::robots::Robots;
 use crate::render::{DeckName, FileFormat, InputFile, sniff};
-use crate::{Limits, Result, append_json_line, read_json_lines, sha256_hex, write_atomic};
+use crate::{Contract, Limits, Result, sha256_hex, write_atomic};
 
 /// The name in `User-agent` lines of robots.txt.
 pub(super) const AGENT: &str = "PitchQuest";
@@ -29,6 +29,11 @@ struct Fetched {
     file: String,
     sha256: String,
     at: Timestamp,
+}
+
+impl Contract for Fetched {
+    const NAME: &'static str = "line of the index of downloads";
+    const VERSION: u32 = 1;
 }
 
 /// What an address gave.
@@ -59,8 +64,7 @@ impl<'a> Fetcher<'a> {
             .timeout_global(Some(limits.time_limit()))
             .build();
         let index = folder.join("index.jsonl");
-        let known =
-            if index.exists() { read_json_lines::<Fetched>(&index, "index line")?.0 } else { Vec::new() };
+        let known = Fetched::read_log_if_present(&index)?.entries;
         Ok(Self {
             agent: agent.into(),
             folder,
@@ -139,7 +143,7 @@ impl<'a> Fetcher<'a> {
         let path = self.folder.join(&file);
         write_atomic(&path, bytes).map_err(|error| error.to_string())?;
         let line = Fetched { url: url.to_string(), file, sha256: sha256_hex(bytes), at: Timestamp::now() };
-        append_json_line(&self.folder.join("index.jsonl"), &line).map_err(|error| error.to_string())?;
+        Fetched::append(&self.folder.join("index.jsonl"), &[line]).map_err(|error| error.to_string())?;
         Ok(Page::File(input(url, path, license)))
     }
 

@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
-use std::path::Path;
 
+use durable_files::FileHash;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::files::{read_json, write_atomic};
-use crate::{Error, FileHash, Result};
+use crate::{Contract, Error, Result};
 
 /// Where a version stands on the Hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +21,11 @@ pub struct HubRelease {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Lineage {
-    /// The base checkpoint.
+    /// The base checkpoint, by the name that the configuration gave it.
     pub base_model: String,
+    /// The fingerprint of the base's weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_fingerprint: Option<String>,
     /// SHA-256 of the inputs of the run (labels, splits, manifest, configuration), by name.
     pub inputs: BTreeMap<String, String>,
     /// The champion when this version was released.
@@ -31,7 +33,7 @@ pub struct Lineage {
 }
 
 /// One released version.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Release {
     /// `v1`, `v2`, …
     pub version: String,
@@ -63,10 +65,10 @@ pub struct Aliases {
     pub previous: Option<String>,
 }
 
-/// `model_registry/version.json`.
+/// `version.json`: all releases, and which one is in use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VersionFile {
-    /// Version of this contract, now 1.
+    /// Version of this contract.
     pub schema_version: u32,
     /// The version in use.
     pub version: Option<String>,
@@ -78,36 +80,31 @@ pub struct VersionFile {
     pub history: Vec<Release>,
 }
 
+impl Contract for VersionFile {
+    const NAME: &'static str = "version file";
+    const VERSION: u32 = 1;
+
+    fn check(&self) -> std::result::Result<(), String> {
+        let named = self.aliases.champion.iter().chain(&self.aliases.previous).chain(&self.version);
+        match named.into_iter().find(|name| self.release(name).is_err()) {
+            Some(name) => Err(format!("it names `{name}`, and has no such release")),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Default for VersionFile {
     fn default() -> Self {
-        Self { schema_version: 1, version: None, aliases: Aliases::default(), history: Vec::new() }
+        Self {
+            schema_version: Self::VERSION,
+            version: None,
+            aliases: Aliases::default(),
+            history: Vec::new(),
+        }
     }
 }
 
 impl VersionFile {
-    /// Reads the file; a registry that has none yet is empty.
-    ///
-    /// # Errors
-    /// When it cannot be read, is not valid, or was written by a newer contract.
-    pub fn read(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let file: Self = read_json(path, "version file")?;
-        if file.schema_version > 1 {
-            let actual = file.schema_version.to_string();
-            return Err(Error::Domain { key: "schema_version", expected: "1 (update PitchQuest)", actual });
-        }
-        Ok(file)
-    }
-
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let invalid = |source| Error::Invalid { path: path.to_owned(), what: "version file", source };
-        let mut bytes = serde_json::to_vec_pretty(self).map_err(invalid)?;
-        bytes.push(b'\n');
-        write_atomic(path, &bytes)
-    }
-
     /// The release of that name.
     ///
     /// # Errors
@@ -124,6 +121,11 @@ impl VersionFile {
         self.release(self.aliases.champion.as_deref()?).ok()
     }
 
+    /// The release with the latest time.
+    pub fn last(&self) -> Option<&Release> {
+        self.history.iter().max_by_key(|release| release.released_at)
+    }
+
     /// The name that the next release gets: one above the highest there ever was.
     pub fn next_version(&self) -> String {
         let highest =
@@ -131,11 +133,28 @@ impl VersionFile {
         format!("v{}", highest.max().unwrap_or(0) + 1)
     }
 
-    pub(crate) fn put_in_use(&mut self, version: &str) {
+    /// Puts a version in use; the one that was in use becomes the previous one.
+    pub fn put_in_use(&mut self, version: &str) {
         if self.aliases.champion.as_deref() != Some(version) {
             self.aliases.previous = self.aliases.champion.take();
         }
         self.aliases.champion = Some(version.to_owned());
         self.version = Some(version.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_must_name_a_release() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("version.json");
+        std::fs::write(&path, r#"{"schema_version":1,"version":"v9","aliases":{"champion":"v9"}}"#).unwrap();
+        let error = VersionFile::read(&path).unwrap_err().to_string();
+        assert!(error.contains("`v9`"), "{error}");
+        VersionFile::default().write(&path).unwrap();
+        assert_eq!(VersionFile::read(&path).unwrap(), VersionFile::default());
     }
 }
