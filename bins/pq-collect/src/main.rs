@@ -93,7 +93,10 @@ mod tests {
         let args = Args::parse_from(["pq-collect", "--config", folder]);
         let project = Project::load(&args.common).unwrap();
         assert_eq!(project.config, DataConfig::default());
-        assert_eq!(project.layout, Layout::new(&pq_common::Storage::default(), std::path::Path::new("outputs")));
+        assert_eq!(
+            project.layout,
+            Layout::new(&pq_common::Storage::default(), std::path::Path::new("outputs"))
+        );
     }
 
     #[test]

@@ -79,7 +79,11 @@ impl ProjectConfig {
     ///
     /// # Errors
     /// When a value does not fit its type or its domain, or a nested key is unknown.
-    pub fn section<T, E>(&self, table: &str, check: impl FnOnce(&T) -> Result<(), E>) -> Result<T, ConfigError>
+    pub fn section<T, E>(
+        &self,
+        table: &str,
+        check: impl FnOnce(&T) -> Result<(), E>,
+    ) -> Result<T, ConfigError>
     where
         T: DeserializeOwned + Default,
         E: std::error::Error + Send + Sync + 'static,
@@ -100,7 +104,8 @@ impl ProjectConfig {
         E: std::error::Error + Send + Sync + 'static,
     {
         let tables = FILES.iter().filter(|file| file.name == name).flat_map(|file| file.tables);
-        let of_file = tables.filter_map(|(table, _)| Some(((*table).to_owned(), self.tables.get(*table)?.clone())));
+        let of_file =
+            tables.filter_map(|(table, _)| Some(((*table).to_owned(), self.tables.get(*table)?.clone())));
         read_into(Value::Table(of_file.collect()), &path_of(&self.dir, name), name, check)
     }
 
@@ -331,7 +336,8 @@ mod tests {
     #[test]
     fn the_layout_follows_the_configuration() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("data.toml"), "[storage]\ndata_dir = 'd'\nregistry_dir = 'r'\n").unwrap();
+        std::fs::write(dir.path().join("data.toml"), "[storage]\ndata_dir = 'd'\nregistry_dir = 'r'\n")
+            .unwrap();
         let overrides = ["training.output_dir=runs".to_owned(), "storage.monitoring_dir=m".to_owned()];
         let layout = ProjectConfig::load(dir.path(), true, &overrides).unwrap().layout().unwrap();
         assert_eq!(layout.labels(), Path::new("d/labeled/labels.json"));

@@ -89,7 +89,8 @@ pub fn write_decks(out: &Path, order: &Order) -> Result<Latents> {
             Ok((name, deck.slides.iter().map(|slide| slide.quality).collect()))
         })
         .collect();
-    let latents = Latents { schema_version: Latents::VERSION, seed: order.seed, decks: written?.into_iter().collect() };
+    let latents =
+        Latents { schema_version: Latents::VERSION, seed: order.seed, decks: written?.into_iter().collect() };
     latents.write(&out.join(LATENTS_FILE))?;
     Ok(latents)
 }

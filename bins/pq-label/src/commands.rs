@@ -149,7 +149,11 @@ pub(crate) fn verify(project: &Project, as_json: bool) -> Result<Verdict> {
             writeln!(out, "labels.json is not what follows from the journal; run `pq-label rebuild`")?;
         }
     }
-    Ok(if refused.is_empty() && defects.broken_lines == 0 && labels_follow { Verdict::Pass } else { Verdict::Fail })
+    Ok(if refused.is_empty() && defects.broken_lines == 0 && labels_follow {
+        Verdict::Pass
+    } else {
+        Verdict::Fail
+    })
 }
 
 /// Derives `labels.json`.

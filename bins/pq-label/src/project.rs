@@ -53,6 +53,8 @@ impl Project {
 pub(crate) fn warn_of_broken_lines(defects: &Defects) {
     if let Some(first) = defects.examples.first() {
         let (count, line, reason) = (defects.broken_lines, first.line, &first.reason);
-        tracing::warn!("{count} lines of the journal cannot be read and do not count, the first is line {line}: {reason}");
+        tracing::warn!(
+            "{count} lines of the journal cannot be read and do not count, the first is line {line}: {reason}"
+        );
     }
 }

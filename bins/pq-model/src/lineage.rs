@@ -105,8 +105,9 @@ mod tests {
     #[test]
     fn another_base_is_refused_with_both_names_and_the_remedy() {
         let dir = tempfile::tempdir().unwrap();
-        let with =
-            |weights: &[u8], processor: &[u8]| record(&serde_json::json!(base_inputs(&base(weights, processor))));
+        let with = |weights: &[u8], processor: &[u8]| {
+            record(&serde_json::json!(base_inputs(&base(weights, processor))))
+        };
         check(dir.path(), &with(b"w", b"p")).unwrap();
         let error = check(dir.path(), &with(b"W", b"p")).unwrap_err();
         assert!(error.downcast_ref::<Hint>().unwrap().remedy().contains("--set model.name=DIR"));

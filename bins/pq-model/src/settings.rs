@@ -2,8 +2,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use pq_common::{CommonArgs, ConfigError, ProjectConfig, with_overrides};
-use serde::{Deserialize, Serialize};
 use project_files::{Contract as _, RunFiles, RunRecord};
+use serde::{Deserialize, Serialize};
 use slide_data::Rubric;
 use vlm_lora::{BaseModelConfig, LoraConfig, TrainingConfig};
 

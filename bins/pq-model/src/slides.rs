@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use pq_common::{Hint, Layout, ProjectConfig, WithHint as _};
 use slide_data::{
-    Contract as _, Correction, GroupStats, Label, Labels, Manifest, Rubric, SlideRecord, Split, SplitConfig, SplitRatios,
-    Splits, Target,
+    Contract as _, Correction, GroupStats, Label, Labels, Manifest, Rubric, SlideRecord, Split, SplitConfig,
+    SplitRatios, Splits, Target,
 };
 use vlm_lora::{Dataset, Sample};
 
@@ -92,7 +92,8 @@ impl Store {
     /// When a file is missing or invalid, or there are too few decks to split.
     pub fn labelled(&self, rubric: &Rubric, new: NewGroups) -> Result<Vec<LabelledSlide>> {
         let files = self.layout.slides();
-        let manifest = Manifest::read(files.root()).hint("there are no slides", "bring decks in with pq-collect")?;
+        let manifest =
+            Manifest::read(files.root()).hint("there are no slides", "bring decks in with pq-collect")?;
         let labels = Labels::read_for(&self.layout.labels(), rubric).hint(
             format!("the labels in `{}` cannot be used", self.layout.labels().display()),
             "rate slides with pq-label, or `pq-label rebuild` makes the file from the journal",

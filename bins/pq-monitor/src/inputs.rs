@@ -66,7 +66,8 @@ fn runs(layout: &Layout, named: Option<&Path>, version: Option<&str>) -> Result<
         }
         return Ok(vec![RunFiles::new(dir)]);
     }
-    let releases = VersionFile::read_if_present(&layout.version_file()).hint("cannot use the registry", REMEDY)?;
+    let releases =
+        VersionFile::read_if_present(&layout.version_file()).hint("cannot use the registry", REMEDY)?;
     let mut runs = Vec::new();
     // A version is a name; whatever else a log may hold does not lead out of these folders.
     let is_name = |name: &&str| Path::new(name).file_name().is_some_and(|file| file == *name);

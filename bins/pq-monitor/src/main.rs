@@ -71,7 +71,10 @@ fn run(args: &Args) -> Result<Verdict> {
         .with_monitoring(args.monitoring.as_deref(), true)?
         .with_registry(args.registry.as_deref(), true)?;
     let remedy = "run the command in the project's folder, or mend the setting";
-    layout.require_data().and_then(|()| layout.require_monitoring()).hint("there is nothing to look at", remedy)?;
+    layout
+        .require_data()
+        .and_then(|()| layout.require_monitoring())
+        .hint("there is nothing to look at", remedy)?;
     layout.require_registry().hint("the versions in use cannot be told", remedy)?;
     let now = args.at.unwrap_or_else(Timestamp::now);
     let (run, model_version) = (args.run.as_deref(), args.model_version.as_deref());

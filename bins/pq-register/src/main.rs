@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use pq_common::{CommonArgs, HasCommon, Verdict, WithHint as _, secrets};
-use registry::hub::{self, Hub};
 use project_files::{Contract as _, RunFiles, RunRecord};
+use registry::hub::{self, Hub};
 use registry::{CardFacts, Lineage, Plan, Registry, RegistryConfig, Release, validated};
 
 mod print;

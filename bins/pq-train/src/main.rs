@@ -7,9 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
-use pq_model::{
-    LabelledSlide, NewGroups, Questionnaire, Settings, SlideSamples, Store, open_base,
-};
+use pq_model::{LabelledSlide, NewGroups, Questionnaire, Settings, SlideSamples, Store, open_base};
 use registry::wandb::WandbConfig;
 use slide_data::Split;
 use vlm_lora::{FeatureCache, FeaturePrecision, RunStatus, TrainOutcome, Trainer};
@@ -84,8 +82,8 @@ fn run(args: &Args) -> Result<Verdict> {
     settings.training.output_dir = dir.files.dir().to_owned();
     drop(largest);
     let identity = base.identity()?;
-    let cache =
-        FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32).on_disk(store.layout().feature_cache());
+    let cache = FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32)
+        .on_disk(store.layout().feature_cache());
     let mut tracker = track::Tracker::start(&wandb, &dir, &settings)?;
     let record = record::Record::start(&dir, &settings, &base, &store, &slides)?;
     let outcome = Trainer::new(&mut model, settings.training.clone())?

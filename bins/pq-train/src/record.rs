@@ -51,7 +51,11 @@ impl Record {
             data: DataSummary {
                 slides: slides.len(),
                 decks: decks.len(),
-                raters_per_slide_at_most: slides.iter().map(|slide| slide.label.annotators).max().unwrap_or(0),
+                raters_per_slide_at_most: slides
+                    .iter()
+                    .map(|slide| slide.label.annotators)
+                    .max()
+                    .unwrap_or(0),
                 train_slides: count(Split::Train),
                 val_slides: count(Split::Val),
                 test_slides: count(Split::Test),

@@ -94,8 +94,7 @@ fn run(args: &Args) -> Result<Verdict> {
 }
 
 /// A file that cannot be used, or a folder that is named and not there, could hide a reason to retrain.
-const REMEDY: &str =
-    "run the command in the project's folder; mend the setting or the file, or let pq-monitor write its reports anew";
+const REMEDY: &str = "run the command in the project's folder; mend the setting or the file, or let pq-monitor write its reports anew";
 
 fn corrections(args: &Args, layout: &Layout) -> Result<Vec<Correction>, project_files::Error> {
     if let Some(path) = &args.corrections {

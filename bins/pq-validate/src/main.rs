@@ -7,9 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_common::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
-use pq_model::{
-    LabelledSlide, NewGroups, Rater, Settings, Store, base_inputs, fingerprint_of_base,
-};
+use pq_model::{LabelledSlide, NewGroups, Rater, Settings, Store, base_inputs, fingerprint_of_base};
 use project_files::{Contract as _, RunFiles, VersionFile, hash_file};
 use registry::RegistryConfig;
 use slide_data::{Label, Split};

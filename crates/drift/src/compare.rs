@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 use project_files::{Contract, Layout};
+use serde::{Deserialize, Serialize};
 use slide_data::{Prediction, write_atomic};
 
 use crate::columns::{Column, FeatureGroup, Table};

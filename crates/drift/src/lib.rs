@@ -34,4 +34,4 @@ pub use performance::{
 };
 pub use project_files::{Interval, Release, ValidationResults, VersionFile};
 pub use statistics::{Bins, js_divergence, ks_statistic, psi, wasserstein};
-pub use trigger::{Decision, Evidence, Trigger, TriggerName, TriggerState, LastRelease, decide};
+pub use trigger::{Decision, Evidence, LastRelease, Trigger, TriggerName, TriggerState, decide};

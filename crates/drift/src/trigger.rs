@@ -1,13 +1,11 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use project_files::{Contract, Release, VersionFile};
+use serde::{Deserialize, Serialize};
 use slide_data::Correction;
 
-use crate::{
-    DriftReport, DriftStatus, PerformanceReport, PerformanceStatus, TriggerConfig,
-};
+use crate::{DriftReport, DriftStatus, PerformanceReport, PerformanceStatus, TriggerConfig};
 
 /// What can cause retraining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,8 +8,8 @@ use std::path::Path;
 use common::{CRITERIA, Side, distribution, now, slides};
 use drift::{
     Decision, DriftConfig, DriftReport, Evidence, PerformanceConfig, PerformanceInput, PerformanceReport,
-    PerformanceStatus, Release, Trigger, TriggerConfig, TriggerName, TriggerState, ValidationResults, VersionFile,
-    decide, measure,
+    PerformanceStatus, Release, Trigger, TriggerConfig, TriggerName, TriggerState, ValidationResults,
+    VersionFile, decide, measure,
 };
 use jiff::{SignedDuration, Timestamp};
 use project_files::{Contract as _, Layout, Storage};

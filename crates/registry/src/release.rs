@@ -45,11 +45,14 @@ impl RegistryConfig {
     /// # Errors
     /// Names the key outside its domain.
     pub fn validate(&self) -> Result<()> {
-        let domain = |key, expected, actual: f64| {
-            Err(Error::Domain { key, expected, actual: actual.to_string() })
-        };
+        let domain =
+            |key, expected, actual: f64| Err(Error::Domain { key, expected, actual: actual.to_string() });
         if !(0.0..1.0).contains(&self.min_human_agreement) {
-            return domain("registry.min_human_agreement", "at least 0 and below 1", self.min_human_agreement);
+            return domain(
+                "registry.min_human_agreement",
+                "at least 0 and below 1",
+                self.min_human_agreement,
+            );
         }
         if !(self.max_mae > 0.0 && self.max_mae.is_finite()) {
             return domain("registry.max_mae", "a positive number", self.max_mae);
@@ -65,11 +68,18 @@ impl RegistryConfig {
 pub fn validated(run: &RunFiles) -> Result<ValidationResults> {
     let path = run.validation();
     if !path.exists() {
-        return Err(Error::Missing { path, needed_for: "only validated runs are released; run pq-validate first" });
+        return Err(Error::Missing {
+            path,
+            needed_for: "only validated runs are released; run pq-validate first",
+        });
     }
     let results = ValidationResults::read(&path)?;
     let reasons = results.stale(run)?;
-    if reasons.is_empty() { Ok(results) } else { Err(Error::StaleValidation { run: run.dir().to_owned(), reasons }) }
+    if reasons.is_empty() {
+        Ok(results)
+    } else {
+        Err(Error::StaleValidation { run: run.dir().to_owned(), reasons })
+    }
 }
 
 /// What a release would be, before anything is written.

@@ -78,7 +78,10 @@ fn a_damaged_version_is_found_and_not_put_in_use() {
     assert_eq!(registry.verify().unwrap().len(), 1);
     assert!(matches!(registry.put_in_use(Some("v1"), None), Err(Error::Corrupt { .. })));
     assert_eq!(registry.versions().unwrap().version.as_deref(), Some("v2"));
-    assert!(matches!(registry.put_in_use(Some("v9"), None), Err(Error::Contract(project_files::Error::UnknownVersion { .. }))));
+    assert!(matches!(
+        registry.put_in_use(Some("v9"), None),
+        Err(Error::Contract(project_files::Error::UnknownVersion { .. }))
+    ));
 }
 
 #[test]

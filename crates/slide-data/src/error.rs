@@ -100,7 +100,10 @@ impl Reason {
 }
 
 /// Names the action and the file of an I/O error.
-pub(crate) fn io_error(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Error + use<> {
+pub(crate) fn io_error(
+    action: &'static str,
+    path: &std::path::Path,
+) -> impl FnOnce(std::io::Error) -> Error + use<> {
     let named = durable_files::io_error(action, path);
     move |source| Error::File(named(source))
 }

@@ -39,8 +39,8 @@ pub use label::{Label, Labels, Score, Scores};
 pub use limits::Limits;
 #[cfg(feature = "image")]
 pub use picture::{picture_features, pixels_sha256};
-pub use project_files::{Contract, Defects, Log};
 pub use prediction::{Correction, Prediction, expected_score};
+pub use project_files::{Contract, Defects, Log};
 #[cfg(feature = "render")]
 pub use render::RenderedSlide;
 pub use rubric::{Criterion, Rubric};

@@ -9,9 +9,7 @@ use slide_data::{Labels, Rubric};
 use tokio::sync::oneshot;
 
 use crate::derived::{LabelTexts, derive_changes};
-use crate::{
-    ConsensusRule, Error, Event, Journal, Result, Standing, Store, StoreBuilder, labels,
-};
+use crate::{ConsensusRule, Error, Event, Journal, Result, Standing, Store, StoreBuilder, labels};
 
 /// An event that is on disk.
 #[derive(Debug, Clone, PartialEq)]
@@ -233,12 +231,7 @@ pub struct Merged {
 ///
 /// # Errors
 /// When the journal is held by another process, or cannot be read or written.
-pub fn merge(
-    paths: &Layout,
-    rubric: &Rubric,
-    rule: ConsensusRule,
-    mut events: Vec<Event>,
-) -> Result<Merged> {
+pub fn merge(paths: &Layout, rubric: &Rubric, rule: ConsensusRule, mut events: Vec<Event>) -> Result<Merged> {
     let mut builder = StoreBuilder::new(rubric.clone());
     let (mut journal, _) = Journal::open_with(&paths.journal(), |event| builder.add(event))?;
     let (mut store, _) = builder.finish();

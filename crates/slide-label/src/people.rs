@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use durable_files::{FileLock, write_json_private};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use durable_files::{FileLock, write_json_private};
 use slide_data::{Contract, sha256_hex};
 use subtle::ConstantTimeEq;
 

@@ -8,8 +8,8 @@ use project_files::{Contract as _, GateInput};
 
 use crate::measures::{Pool, Rating, rounded};
 use crate::{
-    Baseline, BootstrapOptions, Comparison, Details, Error, Gate, Interval, Measures, Miss, Result,
-    Sizes, ValidationResults, best_constants, bootstrap, human_ceiling,
+    Baseline, BootstrapOptions, Comparison, Details, Error, Gate, Interval, Measures, Miss, Result, Sizes,
+    ValidationResults, best_constants, bootstrap, human_ceiling,
 };
 
 /// One slide: what people said and what the model said.
@@ -146,12 +146,12 @@ fn assemble(
     let metric = |metrics: &BTreeMap<String, f64>, name: &str| metrics.get(name).copied().unwrap_or(f64::NAN);
     let gate = input.options.gate;
     let checks = gate.check(&GateInput {
-            agreement: metric(&metrics, "overall_within_1"),
-            agreement_interval: intervals.get("overall_within_1").copied(),
-            mae: metric(&metrics, "overall_mae"),
-            mae_interval: intervals.get("overall_mae").copied(),
-            constant_mae: metric(&baseline.metrics, "overall_mae"),
-            gain_interval: baseline.mae_gain_interval,
+        agreement: metric(&metrics, "overall_within_1"),
+        agreement_interval: intervals.get("overall_within_1").copied(),
+        mae: metric(&metrics, "overall_mae"),
+        mae_interval: intervals.get("overall_mae").copied(),
+        constant_mae: metric(&baseline.metrics, "overall_mae"),
+        gain_interval: baseline.mae_gain_interval,
     });
     let sizes = table.sizes();
     let mut reasons: Vec<String> = checks.iter().map(|check| check.reason.clone()).collect();

@@ -38,7 +38,7 @@ pub use error::{Error, Result};
 pub use evaluate::{Evaluation, EvaluationInput, EvaluationOptions, Item, evaluate};
 pub use html::{MediaType, Picture};
 pub use measures::{Confusion, Measures, expected_calibration_error, rounded, spearman};
-pub use report::{Report, render_report};
 pub use project_files::{
     Baseline, Check, Comparison, Gate, HumanCeiling, Interval, Sizes, ValidationResults,
 };
+pub use report::{Report, render_report};

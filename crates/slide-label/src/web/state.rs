@@ -7,10 +7,7 @@ use project_files::Layout;
 use slide_data::{Manifest, Prediction, Rubric};
 
 use super::lead::LeadReport;
-use crate::{
-    Corrections, LabelConfig, Ledger, Opened, People, Queue, Result, read_predictions,
-    uncertainty,
-};
+use crate::{Corrections, LabelConfig, Ledger, Opened, People, Queue, Result, read_predictions, uncertainty};
 
 /// Who may use the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,5 @@
 //! A command in bad company: a disk that fills up, a folder that may not be written, Ctrl-C; for the tests of all commands.
-
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "each test file uses its part, and fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "for tests, which fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,17 +1,16 @@
 //! A project folder for tests of the commands: configuration, drawn slides, a manifest, labels, and a tiny base model.
-
 #![allow(
-    dead_code,
-    unreachable_pub,
+    missing_docs,
     clippy::unwrap_used,
-    reason = "each test file uses its part, and fails by panicking"
+    clippy::missing_panics_doc,
+    reason = "for tests, which fail by panicking"
 )]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use slide_data::image::{Rgb, RgbImage};
-use slide_data::{Label, Labels, Rubric, Score, SlideRecord, Source, SourceKind};
+use slide_data::{Contract, Label, Labels, Rubric, Score, SlideRecord, Source, SourceKind};
 
 pub struct Project {
     dir: tempfile::TempDir,
@@ -83,7 +82,7 @@ impl Project {
             }
         }
         std::fs::write(self.path("data/raw/manifest.jsonl"), manifest).unwrap();
-        labels.write(&self.path("data/labeled/labels.json")).unwrap();
+        Contract::write(&labels, &self.path("data/labeled/labels.json")).unwrap();
     }
 
     /// Runs a command in the project's folder on the tiny base.
