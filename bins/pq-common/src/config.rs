@@ -78,11 +78,7 @@ impl ProjectConfig {
     ///
     /// # Errors
     /// When a value does not fit its type or its domain, or a nested key is unknown.
-    pub fn section<T, E>(
-        &self,
-        table: &str,
-        check: impl FnOnce(&T) -> Result<(), E>,
-    ) -> Result<T, ConfigError>
+    pub fn section<T, E>(&self, table: &str, check: impl FnOnce(&T) -> Result<(), E>) -> Result<T, ConfigError>
     where
         T: DeserializeOwned + Default,
         E: std::error::Error + Send + Sync + 'static,
@@ -285,8 +281,7 @@ mod tests {
     #[test]
     fn the_layout_follows_the_configuration() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("data.toml"), "[storage]\ndata_dir = 'd'\nregistry_dir = 'r'\n")
-            .unwrap();
+        std::fs::write(dir.path().join("data.toml"), "[storage]\ndata_dir = 'd'\nregistry_dir = 'r'\n").unwrap();
         let overrides = ["training.output_dir=runs".to_owned(), "storage.monitoring_dir=m".to_owned()];
         let layout = ProjectConfig::load(dir.path(), true, &overrides).unwrap().layout().unwrap();
         assert_eq!(layout.labels(), Path::new("d/labeled/labels.json"));

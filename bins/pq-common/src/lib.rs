@@ -17,5 +17,5 @@ pub use hint::{Hint, WithHint};
 #[cfg(feature = "http")]
 pub use http::http_options;
 pub use keys::{ConfigFile, FILES};
-pub use project_files::Layout;
+pub use project_files::{Layout, Storage};
 pub use run::{CommonArgs, HasCommon, Verdict, interrupted, run};

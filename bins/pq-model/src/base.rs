@@ -1,13 +1,14 @@
-use std::io::Read as _;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use pq_common::{Hint, WithHint as _, secrets};
-use slide_data::sha256_hex;
 use vlm_lora::backend::{AnyBackend, Backend as _};
 use vlm_lora::hub::{self, HubOptions};
-use vlm_lora::{BaseModelConfig, Checkpoint, ChosenBackend, Model, Processor};
+use vlm_lora::{
+    BaseIdentity, BaseModelConfig, Checkpoint, CheckpointFingerprint, ChosenBackend, FingerprintCache, Held,
+    Model, Processor,
+};
 
 /// A base model that was found.
 #[derive(Debug)]
@@ -21,7 +22,9 @@ pub struct Base {
     /// Where it is computed.
     pub backend: Arc<AnyBackend>,
     /// How the weights are held there.
-    held: String,
+    held: Held,
+    /// Computed when it is first asked for.
+    identity: OnceLock<BaseIdentity>,
 }
 
 /// Finds the checkpoint that the configuration names: a folder, or a Hub id that is downloaded once.
@@ -30,10 +33,7 @@ pub struct Base {
 /// When there is neither, or the checkpoint is not whole.
 pub fn open_base(config: &BaseModelConfig) -> Result<Base> {
     let (dir, is_hub_id) = find(&config.name)?;
-    let checkpoint = Checkpoint::open(&dir).hint(
-        format!("`{}` cannot be used as a base model", dir.display()),
-        "`model.name` must be a Hugging Face directory of an Idefics3 or SmolVLM model, or its Hub id",
-    )?;
+    let checkpoint = open_checkpoint(&dir)?;
     let ChosenBackend { backend, held, passed_over } =
         config.open_backend(&checkpoint, kernel_cache().as_deref()).hint(
             format!("the device `{}` cannot be used", config.device),
@@ -43,14 +43,51 @@ pub fn open_base(config: &BaseModelConfig) -> Result<Base> {
         tracing::warn!("the card is left alone: {error}");
     }
     tracing::info!("computing on {}", backend.name());
-    Ok(Base { dir, is_hub_id, checkpoint, backend: Arc::new(backend), held })
+    Ok(Base { dir, is_hub_id, checkpoint, backend: Arc::new(backend), held, identity: OnceLock::new() })
 }
 
-/// Where the kernels that were compiled for a card are kept.
-fn kernel_cache() -> Option<PathBuf> {
-    let usual = || Some(std::env::home_dir()?.join(".cache"));
-    Some(secrets::variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(usual)?.join("pitchquest/kernels"))
+/// Names the checkpoint that the configuration names, without opening a device.
+///
+/// # Errors
+/// As [`open_base`].
+pub fn fingerprint_of_base(config: &BaseModelConfig) -> Result<CheckpointFingerprint> {
+    let (dir, _) = find(&config.name)?;
+    fingerprint(&open_checkpoint(&dir)?)
 }
+
+fn open_checkpoint(dir: &Path) -> Result<Checkpoint> {
+    Checkpoint::open(dir).hint(
+        format!("`{}` cannot be used as a base model", dir.display()),
+        "`model.name` must be a Hugging Face directory of an Idefics3 or SmolVLM model, or its Hub id",
+    )
+}
+
+fn fingerprint(checkpoint: &Checkpoint) -> Result<CheckpointFingerprint> {
+    let named = match user_cache() {
+        Some(folder) => FingerprintCache::in_folder(folder).checkpoint(checkpoint),
+        None => Processor::fingerprint(checkpoint.dir())
+            .map(|processor| CheckpointFingerprint { weights: checkpoint.fingerprint(), processor }),
+    };
+    let named = named.hint(
+        format!("the processor files in `{}` cannot be used", checkpoint.dir().display()),
+        NEEDED_BY_PROCESSOR,
+    )?;
+    tracing::debug!("the base model is {:?}", named);
+    Ok(named)
+}
+
+/// Where what can be computed again is kept: fingerprints, and in `kernels` the kernels that were compiled for a card.
+fn user_cache() -> Option<PathBuf> {
+    let usual = || Some(std::env::home_dir()?.join(".cache"));
+    Some(secrets::variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(usual)?.join("pitchquest"))
+}
+
+fn kernel_cache() -> Option<PathBuf> {
+    Some(user_cache()?.join("kernels"))
+}
+
+const NEEDED_BY_PROCESSOR: &str =
+    "a base model needs its tokenizer.json, chat template and preprocessor configuration";
 
 impl Base {
     /// The model on the device that was chosen.
@@ -61,27 +98,16 @@ impl Base {
         Ok(Model::load(Arc::clone(&self.backend), &self.checkpoint)?)
     }
 
-    /// Names the weights and how they are held: the hash of each file's name, size and beginning.
+    /// Names the weights, the processor and how the weights are held.
     ///
     /// # Errors
-    /// When the folder cannot be read.
-    pub fn fingerprint(&self) -> Result<String> {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(&self.dir)
-            .with_context(|| format!("cannot read `{}`", self.dir.display()))?
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|e| e == "safetensors" || e == "json"))
-            .collect();
-        files.sort();
-        let mut text = self.held.clone();
-        for path in files {
-            let mut file = std::fs::File::open(&path)?;
-            let mut head = Vec::new();
-            file.by_ref().take(1 << 20).read_to_end(&mut head)?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            text.extend([name, file.metadata()?.len().to_string(), sha256_hex(&head)]);
+    /// When a file of the processor is missing or invalid.
+    pub fn identity(&self) -> Result<BaseIdentity> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(*identity);
         }
-        Ok(sha256_hex(text.as_bytes()))
+        let identity = BaseIdentity { checkpoint: fingerprint(&self.checkpoint)?, held: self.held };
+        Ok(*self.identity.get_or_init(|| identity))
     }
 
     /// Tokenizer, template and picture processing of the checkpoint.
@@ -91,7 +117,7 @@ impl Base {
     pub fn processor(&self, longest_edge: Option<usize>) -> Result<Processor> {
         Processor::open(&self.dir, longest_edge).hint(
             format!("the processor files in `{}` cannot be used", self.dir.display()),
-            "a base model needs its tokenizer.json, chat template and preprocessor configuration",
+            NEEDED_BY_PROCESSOR,
         )
     }
 }

@@ -3,13 +3,16 @@
 #![forbid(unsafe_code)]
 
 mod base;
+mod lineage;
 mod questionnaire;
 mod rater;
 mod settings;
 mod slides;
 
-pub use base::{Base, open_base};
+pub use base::{Base, fingerprint_of_base, open_base};
+pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs};
 pub use questionnaire::{Distributions, Questionnaire};
 pub use rater::{Rater, SlidePicture, predict, thumbnail};
 pub use settings::{ProcessorSettings, Settings, TRAINING_TABLES};
 pub use slides::{LabelledSlide, NewGroups, SlideSamples, Store};
+pub use vlm_lora::BaseModelConfig;

@@ -9,6 +9,7 @@ use slide_data::{Prediction, expected_score, picture_features, pixels_sha256};
 use vlm_lora::backend::{AnyBackend, Backend};
 use vlm_lora::{Model, PeftAdapter};
 
+use crate::lineage::check_base;
 use crate::{Questionnaire, Settings, open_base};
 
 /// A slide in memory.
@@ -33,9 +34,13 @@ impl Rater {
     /// Loads the base of a run or a released version and its adapter.
     ///
     /// # Errors
-    /// When the base or the adapter cannot be read or do not fit together.
+    /// When the base or the adapter cannot be read, or the adapter was trained on another base. Where the run does not say on
+    /// which one, a warning does.
     pub fn open(settings: &Settings, adapter: Option<&Path>, version: &str) -> Result<Self> {
         let base = open_base(&settings.model)?;
+        if let Some(dir) = adapter {
+            check_base(dir, &settings.model.name, &base.identity()?.checkpoint)?;
+        }
         let mut model = base.model()?;
         if let Some(dir) = adapter {
             let adapter = PeftAdapter::open(dir, base.checkpoint.config());

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use pq_common::CommonArgs;
+use pq_common::{CommonArgs, Config};
 use serde::{Deserialize, Serialize};
 use slide_data::Rubric;
 use vlm_lora::{BaseModelConfig, LoraConfig, TrainingConfig};
@@ -64,6 +64,22 @@ impl Settings {
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         toml::from_str(&text).with_context(|| format!("`{}` does not hold a run's settings", path.display()))
+    }
+
+    /// As [`of_run`](Self::of_run), with the overrides of the table `[model]` on the command line: where the base lies and how it
+    /// is held may differ between machines, the rest is what the run was trained with.
+    ///
+    /// # Errors
+    /// As [`of_run`](Self::of_run), and when an override names an unknown key or a value outside its domain.
+    pub fn of_run_here(run: &Path, common: &CommonArgs) -> Result<Self> {
+        let mut settings = Self::of_run(run)?;
+        let is_model = |text: &&String| text.trim_start().starts_with("model.");
+        let overrides: Vec<String> = common.overrides.iter().filter(is_model).cloned().collect();
+        if !overrides.is_empty() {
+            let tables = [&MODEL_TABLES[..], &TRAINING_TABLES[..]].concat();
+            settings.model = Config::load(run, "config", &tables, &overrides)?.section("model")?;
+        }
+        Ok(settings)
     }
 
     /// The settings as the text of `config.toml`.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use pq_common::{CommonArgs, Hint, WithHint as _};
 use slide_data::{
-    Correction, GroupStats, Label, Labels, Manifest, Rubric, Score, SlideRecord, Split, SplitConfig,
-    SplitRatios, Splits, Storage,
+    Correction, GroupStats, Label, Labels, Manifest, Rubric, SlideRecord, Split, SplitConfig, SplitRatios,
+    Splits, Storage, Target,
 };
 use vlm_lora::{Dataset, Sample};
 
@@ -17,7 +17,7 @@ use crate::{Questionnaire, SlidePicture};
 pub struct LabelledSlide {
     /// The slide.
     pub record: SlideRecord,
-    /// The consensus.
+    /// What people say of it, corrections included where it is trained on.
     pub label: Label,
     /// What the slide is used for.
     pub split: Split,
@@ -134,12 +134,9 @@ impl Store {
             let Some(split) = splits.of(record) else { continue };
             let mut label = label.clone();
             if split == Split::Train {
-                corrections
-                    .iter()
-                    .filter(|c| c.slide_id == record.slide_id)
-                    .for_each(|c| correct(&mut label, c));
+                label.correct(&record.slide_id, &corrections);
             }
-            if label.scores.values().any(Option::is_some) {
+            if label.scored().next().is_some() {
                 let path = Manifest::image_path(&raw, &record.slide_id);
                 slides.push(LabelledSlide { record: record.clone(), label, split, path });
             }
@@ -180,18 +177,14 @@ impl Store {
             tracing::warn!("the last line of `{}` is torn and left out", path.display());
         }
         let by_id: BTreeMap<String, Correction> = all.into_iter().map(|c| (c.id.clone(), c)).collect();
-        let mut corrections: Vec<Correction> = by_id.into_values().collect();
-        corrections.sort_by_key(|correction| correction.corrected_at);
-        Ok(corrections)
+        Ok(by_id.into_values().collect())
     }
 }
 
 fn count(stats: &mut GroupStats, label: &Label) {
     stats.slides += 1;
-    for (key, score) in &label.scores {
-        if let Some(score) = score {
-            stats.scores.entry(key.clone()).or_default()[score.index()] += 1;
-        }
+    for (key, score) in label.scored() {
+        stats.scores.entry(key.to_owned()).or_default()[score.index()] += 1;
     }
 }
 
@@ -206,23 +199,6 @@ fn warn_of_missing(labels: &Labels, manifest: &Manifest) {
             "{} labels are of slides that the manifest does not have and are left out: {first} …",
             missing.len()
         );
-    }
-}
-
-/// A user's correction counts as one more rating, and its score takes the place of the consensus.
-fn correct(label: &mut Label, correction: &Correction) {
-    for (key, score) in &correction.scores {
-        let before = label.scores.insert(key.clone(), *score).flatten();
-        let counts = label.distribution.entry(key.clone()).or_insert([0; Score::LEVELS]);
-        if counts.iter().all(|count| *count == 0)
-            && let Some(before) = before
-        {
-            counts[before.index()] = 1;
-        }
-        match score {
-            Some(score) => counts[score.index()] += 1,
-            None => *counts = [0; Score::LEVELS],
-        }
     }
 }
 
@@ -261,13 +237,18 @@ impl Dataset for SlideSamples<'_> {
         self.questionnaire.supervised(&tiles, &slide.label, self.score_token_weight)
     }
 
+    /// Of all that a sample is made of: pictures, the words asked and answered, and the targets.
     fn fingerprint(&self) -> String {
-        let mut text = format!("{} {}\n", self.questionnaire.rubric().prompt, self.score_token_weight);
-        for slide in &self.slides {
-            let label = serde_json::to_string(&slide.label).unwrap_or_default();
-            text.extend([slide.record.sha256.as_str(), " ", &label, "\n"]);
-        }
-        slide_data::sha256_hex(text.as_bytes())
+        let rubric = self.questionnaire.rubric();
+        let keys: Vec<&str> = rubric.keys().collect();
+        let names: Vec<&str> = rubric.criteria.iter().map(|criterion| criterion.name.as_str()).collect();
+        let of = |slide: &LabelledSlide| {
+            let targets: Vec<Target> = keys.iter().map(|key| slide.label.target(key)).collect();
+            serde_json::json!([slide.record.sha256, targets])
+        };
+        let slides: Vec<serde_json::Value> = self.slides.iter().map(of).collect();
+        let all = serde_json::json!([rubric.prompt, names, self.score_token_weight, slides]);
+        slide_data::sha256_hex(all.to_string().as_bytes())
     }
 }
 

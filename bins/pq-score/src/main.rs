@@ -60,7 +60,7 @@ const CAVEAT: &str = "The scores were made by a model that repeats the ratings o
 
 fn run(args: &Args) -> Result<Verdict> {
     let (dir, version) = find_adapter(args)?;
-    let settings = Settings::of_run(&dir)?;
+    let settings = Settings::of_run_here(&dir, &args.common)?;
     let rater = Rater::open(&settings, Some(&dir), &version)?;
     let mut session = Session { args, rater: &rater, scored: Vec::new(), failed: 0 };
     'inputs: for input in &args.inputs {

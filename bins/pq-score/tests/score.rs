@@ -8,7 +8,7 @@ mod adverse;
 mod support;
 
 use slide_data::Prediction;
-use support::{Project, code, fake_run, stderr};
+use support::{Project, code, fake_run, stderr, two_bases};
 
 const SCORE: &str = env!("CARGO_BIN_EXE_pq-score");
 
@@ -53,6 +53,44 @@ fn the_batch_does_not_change_a_score() {
     for (a, b) in one.iter().zip(&many) {
         assert!(a.iter().zip(b).all(|(a, b)| (a.1 - b.1).abs() < 1e-4), "{a:?} {b:?}");
     }
+}
+
+#[test]
+fn another_base_than_that_of_the_run_is_refused() {
+    let project = Project::new(1);
+    fake_run(&project);
+    let [own, other] = two_bases(&project);
+    let score = |base: &std::path::Path| {
+        let args = ["--adapter", "outputs/run-1", "--no-log", "data/raw/slides/deck0-p001.png"];
+        let base = format!("model.name={}", base.display());
+        project.command(SCORE, &args).args(["--set", &base]).output().unwrap()
+    };
+    let unknown = score(&own);
+    assert!(code(&unknown) == 0 && stderr(&unknown).contains("cannot be told"), "{}", stderr(&unknown));
+
+    let settings = pq_model::Settings::of_run(&project.path("outputs/run-1")).unwrap();
+    let base = pq_model::fingerprint_of_base(&settings.model).unwrap();
+    let record = |inputs: serde_json::Value| {
+        project.write("outputs/run-1/run.json", &serde_json::json!({"inputs": inputs}).to_string());
+    };
+    record(serde_json::json!(pq_model::base_inputs(&base)));
+    let moved = score(&own);
+    assert!(code(&moved) == 0 && !stderr(&moved).contains("warn"), "{}", stderr(&moved));
+    assert_eq!(moved.stdout.iter().filter(|byte| **byte == b'\n').count(), 1);
+    let refused = score(&other);
+    let text = stderr(&refused);
+    assert!(code(&refused) == 2 && refused.stdout.is_empty(), "{text}");
+    let name = |dir: &std::path::Path| {
+        let model = pq_model::BaseModelConfig { name: dir.display().to_string(), ..settings.model.clone() };
+        pq_model::fingerprint_of_base(&model).unwrap().weights.short()
+    };
+    for word in [&*name(&own), &*name(&other), "another base model", "--set model.name=DIR"] {
+        assert!(text.contains(word), "`{word}` is not in\n{text}");
+    }
+
+    record(serde_json::json!({"base_model": "cfa5939579cd463e"}));
+    let old = score(&other);
+    assert!(code(&old) == 0 && stderr(&old).contains("cannot be told"), "{}", stderr(&old));
 }
 
 #[test]

@@ -80,8 +80,9 @@ fn run(args: &Args) -> Result<Verdict> {
         return plan.show(&settings, &mut model, &largest, args.common.json);
     }
     drop(largest);
+    let identity = base.identity()?;
     let cache =
-        FeatureCache::new(base.fingerprint()?, FeaturePrecision::Float32).on_disk(store.features_dir());
+        FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32).on_disk(store.features_dir());
     let mut tracker = track::Tracker::start(&wandb, &dir, &settings)?;
     let record = record::Record::start(&dir, &settings, &base, &store, &slides)?;
     let outcome = Trainer::new(&mut model, settings.training.clone())?
@@ -91,13 +92,18 @@ fn run(args: &Args) -> Result<Verdict> {
         .observer(observe::Interrupt)
         .observer(&mut tracker)
         .feature_cache(&cache)
-        .base_fingerprint(base.fingerprint()?)
+        .base_identity(identity)
         .resolved_config(settings.to_toml()?)
         .resume(dir.resume_from(args.resume))
         .run(&train);
     tracker.finish(outcome.is_ok());
-    let outcome =
-        outcome.hint("the training did not finish", "`--resume` carries on from the last checkpoint")?;
+    let remedy = match &outcome {
+        Err(vlm_lora::Error::Resume { .. }) => {
+            "resume with the base, data and settings that the run began with, or begin a new run with another --run"
+        }
+        _ => "`--resume` carries on from the last checkpoint",
+    };
+    let outcome = outcome.hint("the training did not finish", remedy)?;
     record.finish(&outcome)?;
     if outcome.status == RunStatus::Stopped {
         tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);

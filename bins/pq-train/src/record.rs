@@ -2,7 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use pq_model::{Base, LabelledSlide, Questionnaire, Settings, SlidePicture, SlideSamples, Store, predict};
+use pq_model::{
+    Base, LabelledSlide, Questionnaire, Settings, SlidePicture, SlideSamples, Store, base_inputs, predict,
+};
 use serde_json::{Value, json};
 use slide_data::{Split, sha256_hex, write_json};
 use vlm_lora::backend::Backend;
@@ -32,7 +34,7 @@ impl Record {
             let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
             inputs.insert(name, sha256_hex(&bytes));
         }
-        inputs.insert("base_model".to_owned(), base.fingerprint()?);
+        inputs.extend(base_inputs(&base.identity()?.checkpoint));
         let count = |split: Split| slides.iter().filter(|slide| slide.split == split).count();
         let decks: BTreeSet<&str> = slides.iter().map(|slide| slide.record.deck_id.as_str()).collect();
         let raters = slides.iter().map(|slide| slide.label.annotators).max().unwrap_or(0);

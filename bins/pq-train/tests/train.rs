@@ -7,7 +7,7 @@ mod adverse;
 #[path = "../../pq-model/tests/support/mod.rs"]
 mod support;
 
-use support::{Project, base_model, code, stderr};
+use support::{Project, base_model, code, stderr, two_bases};
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_pq-train");
 
@@ -57,6 +57,55 @@ fn a_resumed_run_ends_with_the_same_adapter() {
     let resumed = project.run(TRAIN, &["--run", "cut", "--resume", "--set", "training.max_steps=4"]);
     assert_eq!(code(&resumed), 0, "{}", stderr(&resumed));
     assert_eq!(adapter("whole"), adapter("cut"));
+}
+
+/// Two bases that differ deep in one file, in the vision tower alone: each must train on its own image features.
+#[test]
+fn a_base_never_meets_the_features_or_the_run_of_another() {
+    let project = Project::new(6);
+    let [a, b] = two_bases(&project);
+    let train = |run: &str, base: &std::path::Path, more: &[&str]| {
+        let base = format!("model.name={}", base.display());
+        let mut command = project.command(TRAIN, &["--run", run, "--set", "training.max_steps=2"]);
+        command.args(["--set", &base]).args(more).output().unwrap()
+    };
+    let losses = |run: &str| -> Vec<f64> {
+        let metrics = project.read(&format!("outputs/{run}/metrics.jsonl"));
+        let lines = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter_map(|line| line["loss"].as_f64().or_else(|| line["eval_loss"].as_f64())).collect()
+    };
+    let named = |run: &str| {
+        let run: serde_json::Value =
+            serde_json::from_str(&project.read(&format!("outputs/{run}/run.json"))).unwrap();
+        run["inputs"]["base_model"].as_str().unwrap().to_owned()
+    };
+    let trained = |run: &str, base: &std::path::Path| {
+        let output = train(run, base, &[]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        (losses(run), named(run))
+    };
+    let (losses_of_a, name_of_a) = trained("a", &a);
+    let (warm, name_of_b) = trained("b-warm", &b);
+    std::fs::rename(project.path("data/cache"), project.path("data/cache-away")).unwrap();
+    let (cold, again) = trained("b-cold", &b);
+    assert_eq!(losses_of_a.len(), 3, "two steps and an evaluation");
+    assert_eq!(warm, cold, "the features that A left were not used");
+    assert!(warm.iter().zip(&losses_of_a).all(|(b, a)| (b - a).abs() > 1e-3), "{warm:?} {losses_of_a:?}");
+    assert_eq!(name_of_b, again);
+    assert_ne!(name_of_a, name_of_b);
+    assert!(name_of_a.starts_with("sha256-tensors-v1:"), "{name_of_a}");
+
+    for (more, base, words) in [
+        (&["--resume"][..], &b, "the run began on the base model"),
+        (&["--resume", "--set", "model.load_in_8bit=true"], &a, "is now held as"),
+    ] {
+        let output = train("a", base, more);
+        assert!(code(&output) == 2 && stderr(&output).contains(words), "{}", stderr(&output));
+    }
+    let moved = project.path("elsewhere");
+    std::fs::rename(&a, &moved).unwrap();
+    let output = train("a", &moved, &["--resume"]);
+    assert_eq!(code(&output), 0, "the same weights in another folder: {}", stderr(&output));
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
-use pq_model::{LabelledSlide, NewGroups, Rater, Settings, Store, TRAINING_TABLES};
+use pq_model::{
+    LabelledSlide, NewGroups, Rater, Settings, Store, TRAINING_TABLES, base_inputs, fingerprint_of_base,
+};
 use registry::{RegistryConfig, VersionFile, hash_file};
 use slide_data::{Label, Split};
 use vlm_eval::{
@@ -56,7 +58,7 @@ struct Exam {
 
 fn run(args: &Args) -> Result<Verdict> {
     let config: RegistryConfig = args.common.load("training", &TRAINING_TABLES)?.section("registry")?;
-    let settings = Settings::of_run(&args.run).hint(
+    let settings = Settings::of_run_here(&args.run, &args.common).hint(
         format!("`{}` is not a run", args.run.display()),
         "train one with pq-train, or name its folder",
     )?;
@@ -155,14 +157,15 @@ fn champion(args: &Args, exam: &Exam) -> Result<Option<Comparison>> {
     exam.comparison(&settings, Some(&dir), &champion.version).map(Some)
 }
 
-/// The hashes that tie the results to the adapter and the data.
+/// The hashes that tie the results to base, adapter and data, and the base's name.
 fn inputs(args: &Args, settings: &Settings) -> Result<BTreeMap<String, String>> {
     let store = Store::open(&args.common)?;
     let mut files = store.inputs();
     for name in ["adapter_config.json", "adapter_model.safetensors", "config.toml"] {
         files.insert(name.to_owned(), args.run.join(name));
     }
-    let mut inputs = BTreeMap::from([("base_model".to_owned(), settings.model.name.clone())]);
+    let mut inputs = base_inputs(&fingerprint_of_base(&settings.model)?);
+    inputs.insert("base_model_name".to_owned(), settings.model.name.clone());
     for (name, path) in files {
         inputs.insert(name, hash_file(&path)?.sha256);
     }

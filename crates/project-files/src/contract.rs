@@ -39,6 +39,14 @@ pub trait Contract: Serialize + DeserializeOwned {
         Ok(())
     }
 
+    /// Reads one value that stands in `path`, in a log at `line`.
+    ///
+    /// # Errors
+    /// When it is not valid, or of a newer version.
+    fn parse(path: &Path, line: Option<usize>, json: &[u8]) -> Result<Self> {
+        parse(path, line, json)
+    }
+
     /// Reads a document.
     ///
     /// # Errors
@@ -232,7 +240,8 @@ impl Defects {
         self.torn_bytes == 0 && self.broken_lines == 0
     }
 
-    fn add(&mut self, line: usize, error: &Error) {
+    /// Counts a line that cannot be read.
+    pub fn add(&mut self, line: usize, error: &Error) {
         self.broken_lines += 1;
         if self.examples.len() < Self::EXAMPLES {
             let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
@@ -240,7 +249,8 @@ impl Defects {
         }
     }
 
-    fn warn(&self, path: &Path, name: &str) {
+    /// Says what could not be read, as a warning in the log.
+    pub fn warn(&self, path: &Path, name: &str) {
         if let Some(first) = self.examples.first() {
             let (count, reason) = (self.broken_lines, &first.reason);
             tracing::warn!(

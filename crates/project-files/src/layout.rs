@@ -166,6 +166,11 @@ impl Layout {
         SlideFiles::new(self.data.join("raw"))
     }
 
+    /// The image of a slide as `labels.json` names it, with forward slashes.
+    pub fn image_path(&self, slide_id: &str) -> String {
+        self.slides().image(slide_id).to_string_lossy().replace('\\', "/")
+    }
+
     /// The journal of ratings.
     pub fn journal(&self) -> PathBuf {
         self.labeled().join("ratings.jsonl")

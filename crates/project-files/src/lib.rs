@@ -25,6 +25,6 @@ pub use error::{Error, Result};
 pub use gate::{Check, Gate, GateInput};
 pub use layout::{Layout, SlideFiles, Storage};
 pub use release::{Aliases, HubRelease, Lineage, Release, VersionFile};
-pub use run_files::RunFiles;
+pub use run_files::{RELEASED_FILES, ReleasedFile, RunFiles};
 pub use run_record::{BestCheckpoint, DataSummary, Hardware, RunRecord, TrainingSummary};
 pub use validation::{Baseline, Comparison, HumanCeiling, Interval, Sizes, ValidationResults};

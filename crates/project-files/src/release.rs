@@ -33,7 +33,7 @@ pub struct Lineage {
 }
 
 /// One released version.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Release {
     /// `v1`, `v2`, …
     pub version: String,

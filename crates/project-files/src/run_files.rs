@@ -1,5 +1,41 @@
 use std::path::{Path, PathBuf};
 
+/// A file of a run that is released with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReleasedFile {
+    /// Its name in the run's folder.
+    pub name: &'static str,
+    /// Whether a release cannot be without it.
+    pub is_required: bool,
+    /// Whether it may leave the team's own machines.
+    pub is_public: bool,
+}
+
+const fn released(name: &'static str, is_required: bool, is_public: bool) -> ReleasedFile {
+    ReleasedFile { name, is_required, is_public }
+}
+
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.jsonl";
+const RECORD: &str = "run.json";
+const REFERENCE: &str = "reference_predictions.jsonl";
+const VALIDATION: &str = "validation_results.json";
+const REPORT: &str = "report.html";
+
+/// The files of a run that make a release; the model card is written for it.
+pub const RELEASED_FILES: [ReleasedFile; 8] = [
+    released(ADAPTER_CONFIG, true, true),
+    released(ADAPTER_WEIGHTS, true, true),
+    released(VALIDATION, true, true),
+    released(CONFIG, true, true),
+    released(RECORD, true, true),
+    released(METRICS, false, true),
+    released(REPORT, false, false),
+    released(REFERENCE, false, false),
+];
+
 /// The files of a run, and of a released version, which is a run's files under a version's name.
 ///
 /// ```text
@@ -41,42 +77,42 @@ impl RunFiles {
 
     /// The adapter's configuration, as PEFT writes it.
     pub fn adapter_config(&self) -> PathBuf {
-        self.dir.join("adapter_config.json")
+        self.dir.join(ADAPTER_CONFIG)
     }
 
     /// The adapter's weights, as PEFT writes them.
     pub fn adapter_weights(&self) -> PathBuf {
-        self.dir.join("adapter_model.safetensors")
+        self.dir.join(ADAPTER_WEIGHTS)
     }
 
     /// The settings that the run was started with, resolved.
     pub fn config(&self) -> PathBuf {
-        self.dir.join("config.toml")
+        self.dir.join(CONFIG)
     }
 
     /// Losses, learning rates and evaluations by step.
     pub fn metrics(&self) -> PathBuf {
-        self.dir.join("metrics.jsonl")
+        self.dir.join(METRICS)
     }
 
     /// What the run was made from, with what, and how it went: a [`RunRecord`](crate::RunRecord).
     pub fn record(&self) -> PathBuf {
-        self.dir.join("run.json")
+        self.dir.join(RECORD)
     }
 
     /// Scored slides of training and validation.
     pub fn reference_predictions(&self) -> PathBuf {
-        self.dir.join("reference_predictions.jsonl")
+        self.dir.join(REFERENCE)
     }
 
     /// How good the adapter is: [`ValidationResults`](crate::ValidationResults).
     pub fn validation(&self) -> PathBuf {
-        self.dir.join("validation_results.json")
+        self.dir.join(VALIDATION)
     }
 
     /// The validation as a page.
     pub fn report(&self) -> PathBuf {
-        self.dir.join("report.html")
+        self.dir.join(REPORT)
     }
 
     /// The model card.

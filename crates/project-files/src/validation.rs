@@ -62,7 +62,7 @@ pub struct Comparison {
 }
 
 /// `validation_results.json`: how good a model is, against people, and whether it may be released.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ValidationResults {
     /// Version of this contract.
     pub schema_version: u32,

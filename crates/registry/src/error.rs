@@ -7,23 +7,23 @@ use std::time::Duration;
 #[expect(missing_docs, reason = "the messages name each field")]
 pub enum Error {
     /// A file or folder could not be read or written.
-    #[error("cannot {action} `{path}`")]
-    Io { action: &'static str, path: PathBuf, source: std::io::Error },
-    /// A file does not hold what its contract says.
-    #[error("`{path}` is not a valid {what}")]
-    Invalid { path: PathBuf, what: &'static str, source: serde_json::Error },
+    #[error(transparent)]
+    File(#[from] durable_files::Error),
+    /// A file of the project does not hold what its contract says.
+    #[error(transparent)]
+    Contract(#[from] project_files::Error),
+    /// Another command has the registry open.
+    #[error("another command has the registry `{path}` open")]
+    Busy { path: PathBuf },
     /// A file that a release needs is not there.
     #[error("`{path}` is missing: {needed_for}")]
     Missing { path: PathBuf, needed_for: &'static str },
     /// A configuration value or an argument is outside its domain.
     #[error("`{key}` must be {expected}, got `{actual}`")]
     Domain { key: &'static str, expected: &'static str, actual: String },
-    /// The validation results speak of another adapter than the one in the run.
-    #[error("the validation results in `{run}` are not of this adapter; validate the run again")]
-    StaleValidation { run: PathBuf },
-    /// A version that the registry does not know.
-    #[error("version `{version}` is not in the registry (known: {known})")]
-    UnknownVersion { version: String, known: String },
+    /// The validation results speak of other files than those in the run.
+    #[error("the validation results in `{run}` are not of this run, validate it again: {}", reasons.join("; "))]
+    StaleValidation { run: PathBuf, reasons: Vec<String> },
     /// What is stored is not what was released.
     #[error("`{what}` of version {version} does not have the hash that was released")]
     Corrupt { what: String, version: String },

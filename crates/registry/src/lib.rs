@@ -9,16 +9,13 @@
 
 mod card;
 mod error;
-mod files;
-mod gate;
 mod release;
-mod version;
 pub mod wandb;
 
 pub use card::{CardFacts, model_card};
 pub use error::{Error, Result};
-pub use files::{FileHash, hash_file};
-pub use gate::{Gate, ValidationSummary};
 pub use hub_client as hub;
-pub use release::{Plan, Registry, RegistryConfig};
-pub use version::{Aliases, HubRelease, Lineage, Release, VersionFile};
+pub use project_files::{
+    Aliases, FileHash, Gate, HubRelease, Lineage, Release, ValidationResults, VersionFile, hash_file,
+};
+pub use release::{Plan, Registry, RegistryConfig, validated};

@@ -3,8 +3,8 @@ use crate::Kind;
 use slide_data::Score;
 use std::path::Path;
 
-fn paths(dir: &Path) -> StorePaths {
-    StorePaths::new(&dir.join("data"), &dir.join("monitoring"))
+fn paths(dir: &Path) -> Layout {
+    layout_in(dir)
 }
 
 fn open(dir: &Path) -> Ledger {
@@ -38,8 +38,8 @@ async fn what_is_acknowledged_is_on_disk_and_in_the_labels() {
     while let Some(done) = running.join_next().await {
         done.unwrap();
     }
-    let (events, torn) = Journal::read(&paths(dir.path()).journal).unwrap();
-    assert_eq!((events.len(), torn), (200, None));
+    let (events, defects) = Journal::read(&paths(dir.path()).journal).unwrap();
+    assert_eq!((events.len(), defects), (200, Defects::default()));
     drop(ledger);
     let labels = labels_on_disk(dir.path());
     assert_eq!(labels.slides.len(), 20);

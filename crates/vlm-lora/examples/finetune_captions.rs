@@ -8,10 +8,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vlm_lora::backend::Cpu;
 use vlm_lora::{
-    BaseModelConfig, Checkpoint, Dataset, Error, FeatureCache, FeaturePrecision, LoraConfig, Model, Observer,
-    Processor, Result, Sample, StepReport, Trainer, TrainingConfig,
+    BaseIdentity, BaseModelConfig, Checkpoint, ChosenBackend, Dataset, Error, FeatureCache, FeaturePrecision,
+    FingerprintCache, LoraConfig, Model, Observer, Processor, Result, Sample, StepReport, Trainer,
+    TrainingConfig,
 };
 
 const PROMPT: &str = "Describe this picture.";
@@ -68,18 +68,20 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         return Err("usage: finetune_captions MODEL_DIR PICTURES_DIR OUTPUT_DIR".into());
     };
     let checkpoint = Checkpoint::open(model_dir)?;
-    let backend = Cpu::<f32>::with_options(BaseModelConfig::default().cpu_options(&checkpoint)?)?;
+    let base = BaseModelConfig { device: "cpu".to_owned(), ..BaseModelConfig::default() };
+    let ChosenBackend { backend, held, .. } = base.open_backend(&checkpoint, None)?;
     let mut model = Model::load(Arc::new(backend), &checkpoint)?;
     let config =
         TrainingConfig { output_dir: output_dir.clone(), logging_steps: 1, ..TrainingConfig::default() };
     model.attach(&LoraConfig::default(), &checkpoint, config.seed)?;
 
     let data = Captions::open(Processor::open(model_dir, Some(512))?, pictures)?;
-    let base = model_dir.display().to_string();
-    let cache =
-        FeatureCache::new(base.clone(), FeaturePrecision::Bfloat16).on_disk(output_dir.join("features"));
+    let names = FingerprintCache::in_folder(output_dir);
+    let base = BaseIdentity { checkpoint: names.checkpoint(&checkpoint)?, held };
+    let cache = FeatureCache::new(base.fingerprint(), FeaturePrecision::Bfloat16)
+        .on_disk(output_dir.join("features"));
     let trainer = Trainer::new(&mut model, config)?;
-    let outcome = trainer.feature_cache(&cache).base_fingerprint(base).observer(Progress).run(&data)?;
+    let outcome = trainer.feature_cache(&cache).base_identity(base).observer(Progress).run(&data)?;
     println!(
         "{} values trained in {:.0} s: {}",
         outcome.trainable_parameters,

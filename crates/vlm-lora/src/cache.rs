@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::files::write_atomic;
 use crate::model::Features;
-use crate::{Error, Result, Tiles};
+use crate::{Error, Fingerprint, Result, Tiles};
 
 const MAGIC: &[u8; 8] = b"vlmfeat1";
 const HEADER: usize = MAGIC.len() + 1 + 8 + 8 + 32;
@@ -32,7 +32,7 @@ impl Hasher {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 15])
@@ -68,7 +68,7 @@ impl FeaturePrecision {
 /// what [`get`](Self::get) returns later, so a run does not depend on what was kept before it. Memory keeps what came first:
 /// epochs visit every picture once, where throwing out the oldest would always miss.
 pub struct FeatureCache {
-    base: String,
+    base: Fingerprint,
     precision: FeaturePrecision,
     folder: Option<PathBuf>,
     budget: usize,
@@ -82,10 +82,10 @@ struct Memory {
 }
 
 impl FeatureCache {
-    /// A cache in memory for the base with this fingerprint, which must change with the weights of tower and connector and
-    /// with the normalisation of pixels.
-    pub fn new(base: impl Into<String>, precision: FeaturePrecision) -> Self {
-        Self { base: base.into(), precision, folder: None, budget: 2 << 30, memory: Mutex::default() }
+    /// A cache in memory for the base with this fingerprint, which must change with all that features depend on beside the
+    /// pixels: [`BaseIdentity::fingerprint`](crate::BaseIdentity::fingerprint) does.
+    pub fn new(base: Fingerprint, precision: FeaturePrecision) -> Self {
+        Self { base, precision, folder: None, budget: 2 << 30, memory: Mutex::default() }
     }
 
     /// Keeps entries in this folder too.
@@ -103,8 +103,9 @@ impl FeatureCache {
     /// The key of a picture: SHA-256 over the base's fingerprint, the precision, the split and the pixels.
     pub fn key(&self, tiles: &Tiles) -> FeatureKey {
         let mut hash = Hasher::default();
-        hash.add(&(self.base.len() as u64).to_le_bytes());
-        hash.add(self.base.as_bytes());
+        let base = self.base.written();
+        hash.add(&(base.len() as u64).to_le_bytes());
+        hash.add(base.as_bytes());
         hash.add(&[self.precision.code()]);
         for size in [tiles.rows, tiles.cols, tiles.side] {
             hash.add(&(size as u64).to_le_bytes());
@@ -221,12 +222,12 @@ mod tests {
     fn what_is_inserted_is_found_again_by_another_process() {
         let dir = tempfile::tempdir().unwrap();
         for precision in [FeaturePrecision::Bfloat16, FeaturePrecision::Float32] {
-            let cache = FeatureCache::new("base", precision).on_disk(dir.path());
+            let cache = FeatureCache::new(Fingerprint::of_bytes(b"base"), precision).on_disk(dir.path());
             let key = cache.key(&tiles(1));
             assert_eq!(cache.get(&key), None);
             let stored = cache.insert(key, &features()).unwrap();
             assert_eq!(cache.get(&key).as_ref(), Some(&stored));
-            let second = FeatureCache::new("base", precision).on_disk(dir.path());
+            let second = FeatureCache::new(Fingerprint::of_bytes(b"base"), precision).on_disk(dir.path());
             assert_eq!(second.get(&key).as_ref(), Some(&stored));
             let exact = stored == features();
             assert_eq!(exact, precision == FeaturePrecision::Float32);
@@ -239,8 +240,9 @@ mod tests {
     #[test]
     fn every_corruption_counts_as_missing() {
         let dir = tempfile::tempdir().unwrap();
-        let cache =
-            FeatureCache::new("base", FeaturePrecision::Bfloat16).on_disk(dir.path()).memory_budget(0);
+        let cache = FeatureCache::new(Fingerprint::of_bytes(b"base"), FeaturePrecision::Bfloat16)
+            .on_disk(dir.path())
+            .memory_budget(0);
         let key = cache.key(&tiles(1));
         cache.insert(key, &features()).unwrap();
         let path = cache.path(&key).unwrap();
@@ -259,7 +261,8 @@ mod tests {
 
     #[test]
     fn the_key_follows_base_precision_split_and_pixels() {
-        let cache = |base: &str, precision| FeatureCache::new(base, precision);
+        let cache =
+            |base: &str, precision| FeatureCache::new(Fingerprint::of_bytes(base.as_bytes()), precision);
         let plain = cache("a", FeaturePrecision::Bfloat16);
         let key = plain.key(&tiles(1));
         assert_eq!(key, plain.key(&tiles(1)));
@@ -271,7 +274,8 @@ mod tests {
 
     #[test]
     fn memory_stays_within_its_budget() {
-        let cache = FeatureCache::new("base", FeaturePrecision::Float32).memory_budget(200);
+        let cache =
+            FeatureCache::new(Fingerprint::of_bytes(b"base"), FeaturePrecision::Float32).memory_budget(200);
         let keys: Vec<_> = (0..4).map(|i| cache.key(&tiles(i))).collect();
         for key in &keys {
             cache.insert(*key, &features()).unwrap();

@@ -72,6 +72,7 @@ mod checkpoint;
 mod config;
 mod error;
 mod files;
+mod fingerprint;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod infer;
@@ -87,6 +88,10 @@ pub use candle_core;
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};
+pub use fingerprint::{
+    BaseIdentity, CheckpointFingerprint, ElementType, Fingerprint, FingerprintCache, FingerprintError,
+    FingerprintScheme, Held, HeldOn,
+};
 pub use infer::{
     ChoiceAnswer, ChoiceTokens, Distribution, Generation, Scorer, Slot, choice_probabilities, generate,
 };

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use common::{model, samples, write_checkpoint};
 use vlm_lora::backend::Cpu;
 use vlm_lora::{
-    Error, FeatureCache, FeaturePrecision, LoraConfig, Metrics, Model, Observer, Result, Resume, RunStatus,
-    Sample, StepReport, TrainOutcome, Trainer, TrainingConfig,
+    BaseIdentity, Checkpoint, CheckpointFingerprint, Error, FeatureCache, FeaturePrecision, Fingerprint,
+    Held, LoraConfig, Metrics, Model, Observer, Result, Resume, RunStatus, Sample, StepReport, TrainOutcome,
+    Trainer, TrainingConfig,
 };
 
 fn base() -> tempfile::TempDir {
@@ -140,8 +141,9 @@ fn cached_features_do_not_change_a_run() {
     };
     let plain = train(one.path(), None);
     for (pass, budget) in [(0, 0), (1, 0), (2, 1 << 20)] {
-        let cache =
-            FeatureCache::new("base", FeaturePrecision::Float32).on_disk(kept.path()).memory_budget(budget);
+        let cache = FeatureCache::new(Fingerprint::of_bytes(b"base"), FeaturePrecision::Float32)
+            .on_disk(kept.path())
+            .memory_budget(budget);
         let dir = two.path().join(pass.to_string());
         assert!(train(&dir, Some(&cache)) == plain, "pass {pass}");
     }
@@ -167,9 +169,40 @@ fn a_run_is_not_resumed_over_other_inputs() {
     let resumed =
         Trainer::new(&mut wide, config.clone()).unwrap().validation(&validation).resume(Resume::Latest);
     assert!(message(resumed.run(&data)).contains("adapter"));
+    let mut named = model(base.path(), &lora());
+    let checkpoint = Checkpoint::open(base.path()).unwrap();
+    let checkpoint = CheckpointFingerprint {
+        weights: checkpoint.fingerprint(),
+        processor: Fingerprint::of_bytes(b"processor"),
+    };
+    let resumed = Trainer::new(&mut named, config.clone()).unwrap().resume(Resume::Latest);
+    let resumed =
+        resumed.validation(&validation).base_identity(BaseIdentity { checkpoint, held: Held::default() });
+    assert!(message(resumed.run(&data)).contains("base model"));
     let empty = tempfile::tempdir().unwrap();
     let nothing = TrainingConfig { output_dir: empty.path().to_owned(), ..config };
     assert!(message(run(base.path(), &nothing, usize::MAX, Resume::Latest)).contains("no checkpoint"));
+}
+
+/// The first version hashed only the beginnings of the base's files, so its runs cannot be told from those of another base.
+#[test]
+fn a_run_of_the_first_version_is_refused_in_words() {
+    let (base, dir) = (base(), tempfile::tempdir().unwrap());
+    let config = config(dir.path());
+    run(base.path(), &config, 2, Resume::Never).unwrap();
+    let path = dir.path().join("checkpoints/step-2/trainer_state.json");
+    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(state["schema_version"], 2);
+    state["schema_version"] = 1.into();
+    state["identity"]["base"] = "cfa5939579cd463e".into();
+    state["identity"]["adapter"] = "0f".repeat(32).into();
+    std::fs::write(&path, state.to_string()).unwrap();
+    let error =
+        run(base.path(), &config, usize::MAX, Resume::From(path.parent().unwrap().into())).unwrap_err();
+    assert!(matches!(error, Error::Resume { .. }), "{error}");
+    assert!(
+        error.to_string().contains("an earlier version") && error.to_string().contains("begin a new run")
+    );
 }
 
 /// An evaluator that gives these values one after the other.

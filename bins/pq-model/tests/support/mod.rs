@@ -94,12 +94,19 @@ impl Project {
     /// The command that [`Self::run`] runs.
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let base = format!("model.name={}", base_model().display());
-        let mut command = Command::new(program);
+        let mut command = self.bare_command(program);
         command
             .args(args)
             .args(["--set", &base, "--set", "processor.longest_edge=128", "--set", "training.eval_steps=2"])
             .args(["--set", "training.save_steps=2", "--set", "training.logging_steps=1"])
-            .args(["--set", "training.gradient_accumulation_steps=1"])
+            .args(["--set", "training.gradient_accumulation_steps=1"]);
+        command
+    }
+
+    /// A command in the project's folder, without arguments.
+    pub fn bare_command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
             .current_dir(self.dir.path())
             .env_remove("WANDB_API_KEY")
             .env_remove("HF_TOKEN")
@@ -140,6 +147,35 @@ pub fn stderr(output: &Output) -> String {
 
 pub fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
+}
+
+/// Copies of the tiny base in `name`, the second with the signs of three tensors of the vision tower turned, all of them behind
+/// the first MiB of the file.
+pub fn two_bases(project: &Project) -> [PathBuf; 2] {
+    let [own, other] = ["base-a", "base-b"].map(|name| project.path(name));
+    for dir in [&own, &other] {
+        std::fs::create_dir_all(dir).unwrap();
+        for entry in std::fs::read_dir(base_model()).unwrap().flatten() {
+            std::fs::copy(entry.path(), dir.join(entry.file_name())).unwrap();
+        }
+    }
+    let path = other.join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..start]).unwrap();
+    for name in [
+        "post_layernorm.weight",
+        "encoder.layers.0.self_attn.v_proj.weight",
+        "encoder.layers.1.self_attn.v_proj.weight",
+    ] {
+        let tensor = &header[format!("model.vision_model.{name}")];
+        assert_eq!(tensor["dtype"], "F32");
+        let [from, to] = [0, 1].map(|at| start + tensor["data_offsets"][at].as_u64().unwrap() as usize);
+        assert!(from > 1 << 20, "{name} begins at byte {from}");
+        bytes[from..to].iter_mut().skip(3).step_by(4).for_each(|byte| *byte ^= 0x80);
+    }
+    std::fs::write(&path, bytes).unwrap();
+    [own, other]
 }
 
 /// A run as pq-train leaves it, with an adapter made beforehand.

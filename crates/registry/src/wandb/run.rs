@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::api::{Api, RunAddress, Start};
 use super::offline::OfflineFile;
 use super::worker::{Message, Worker};
-use crate::{Error, Result};
+use crate::Result;
 
 /// Whether and how a run is tracked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,11 +150,7 @@ impl WandbRun {
         let thread = std::thread::Builder::new()
             .name("wandb".to_owned())
             .spawn(move || worker.run(&receiver))
-            .map_err(|source| Error::Io {
-                action: "start a thread for",
-                path: PathBuf::from("wandb"),
-                source,
-            })?;
+            .map_err(durable_files::io_error("start a thread for", Path::new("wandb")))?;
         Ok(Self {
             sender: Some(sender),
             thread: Some(thread),

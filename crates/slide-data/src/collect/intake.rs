@@ -67,7 +67,7 @@ impl<'a> Intake<'a> {
     fn take(&mut self, index: usize, answer: Answer) -> Result<()> {
         if let Answer::NoStore(reason) = answer {
             let source = std::io::Error::other(reason);
-            return Err(Error::Io { action: "write", path: self.store.staging(), source });
+            return Err(crate::error::io_error("write", &self.store.staging())(source));
         }
         let (input, stamp) = self.jobs[index];
         let pending = &mut self.open[index];

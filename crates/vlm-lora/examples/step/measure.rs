@@ -5,8 +5,8 @@ use std::time::Instant;
 use vlm_lora::backend::{AnyBackend, Backend as _, Stored};
 use vlm_lora::candle_core::DType;
 use vlm_lora::{
-    ChoiceAnswer, Dataset, FeatureCache, FeaturePrecision, Item, LrSchedulerType, Model, Observer, Sample,
-    Scorer, StepReport, Tiles, Trainer, TrainingConfig,
+    ChoiceAnswer, Dataset, FeatureCache, FeaturePrecision, Fingerprint, Item, LrSchedulerType, Model,
+    Observer, Sample, Scorer, StepReport, Tiles, Trainer, TrainingConfig,
 };
 
 use super::AnyResult;
@@ -50,7 +50,7 @@ pub(crate) fn train(options: &Options, model: &mut Model<AnyBackend>) -> AnyResu
         output_dir: dir.path().to_owned(),
         ..TrainingConfig::default()
     };
-    let cache = FeatureCache::new("random", FeaturePrecision::Bfloat16);
+    let cache = FeatureCache::new(Fingerprint::of_bytes(b"random"), FeaturePrecision::Bfloat16);
     let mut steps = Steps::default();
     let trainer = Trainer::new(model, config)?.observer(Watch(&mut steps));
     let trainer = if options.cached { trainer.feature_cache(&cache) } else { trainer };

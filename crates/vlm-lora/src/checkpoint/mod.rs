@@ -1,6 +1,7 @@
 //! A checkpoint: a Hugging Face directory with `config.json` and safetensors files.
 
 mod decode;
+mod fingerprint;
 mod tensors;
 
 use std::collections::BTreeMap;

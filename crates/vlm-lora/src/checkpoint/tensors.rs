@@ -10,6 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::backend::Stored;
 use crate::files::{invalid_file, io_error, write_atomic_with};
+use crate::fingerprint::Stamped;
 use crate::{Error, Result};
 
 const WHAT: &str = "safetensors file";
@@ -28,6 +29,8 @@ pub(crate) struct TensorEntry {
 #[derive(Debug)]
 pub(crate) struct TensorFile {
     path: PathBuf,
+    /// By what the file that was mapped is recognised.
+    stamp: Option<Stamped>,
     map: Mmap,
     data_start: usize,
     entries: BTreeMap<String, TensorEntry>,
@@ -36,7 +39,8 @@ pub(crate) struct TensorFile {
 impl TensorFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(io_error("read", path))?;
-        let length = file.metadata().map_err(io_error("read", path))?.len();
+        let metadata = file.metadata().map_err(io_error("read", path))?;
+        let (length, stamp) = (metadata.len(), Stamped::of(path, &metadata));
         if length < LENGTH_BYTES as u64 {
             return Err(invalid_file(path, WHAT, format!("it has {length} bytes, less than a header")));
         }
@@ -51,11 +55,15 @@ impl TensorFile {
             let range = data_start + info.data_offsets.0..data_start + info.data_offsets.1;
             (name, TensorEntry { dtype: info.dtype, shape: info.shape.clone(), range })
         });
-        Ok(Self { path: path.to_owned(), data_start, entries: entries.collect(), map })
+        Ok(Self { path: path.to_owned(), stamp, data_start, entries: entries.collect(), map })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn stamp(&self) -> Option<&Stamped> {
+        self.stamp.as_ref()
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
@@ -72,15 +80,24 @@ impl TensorFile {
     }
 
     pub(crate) fn bytes(&self, entry: &TensorEntry) -> &[u8] {
-        &self.map[entry.range.clone()]
+        self.bytes_of(&entry.range)
+    }
+
+    pub(crate) fn bytes_of(&self, range: &Range<usize>) -> &[u8] {
+        &self.map[range.clone()]
     }
 
     /// Lets the system take back the memory of a tensor's mapped pages; they are read again where they are wanted again.
     pub(crate) fn release(&self, entry: &TensorEntry) {
+        self.release_range(&entry.range);
+    }
+
+    /// As [`release`](Self::release), of a part of the file.
+    pub(crate) fn release_range(&self, range: &Range<usize>) {
         #[cfg(unix)]
         {
             use memmap2::UncheckedAdvice::DontNeed;
-            let Range { start, end } = entry.range;
+            let Range { start, end } = *range;
             #[expect(
                 unsafe_code,
                 reason = "dropping pages is the only way to keep a mapped file from filling memory"

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use fancy_regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::{LoraConfig, OneOrMany};
 use crate::{Error, ModelConfig, Result};
@@ -19,7 +20,7 @@ pub struct Module {
 }
 
 /// The adapter of one module, everything resolved.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdapterSpec {
     /// Full name of the module.
     pub module: String,

@@ -1,5 +1,6 @@
 //! Pictures into tiles, chat messages into ids.
 
+mod fingerprint;
 mod picture;
 mod resize;
 mod settings;

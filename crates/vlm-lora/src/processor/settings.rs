@@ -28,6 +28,14 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn open(dir: &Path, longest_edge: Option<usize>) -> Result<Self> {
+        let own = Self::read(dir)?;
+        let settings = Self { longest_edge: longest_edge.unwrap_or(own.longest_edge), ..own };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// What the files say, before anything replaces it.
+    pub(super) fn read(dir: &Path) -> Result<Self> {
         let (old, new) = (dir.join("preprocessor_config.json"), dir.join("processor_config.json"));
         let whole = read_json_object_if_present(&new, WHAT)?.unwrap_or_default();
         let nested = whole.get("image_processor").and_then(Value::as_object).cloned();
@@ -42,29 +50,25 @@ impl Settings {
                 ));
             }
         };
-        Self::from_json(&image, &whole, longest_edge).map_err(|problem| match problem {
+        Self::from_json(&image, &whole).map_err(|problem| match problem {
             Problem::Value(reason) => invalid_file(path, WHAT, reason),
             Problem::Unsupported(what) => Error::Unsupported { what },
-            Problem::Argument(error) => error,
         })
     }
 
     fn from_json(
         image: &Map<String, Value>,
         whole: &Map<String, Value>,
-        longest_edge: Option<usize>,
     ) -> std::result::Result<Self, Problem> {
         refuse_unsupported(image)?;
         let tile = edge(image, "max_image_size", 2048)?.unwrap_or(364);
-        let own = edge(image, "size", MAX_IMAGE_SIZE)?.unwrap_or(4 * 364);
+        let longest_edge = edge(image, "size", MAX_IMAGE_SIZE)?.unwrap_or(4 * 364);
         let image_seq_len = match whole.get("image_seq_len").filter(|value| !value.is_null()) {
             None => 169, // transformers' class default
             Some(value) => size(value, 1 << 14).ok_or_else(|| wrong("image_seq_len", value))?,
         };
         let split = flag(image, "do_image_splitting")?;
-        let settings = Self { longest_edge: longest_edge.unwrap_or(own), tile, split, image_seq_len };
-        settings.check().map_err(Problem::Argument)?;
-        Ok(settings)
+        Ok(Self { longest_edge, tile, split, image_seq_len })
     }
 
     fn check(&self) -> Result<()> {
@@ -84,7 +88,6 @@ impl Settings {
 enum Problem {
     Value(String),
     Unsupported(String),
-    Argument(Error),
 }
 
 fn wrong(key: &str, value: &Value) -> Problem {

@@ -42,6 +42,12 @@ impl ChatTemplate {
     /// Takes the template from `chat_template.jinja`, `chat_template.json`, `processor_config.json` or
     /// `tokenizer_config.json`, in this order.
     pub(super) fn open(dir: &Path) -> Result<Self> {
+        let (source, special_tokens) = Self::read(dir)?;
+        Self::compile(&source, special_tokens, dir)
+    }
+
+    /// The template that is in force, and the special tokens that it may name.
+    pub(super) fn read(dir: &Path) -> Result<(String, Map<String, Value>)> {
         let tokenizer = dir.join("tokenizer_config.json");
         let tokenizer =
             read_json_object_if_present(&tokenizer, "tokenizer configuration")?.unwrap_or_default();
@@ -51,7 +57,8 @@ impl ChatTemplate {
                 let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
                 Some((key.to_owned(), Value::from(text)))
             });
-        Self::compile(&source(dir, &tokenizer)?, special_tokens.collect(), dir)
+        let special_tokens = special_tokens.collect();
+        Ok((source(dir, &tokenizer)?, special_tokens))
     }
 
     pub(super) fn compile(source: &str, special_tokens: Map<String, Value>, dir: &Path) -> Result<Self> {

@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_picture_whose_features_are_kept_is_not_decoded_again() {
         let data = Numbers(2);
-        let cache = FeatureCache::new("base", FeaturePrecision::Float32);
+        let cache = FeatureCache::new(crate::Fingerprint::of_bytes(b"base"), FeaturePrecision::Float32);
         let loader = Loader::new(&data, Some(&cache));
         let first = loader.load(1).unwrap();
         assert!(first.features.is_none());

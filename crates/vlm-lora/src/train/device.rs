@@ -3,9 +3,10 @@ use std::path::Path;
 use super::BaseModelConfig;
 #[cfg(feature = "cuda")]
 use super::config::ModelDtype;
-use crate::backend::{AnyBackend, Cpu};
+use crate::backend::{AnyBackend, BaseDtype, Cpu};
 #[cfg(feature = "cuda")]
 use crate::backend::{Cuda, CudaDtype, CudaOptions, cuda};
+use crate::fingerprint::{ElementType, Held, HeldOn};
 use crate::{Checkpoint, Error, Result};
 
 /// The backend that a configuration asks for.
@@ -13,8 +14,8 @@ use crate::{Checkpoint, Error, Result};
 pub struct ChosenBackend {
     /// The backend.
     pub backend: AnyBackend,
-    /// How the frozen weights are held, in words that are the same on every machine.
-    pub held: String,
+    /// How the frozen weights are held.
+    pub held: Held,
     /// Why a card that is there is not used, although `device = "auto"` would have taken it.
     pub passed_over: Option<Error>,
 }
@@ -67,7 +68,7 @@ impl BaseModelConfig {
         }
         let options = self.cpu_options(checkpoint)?;
         let backend = AnyBackend::Cpu(Cpu::with_options(options)?);
-        Ok(ChosenBackend { backend, held: format!("{options:?}"), passed_over })
+        Ok(ChosenBackend { backend, held: held_on_cpu(options.base), passed_over })
     }
 
     #[cfg(feature = "cuda")]
@@ -90,7 +91,12 @@ impl BaseModelConfig {
         let kernel_cache = kernel_cache.map(Path::to_owned);
         let options = CudaOptions { ordinal, dtype, load_in_8bit: self.load_in_8bit, kernel_cache };
         let cuda = Cuda::open(&options)?;
-        let held = format!("cuda {:?}, 8 bits {}", cuda.dtype(), self.load_in_8bit);
+        let dtype = match cuda.dtype() {
+            CudaDtype::Float32 => ElementType::Float32,
+            CudaDtype::Float16 => ElementType::Float16,
+            CudaDtype::Bfloat16 => ElementType::Bfloat16,
+        };
+        let held = Held { on: HeldOn::Cuda, dtype, load_in_8bit: self.load_in_8bit };
         Ok(ChosenBackend { backend: AnyBackend::Cuda(cuda), held, passed_over: None })
     }
 
@@ -99,6 +105,11 @@ impl BaseModelConfig {
     fn card(&self, _: usize, _: &Checkpoint, _: Option<&Path>) -> Result<ChosenBackend> {
         Err(Error::Unsupported { what: "CUDA in a build without the feature `cuda`".to_owned() })
     }
+}
+
+fn held_on_cpu(base: BaseDtype) -> Held {
+    let dtype = if base == BaseDtype::Full { ElementType::Float32 } else { ElementType::Bfloat16 };
+    Held { on: HeldOn::Cpu, dtype, load_in_8bit: base == BaseDtype::Int8 }
 }
 
 #[cfg(feature = "cuda")]

@@ -10,13 +10,15 @@ use super::state::{SCHEMA_VERSION, TrainerState};
 use crate::checkpoint::{TensorFile, decode, write_f32};
 use crate::files::{invalid_file, io_error, read_bytes, sync_folder, write_atomic};
 use crate::lora::PeftAdapter;
-use crate::{ModelConfig, Result};
+use crate::{Error, ModelConfig, Result};
 
 const METRICS: &str = "metrics.jsonl";
 const CONFIG: &str = "config.toml";
 const CHECKPOINTS: &str = "checkpoints";
 const STATE: &str = "trainer_state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
+const OLDER: &str = "an earlier version began the run and did not record the base model's tensors, so that it cannot be told \
+    whether this is the same base; begin a new run";
 
 /// Named tensors as they stand in a file.
 pub(super) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
@@ -142,6 +144,9 @@ pub(super) fn read_checkpoint(path: &Path, model: &ModelConfig) -> Result<Checkp
     let json: Value = serde_json::from_slice(&read_bytes(&file, "trainer state")?)
         .map_err(|error| invalid(error.to_string()))?;
     let version = json.get("schema_version").and_then(Value::as_u64);
+    if version == Some(1) {
+        return Err(Error::Resume { path: path.to_owned(), reason: OLDER.to_owned() });
+    }
     if version != Some(SCHEMA_VERSION.into()) {
         return Err(invalid(format!(
             "its schema_version is {version:?}, this version reads {SCHEMA_VERSION}"

@@ -2,9 +2,12 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainingConfig;
 use super::outcome::BestMetric;
+use crate::fingerprint::BaseIdentity;
+use crate::lora::{AdapterSpec, LoraConfig};
 
-/// Version of `trainer_state.json`.
-pub(super) const SCHEMA_VERSION: u32 = 1;
+/// Version of `trainer_state.json`. Version 1 named the base by the beginnings of its files and the adapter by a hash of the
+/// program's own notation for it; neither can be compared with what is known now.
+pub(super) const SCHEMA_VERSION: u32 = 2;
 
 /// Where a run stands after a whole optimizer step. Epoch, position in it, shuffling, dropout and learning rate follow from
 /// `step` and the configuration.
@@ -21,12 +24,24 @@ pub(super) struct TrainerState {
 }
 
 /// What must not change between a run and its resumption.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// It is kept as JSON and compared as values, never as the hash of a text: a field that a later version adds with a default is
+/// that default in a state that was written before, so the run can still be resumed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Identity {
     pub(super) training_data: String,
+    #[serde(default)]
     pub(super) validation_data: Option<String>,
-    pub(super) base: String,
-    pub(super) adapter: String,
+    #[serde(default)]
+    pub(super) base: Option<BaseIdentity>,
+    pub(super) adapter: AdapterIdentity,
+}
+
+/// The adapter that a run trains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct AdapterIdentity {
+    pub(super) config: LoraConfig,
+    pub(super) modules: Vec<AdapterSpec>,
 }
 
 /// Sums and records over the run so far.
@@ -70,25 +85,52 @@ impl TrainerState {
 
     /// What differs from the run that `self` belongs to, in words; `None` where it may go on.
     pub(super) fn difference(&self, config: &TrainingConfig, identity: &Identity) -> Option<String> {
-        for (what, then, now) in [
-            ("the training data", Some(&self.identity.training_data), Some(&identity.training_data)),
-            (
-                "the validation data",
-                self.identity.validation_data.as_ref(),
-                identity.validation_data.as_ref(),
-            ),
-            ("the base model", Some(&self.identity.base), Some(&identity.base)),
-            ("the adapter's configuration", Some(&self.identity.adapter), Some(&identity.adapter)),
-        ] {
-            if then != now {
-                return Some(format!("{what} changed since the run began"));
+        let Identity { training_data, validation_data, base, adapter } = &self.identity;
+        if *training_data != identity.training_data {
+            return Some("the training data changed since the run began".to_owned());
+        }
+        if *validation_data != identity.validation_data {
+            return Some("the validation data changed since the run began".to_owned());
+        }
+        match (base, &identity.base) {
+            (Some(then), Some(now)) => {
+                if let Some(difference) = then.difference(now) {
+                    return Some(difference);
+                }
+            }
+            (None, None) => {}
+            _ => {
+                return Some(
+                    "the base model was named then and is not now, or the other way round".to_owned(),
+                );
             }
         }
+        if let Some(difference) = adapter.difference(&identity.adapter) {
+            return Some(difference);
+        }
         let (then, now) = (numeric_settings(&self.config), numeric_settings(config));
-        let key = then.keys().chain(now.keys()).find(|key| then.get(*key) != now.get(*key))?;
-        let value = |of: &toml::Table| of.get(key).map_or_else(|| "unset".to_owned(), ToString::to_string);
-        Some(format!("`training.{key}` was {} and is now {}", value(&then), value(&now)))
+        changed_key("training", &then, &now)
     }
+}
+
+impl AdapterIdentity {
+    fn difference(&self, now: &Self) -> Option<String> {
+        if self == now {
+            return None;
+        }
+        let table = |config: &LoraConfig| toml::Table::try_from(config).unwrap_or_default();
+        let key = changed_key("lora", &table(&self.config), &table(&now.config));
+        Some(key.unwrap_or_else(|| {
+            "the modules that the adapter is put on changed since the run began".to_owned()
+        }))
+    }
+}
+
+/// The first key whose value differs, in words.
+fn changed_key(section: &str, then: &toml::Table, now: &toml::Table) -> Option<String> {
+    let key = then.keys().chain(now.keys()).find(|key| then.get(*key) != now.get(*key))?;
+    let value = |of: &toml::Table| of.get(key).map_or_else(|| "unset".to_owned(), ToString::to_string);
+    Some(format!("`{section}.{key}` was {} and is now {}", value(then), value(now)))
 }
 
 /// The settings that the run's numbers depend on.
@@ -107,36 +149,4 @@ fn numeric_settings(config: &TrainingConfig) -> toml::Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn identity() -> Identity {
-        let text = |text: &str| text.to_owned();
-        Identity { training_data: text("a"), validation_data: None, base: text("b"), adapter: text("c") }
-    }
-
-    #[test]
-    fn a_run_goes_on_with_the_same_inputs_only() {
-        let config = TrainingConfig::default();
-        let state = TrainerState::new(config.clone(), identity());
-        assert_eq!(state.difference(&config, &identity()), None);
-        let harmless = TrainingConfig { output_dir: "elsewhere".into(), ..config.clone() };
-        assert_eq!(state.difference(&harmless, &identity()), None);
-
-        let faster = TrainingConfig { learning_rate: 1.0, ..config.clone() };
-        let text = state.difference(&faster, &identity()).unwrap();
-        assert!(text.contains("`training.learning_rate` was 0.0002 and is now 1.0"), "{text}");
-        let better = TrainingConfig { greater_is_better: Some(true), ..config.clone() };
-        assert!(state.difference(&better, &identity()).unwrap().contains("was unset"));
-        let other = Identity { training_data: "x".to_owned(), ..identity() };
-        assert!(state.difference(&config, &other).unwrap().contains("the training data"));
-    }
-
-    #[test]
-    fn the_state_survives_json_to_the_bit() {
-        let mut state = TrainerState::new(TrainingConfig::default(), identity());
-        state.progress.run.add(0.1 + 0.2, 7, 1.0 / 3.0);
-        let text = serde_json::to_string(&state).unwrap();
-        assert_eq!(serde_json::from_str::<TrainerState>(&text).unwrap(), state);
-    }
-}
+mod tests;

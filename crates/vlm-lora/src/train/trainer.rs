@@ -10,9 +10,10 @@ use super::resume::restore;
 use super::run_folder::{RunFolder, read_checkpoint};
 use super::schedule::LrSchedule;
 use super::session::Session;
-use super::state::{Identity, TrainerState};
+use super::state::{AdapterIdentity, Identity, TrainerState};
 use crate::backend::Backend;
-use crate::cache::{FeatureCache, Hasher};
+use crate::cache::FeatureCache;
+use crate::fingerprint::BaseIdentity;
 use crate::lora::PeftAdapter;
 use crate::model::Model;
 use crate::{Error, Result};
@@ -41,7 +42,7 @@ pub struct Trainer<'a, B: Backend> {
     evaluator: Option<Box<dyn Evaluator<B> + 'a>>,
     observers: Vec<Box<dyn Observer + 'a>>,
     cache: Option<&'a FeatureCache>,
-    base: String,
+    base: Option<BaseIdentity>,
     resolved_config: Option<String>,
     resume: Resume,
 }
@@ -65,7 +66,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             evaluator: None,
             observers: Vec::new(),
             cache: None,
-            base: String::new(),
+            base: None,
             resolved_config: None,
             resume: Resume::Never,
         })
@@ -95,9 +96,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self
     }
 
-    /// Names the base model's weights, so that a run is not resumed over another base.
-    pub fn base_fingerprint(mut self, fingerprint: impl Into<String>) -> Self {
-        self.base = fingerprint.into();
+    /// Names the base model, so that a run is not resumed over another base.
+    pub fn base_identity(mut self, identity: BaseIdentity) -> Self {
+        self.base = Some(identity);
         self
     }
 
@@ -171,16 +172,12 @@ impl<'a, B: Backend> Trainer<'a, B> {
 
     fn identity(&self, data: &dyn Dataset) -> Result<Identity> {
         let adapter = self.model.adapter()?;
-        let mut hash = Hasher::default();
-        hash.add(format!("{:?}", adapter.config).as_bytes());
-        for module in &adapter.modules {
-            hash.add(format!("{:?}", module.spec).as_bytes());
-        }
+        let modules = adapter.modules.into_iter().map(|module| module.spec).collect();
         Ok(Identity {
             training_data: data.fingerprint(),
             validation_data: self.validation.map(Dataset::fingerprint),
-            base: self.base.clone(),
-            adapter: hash.hex(),
+            base: self.base,
+            adapter: AdapterIdentity { config: adapter.config, modules },
         })
     }
 

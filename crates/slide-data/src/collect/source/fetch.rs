@@ -9,7 +9,7 @@ use url::Url;
 
 use super::robots::Robots;
 use crate::render::{DeckName, FileFormat, InputFile, sniff};
-use crate::{Error, Limits, Result, append_json_line, read_json_lines, sha256_hex, write_atomic};
+use crate::{Contract, Error, Limits, Result, sha256_hex, write_atomic};
 
 /// The name in `User-agent` lines of robots.txt.
 pub(super) const AGENT: &str = "PitchQuest";
@@ -30,6 +30,11 @@ struct Fetched {
     file: String,
     sha256: String,
     at: Timestamp,
+}
+
+impl Contract for Fetched {
+    const NAME: &'static str = "line of the index of downloads";
+    const VERSION: u32 = 1;
 }
 
 /// What an address gave.
@@ -67,8 +72,7 @@ impl<'a> Fetcher<'a> {
         let options = Options { user_agent: USER_AGENT.to_owned(), retry, ..http.clone() };
         let client = Client::new(options).map_err(|source| Error::Http { source })?;
         let index = folder.join("index.jsonl");
-        let known =
-            if index.exists() { read_json_lines::<Fetched>(&index, "index line")?.0 } else { Vec::new() };
+        let known = Fetched::read_log_if_present(&index)?.entries;
         Ok(Self {
             client,
             is_interrupted,
@@ -145,7 +149,7 @@ impl<'a> Fetcher<'a> {
         let path = self.folder.join(&file);
         write_atomic(&path, bytes).map_err(|error| error.to_string())?;
         let line = Fetched { url: url.to_string(), file, sha256: sha256_hex(bytes), at: Timestamp::now() };
-        append_json_line(&self.folder.join("index.jsonl"), &line).map_err(|error| error.to_string())?;
+        Fetched::append(&self.folder.join("index.jsonl"), &[line]).map_err(|error| error.to_string())?;
         Ok(Page::File(input(url, path, license)))
     }
 

@@ -7,7 +7,7 @@ use url::Url;
 use super::fetch::{Fetcher, Page};
 use super::{Offer, Source};
 use crate::collect::SetAside;
-use crate::io::io_error;
+use crate::error::io_error;
 use crate::{Limits, Result};
 
 /// `[sources.urls]`

@@ -1,0 +1,146 @@
+//! Which base a run was trained on, as its `run.json` says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use pq_common::{Hint, WithHint as _};
+use serde::Deserialize;
+use vlm_lora::{CheckpointFingerprint, Fingerprint};
+
+/// The input of a run that names the base's weights.
+pub const BASE_MODEL: &str = "base_model";
+/// The input of a run that names the base's tokenizer, chat template and image settings.
+pub const BASE_PROCESSOR: &str = "base_processor";
+
+/// A base among the inputs of `run.json` and of the validation results.
+pub fn base_inputs(base: &CheckpointFingerprint) -> BTreeMap<String, String> {
+    let CheckpointFingerprint { weights, processor } = base;
+    let inputs = [(BASE_MODEL, weights.written()), (BASE_PROCESSOR, processor.written())];
+    inputs.into_iter().map(|(name, written)| (name.to_owned(), written)).collect()
+}
+
+/// What is read here of `run.json`.
+#[derive(Debug, Default, Deserialize)]
+struct Run {
+    #[serde(default)]
+    inputs: BTreeMap<String, serde_json::Value>,
+}
+
+/// What a run says of one of its inputs, beside what was found.
+enum Finding {
+    Same,
+    Other(Fingerprint),
+    NotKnown(String),
+}
+
+impl Run {
+    fn compare(&self, input: &str, actual: Fingerprint) -> Finding {
+        let Some(text) = self.inputs.get(input).and_then(serde_json::Value::as_str) else {
+            return Finding::NotKnown("its run.json does not say".to_owned());
+        };
+        match text.parse::<Fingerprint>() {
+            Ok(recorded) if recorded == actual => Finding::Same,
+            Ok(recorded) if recorded.scheme() == actual.scheme() => Finding::Other(recorded),
+            Ok(_) => Finding::NotKnown(format!("`{text}` was not made as fingerprints of a base are")),
+            Err(error) => Finding::NotKnown(error.to_string()),
+        }
+    }
+}
+
+/// Refuses a base that is not the one an adapter's run was trained on. Where the run does not say, or by a fingerprint that
+/// this version cannot compare, a warning says so.
+///
+/// # Errors
+/// When it is another base, or when `run.json` is there and cannot be read.
+pub(crate) fn check_base(run: &Path, name: &str, base: &CheckpointFingerprint) -> Result<()> {
+    let record = read(run)?;
+    for (input, what, actual) in [
+        (BASE_MODEL, "weights", base.weights),
+        (BASE_PROCESSOR, "tokenizer, chat template or image processor", base.processor),
+    ] {
+        match record.compare(input, actual) {
+            Finding::Same => {}
+            Finding::Other(recorded) => bail!(Hint::new(
+                format!(
+                    "`{}` was trained on another base model: the fingerprint of its {what} is {}…, that of `{name}` is {}…",
+                    run.display(),
+                    recorded.short(),
+                    actual.short()
+                ),
+                "give the folder or the Hub id of the base that it was trained on: `--set model.name=DIR`",
+            )),
+            Finding::NotKnown(reason) => {
+                tracing::warn!(
+                    "whether `{name}` is the base that `{}` was trained on cannot be told: {reason}",
+                    run.display()
+                );
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read(run: &Path) -> Result<Run> {
+    let path = run.join("run.json");
+    let bytes = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Run::default()),
+        read => read.with_context(|| format!("cannot read `{}`", path.display()))?,
+    };
+    serde_json::from_slice(&bytes).hint(
+        format!("`{}` does not hold what a run was made from", path.display()),
+        "it is damaged: bring it back from a copy; without it the run is used, and its base is not checked",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(weights: &[u8], processor: &[u8]) -> CheckpointFingerprint {
+        CheckpointFingerprint {
+            weights: Fingerprint::of_bytes(weights),
+            processor: Fingerprint::of_bytes(processor),
+        }
+    }
+
+    fn check(dir: &Path, run_json: &str) -> Result<()> {
+        std::fs::write(dir.join("run.json"), run_json).unwrap();
+        check_base(dir, "base", &base(b"w", b"p"))
+    }
+
+    #[test]
+    fn another_base_is_refused_with_both_names_and_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let with = |weights: &[u8], processor: &[u8]| {
+            serde_json::json!({"inputs": base_inputs(&base(weights, processor))}).to_string()
+        };
+        check(dir.path(), &with(b"w", b"p")).unwrap();
+        let error = check(dir.path(), &with(b"W", b"p")).unwrap_err();
+        assert!(error.downcast_ref::<Hint>().unwrap().remedy().contains("--set model.name=DIR"));
+        let text = error.to_string();
+        assert!(text.contains("fcb5f40df9be…") && text.contains("50e721e49c01…"), "{text}");
+        let text = check(dir.path(), &with(b"w", b"P")).unwrap_err().to_string();
+        assert!(text.contains("tokenizer"), "{text}");
+        for broken in ["", "{", "3", r#"{"inputs": 3}"#] {
+            let text = check(dir.path(), broken).unwrap_err().to_string();
+            assert!(text.contains("run.json"), "{broken}: {text}");
+        }
+    }
+
+    /// What is not known is no reason to refuse: no record, one of an earlier version, one of a later version.
+    #[test]
+    fn a_run_that_does_not_say_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        check_base(dir.path(), "base", &base(b"w", b"p")).unwrap();
+        let digits = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8";
+        check(dir.path(), "{}").unwrap();
+        for text in
+            [digits.to_owned(), format!("sha256-tensors-v9:{digits}"), format!("sha256-base-v1:{digits}")]
+        {
+            let inputs = serde_json::json!({"inputs": {"base_model": text}}).to_string();
+            check(dir.path(), &inputs).unwrap();
+        }
+    }
+}
