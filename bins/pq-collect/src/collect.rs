@@ -12,6 +12,7 @@ use crate::{Project, open, print};
 
 pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
     let mut store = open(&project.layout)?;
+    project.layout.create_folders()?;
     let offer = if args.inputs.is_empty() {
         configured(project, store.raw())?
     } else {

@@ -104,9 +104,29 @@ fn init_logging(verbose: u8) {
 #[expect(clippy::print_stderr, reason = "the one place where a command speaks of its failure")]
 fn report(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
-    if let Some(remedy) = error.downcast_ref::<Hint>().map(Hint::remedy).or_else(|| remedy_of_io(error)) {
+    if let Some(remedy) = error
+        .downcast_ref::<Hint>()
+        .map(Hint::remedy)
+        .or_else(|| remedy_of_settings(error))
+        .or_else(|| remedy_of_io(error))
+    {
         eprintln!("hint: {remedy}");
     }
+}
+
+/// What helps where a folder, a file or a setting is not what the command line or the configuration says.
+fn remedy_of_settings(error: &anyhow::Error) -> Option<&'static str> {
+    use project_files::Error::{NoFile, NoFolder};
+    error.chain().find_map(|cause| {
+        if matches!(cause.downcast_ref(), Some(NoFolder { .. } | NoFile { .. })) {
+            return Some("run the command in the project's folder, or mend the setting; `pq-project check` shows the layout");
+        }
+        let config = cause.downcast_ref::<ConfigError>()?;
+        Some(match config {
+            ConfigError::Read { .. } => "name the folder of the configuration files with --config",
+            _ => "mend the file or the --set value",
+        })
+    })
 }
 
 /// What helps against a failure of the machine, wherever it happened.

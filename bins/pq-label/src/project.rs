@@ -19,6 +19,10 @@ impl Project {
             .layout()?
             .with_data(args.data.as_deref())?
             .with_monitoring(args.monitoring.as_deref(), true)?;
+        paths.require_data().and_then(|()| paths.require_monitoring()).hint(
+            "there is nothing to label",
+            "run the command in the project's folder, or mend the setting; `pq-collect PATH` begins a project",
+        )?;
         Ok(Self {
             paths,
             rubric: file.section("rubric", Rubric::validate)?,

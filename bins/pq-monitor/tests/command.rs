@@ -14,6 +14,7 @@ const NOW: &str = "2025-06-01T12:00:00Z";
 fn project() -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");
     write(dir.path(), "config/monitoring.toml", include_str!("../../../config/monitoring.toml"));
+    std::fs::create_dir_all(dir.path().join("data")).expect("a data folder");
     dir
 }
 
@@ -74,7 +75,10 @@ fn with_data(shift: f64) -> TempDir {
     let dir = project();
     write(dir.path(), "monitoring/predictions.jsonl", &scored("new", 16, shift));
     write(dir.path(), "outputs/latest/reference_predictions.jsonl", &scored("old", 24, 0.0));
-    let validated = json!({"human_agreement": 0.95, "metrics": {"clarity_within_1": 0.95}, "more": [1]});
+    let validated = json!({
+        "schema_version": 1, "created_at": "2025-05-01T08:00:00Z", "model_version": "v1", "human_agreement": 0.95,
+        "threshold": 0.85, "passes_threshold": true, "reasons": [], "metrics": {"clarity_within_1": 0.95}, "more": [1],
+    });
     write(dir.path(), "outputs/latest/validation_results.json", &validated.to_string());
     dir
 }
@@ -135,8 +139,10 @@ fn brighter_slides_are_drift_and_wrong_scores_a_drop() {
 fn a_released_version_is_compared_with_its_own_run() {
     let dir = with_data(0.5);
     write(dir.path(), "outputs/run-7/reference_predictions.jsonl", &scored("same", 24, 0.5));
-    let history =
-        json!({"version": "v1", "history": [{"version": "v1", "released_at": NOW, "run_id": "run-7"}]});
+    let release = json!({
+        "version": "v1", "released_at": NOW, "run_id": "run-7", "human_agreement": 0.9, "metrics": {}, "files": {},
+    });
+    let history = json!({"schema_version": 1, "version": "v1", "history": [release]});
     write(dir.path(), "model_registry/version.json", &history.to_string());
     assert_eq!(run(dir.path(), &[]).status.code(), Some(0));
     assert_eq!(read(dir.path(), "monitoring/drift_reports/latest_drift.json")["status"], "stable");
@@ -150,7 +156,7 @@ fn a_torn_last_line_is_left_out_with_a_warning() {
     write(dir.path(), "monitoring/predictions.jsonl", &(scored("new", 16, 0.0) + "{\"schema_ver"));
     let output = run(dir.path(), &[]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("torn"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("unfinished"));
     let drift = read(dir.path(), "monitoring/drift_reports/latest_drift.json");
     assert_eq!(drift["sizes"]["recent_slides"], 128);
 }
@@ -189,7 +195,7 @@ fn wrong_arguments_and_configuration_are_named() {
         &["drift.windw_days", "did you mean `window_days`?"],
     );
     assert_error(&run(dir.path(), &["--at", "yesterday"]), &["--at"]);
-    assert_error(&run(dir.path(), &["--config", "elsewhere"]), &["elsewhere/monitoring.toml"]);
+    assert_error(&run(dir.path(), &["--config", "elsewhere"]), &["`elsewhere`"]);
 }
 
 #[test]

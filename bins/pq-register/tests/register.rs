@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use pq_testing::adverse;
+use project_files::{Baseline, Contract as _, RunFiles, ValidationResults, hash_file};
 
 fn project(mae: f64) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -17,14 +18,33 @@ fn project(mae: f64) -> tempfile::TempDir {
     write("config/training.toml", "[registry]\nmax_mae = 0.6\n");
     write("outputs/latest/adapter_config.json", "{}");
     write("outputs/latest/adapter_model.safetensors", "weights");
+    write("outputs/latest/config.toml", "[model]");
     write(
         "outputs/latest/run.json",
-        r#"{"base_model":"a/b","training":{"steps":3},"data":{"slides":9},"inputs":{}}"#,
+        r#"{"schema_version":2,"run_id":"r","started_at":"2026-01-02T03:04:05Z","base_model":"a/b",
+            "training":{"steps":3},"data":{"slides":9},"inputs":{}}"#,
     );
-    let results = format!(
-        r#"{{"human_agreement":0.9,"passes_threshold":true,"metrics":{{"overall_mae":{mae}}},"reasons":["said so"]}}"#
-    );
-    write("outputs/latest/validation_results.json", &results);
+    let run = RunFiles::new(dir.path().join("outputs/latest"));
+    let mut results = ValidationResults {
+        schema_version: 1,
+        human_agreement: 0.9,
+        passes_threshold: true,
+        reasons: vec!["said so".to_owned()],
+        metrics: [("overall_mae".to_owned(), mae)].into(),
+        baseline: Some(Baseline {
+            chosen_on: "train".to_owned(),
+            constants: [].into(),
+            metrics: [("overall_mae".to_owned(), 1.0)].into(),
+            mae_gain: 1.0 - mae,
+            mae_gain_interval: None,
+        }),
+        ..ValidationResults::default()
+    };
+    for path in [run.adapter_config(), run.adapter_weights(), run.config()] {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        results.inputs.insert(name, hash_file(&path).unwrap().sha256);
+    }
+    results.write(&run.validation()).unwrap();
     dir
 }
 
@@ -60,8 +80,24 @@ fn a_validated_run_becomes_a_version_once() {
 fn the_gate_says_no_in_words() {
     let dir = project(0.6);
     let (code, text) = register(dir.path(), &[]);
-    assert!(code == 1 && text.contains("0.600 is not below 0.600"), "{text}");
+    assert!(code == 1 && text.contains("the mean absolute error is 0.60; that is not enough"), "{text}");
     assert!(!dir.path().join("model_registry/version.json").exists());
+}
+
+#[test]
+fn a_run_that_is_not_what_was_validated_is_refused() {
+    for (file, text) in
+        [("adapter_config.json", "{\"lora_alpha\":999}"), ("config.toml", "[rubric]"), ("run.json", "{}")]
+    {
+        let dir = project(0.4);
+        std::fs::write(dir.path().join("outputs/latest").join(file), text).unwrap();
+        let (code, text) = register(dir.path(), &[]);
+        assert!(code == 2 && text.contains(file), "{file}: {text}");
+        std::fs::remove_file(dir.path().join("outputs/latest").join(file)).unwrap();
+        let (code, text) = register(dir.path(), &[]);
+        assert!(code == 2 && text.contains(file), "{file}: {text}");
+        assert!(!dir.path().join("model_registry/version.json").exists());
+    }
 }
 
 #[test]

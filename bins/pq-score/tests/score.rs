@@ -65,7 +65,8 @@ fn another_base_than_that_of_the_run_is_refused() {
     let unknown = score(&own);
     assert!(code(&unknown) == 0 && stderr(&unknown).contains("cannot be told"), "{}", stderr(&unknown));
 
-    let settings = pq_model::Settings::of_run(&project_files::RunFiles::new(project.path("outputs/run-1"))).unwrap();
+    let settings =
+        pq_model::Settings::of_run(&project_files::RunFiles::new(project.path("outputs/run-1"))).unwrap();
     let base = pq_model::fingerprint_of_base(&settings.model).unwrap();
     let record = |inputs: serde_json::Value| {
         let record = serde_json::json!({

@@ -15,11 +15,13 @@ fn project() -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");
     write(dir.path(), "config/monitoring.toml", include_str!("../../../config/monitoring.toml"));
     release(dir.path(), "2025-05-30T12:00:00Z");
+    std::fs::create_dir_all(dir.path().join("data")).expect("a data folder");
     dir
 }
 
 fn release(dir: &Path, at: &str) {
-    let history = json!([{"version": "v2", "released_at": at, "files": {}}, {"version": "v1", "released_at": "2024-01-01T00:00:00Z"}]);
+    let release = |version: &str, at: &str| json!({"version": version, "released_at": at, "run_id": "r", "human_agreement": 0.9, "metrics": {}, "files": {}});
+    let history = json!([release("v2", at), release("v1", "2024-01-01T00:00:00Z")]);
     write(
         dir,
         "model_registry/version.json",
@@ -173,6 +175,56 @@ fn a_torn_journal_is_mended_and_loses_nothing() {
     let lines = std::fs::read_to_string(&journal).expect("a journal");
     let whole = lines.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
     assert_eq!(whole, 2);
+}
+
+#[test]
+fn a_folder_or_file_that_is_not_there_hides_no_reason() {
+    let dir = project();
+    corrections(dir.path(), 150);
+    for (args, named) in [
+        (["--corrections", "typo.jsonl"], "typo.jsonl"),
+        (["--registry", "nowhere"], "nowhere"),
+        (["--monitoring", "monitorin"], "monitorin"),
+        (["--set", "storage.data_dir=dtaa"], "dtaa"),
+        (["--set", "storage.registry_dir=registri"], "registri"),
+        (["--set", "storage.monitoring_dir=watch"], "watch"),
+        (["--set", "trigers.min_corrections=1000"], "trigers"),
+    ] {
+        let output = run(dir.path(), &args);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.contains(named) && error.contains("hint: "), "{args:?}: {error}");
+    }
+    assert!(decisions(dir.path()).is_empty());
+}
+
+#[test]
+fn data_that_lies_elsewhere_is_found() {
+    let dir = project();
+    corrections(dir.path(), 150);
+    std::fs::rename(dir.path().join("data"), dir.path().join("elsewhere")).expect("moved");
+    write(dir.path(), "config/data.toml", "[storage]\ndata_dir = \"elsewhere\"\n");
+    let output = run(dir.path(), &["--exit-code"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("150 corrections"));
+}
+
+#[test]
+fn a_broken_line_in_the_middle_costs_itself_alone_and_a_newer_one_is_refused() {
+    let dir = project();
+    corrections(dir.path(), 100);
+    let path = dir.path().join("data/user_feedback/corrections.jsonl");
+    let lines = std::fs::read_to_string(&path).expect("corrections");
+    let (first, rest) = lines.split_once('\n').expect("lines");
+    std::fs::write(&path, format!("{first}\n\u{0}\u{1} garbage\n{rest}")).expect("broken");
+    let output = run(dir.path(), &["--exit-code"]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    assert!(error.contains("1 lines of `data/user_feedback/corrections.jsonl`"), "{error}");
+    std::fs::write(&path, lines.replacen("\"schema_version\":1", "\"schema_version\":9", 1)).expect("newer");
+    let output = run(dir.path(), &[]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && error.contains("of version 9"), "{error}");
 }
 
 #[test]

@@ -102,6 +102,18 @@ impl Layout {
         Ok(Self { registry: folder.unwrap_or(self.registry), ..self })
     }
 
+    /// Creates the project's folders: for the command that begins a project. From then on a folder that is not there is a
+    /// mistake in the configuration.
+    ///
+    /// # Errors
+    /// When one cannot be created.
+    pub fn create_folders(&self) -> Result<()> {
+        for folder in [&self.data, &self.outputs, &self.monitoring, &self.registry] {
+            std::fs::create_dir_all(folder).map_err(durable_files::io_error("create", folder))?;
+        }
+        Ok(())
+    }
+
     /// Asks that the data folder exists: for commands that only read from it. Without it there is nothing to read, and a
     /// misspelt name must not be taken for "nothing happened yet".
     ///

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use proptest::prelude::*;
 use project_files::Contract as _;
+use proptest::prelude::*;
 use slide_data::{Label, Prediction, Rubric, Score};
 use vlm_eval::{
     Comparison, Error, Evaluation, EvaluationInput, EvaluationOptions, Interval, Item, Result,
@@ -157,10 +157,14 @@ fn results_survive_writing_and_reading() {
 fn the_first_released_form_stays_readable() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("v1.json");
-    std::fs::write(&path, include_str!("samples/validation_results.v1.json")).unwrap();
+    std::fs::write(&path, include_str!("../../project-files/samples/v1/validation_results.json")).unwrap();
     let results = ValidationResults::read(&path).unwrap();
     assert!(results.passes_threshold && results.sizes.groups == 10);
-    std::fs::write(&path, include_str!("samples/validation_results.v1.json").replacen('1', "99", 1)).unwrap();
+    std::fs::write(
+        &path,
+        include_str!("../../project-files/samples/v1/validation_results.json").replacen('1', "99", 1),
+    )
+    .unwrap();
     assert!(matches!(ValidationResults::read(&path), Err(project_files::Error::Newer { found: 99, .. })));
     std::fs::write(&path, "{\"schema_version\": 1").unwrap();
     assert!(ValidationResults::read(&path).unwrap_err().to_string().contains("v1.json"));

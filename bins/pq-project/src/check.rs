@@ -1,0 +1,228 @@
+//! What contradicts what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Result;
+use pq_common::{Layout, ProjectConfig};
+use project_files::{Release, RunFiles, hash_file};
+use serde::Serialize;
+use slide_data::{Labels, Rubric};
+use slide_label::{Journal, LabelConfig, Store};
+
+use crate::files::{self, Contents, FileRow, error_text};
+use crate::findings::{Findings, Severity};
+
+/// The files of a project and what was found in them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    files: Vec<FileRow>,
+    findings: Findings,
+}
+
+/// Looks at the whole project.
+///
+/// # Errors
+/// When the configuration cannot be used.
+pub(crate) fn check(project: &ProjectConfig) -> Result<Report> {
+    let layout = project.layout()?;
+    let rubric: Rubric = project.section("rubric", Rubric::validate)?;
+    let label: LabelConfig = project.section("label", LabelConfig::validate)?;
+    let mut findings = Findings::default();
+    let folders = [layout.require_data(), layout.require_monitoring(), layout.require_registry()];
+    for missing in folders.into_iter().filter_map(Result::err) {
+        findings.problem(missing.to_string());
+    }
+    let contents = files::read(&layout, &mut findings);
+    labels_follow_the_journal(&layout, &rubric, &label, contents.labels.as_ref(), &mut findings);
+    slides(&layout, &contents, &mut findings);
+    latest_run(&layout, &contents, &mut findings);
+    releases(&layout, &contents, &mut findings);
+    monitoring(&contents, &mut findings);
+    Ok(Report { files: contents.rows, findings })
+}
+
+fn labels_follow_the_journal(
+    layout: &Layout,
+    rubric: &Rubric,
+    config: &LabelConfig,
+    labels: Option<&Labels>,
+    findings: &mut Findings,
+) {
+    let path = layout.journal();
+    let Ok((events, _)) = Journal::read(&path) else { return }; // said when it was read as a file
+    if events.is_empty() {
+        return;
+    }
+    let (store, refused) = Store::from_events(rubric.clone(), events);
+    if let Some((event, error)) = refused.first() {
+        let count = refused.len();
+        findings.problem(format!(
+            "{count} ratings do not count, `{}` first: {}",
+            event.id,
+            error_text(error)
+        ));
+    }
+    let expected = slide_label::labels(&store, config.consensus, &|slide| layout.image_path(slide));
+    if labels != Some(&expected) {
+        findings.problem(format!(
+            "`{}` is not what follows from `{}`: run `pq-label rebuild`",
+            layout.labels().display(),
+            path.display()
+        ));
+    }
+}
+
+fn slides(layout: &Layout, contents: &Contents, findings: &mut Findings) {
+    let Some(slides) = &contents.slides else { return };
+    let known: BTreeSet<&str> = slides.iter().map(|slide| slide.slide_id.as_str()).collect();
+    let groups: BTreeSet<&str> = slides.iter().map(|slide| slide.group.as_str()).collect();
+    let mut unknown = |what: &str, ids: Vec<&str>, is_problem: bool| {
+        let Some(first) = ids.first() else { return };
+        let text = format!("{} {what}, `{first}` first", ids.len());
+        if is_problem { findings.problem(text) } else { findings.note(text) }
+    };
+    let images = layout.slides();
+    let missing = slides.iter().filter(|slide| !images.image(&slide.slide_id).exists());
+    let missing = missing.map(|slide| slide.slide_id.as_str()).collect();
+    unknown("slides of the manifest have no image", missing, true);
+    if let Some(labels) = &contents.labels {
+        let ids = labels.slides.keys().map(String::as_str).filter(|id| !known.contains(id)).collect();
+        unknown("labels are of slides that the manifest does not have", ids, true);
+        if let Some(splits) = &contents.splits {
+            let has_split = |slide: &&slide_data::SlideRecord| {
+                labels.slides.contains_key(&slide.slide_id) && !splits.groups.contains_key(&slide.group)
+            };
+            let open = slides.iter().filter(has_split).map(|slide| slide.slide_id.as_str()).collect();
+            unknown("labelled slides have no split yet", open, false);
+        }
+    }
+    if let Some(splits) = &contents.splits {
+        let ids = splits.groups.keys().map(String::as_str).filter(|group| !groups.contains(group)).collect();
+        unknown("groups of the splits are not in the manifest", ids, true);
+    }
+    if let Some(corrections) = &contents.corrections {
+        let ids = corrections.iter().map(|correction| correction.slide_id.as_str());
+        let ids = ids.filter(|id| !known.contains(id)).collect();
+        unknown("corrections are of slides that were not collected, and teach nothing", ids, false);
+    }
+}
+
+fn latest_run(layout: &Layout, contents: &Contents, findings: &mut Findings) {
+    let run = layout.latest_run();
+    if run.dir().is_symlink() && !run.dir().exists() {
+        findings.problem(format!("`{}` leads nowhere", run.dir().display()));
+    }
+    if let Some(record) = &contents.record {
+        let slides = layout.slides();
+        for path in [slides.manifest(), layout.labels(), layout.splits(), layout.corrections()] {
+            changed_since(&record.inputs, &path, "the latest run read it", findings);
+        }
+        if record.finished_at.is_none() {
+            findings.note(format!("the run `{}` has not finished", record.run_id));
+        }
+    }
+    let Some(validation) = &contents.validation else { return };
+    match validation.stale(&run) {
+        Ok(reasons) => reasons.into_iter().for_each(|reason| {
+            findings.problem(format!("the validation of `{}`: {reason}", validation.model_version));
+        }),
+        Err(error) => findings.problem(error_text(&error)),
+    }
+    for path in [layout.labels(), layout.splits()] {
+        changed_since(&validation.inputs, &path, "the latest run was validated on it", findings);
+    }
+}
+
+fn changed_since(inputs: &BTreeMap<String, String>, path: &Path, when: &str, findings: &mut Findings) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Some(then) = inputs.get(&*name) else { return };
+    match hash_file(path) {
+        Ok(now) if now.sha256 == *then => {}
+        Ok(_) => findings.note(format!("`{}` changed since {when}", path.display())),
+        Err(error) => findings.problem(error_text(&error)),
+    }
+}
+
+fn releases(layout: &Layout, contents: &Contents, findings: &mut Findings) {
+    let Some(versions) = &contents.releases else { return };
+    for release in &versions.history {
+        let stored = layout.version(&release.version);
+        let is_champion = versions.aliases.champion.as_deref() == Some(release.version.as_str());
+        if stored.dir().is_dir() {
+            damaged(&stored, release, findings);
+        } else {
+            let text = format!("the files of {} are not in `{}`", release.version, stored.dir().display());
+            if is_champion { findings.problem(text) } else { findings.note(text) }
+        }
+    }
+}
+
+fn damaged(stored: &RunFiles, release: &Release, findings: &mut Findings) {
+    for (name, expected) in &release.files {
+        let path = stored.dir().join(name);
+        match hash_file(&path) {
+            Ok(found) if found == *expected => {}
+            Ok(_) => findings.problem(format!("`{}` is not what was released", path.display())),
+            Err(error) => findings.problem(error_text(&error)),
+        }
+    }
+}
+
+fn monitoring(contents: &Contents, findings: &mut Findings) {
+    let Some(predictions) = &contents.predictions else { return };
+    let mut strangers: BTreeMap<&str, usize> = BTreeMap::new();
+    let versions = contents.releases.as_ref();
+    for prediction in predictions {
+        let version = prediction.model_version.as_str();
+        let is_released = versions.is_some_and(|versions| versions.release(version).is_ok());
+        if !is_released {
+            *strangers.entry(version).or_default() += 1;
+        }
+    }
+    for (version, count) in strangers {
+        findings.note(format!("{count} slides were scored by `{version}`, which was never released"));
+    }
+    if let (Some(drift), Some(last)) = (&contents.drift, predictions.iter().map(|p| p.scored_at).max())
+        && drift.created_at < last
+    {
+        findings.note("slides were scored since the latest drift report");
+    }
+}
+
+impl Report {
+    /// Whether anything is missing, unreadable or contradictory.
+    pub(crate) fn has_problems(&self) -> bool {
+        self.findings.all.iter().any(|finding| finding.severity == Severity::Problem)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.files.iter().map(|row| row.path.display().to_string().chars().count()).max();
+        let width = width.unwrap_or(0);
+        for row in &self.files {
+            let path = row.path.display().to_string();
+            let state = match (row.exists, row.versions.is_empty()) {
+                (false, _) => "not there".to_owned(),
+                (true, true) => "there".to_owned(),
+                (true, false) => {
+                    let count = |(version, count): (&u32, &usize)| format!("v{version} × {count}");
+                    row.versions.iter().map(count).collect::<Vec<_>>().join(", ")
+                }
+            };
+            let (writers, readers) = (row.writers.join(", "), row.readers.join(", "));
+            writeln!(f, "{path:<width$}  {state:<12}  {writers} → {readers}")?;
+        }
+        writeln!(f)?;
+        for finding in &self.findings.all {
+            let mark = if finding.severity == Severity::Problem { "problem" } else { "note" };
+            writeln!(f, "{mark}: {}", finding.text)?;
+        }
+        if self.findings.all.is_empty() {
+            writeln!(f, "nothing is stale, missing or contradictory")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! Each file of a project, read as what it should hold.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use pq_common::Layout;
+use project_files::{
+    CATALOG, Contract, Defects, Entry, RunFiles, RunRecord, ValidationResults, VersionFile, versions_of,
+};
+use serde::Serialize;
+
+use crate::findings::Findings;
+
+/// One file of the project.
+#[derive(Debug, Serialize)]
+pub(crate) struct FileRow {
+    /// Where it lies.
+    pub(crate) path: PathBuf,
+    /// Whether it is there.
+    pub(crate) exists: bool,
+    /// How many values of each version of its format it holds; empty where the format is not ours.
+    pub(crate) versions: BTreeMap<u32, usize>,
+    pub(crate) writers: &'static [&'static str],
+    pub(crate) readers: &'static [&'static str],
+}
+
+/// The files, and what those that are needed for comparisons hold.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) rows: Vec<FileRow>,
+    pub(crate) slides: Option<Vec<slide_data::SlideRecord>>,
+    pub(crate) labels: Option<slide_data::Labels>,
+    pub(crate) splits: Option<slide_data::Splits>,
+    pub(crate) corrections: Option<Vec<slide_data::Correction>>,
+    pub(crate) predictions: Option<Vec<slide_data::Prediction>>,
+    pub(crate) releases: Option<VersionFile>,
+    pub(crate) record: Option<RunRecord>,
+    pub(crate) validation: Option<ValidationResults>,
+    pub(crate) drift: Option<drift::DriftReport>,
+}
+
+/// Reads everything that is there; what cannot be read becomes a finding.
+pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
+    let slides = layout.slides();
+    let run = layout.latest_run();
+    let mut reader = Reader { rows: Vec::new(), findings };
+    let mut contents = Contents {
+        slides: reader.log("data/raw/manifest.jsonl", &slides.manifest()),
+        labels: reader.document("data/labeled/labels.json", &layout.labels()),
+        splits: reader.document("data/labeled/splits.json", &layout.splits()),
+        corrections: reader.log("data/user_feedback/corrections.jsonl", &layout.corrections()),
+        predictions: reader.log("monitoring/predictions.jsonl", &layout.predictions()),
+        releases: reader.document("model_registry/version.json", &layout.version_file()),
+        record: reader.document("outputs/<run>/run.json", &run.record()),
+        validation: reader.document("outputs/<run>/validation_results.json", &run.validation()),
+        drift: reader.document("monitoring/drift_reports/latest_drift.json", &layout.latest_drift()),
+        rows: Vec::new(),
+    };
+    reader.log::<slide_data::collect::InputRecord>("data/raw/inputs.jsonl", &slides.inputs());
+    reader.log::<slide_label::Event>("data/labeled/ratings.jsonl", &layout.journal());
+    reader.document::<slide_label::PeopleFile>("data/labeled/people.json", &layout.people());
+    let reference = run.reference_predictions();
+    reader.log::<slide_data::Prediction>("outputs/<run>/reference_predictions.jsonl", &reference);
+    let performance = layout.latest_performance();
+    reader.document::<drift::PerformanceReport>(
+        "monitoring/performance_metrics/latest_metrics.json",
+        &performance,
+    );
+    reader.log::<drift::Decision>("monitoring/decisions.jsonl", &layout.decisions());
+    for (entry, path) in other_files(layout, &run) {
+        reader.other(entry, &path);
+    }
+    contents.rows = reader.rows;
+    contents.rows.sort_by_key(|row| order_of(layout, &row.path));
+    contents
+}
+
+/// Files in formats that are not ours.
+fn other_files(layout: &Layout, run: &RunFiles) -> [(&'static str, PathBuf); 6] {
+    [
+        ("data/raw/slides/<slide-id>.png", layout.slides().images()),
+        ("outputs/<run>/adapter_config.json", run.adapter_config()),
+        ("outputs/<run>/adapter_model.safetensors", run.adapter_weights()),
+        ("outputs/<run>/config.toml", run.config()),
+        ("outputs/<run>/metrics.jsonl", run.metrics()),
+        ("outputs/<run>/report.html", run.report()),
+    ]
+}
+
+fn order_of(layout: &Layout, path: &Path) -> (usize, PathBuf) {
+    let folders = [layout.data(), layout.outputs(), layout.registry(), layout.monitoring()];
+    let folder = folders.iter().position(|folder| path.starts_with(folder)).unwrap_or(folders.len());
+    (folder, path.to_owned())
+}
+
+struct Reader<'a> {
+    rows: Vec<FileRow>,
+    findings: &'a mut Findings,
+}
+
+impl Reader<'_> {
+    fn log<T: Contract>(&mut self, name: &'static str, path: &Path) -> Option<Vec<T>> {
+        self.row::<T>(name, path, true);
+        if !path.exists() {
+            return None;
+        }
+        match T::read_log(path) {
+            Ok(log) => {
+                self.defects(path, T::NAME, &log.defects);
+                Some(log.entries)
+            }
+            Err(error) => {
+                self.findings.problem(error_text(&error));
+                None
+            }
+        }
+    }
+
+    fn document<T: Contract>(&mut self, name: &'static str, path: &Path) -> Option<T> {
+        self.row::<T>(name, path, false);
+        match T::read_if_present(path) {
+            Ok(value) => value,
+            Err(error) => {
+                self.findings.problem(error_text(&error));
+                None
+            }
+        }
+    }
+
+    fn defects(&mut self, path: &Path, name: &str, defects: &Defects) {
+        if defects.broken_lines > 0 {
+            let (count, path) = (defects.broken_lines, path.display());
+            let first = defects.examples.first().map_or(0, |broken| broken.line);
+            self.findings
+                .problem(format!("{count} lines of `{path}` are no {name}, the first is line {first}"));
+        }
+        if defects.torn_bytes > 0 {
+            self.findings.note(format!("the last line of `{}` is unfinished", path.display()));
+        }
+    }
+
+    fn row<T: Contract>(&mut self, name: &'static str, path: &Path, is_log: bool) {
+        let versions =
+            if path.exists() { versions_of::<T>(path, is_log).unwrap_or_default() } else { BTreeMap::new() };
+        self.push(name, path, versions);
+    }
+
+    fn other(&mut self, name: &'static str, path: &Path) {
+        self.push(name, path, BTreeMap::new());
+    }
+
+    fn push(&mut self, name: &'static str, path: &Path, versions: BTreeMap<u32, usize>) {
+        let entry: Option<&Entry> = CATALOG.iter().find(|entry| entry.path == name);
+        let (writers, readers): (&[&str], &[&str]) =
+            entry.map_or((&[], &[]), |entry| (entry.writers, entry.readers));
+        self.rows.push(FileRow { path: path.to_owned(), exists: path.exists(), versions, writers, readers });
+    }
+}
+
+/// An error with its cause, on one line.
+pub(crate) fn error_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.extend([": ", &cause.to_string()]);
+        source = cause.source();
+    }
+    text
+}
