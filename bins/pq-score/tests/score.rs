@@ -76,7 +76,7 @@ fn another_base_than_that_of_the_run_is_refused() {
     record(serde_json::json!(pq_model::base_inputs(&base)));
     let moved = score(&own);
     assert!(code(&moved) == 0 && !stderr(&moved).contains("warn"), "{}", stderr(&moved));
-    assert_eq!(moved.stdout.iter().filter(|byte| **byte == b'\n').count(), 1);
+    assert_eq!(String::from_utf8_lossy(&moved.stdout).lines().count(), 1);
     let refused = score(&other);
     let text = stderr(&refused);
     assert!(code(&refused) == 2 && refused.stdout.is_empty(), "{text}");
