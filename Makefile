@@ -4,13 +4,17 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build demo test check check-cuda bench bench-peer bench-peer-cuda parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda demo test check check-cuda mutants bench bench-peer bench-peer-cuda parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: ## build all commands in release mode
 	$(CARGO) build --release --workspace --bins
+
+CUDA := pq-train/cuda,pq-score/cuda,pq-validate/cuda
+build-cuda: ## the same with the CUDA backend, which needs nothing of CUDA to build
+	$(CARGO) build --release --workspace --bins --features $(CUDA)
 
 demo: build ## run every stage on drawn decks, without network, in ./demo
 	@fixtures/demo/run.sh
@@ -25,6 +29,10 @@ check: ## formatting, lints and documentation, warnings are errors
 
 check-cuda: ## the CUDA backend as far as it can be checked without a card: builds, kernels, emulation
 	.ci/check-cuda
+
+MUTANTS_ARGS ?=
+mutants: ## change the code that computes losses, adapters, metrics and verdicts, and count which changes no test finds (needs cargo-mutants)
+	$(CARGO) mutants $(MUTANTS_ARGS)
 
 bench: ## criterion benches of the model, read them in target/criterion
 	$(CARGO) bench -p vlm-lora
@@ -50,10 +58,12 @@ parity-full: parity ## as parity, and the released geometry on random weights (2
 	VLM_REAL_DIR=$(abspath $(REAL_DIR)) $(CARGO) test -p vlm-lora --test real_geometry -- --ignored --nocapture
 
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := configuration tokenizer processor chat_template safetensors adapter
 fuzz: ## fuzz every reader of files for FUZZ_SECONDS each (needs cargo-fuzz and a nightly toolchain)
-	cd crates/vlm-lora && for target in $(FUZZ_TARGETS); do \
-		$(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 || exit 1; \
+	@for file in crates/*/fuzz/fuzz_targets/*.rs; do \
+		target=$$(basename $$file .rs); folder=$${file%/fuzz_targets/*}; \
+		mkdir -p $$folder/corpus/$$target; seeds=$$(cd $${folder%/fuzz} && ls -d fuzz/seeds/$$target 2>/dev/null); \
+		(cd $${folder%/fuzz} && $(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target $$seeds \
+			-- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024) || exit 1; \
 	done
 
 collect label train score validate register monitor trigger: build ## one stage; pass arguments as ARGS="…"

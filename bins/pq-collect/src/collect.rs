@@ -3,22 +3,22 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use pq_common::{Verdict, WithHint};
 use slide_data::collect::source::{Offer, Source, Uploads, UrlList, Web};
-use slide_data::collect::{Collector, DataConfig, Reader, Report, Store, Subprocess, contact_sheet};
+use slide_data::collect::{Collector, Reader, Report, Store, Subprocess, contact_sheet};
 use slide_data::render::{InputFile, find_all_inputs};
 
 use crate::args::Args;
 use crate::progress::Bar;
-use crate::{open, print};
+use crate::{Project, open, print};
 
-pub(crate) fn collect(args: &Args, config: &DataConfig) -> Result<Verdict> {
-    let mut store = open(config)?;
+pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
+    let mut store = open(&project.layout)?;
     let offer = if args.inputs.is_empty() {
-        configured(config, store.raw())?
+        configured(project, store.raw())?
     } else {
-        named(args, config, store.raw())?
+        named(args, project, store.raw())?
     };
     if offer.inputs.is_empty() && args.inputs.is_empty() && store.slides().is_empty() {
-        let uploads = config.storage.uploads();
+        let uploads = project.layout.slides().uploads();
         std::fs::create_dir_all(&uploads)
             .with_context(|| format!("cannot create `{}`", uploads.display()))?;
         let nothing = anyhow::anyhow!("the upload folder holds no decks");
@@ -38,7 +38,7 @@ pub(crate) fn collect(args: &Args, config: &DataConfig) -> Result<Verdict> {
     let bar = Bar::new();
     let mut collector = Collector {
         store: &mut store,
-        config,
+        config: &project.config,
         readers: args.jobs.unwrap_or(cores).max(1),
         retry: args.retry,
     };
@@ -60,20 +60,21 @@ pub(crate) fn collect(args: &Args, config: &DataConfig) -> Result<Verdict> {
 }
 
 /// The upload folder and the enabled sources.
-fn configured(config: &DataConfig, raw: &Path) -> Result<Offer> {
+fn configured(project: &Project, raw: &Path) -> Result<Offer> {
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
-    if config.sources.uploads.enabled {
-        sources.push(Box::new(Uploads { folder: config.storage.uploads() }));
+    if project.config.sources.uploads.enabled {
+        sources.push(Box::new(Uploads { folder: project.layout.slides().uploads() }));
     }
-    if config.sources.urls.enabled {
-        let list = UrlList::read(&config.sources.urls, &config.limits).hint(
+    if project.config.sources.urls.enabled {
+        let list = UrlList::read(&project.config.sources.urls, &project.config.limits).hint(
             "cannot read the list of addresses",
             "name a text file in `[sources.urls] file`, one address a line",
         )?;
         sources.push(Box::new(list));
     }
-    if config.sources.web.enabled {
-        sources.push(Box::new(Web { config: config.sources.web.clone(), limits: config.limits.clone() }));
+    if project.config.sources.web.enabled {
+        let (config, limits) = (project.config.sources.web.clone(), project.config.limits.clone());
+        sources.push(Box::new(Web { config, limits, http: pq_common::http_options() }));
     }
     let mut all = Offer::default();
     for source in sources {
@@ -87,16 +88,17 @@ fn configured(config: &DataConfig, raw: &Path) -> Result<Offer> {
 }
 
 /// The paths and addresses of the command line.
-fn named(args: &Args, config: &DataConfig, raw: &Path) -> Result<Offer> {
+fn named(args: &Args, project: &Project, raw: &Path) -> Result<Offer> {
     let is_address = |input: &&String| input.starts_with("http://") || input.starts_with("https://");
     let urls: Vec<String> = args.inputs.iter().filter(is_address).cloned().collect();
     let mut offer = Offer::default();
     if !urls.is_empty() {
-        let pause_s = config.sources.urls.pause_s;
-        let list = UrlList { urls, license: args.license.clone(), pause_s, limits: config.limits.clone() };
+        let pause_s = project.config.sources.urls.pause_s;
+        let (license, limits) = (args.license.clone(), project.config.limits.clone());
+        let list = UrlList { urls, license, pause_s, limits, http: pq_common::http_options() };
         offer = list.offer(&raw.join("downloads"), &pq_common::interrupted)?;
     }
-    let uploads = config.storage.uploads();
+    let uploads = project.layout.slides().uploads();
     let paths: Vec<&String> = args.inputs.iter().filter(|input| !is_address(input)).collect();
     let found = find_all_inputs(&paths, Some(&uploads))
         .hint("nothing was collected", "give existing files or folders, or addresses with http(s)://")?;

@@ -2,33 +2,38 @@ use std::path::Path;
 
 use anyhow::Result;
 use pq_common::{Verdict, WithHint};
-use slide_data::collect::{DataConfig, Export, Store, dataset_card};
-use slide_data::{Labels, Manifest, Splits, read_json, read_json_lines, write_atomic};
+use slide_data::collect::{Export, Store, dataset_card};
+use slide_data::{Contract as _, Labels, Manifest, Splits, write_atomic};
 
 use crate::args::ExportFormat;
-use crate::print;
+use crate::{Project, print};
 
-pub(crate) fn read_splits(config: &DataConfig) -> Result<Option<Splits>> {
-    let path = config.storage.splits();
-    if path.exists() { Ok(Some(read_json(&path, "split file")?)) } else { Ok(None) }
+pub(crate) fn read_splits(project: &Project) -> Result<Option<Splits>> {
+    let path = project.layout.splits();
+    Ok(Splits::read_if_present(&path)?)
 }
 
-pub(crate) fn labels(config: &DataConfig) -> Result<Option<Labels>> {
-    let path = config.storage.labeled().join("labels.json");
-    if path.exists() { Ok(Some(read_json(&path, "label file")?)) } else { Ok(None) }
+pub(crate) fn labels(project: &Project) -> Result<Option<Labels>> {
+    let path = project.layout.labels();
+    Ok(Labels::read_if_present(&path)?)
 }
 
 /// How many people stand in the journal of ratings.
-fn raters(config: &DataConfig) -> Option<usize> {
-    let path = config.storage.labeled().join("ratings.jsonl");
-    let (events, _) = read_json_lines::<serde_json::Value>(&path, "journal of ratings").ok()?;
-    let people = events.iter().filter_map(|event| event["annotator"].as_str());
-    Some(people.collect::<std::collections::BTreeSet<_>>().len())
+fn raters(project: &Project) -> Option<usize> {
+    let path = project.layout.journal();
+    let mut people = std::collections::BTreeSet::new();
+    slide_data::for_each_line(&path, |_, line| {
+        let event: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+        people.extend(event["annotator"].as_str().map(str::to_owned));
+        Ok::<(), slide_data::Error>(())
+    })
+    .ok()?;
+    Some(people.len())
 }
 
-pub(crate) fn card(store: &Store, config: &DataConfig, out: Option<&Path>) -> Result<Verdict> {
-    let splits = read_splits(config)?;
-    let text = dataset_card(store, labels(config)?.as_ref(), splits.as_ref(), raters(config));
+pub(crate) fn card(store: &Store, project: &Project, out: Option<&Path>) -> Result<Verdict> {
+    let splits = read_splits(project)?;
+    let text = dataset_card(store, labels(project)?.as_ref(), splits.as_ref(), raters(project));
     match out {
         Some(path) => write_atomic(path, text.as_bytes())?,
         None => print(&text)?,
@@ -38,15 +43,15 @@ pub(crate) fn card(store: &Store, config: &DataConfig, out: Option<&Path>) -> Re
 
 pub(crate) fn export(
     store: &Store,
-    config: &DataConfig,
+    project: &Project,
     out: &Path,
     format: ExportFormat,
     shard_mib: u64,
     json: bool,
 ) -> Result<Verdict> {
     let manifest = Manifest { slides: store.slides().to_vec() };
-    let (labels, splits) = (labels(config)?, read_splits(config)?);
-    let card = dataset_card(store, labels.as_ref(), splits.as_ref(), raters(config));
+    let (labels, splits) = (labels(project)?, read_splits(project)?);
+    let card = dataset_card(store, labels.as_ref(), splits.as_ref(), raters(project));
     let export = Export {
         manifest: &manifest,
         raw: store.raw(),

@@ -11,9 +11,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use pq_common::{CommonArgs, Verdict, WithHint};
-use slide_data::DATA_TABLES;
+use pq_common::{CommonArgs, Layout, Verdict, WithHint};
 use slide_data::collect::{DataConfig, Store, serve};
+use slide_data::picture::QualityThresholds;
+use slide_data::{Error, Limits, SplitConfig};
 
 use args::{Args, Command};
 
@@ -26,41 +27,49 @@ fn run(args: &Args) -> Result<Verdict> {
         serve(std::io::stdin().lock(), std::io::stdout())?;
         return Ok(Verdict::Pass);
     }
-    let config = load(&args.common)?;
+    let project = Project::load(&args.common)?;
+    let store = || open(&project.layout);
     match &args.command {
-        None => collect::collect(args, &config),
-        Some(Command::Show { slide }) => inspect::show(&open(&config)?, slide, args.common.json),
-        Some(Command::Verify) => inspect::check(&open(&config)?, args.common.json),
+        None => collect::collect(args, &project),
+        Some(Command::Show { slide }) => inspect::show(&store()?, slide, args.common.json),
+        Some(Command::Verify) => inspect::check(&store()?, args.common.json),
         Some(Command::Splits { freeze_test }) => {
-            splits::splits(&open(&config)?, &config, *freeze_test, args.common.json)
+            splits::splits(&store()?, &project, *freeze_test, args.common.json)
         }
-        Some(Command::Card { out }) => dataset::card(&open(&config)?, &config, out.as_deref()),
+        Some(Command::Card { out }) => dataset::card(&store()?, &project, out.as_deref()),
         Some(Command::Export { out, format, shard_mib }) => {
-            dataset::export(&open(&config)?, &config, out, *format, *shard_mib, args.common.json)
+            dataset::export(&store()?, &project, out, *format, *shard_mib, args.common.json)
         }
-        Some(Command::ContactSheet) => inspect::contact_sheet(&open(&config)?),
+        Some(Command::ContactSheet) => inspect::contact_sheet(&store()?),
         Some(Command::Reader) => Ok(Verdict::Pass),
     }
 }
 
-fn load(common: &CommonArgs) -> Result<DataConfig> {
-    let file = common.load("data", &DATA_TABLES)?;
-    let config = DataConfig {
-        storage: file.section("storage")?,
-        limits: file.section("limits")?,
-        quality: file.section("quality")?,
-        duplicates: file.section("duplicates")?,
-        splits: file.section("splits")?,
-        sources: file.section("sources")?,
-    };
-    config.validate()?;
-    Ok(config)
+/// What is collected how, and where it goes.
+struct Project {
+    config: DataConfig,
+    layout: Layout,
 }
 
-fn open(config: &DataConfig) -> Result<Store> {
-    let raw = config.storage.raw();
-    Store::open(&raw).hint(
-        format!("cannot use the store `{}`", raw.display()),
+impl Project {
+    fn load(common: &CommonArgs) -> Result<Self> {
+        let file = common.configuration()?;
+        let config = DataConfig {
+            limits: file.section("limits", Limits::validate)?,
+            quality: file.section("quality", QualityThresholds::validate)?,
+            duplicates: file.section("duplicates", |_| Ok::<(), Error>(()))?,
+            splits: file.section("splits", SplitConfig::validate)?,
+            sources: file.section("sources", |_| Ok::<(), Error>(()))?,
+        };
+        config.validate()?;
+        Ok(Self { config, layout: file.layout()? })
+    }
+}
+
+fn open(layout: &Layout) -> Result<Store> {
+    let slides = layout.slides();
+    Store::open(slides.root()).hint(
+        format!("cannot use the store `{}`", slides.root().display()),
         "check that the folder can be written and that no other run is working on it",
     )
 }
@@ -82,7 +91,12 @@ mod tests {
     fn the_defaults_in_code_are_those_of_the_file() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config");
         let args = Args::parse_from(["pq-collect", "--config", folder]);
-        assert_eq!(load(&args.common).unwrap(), DataConfig::default());
+        let project = Project::load(&args.common).unwrap();
+        assert_eq!(project.config, DataConfig::default());
+        assert_eq!(
+            project.layout,
+            Layout::new(&pq_common::Storage::default(), std::path::Path::new("outputs"))
+        );
     }
 
     #[test]
@@ -90,7 +104,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("data.toml"), "[limits]\nmax_page = 3\n").unwrap();
         let folder = dir.path().to_str().unwrap();
-        let error = load(&Args::parse_from(["pq-collect", "--config", folder]).common).unwrap_err();
+        let loaded = Project::load(&Args::parse_from(["pq-collect", "--config", folder]).common);
+        let error = loaded.err().unwrap();
         assert!(format!("{error:#}").contains("max_pages"), "{error:#}");
     }
 }

@@ -3,18 +3,18 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use pq_common::{Verdict, WithHint};
-use slide_data::collect::{DataConfig, SplitProof, Store, prove};
-use slide_data::{GroupStats, Label, Manifest, write_json};
+use slide_data::collect::{SplitProof, Store, prove};
+use slide_data::{Contract as _, GroupStats, Label, Manifest};
 
 use crate::dataset::{labels, read_splits};
-use crate::print;
+use crate::{Project, print};
 
 /// Assigns splits to new groups, proves that they are independent, and only then writes them.
-pub(crate) fn splits(store: &Store, config: &DataConfig, freeze_test: bool, json: bool) -> Result<Verdict> {
+pub(crate) fn splits(store: &Store, project: &Project, freeze_test: bool, json: bool) -> Result<Verdict> {
     let manifest = Manifest { slides: store.slides().to_vec() };
-    let labels = labels(config)?;
-    let path = config.storage.splits();
-    let before = read_splits(config)?;
+    let labels = labels(project)?;
+    let path = project.layout.splits();
+    let before = read_splits(project)?;
     let mut splits = before.clone().unwrap_or_default();
     let mut groups: BTreeMap<String, GroupStats> = BTreeMap::new();
     for slide in manifest.usable() {
@@ -23,31 +23,30 @@ pub(crate) fn splits(store: &Store, config: &DataConfig, freeze_test: bool, json
         count_scores(stats, labels.as_ref().and_then(|labels| labels.slides.get(&slide.slide_id)));
     }
     splits
-        .assign_balanced(&groups, config.splits.ratios(), config.splits.seed)
+        .assign_balanced(&groups, project.config.splits.ratios(), project.config.splits.seed)
         .hint("the slides cannot be split", "collect more decks; decks that share a slide count as one")?;
     if freeze_test {
         splits.freeze_test(&manifest);
     }
-    let proof = prove(&manifest, store.raw(), &splits, config.splits.ratios(), &config.duplicates).hint(
+    let proof = prove(&manifest, store.raw(), &splits, project.config.splits.ratios(), &project.config.duplicates).hint(
         "the splits are refused",
         "the slide, pair or deck named was moved by hand or by an older version; for a pair or deck, remove its group from splits.json to assign it anew",
     )?;
     if before.as_ref() != Some(&splits) {
-        write_json(&path, &splits)?;
+        splits.write(&path)?;
     }
     let text = if json {
         serde_json::to_string_pretty(&proof)? + "\n"
     } else {
-        describe(&proof, config.duplicates.difference)
+        describe(&proof, project.config.duplicates.difference)
     };
     print(&text)?;
     Ok(Verdict::Pass)
 }
 
 fn count_scores(stats: &mut GroupStats, label: Option<&Label>) {
-    let scores = label.into_iter().flat_map(|label| &label.scores);
-    for (key, score) in scores.filter_map(|(key, score)| Some((key, (*score)?))) {
-        stats.scores.entry(key.clone()).or_default()[score.index()] += 1;
+    for (key, score) in label.into_iter().flat_map(Label::scored) {
+        stats.scores.entry(key.to_owned()).or_default()[score.index()] += 1;
     }
 }
 

@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,11 +11,6 @@ use slide_data::image::ImageFormat;
 
 use common::support::{encoded, zip};
 use common::{Place, pictures, support};
-
-/// Says on stderr why a test did not run.
-fn skip(reason: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
-}
 
 fn png(seed: u64) -> Vec<u8> {
     encoded(&pictures(seed, 1)[0], ImageFormat::Png)
@@ -131,81 +124,6 @@ fn names_that_are_not_utf8_cost_a_line_each() {
 
 #[cfg(unix)]
 #[test]
-fn a_store_without_write_permission_is_named_and_left_as_it_is() {
-    use std::os::unix::fs::PermissionsExt;
-    use std::os::unix::process::CommandExt;
-    let place = Place::new();
-    place.write("in/deck.pdf", &support::deck(30, 1));
-    place.json(&["in", "--json"]);
-    place.write("in/more.pdf", &support::deck(31, 1));
-    let mut command = place.command(&["in"]);
-    if nix_is_root() {
-        // Permissions do not bind root: run as nobody, if nobody can reach the program and the folder.
-        std::fs::set_permissions(place.0.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        command.uid(65_534).gid(65_534);
-        let mut probe = place.command(&["--version"]);
-        if !probe.uid(65_534).gid(65_534).output().is_ok_and(|output| output.status.success()) {
-            return skip("nobody cannot start the program");
-        }
-    } else {
-        for folder in ["data/raw", "data/raw/slides"] {
-            let mode = std::fs::Permissions::from_mode(0o555);
-            std::fs::set_permissions(place.0.path().join(folder), mode).unwrap();
-        }
-    }
-    let output = command.output().unwrap();
-    let err = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{err}");
-    assert!(err.contains("hint:") && err.contains("data/raw"), "{err}");
-    assert_eq!(Manifest::read(&place.raw()).unwrap().slides.len(), 1);
-}
-
-#[cfg(unix)]
-fn nix_is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
-}
-
-/// A file system of a given size that is unmounted when dropped; none where the system does not let us.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).stderr(Stdio::null());
-        mount.status().is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
-#[test]
-fn a_full_disk_stops_the_run_and_leaves_a_whole_store() {
-    let place = Place::new();
-    for seed in 0..12 {
-        place.write(&format!("in/{seed}.pdf"), &support::deck(40 + seed, 8));
-    }
-    let Some(disk) = SmallDisk::mount(&place.0.path().join("data"), "300k") else {
-        return skip("no right to mount a small disk");
-    };
-    let (code, _, err) = place.run(&["in"]);
-    assert_eq!(code, Some(2), "{err}");
-    assert!(err.contains("hint:") && err.contains("space"), "{err}");
-    let enlarged = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&disk.0).status();
-    if !enlarged.is_ok_and(|status| status.success()) {
-        return skip("the small disk cannot be enlarged");
-    }
-    assert_eq!(place.run(&["verify"]).0, Some(0));
-    assert_eq!(place.json(&["in", "--json"])["slides"], 96);
-    assert_eq!(place.run(&["verify"]).0, Some(0));
-}
-
-#[cfg(unix)]
-#[test]
 fn ctrl_c_stops_soon_and_keeps_what_is_done() {
     let place = Place::new();
     for seed in 0..20 {
@@ -276,25 +194,4 @@ fn without_libreoffice_a_presentation_says_what_to_install_and_is_tried_again_la
     let again = place.command(&["in", "--json"]).env("PATH", "/nowhere").output().unwrap();
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(again["unchanged"], 0);
-}
-
-/// `script` gives the command a terminal.
-#[test]
-fn a_terminal_gets_a_progress_bar() {
-    let place = Place::new();
-    for seed in 0..4 {
-        place.write(&format!("in/{seed}.pdf"), &support::deck(130 + seed, 8));
-    }
-    let line = format!("{} in", env!("CARGO_BIN_EXE_pq-collect"));
-    let mut script = Command::new("script");
-    script.args(["-qec", &line, "/dev/null"]).current_dir(place.0.path()).stdin(Stdio::null());
-    let Ok(mut child) = script.stdout(Stdio::piped()).spawn() else {
-        return skip("there is no `script`");
-    };
-    let mut shown = String::new();
-    for part in BufReader::new(child.stdout.take().unwrap()).split(b'\n').map_while(Result::ok) {
-        shown += &String::from_utf8_lossy(&part);
-    }
-    assert!(child.wait().unwrap().success(), "{shown}");
-    assert!(shown.contains("slides") && shown.contains("/32"), "{shown}");
 }

@@ -1,4 +1,4 @@
-//! Presentations through an installed `LibreOffice`; without one the test says so and ends.
+//! Presentations through an installed `LibreOffice`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -9,6 +9,10 @@ use slide_data::render::find_libreoffice;
 use slide_data::{Manifest, SourceKind};
 
 use common::Place;
+
+pq_testing::tests! {
+    presentations_become_slides_several_at_a_time: needs Office;
+}
 
 const CONTENT: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <office:document-content xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0" xmlns:draw="urn:oasis:names:tc:opendocument:xmlns:drawing:1.0" xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0" xmlns:svg="urn:oasis:names:tc:opendocument:xmlns:svg-compatible:1.0" office:version="1.2">
@@ -40,12 +44,8 @@ fn odp(lines: &[&str]) -> Vec<u8> {
     archive.finish().unwrap().into_inner()
 }
 
-#[test]
 fn presentations_become_slides_several_at_a_time() {
-    if find_libreoffice().is_none() {
-        let _ = writeln!(std::io::stderr(), "skipped: LibreOffice is not installed");
-        return;
-    }
+    assert!(find_libreoffice().is_some(), "what the test has found, the command finds");
     let place = Place::new();
     place.write("in/one deck 🚀.odp", &odp(&["Problem", "Solution and market"]));
     place.write("in/two.odp", &odp(&["Team of five", "Ask: two million", "Thank you all"]));

@@ -1,19 +1,19 @@
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{ArgAction, Args, Parser};
 use tracing_subscriber::EnvFilter;
 
-use crate::{Config, ConfigError, Hint};
+use crate::{ConfigError, Hint, ProjectConfig};
 
 /// The arguments every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
-    /// Folder with data.toml, model.toml, training.toml and monitoring.toml.
-    #[arg(long, value_name = "DIR", default_value = "config", global = true)]
-    pub config: PathBuf,
+    /// Folder with data.toml, model.toml, training.toml and monitoring.toml [default: config].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub config: Option<PathBuf>,
     /// Print the result as JSON on stdout.
     #[arg(long, global = true)]
     pub json: bool,
@@ -26,12 +26,13 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// Reads `<config>/<name>.toml` and applies the overrides whose table it holds or `known_tables` names.
+    /// Reads the configuration files and applies the overrides.
     ///
     /// # Errors
-    /// When the file is missing or is not TOML, or an override cannot be read.
-    pub fn load(&self, name: &str, known_tables: &[&str]) -> Result<Config, ConfigError> {
-        Config::load(&self.config, name, known_tables, &self.overrides)
+    /// When the folder was named and is not there, a file is not TOML, or a file or an override names an unknown table or key.
+    pub fn configuration(&self) -> Result<ProjectConfig, ConfigError> {
+        let dir = self.config.as_deref().unwrap_or(Path::new("config"));
+        ProjectConfig::load(dir, self.config.is_some(), &self.overrides)
     }
 }
 

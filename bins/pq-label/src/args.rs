@@ -28,9 +28,9 @@ pub(crate) struct Args {
     /// The data folder; left out, it is `[storage] data_dir` of data.toml, or `data`.
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data: Option<PathBuf>,
-    /// The folder with predictions.jsonl.
-    #[arg(long, value_name = "DIR", global = true, default_value = "monitoring")]
-    pub(crate) monitoring: PathBuf,
+    /// The folder with predictions.jsonl; left out, it is `[storage] monitoring_dir` of data.toml, or `monitoring`.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) monitoring: Option<PathBuf>,
 }
 
 impl HasCommon for Args {

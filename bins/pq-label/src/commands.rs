@@ -91,7 +91,7 @@ fn derived(project: &Project, store: &Store) -> Labels {
 /// Prints how people agree.
 pub(crate) fn report(project: &Project, pairs: bool, resamples: usize, as_json: bool) -> Result<Verdict> {
     let store = project.store()?;
-    let manifest = Manifest::read(&project.paths.raw).unwrap_or_default();
+    let manifest = Manifest::read(project.paths.slides().root()).unwrap_or_default();
     let decks: std::collections::HashMap<&str, &str> =
         manifest.slides.iter().map(|slide| (slide.slide_id.as_str(), slide.deck_id.as_str())).collect();
     let matrix = RatingMatrix::from_store(&store, |slide| (*decks.get(slide).unwrap_or(&slide)).into());
@@ -110,33 +110,34 @@ pub(crate) fn report(project: &Project, pairs: bool, resamples: usize, as_json: 
 
 /// Checks the journal and what is derived from it.
 pub(crate) fn verify(project: &Project, as_json: bool) -> Result<Verdict> {
-    let (events, torn) = Journal::read(&project.paths.journal)
+    let (events, defects) = Journal::read(&project.paths.journal())
         .hint("the journal is damaged", "restore it from a backup; lines before the one named are whole")?;
     let count = events.len();
     let (store, refused) = Store::from_events(project.rubric.clone(), events);
-    let manifest = Manifest::read(&project.paths.raw).unwrap_or_default();
+    let manifest = Manifest::read(project.paths.slides().root()).unwrap_or_default();
     let known: std::collections::HashSet<&str> =
         manifest.slides.iter().map(|slide| slide.slide_id.as_str()).collect();
     let unknown: Vec<&str> =
         store.rated_slides().map(|(slide, _)| slide).filter(|slide| !known.contains(slide)).collect();
-    let on_disk = Labels::read(&project.paths.labels, &project.rubric).ok();
+    let on_disk = Labels::read_for(&project.paths.labels(), &project.rubric).ok();
     let expected = derived(project, &store);
     let labels_follow = on_disk.map_or(expected.slides.is_empty(), |labels| labels == expected);
     let mut out = std::io::stdout().lock();
     if as_json {
         let summary = json!({
-            "events": count, "torn_bytes": torn.as_ref().map(|torn| torn.bytes), "refused": refused.len(),
+            "events": count, "torn_bytes": Some(defects.torn_bytes).filter(|bytes| *bytes > 0),
+            "broken_lines": defects.broken_lines, "refused": refused.len(),
             "unknown_slides": unknown, "labels_follow": labels_follow,
         });
         writeln!(out, "{summary}")?;
     } else {
         writeln!(out, "{count} events, {} slides rated", expected.slides.len())?;
-        if let Some(torn) = &torn {
-            writeln!(
-                out,
-                "the last line is unfinished ({} bytes); the next server sets it aside",
-                torn.bytes
-            )?;
+        if defects.torn_bytes > 0 {
+            let bytes = defects.torn_bytes;
+            writeln!(out, "the last line is unfinished ({bytes} bytes); the next server sets it aside")?;
+        }
+        for broken in &defects.examples {
+            writeln!(out, "line {} cannot be read and does not count: {}", broken.line, broken.reason)?;
         }
         for (event, error) in &refused {
             writeln!(out, "event `{}` does not count: {error}", event.id)?;
@@ -148,7 +149,11 @@ pub(crate) fn verify(project: &Project, as_json: bool) -> Result<Verdict> {
             writeln!(out, "labels.json is not what follows from the journal; run `pq-label rebuild`")?;
         }
     }
-    Ok(if refused.is_empty() && labels_follow { Verdict::Pass } else { Verdict::Fail })
+    Ok(if refused.is_empty() && defects.broken_lines == 0 && labels_follow {
+        Verdict::Pass
+    } else {
+        Verdict::Fail
+    })
 }
 
 /// Derives `labels.json`.
@@ -158,7 +163,7 @@ pub(crate) fn rebuild_labels(project: &Project) -> Result<Verdict> {
         std::io::stdout(),
         "{} labels written to `{}`",
         labels.slides.len(),
-        project.paths.labels.display()
+        project.paths.labels().display()
     )?;
     Ok(Verdict::Pass)
 }
@@ -166,7 +171,7 @@ pub(crate) fn rebuild_labels(project: &Project) -> Result<Verdict> {
 /// Prints an invitation link.
 pub(crate) fn invite(project: &Project, name: &str, is_lead: bool, url: &str) -> Result<Verdict> {
     let role = if is_lead { Role::Lead } else { Role::Annotator };
-    let (_, token) = People::open(&project.paths.people)?.invite(name, role)?;
+    let (_, token) = People::open(&project.paths.people())?.invite(name, role)?;
     writeln!(std::io::stdout(), "{}/join#{token}", url.trim_end_matches('/'))?;
     Ok(Verdict::Pass)
 }

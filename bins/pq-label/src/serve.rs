@@ -9,7 +9,7 @@ use slide_label::web::{Access, App, AppSettings, app};
 use slide_label::{Error, Role};
 
 use crate::args::Args;
-use crate::project::Project;
+use crate::project::{Project, warn_of_broken_lines};
 
 /// Serves until Ctrl-C; what was taken is on disk when this returns.
 pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
@@ -25,12 +25,11 @@ pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
         }
         opened => opened?,
     };
-    if let Some(torn) = opened.torn {
-        tracing::warn!(
-            "an unfinished line of {} bytes was set aside; it had never been acknowledged",
-            torn.bytes
-        );
+    if opened.defects.torn_bytes > 0 {
+        let bytes = opened.defects.torn_bytes;
+        tracing::warn!("an unfinished line of {bytes} bytes was set aside; it had never been acknowledged");
     }
+    warn_of_broken_lines(&opened.defects);
     for (event, error) in opened.refused {
         tracing::warn!("event `{}` does not count: {error}", event.id);
     }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
-use slide_data::{Label, Rubric, Score};
+use slide_data::{Label, Rubric, Score, Target};
 use vlm_lora::backend::Backend;
 use vlm_lora::{ChoiceAnswer, ChoiceTokens, Features, Item, Model, Processor, Sample, Scorer, Tiles};
 
@@ -44,8 +44,8 @@ impl Questionnaire {
         &self.processor
     }
 
-    /// A slide with its scores, supervised on the lines of the criteria that apply. Where several people rated, the target at
-    /// a score is the distribution of their ratings.
+    /// A slide with its scores, supervised on the lines of the criteria that apply: the text has the point score of each, and what
+    /// is to be predicted there is the distribution, both by [`slide_data::target`].
     ///
     /// # Errors
     /// When no criterion applies.
@@ -55,16 +55,16 @@ impl Questionnaire {
         label: &Label,
         score_token_weight: f64,
     ) -> vlm_lora::Result<Sample> {
-        let scores: Vec<Option<Score>> =
-            self.rubric.keys().map(|key| label.scores.get(key).copied().flatten()).collect();
-        let asked: Vec<bool> = scores.iter().map(Option::is_some).collect();
+        let targets: Vec<Target> = self.rubric.keys().map(|key| label.target(key)).collect();
+        let asked: Vec<bool> = targets.iter().map(|target| target.scored().is_some()).collect();
         let tokens = self.tokens(&asked)?;
-        let picks: Vec<Option<usize>> = scores.iter().map(|score| score.map(Score::index)).collect();
+        let picks: Vec<Option<usize>> =
+            targets.iter().map(|target| target.score().map(Score::index)).collect();
         let mut sample =
             self.processor.sample(tiles, &self.rubric.prompt, Some(&self.answer.text(&picks)))?;
-        let given = self.rubric.keys().zip(&scores);
+        let scored = targets.iter().filter_map(Target::scored);
         let targets: Vec<Vec<f32>> =
-            given.filter_map(|(key, score)| Some(distribution(label, key, (*score)?))).collect();
+            scored.map(|target| target.distribution().iter().map(|p| *p as f32).collect()).collect();
         tokens.soften(&mut sample, &targets, score_token_weight as f32)?;
         Ok(sample)
     }
@@ -105,17 +105,5 @@ impl Questionnaire {
             keys.zip(scores).map(|(key, p)| (key, std::array::from_fn(|level| p[level]))).collect()
         };
         Ok(answers.into_iter().map(named).collect())
-    }
-}
-
-/// How people's ratings of a criterion are distributed; all on the score where the label has no distribution.
-fn distribution(label: &Label, key: &str, score: Score) -> Vec<f32> {
-    let counts = label.distribution.get(key).filter(|counts| counts.iter().any(|count| *count > 0));
-    match counts {
-        Some(counts) => {
-            let total: u32 = counts.iter().sum();
-            counts.iter().map(|count| *count as f32 / total as f32).collect()
-        }
-        None => (0..Score::LEVELS).map(|level| f32::from(u8::from(level == score.index()))).collect(),
     }
 }

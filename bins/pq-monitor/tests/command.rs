@@ -1,12 +1,10 @@
 //! `pq-monitor` as people run it: in a fresh folder, with good, little and bad input.
 
-#[path = "../../pq-common/tests/adverse/mod.rs"]
-mod adverse;
-
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use pq_testing::adverse;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../../pq-common/tests/adverse/mod.rs"]
-mod adverse;
-
 use std::path::Path;
 use std::process::{Command, Output};
+
+use pq_testing::adverse;
 
 fn project(mae: f64) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

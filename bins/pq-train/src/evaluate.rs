@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use pq_model::{Questionnaire, SlideSamples};
-use slide_data::{Score, expected_score};
+use slide_data::expected_score;
 use vlm_lora::backend::Backend;
 use vlm_lora::{Dataset as _, Evaluator, Features, Metrics, Model, Result, Sample, Tiles, TrainingConfig};
 
@@ -56,10 +56,10 @@ impl<B: Backend> Evaluator<B> for RatingError<'_> {
         let batches = questions.chunks(self.batch).zip(self.slides.slides().chunks(self.batch));
         for (batch, slides) in batches {
             for (answer, slide) in self.questionnaire.ask(model, batch)?.iter().zip(slides) {
-                for (key, score) in &slide.label.scores {
-                    let (Some(score), Some(distribution)) = (score, answer.get(key)) else { continue };
+                for (key, score) in slide.label.scored() {
+                    let Some(distribution) = answer.get(key) else { continue };
                     let rounded = (expected_score(distribution) + 0.5).floor();
-                    let difference = (rounded - f64::from(Score::get(*score))).abs();
+                    let difference = (rounded - f64::from(score.get())).abs();
                     error += difference;
                     within_one += f64::from(u8::from(difference < 1.5));
                     count += 1.0;

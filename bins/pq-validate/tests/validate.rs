@@ -2,12 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../../pq-common/tests/adverse/mod.rs"]
-mod adverse;
-#[path = "../../pq-model/tests/support/mod.rs"]
-mod support;
-
-use support::{Project, code, fake_run, stderr};
+use pq_testing::adverse;
+use pq_testing::project::{Project, code, fake_run, stderr};
 
 const VALIDATE: &str = env!("CARGO_BIN_EXE_pq-validate");
 

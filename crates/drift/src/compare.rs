@@ -1,14 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
+use project_files::{Contract, Layout};
 use serde::{Deserialize, Serialize};
-use slide_data::{Prediction, write_atomic, write_json};
+use slide_data::{Prediction, write_atomic};
 
 use crate::columns::{Column, FeatureGroup, Table};
 use crate::permutation::{Significance, power, significance};
 use crate::statistics::{Bins, js_divergence, ks_of_sorted, psi, quantile, wasserstein};
-use crate::{DriftConfig, Result, SCHEMA_VERSION, render_drift_report};
+use crate::{DriftConfig, Result, render_drift_report};
 
 /// What a comparison found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ pub struct DriftSizes {
 /// score is 0 in at least `1 - alpha` of all comparisons in which nothing changed, whatever the sample sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DriftReport {
-    /// Version of this contract, now [`SCHEMA_VERSION`].
+    /// Version of this contract, now 1.
     pub schema_version: u32,
     /// When it was made.
     pub created_at: Timestamp,
@@ -137,7 +137,7 @@ pub fn compare(
         recent_decks: columns.recent_decks,
     };
     let empty = DriftReport {
-        schema_version: SCHEMA_VERSION,
+        schema_version: DriftReport::VERSION,
         created_at: now,
         model_version: version,
         status: DriftStatus::Insufficient,
@@ -334,25 +334,20 @@ fn reasons(
     reasons
 }
 
-/// Writes `latest_drift.json` and `latest_drift.html` into `folder`, and a copy of the JSON under its date.
+/// Writes the newest drift report of a project, as JSON and as a page, and a copy of the JSON under its date beside them.
 ///
 /// # Errors
 /// When a file cannot be written; each file is old or new, never half.
-pub fn write_drift_report(folder: &Path, report: &DriftReport) -> Result<()> {
+pub fn write_drift_report(layout: &Layout, report: &DriftReport) -> Result<()> {
     let dated = report.created_at.strftime("drift-%Y-%m-%dT%H%M%SZ.json").to_string();
-    write_json(&folder.join(dated), report)?;
-    write_atomic(&folder.join("latest_drift.html"), render_drift_report(report)?.as_bytes())?;
-    Ok(write_json(&folder.join("latest_drift.json"), report)?)
+    report.write(&layout.drift_reports().join(dated))?;
+    let latest = layout.latest_drift();
+    write_atomic(&latest.with_extension("html"), render_drift_report(report)?.as_bytes())
+        .map_err(project_files::Error::from)?;
+    Ok(report.write(&latest)?)
 }
 
-impl DriftReport {
-    /// Reads a report; unknown fields are tolerated.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is not a drift report, or has a newer schema version.
-    pub fn read(path: &Path) -> Result<Self> {
-        let report: Self = slide_data::read_json(path, "drift report")?;
-        crate::trigger::check_version(path, report.schema_version)?;
-        Ok(report)
-    }
+impl Contract for DriftReport {
+    const NAME: &'static str = "drift report";
+    const VERSION: u32 = 1;
 }

@@ -1,5 +1,3 @@
-use std::path::PathBuf;
-
 /// What can go wrong while monitoring.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -10,10 +8,7 @@ pub enum Error {
     Config { key: &'static str, expected: &'static str, actual: String },
     /// A file could not be read or written, or does not hold what it should.
     #[error(transparent)]
-    Data(#[from] slide_data::Error),
-    /// A report of a version that this program does not know.
-    #[error("`{path}` has schema version {actual}, this program reads up to {known}")]
-    Version { path: PathBuf, actual: u32, known: u32 },
+    Contract(#[from] project_files::Error),
     /// The report template failed.
     #[error("cannot render the report")]
     Template(#[from] minijinja::Error),

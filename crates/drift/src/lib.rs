@@ -20,7 +20,6 @@ mod error;
 mod html;
 mod performance;
 mod permutation;
-mod release;
 mod statistics;
 mod trigger;
 
@@ -30,12 +29,9 @@ pub use config::{DriftConfig, MonitoringConfig, PerformanceConfig, TriggerConfig
 pub use error::{Error, Result};
 pub use html::render_drift_report;
 pub use performance::{
-    CriterionAccuracy, Interval, PerformanceInput, PerformanceReport, PerformanceSizes, PerformanceStatus,
-    SourceAccuracy, Validated, measure, write_performance_report,
+    CriterionAccuracy, PerformanceInput, PerformanceReport, PerformanceSizes, PerformanceStatus,
+    SourceAccuracy, measure, write_performance_report,
 };
-pub use release::{Release, Releases};
+pub use project_files::{Interval, Release, ValidationResults, VersionFile};
 pub use statistics::{Bins, js_divergence, ks_statistic, psi, wasserstein};
-pub use trigger::{Decision, Evidence, Trigger, TriggerName, TriggerState, decide, record};
-
-/// Version of the reports and decisions that this crate writes.
-pub const SCHEMA_VERSION: u32 = 1;
+pub use trigger::{Decision, Evidence, LastRelease, Trigger, TriggerName, TriggerState, decide};

@@ -1,13 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use jiff::Timestamp;
+use project_files::{Contract, Layout};
 use serde::{Deserialize, Serialize};
-use slide_data::{Correction, Label, Prediction, Score, expected_score, read_json, write_json};
+use slide_data::{Correction, Label, Prediction, Score, expected_score};
 
 use crate::compare::{days_before, latest_version};
 use crate::statistics::quantile;
-use crate::{PerformanceConfig, Result, SCHEMA_VERSION};
+use crate::{Interval, PerformanceConfig, Result, ValidationResults};
 
 /// Whether accuracy could be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,38 +17,6 @@ pub enum PerformanceStatus {
     Measured,
     /// There were not.
     Insufficient,
-}
-
-/// A 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
-
-/// What validation found, as far as it is compared: a part of `validation_results.json`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Validated {
-    /// Share of scores at most one point from the people's.
-    pub human_agreement: f64,
-    /// `<criterion>_within_1` and others.
-    #[serde(default)]
-    pub metrics: BTreeMap<String, f64>,
-    /// Of `overall_within_1` and others.
-    #[serde(default)]
-    pub intervals: BTreeMap<String, Interval>,
-}
-
-impl Validated {
-    /// Reads a run's `validation_results.json`; unknown fields are tolerated.
-    ///
-    /// # Errors
-    /// When it cannot be read or has no `human_agreement`.
-    pub fn read(path: &Path) -> Result<Self> {
-        Ok(read_json(path, "validation result")?)
-    }
 }
 
 /// Everything that a measurement looks at.
@@ -63,7 +31,7 @@ pub struct PerformanceInput<'a> {
     /// Slides that the model was trained or chosen on; their labels say nothing about production.
     pub seen_in_training: &'a BTreeSet<String>,
     /// What validation found.
-    pub validated: Option<&'a Validated>,
+    pub validated: Option<&'a ValidationResults>,
     /// The version to measure; else the one that scored last.
     pub model_version: Option<&'a str>,
     /// How much data is needed, and how intervals are made.
@@ -111,7 +79,7 @@ pub struct PerformanceSizes {
 /// re-rated slides have no such bias, and where a slide was both corrected and re-rated the new label counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PerformanceReport {
-    /// Version of this contract, now [`SCHEMA_VERSION`].
+    /// Version of this contract, now 1.
     pub schema_version: u32,
     /// When it was measured.
     pub created_at: Timestamp,
@@ -172,7 +140,7 @@ pub fn measure(input: &PerformanceInput<'_>) -> PerformanceReport {
     let status =
         if reasons.is_empty() { PerformanceStatus::Measured } else { PerformanceStatus::Insufficient };
     let mut report = PerformanceReport {
-        schema_version: SCHEMA_VERSION,
+        schema_version: PerformanceReport::VERSION,
         created_at: input.now,
         model_version: version,
         status,
@@ -227,8 +195,8 @@ fn collect(input: &PerformanceInput<'_>, version: &str) -> (Ratings, usize) {
         if input.seen_in_training.contains(slide) || !window.contains(&prediction.scored_at) {
             continue;
         }
-        for (key, score) in &label.scores {
-            if let (Some(actual), Some(distribution)) = (*score, prediction.distributions.get(key)) {
+        for (key, actual) in label.scored() {
+            if let Some(distribution) = prediction.distributions.get(key) {
                 add("rerated", slide, key, actual, expected_score(distribution));
             }
         }
@@ -300,7 +268,7 @@ fn clustered_interval(ratings: &Ratings, config: &PerformanceConfig) -> Option<I
     Some(Interval { low: quantile(&accuracies, 0.025), high: quantile(&accuracies, 0.975) })
 }
 
-fn criteria(ratings: &Ratings, validated: Option<&Validated>) -> BTreeMap<String, CriterionAccuracy> {
+fn criteria(ratings: &Ratings, validated: Option<&ValidationResults>) -> BTreeMap<String, CriterionAccuracy> {
     let keys: BTreeSet<&str> = ratings.keys().map(|(_, key)| key.as_str()).collect();
     let accuracy = |key: &str| {
         let own = || ratings.iter().filter(|((_, other), _)| other == key).map(|(_, rated)| rated);
@@ -343,14 +311,19 @@ fn in_words(report: &PerformanceReport) -> Vec<String> {
     words
 }
 
-/// Writes `latest_metrics.json` into `folder`, and a copy under its date.
+/// Writes the newest performance report of a project, and a copy under its date beside it.
 ///
 /// # Errors
 /// When a file cannot be written; each file is old or new, never half.
-pub fn write_performance_report(folder: &Path, report: &PerformanceReport) -> Result<()> {
+pub fn write_performance_report(layout: &Layout, report: &PerformanceReport) -> Result<()> {
     let dated = report.created_at.strftime("metrics-%Y-%m-%dT%H%M%SZ.json").to_string();
-    write_json(&folder.join(dated), report)?;
-    Ok(write_json(&folder.join("latest_metrics.json"), report)?)
+    report.write(&layout.performance_reports().join(dated))?;
+    Ok(report.write(&layout.latest_performance())?)
+}
+
+impl Contract for PerformanceReport {
+    const NAME: &'static str = "performance report";
+    const VERSION: u32 = 1;
 }
 
 impl PerformanceReport {
@@ -360,15 +333,5 @@ impl PerformanceReport {
         self.status == PerformanceStatus::Measured
             && is_sure
             && self.accuracy_drop.is_some_and(|drop| drop > allowed)
-    }
-
-    /// Reads a report; unknown fields are tolerated.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is not a performance report, or has a newer schema version.
-    pub fn read(path: &Path) -> Result<Self> {
-        let report: Self = read_json(path, "performance report")?;
-        crate::trigger::check_version(path, report.schema_version)?;
-        Ok(report)
     }
 }

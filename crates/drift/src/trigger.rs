@@ -1,14 +1,11 @@
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use jiff::Timestamp;
+use project_files::{Contract, Release, VersionFile};
 use serde::{Deserialize, Serialize};
-use slide_data::{Correction, append_json_line};
+use slide_data::Correction;
 
-use crate::{
-    DriftReport, DriftStatus, Error, PerformanceReport, PerformanceStatus, Release, Releases, Result,
-    SCHEMA_VERSION, TriggerConfig,
-};
+use crate::{DriftReport, DriftStatus, PerformanceReport, PerformanceStatus, TriggerConfig};
 
 /// What can cause retraining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,17 +48,41 @@ pub struct Trigger {
     pub reason: String,
 }
 
+/// The release that a decision was made after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRelease {
+    /// As in `v3`.
+    pub version: String,
+    /// When.
+    pub released_at: Timestamp,
+    /// The run it came from.
+    #[serde(default)]
+    pub run_id: String,
+}
+
+impl LastRelease {
+    fn of(release: &Release) -> Self {
+        let Release { version, released_at, run_id, .. } = release;
+        Self { version: version.clone(), released_at: *released_at, run_id: run_id.clone() }
+    }
+}
+
+impl Contract for Decision {
+    const NAME: &'static str = "decision";
+    const VERSION: u32 = 1;
+}
+
 /// A line of `decisions.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
-    /// Version of this contract, now [`SCHEMA_VERSION`].
+    /// Version of this contract, now 1.
     pub schema_version: u32,
     /// When it was made.
     pub decided_at: Timestamp,
     /// Whether any trigger fired.
     pub should_retrain: bool,
     /// The last release before, if there was one.
-    pub last_release: Option<Release>,
+    pub last_release: Option<LastRelease>,
     /// All four triggers.
     pub triggers: Vec<Trigger>,
 }
@@ -72,7 +93,7 @@ pub struct Evidence<'a> {
     /// All corrections; a repeated id is the same correction sent again.
     pub corrections: &'a [Correction],
     /// The releases so far.
-    pub releases: &'a Releases,
+    pub releases: &'a VersionFile,
     /// The latest drift report.
     pub drift: Option<&'a DriftReport>,
     /// The latest performance report.
@@ -89,10 +110,10 @@ pub fn decide(evidence: &Evidence<'_>, config: &TriggerConfig, now: Timestamp) -
         performance(evidence.performance, last_release, config, now),
     ];
     Decision {
-        schema_version: SCHEMA_VERSION,
+        schema_version: Decision::VERSION,
         decided_at: now,
         should_retrain: triggers.iter().any(|trigger| trigger.state == TriggerState::Fired),
-        last_release: last_release.cloned(),
+        last_release: last_release.map(LastRelease::of),
         triggers,
     }
 }
@@ -110,21 +131,6 @@ impl Decision {
             (true, false) => format!("no trigger fired; not judged: {}", unknown.join("; ")),
         }
     }
-}
-
-/// Appends a decision to the journal.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn record(path: &Path, decision: &Decision) -> Result<()> {
-    Ok(append_json_line(path, decision)?)
-}
-
-pub(crate) fn check_version(path: &Path, actual: u32) -> Result<()> {
-    if actual <= SCHEMA_VERSION {
-        return Ok(());
-    }
-    Err(Error::Version { path: path.to_owned(), actual, known: SCHEMA_VERSION })
 }
 
 fn fired_if(fired: bool) -> TriggerState {

@@ -3,14 +3,16 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use common::{CRITERIA, Side, distribution, now, slides};
 use drift::{
     Decision, DriftConfig, DriftReport, Evidence, PerformanceConfig, PerformanceInput, PerformanceReport,
-    PerformanceStatus, Release, Releases, Trigger, TriggerConfig, TriggerName, TriggerState, Validated,
-    decide, measure,
+    PerformanceStatus, Release, Trigger, TriggerConfig, TriggerName, TriggerState, ValidationResults,
+    VersionFile, decide, measure,
 };
 use jiff::{SignedDuration, Timestamp};
+use project_files::{Contract as _, Layout, Storage};
 use slide_data::{Correction, Label, Prediction, Score};
 
 fn ago(days: i64) -> Timestamp {
@@ -31,20 +33,24 @@ fn correction(id: usize, at: Timestamp, predicted: f64, score: u8) -> Correction
     }
 }
 
-fn releases(days: i64) -> Releases {
+fn releases(days: i64) -> VersionFile {
     let release = |version: &str, days| Release {
         version: version.to_owned(),
         released_at: ago(days),
-        run_id: String::new(),
+        ..Release::default()
     };
-    Releases { version: Some("v1".to_owned()), history: vec![release("v1", days), release("v0", days + 30)] }
+    VersionFile {
+        version: Some("v1".to_owned()),
+        history: vec![release("v1", days), release("v0", days + 30)],
+        ..VersionFile::default()
+    }
 }
 
-fn validated(accuracy: f64) -> Validated {
-    Validated { human_agreement: accuracy, ..Validated::default() }
+fn validated(accuracy: f64) -> ValidationResults {
+    ValidationResults { human_agreement: accuracy, ..ValidationResults::default() }
 }
 
-fn accuracy(corrections: &[Correction], validated: Option<&Validated>) -> PerformanceReport {
+fn accuracy(corrections: &[Correction], validated: Option<&ValidationResults>) -> PerformanceReport {
     measure(&PerformanceInput {
         scored: &[],
         corrections,
@@ -74,7 +80,7 @@ fn trigger(decision: &Decision, name: TriggerName) -> &Trigger {
     decision.triggers.iter().find(|trigger| trigger.name == name).expect("all four are there")
 }
 
-fn nothing(releases: &Releases) -> Evidence<'_> {
+fn nothing(releases: &VersionFile) -> Evidence<'_> {
     Evidence { corrections: &[], releases, drift: None, performance: None }
 }
 
@@ -109,7 +115,7 @@ fn seven_days_fire_and_no_release_is_not_judged() {
     assert_eq!(state(&decision(&nothing(&releases(6))), TriggerName::Time), TriggerState::Quiet);
     assert_eq!(state(&decision(&nothing(&releases(7))), TriggerName::Time), TriggerState::Fired);
     assert_eq!(
-        state(&decision(&nothing(&Releases::default())), TriggerName::Time),
+        state(&decision(&nothing(&VersionFile::default())), TriggerName::Time),
         TriggerState::Insufficient
     );
 }
@@ -135,10 +141,8 @@ fn drift_fires_above_its_threshold_only_on_enough_and_fresh_data() {
     assert_eq!(of(None, "insufficient", 1), TriggerState::Insufficient);
     assert_eq!(of(Some(0.9), "drifted", 6), TriggerState::Insufficient, "it speaks of the version before");
     let old = drift_report(Some(0.9), "drifted", 9);
-    let long_ago = Releases {
-        history: vec![Release { version: "v1".to_owned(), released_at: ago(50), run_id: String::new() }],
-        version: None,
-    };
+    let v1 = Release { version: "v1".to_owned(), released_at: ago(50), ..Release::default() };
+    let long_ago = VersionFile { history: vec![v1], ..VersionFile::default() };
     let stale = decision(&Evidence { drift: Some(&old), ..nothing(&long_ago) });
     assert_eq!(trigger(&stale, TriggerName::Drift).reason, "the drift report is 9.0 days old");
 }
@@ -146,7 +150,7 @@ fn drift_fires_above_its_threshold_only_on_enough_and_fresh_data() {
 #[test]
 fn a_drop_fires_when_it_is_larger_than_allowed_and_than_chance() {
     let releases = releases(5);
-    let of = |total, right, baseline: Option<&Validated>| {
+    let of = |total, right, baseline: Option<&ValidationResults>| {
         let report = accuracy(&corrections(total, right), baseline);
         state(
             &decision(&Evidence { performance: Some(&report), ..nothing(&releases) }),
@@ -213,15 +217,16 @@ fn new_labels_of_scored_slides_count_and_win_over_corrections() {
 #[test]
 fn decisions_and_reports_survive_writing_and_reading() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = dir.path().join("decisions.jsonl");
+    let storage = Storage { monitoring_dir: dir.path().to_owned(), ..Storage::default() };
+    let layout = Layout::new(&storage, Path::new("outputs"));
     let first = decision(&nothing(&releases(7)));
-    drift::record(&journal, &first).unwrap();
-    drift::record(&journal, &decision(&nothing(&releases(1)))).unwrap();
-    let (read, torn) = slide_data::read_json_lines::<Decision>(&journal, "decision").unwrap();
-    assert!(!torn && read.len() == 2 && read[0] == first);
+    Decision::append(&layout.decisions(), std::slice::from_ref(&first)).unwrap();
+    Decision::append(&layout.decisions(), &[decision(&nothing(&releases(1)))]).unwrap();
+    let read = Decision::read_log(&layout.decisions()).unwrap();
+    assert!(read.defects.is_empty() && read.entries.len() == 2 && read.entries[0] == first);
     let report = accuracy(&corrections(40, 30), Some(&validated(0.9)));
-    drift::write_performance_report(dir.path(), &report).unwrap();
-    let path = dir.path().join("latest_metrics.json");
+    drift::write_performance_report(&layout, &report).unwrap();
+    let path = layout.latest_performance();
     assert_eq!(PerformanceReport::read(&path).unwrap().sizes, report.sizes);
     for garbage in ["", "{", "[]", "{\"schema_version\": 1}"] {
         std::fs::write(&path, garbage).unwrap();

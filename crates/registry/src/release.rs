@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use durable_files::{FileLock, hash_bytes, io_error as io, write_atomic};
 use jiff::Timestamp;
+use project_files::{Contract as _, Gate, Layout, RELEASED_FILES, RunFiles};
 use serde::{Deserialize, Serialize};
 
-use crate::files::{io, write_atomic};
 use crate::hub::{Hub, PushFile};
 use crate::{
-    CardFacts, Error, FileHash, HubRelease, Lineage, Release, Result, ValidationSummary, VersionFile,
+    CardFacts, Error, FileHash, HubRelease, Lineage, Release, Result, ValidationResults, VersionFile,
     hash_file, model_card,
 };
 
@@ -28,7 +29,56 @@ pub struct RegistryConfig {
 
 impl Default for RegistryConfig {
     fn default() -> Self {
-        Self { huggingface_repo: String::new(), private: true, min_human_agreement: 0.85, max_mae: 0.6 }
+        let Gate { min_human_agreement, max_mae } = Gate::default();
+        Self { huggingface_repo: String::new(), private: true, min_human_agreement, max_mae }
+    }
+}
+
+impl RegistryConfig {
+    /// The gate.
+    pub fn gate(&self) -> Gate {
+        Gate { min_human_agreement: self.min_human_agreement, max_mae: self.max_mae }
+    }
+
+    /// Checks that the gate's bounds can be met and missed.
+    ///
+    /// # Errors
+    /// Names the key outside its domain.
+    pub fn validate(&self) -> Result<()> {
+        let domain =
+            |key, expected, actual: f64| Err(Error::Domain { key, expected, actual: actual.to_string() });
+        if !(0.0..1.0).contains(&self.min_human_agreement) {
+            return domain(
+                "registry.min_human_agreement",
+                "at least 0 and below 1",
+                self.min_human_agreement,
+            );
+        }
+        if !(self.max_mae > 0.0 && self.max_mae.is_finite()) {
+            return domain("registry.max_mae", "a positive number", self.max_mae);
+        }
+        Ok(())
+    }
+}
+
+/// The validation results of a run, checked to be of the files that lie beside them.
+///
+/// # Errors
+/// When they are missing, are not valid, or do not name the adapter and settings of this run by their hashes.
+pub fn validated(run: &RunFiles) -> Result<ValidationResults> {
+    let path = run.validation();
+    if !path.exists() {
+        return Err(Error::Missing {
+            path,
+            needed_for: "only validated runs are released; run pq-validate first",
+        });
+    }
+    let results = ValidationResults::read(&path)?;
+    let reasons = results.stale(run)?;
+    if reasons.is_empty() {
+        Ok(results)
+    } else {
+        Err(Error::StaleValidation { run: run.dir().to_owned(), reasons })
     }
 }
 
@@ -39,8 +89,8 @@ pub struct Plan {
     pub release: Release,
     /// The model card.
     pub card: String,
-    /// The run's folder.
-    pub run: PathBuf,
+    /// The run.
+    pub run: RunFiles,
     /// A release of the same adapter that exists already; there is nothing to do then.
     pub already: Option<String>,
 }
@@ -48,50 +98,27 @@ pub struct Plan {
 /// Released versions in a folder: `version.json` and `versions/<version>/`.
 #[derive(Debug)]
 pub struct Registry {
-    dir: PathBuf,
+    layout: Layout,
     /// Held while the registry is open, so that two commands cannot release at once.
-    _lock: File,
+    _lock: FileLock,
 }
 
-const CARD: &str = "README.md";
-const ADAPTER: &str = "adapter_model.safetensors";
-/// The files of a run that are released, and whether a release needs them.
-const FILES: [(&str, bool); 8] = [
-    ("adapter_config.json", true),
-    (ADAPTER, true),
-    ("validation_results.json", true),
-    ("config.toml", false),
-    ("run.json", false),
-    ("metrics.jsonl", false),
-    (REPORT, false),
-    (REFERENCE, false),
-];
-const REPORT: &str = "report.html";
-const REFERENCE: &str = "reference_predictions.jsonl";
-/// What stays in the folder: pictures and properties of a team's own slides are not put on the Hub.
-const KEPT: [&str; 2] = [REPORT, REFERENCE];
-
 impl Registry {
-    /// Opens the registry in `dir`, creating the folder, and keeps others out.
+    /// Opens the registry of a project, creating its folder, and keeps others out.
     ///
     /// # Errors
     /// When the folder cannot be written or another process has it open.
-    pub fn open(dir: &Path) -> Result<Self> {
+    pub fn open(layout: &Layout) -> Result<Self> {
+        let dir = layout.registry();
         std::fs::create_dir_all(dir).map_err(io("create", dir))?;
-        let path = dir.join(".lock");
-        let lock = File::create(&path).map_err(io("create", &path))?;
-        lock.try_lock()
-            .map_err(|error| io("lock (another command has the registry open)", &path)(error.into()))?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
-    }
-
-    fn version_path(&self) -> PathBuf {
-        self.dir.join("version.json")
+        let lock = FileLock::try_exclusive(&layout.version_file())?;
+        let lock = lock.ok_or_else(|| Error::Busy { path: dir.to_owned() })?;
+        Ok(Self { layout: layout.clone(), _lock: lock })
     }
 
     /// The folder of a version.
     pub fn version_dir(&self, version: &str) -> PathBuf {
-        self.dir.join("versions").join(version)
+        self.layout.version(version).dir().to_owned()
     }
 
     /// All that was released.
@@ -99,7 +126,7 @@ impl Registry {
     /// # Errors
     /// When `version.json` cannot be read.
     pub fn versions(&self) -> Result<VersionFile> {
-        VersionFile::read(&self.version_path())
+        Ok(VersionFile::read_if_present(&self.layout.version_file())?.unwrap_or_default())
     }
 
     /// What releasing a run would do.
@@ -108,18 +135,19 @@ impl Registry {
     /// When a file is missing or the validation results are of another adapter.
     pub fn plan(
         &self,
-        run: &Path,
-        results: &ValidationSummary,
+        run: &RunFiles,
+        results: &ValidationResults,
         lineage: Lineage,
         facts: &CardFacts,
         now: Timestamp,
     ) -> Result<Plan> {
         let versions = self.versions()?;
         let files = collect(run)?;
-        let same = |release: &&Release| release.files.get(ADAPTER) == files.get(ADAPTER);
+        let adapter = run.adapter_weights();
+        let adapter = adapter.file_name().unwrap_or_default().to_string_lossy();
+        let same = |release: &&Release| release.files.get(&*adapter) == files.get(&*adapter);
         let already = versions.history.iter().rfind(same).map(|release| release.version.clone());
-        let run_id = run.canonicalize().map_err(io("open", run))?;
-        let run_id = run_id.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let run_id = run.name().map_err(io("open", run.dir()))?;
         let release = Release {
             version: versions.next_version(),
             released_at: now,
@@ -131,7 +159,7 @@ impl Registry {
             hub: None,
         };
         let card = model_card(&release, facts);
-        Ok(Plan { release, card, run: run.to_owned(), already })
+        Ok(Plan { release, card, run: run.clone(), already })
     }
 
     /// Releases: copies and checks the files, pushes them where a Hub is given, and only then names the version in
@@ -148,19 +176,19 @@ impl Registry {
         let mut versions = self.versions()?;
         versions.history.push(release.clone());
         versions.put_in_use(&release.version);
-        versions.write(&self.version_path())?;
+        versions.write(&self.layout.version_file())?;
         Ok(release)
     }
 
     fn store(&self, plan: &Plan) -> Result<()> {
         let version = &plan.release.version;
         let target = self.version_dir(version);
-        let parent = self.dir.join("versions");
+        let parent = self.layout.versions();
         std::fs::create_dir_all(&parent).map_err(io("create", &parent))?;
         let staging =
             tempfile::Builder::new().prefix(".new-").tempdir_in(&parent).map_err(io("create", &parent))?;
         for (name, expected) in &plan.release.files {
-            let from = plan.run.join(name);
+            let from = plan.run.dir().join(name);
             let to = staging.path().join(name);
             std::fs::copy(&from, &to).map_err(io("write", &to))?;
             if hash_file(&to)? != *expected {
@@ -168,12 +196,12 @@ impl Registry {
             }
             File::open(&to).and_then(|file| file.sync_all()).map_err(io("write", &to))?;
         }
-        write_atomic(&staging.path().join(CARD), plan.card.as_bytes())?;
+        write_atomic(&RunFiles::new(staging.path()).card(), plan.card.as_bytes())?;
         if target.exists() {
             std::fs::remove_dir_all(&target).map_err(io("replace", &target))?; // left by an interrupted release
         }
         let staged = staging.keep();
-        std::fs::rename(&staged, &target).map_err(io("create", &target))
+        Ok(std::fs::rename(&staged, &target).map_err(io("create", &target))?)
     }
 
     fn push(
@@ -193,19 +221,19 @@ impl Registry {
 
     /// The files of a stored version, checked against their hashes.
     fn stored_files(&self, release: &Release) -> Result<Vec<PushFile>> {
-        let dir = self.version_dir(&release.version);
+        let stored = self.layout.version(&release.version);
         let mut files = Vec::new();
         for (name, expected) in &release.files {
-            let path = dir.join(name);
+            let path = stored.dir().join(name);
             let content = std::fs::read(&path).map_err(io("read", &path))?;
-            if crate::files::hash_bytes(&content) != *expected {
+            if hash_bytes(&content) != *expected {
                 return Err(Error::Corrupt { what: name.clone(), version: release.version.clone() });
             }
             files.push(PushFile { path: name.clone(), content });
         }
-        let card = dir.join(CARD);
+        let card = stored.card();
         files.push(PushFile {
-            path: CARD.to_owned(),
+            path: card.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             content: std::fs::read(&card).map_err(io("read", &card))?,
         });
         Ok(files)
@@ -232,7 +260,7 @@ impl Registry {
             hub.push(&place.repo, &public(files), &format!("Put {version} in use"))?;
         }
         versions.put_in_use(&version);
-        versions.write(&self.version_path())?;
+        versions.write(&self.layout.version_file())?;
         Ok(release)
     }
 
@@ -251,18 +279,20 @@ impl Registry {
     }
 }
 
+/// What of a version goes to the Hub: images and properties of a team's own slides stay in the folder.
 fn public(mut files: Vec<PushFile>) -> Vec<PushFile> {
-    files.retain(|file| !KEPT.contains(&file.path.as_str()));
+    let is_kept = |name: &str| RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public);
+    files.retain(|file| !is_kept(&file.path));
     files
 }
 
-fn collect(run: &Path) -> Result<BTreeMap<String, FileHash>> {
+fn collect(run: &RunFiles) -> Result<BTreeMap<String, FileHash>> {
     let mut files = BTreeMap::new();
-    for (name, needed) in FILES {
-        let path = run.join(name);
+    for file in RELEASED_FILES {
+        let path = run.dir().join(file.name);
         if path.exists() {
-            files.insert(name.to_owned(), hash_file(&path)?);
-        } else if needed {
+            files.insert(file.name.to_owned(), hash_file(&path)?);
+        } else if file.is_required {
             return Err(Error::Missing { path, needed_for: "a release consists of it" });
         }
     }

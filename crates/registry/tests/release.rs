@@ -4,20 +4,49 @@
 
 use std::path::Path;
 
-use registry::{CardFacts, Error, Lineage, Registry, ValidationSummary};
+use project_files::{Baseline, Contract as _, Layout, RunFiles, Storage};
+use registry::{CardFacts, Error, Lineage, Registry, ValidationResults, hash_file, validated};
 
-fn run_dir(dir: &Path, name: &str, adapter: &[u8]) -> std::path::PathBuf {
-    let run = dir.join(name);
-    std::fs::create_dir_all(&run).unwrap();
-    std::fs::write(run.join("adapter_config.json"), "{}").unwrap();
-    std::fs::write(run.join("adapter_model.safetensors"), adapter).unwrap();
-    let results = r#"{"human_agreement":0.9,"passes_threshold":true,"metrics":{"overall_mae":0.4}}"#;
-    std::fs::write(run.join("validation_results.json"), results).unwrap();
+fn layout(dir: &Path) -> Layout {
+    let storage = Storage { registry_dir: dir.join("registry"), ..Storage::default() };
+    Layout::new(&storage, &dir.join("outputs"))
+}
+
+fn run_dir(dir: &Path, name: &str, adapter: &[u8]) -> RunFiles {
+    let run = layout(dir).run(name);
+    std::fs::create_dir_all(run.dir()).unwrap();
+    for (path, content) in [
+        (run.adapter_config(), &b"{}"[..]),
+        (run.adapter_weights(), adapter),
+        (run.config(), b"[model]"),
+        (run.record(), b"{}"),
+    ] {
+        std::fs::write(path, content).unwrap();
+    }
+    let mut results = ValidationResults {
+        schema_version: 1,
+        human_agreement: 0.9,
+        passes_threshold: true,
+        baseline: Some(Baseline {
+            chosen_on: "train".to_owned(),
+            constants: [].into(),
+            metrics: [("overall_mae".to_owned(), 1.0)].into(),
+            mae_gain: 0.6,
+            mae_gain_interval: None,
+        }),
+        ..ValidationResults::default()
+    };
+    results.metrics.insert("overall_mae".to_owned(), 0.4);
+    for path in [run.adapter_config(), run.adapter_weights(), run.config()] {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        results.inputs.insert(name, hash_file(&path).unwrap().sha256);
+    }
+    results.write(&run.validation()).unwrap();
     run
 }
 
-fn release(registry: &Registry, run: &Path) -> String {
-    let results = ValidationSummary::read(run).unwrap();
+fn release(registry: &Registry, run: &RunFiles) -> String {
+    let results = validated(run).unwrap();
     let lineage = Lineage { base_model: "a/b".to_owned(), ..Lineage::default() };
     let plan =
         registry.plan(run, &results, lineage, &CardFacts::default(), jiff::Timestamp::UNIX_EPOCH).unwrap();
@@ -27,7 +56,7 @@ fn release(registry: &Registry, run: &Path) -> String {
 #[test]
 fn versions_count_up_and_rollback_swaps_the_aliases() {
     let dir = tempfile::tempdir().unwrap();
-    let registry = Registry::open(&dir.path().join("registry")).unwrap();
+    let registry = Registry::open(&layout(dir.path())).unwrap();
     assert_eq!(release(&registry, &run_dir(dir.path(), "r1", b"one")), "v1");
     assert_eq!(release(&registry, &run_dir(dir.path(), "r2", b"two")), "v2");
     assert_eq!(registry.put_in_use(None, None).unwrap().version, "v1");
@@ -42,30 +71,41 @@ fn versions_count_up_and_rollback_swaps_the_aliases() {
 #[test]
 fn a_damaged_version_is_found_and_not_put_in_use() {
     let dir = tempfile::tempdir().unwrap();
-    let registry = Registry::open(&dir.path().join("registry")).unwrap();
+    let registry = Registry::open(&layout(dir.path())).unwrap();
     release(&registry, &run_dir(dir.path(), "r1", b"one"));
     release(&registry, &run_dir(dir.path(), "r2", b"two"));
     std::fs::write(registry.version_dir("v1").join("adapter_model.safetensors"), b"oops").unwrap();
     assert_eq!(registry.verify().unwrap().len(), 1);
     assert!(matches!(registry.put_in_use(Some("v1"), None), Err(Error::Corrupt { .. })));
     assert_eq!(registry.versions().unwrap().version.as_deref(), Some("v2"));
-    assert!(matches!(registry.put_in_use(Some("v9"), None), Err(Error::UnknownVersion { .. })));
+    assert!(matches!(
+        registry.put_in_use(Some("v9"), None),
+        Err(Error::Contract(project_files::Error::UnknownVersion { .. }))
+    ));
 }
 
 #[test]
 fn two_commands_cannot_have_the_registry_open() {
     let dir = tempfile::tempdir().unwrap();
-    let _first = Registry::open(dir.path()).unwrap();
-    assert!(matches!(Registry::open(dir.path()), Err(Error::Io { .. })));
+    let _first = Registry::open(&layout(dir.path())).unwrap();
+    assert!(matches!(Registry::open(&layout(dir.path())), Err(Error::Busy { .. })));
 }
 
 #[test]
 fn results_of_another_adapter_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let run = run_dir(dir.path(), "r1", b"one");
-    let results = r#"{"human_agreement":0.9,"passes_threshold":true,"metrics":{},"inputs":{"adapter_model.safetensors":"00"}}"#;
-    std::fs::write(run.join("validation_results.json"), results).unwrap();
-    assert!(matches!(ValidationSummary::read(&run), Err(Error::StaleValidation { .. })));
-    std::fs::remove_file(run.join("validation_results.json")).unwrap();
-    assert!(matches!(ValidationSummary::read(&run), Err(Error::Missing { .. })));
+    assert!(validated(&run).is_ok());
+    for path in [run.adapter_config(), run.adapter_weights(), run.config()] {
+        let before = std::fs::read(&path).unwrap();
+        std::fs::write(&path, "other").unwrap();
+        assert!(matches!(validated(&run), Err(Error::StaleValidation { .. })), "{}", path.display());
+        std::fs::write(&path, before).unwrap();
+    }
+    let mut results = ValidationResults::read(&run.validation()).unwrap();
+    results.inputs.clear();
+    results.write(&run.validation()).unwrap();
+    assert!(matches!(validated(&run), Err(Error::StaleValidation { .. })), "nothing says what was validated");
+    std::fs::remove_file(run.validation()).unwrap();
+    assert!(matches!(validated(&run), Err(Error::Missing { .. })));
 }

@@ -1,48 +1,6 @@
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, SplitRatios};
-
-/// The tables that `data.toml` may have; whoever reads the file refuses others.
-pub const DATA_TABLES: [&str; 7] =
-    ["storage", "limits", "quality", "duplicates", "splits", "sources", "label"];
-
-/// `[storage]`: where data lies.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Storage {
-    /// The folder that holds `raw`, `labeled` and `user_feedback`.
-    pub data_dir: PathBuf,
-}
-
-impl Default for Storage {
-    fn default() -> Self {
-        Self { data_dir: PathBuf::from("data") }
-    }
-}
-
-impl Storage {
-    /// The store of slides: `<data_dir>/raw`.
-    pub fn raw(&self) -> PathBuf {
-        self.data_dir.join("raw")
-    }
-
-    /// Where people put their decks: `<data_dir>/raw/manual_uploads`.
-    pub fn uploads(&self) -> PathBuf {
-        self.raw().join("manual_uploads")
-    }
-
-    /// Ratings, labels and splits: `<data_dir>/labeled`.
-    pub fn labeled(&self) -> PathBuf {
-        self.data_dir.join("labeled")
-    }
-
-    /// The splits: `<data_dir>/labeled/splits.json`.
-    pub fn splits(&self) -> PathBuf {
-        self.labeled().join("splits.json")
-    }
-}
 
 /// `[duplicates]`: when two slides count as one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 #[expect(missing_docs, reason = "the messages name each field")]
 pub enum Error {
     /// A file or folder could not be read or written.
-    #[error("cannot {action} `{path}`")]
-    Io { action: &'static str, path: PathBuf, source: std::io::Error },
-    /// A file does not hold what its contract says.
-    #[error("`{path}`{} is not a valid {what}", line.map(|n| format!(" line {n}")).unwrap_or_default())]
-    Invalid { path: PathBuf, line: Option<usize>, what: &'static str, source: serde_json::Error },
+    #[error(transparent)]
+    File(#[from] durable_files::Error),
+    /// A file of the project does not hold what its contract says.
+    #[error(transparent)]
+    Contract(#[from] project_files::Error),
     /// A value outside its domain.
     #[error("`{key}` must be {expected}, got {actual}")]
     Domain { key: String, expected: String, actual: String },
@@ -20,6 +20,10 @@ pub enum Error {
     /// A store's file is not what it was when it was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// The web cannot be asked as it is set up.
+    #[cfg(feature = "web")]
+    #[error("nothing can be downloaded")]
+    Http { source: http_client::Error },
     /// Another run works on the same store.
     #[error("another run is working on `{path}`")]
     Busy { path: PathBuf },
@@ -93,6 +97,15 @@ impl Reason {
     pub fn malformed(error: impl std::fmt::Display) -> Self {
         Self::Malformed(error.to_string())
     }
+}
+
+/// Names the action and the file of an I/O error.
+pub(crate) fn io_error(
+    action: &'static str,
+    path: &std::path::Path,
+) -> impl FnOnce(std::io::Error) -> Error + use<> {
+    let named = durable_files::io_error(action, path);
+    move |source| Error::File(named(source))
 }
 
 /// The result of this crate's functions.

@@ -1,8 +1,9 @@
 //! What a slide is and where slides come from.
 //!
 //! The contracts that several stages share live here: [`SlideRecord`] (a line of the manifest), [`Rubric`] (the criteria and
-//! the prompt), [`Labels`] (the consensus of the raters), [`Splits`], [`Prediction`] (a scored slide) and [`Correction`].
-//! Each file is validated when read and written atomically. The default features hold only these types.
+//! the prompt), [`Labels`] (what people say of the slides), [`Splits`], [`Prediction`] (a scored slide) and [`Correction`].
+//! What a label teaches is decided by the rule in [`target`] alone. Each file is a [`Contract`]: validated when read, written
+//! atomically. The default features hold only these types.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -15,7 +16,6 @@
 pub mod collect;
 mod config;
 mod error;
-mod io;
 mod label;
 mod limits;
 #[cfg(feature = "image")]
@@ -28,22 +28,22 @@ pub mod render;
 mod rubric;
 mod slide;
 mod split;
+pub mod target;
 
-pub use config::{DATA_TABLES, DuplicateThresholds, SplitConfig, Storage};
+pub use config::{DuplicateThresholds, SplitConfig};
+pub use durable_files::{for_each_line, sha256_hex, write_atomic, write_json};
 pub use error::{Error, Reason, Result};
 #[cfg(feature = "image")]
 pub use image;
-pub use io::{
-    append_json_line, append_json_lines, read_json, read_json_lines, sha256_hex, write_atomic, write_json,
-    write_json_private,
-};
 pub use label::{Label, Labels, Score, Scores};
 pub use limits::Limits;
 #[cfg(feature = "image")]
 pub use picture::{picture_features, pixels_sha256};
 pub use prediction::{Correction, Prediction, expected_score};
+pub use project_files::{Contract, Defects, Log};
 #[cfg(feature = "render")]
 pub use render::RenderedSlide;
 pub use rubric::{Criterion, Rubric};
 pub use slide::{Manifest, SlideRecord, Source, SourceKind};
 pub use split::{GroupStats, Split, SplitRatios, Splits};
+pub use target::{Answer, Authority, Decision, ScoreTarget, Tally, Target};

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Score, Scores};
+use crate::{Contract, Score, Scores};
 
 /// A scored slide: a line of `monitoring/predictions.jsonl` and of a run's `reference_predictions.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,24 @@ pub struct Prediction {
     pub features: BTreeMap<String, f64>,
     /// How long the slide took, in milliseconds.
     pub latency_ms: f64,
+}
+
+impl Contract for Prediction {
+    const NAME: &'static str = "scored slide";
+    const VERSION: u32 = 1;
+
+    fn check(&self) -> Result<(), String> {
+        let is_share = |p: &f64| (0.0..=1.0 + 1e-6).contains(p);
+        match self.distributions.iter().find(|(_, shares)| !shares.iter().all(is_share)) {
+            Some((key, shares)) => Err(format!("`{key}` holds {shares:?}, which are no probabilities")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Contract for Correction {
+    const NAME: &'static str = "correction";
+    const VERSION: u32 = 1;
 }
 
 /// The mean of a distribution over the scores 1 to 5.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, read_json_lines};
+use project_files::SlideFiles;
+
+use crate::{Contract, Result};
 
 /// What kind of place a slide came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +81,11 @@ pub struct SlideRecord {
     pub tool_version: String,
 }
 
+impl Contract for SlideRecord {
+    const NAME: &'static str = "slide record";
+    const VERSION: u32 = 1;
+}
+
 /// All slides of a store, in manifest order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Manifest {
@@ -90,15 +97,15 @@ impl Manifest {
     /// Reads `<raw>/manifest.jsonl`.
     ///
     /// # Errors
-    /// When the file cannot be read or a line is not a slide record.
+    /// When the file cannot be read, or was written by a newer program.
     pub fn read(raw: &Path) -> Result<Self> {
-        let (slides, _torn) = read_json_lines(&raw.join("manifest.jsonl"), "slide record")?;
-        Ok(Self { slides })
+        let log = SlideRecord::read_log(&SlideFiles::new(raw).manifest())?;
+        Ok(Self { slides: log.entries })
     }
 
     /// The picture of a slide below the raw folder: `<raw>/slides/<slide-id>.png`.
     pub fn image_path(raw: &Path, slide_id: &str) -> PathBuf {
-        raw.join("slides").join(format!("{slide_id}.png"))
+        SlideFiles::new(raw).image(slide_id)
     }
 
     /// The slides that are labelled and trained on: compared with all others (an interrupted run leaves that to the next), and

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Manifest, Result, Score, SlideRecord};
+use crate::{Contract, Error, Manifest, Result, Score, SlideRecord};
 
 /// The part of the data a slide is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,6 +42,11 @@ pub struct Splits {
     /// The slides of the test set once it is frozen: from then on it neither loses nor gains one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen_test: Option<BTreeSet<String>>,
+}
+
+impl Contract for Splits {
+    const NAME: &'static str = "split file";
+    const VERSION: u32 = 1;
 }
 
 /// What a group brings into its split.
@@ -103,7 +108,7 @@ impl Splits {
         if groups.len() < ORDER.len() {
             return Err(Error::TooFewGroups { groups: groups.len(), needed: ORDER.len() });
         }
-        self.schema_version = 1;
+        self.schema_version = Self::VERSION;
         let mut tally = Tally::new(groups, ratios);
         let mut new = Vec::new();
         for (group, stats) in groups {

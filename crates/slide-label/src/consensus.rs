@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use slide_data::{Label, Labels, Score};
+use slide_data::{Answer, Authority, Decision, Label, Labels, Score, Tally};
 
 use crate::agreement::{RatingMatrix, severity};
 use crate::code;
@@ -10,20 +10,24 @@ use crate::{ConsensusRule, Rating, Store};
 /// Where the picture of a slide lies, relative to the project's folder.
 pub type ImagePath<'a> = &'a dyn Fn(&str) -> String;
 
-/// How ratings become labels: the rule, and what it needs of all ratings.
+/// For each rater by how many points they are more severe than the others, criterion by criterion.
+type Severities = BTreeMap<String, Vec<f64>>;
+
+/// How ratings become labels: the rule, and what it needs of all ratings. What a label teaches is for
+/// [`slide_data::target`] to say; here is gathered what it asks for.
 pub(crate) struct Consensus<'a> {
     store: &'a Store,
-    /// Empty for the median.
-    leniency: BTreeMap<String, Vec<f64>>,
+    /// None for the median.
+    severities: Option<Severities>,
 }
 
 impl<'a> Consensus<'a> {
     pub(crate) fn new(store: &'a Store, rule: ConsensusRule) -> Self {
-        let leniency = match rule {
-            ConsensusRule::Median => BTreeMap::new(),
-            ConsensusRule::SeverityCorrectedMean => leniencies(store),
+        let severities = match rule {
+            ConsensusRule::Median => None,
+            ConsensusRule::SeverityCorrectedMean => Some(severities(store)),
         };
-        Self { store, leniency }
+        Self { store, severities }
     }
 
     /// The label of one slide, or nothing where nobody has rated it.
@@ -33,7 +37,7 @@ impl<'a> Consensus<'a> {
         ratings: &[Rating<'_>],
         image_path: ImagePath<'_>,
     ) -> Option<Label> {
-        label(self.store, slide_id, ratings, &self.leniency, image_path)
+        label(self.store, slide_id, ratings, self.severities.as_ref(), image_path)
     }
 }
 
@@ -50,15 +54,14 @@ pub fn labels(store: &Store, rule: ConsensusRule, image_path: ImagePath<'_>) -> 
 /// The label of one slide by the median rule, or nothing where nobody has rated it.
 pub fn median_label(store: &Store, slide_id: &str, image_path: ImagePath<'_>) -> Option<Label> {
     let ratings: Vec<_> = store.ratings(slide_id).collect();
-    label(store, slide_id, &ratings, &BTreeMap::new(), image_path)
+    label(store, slide_id, &ratings, None, image_path)
 }
 
-/// For each rater and criterion by how much they score above the others.
-fn leniencies(store: &Store) -> BTreeMap<String, Vec<f64>> {
+fn severities(store: &Store) -> Severities {
     let matrix = RatingMatrix::from_store(store, |slide| Arc::from(slide));
     let by_criterion: Vec<Vec<f64>> =
         (0..matrix.criteria().len()).map(|criterion| severity(&matrix, Some(criterion))).collect();
-    let of = |rater: usize| by_criterion.iter().map(|severity| -severity[rater]).collect();
+    let of = |rater: usize| by_criterion.iter().map(|severity| severity[rater]).collect();
     matrix.raters().iter().enumerate().map(|(rater, name)| (name.clone(), of(rater))).collect()
 }
 
@@ -66,32 +69,21 @@ fn label(
     store: &Store,
     slide_id: &str,
     ratings: &[Rating<'_>],
-    leniency: &BTreeMap<String, Vec<f64>>,
+    severities: Option<&Severities>,
     image_path: ImagePath<'_>,
 ) -> Option<Label> {
     let final_word = store.adjudication(slide_id);
-    let final_scores = final_word.map(|event| event.scores()).unwrap_or_default();
     if ratings.is_empty() && final_word.is_none() {
         return None;
     }
     let mut label = Label { image_path: image_path(slide_id), annotators: ratings.len(), ..Label::default() };
     for (index, key) in store.rubric().keys().enumerate() {
-        let codes: Vec<u8> = ratings.iter().map(|rating| rating.codes[index]).collect();
-        let decided = final_scores.get(key).copied();
-        let agreed = || {
-            let corrections: Vec<f64> = ratings
-                .iter()
-                .map(|rating| leniency.get(rating.annotator).map_or(0.0, |by_criterion| by_criterion[index]))
-                .collect();
-            if leniency.is_empty() { median(&codes) } else { corrected_mean(&codes, &corrections) }
-        };
-        if let Some(score) = decided.or_else(agreed) {
-            label.scores.insert(key.to_owned(), score);
-        }
-        let mut distribution = [0; Score::LEVELS];
-        codes.iter().filter_map(|&code| Score::new(code)).for_each(|score| distribution[score.index()] += 1);
-        if distribution.iter().any(|&count| count > 0) {
-            label.distribution.insert(key.to_owned(), distribution);
+        label.rate(key, &tally(ratings, index, severities));
+    }
+    if let Some(event) = final_word {
+        for (key, score) in event.scores() {
+            let (at, id) = (Some(event.at()), event.id().to_owned());
+            label.decide(&key, score.into(), Decision { by: Authority::FinalWord, at, id });
         }
     }
     let notes =
@@ -101,55 +93,36 @@ fn label(
     Some(label)
 }
 
-/// Whether most of those who said anything hold the criterion not to apply; `None` when nobody said anything.
-fn applies(codes: &[u8]) -> Option<bool> {
-    let scored = codes.iter().filter(|&&code| Score::new(code).is_some()).count();
-    let said = codes.iter().filter(|&&code| code != code::UNSET).count();
-    (said > 0).then_some(2 * scored >= said)
+/// What the raters of a slide say of the criterion at `index`.
+fn tally(ratings: &[Rating<'_>], index: usize, severities: Option<&Severities>) -> Tally {
+    let answers = ratings.iter().filter_map(|rating| Some((rating, answer(rating.codes[index])?)));
+    match severities {
+        None => Tally::of(answers.map(|(_, answer)| answer)),
+        Some(severities) => Tally::severity_corrected(answers.map(|(rating, answer)| {
+            (answer, severities.get(rating.annotator).map_or(0.0, |by_criterion| by_criterion[index]))
+        })),
+    }
 }
 
-/// The median of the scores; between two the one nearer the mean, at a tie the even one (so that ties lean to neither side).
-///
-/// `None` where nobody said anything, `Some(None)` where most hold the criterion not to apply.
+/// What a code says, if anything.
+fn answer(code: u8) -> Option<Answer> {
+    match code {
+        code::NOT_APPLICABLE => Some(Answer::NotApplicable),
+        code => Score::new(code).map(Answer::Score),
+    }
+}
+
+/// What follows from codes alone by the median rule: `None` where nobody said anything, `Some(None)` where most hold the criterion
+/// not to apply.
 pub fn median(codes: &[u8]) -> Option<Option<Score>> {
-    if !applies(codes)? {
-        return Some(None);
-    }
-    let mut scores: Vec<u8> = codes.iter().copied().filter(|&code| Score::new(code).is_some()).collect();
-    scores.sort_unstable();
-    let (low, high) = (scores[(scores.len() - 1) / 2], scores[scores.len() / 2]);
-    let doubled_middle = usize::from(low) + usize::from(high);
-    let total: usize = scores.iter().map(|&score| usize::from(score)).sum();
-    let rounded = if doubled_middle.is_multiple_of(2) {
-        doubled_middle / 2
-    } else {
-        let below = doubled_middle / 2;
-        match (2 * total).cmp(&(doubled_middle * scores.len())) {
-            std::cmp::Ordering::Less => below,
-            std::cmp::Ordering::Greater => below + 1,
-            std::cmp::Ordering::Equal => below + below % 2,
-        }
-    };
-    Some(Score::new(rounded as u8))
-}
-
-/// The mean of the scores, each less what its rater gives above the others, rounded to a score.
-#[expect(clippy::option_option, reason = "a score, not applicable, or nothing said: the form of `Scores`")]
-fn corrected_mean(codes: &[u8], leniency: &[f64]) -> Option<Option<Score>> {
-    if !applies(codes)? {
-        return Some(None);
-    }
-    let scored = codes.iter().zip(leniency).filter(|(code, _)| Score::new(**code).is_some());
-    let corrected: Vec<f64> = scored.map(|(&code, leniency)| f64::from(code) - leniency).collect();
-    let mean = corrected.iter().sum::<f64>() / corrected.len() as f64;
-    Some(Score::new(mean.round_ties_even().clamp(1.0, 5.0) as u8))
+    Tally::of(codes.iter().filter_map(|&code| answer(code))).target().answer().map(Answer::score)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Event, Kind};
-    use slide_data::Rubric;
+    use slide_data::{Rubric, Target};
 
     const NA: u8 = code::NOT_APPLICABLE;
 
@@ -206,6 +179,12 @@ mod tests {
         assert_eq!(corrected.slides["s0"].scores["clarity"], Score::new(2));
         assert_eq!(median.slides["s0"].distribution["clarity"], [1, 0, 1, 0, 0]);
         assert_eq!(median.slides["s0"].image_path, "s0.png");
+        let distribution = |labels: &Labels, slide: &str| {
+            *labels.slides[slide].target("clarity").scored().unwrap().distribution()
+        };
+        assert_eq!(distribution(&median, "s0"), [0.5, 0.0, 0.5, 0.0, 0.0]);
+        assert_eq!(distribution(&corrected, "s0"), [0.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(corrected.slides["s0"].distribution["clarity"], [1, 0, 1, 0, 0], "what was said stays");
     }
 
     #[test]
@@ -219,5 +198,7 @@ mod tests {
         assert_eq!(label.scores["clarity"], Score::new(5));
         assert_eq!(label.distribution["clarity"], [1, 1, 0, 0, 0]);
         assert_eq!((label.annotators, label.notes.as_str()), (2, "the chart is clear"));
+        assert_eq!(label.target("clarity"), Target::decided(Answer::Score(Score::MAX)));
+        assert_eq!(label.decided["clarity"].id, "f");
     }
 }

@@ -3,11 +3,12 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use project_files::Layout;
 use slide_data::{Label, Labels, write_atomic};
 
 use crate::consensus::{Consensus, median_label};
 use crate::ledger::{Shared, lock, with_causes};
-use crate::{ConsensusRule, Result, Store, StorePaths};
+use crate::{ConsensusRule, Result, Store};
 
 /// `labels.json` is written at most this often while ratings stream in.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -20,7 +21,7 @@ pub(crate) struct LabelTexts {
 
 impl LabelTexts {
     /// All labels of a store.
-    pub(crate) fn derive(store: &Store, rule: ConsensusRule, paths: &StorePaths) -> Self {
+    pub(crate) fn derive(store: &Store, rule: ConsensusRule, paths: &Layout) -> Self {
         let consensus = Consensus::new(store, rule);
         let mut texts = Self::default();
         for (slide, ratings) in store.rated_slides() {
@@ -77,7 +78,7 @@ pub(crate) fn derive_changes(shared: &Shared, mut derived: LabelTexts) {
         let started = Instant::now();
         if !slides.is_empty() {
             update(shared, &mut derived, &slides);
-            if let Err(error) = derived.write(&shared.paths.labels) {
+            if let Err(error) = derived.write(&shared.paths.labels()) {
                 tracing::error!("`labels.json` could not be derived: {}", with_causes(&error));
                 lock(&shared.changed).slides.extend(slides); // tried again after the pause
             }

@@ -11,9 +11,6 @@ pub enum Error {
     /// Another process holds the store.
     #[error("`{path}` is in use by another process{}", holder.as_ref().map(|h| format!(" ({h})")).unwrap_or_default())]
     Locked { path: PathBuf, holder: Option<String> },
-    /// A whole line of the journal cannot be read.
-    #[error("`{path}` line {line} is not a rating event: {reason}")]
-    Corrupt { path: PathBuf, line: usize, reason: String },
     /// An earlier write failed in a way that leaves unknown what is on disk.
     #[error("the journal failed to write earlier and takes nothing more until it is opened again")]
     Failed,
@@ -35,6 +32,12 @@ pub enum Error {
     /// A file that several stages share could not be read or written.
     #[error(transparent)]
     Data(#[from] slide_data::Error),
+    /// A file of the project does not hold what its contract says.
+    #[error(transparent)]
+    Contract(#[from] project_files::Error),
+    /// A file could not be written.
+    #[error(transparent)]
+    File(#[from] durable_files::Error),
 }
 
 /// The result of this crate's functions.

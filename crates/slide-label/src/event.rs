@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use slide_data::{Rubric, Scores};
+use slide_data::{Contract, Rubric, Scores};
 
 use crate::{Error, Result};
 
@@ -72,11 +72,16 @@ pub const MAX_NAME: usize = 64;
 /// The longest note, in characters.
 pub const MAX_NOTES: usize = 10_000;
 
+impl Contract for Event {
+    const NAME: &'static str = "rating event";
+    const VERSION: u32 = 1;
+}
+
 impl Event {
     /// An event without scores, at the given time.
     pub fn new(id: impl Into<String>, kind: Kind, slide_id: &str, annotator: &str, at: Timestamp) -> Self {
         Self {
-            schema_version: 1,
+            schema_version: Self::VERSION,
             id: id.into(),
             kind,
             slide_id: slide_id.to_owned(),
@@ -114,7 +119,7 @@ impl Event {
     /// Says in words what is wrong.
     pub fn validate(&self, rubric: &Rubric) -> Result<()> {
         let invalid = |message: String| Err(Error::Invalid(message));
-        if self.schema_version != 1 {
+        if self.schema_version != Self::VERSION {
             return invalid(format!("schema version {} is not known to this program", self.schema_version));
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';

@@ -2,21 +2,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use durable_files::set_aside;
+use project_files::{Contract as _, Defects};
+
 use crate::error::io_error;
 use crate::{Error, Event, Result};
-
-/// What was found at the end of a journal besides whole lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Torn {
-    /// How many bytes had been written of a line that was never finished (and so never acknowledged).
-    pub bytes: usize,
-}
-
-impl Torn {
-    fn of(rest: &[u8]) -> Option<Self> {
-        (!rest.is_empty()).then_some(Self { bytes: rest.len() })
-    }
-}
 
 /// The open journal of ratings: an append-only file of JSON lines that one process at a time may write.
 #[derive(Debug)]
@@ -33,8 +23,9 @@ impl Journal {
     /// Opens or creates the journal, takes its lock, moves a torn last line aside to `<path>.torn`, and hands out its events one by one.
     ///
     /// # Errors
-    /// When another process holds it, it cannot be read or written, or a whole line is not an event.
-    pub fn open_with(path: &Path, take: impl FnMut(Event)) -> Result<(Self, Option<Torn>)> {
+    /// When another process holds it, it cannot be read or written, no line of it is an event, or one was written by a newer
+    /// program. A line that cannot be read stays where it is, is counted and passed over.
+    pub fn open_with(path: &Path, take: impl FnMut(Event)) -> Result<(Self, Defects)> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
         let lock = take_lock(&with_suffix(path, ".lock"))?;
@@ -45,26 +36,26 @@ impl Journal {
             .truncate(false)
             .open(path)
             .map_err(io_error("open", path))?;
-        let (whole, rest) = parse(path, &file, take)?;
+        let Parsed { whole, rest, defects } = parse(path, &file, take)?;
         if !rest.is_empty() {
-            set_aside(&with_suffix(path, ".torn"), &rest)?;
+            set_aside(path, "torn", &rest)?;
             file.set_len(whole).map_err(io_error("shorten", path))?;
         }
         file.sync_all().map_err(io_error("sync", path))?;
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync", folder))?;
         file.seek(SeekFrom::End(0)).map_err(io_error("open", path))?;
         let journal = Self { file, path: path.to_owned(), synced: whole, failed: false, _lock: lock };
-        Ok((journal, Torn::of(&rest)))
+        Ok((journal, defects))
     }
 
     /// Opens the journal and gives all its events, as [`Self::open_with`].
     ///
     /// # Errors
     /// As [`Self::open_with`].
-    pub fn open(path: &Path) -> Result<(Self, Vec<Event>, Option<Torn>)> {
+    pub fn open(path: &Path) -> Result<(Self, Vec<Event>, Defects)> {
         let mut events = Vec::new();
-        let (journal, torn) = Self::open_with(path, |event| events.push(event))?;
-        Ok((journal, events, torn))
+        let (journal, defects) = Self::open_with(path, |event| events.push(event))?;
+        Ok((journal, events, defects))
     }
 
     /// Appends the events and returns once they are on disk.
@@ -99,24 +90,24 @@ impl Journal {
     /// Reads a journal without taking its lock; a torn last line is left out.
     ///
     /// # Errors
-    /// When it cannot be read or a whole line is not an event. A journal that does not exist is empty.
-    pub fn read_with(path: &Path, take: impl FnMut(Event)) -> Result<Option<Torn>> {
+    /// As [`Self::open_with`], but for the lock. A journal that does not exist is empty.
+    pub fn read_with(path: &Path, take: impl FnMut(Event)) -> Result<Defects> {
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Defects::default()),
             Err(error) => return Err(io_error("read", path)(error)),
         };
-        Ok(Torn::of(&parse(path, &file, take)?.1))
+        Ok(parse(path, &file, take)?.defects)
     }
 
     /// Reads all events of a journal, as [`Self::read_with`].
     ///
     /// # Errors
     /// As [`Self::read_with`].
-    pub fn read(path: &Path) -> Result<(Vec<Event>, Option<Torn>)> {
+    pub fn read(path: &Path) -> Result<(Vec<Event>, Defects)> {
         let mut events = Vec::new();
-        let torn = Self::read_with(path, |event| events.push(event))?;
-        Ok((events, torn))
+        let defects = Self::read_with(path, |event| events.push(event))?;
+        Ok((events, defects))
     }
 }
 
@@ -151,19 +142,20 @@ fn take_lock(path: &Path) -> Result<File> {
     Ok(lock)
 }
 
-fn set_aside(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file =
-        OpenOptions::new().append(true).create(true).open(path).map_err(io_error("append to", path))?;
-    file.write_all(bytes)
-        .and_then(|()| file.write_all(b"\n"))
-        .and_then(|()| file.sync_data())
-        .map_err(io_error("append to", path))
+/// What a journal holds besides its events.
+struct Parsed {
+    /// Where the last whole line ends.
+    whole: u64,
+    /// What follows it.
+    rest: Vec<u8>,
+    defects: Defects,
 }
 
-/// Hands out the events of all whole lines; returns where the last of them ends, and the bytes after it.
-fn parse(path: &Path, file: &File, mut take: impl FnMut(Event)) -> Result<(u64, Vec<u8>)> {
+/// Hands out the events of all whole lines.
+fn parse(path: &Path, file: &File, mut take: impl FnMut(Event)) -> Result<Parsed> {
     let mut reader = BufReader::with_capacity(1 << 16, file);
-    let (mut whole, mut line) = (0, Vec::new());
+    let (mut whole, mut line, mut defects) = (0, Vec::new(), Defects::default());
+    let (mut events, mut first_failure) = (0_usize, None);
     for number in 1.. {
         line.clear();
         let length = reader.read_until(b'\n', &mut line).map_err(io_error("read", path))?;
@@ -171,15 +163,26 @@ fn parse(path: &Path, file: &File, mut take: impl FnMut(Event)) -> Result<(u64, 
             break;
         }
         whole += length as u64;
-        if !line.iter().all(u8::is_ascii_whitespace) {
-            take(serde_json::from_slice(&line).map_err(|error| Error::Corrupt {
-                path: path.to_owned(),
-                line: number,
-                reason: error.to_string(),
-            })?);
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        match Event::parse(path, Some(number), &line) {
+            Ok(event) => {
+                events += 1;
+                take(event);
+            }
+            Err(newer @ project_files::Error::Newer { .. }) => return Err(newer.into()),
+            Err(error) => {
+                defects.add(number, &error);
+                first_failure.get_or_insert(error);
+            }
         }
     }
-    Ok((whole, line))
+    match first_failure {
+        Some(error) if events == 0 => return Err(error.into()), // it is no journal
+        _ => defects.torn_bytes = line.len(),
+    }
+    Ok(Parsed { whole, rest: line, defects })
 }
 
 #[cfg(test)]
@@ -209,7 +212,7 @@ mod tests {
             std::fs::write(&path, &bytes[..cut]).unwrap();
             let (mut journal, events, torn) = Journal::open(&path).unwrap();
             assert_eq!(events.len(), cut / line, "cut at {cut}");
-            assert_eq!(torn.is_some(), cut % line != 0);
+            assert_eq!(torn.torn_bytes > 0, cut % line != 0);
             journal.append(&[skipped("c")]).unwrap();
             drop(journal);
             assert_eq!(ids(&path).last().map(String::as_str), Some("c"));
@@ -230,18 +233,43 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_line_in_the_middle_is_named() {
+    fn a_broken_line_in_the_middle_is_passed_over_counted_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ratings.jsonl");
-        std::fs::write(&path, "\n{\"id\":\n\0\0\0\n").unwrap();
-        assert!(matches!(Journal::open(&path), Err(Error::Corrupt { line: 2, .. })));
-        assert!(matches!(Journal::read(&path), Err(Error::Corrupt { line: 2, .. })));
-        assert_eq!(std::fs::read(&path).unwrap().len(), 12, "nothing was changed");
+        let line = |event: &Event| serde_json::to_string(event).unwrap();
+        let text = format!("{}\n{{\"id\":\n\0\0\n{}\n", line(&skipped("a")), line(&skipped("b")));
+        std::fs::write(&path, &text).unwrap();
+        let (mut journal, events, defects) = Journal::open(&path).unwrap();
+        assert_eq!((events.len(), defects.broken_lines, defects.examples[0].line), (2, 2, 2));
+        journal.append(&[skipped("c")]).unwrap();
+        drop(journal);
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with(&text), "nothing left the file");
+        assert_eq!(ids(&path), ["a", "b", "c"]);
     }
 
     #[test]
+    fn what_is_no_journal_or_a_newer_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ratings.jsonl");
+        let newer = serde_json::to_string(&skipped("a"))
+            .unwrap()
+            .replace("\"schema_version\":1", "\"schema_version\":2");
+        for (text, words) in
+            [("{\"id\":\n", "not a valid rating event"), (&*format!("{newer}\n"), "of version 2")]
+        {
+            std::fs::write(&path, text).unwrap();
+            for error in [Journal::open(&path).err(), Journal::read(&path).err()] {
+                let error = error.unwrap().to_string();
+                assert!(error.contains(words), "{error}");
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "nothing was changed");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn a_disk_that_takes_no_more_refuses_and_loses_nothing() {
-        let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else { return };
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ratings.jsonl");
         let (mut journal, _, _) = Journal::open(&path).unwrap();

@@ -4,13 +4,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockRead
 use std::thread::JoinHandle;
 
 use jiff::{Timestamp, ToSpan};
+use project_files::{Defects, Layout};
 use slide_data::{Labels, Rubric};
 use tokio::sync::oneshot;
 
 use crate::derived::{LabelTexts, derive_changes};
-use crate::{
-    ConsensusRule, Error, Event, Journal, Result, Standing, Store, StoreBuilder, StorePaths, Torn, labels,
-};
+use crate::{ConsensusRule, Error, Event, Journal, Result, Standing, Store, StoreBuilder, labels};
 
 /// An event that is on disk.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +34,7 @@ pub(crate) struct Shared {
     revision: AtomicU64,
     pub(crate) changed: Mutex<Changed>,
     pub(crate) wake: Condvar,
-    pub(crate) paths: StorePaths,
+    pub(crate) paths: Layout,
     pub(crate) rule: ConsensusRule,
 }
 
@@ -61,8 +60,8 @@ pub struct Ledger {
 /// What was found when a ledger was opened.
 #[derive(Debug, Default)]
 pub struct Opened {
-    /// The unfinished last line, which was set aside.
-    pub torn: Option<Torn>,
+    /// What of the journal could not be read: an unfinished last line was set aside, other lines stay where they are.
+    pub defects: Defects,
     /// Events that break a rule and do not count; they stay in the journal.
     pub refused: Vec<(Event, Error)>,
 }
@@ -72,13 +71,13 @@ impl Ledger {
     ///
     /// # Errors
     /// When another process holds the journal, it cannot be read or written, or a whole line is not an event.
-    pub fn open(paths: &StorePaths, rubric: &Rubric, rule: ConsensusRule) -> Result<(Self, Opened)> {
+    pub fn open(paths: &Layout, rubric: &Rubric, rule: ConsensusRule) -> Result<(Self, Opened)> {
         let mut builder = StoreBuilder::new(rubric.clone());
-        let (journal, torn) = Journal::open_with(&paths.journal, |event| builder.add(event))?;
+        let (journal, defects) = Journal::open_with(&paths.journal(), |event| builder.add(event))?;
         let (store, refused) = builder.finish();
         let derived = LabelTexts::derive(&store, rule, paths);
         if !derived.is_empty() {
-            derived.write(&paths.labels)?;
+            derived.write(&paths.labels())?;
         }
         let shared = Arc::new(Shared {
             store: RwLock::new(store),
@@ -98,7 +97,7 @@ impl Ledger {
             move || derive_changes(&shared, derived)
         });
         let ledger = Self { shared, jobs: Some(jobs), threads: vec![writer, deriver] };
-        Ok((ledger, Opened { torn, refused }))
+        Ok((ledger, Opened { defects, refused }))
     }
 
     /// What the journal amounts to now.
@@ -232,14 +231,9 @@ pub struct Merged {
 ///
 /// # Errors
 /// When the journal is held by another process, or cannot be read or written.
-pub fn merge(
-    paths: &StorePaths,
-    rubric: &Rubric,
-    rule: ConsensusRule,
-    mut events: Vec<Event>,
-) -> Result<Merged> {
+pub fn merge(paths: &Layout, rubric: &Rubric, rule: ConsensusRule, mut events: Vec<Event>) -> Result<Merged> {
     let mut builder = StoreBuilder::new(rubric.clone());
-    let (mut journal, _) = Journal::open_with(&paths.journal, |event| builder.add(event))?;
+    let (mut journal, _) = Journal::open_with(&paths.journal(), |event| builder.add(event))?;
     let (mut store, _) = builder.finish();
     let mut merged = Merged::default();
     let mut added = Vec::new();
@@ -260,7 +254,7 @@ pub fn merge(
         journal.append(batch)?;
     }
     merged.added = added.len();
-    LabelTexts::derive(&store, rule, paths).write(&paths.labels)?;
+    LabelTexts::derive(&store, rule, paths).write(&paths.labels())?;
     Ok(merged)
 }
 
@@ -289,12 +283,12 @@ fn as_edit(store: &Store, mut event: Event) -> Event {
 ///
 /// # Errors
 /// When the journal cannot be read or the labels cannot be written.
-pub fn rebuild(paths: &StorePaths, rubric: &Rubric, rule: ConsensusRule) -> Result<Labels> {
+pub fn rebuild(paths: &Layout, rubric: &Rubric, rule: ConsensusRule) -> Result<Labels> {
     let mut builder = StoreBuilder::new(rubric.clone());
-    Journal::read_with(&paths.journal, |event| builder.add(event))?;
+    Journal::read_with(&paths.journal(), |event| builder.add(event))?;
     let (store, _) = builder.finish();
     let derived = labels(&store, rule, &|slide| paths.image_path(slide));
-    LabelTexts::of(&derived).write(&paths.labels)?;
+    LabelTexts::of(&derived).write(&paths.labels())?;
     Ok(derived)
 }
 

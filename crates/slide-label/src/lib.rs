@@ -16,21 +16,26 @@ mod held;
 mod journal;
 mod ledger;
 mod model_help;
-mod paths;
 mod people;
 mod queue;
 mod store;
 pub mod web;
+
+#[cfg(test)]
+fn layout_in(dir: &std::path::Path) -> project_files::Layout {
+    let (data_dir, monitoring_dir) = (dir.join("data"), dir.join("monitoring"));
+    let storage = project_files::Storage { data_dir, monitoring_dir, ..Default::default() };
+    project_files::Layout::new(&storage, &dir.join("outputs"))
+}
 
 pub use config::{ConsensusRule, LabelConfig};
 pub use consensus::{ImagePath, labels, median, median_label};
 pub use error::{Error, Result};
 pub use event::{Event, Kind, MAX_NAME, MAX_NOTES, clean_name};
 pub use held::{EventRef, code};
-pub use journal::{Journal, Torn};
+pub use journal::Journal;
 pub use ledger::{Acknowledged, Ledger, Merged, Opened, merge, rebuild};
 pub use model_help::{Corrections, HelpEffect, help_effect, read_predictions, uncertainty};
-pub use paths::StorePaths;
-pub use people::{Invitation, People, Person, Role};
+pub use people::{Invitation, People, PeopleFile, Person, Role};
 pub use queue::{Progress, Queue};
 pub use store::{Rating, Standing, Store, StoreBuilder};

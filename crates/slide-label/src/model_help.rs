@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use slide_data::{Correction, Prediction, append_json_line, read_json_lines};
+use slide_data::{Contract as _, Correction, Prediction};
 
 use crate::{Error, Kind, Result, Store};
 
@@ -12,20 +12,13 @@ use crate::{Error, Kind, Result, Store};
 /// When the file cannot be read or a whole line is not a prediction.
 pub fn read_predictions(path: &Path) -> Result<BTreeMap<String, Prediction>> {
     let mut newest: BTreeMap<String, Prediction> = BTreeMap::new();
-    for prediction in lines::<Prediction>(path, "prediction")? {
+    for prediction in Prediction::read_log_if_present(path)?.entries {
         match newest.get(&prediction.slide_id) {
             Some(held) if held.scored_at > prediction.scored_at => {}
             _ => drop(newest.insert(prediction.slide_id.clone(), prediction)),
         }
     }
     Ok(newest)
-}
-
-fn lines<T: serde::de::DeserializeOwned>(path: &Path, what: &'static str) -> Result<Vec<T>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    Ok(read_json_lines(path, what)?.0)
 }
 
 /// How unsure the model is of a slide: the mean entropy of its distributions, in bits.
@@ -74,8 +67,8 @@ impl Corrections {
     /// # Errors
     /// When the file cannot be read or a whole line is not a correction.
     pub fn open(path: &Path) -> Result<Self> {
-        let ids =
-            lines::<Correction>(path, "correction")?.into_iter().map(|correction| correction.id).collect();
+        let known = Correction::read_log_if_present(path)?.entries;
+        let ids = known.into_iter().map(|correction| correction.id).collect();
         Ok(Self { path: path.to_owned(), ids })
     }
 
@@ -100,7 +93,7 @@ impl Corrections {
         if self.ids.contains(&correction.id) {
             return Ok(false);
         }
-        append_json_line(&self.path, correction)?;
+        Correction::append(&self.path, std::slice::from_ref(correction))?;
         self.ids.insert(correction.id.clone());
         Ok(true)
     }
@@ -132,7 +125,7 @@ mod tests {
         assert!(corrections.add(&correction).unwrap());
         assert!(!corrections.add(&correction).unwrap());
         assert!(!Corrections::open(&path).unwrap().add(&correction).unwrap());
-        assert_eq!(read_json_lines::<Correction>(&path, "correction").unwrap().0, vec![correction.clone()]);
+        assert_eq!(Correction::read_log(&path).unwrap().entries, vec![correction.clone()]);
         let empty = Correction { id: "c2".to_owned(), scores: Scores::new(), ..correction };
         assert!(corrections.add(&empty).is_err());
     }

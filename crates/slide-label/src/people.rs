@@ -1,13 +1,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use durable_files::{FileLock, write_json_private};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use slide_data::{sha256_hex, write_json_private};
+use slide_data::{Contract, sha256_hex};
 use subtle::ConstantTimeEq;
 
 use crate::error::io_error;
-use crate::journal::with_suffix;
 use crate::{Error, Result, clean_name};
 
 /// What a person may do.
@@ -55,8 +55,9 @@ struct Session {
     created_at: Timestamp,
 }
 
+/// `data/labeled/people.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct PeopleFile {
+pub struct PeopleFile {
     schema_version: u32,
     #[serde(default)]
     invitations: Vec<Invitation>,
@@ -98,12 +99,10 @@ impl People {
     /// Reads the file again and changes it under a lock: the server and `pq-label invite` may do so at the same time.
     fn change<T>(&self, change: impl FnOnce(&mut PeopleFile) -> Result<T>) -> Result<T> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = with_suffix(&self.path, ".lock");
-        if let Some(folder) = path.parent() {
+        if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
         }
-        let lock = std::fs::File::create(&path).map_err(io_error("open", &path))?;
-        lock.lock().map_err(io_error("lock", &path))?;
+        let _lock = FileLock::exclusive(&self.path)?;
         let mut file = read(&self.path)?;
         let made = change(&mut file)?;
         write_json_private(&self.path, &file)?;
@@ -243,13 +242,14 @@ impl PeopleFile {
     }
 }
 
+impl Contract for PeopleFile {
+    const NAME: &'static str = "list of people";
+    const VERSION: u32 = 1;
+}
+
 fn read(path: &Path) -> Result<PeopleFile> {
-    match slide_data::read_json(path, "list of people") {
-        Err(slide_data::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            Ok(PeopleFile { schema_version: 1, ..PeopleFile::default() })
-        }
-        read => Ok(read?),
-    }
+    let new = || PeopleFile { schema_version: PeopleFile::VERSION, ..PeopleFile::default() };
+    Ok(PeopleFile::read_if_present(path)?.unwrap_or_else(new))
 }
 
 /// 256 random bits of the operating system, in hexadecimal digits.

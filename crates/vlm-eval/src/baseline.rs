@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use project_files::HumanCeiling;
 use slide_data::{Label, Rubric, Score};
 
 use crate::measures::round_score;
@@ -15,10 +15,8 @@ pub fn best_constants<'a>(
 ) -> BTreeMap<String, Score> {
     let mut counts: BTreeMap<&str, [u32; Score::LEVELS]> = BTreeMap::new();
     for label in labels {
-        for (key, score) in &label.scores {
-            if let Some(score) = score {
-                counts.entry(key).or_default()[score.index()] += 1;
-            }
+        for (key, score) in label.scored() {
+            counts.entry(key).or_default()[score.index()] += 1;
         }
     }
     let constant = |counts: &[u32; Score::LEVELS]| {
@@ -27,15 +25,6 @@ pub fn best_constants<'a>(
         })
     };
     rubric.keys().filter_map(|key| Some((key.to_owned(), constant(counts.get(key)?)?))).collect()
-}
-
-/// How well a person agrees with the other people: what a model that rates like one more person would reach.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct HumanCeiling {
-    /// `overall_mae`, `overall_within_1`, `overall_exact` and the same for each criterion.
-    pub metrics: BTreeMap<String, f64>,
-    /// How many rated criteria of slides had at least two raters.
-    pub ratings: usize,
 }
 
 /// The expected agreement of one rater, left out at random, with the rounded mean of the others; nothing where no label has two.
@@ -50,7 +39,7 @@ pub fn human_ceiling<'a>(
     for label in labels {
         for key in rubric.keys() {
             let Some(counts) = label.distribution.get(key) else { continue };
-            let rated = label.scores.get(key).is_some_and(Option::is_some);
+            let rated = label.score(key).is_some();
             if rated && counts.iter().sum::<u32>() >= 2 {
                 ratings += 1;
                 leave_one_out(counts, confusions.entry(key).or_default());

@@ -1,15 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
-
-/// A percentile interval of the bootstrap.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
+use crate::{Error, Interval, Result};
 
 /// How the intervals are made: whole groups (decks) are drawn with replacement, because slides of a deck resemble each other.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -26,9 +26,6 @@ pub enum Error {
     /// A file could not be read or written.
     #[error(transparent)]
     Data(#[from] slide_data::Error),
-    /// A results file of a version that this program does not know.
-    #[error("`{path}` has schema version {actual}, this program reads up to {known}")]
-    Version { path: std::path::PathBuf, actual: u32, known: u32 },
     /// A report template failed.
     #[error("cannot render the report")]
     Template(#[from] minijinja::Error),

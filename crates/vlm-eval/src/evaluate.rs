@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use slide_data::{Label, Prediction, Rubric, Score, expected_score};
 
 use crate::detail::{detail, error_histogram, worst_first};
-use crate::gate::{self, GateInput};
+use project_files::{Contract as _, GateInput};
+
 use crate::measures::{Pool, Rating, rounded};
-use crate::results::SCHEMA_VERSION;
 use crate::{
-    Baseline, BootstrapOptions, Comparison, Details, Error, GateConfig, Interval, Measures, Miss, Result,
-    Sizes, ValidationResults, best_constants, bootstrap, human_ceiling,
+    Baseline, BootstrapOptions, Comparison, Details, Error, Gate, Interval, Measures, Miss, Result, Sizes,
+    ValidationResults, best_constants, bootstrap, human_ceiling,
 };
 
 /// One slide: what people said and what the model said.
@@ -19,7 +19,7 @@ pub struct Item {
     pub slide_id: String,
     /// Slides of one group (a deck with its near-duplicates) are resampled together.
     pub group: String,
-    /// The consensus of the people.
+    /// What people say; its point scores are what is measured against.
     pub label: Label,
     /// The model's distributions.
     pub prediction: Prediction,
@@ -29,7 +29,7 @@ pub struct Item {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct EvaluationOptions {
     /// What must be reached.
-    pub gate: GateConfig,
+    pub gate: Gate,
     /// How intervals are made.
     pub bootstrap: BootstrapOptions,
 }
@@ -97,7 +97,7 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> Result<Evaluation> {
     let gain_interval = intervals.last().copied().flatten();
     let baseline = Baseline {
         chosen_on,
-        constants: baseline_constants,
+        constants: baseline_constants.iter().map(|(key, score)| (key.clone(), score.get())).collect(),
         metrics: meaningful_for_constants(named(&names, &constant.values(&once))),
         mae_gain: values.last().copied().flatten().unwrap_or(0.0),
         mae_gain_interval: gain_interval,
@@ -145,22 +145,19 @@ fn assemble(
 ) -> ValidationResults {
     let metric = |metrics: &BTreeMap<String, f64>, name: &str| metrics.get(name).copied().unwrap_or(f64::NAN);
     let gate = input.options.gate;
-    let checks = gate::check(
-        &GateInput {
-            agreement: metric(&metrics, "overall_within_1"),
-            agreement_interval: intervals.get("overall_within_1").copied(),
-            mae: metric(&metrics, "overall_mae"),
-            mae_interval: intervals.get("overall_mae").copied(),
-            constant_mae: metric(&baseline.metrics, "overall_mae"),
-            gain_interval: baseline.mae_gain_interval,
-        },
-        &gate,
-    );
+    let checks = gate.check(&GateInput {
+        agreement: metric(&metrics, "overall_within_1"),
+        agreement_interval: intervals.get("overall_within_1").copied(),
+        mae: metric(&metrics, "overall_mae"),
+        mae_interval: intervals.get("overall_mae").copied(),
+        constant_mae: metric(&baseline.metrics, "overall_mae"),
+        gain_interval: baseline.mae_gain_interval,
+    });
     let sizes = table.sizes();
     let mut reasons: Vec<String> = checks.iter().map(|check| check.reason.clone()).collect();
     reasons.extend(limits(&sizes, &baseline));
     ValidationResults {
-        schema_version: SCHEMA_VERSION,
+        schema_version: ValidationResults::VERSION,
         created_at: input.now,
         model_version: input.model_version.to_owned(),
         human_agreement: metric(&metrics, "overall_within_1"),
@@ -285,7 +282,7 @@ impl<'a> Table<'a> {
 }
 
 fn actual(item: &Item, key: &str) -> Option<Score> {
-    item.label.scores.get(key).copied().flatten()
+    item.label.score(key)
 }
 
 fn rating(item: &Item, key: &str, group: usize) -> Result<Option<Rating>> {

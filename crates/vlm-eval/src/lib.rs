@@ -26,20 +26,19 @@ mod deck_report;
 mod detail;
 mod error;
 mod evaluate;
-mod gate;
 mod html;
 mod measures;
 mod report;
-mod results;
 
-pub use baseline::{HumanCeiling, best_constants, human_ceiling};
-pub use bootstrap::{BootstrapOptions, Interval};
+pub use baseline::{best_constants, human_ceiling};
+pub use bootstrap::BootstrapOptions;
 pub use deck_report::{DeckReport, ScoredSlide, render_deck_report};
 pub use detail::{CalibrationBin, CriterionDetail, Details, Miss};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, EvaluationInput, EvaluationOptions, Item, evaluate};
-pub use gate::{Check, GateConfig};
 pub use html::{MediaType, Picture};
 pub use measures::{Confusion, Measures, expected_calibration_error, rounded, spearman};
+pub use project_files::{
+    Baseline, Check, Comparison, Gate, HumanCeiling, Interval, Sizes, ValidationResults,
+};
 pub use report::{Report, render_report};
-pub use results::{Baseline, Comparison, SCHEMA_VERSION, Sizes, ValidationResults};

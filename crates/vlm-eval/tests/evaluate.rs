@@ -95,8 +95,8 @@ fn the_constant_is_chosen_on_train_labels_where_given() {
         })
         .collect();
     let baseline = run(&varied(30), Some(&train)).unwrap().results.baseline.unwrap();
-    assert_eq!((baseline.chosen_on.as_str(), baseline.constants["clarity"].get()), ("train", 5));
-    assert_eq!(baseline.constants["design"].get(), 3);
+    assert_eq!((baseline.chosen_on.as_str(), baseline.constants["clarity"]), ("train", 5));
+    assert_eq!(baseline.constants["design"], 3);
     assert!(!baseline.metrics.contains_key("overall_ece"));
 }
 

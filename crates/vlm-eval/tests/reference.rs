@@ -19,7 +19,7 @@ struct Case {
     metrics: BTreeMap<String, f64>,
     overall_mae_interval: [f64; 2],
     human_ceiling: BTreeMap<String, f64>,
-    constants: BTreeMap<String, Score>,
+    constants: BTreeMap<String, u8>,
     constant_mae: f64,
 }
 

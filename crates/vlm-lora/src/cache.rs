@@ -231,6 +231,7 @@ mod tests {
             assert_eq!(second.get(&key).as_ref(), Some(&stored));
             let exact = stored == features();
             assert_eq!(exact, precision == FeaturePrecision::Float32);
+            assert_eq!(stored.values.len(), features().values.len());
             for (a, b) in stored.values.iter().zip(features().values.iter()) {
                 assert!((a - b).abs() <= b.abs() / 256.0);
             }

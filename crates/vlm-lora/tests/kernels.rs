@@ -1,12 +1,13 @@
 //! Every way of computing, forced on in turn, against f64 and against what transformers and peft computed: the instruction
-//! sets in f32, and each kernel of a narrow base. The limit of the instruction set is the whole process's, so this is one test
-//! in a program of its own.
+//! sets in f32, and each kernel of a narrow base. The limit of the instruction set is the whole process's, so these tests run in
+//! turn, in a program of their own.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use pq_testing::{largest, relative_difference};
 use serde_json::Value;
 use vlm_lora::backend::{Backend, BaseDtype, Bf16Kernel, Cpu, CpuOptions, Isa};
 use vlm_lora::{Checkpoint, Item, Model, PeftAdapter, Processor, Sample, StepMode, Target};
@@ -75,57 +76,95 @@ impl Computed {
 
     /// Largest difference of a gradient relative to its largest element.
     fn gradient_difference(&self, other: &Self) -> f64 {
-        let each = self.gradients.iter().zip(&other.gradients).map(|(a, b)| {
-            let largest = b.iter().fold(f64::MIN_POSITIVE, |most, g| most.max(g.abs()));
-            a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest
-        });
-        each.fold(0.0, f64::max)
+        assert_eq!(self.gradients.len(), other.gradients.len());
+        let pairs = self.gradients.iter().zip(&other.gradients);
+        largest(pairs.map(|(ours, theirs)| relative_difference(ours, theirs)))
     }
 
     /// Largest difference of a loss from those given, relative.
     fn loss_difference(&self, losses: &[f64]) -> f64 {
-        self.losses.iter().zip(losses).map(|(a, b)| (a - b).abs() / b).fold(0.0, f64::max)
+        assert_eq!(self.losses.len(), losses.len());
+        largest(self.losses.iter().zip(losses).map(|(a, b)| (a - b) / b))
     }
+}
+
+/// Every case with what it is in f64, which agrees with the reference.
+fn cases() -> &'static [(Case, Computed)] {
+    static CASES: OnceLock<Vec<(Case, Computed)>> = OnceLock::new();
+    CASES.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity");
+        let mut cases: Vec<PathBuf> =
+            std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        cases.retain(|path| path.join("expected.json").is_file());
+        cases.sort();
+        assert!(!cases.is_empty());
+        Isa::Avx512.limit();
+        let exact = |dir: PathBuf| {
+            let case = open(&dir);
+            let exact = Computed::new(&case, Cpu::<f64>::new());
+            assert!(exact.loss_difference(&case.losses) < 1e-5, "f64 and the reference differ");
+            (case, exact)
+        };
+        cases.into_iter().map(exact).collect()
+    })
 }
 
 fn options(isa: Isa, base: BaseDtype, kernel: Option<Bf16Kernel>) -> Cpu<f32> {
     Cpu::with_options(CpuOptions { base, kernel, isa: Some(isa) }).unwrap()
 }
 
-#[test]
-fn every_path_computes_the_same_step() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity");
-    let mut cases: Vec<PathBuf> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    cases.retain(|path| path.join("expected.json").is_file());
-    cases.sort();
-    assert!(!cases.is_empty());
-    for dir in cases {
-        let case = open(&dir);
-        Isa::Avx512.limit();
-        let exact = Computed::new(&case, Cpu::<f64>::new());
-        assert!(exact.loss_difference(&case.losses) < 1e-5, "f64 and the reference differ");
-        for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= Isa::detected()) {
-            let full = Computed::new(&case, options(isa, BaseDtype::Full, None));
-            let (loss, gradient) = (full.loss_difference(&case.losses), full.gradient_difference(&exact));
-            println!("{} f32 {}: loss {loss:.1e}, gradients {gradient:.1e}", dir.display(), isa.name());
-            assert!(loss < 1e-5 && gradient < 1e-4);
-            isa.limit();
-            for (base, kernel) in Bf16Kernel::available()
-                .into_iter()
-                .flat_map(|kernel| [(BaseDtype::Bf16, kernel), (BaseDtype::Int8, kernel)])
-            {
-                let narrow = Computed::new(&case, options(isa, base, Some(kernel)));
-                let loss = narrow.loss_difference(&exact.losses);
-                let norm = (narrow.norm() - exact.norm()).abs() / exact.norm();
-                println!(
-                    "{} {base:?} {kernel:?} {}: loss {loss:.1e}, norm {norm:.1e}",
-                    dir.display(),
-                    isa.name()
-                );
-                let (of_loss, of_norm) = if base == BaseDtype::Bf16 { (1e-2, 2e-2) } else { (2e-2, 5e-2) };
-                assert!(loss < of_loss && norm < of_norm);
-            }
+/// An instruction set in f32, and with the kernel of a narrow base that needs no more.
+fn check_isa(isa: Isa) {
+    for (case, exact) in cases() {
+        let full = Computed::new(case, options(isa, BaseDtype::Full, None));
+        let (loss, gradient) = (full.loss_difference(&case.losses), full.gradient_difference(exact));
+        println!("{} f32 {}: loss {loss:.1e}, gradients {gradient:.1e}", case.dir.display(), isa.name());
+        assert!(loss < 1e-5 && gradient < 1e-4);
+    }
+    check_kernel(isa, Bf16Kernel::Widened);
+}
+
+/// A kernel with a base in bf16 and in 8 bits.
+fn check_kernel(isa: Isa, kernel: Bf16Kernel) {
+    for (case, exact) in cases() {
+        isa.limit();
+        assert!(Bf16Kernel::available().contains(&kernel), "{kernel:?}");
+        for (base, of_loss, of_norm) in [(BaseDtype::Bf16, 1e-2, 2e-2), (BaseDtype::Int8, 2e-2, 5e-2)] {
+            let narrow = Computed::new(case, options(isa, base, Some(kernel)));
+            let loss = narrow.loss_difference(&exact.losses);
+            let norm = (narrow.norm() - exact.norm()).abs() / exact.norm();
+            let (dir, isa) = (case.dir.display(), isa.name());
+            println!("{dir} {base:?} {kernel:?} {isa}: loss {loss:.1e}, norm {norm:.1e}");
+            assert!(loss < of_loss && norm < of_norm);
         }
     }
+}
+
+fn plain() {
+    check_isa(Isa::Plain);
+}
+
+fn avx2() {
+    check_isa(Isa::Avx2);
+}
+
+fn avx512() {
+    check_isa(Isa::Avx512);
+}
+
+fn bf16_in_avx512() {
+    check_kernel(Isa::Avx512, Bf16Kernel::Avx512);
+}
+
+fn bf16_in_amx() {
+    check_kernel(Isa::Avx512, Bf16Kernel::Amx);
+}
+
+pq_testing::tests! {
+    in turn;
+    plain;
+    avx2: needs Avx2;
+    avx512: needs Avx512;
+    bf16_in_avx512: needs Avx512, Avx512Bf16;
+    bf16_in_amx: needs Avx512, Avx512Bf16, Amx;
 }

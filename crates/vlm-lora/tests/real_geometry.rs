@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use pq_testing::{largest, relative_difference};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use vlm_lora::backend::{Backend, Cpu};
@@ -50,22 +51,20 @@ fn peak_gib() -> f64 {
 fn gradient_deviation(model: &Model<Cpu<f32>>, file: &Path) -> (f64, f64) {
     let bytes = std::fs::read(file).unwrap();
     let theirs = SafeTensors::deserialize(&bytes).unwrap();
-    let (mut squares, mut difference, mut worst) = (0.0, 0.0, 0.0_f64);
+    let (mut squares, mut difference, mut worst) = (0.0, 0.0, Vec::new());
     assert_eq!(model.params().len(), theirs.len());
     for param in model.params() {
         let ours = model.backend().download(&param.grad).unwrap();
         let theirs = theirs.tensor(&param.name).unwrap();
-        let theirs = theirs.data().as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes)));
-        let (mut largest, mut off) = (0.0_f64, 0.0_f64);
-        for (ours, theirs) in ours.iter().map(|value| f64::from(*value)).zip(theirs) {
+        let theirs: Vec<f32> =
+            theirs.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        worst.push(relative_difference(&ours, &theirs));
+        for (ours, theirs) in ours.iter().zip(&theirs).map(|(a, b)| (f64::from(*a), f64::from(*b))) {
             squares += theirs * theirs;
             difference += (ours - theirs).powi(2);
-            largest = largest.max(theirs.abs());
-            off = off.max((ours - theirs).abs());
         }
-        worst = worst.max(off / largest);
     }
-    ((difference / squares).sqrt(), worst)
+    ((difference / squares).sqrt(), largest(worst))
 }
 
 #[test]

@@ -22,20 +22,17 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Starts chromedriver, or returns nothing where it or the browser is not installed.
-    pub fn start() -> Option<Self> {
-        let installed =
-            |name: &str| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
-        if !installed("chromedriver") || !(installed("chromium") || installed("google-chrome")) {
-            return None;
-        }
-        let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+    /// Starts chromedriver.
+    pub fn start() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = free.local_addr().expect("it has an address").port();
+        drop(free);
         let child = Command::new("chromedriver")
             .args([format!("--port={port}"), "--log-level=OFF".to_owned()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .ok()?;
+            .expect("chromedriver is installed");
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_mins(1)))
@@ -48,7 +45,7 @@ impl Driver {
         wait_until("chromedriver answers", || {
             driver.agent.get(format!("{}/status", driver.url)).call().is_ok()
         });
-        Some(driver)
+        driver
     }
 
     /// Opens a browser window of this size.

@@ -2,16 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::common::{Server, Site, build_dir, wait_until};
-use crate::driver::{Browser, ENTER, ESCAPE};
-use crate::{driver, serve, sign_in};
+use pq_testing::trials::Tool;
 
-/// Where `.ci/install-browser` puts axe-core, or where `AXE_CORE` says.
-fn axe() -> Option<String> {
-    let path =
-        std::env::var_os("AXE_CORE").map_or_else(|| build_dir().join("browser/axe.min.js"), PathBuf::from);
-    std::fs::read_to_string(path).ok()
-}
+use crate::common::{Server, Site, wait_until};
+use crate::driver::{Browser, Driver, ENTER, ESCAPE};
+use crate::{serve, sign_in};
 
 fn assert_accessible(browser: &Browser<'_>, axe: &str, what: &str) {
     browser.run(axe);
@@ -22,13 +17,9 @@ fn assert_accessible(browser: &Browser<'_>, axe: &str, what: &str) {
     assert_eq!(found.as_array().map(Vec::len), Some(0), "{what}: {found:#}");
 }
 
-#[test]
-fn axe_finds_nothing() {
-    let Some(driver) = driver("axe-core") else { return };
-    let Some(axe) = axe() else {
-        eprintln!("LEFT OUT: axe-core is not there (.ci/install-browser fetches it)");
-        return;
-    };
+pub(crate) fn axe_finds_nothing() {
+    let driver = Driver::start();
+    let axe = std::fs::read_to_string(Tool::axe_core()).unwrap();
     let site = Site::new(3, 2, "calibration_slides = 2");
     let rows = "slide_id,annotator,clarity,design,notes\ndeck0-001,Ben,1,2,no message\ndeck0-001,Cleo,5,2,\ndeck0-002,Ben,3,3,\ndeck0-002,Cleo,3,4,\n";
     std::fs::write(site.dir.path().join("r.csv"), rows).unwrap();
@@ -81,10 +72,8 @@ fn decode(text: &str) -> Vec<u8> {
 
 /// Pictures of the page for the documentation: `PICTURES=docs PROJECT=dir cargo test -p pq-label --test browser -- --ignored pictures`,
 /// where `dir/data` holds collected slides and ratings.
-#[test]
-#[ignore = "makes pictures for the documentation"]
-fn pictures() {
-    let Some(driver) = driver("pictures") else { return };
+pub(crate) fn pictures() {
+    let driver = Driver::start();
     let (Some(folder), Some(project)) = (std::env::var_os("PICTURES"), std::env::var_os("PROJECT")) else {
         panic!("set PICTURES and PROJECT");
     };

@@ -1,12 +1,11 @@
-//! The page in a real browser (Debian's chromium, driven over `WebDriver`). Where none is installed the tests say that they were left
-//! out; `.ci/install-browser` installs one.
+//! The page in a real browser (Debian's chromium, driven over `WebDriver`). Where none is installed the tests are ignored;
+//! `.ci/install-browser` installs one.
 #![allow(
     missing_docs,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
     reason = "a test program: it has no readers of its documentation, and stops at the first surprise"
 )]
 
@@ -19,16 +18,26 @@ mod people;
 mod rating;
 
 use common::{Server, Site, wait_until};
-use driver::{Browser, Driver, ENTER};
+use driver::{Browser, ENTER};
 use slide_data::Score;
 
-/// The driver, or nothing, said clearly.
-fn driver(test: &str) -> Option<Driver> {
-    let driver = Driver::start();
-    if driver.is_none() {
-        eprintln!("LEFT OUT: {test} needs chromium and chromedriver (.ci/install-browser installs them)");
-    }
-    driver
+pq_testing::tests! {
+    rating::ten_slides_are_rated_with_six_keys_each: needs Browser;
+    rating::what_is_missing_is_shown_and_letters_arrows_notes_and_dialogs_work: needs Browser;
+    rating::undo_back_and_skip_are_kept_as_events: needs Browser;
+    rating::the_model_speaks_only_after_the_rater: needs Browser;
+    rating::the_page_fits_a_phone: needs Browser;
+    network::a_cut_network_loses_nothing_not_even_through_a_reload: needs Browser;
+    network::without_the_server_the_page_still_loads_shows_its_slides_and_takes_ratings: needs Browser;
+    network::a_refused_rating_is_listed_until_it_is_sent_again: needs Browser;
+    network::on_a_full_disk_the_browser_keeps_the_rating_until_there_is_room: needs Browser, FullDisk;
+    network::a_killed_server_loses_nothing_and_the_page_goes_on: needs Browser;
+    network::a_stale_tab_cannot_overwrite: needs Browser;
+    people::two_people_at_once_keep_their_own_queue_and_ratings: needs Browser;
+    people::strangers_stay_out_and_invited_people_get_in: needs Browser;
+    people::a_lead_decides_a_dispute: needs Browser;
+    looks::axe_finds_nothing: needs Browser, Axe;
+    looks::pictures: ignored "makes pictures for the documentation" needs Browser;
 }
 
 fn serve(site: &Site) -> Server {

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
+use pq_testing::SmallDisk;
 use slide_label::Kind;
 
-use crate::common::disk::SmallDisk;
 use crate::common::wire::Wire;
 use crate::common::{Server, Site, wait_until};
-use crate::driver::{Browser, ENTER};
-use crate::{
-    driver, serve, sign_in, slide_id, slide_name, stored, wait_for_another, wait_for_slide, wait_saved,
-};
+use crate::driver::{Browser, Driver, ENTER};
+use crate::{serve, sign_in, slide_id, slide_name, stored, wait_for_another, wait_for_slide, wait_saved};
 
 /// Longer than the server goes without looking at the manifest.
 const MANIFEST_PAUSE: Duration = Duration::from_millis(3200);
@@ -24,9 +22,8 @@ fn rate(browser: &Browser<'_>, score: &str) {
     wait_for_another(browser, &before);
 }
 
-#[test]
-fn a_cut_network_loses_nothing_not_even_through_a_reload() {
-    let Some(driver) = driver("a cut network") else { return };
+pub(crate) fn a_cut_network_loses_nothing_not_even_through_a_reload() {
+    let driver = Driver::start();
     let site = Site::new(4, 3, "calibration_slides = 0");
     let server = serve(&site);
     let browser = driver.browser(1300, 850);
@@ -55,9 +52,8 @@ fn a_cut_network_loses_nothing_not_even_through_a_reload() {
     assert_eq!(site.store().of_annotator("Ana").len(), 3);
 }
 
-#[test]
-fn without_the_server_the_page_still_loads_shows_its_slides_and_takes_ratings() {
-    let Some(driver) = driver("a page without its server") else { return };
+pub(crate) fn without_the_server_the_page_still_loads_shows_its_slides_and_takes_ratings() {
+    let driver = Driver::start();
     let site = Site::new(4, 3, "calibration_slides = 0");
     let server = serve(&site);
     let wire = Wire::to(&server.url);
@@ -93,9 +89,8 @@ fn without_the_server_the_page_still_loads_shows_its_slides_and_takes_ratings() 
     wait_until("and it goes on", || site.store().of_annotator("Ana").len() == 3);
 }
 
-#[test]
-fn a_refused_rating_is_listed_until_it_is_sent_again() {
-    let Some(driver) = driver("refused ratings") else { return };
+pub(crate) fn a_refused_rating_is_listed_until_it_is_sent_again() {
+    let driver = Driver::start();
     let site = Site::new(2, 2, "calibration_slides = 0");
     let server = serve(&site);
     let browser = driver.browser(1300, 850);
@@ -130,11 +125,10 @@ fn a_refused_rating_is_listed_until_it_is_sent_again() {
     });
 }
 
-#[test]
-fn on_a_full_disk_the_browser_keeps_the_rating_until_there_is_room() {
-    let Some(driver) = driver("a full disk") else { return };
+pub(crate) fn on_a_full_disk_the_browser_keeps_the_rating_until_there_is_room() {
+    let driver = Driver::start();
     let site = Site::new(2, 2, "calibration_slides = 0");
-    let Some(disk) = SmallDisk::at(&site.data().join("labeled")) else { return };
+    let disk = SmallDisk::at(&site.data().join("labeled"), "512k");
     let server = serve(&site);
     let browser = driver.browser(1300, 850);
     sign_in(&browser, &server.url, "Ana");
@@ -149,9 +143,8 @@ fn on_a_full_disk_the_browser_keeps_the_rating_until_there_is_room() {
     wait_saved(&browser);
 }
 
-#[test]
-fn a_killed_server_loses_nothing_and_the_page_goes_on() {
-    let Some(driver) = driver("kill -9") else { return };
+pub(crate) fn a_killed_server_loses_nothing_and_the_page_goes_on() {
+    let driver = Driver::start();
     let site = Site::new(4, 3, "calibration_slides = 0");
     let mut server = serve(&site);
     let port = server.port().to_owned();
@@ -171,9 +164,8 @@ fn a_killed_server_loses_nothing_and_the_page_goes_on() {
     wait_until("and it goes on", || site.store().of_annotator("Ana").len() == 4);
 }
 
-#[test]
-fn a_stale_tab_cannot_overwrite() {
-    let Some(driver) = driver("a stale tab") else { return };
+pub(crate) fn a_stale_tab_cannot_overwrite() {
+    let driver = Driver::start();
     let site = Site::new(3, 2, "calibration_slides = 0");
     let server = serve(&site);
     let browser = driver.browser(1300, 850);

@@ -3,12 +3,11 @@
 use slide_data::Score;
 
 use crate::common::{Server, Site, wait_until};
-use crate::driver::{ENTER, TAB};
-use crate::{driver, serve, sign_in, slide_name, stored, wait_for_another, wait_for_slide, wait_saved};
+use crate::driver::{Driver, ENTER, TAB};
+use crate::{serve, sign_in, slide_name, stored, wait_for_another, wait_for_slide, wait_saved};
 
-#[test]
-fn two_people_at_once_keep_their_own_queue_and_ratings() {
-    let Some(driver) = driver("two browsers") else { return };
+pub(crate) fn two_people_at_once_keep_their_own_queue_and_ratings() {
+    let driver = Driver::start();
     let site = Site::new(4, 3, "raters_per_slide = 1\nmax_raters_per_slide = 1\ncalibration_slides = 0");
     let server = serve(&site);
     let (ana, ben) = (driver.browser(1300, 850), driver.browser(1300, 850));
@@ -35,9 +34,8 @@ fn two_people_at_once_keep_their_own_queue_and_ratings() {
     );
 }
 
-#[test]
-fn strangers_stay_out_and_invited_people_get_in() {
-    let Some(driver) = driver("invitations") else { return };
+pub(crate) fn strangers_stay_out_and_invited_people_get_in() {
+    let driver = Driver::start();
     let site = Site::new(3, 2, "calibration_slides = 0");
     let server = Server::start(&site, &["--port", "0", "--host", "0.0.0.0"]);
     let link = server.lead_link.clone().unwrap().replace("0.0.0.0", "127.0.0.1");
@@ -70,9 +68,8 @@ fn strangers_stay_out_and_invited_people_get_in() {
     wait_until("her rating arrives", || site.store().of_annotator("Ana").len() == 1);
 }
 
-#[test]
-fn a_lead_decides_a_dispute() {
-    let Some(driver) = driver("adjudication") else { return };
+pub(crate) fn a_lead_decides_a_dispute() {
+    let driver = Driver::start();
     let site = Site::new(2, 2, "calibration_slides = 0");
     let rows = "slide_id,annotator,clarity\ndeck0-001,Ben,1\ndeck0-001,Cleo,5\n";
     std::fs::write(site.dir.path().join("r.csv"), rows).unwrap();

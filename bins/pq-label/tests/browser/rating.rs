@@ -3,14 +3,11 @@
 use slide_label::Kind;
 
 use crate::common::{Site, wait_until};
-use crate::driver::{DOWN, ENTER, ESCAPE};
-use crate::{
-    driver, serve, sign_in, slide_id, slide_name, stored, wait_for_another, wait_for_slide, wait_saved,
-};
+use crate::driver::{DOWN, Driver, ENTER, ESCAPE};
+use crate::{serve, sign_in, slide_id, slide_name, stored, wait_for_another, wait_for_slide, wait_saved};
 
-#[test]
-fn ten_slides_are_rated_with_six_keys_each() {
-    let Some(driver) = driver("rating by keyboard") else { return };
+pub(crate) fn ten_slides_are_rated_with_six_keys_each() {
+    let driver = Driver::start();
     let site = Site::new(4, 4, "calibration_slides = 0");
     let mut server = serve(&site);
     let browser = driver.browser(1300, 850);
@@ -41,9 +38,8 @@ fn ten_slides_are_rated_with_six_keys_each() {
     assert_eq!(site.labels().slides.len(), 10);
 }
 
-#[test]
-fn what_is_missing_is_shown_and_letters_arrows_notes_and_dialogs_work() {
-    let Some(driver) = driver("keys") else { return };
+pub(crate) fn what_is_missing_is_shown_and_letters_arrows_notes_and_dialogs_work() {
+    let driver = Driver::start();
     let site = Site::new(3, 2, "calibration_slides = 0");
     let server = serve(&site);
     let browser = driver.browser(1300, 850);
@@ -89,9 +85,8 @@ fn what_is_missing_is_shown_and_letters_arrows_notes_and_dialogs_work() {
     assert_eq!(stored(&site, &slide, "Ana", "readability"), Some(5));
 }
 
-#[test]
-fn undo_back_and_skip_are_kept_as_events() {
-    let Some(driver) = driver("undo") else { return };
+pub(crate) fn undo_back_and_skip_are_kept_as_events() {
+    let driver = Driver::start();
     let site = Site::new(3, 2, "calibration_slides = 0");
     let server = serve(&site);
     let browser = driver.browser(1300, 850);
@@ -126,9 +121,8 @@ fn undo_back_and_skip_are_kept_as_events() {
     assert_eq!(kinds, [Kind::Rated, Kind::Skipped, Kind::Undone, Kind::Undone, Kind::Rated, Kind::Changed]);
 }
 
-#[test]
-fn the_model_speaks_only_after_the_rater() {
-    let Some(driver) = driver("the model's help") else { return };
+pub(crate) fn the_model_speaks_only_after_the_rater() {
+    let driver = Driver::start();
     let site = Site::new(3, 2, "calibration_slides = 0\nmodel_help = true");
     site.predict(3, 2);
     let server = serve(&site);
@@ -154,9 +148,8 @@ fn the_model_speaks_only_after_the_rater() {
     assert_eq!((correction.slide_id, correction.scores.len()), (slide, 5));
 }
 
-#[test]
-fn the_page_fits_a_phone() {
-    let Some(driver) = driver("the phone view") else { return };
+pub(crate) fn the_page_fits_a_phone() {
+    let driver = Driver::start();
     let site = Site::new(3, 2, "calibration_slides = 0");
     let server = serve(&site);
     let browser = driver.browser(500, 900);

@@ -1,12 +1,11 @@
 //! A project with drawn slides, and the program serving it.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
-pub mod disk;
 pub mod wire;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -228,9 +227,4 @@ impl Client {
         let mut response = request.call().ok()?;
         Some((response.status().as_u16(), response.body_mut().read_to_vec().ok()?))
     }
-}
-
-/// The folder of a path given by an environment variable, or of the build.
-pub fn build_dir() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_pq-label")).ancestors().nth(2).unwrap().to_owned()
 }

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
@@ -68,6 +68,8 @@ pub struct WandbOptions {
     pub flush_interval: Duration,
     /// How long the end of a run waits for what is still to be sent.
     pub finish_timeout: Duration,
+    /// How the service is asked. Its check ends the start only.
+    pub http: http_client::Options,
 }
 
 /// What the service is told when a run starts.
@@ -102,6 +104,7 @@ pub struct WandbRun {
     sender: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<Finished>>,
     url: Option<String>,
+    offline_reason: Option<String>,
     started: Instant,
     /// Runtime of the run before it was resumed, in seconds.
     earlier: f64,
@@ -121,13 +124,17 @@ impl WandbRun {
     /// # Errors
     /// A malformed key, a refusal by the service, or an offline folder that cannot be written.
     pub fn start(config: &WandbConfig, options: &WandbOptions, info: &RunInfo) -> Result<Self> {
+        let mut offline_reason = None;
         let started = match config.mode {
             WandbMode::Online => {
                 check_key(&options.api_key)?;
-                let api = Api::new(&options.base_url, &options.api_key);
+                let api = Api::new(&options.base_url, &options.api_key, &options.http)?;
                 match api.start(config, info) {
                     Ok((address, start)) => Some((api, address, start)),
-                    Err(Error::Unreachable { .. }) => None,
+                    Err(error @ Error::Unreachable { .. }) => {
+                        offline_reason = Some(error.in_words());
+                        None
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -143,15 +150,12 @@ impl WandbRun {
         let thread = std::thread::Builder::new()
             .name("wandb".to_owned())
             .spawn(move || worker.run(&receiver))
-            .map_err(|source| Error::Io {
-                action: "start a thread for",
-                path: PathBuf::from("wandb"),
-                source,
-            })?;
+            .map_err(durable_files::io_error("start a thread for", Path::new("wandb")))?;
         Ok(Self {
             sender: Some(sender),
             thread: Some(thread),
             url,
+            offline_reason,
             started: Instant::now(),
             earlier: resumed.runtime,
             logged_up_to: resumed.last_step,
@@ -164,6 +168,11 @@ impl WandbRun {
     /// The run's page, if it is online.
     pub fn url(&self) -> Option<&str> {
         self.url.as_deref()
+    }
+
+    /// Why a run that was to be online is not, in words.
+    pub fn offline_reason(&self) -> Option<&str> {
+        self.offline_reason.as_deref()
     }
 
     /// Whether somebody pressed Stop on the run's page.

@@ -116,7 +116,7 @@ fn ratings(card: &mut String, labels: &Labels, usable: usize, raters: Option<usi
         .flat_map(|label| label.scores.keys().chain(label.distribution.keys()))
         .collect();
     for key in keys {
-        let scores = labels.slides.values().filter_map(|label| *label.scores.get(key)?);
+        let scores = labels.slides.values().filter_map(|label| label.score(key));
         let scores: Vec<f64> = scores.map(|score| f64::from(score.get())).collect();
         let units: Vec<[u32; Score::LEVELS]> =
             labels.slides.values().filter_map(|label| label.distribution.get(key).copied()).collect();

@@ -2,13 +2,11 @@ use serde::{Deserialize, Serialize};
 
 use super::source::{UrlListConfig, WebConfig};
 use crate::picture::QualityThresholds;
-use crate::{DuplicateThresholds, Limits, Result, SplitConfig, Storage};
+use crate::{DuplicateThresholds, Limits, Result, SplitConfig};
 
 /// Everything in `data.toml` that collecting uses.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DataConfig {
-    /// `[storage]`
-    pub storage: Storage,
     /// `[limits]`
     pub limits: Limits,
     /// `[quality]`

@@ -10,7 +10,7 @@ use super::store::{InputRecord, Outcome, Stamp, Store};
 use super::worker::Answer;
 use crate::picture::Sketch;
 use crate::render::InputFile;
-use crate::{Error, Reason, Result, SlideRecord};
+use crate::{Reason, Result, SlideRecord};
 
 /// Files that are written to the store at once: one sync for all of them. A crash costs reading these again.
 const BATCH: usize = 64;
@@ -67,7 +67,7 @@ impl<'a> Intake<'a> {
     fn take(&mut self, index: usize, answer: Answer) -> Result<()> {
         if let Answer::NoStore(reason) = answer {
             let source = std::io::Error::other(reason);
-            return Err(Error::Io { action: "write", path: self.store.staging(), source });
+            return Err(crate::error::io_error("write", &self.store.staging())(source));
         }
         let (input, stamp) = self.jobs[index];
         let pending = &mut self.open[index];

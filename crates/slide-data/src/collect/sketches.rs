@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
-use crate::io::io_error;
+use crate::error::io_error;
 use crate::picture::{Signature, Sketch, decode};
 use crate::{Limits, Manifest, Result, SlideRecord};
 

@@ -3,13 +3,14 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use project_files::SlideFiles;
 use serde::{Deserialize, Serialize};
 
 use super::intake::Staged;
 use super::sketches;
-use crate::io::io_error;
+use crate::error::io_error;
 use crate::render::InputFile;
-use crate::{Error, Manifest, Result, SlideRecord, append_json_lines, read_json_lines, write_atomic};
+use crate::{Contract, Error, Result, SlideRecord};
 
 /// What became of an input file: a line of `<raw>/inputs.jsonl`. The last line of an origin holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,11 @@ pub struct InputRecord {
     pub transient: bool,
     /// When.
     pub at: Timestamp,
+}
+
+impl Contract for InputRecord {
+    const NAME: &'static str = "input record";
+    const VERSION: u32 = 1;
 }
 
 /// What became of an input file.
@@ -74,7 +80,7 @@ impl Stamp {
 /// The folder of slides with its manifest; one run at a time holds it.
 #[derive(Debug)]
 pub struct Store {
-    raw: PathBuf,
+    files: SlideFiles,
     slides: Vec<SlideRecord>,
     known: HashSet<String>,
     numbers: HashSet<(String, usize)>,
@@ -89,7 +95,8 @@ impl Store {
     /// # Errors
     /// When the folder cannot be written, another run holds it, or a file in it is damaged.
     pub fn open(raw: &Path) -> Result<Self> {
-        std::fs::create_dir_all(raw.join("slides")).map_err(io_error("create", raw))?;
+        let files = SlideFiles::new(raw);
+        std::fs::create_dir_all(files.images()).map_err(io_error("create", raw))?;
         let lock_path = raw.join(".lock");
         let lock = File::options()
             .create(true)
@@ -105,10 +112,10 @@ impl Store {
         if staging.exists() {
             clear(&staging).map_err(io_error("clear", &staging))?;
         }
-        let slides: Vec<SlideRecord> = read_if_there(&raw.join("manifest.jsonl"), "slide record")?;
-        let lines: Vec<InputRecord> = read_if_there(&raw.join("inputs.jsonl"), "input record")?;
+        let slides = SlideRecord::read_log_if_present(&files.manifest())?.entries;
+        let lines = InputRecord::read_log_if_present(&files.inputs())?.entries;
         Ok(Self {
-            raw: raw.to_owned(),
+            files,
             known: slides.iter().map(|slide| slide.slide_id.clone()).collect(),
             numbers: slides.iter().map(|slide| (slide.deck_id.clone(), slide.number)).collect(),
             slides,
@@ -120,7 +127,7 @@ impl Store {
 
     /// The folder.
     pub fn raw(&self) -> &Path {
-        &self.raw
+        self.files.root()
     }
 
     /// The slides in manifest order.
@@ -138,7 +145,7 @@ impl Store {
     }
 
     pub(super) fn staging(&self) -> PathBuf {
-        self.raw.join(".staging")
+        self.files.root().join(".staging")
     }
 
     /// What is known of an input whose size and time of change are still the same.
@@ -164,13 +171,13 @@ impl Store {
             }
             lines.push(input);
         }
-        sketches::append(&self.raw, &sketched)?;
-        let folder = self.raw.join("slides");
+        sketches::append(self.files.root(), &sketched)?;
+        let folder = self.files.images();
         if !new.is_empty() {
             File::open(&folder).and_then(|f| f.sync_all()).map_err(io_error("write", &folder))?;
-            append_json_lines(&self.raw.join("manifest.jsonl"), &new)?;
+            SlideRecord::append(&self.files.manifest(), &new)?;
         }
-        append_json_lines(&self.raw.join("inputs.jsonl"), &lines)?;
+        InputRecord::append(&self.files.inputs(), &lines)?;
         self.input_lines += lines.len();
         self.inputs.extend(lines.into_iter().map(|line| (line.origin.clone(), line)));
         let count = new.len();
@@ -184,7 +191,7 @@ impl Store {
             let _ = std::fs::remove_file(picture); // the same content came before
             return Ok(None);
         }
-        let target = Manifest::image_path(&self.raw, &slide.slide_id);
+        let target = self.files.image(&slide.slide_id);
         std::fs::rename(picture, &target).map_err(io_error("write", &target))?;
         while !self.numbers.insert((slide.deck_id.clone(), slide.number)) {
             slide.number += 1;
@@ -194,39 +201,17 @@ impl Store {
 
     /// Writes the manifest anew, atomically.
     pub(super) fn rewrite_manifest(&self) -> Result<()> {
-        write_lines(&self.raw.join("manifest.jsonl"), self.slides.iter())
+        Ok(SlideRecord::replace_log(&self.files.manifest(), &self.slides)?)
     }
 
     /// Drops the lines of the inputs' journal that later ones replaced, once they are most of it.
     pub(super) fn compact(&mut self) -> Result<()> {
         if self.input_lines > 2 * self.inputs.len() + 16 {
-            write_lines(&self.raw.join("inputs.jsonl"), self.inputs.values())?;
+            InputRecord::replace_log(&self.files.inputs(), self.inputs.values())?;
             self.input_lines = self.inputs.len();
         }
         Ok(())
     }
-}
-
-fn read_if_there<T: serde::de::DeserializeOwned>(path: &Path, what: &'static str) -> Result<Vec<T>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    // A torn last line belongs to an append that was never acknowledged; the next append cuts it off.
-    read_json_lines(path, what).map(|(lines, _torn)| lines)
-}
-
-fn write_lines<'a, T: Serialize + 'a>(path: &Path, values: impl Iterator<Item = &'a T>) -> Result<()> {
-    let mut bytes = Vec::new();
-    for value in values {
-        serde_json::to_writer(&mut bytes, value).map_err(|source| Error::Invalid {
-            path: path.to_owned(),
-            line: None,
-            what: "JSON line",
-            source,
-        })?;
-        bytes.push(b'\n');
-    }
-    write_atomic(path, &bytes)
 }
 
 /// Removes what an interrupted run left behind; its readers may write for a moment longer than it lived.

@@ -81,7 +81,7 @@ pub fn pixels_sha256(picture: &RgbImage) -> String {
     hasher.update(picture.width().to_le_bytes());
     hasher.update(picture.height().to_le_bytes());
     hasher.update(picture.as_raw());
-    crate::io::hex(&hasher.finalize())
+    durable_files::hex(&hasher.finalize())
 }
 
 /// Encodes a picture as PNG.

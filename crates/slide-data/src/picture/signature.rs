@@ -69,7 +69,7 @@ impl SlideHash {
 
     /// Two hexadecimal digits a value.
     pub fn to_hex(&self) -> String {
-        crate::io::hex(&self.0.map(|value| value as u8))
+        durable_files::hex(&self.0.map(|value| value as u8))
     }
 
     /// The hash that [`SlideHash::to_hex`] wrote, if `text` is one.

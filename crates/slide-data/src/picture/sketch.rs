@@ -68,7 +68,7 @@ impl Sketch {
 
 impl From<Sketch> for String {
     fn from(sketch: Sketch) -> Self {
-        crate::io::hex(sketch.as_bytes())
+        durable_files::hex(sketch.as_bytes())
     }
 }
 

@@ -8,7 +8,7 @@ use walkdir::WalkDir;
 
 use super::DeckName;
 use super::format::{EXTENSIONS, FileFormat, sniff};
-use crate::{Error, Result};
+use crate::Result;
 
 /// A file that holds slides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub fn find_all_inputs<P: AsRef<Path>>(paths: &[P], base: Option<&Path>) -> Resu
     let base = base.and_then(|base| base.canonicalize().ok());
     let absolute = |path: &P| {
         let path = path.as_ref();
-        path.canonicalize().map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })
+        path.canonicalize().map_err(crate::error::io_error("read", path))
     };
     let mut roots: Vec<PathBuf> = Vec::new();
     for path in paths.iter().map(absolute).collect::<Result<Vec<_>>>()? {
@@ -96,7 +96,7 @@ fn outer_folder<'a>(root: &'a Path, roots: &[PathBuf]) -> &'a Path {
 
 /// The files with slides below `path`, named from `outer`, which is the upload folder if `is_upload`.
 fn find_below(path: &Path, outer: &Path, is_upload: bool) -> Result<Vec<InputFile>> {
-    let io = |source| Error::Io { action: "read", path: path.to_owned(), source };
+    let io = |source| crate::error::io_error("read", path)(source);
     let mut terms = BTreeMap::new();
     let mut inputs = Vec::new();
     let visible = |entry: &walkdir::DirEntry| entry.depth() == 0 || !is_hidden(entry.path());

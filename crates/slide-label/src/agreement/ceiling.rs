@@ -210,7 +210,7 @@ mod tests {
         let sum = |d: &[f64; 5]| d.iter().sum::<f64>();
         assert!((sum(&single) - 1.0).abs() < 1e-9);
         let one = median_distribution(&single, 1);
-        one.iter().zip(&single).for_each(|(a, b)| assert!((a - b).abs() < 1e-12));
+        pq_testing::assert_close(&one, &single, 1e-12);
         let nine = median_distribution(&single, 9);
         assert!((sum(&nine) - 1.0).abs() < 1e-9 && nine[2] > single[2] + 0.2, "{nine:?}");
     }

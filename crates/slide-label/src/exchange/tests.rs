@@ -152,6 +152,9 @@ proptest! {
         for (slide, label) in &labels.slides {
             prop_assert_eq!(&label.scores, &again.slides[slide].scores);
             prop_assert_eq!(&label.notes, &again.slides[slide].notes);
+            for key in label.scores.keys() {
+                prop_assert_eq!(label.target(key), again.slides[slide].target(key), "{} {}", slide, key);
+            }
             let spread = |label: &slide_data::Label| label.distribution.clone();
             if !spread(label).is_empty() {
                 prop_assert_eq!(spread(label), spread(&again.slides[slide]));

@@ -3,13 +3,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use project_files::Layout;
 use slide_data::{Manifest, Prediction, Rubric};
 
 use super::lead::LeadReport;
-use crate::{
-    Corrections, LabelConfig, Ledger, Opened, People, Queue, Result, StorePaths, read_predictions,
-    uncertainty,
-};
+use crate::{Corrections, LabelConfig, Ledger, Opened, People, Queue, Result, read_predictions, uncertainty};
 
 /// Who may use the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +25,7 @@ pub enum Access {
 #[derive(Debug, Clone)]
 pub struct AppSettings {
     /// Where the files lie.
-    pub paths: StorePaths,
+    pub paths: Layout,
     /// The criteria.
     pub rubric: Rubric,
     /// Who rates what.
@@ -86,14 +84,14 @@ impl App {
         settings.rubric.validate()?;
         let (ledger, opened) = Ledger::open(&settings.paths, &settings.rubric, settings.config.consensus)?;
         let modified = modified(&settings.paths);
-        let manifest = Manifest::read(&settings.paths.raw)?;
-        let predictions = read_predictions(&settings.paths.predictions)?;
+        let manifest = Manifest::read(settings.paths.slides().root())?;
+        let predictions = read_predictions(&settings.paths.predictions())?;
         let queue = fill_queue(&manifest, &ledger, &settings.config, &predictions);
         let app = Self {
             slides: RwLock::new(Slides { by_id: by_id(&manifest), modified, looked_at: Instant::now() }),
             queue: Mutex::new(queue),
-            people: People::open(&settings.paths.people)?,
-            corrections: Mutex::new(Corrections::open(&settings.paths.corrections)?),
+            people: People::open(&settings.paths.people())?,
+            corrections: Mutex::new(Corrections::open(&settings.paths.corrections())?),
             predictions,
             failures: Mutex::default(),
             report: Mutex::default(),
@@ -183,7 +181,7 @@ impl App {
         if now == slides.modified {
             return;
         }
-        match Manifest::read(&self.settings.paths.raw) {
+        match Manifest::read(self.settings.paths.slides().root()) {
             Ok(manifest) => {
                 *lock(&self.queue) =
                     fill_queue(&manifest, &self.ledger, &self.settings.config, &self.predictions);
@@ -229,8 +227,8 @@ fn by_id(manifest: &Manifest) -> HashMap<Box<str>, SlideCard> {
     by_id
 }
 
-fn modified(paths: &StorePaths) -> Option<SystemTime> {
-    std::fs::metadata(paths.raw.join("manifest.jsonl")).and_then(|file| file.modified()).ok()
+fn modified(paths: &Layout) -> Option<SystemTime> {
+    std::fs::metadata(paths.slides().manifest()).and_then(|file| file.modified()).ok()
 }
 
 fn fill_queue(

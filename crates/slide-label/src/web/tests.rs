@@ -4,11 +4,11 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use serde_json::{Value, json};
-use slide_data::{Rubric, read_json_lines};
+use slide_data::{Contract as _, Rubric};
 use tower::ServiceExt;
 
 use super::{Access, App, AppSettings, app};
-use crate::{Event, LabelConfig, Role, StorePaths};
+use crate::{Event, LabelConfig, Role};
 
 struct Site {
     dir: tempfile::TempDir,
@@ -19,8 +19,8 @@ struct Site {
 impl Site {
     fn new(access: Access) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let paths = StorePaths::new(&dir.path().join("data"), &dir.path().join("monitoring"));
-        std::fs::create_dir_all(paths.raw.join("slides")).unwrap();
+        let paths = crate::layout_in(dir.path());
+        std::fs::create_dir_all(paths.slides().images()).unwrap();
         let line = |deck: usize, number: usize| {
             json!({"schema_version": 1, "slide_id": format!("d{deck}-{number}"), "deck_id": format!("d{deck}"), "number": number,
                 "source": {"kind": "image", "origin": "x", "sha256": ""}, "sha256": format!("{deck}{number}"), "phash": "0",
@@ -28,8 +28,8 @@ impl Site {
             .to_string()
         };
         let lines: Vec<String> = (0..6).map(|index| line(index / 2, index % 2 + 1)).collect();
-        std::fs::write(paths.raw.join("manifest.jsonl"), lines.join("\n") + "\n").unwrap();
-        std::fs::write(paths.raw.join("slides/d0-1.png"), b"\x89PNG").unwrap();
+        std::fs::write(paths.slides().manifest(), lines.join("\n") + "\n").unwrap();
+        std::fs::write(paths.slides().image("d0-1"), b"\x89PNG").unwrap();
         let config = LabelConfig { calibration_slides: 0, ..LabelConfig::default() };
         let settings = AppSettings { paths, rubric: Rubric::default(), config, access };
         let state = Arc::new(App::open(settings).unwrap().0);
@@ -60,7 +60,7 @@ impl Site {
 
     fn events(&self) -> Vec<Event> {
         let path = self.dir.path().join("data/labeled/ratings.jsonl");
-        read_json_lines(&path, "event").unwrap().0
+        Event::read_log_if_present(&path).unwrap().entries
     }
 }
 

@@ -166,7 +166,7 @@ impl ChoiceTokens {
     /// Replaces what a sample is to predict at the choices by distributions over them, and their weight by `weight`.
     ///
     /// `sample` is supervised on exactly this answer, with any choices in it; `distributions` holds one distribution for each
-    /// asked slot. The input at a choice becomes the most probable one, so that later slots see what is most likely true.
+    /// asked slot. The input stays what it is: later slots see the choices that the answer's text has, whatever the distributions.
     ///
     /// # Errors
     /// When the sample's answer is another one, or a distribution does not fit its slot or does not sum to 1.
@@ -202,7 +202,6 @@ impl ChoiceTokens {
             let pairs = choices.iter().zip(distribution).filter(|(_, p)| **p > 0.0);
             target.tokens = pairs.map(|(id, p)| (*id, p / sum)).collect();
             target.weight = weight;
-            sample.input_ids[at] = choices[super::argmax(distribution.iter().copied())];
         }
         Ok(())
     }
@@ -265,7 +264,11 @@ mod tests {
         let plain = soft.clone();
         tokens.soften(&mut soft, &[vec![0.0, 0.25, 0.75], vec![0.0, 1.0, 0.0]], 3.0).unwrap();
         assert_eq!(soft.targets[3].tokens, [('2' as u32, 0.25), ('X' as u32, 0.75)]);
-        assert_eq!((soft.targets[3].weight, soft.input_ids[6]), (3.0, 'X' as u32));
+        assert_eq!((soft.targets[3].weight, soft.input_ids[6]), (3.0, '1' as u32));
+        assert_eq!(
+            soft.input_ids, plain.input_ids,
+            "the text keeps its choice, also where it is not the most probable one"
+        );
         assert_eq!(soft.targets[9].tokens, [('2' as u32, 1.0)]);
         for (at, (soft, plain)) in soft.targets.iter().zip(&plain.targets).enumerate() {
             assert!(soft == plain || at == 3 || at == 9);

@@ -101,6 +101,9 @@ fn distribution(logits: &[f32], choices: &[u32]) -> Result<Distribution> {
     }
     let weights: Vec<f64> = picked.iter().map(|logit| (logit - highest).exp()).collect();
     let sum: f64 = weights.iter().sum();
+    if !sum.is_finite() {
+        return Err(Error::NotFinite { what: "a score", step: 0 }); // `max` passes over what is not a number
+    }
     Ok(weights.into_iter().map(|weight| weight / sum).collect())
 }
 
@@ -113,9 +116,13 @@ mod tests {
         let logits = [9.0, 1.0, 3.0, f32::NEG_INFINITY, 2.0];
         let scores = distribution(&logits, &[1, 2, 4]).unwrap();
         let expected = [0.090_030_573_170_380_46, 0.665_240_955_774_821_9, 0.244_728_471_054_797_67];
-        assert!(scores.iter().zip(expected).all(|(a, e)| (a - e).abs() < 1e-12), "{scores:?}");
+        pq_testing::assert_close(&scores, &expected, 1e-12);
         assert!(distribution(&logits, &[1, 5]).is_err());
         assert!(distribution(&[f32::NAN; 2], &[0, 1]).is_err());
+        assert!(
+            distribution(&[f32::NAN, 1.0], &[0, 1]).is_err()
+                && distribution(&[1.0, f32::NAN], &[0, 1]).is_err()
+        );
     }
 
     #[test]

@@ -174,8 +174,7 @@ mod tests {
         for (started, plain) in adapter.modules.iter().zip(&plain.modules) {
             assert_eq!(started.spec.scale.to_bits(), plain.spec.scale.to_bits());
             let zero = vec![0.0; started.spec.out_features * started.spec.in_features];
-            let pairs = started.merged(zero.clone()).into_iter().zip(plain.merged(zero));
-            assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-5));
+            pq_testing::assert_close(&started.merged(zero.clone()), &plain.merged(zero), 1e-5);
         }
     }
 

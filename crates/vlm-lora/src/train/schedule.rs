@@ -83,10 +83,7 @@ mod tests {
     }
 
     fn assert_close(actual: &[f64], expected: &[f64]) {
-        assert_eq!(actual.len(), expected.len());
-        for (a, e) in actual.iter().zip(expected) {
-            assert!((a - e).abs() < 1e-12, "{actual:?} is not {expected:?}");
-        }
+        pq_testing::assert_close(actual, expected, 1e-12);
     }
 
     #[test]

@@ -141,12 +141,6 @@ fn sample(processor: &Processor, dir: &Path, expected: &Value, slide: &Value) ->
     Sample { input_ids: encoded.input_ids, tiles, targets }
 }
 
-/// Largest absolute difference.
-pub(crate) fn difference(ours: &[f32], theirs: &[f32]) -> f64 {
-    assert_eq!(ours.len(), theirs.len());
-    ours.iter().zip(theirs).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max)
-}
-
 /// The worst deviation of each quantity of a case, and whether all are within their limits.
 pub(crate) struct Report {
     case: String,
@@ -181,6 +175,7 @@ impl Report {
 
     /// Prints the table and returns the quantities that are too far off.
     pub(crate) fn finish(self) -> Vec<String> {
+        assert!(!self.worst.is_empty(), "{}: nothing was compared", self.case);
         let mut failures = Vec::new();
         for (quantity, (deviation, limit, place)) in &self.worst {
             let line = format!("{} {quantity}: {deviation:.1e} of {limit:.0e} ({place})", self.case);

@@ -4,7 +4,9 @@ use vlm_lora::backend::{AnyBackend, Backend};
 use vlm_lora::candle_core::DType;
 use vlm_lora::{Checkpoint, Item, Model, Sample, StepMode, merge, unmerge};
 
-use super::case::{Case, Report, backend, cases, difference, numbers};
+use pq_testing::{largest, max_difference, relative_difference};
+
+use super::case::{Case, Report, backend, cases, numbers};
 
 fn item(sample: &Sample) -> Item<'_> {
     Item { sample, features: None }
@@ -27,7 +29,7 @@ fn check_features(case: &Case, model: &Model<AnyBackend>, report: &mut Report) {
     for (index, sample) in case.samples.iter().enumerate() {
         let Some(theirs) = case.tensor(&format!("{index}.image_features")) else { continue };
         let ours = model.image_features(&[&sample.tiles]).unwrap();
-        report.note("image features", difference(&ours[0].values, theirs), 1e-4, &index);
+        report.note("image features", max_difference(&ours[0].values[..], theirs), 1e-4, &index);
     }
 }
 
@@ -40,7 +42,7 @@ fn check_logits(case: &Case, model: &Model<AnyBackend>, of: &str, report: &mut R
             _ => "logits of merged weights",
         };
         let ours = answer_logits(model, sample);
-        report.note(quantity, difference(&ours, theirs), 1e-4, &index);
+        report.note(quantity, max_difference(&ours, theirs), 1e-4, &index);
         if of == "adapter" {
             check_digits(case, index, &ours, report);
         }
@@ -89,8 +91,7 @@ fn is_without_effect(name: &str) -> bool {
 /// Every gradient relative to its largest element.
 fn check_gradients(case: &Case, model: &Model<AnyBackend>, prefix: &str, report: &mut Report) {
     let mut theirs = case.tensors(prefix).collect::<std::collections::BTreeMap<_, _>>();
-    let size = |values: &[f32]| values.iter().fold(0.0, |size: f64, g| size.max(f64::from(g.abs())));
-    let largest_of_all = theirs.values().map(|values| size(values)).fold(0.0, f64::max);
+    let largest_of_all = largest(theirs.values().map(|values| largest(*values)));
     for param in model.params() {
         // In memory peft puts a `.weight` behind the magnitudes, which it leaves out in files.
         let in_memory = format!("{}.weight", param.name);
@@ -98,13 +99,12 @@ fn check_gradients(case: &Case, model: &Model<AnyBackend>, prefix: &str, report:
         let theirs = found.expect("the reference trains it too");
         let ours = model.backend().download(&param.grad).unwrap();
         if is_without_effect(&param.name) {
-            let rounding = size(&ours).max(size(theirs)) / largest_of_all;
+            let rounding = largest(&ours).max(largest(theirs)) / largest_of_all;
             report.note("gradients that are zero", rounding, 1e-5, &param.name);
             continue;
         }
-        let largest = size(theirs);
         assert!(ours.iter().any(|g| *g != 0.0), "{} gets no gradient", param.name);
-        report.note("gradients, relative", difference(&ours, theirs) / largest, 1e-4, &param.name);
+        report.note("gradients, relative", relative_difference(&ours, theirs), 1e-4, &param.name);
     }
     assert!(theirs.is_empty(), "{}: not trained here: {:?}", case.name, theirs.keys());
 }
@@ -137,7 +137,7 @@ fn check_merged(case: &Case, report: &mut Report) {
     for (name, shape) in case.checkpoint.config().tensors() {
         let (ours, theirs) =
             (unmerged.values(&name, &shape).unwrap(), case.checkpoint.values(&name, &shape).unwrap());
-        report.note("unmerged weights", difference(&ours, &theirs), 1e-5, &name);
+        report.note("unmerged weights", max_difference(&ours, &theirs), 1e-5, &name);
     }
 }
 

@@ -1,8 +1,9 @@
 //! The optimizer steps of transformers' Trainer.
 
+use pq_testing::max_difference;
 use vlm_lora::{Observer, SamplingStrategy, StepReport, Trainer, TrainingConfig};
 
-use crate::case::{Case, Report, cases, difference, json};
+use crate::case::{Case, Report, cases, json};
 
 struct Steps<'a>(&'a mut Vec<StepReport>);
 
@@ -52,13 +53,13 @@ fn compare_steps(case: &Case) -> Vec<String> {
         let values = |module: &vlm_lora::AdapterWeights| {
             [&module.a[..], &module.b[..], module.magnitude.as_deref().unwrap_or_default()].concat()
         };
-        report.note("trained adapter", difference(&values(ours), &values(theirs)), 1e-3, &ours.spec.module);
+        report.note("trained adapter", max_difference(values(ours), values(theirs)), 1e-3, &ours.spec.module);
     }
     assert!(trained.biases.keys().eq(expected.biases.keys()));
     // The bias of keys has no effect and no gradient but rounding, which AdamW makes whole steps of.
     let pairs = trained.biases.iter().zip(expected.biases.values());
     for ((name, ours), theirs) in pairs.filter(|((name, _), _)| !name.ends_with("k_proj.bias")) {
-        report.note("trained biases", difference(ours, theirs), 1e-3, name);
+        report.note("trained biases", max_difference(ours, theirs), 1e-3, name);
     }
     report.finish()
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::target::Target;
 use super::{Export, ExportSummary};
-use crate::io::io_error;
+use crate::error::io_error;
 use crate::{Result, write_atomic};
 
 impl Export<'_> {

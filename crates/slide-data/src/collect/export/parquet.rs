@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 use super::row::{Field, Row};
 use super::target::Target;
 use super::{Export, ExportSummary};
-use crate::io::io_error;
-use crate::{Error, Result, Score};
+use crate::error::io_error;
+use crate::{Result, Score};
 
 /// Slides of a row group, which is what is held in memory at once; the Hub's viewer likes about a hundred pictures.
 const ROW_GROUP: usize = 100;
@@ -63,11 +63,7 @@ impl Export<'_> {
     }
 
     fn write_shard(&self, path: &Path, rows: &[Row<'_>], criteria: &[String]) -> Result<()> {
-        let failed = |error: ParquetError| Error::Io {
-            action: "write",
-            path: path.to_owned(),
-            source: std::io::Error::other(error),
-        };
+        let failed = |error: ParquetError| io_error("write", path)(std::io::Error::other(error));
         let columns = rows.first().map(|row| row.fields(criteria)).unwrap_or_default();
         let file = File::create(path).map_err(io_error("write", path))?;
         let schema = schema(&columns).map_err(failed)?;

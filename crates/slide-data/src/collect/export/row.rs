@@ -50,7 +50,7 @@ impl Row<'_> {
         ];
         let mut fields: Vec<_> = named.into_iter().map(|(name, field)| (name.to_owned(), field)).collect();
         for key in criteria {
-            let score = label.and_then(|label| *label.scores.get(key)?);
+            let score = label.and_then(|label| label.score(key));
             fields.push((key.clone(), Field::Number(score.map(|score| i32::from(score.get())))));
             let counts = label.and_then(|label| label.distribution.get(key));
             let counts = counts.map(|counts| counts.map(|count| i32::try_from(count).unwrap_or(i32::MAX)));

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use crate::io::io_error;
+use crate::error::io_error;
 use crate::{Error, Result, write_atomic};
 
 /// Marks a folder that an export wrote and a later one may therefore replace.

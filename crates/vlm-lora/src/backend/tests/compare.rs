@@ -1,6 +1,7 @@
 //! Backends against each other.
 
 use candle_core::{DType, Device};
+use pq_testing::{largest, max_difference};
 
 use super::scenarios::{ATTENTION, Output, every_operation};
 use crate::Result;
@@ -11,12 +12,11 @@ pub(crate) fn assert_close(actual: &[Output], expected: &[Output], tolerance: f6
     assert_eq!(actual.len(), expected.len());
     let mut wrong = Vec::new();
     for (a, e) in actual.iter().zip(expected) {
-        assert_eq!((&a.name, a.values.len()), (&e.name, e.values.len()));
-        let largest = e.values.iter().fold(1.0_f64, |most, v| most.max(v.abs()));
-        // `f64::max` would pass over a NaN.
-        let error = a.values.iter().zip(&e.values).map(|(a, e)| (a - e).abs());
-        let error = error.fold(0.0, |most: f64, e| if e.is_nan() || e > most { e } else { most });
-        if error.is_nan() || error > tolerance * largest {
+        assert_eq!(a.name, e.name);
+        let largest = largest(&e.values).max(1.0);
+        let error = max_difference(&a.values, &e.values);
+        let is_close = error.is_finite() && error <= tolerance * largest;
+        if !is_close {
             wrong.push(format!("{}: off by {error:e}, largest {largest}", a.name));
         }
     }

@@ -14,8 +14,7 @@ fn at_once(model: &Model<Cpu<f64>>, sample: &Sample, row: usize) -> Vec<f32> {
 }
 
 fn assert_close(a: &[f32], b: &[f32]) {
-    assert_eq!(a.len(), b.len());
-    assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6), "{a:?} {b:?}");
+    pq_testing::assert_close(a, b, 1e-6);
 }
 
 fn tiny() -> Model<Cpu<f64>> {

@@ -138,11 +138,3 @@ pub(super) fn gradients<B: Backend>(model: &Model<B>) -> BTreeMap<String, Vec<f6
     let gradient = |buffer| model.backend().download_f64(buffer).unwrap();
     model.params().iter().map(|param| (param.name.clone(), gradient(&param.grad))).collect()
 }
-
-/// Largest difference over the largest value.
-pub(super) fn relative(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |m: f64, v| m.max(v.abs()));
-    let difference = largest(&mut a.iter().zip(b).map(|(a, b)| a - b));
-    difference / largest(&mut b.iter().copied()).max(f64::MIN_POSITIVE)
-}

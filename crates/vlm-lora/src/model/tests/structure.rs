@@ -1,8 +1,8 @@
 //! What must not change the result: packing, recomputation, adapters that are not there, features computed before.
 
-use super::fixture::{
-    EVERYTHING, IMAGE, adapter, checkpoint, exact, gradients, items, model, relative, sample,
-};
+use pq_testing::{assert_close, relative_difference};
+
+use super::fixture::{EVERYTHING, IMAGE, adapter, checkpoint, exact, gradients, items, model, sample};
 use crate::backend::{Backend, Cpu};
 use crate::model::{Features, Item, Model, StepMode};
 use crate::{Error, Sample};
@@ -27,7 +27,7 @@ fn packed_samples_equal_one_by_one() {
     }
     assert!((together - sum).abs() < 1e-12 * sum);
     for ((name, packed), single) in gradients(&packed).into_iter().zip(gradients(&single).into_values()) {
-        assert!(relative(&packed, &single) < 1e-11, "{name}");
+        assert!(relative_difference(&packed, &single) < 1e-11, "{name}");
     }
     let mut alone = exact(&checkpoint, &adapter);
     alone.clear_gradients().unwrap();
@@ -94,7 +94,7 @@ fn the_pass_stops_below_the_lowest_adapter() {
         let all = gradients(&large);
         for (name, gradient) in gradients(&small) {
             // Frozen image rows pass through f32.
-            assert!(relative(&gradient, &all[&name]) < 1e-5, "{name}");
+            assert!(relative_difference(&gradient, &all[&name]) < 1e-5, "{name}");
         }
     }
 }
@@ -130,7 +130,7 @@ fn gradients_add_up_and_clear() {
     step(&mut model, &[sample(1)], StepMode::default());
     for ((name, twice), once) in gradients(&model).into_iter().zip(once.into_values()) {
         let doubled: Vec<f64> = once.iter().map(|g| 2.0 * g).collect();
-        assert!(relative(&twice, &doubled) < 1e-12, "{name}");
+        assert!(relative_difference(&twice, &doubled) < 1e-12, "{name}");
     }
     model.clear_gradients().unwrap();
     assert!(gradients(&model).values().flatten().all(|g| *g == 0.0));
@@ -161,7 +161,7 @@ fn a_fresh_adapter_changes_nothing() {
     assert_ne!(base, changed);
     model.attach(&config, &checkpoint, 8).unwrap();
     let fresh = model.logits(item, &[3]).unwrap();
-    assert!(base.iter().zip(&fresh).all(|(a, b)| (a - b).abs() < 1e-5), "{base:?} {fresh:?}");
+    assert_close(&fresh, &base, 1e-5);
 }
 
 #[test]

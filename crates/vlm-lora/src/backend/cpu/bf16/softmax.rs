@@ -181,6 +181,8 @@ mod x86 {
 
     #[cfg(test)]
     mod tests {
+        use pq_testing::trials::Tool;
+
         use super::*;
 
         fn value(bits: u16) -> f64 {
@@ -194,7 +196,7 @@ mod x86 {
 
         #[test]
         fn exponentials_agree_with_f64() {
-            if !avx512::available() {
+            if pq_testing::trials::is_skipped_without(Tool::Avx512Bf16) {
                 return;
             }
             for (len, visible) in [(32, 1), (32, 32), (96, 33), (160, 160), (160, 95)] {
@@ -219,7 +221,7 @@ mod x86 {
 
         #[test]
         fn probabilities_agree_with_f64() {
-            if !avx512::available() {
+            if pq_testing::trials::is_skipped_without(Tool::Avx512Bf16) {
                 return;
             }
             for (len, visible) in [(32, 5), (64, 64), (96, 70)] {
@@ -240,7 +242,7 @@ mod x86 {
 
         #[test]
         fn a_score_that_is_no_number_stays_visible_in_the_sum() {
-            if !avx512::available() {
+            if pq_testing::trials::is_skipped_without(Tool::Avx512Bf16) {
                 return;
             }
             let mut row = scores(32);

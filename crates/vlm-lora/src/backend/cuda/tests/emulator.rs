@@ -56,22 +56,26 @@ pub(crate) enum Mark {
     Copied(usize),
 }
 
-/// The kernels for a precision, compiled once; `None` where there is no C++ compiler.
-fn library(dtype: CudaDtype) -> Option<&'static Library> {
-    static LIBRARIES: [OnceLock<Option<Library>>; 3] = [const { OnceLock::new() }; 3];
-    LIBRARIES[usize::from(dtype.precision())].get_or_init(|| build(dtype)).as_ref()
+/// The kernels for a precision, compiled once.
+fn library(dtype: CudaDtype) -> &'static Library {
+    static LIBRARIES: [OnceLock<Library>; 3] = [const { OnceLock::new() }; 3];
+    LIBRARIES[usize::from(dtype.precision())].get_or_init(|| build(dtype))
 }
 
-/// A C++ compiler.
-pub(super) fn compiler() -> Option<String> {
+/// A C++ compiler, without which the CUDA backend is not tested.
+pub(super) fn compiler() -> String {
     let wanted = std::env::var("CXX").ok();
     let works =
         |name: &String| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
-    wanted.into_iter().chain(["c++", "g++", "clang++"].map(String::from)).find(works)
+    wanted
+        .into_iter()
+        .chain(["c++", "g++", "clang++"].map(String::from))
+        .find(works)
+        .expect("CXX, c++, g++ or clang++ is there")
 }
 
-fn build(dtype: CudaDtype) -> Option<Library> {
-    let compiler = compiler()?;
+fn build(dtype: CudaDtype) -> Library {
+    let compiler = compiler();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (source, library): (PathBuf, PathBuf) = (folder.path().join("k.cpp"), folder.path().join("libk.so"));
     std::fs::write(&source, [HEADER, SOURCE, ENTRY].concat()).expect("the temporary folder can be written");
@@ -83,7 +87,7 @@ fn build(dtype: CudaDtype) -> Option<Library> {
         .output()
         .expect("the compiler runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(open(&library))
+    open(&library)
 }
 
 fn open(library: &Path) -> Library {
@@ -92,9 +96,9 @@ fn open(library: &Path) -> Library {
 }
 
 impl Emulator {
-    /// A device for these kernels, where there is a C++ compiler.
-    pub(crate) fn new(dtype: CudaDtype, reversed: bool) -> Option<Self> {
-        Some(Self { library: library(dtype)?, blocks: Mutex::default(), queue: Mutex::default(), reversed })
+    /// A device for these kernels.
+    pub(crate) fn new(dtype: CudaDtype, reversed: bool) -> Self {
+        Self { library: library(dtype), blocks: Mutex::default(), queue: Mutex::default(), reversed }
     }
 
     fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {

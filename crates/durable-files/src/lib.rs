@@ -1,0 +1,23 @@
+//! Files that survive crashes and several writers.
+//!
+//! - [`write_atomic`], [`write_atomic_with`], [`write_json`]: a reader meets the old content or the whole new one.
+//! - [`append_lines`]: an append-only log of JSON lines that several processes may write at once; what was acknowledged is on
+//!   disk, and a line that a crash cut off is moved aside before the next one is written.
+//! - [`for_each_line`]: the whole lines of a log, streamed; a line that is being written is never seen in part.
+//! - [`FileLock`]: an advisory lock beside a file.
+//! - [`FileHash`], [`hash_file`], [`sha256_hex`].
+//!
+//! The crate knows nothing of what the files hold.
+#![forbid(unsafe_code)]
+
+mod atomic;
+mod error;
+mod hash;
+mod lock;
+mod log;
+
+pub use atomic::{sync_dir, write_atomic, write_atomic_with, write_json, write_json_private, write_private};
+pub use error::{Error, Result, io_error};
+pub use hash::{FileHash, hash_bytes, hash_file, hex, sha256_hex};
+pub use lock::FileLock;
+pub use log::{Tail, append_json_lines, append_lines, for_each_line, replace_lines, set_aside};

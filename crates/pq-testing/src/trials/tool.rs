@@ -1,0 +1,164 @@
+//! The tools, and how each is looked for.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::SmallDisk;
+
+/// Something that a test needs and that not every machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    /// Chromium or Chrome, and chromedriver.
+    Browser,
+    /// The accessibility checks of axe-core: the file that [`Tool::axe_core`] names.
+    Axe,
+    /// The right to mount a small file system that can be filled.
+    FullDisk,
+    /// Another user than root, as whom a program of the build can be started.
+    OtherUser,
+    /// `LibreOffice`.
+    Office,
+    /// `script`, which gives a command a terminal.
+    Terminal,
+    /// A processor with AVX2 and FMA.
+    Avx2,
+    /// A processor with AVX-512 (F, BW, DQ and VL).
+    Avx512,
+    /// A processor that multiplies bf16 in AVX-512.
+    Avx512Bf16,
+    /// A processor with AMX for bf16.
+    Amx,
+}
+
+/// Tools that only `.ci/check-cuda` looks for: the tests that need them are ignored unless they are asked for by name.
+const ELSEWHERE: [&str; 2] = ["nvrtc", "gpu"];
+
+impl Tool {
+    /// All tools.
+    pub const ALL: &[Self] = &[
+        Self::Browser,
+        Self::Axe,
+        Self::FullDisk,
+        Self::OtherUser,
+        Self::Office,
+        Self::Terminal,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Avx512Bf16,
+        Self::Amx,
+    ];
+
+    /// The name in the environment variable [`super::REQUIRED`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Browser => "browser",
+            Self::Axe => "axe",
+            Self::FullDisk => "full-disk",
+            Self::OtherUser => "other-user",
+            Self::Office => "office",
+            Self::Terminal => "terminal",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512-bf16",
+            Self::Amx => "amx",
+        }
+    }
+
+    /// The tools of a list with commas, all of them for `1`.
+    ///
+    /// # Errors
+    /// The name that no tool has.
+    pub(super) fn list(names: &str) -> Result<Vec<Self>, String> {
+        if names.trim() == "1" {
+            return Ok(Self::ALL.to_vec());
+        }
+        let names = names.split(',').map(str::trim);
+        let names = names.filter(|name| !name.is_empty() && !ELSEWHERE.contains(name));
+        let tool = |name: &str| Self::ALL.iter().copied().find(|tool| tool.name() == name);
+        names.map(|name| tool(name).ok_or_else(|| name.to_owned())).collect()
+    }
+
+    /// Where axe-core is looked for: `AXE_CORE`, or where `.ci/install-browser` puts it.
+    pub fn axe_core() -> PathBuf {
+        std::env::var_os("AXE_CORE").map_or_else(
+            || {
+                let program = std::env::current_exe().unwrap_or_default();
+                // target/debug/deps/program
+                let target = program.ancestors().nth(3).unwrap_or(&program).to_owned();
+                target.join("browser/axe.min.js")
+            },
+            PathBuf::from,
+        )
+    }
+
+    /// Why it cannot be used here; nothing where it can.
+    pub fn missing(self) -> Option<String> {
+        let (is_there, why) = match self {
+            Self::Browser => (
+                starts("chromedriver") && (starts("chromium") || starts("google-chrome")),
+                "chromium and chromedriver are not installed (.ci/install-browser installs them)",
+            ),
+            Self::Axe => {
+                (Self::axe_core().is_file(), "axe-core is not there (.ci/install-browser fetches it)")
+            }
+            Self::FullDisk => (can_mount(), "only who may mount a small file system can fill a disk"),
+            Self::OtherUser => (can_be_refused(), "no other user than root can start what is built here"),
+            Self::Office => (starts("soffice") || starts("libreoffice"), "LibreOffice is not installed"),
+            Self::Terminal => (starts("script"), "there is no `script` of util-linux"),
+            Self::Avx2 => (processor_has(&["avx2", "fma"]), "the processor has no AVX2"),
+            Self::Avx512 => (
+                processor_has(&["avx512f", "avx512bw", "avx512dq", "avx512vl"]),
+                "the processor has no AVX-512",
+            ),
+            Self::Avx512Bf16 => {
+                (processor_has(&["avx512_bf16"]), "the processor does not multiply bf16 in AVX-512")
+            }
+            Self::Amx => (processor_has(&["amx_tile", "amx_bf16"]), "the processor has no AMX"),
+        };
+        (!is_there).then(|| why.to_owned())
+    }
+}
+
+/// Whether a program can be started and tells its version.
+fn starts(program: &str) -> bool {
+    succeeds(Command::new(program).arg("--version"))
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
+/// Whether a small file system can be mounted.
+fn can_mount() -> bool {
+    let thread = std::thread::current().id();
+    let folder = std::env::temp_dir().join(format!("pq-testing-{}-{thread:?}", std::process::id()));
+    let is_mounted = SmallDisk::mounted(&folder, "64k").is_ok();
+    let _ = std::fs::remove_dir(&folder);
+    is_mounted
+}
+
+/// Whether the system refuses this user what permissions forbid, or lets it start the program of this test as one whom it
+/// does: permissions do not bind root.
+fn can_be_refused() -> bool {
+    let is_root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.trim_ascii() == b"0");
+    !is_root || std::env::current_exe().is_ok_and(|program| starts_as_nobody(Command::new(program)))
+}
+
+#[cfg(unix)]
+fn starts_as_nobody(mut program: Command) -> bool {
+    use std::os::unix::process::CommandExt;
+    succeeds(program.arg("--list").current_dir("/").uid(65_534).gid(65_534))
+}
+
+#[cfg(not(unix))]
+fn starts_as_nobody(_: Command) -> bool {
+    false
+}
+
+/// Whether Linux says that the processor has these features.
+fn processor_has(features: &[&str]) -> bool {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    features.iter().all(|feature| flags.split_whitespace().any(|flag| flag == *feature))
+}

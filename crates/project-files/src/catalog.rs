@@ -1,0 +1,191 @@
+/// How a file holds its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One JSON document, replaced as a whole.
+    Document,
+    /// One JSON value a line, appended.
+    Log,
+    /// TOML, safetensors, HTML or images: formats of their own.
+    Other,
+}
+
+/// A file that crosses a boundary between two stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it lies in a project with the usual folders.
+    pub path: &'static str,
+    /// The Rust type of the file, or of one line of a log.
+    pub type_name: &'static str,
+    /// How it holds its values.
+    pub shape: Shape,
+    /// The version that this program writes; 0 where the format is not ours.
+    pub version: u32,
+    /// Who writes it.
+    pub writers: &'static [&'static str],
+    /// Who reads it.
+    pub readers: &'static [&'static str],
+}
+
+const fn entry(
+    path: &'static str,
+    type_name: &'static str,
+    shape: Shape,
+    version: u32,
+    writers: &'static [&'static str],
+    readers: &'static [&'static str],
+) -> Entry {
+    Entry { path, type_name, shape, version, writers, readers }
+}
+
+use Shape::{Document, Log, Other};
+
+/// Every file that crosses a boundary, in the order of the stages.
+pub const CATALOG: &[Entry] = &[
+    entry(
+        "data/raw/manifest.jsonl",
+        "slide_data::SlideRecord",
+        Log,
+        1,
+        &["pq-collect"],
+        &["pq-collect", "pq-label", "pq-train", "pq-validate", "pq-monitor"],
+    ),
+    entry(
+        "data/raw/inputs.jsonl",
+        "slide_data::collect::InputRecord",
+        Log,
+        1,
+        &["pq-collect"],
+        &["pq-collect"],
+    ),
+    entry(
+        "data/raw/slides/<slide-id>.png",
+        "PNG",
+        Other,
+        0,
+        &["pq-collect"],
+        &["pq-collect", "pq-label", "pq-train", "pq-validate"],
+    ),
+    entry(
+        "data/labeled/ratings.jsonl",
+        "slide_label::Event",
+        Log,
+        1,
+        &["pq-label"],
+        &["pq-label", "pq-collect"],
+    ),
+    entry("data/labeled/people.json", "slide_label::PeopleFile", Document, 1, &["pq-label"], &["pq-label"]),
+    entry(
+        "data/labeled/labels.json",
+        "slide_data::Labels",
+        Document,
+        1,
+        &["pq-label"],
+        &["pq-collect", "pq-train", "pq-validate", "pq-monitor"],
+    ),
+    entry(
+        "data/labeled/splits.json",
+        "slide_data::Splits",
+        Document,
+        1,
+        &["pq-collect", "pq-train"],
+        &["pq-collect", "pq-train", "pq-validate", "pq-monitor"],
+    ),
+    entry(
+        "data/user_feedback/corrections.jsonl",
+        "slide_data::Correction",
+        Log,
+        1,
+        &["pq-label", "production"],
+        &["pq-label", "pq-train", "pq-validate", "pq-monitor", "pq-trigger"],
+    ),
+    entry(
+        "outputs/<run>/adapter_config.json",
+        "vlm_lora::LoraConfig (PEFT)",
+        Other,
+        0,
+        &["pq-train"],
+        &["pq-validate", "pq-score", "pq-register"],
+    ),
+    entry(
+        "outputs/<run>/adapter_model.safetensors",
+        "vlm_lora::PeftAdapter (PEFT)",
+        Other,
+        0,
+        &["pq-train"],
+        &["pq-validate", "pq-score", "pq-register"],
+    ),
+    entry(
+        "outputs/<run>/config.toml",
+        "pq_model::Settings",
+        Other,
+        0,
+        &["pq-train"],
+        &["pq-validate", "pq-score", "pq-register"],
+    ),
+    entry(
+        "outputs/<run>/metrics.jsonl",
+        "vlm_lora training metrics",
+        Other,
+        0,
+        &["pq-train"],
+        &["pq-register"],
+    ),
+    entry(
+        "outputs/<run>/run.json",
+        "project_files::RunRecord",
+        Document,
+        2,
+        &["pq-train"],
+        &["pq-validate", "pq-score", "pq-register"],
+    ),
+    entry(
+        "outputs/<run>/reference_predictions.jsonl",
+        "slide_data::Prediction",
+        Log,
+        1,
+        &["pq-train"],
+        &["pq-register", "pq-monitor"],
+    ),
+    entry(
+        "outputs/<run>/validation_results.json",
+        "project_files::ValidationResults",
+        Document,
+        1,
+        &["pq-validate"],
+        &["pq-register", "pq-monitor"],
+    ),
+    entry("outputs/<run>/report.html", "HTML", Other, 0, &["pq-validate"], &["pq-register"]),
+    entry(
+        "model_registry/version.json",
+        "project_files::VersionFile",
+        Document,
+        1,
+        &["pq-register"],
+        &["pq-register", "pq-validate", "pq-score", "pq-monitor", "pq-trigger"],
+    ),
+    entry(
+        "monitoring/predictions.jsonl",
+        "slide_data::Prediction",
+        Log,
+        1,
+        &["pq-score"],
+        &["pq-label", "pq-monitor"],
+    ),
+    entry(
+        "monitoring/drift_reports/latest_drift.json",
+        "drift::DriftReport",
+        Document,
+        1,
+        &["pq-monitor"],
+        &["pq-trigger"],
+    ),
+    entry(
+        "monitoring/performance_metrics/latest_metrics.json",
+        "drift::PerformanceReport",
+        Document,
+        1,
+        &["pq-monitor"],
+        &["pq-trigger"],
+    ),
+    entry("monitoring/decisions.jsonl", "drift::Decision", Log, 1, &["pq-trigger"], &["people", "CI"]),
+];

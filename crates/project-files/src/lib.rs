@@ -1,0 +1,30 @@
+//! Where each file of a PitchQuest project lies, what it holds, and in which version of its format.
+//!
+//! [`Layout`] answers where: it is computed once, from the configuration, and draws the tree of a project in its documentation.
+//! [`Contract`] answers what: each file that crosses a boundary between two stages is one type with a name and a version, read,
+//! appended and written through that trait. [`CATALOG`] lists all of them with who writes and who reads them.
+//!
+//! The types that belong to one stage live with it (`slide_data::SlideRecord`, `drift::DriftReport`, …); those that several
+//! stages share live here: [`RunRecord`], [`VersionFile`], [`ValidationResults`].
+#![forbid(unsafe_code)]
+
+mod catalog;
+mod contract;
+mod error;
+mod gate;
+mod layout;
+mod release;
+mod run_files;
+mod run_record;
+mod validation;
+
+pub use catalog::{CATALOG, Entry, Shape};
+pub use contract::{BrokenLine, Contract, Defects, Log, versions_of};
+pub use durable_files::{FileHash, hash_file, sha256_hex, write_atomic};
+pub use error::{Error, Result};
+pub use gate::{Check, Gate, GateInput};
+pub use layout::{Layout, SlideFiles, Storage};
+pub use release::{Aliases, HubRelease, Lineage, Release, VersionFile};
+pub use run_files::{RELEASED_FILES, ReleasedFile, RunFiles};
+pub use run_record::{BestCheckpoint, DataSummary, Hardware, RunRecord, TrainingSummary};
+pub use validation::{Baseline, Comparison, HumanCeiling, Interval, Sizes, ValidationResults};

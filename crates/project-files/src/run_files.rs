@@ -1,0 +1,132 @@
+use std::path::{Path, PathBuf};
+
+/// A file of a run that is released with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReleasedFile {
+    /// Its name in the run's folder.
+    pub name: &'static str,
+    /// Whether a release cannot be without it.
+    pub is_required: bool,
+    /// Whether it may leave the team's own machines.
+    pub is_public: bool,
+}
+
+const fn released(name: &'static str, is_required: bool, is_public: bool) -> ReleasedFile {
+    ReleasedFile { name, is_required, is_public }
+}
+
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.jsonl";
+const RECORD: &str = "run.json";
+const REFERENCE: &str = "reference_predictions.jsonl";
+const VALIDATION: &str = "validation_results.json";
+const REPORT: &str = "report.html";
+
+/// The files of a run that make a release; the model card is written for it.
+pub const RELEASED_FILES: [ReleasedFile; 8] = [
+    released(ADAPTER_CONFIG, true, true),
+    released(ADAPTER_WEIGHTS, true, true),
+    released(VALIDATION, true, true),
+    released(CONFIG, true, true),
+    released(RECORD, true, true),
+    released(METRICS, false, true),
+    released(REPORT, false, false),
+    released(REFERENCE, false, false),
+];
+
+/// The files of a run, and of a released version, which is a run's files under a version's name.
+///
+/// ```text
+/// <run>/
+///   adapter_config.json, adapter_model.safetensors    the adapter, under PEFT's names
+///   config.toml                    the settings that it was trained with
+///   metrics.jsonl                  losses, learning rates and evaluations by step
+///   run.json                       what the run was made from, with what, and how it went
+///   reference_predictions.jsonl    slides of training and validation, for production to be compared with
+///   validation_results.json        how good the adapter is, and whether it may be released
+///   report.html                    the same as a page
+///   README.md                      the model card (released versions only)
+///   checkpoints/step-<n>/
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFiles {
+    dir: PathBuf,
+}
+
+impl RunFiles {
+    /// The run or version in this folder.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// The folder itself.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The last part of the folder's real name, which links do not hide: the run's id, or the version.
+    ///
+    /// # Errors
+    /// When the folder does not exist.
+    pub fn name(&self) -> std::io::Result<String> {
+        let real = self.dir.canonicalize()?;
+        Ok(real.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
+    }
+
+    /// The adapter's configuration, as PEFT writes it.
+    pub fn adapter_config(&self) -> PathBuf {
+        self.dir.join(ADAPTER_CONFIG)
+    }
+
+    /// The adapter's weights, as PEFT writes them.
+    pub fn adapter_weights(&self) -> PathBuf {
+        self.dir.join(ADAPTER_WEIGHTS)
+    }
+
+    /// The settings that the run was started with, resolved.
+    pub fn config(&self) -> PathBuf {
+        self.dir.join(CONFIG)
+    }
+
+    /// Losses, learning rates and evaluations by step.
+    pub fn metrics(&self) -> PathBuf {
+        self.dir.join(METRICS)
+    }
+
+    /// What the run was made from, with what, and how it went: a [`RunRecord`](crate::RunRecord).
+    pub fn record(&self) -> PathBuf {
+        self.dir.join(RECORD)
+    }
+
+    /// Scored slides of training and validation.
+    pub fn reference_predictions(&self) -> PathBuf {
+        self.dir.join(REFERENCE)
+    }
+
+    /// How good the adapter is: [`ValidationResults`](crate::ValidationResults).
+    pub fn validation(&self) -> PathBuf {
+        self.dir.join(VALIDATION)
+    }
+
+    /// The validation as a page.
+    pub fn report(&self) -> PathBuf {
+        self.dir.join(REPORT)
+    }
+
+    /// The model card.
+    pub fn card(&self) -> PathBuf {
+        self.dir.join("README.md")
+    }
+
+    /// The folder of checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.dir.join("checkpoints")
+    }
+
+    /// What the tracking service's offline files lie in.
+    pub fn tracking(&self) -> PathBuf {
+        self.dir.join("wandb")
+    }
+}

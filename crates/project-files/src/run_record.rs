@@ -1,0 +1,178 @@
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::Contract;
+
+/// `run.json`: what a run was made from, with what, and how it went. Written when the run begins and again when it ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Version of this contract.
+    pub schema_version: u32,
+    /// The name of the run.
+    pub run_id: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; absent while it runs, and where it was killed.
+    #[serde(default)]
+    pub finished_at: Option<Timestamp>,
+    /// The base checkpoint, by the name that the configuration gave it.
+    pub base_model: String,
+    /// Whether that name is an id of the Hub.
+    #[serde(default)]
+    pub base_is_hub_id: bool,
+    /// SHA-256 of the files that the run read, by name; `base_model` and `base_processor` are fingerprints of the base.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, String>,
+    /// The slides.
+    #[serde(default)]
+    pub data: DataSummary,
+    /// How the training went; absent while it runs.
+    #[serde(default)]
+    pub training: Option<TrainingSummary>,
+    /// Versions of the programs, by name.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
+    /// The machine.
+    #[serde(default)]
+    pub hardware: Hardware,
+}
+
+/// How many slides, decks and raters a run learned from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataSummary {
+    /// Labelled slides.
+    pub slides: usize,
+    /// Their decks.
+    pub decks: usize,
+    /// The most raters that a slide has.
+    pub raters_per_slide_at_most: usize,
+    /// Slides to train on.
+    pub train_slides: usize,
+    /// Slides to choose the checkpoint by.
+    pub val_slides: usize,
+    /// Slides that were kept for the test.
+    pub test_slides: usize,
+}
+
+/// How a training went.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrainingSummary {
+    /// `completed`, `stopped`, …
+    pub status: String,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Passes over the training slides.
+    pub epochs: f64,
+    /// Mean loss over all steps.
+    pub train_loss: f64,
+    /// Seconds of training.
+    pub train_seconds: f64,
+    /// Seconds of evaluation.
+    pub eval_seconds: f64,
+    /// Weights of the adapter.
+    pub trainable_parameters: usize,
+    /// Weights of the base.
+    pub base_parameters: usize,
+    /// The checkpoint that was kept.
+    pub best: Option<BestCheckpoint>,
+}
+
+/// The checkpoint that was kept, and by which metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BestCheckpoint {
+    /// The metric.
+    pub metric: String,
+    /// Its value.
+    pub value: f64,
+    /// The optimizer step.
+    pub step: usize,
+}
+
+/// The machine that a run was made on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hardware {
+    /// Cores that the run could use.
+    pub cores: usize,
+    /// Operating system.
+    pub os: String,
+    /// Instruction set.
+    pub architecture: String,
+    /// The device that computed.
+    pub device: String,
+}
+
+impl Contract for RunRecord {
+    const NAME: &'static str = "run record";
+    const VERSION: u32 = 2;
+
+    /// Version 1 kept the best checkpoint as two loose keys, and its fingerprint of the base named the beginning of each file
+    /// alone: it gets a scheme of its own, so that nobody compares it with a whole one.
+    fn migrate(_version: u32, mut value: Value) -> Result<Value, String> {
+        let record = value.as_object_mut().ok_or("it is not an object")?;
+        record.insert("schema_version".to_owned(), json!(Self::VERSION));
+        let inputs = record.get_mut("inputs").and_then(Value::as_object_mut);
+        if let Some(fingerprint) = inputs.and_then(|inputs| inputs.get_mut("base_model")) {
+            let text = fingerprint.as_str().unwrap_or_default();
+            if !text.contains(':') {
+                *fingerprint = json!(format!("file-heads-v0:{text}"));
+            }
+        }
+        if let Some(training) = record.get_mut("training").and_then(Value::as_object_mut) {
+            gather_best(training);
+        }
+        Ok(value)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.run_id.is_empty() { Err("`run_id` is empty".to_owned()) } else { Ok(()) }
+    }
+}
+
+fn gather_best(training: &mut Map<String, Value>) {
+    let Some(step) = training.remove("best_step") else { return };
+    let key = training.keys().find(|key| key.starts_with("best_")).cloned();
+    if let Some((key, value)) = key.and_then(|key| Some((key.clone(), training.remove(&key)?))) {
+        let metric = key.trim_start_matches("best_");
+        training.insert("best".to_owned(), json!({"metric": metric, "value": value, "step": step}));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_version_1_is_read_as_what_it_meant() {
+        let old = json!({
+            "schema_version": 1, "run_id": "r", "started_at": "2026-01-02T03:04:05Z", "base_model": "base",
+            "inputs": {"labels.json": "aa", "base_model": "bb"},
+            "training": {"status": "completed", "steps": 3, "best_step": 2, "best_mae": 0.5},
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.json");
+        std::fs::write(&path, old.to_string()).unwrap();
+        let record = RunRecord::read(&path).unwrap();
+        assert_eq!(record.schema_version, 2);
+        let inputs = [("base_model", "file-heads-v0:bb"), ("labels.json", "aa")];
+        assert_eq!(record.inputs, inputs.map(|(name, hash)| (name.to_owned(), hash.to_owned())).into());
+        let training = record.training.unwrap();
+        assert_eq!((training.status.as_str(), training.steps), ("completed", 3));
+        assert_eq!(training.best, Some(BestCheckpoint { metric: "mae".to_owned(), value: 0.5, step: 2 }));
+    }
+
+    #[test]
+    fn an_empty_record_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.json");
+        for text in ["{}", "[]", "", r#"{"schema_version":2}"#, r#"{"schema_version":3,"run_id":"r"}"#] {
+            std::fs::write(&path, text).unwrap();
+            assert!(RunRecord::read(&path).is_err(), "{text}");
+        }
+    }
+}
