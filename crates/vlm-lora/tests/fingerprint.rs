@@ -41,7 +41,9 @@ fn write(path: &Path, tensors: &[Tensor], metadata: &str, blanks: usize) {
     header.resize(header.len().next_multiple_of(8) + 8 * blanks, b' ');
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header);
-    tensors.iter().for_each(|tensor| file.extend(&tensor.3));
+    for tensor in tensors {
+        file.extend(&tensor.3);
+    }
     std::fs::write(path, file).unwrap();
 }
 
