@@ -168,7 +168,7 @@ fn a_run_is_not_resumed_over_other_inputs() {
     let (mut wide, validation) = (model(base.path(), &toml::from_str("r = 3").unwrap()), samples(3));
     let resumed =
         Trainer::new(&mut wide, config.clone()).unwrap().validation(&validation).resume(Resume::Latest);
-    assert!(message(resumed.run(&data)).contains("adapter"));
+    assert!(message(resumed.run(&data)).contains("`lora.r` was 2 and is now 3"));
     let mut named = model(base.path(), &lora());
     let checkpoint = Checkpoint::open(base.path()).unwrap();
     let checkpoint = CheckpointFingerprint {

@@ -20,7 +20,8 @@ impl Checkpoint {
     /// of the current rayon pool. A tensor's hash is SHA-256 over name and element type (each after its length), the number of
     /// dimensions, the dimensions, the number of bytes, and the hashes of its pieces; whole numbers are eight bytes,
     /// little-endian. The fingerprint is SHA-256 over the number of tensors, their hashes in the order of their names (of all
-    /// that are stored, read or not), and the canonical JSON of what a forward pass takes from the configuration.
+    /// that are stored, read or not), and, as JSON with sorted keys and floating-point numbers
+    /// by their bits, what a forward pass takes from the configuration.
     ///
     /// Every byte is read. [`FingerprintCache`](crate::FingerprintCache) remembers the result.
     pub fn fingerprint(&self) -> Fingerprint {

@@ -79,6 +79,7 @@ fn a_field_that_is_added_with_a_default_leaves_a_run_resumable() {
 
 #[test]
 fn a_run_goes_on_with_the_same_inputs_only() {
+    type Change = fn(&mut Identity);
     let config = TrainingConfig::default();
     let state = TrainerState::new(config.clone(), identity());
     assert_eq!(state.difference(&config, &identity()), None);
@@ -91,7 +92,6 @@ fn a_run_goes_on_with_the_same_inputs_only() {
     let better = TrainingConfig { greater_is_better: Some(true), ..config.clone() };
     assert!(state.difference(&better, &identity()).unwrap().contains("was unset"));
 
-    type Change = fn(&mut Identity);
     let cases: [(Change, &str); 8] = [
         (|other| other.training_data = "x".to_owned(), "the training data"),
         (|other| other.validation_data = Some("x".to_owned()), "the validation data"),
