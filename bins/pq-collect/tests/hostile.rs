@@ -6,7 +6,6 @@ mod common;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use slide_data::Manifest;
 use slide_data::image::ImageFormat;
 
 use common::support::{encoded, zip};
