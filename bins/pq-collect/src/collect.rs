@@ -73,10 +73,8 @@ fn configured(project: &Project, raw: &Path) -> Result<Offer> {
         sources.push(Box::new(list));
     }
     if project.config.sources.web.enabled {
-        sources.push(Box::new(Web {
-            config: project.config.sources.web.clone(),
-            limits: project.config.limits.clone(),
-        }));
+        let (config, limits) = (project.config.sources.web.clone(), project.config.limits.clone());
+        sources.push(Box::new(Web { config, limits, http: pq_common::http_options() }));
     }
     let mut all = Offer::default();
     for source in sources {
@@ -96,8 +94,8 @@ fn named(args: &Args, project: &Project, raw: &Path) -> Result<Offer> {
     let mut offer = Offer::default();
     if !urls.is_empty() {
         let pause_s = project.config.sources.urls.pause_s;
-        let list =
-            UrlList { urls, license: args.license.clone(), pause_s, limits: project.config.limits.clone() };
+        let (license, limits) = (args.license.clone(), project.config.limits.clone());
+        let list = UrlList { urls, license, pause_s, limits, http: pq_common::http_options() };
         offer = list.offer(&raw.join("downloads"), &pq_common::interrupted)?;
     }
     let uploads = project.layout.slides().uploads();

@@ -128,7 +128,7 @@ fn splits_come_with_their_proof_and_a_leak_is_refused() {
     let mut manifest = Manifest::read(&place.raw()).unwrap();
     let copy = manifest.slides[0].clone();
     let group = copy.group.clone();
-    let splits: slide_data::Splits = slide_data::read_json(&path, "split file").unwrap();
+    let splits: slide_data::Splits = slide_data::Contract::read(&path).unwrap();
     let other = manifest
         .slides
         .iter_mut()

@@ -3,6 +3,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use project_files::{Layout, Storage};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -87,24 +88,25 @@ impl ProjectConfig {
         T: DeserializeOwned + Default,
         E: std::error::Error + Send + Sync + 'static,
     {
-        let path = FILES
-            .iter()
-            .find(|file| file.tables.iter().any(|(name, _)| *name == table))
-            .map_or_else(|| self.dir.clone(), |file| path_of(&self.dir, file.name));
+        let file = FILES.iter().find(|file| file.tables.iter().any(|(name, _)| *name == table));
+        let path = file.map_or_else(|| self.dir.clone(), |file| path_of(&self.dir, file.name));
         let value = self.tables.get(table).cloned().unwrap_or_else(|| Value::Table(Table::new()));
-        let parsed: T = value.try_into().map_err(|source: toml::de::Error| {
-            unknown_key(&path, table, &source).unwrap_or_else(|| ConfigError::Section {
-                path: path.clone(),
-                section: table.to_owned(),
-                source: Box::new(source),
-            })
-        })?;
-        match check(&parsed) {
-            Ok(()) => Ok(parsed),
-            Err(source) => {
-                Err(ConfigError::Value { path, section: table.to_owned(), source: Box::new(source) })
-            }
-        }
+        read_into(value, &path, table, check)
+    }
+
+    /// Reads all tables of one file into a type that has one field a table; otherwise as [`section`](Self::section).
+    ///
+    /// # Errors
+    /// As [`section`](Self::section).
+    pub fn file<T, E>(&self, name: &str, check: impl FnOnce(&T) -> Result<(), E>) -> Result<T, ConfigError>
+    where
+        T: DeserializeOwned + Default,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let tables = FILES.iter().filter(|file| file.name == name).flat_map(|file| file.tables);
+        let of_file =
+            tables.filter_map(|(table, _)| Some(((*table).to_owned(), self.tables.get(*table)?.clone())));
+        read_into(Value::Table(of_file.collect()), &path_of(&self.dir, name), name, check)
     }
 
     /// Where the project's files lie.
@@ -122,6 +124,55 @@ impl ProjectConfig {
             }
         };
         Ok(Layout::new(&storage, &output_dir))
+    }
+}
+
+/// A value that was read elsewhere, with the overrides of its table: for settings that a run brings along.
+///
+/// # Errors
+/// When an override names an unknown key, or does not fit the type.
+pub fn with_overrides<T>(value: &T, table: &str, overrides: &[String]) -> Result<T, ConfigError>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let invalid = |source: toml::de::Error| ConfigError::Section {
+        path: PathBuf::from("--set"),
+        section: table.to_owned(),
+        source: Box::new(source),
+    };
+    let stored = Value::try_from(value).map_err(|error| invalid(serde::de::Error::custom(error)))?;
+    let mut tables = Table::from_iter([(table.to_owned(), stored)]);
+    let is_of_table = |text: &&String| text.trim_start().split('.').next().map(str::trim) == Some(table);
+    for text in overrides.iter().filter(is_of_table) {
+        apply(&mut tables, text)?;
+    }
+    tables.remove(table).unwrap_or_else(|| Value::Table(Table::new())).try_into().map_err(invalid)
+}
+
+fn read_into<T, E>(
+    value: Value,
+    path: &Path,
+    section: &str,
+    check: impl FnOnce(&T) -> Result<(), E>,
+) -> Result<T, ConfigError>
+where
+    T: DeserializeOwned,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let parsed: T = value.try_into().map_err(|source: toml::de::Error| {
+        unknown_key(path, section, &source).unwrap_or_else(|| ConfigError::Section {
+            path: path.to_owned(),
+            section: section.to_owned(),
+            source: Box::new(source),
+        })
+    })?;
+    match check(&parsed) {
+        Ok(()) => Ok(parsed),
+        Err(source) => Err(ConfigError::Value {
+            path: path.to_owned(),
+            section: section.to_owned(),
+            source: Box::new(source),
+        }),
     }
 }
 

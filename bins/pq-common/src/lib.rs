@@ -6,12 +6,16 @@
 
 mod config;
 mod hint;
+#[cfg(feature = "http")]
+mod http;
 mod keys;
 mod run;
 pub mod secrets;
 
-pub use config::{ConfigError, ProjectConfig};
+pub use config::{ConfigError, ProjectConfig, with_overrides};
 pub use hint::{Hint, WithHint};
+#[cfg(feature = "http")]
+pub use http::http_options;
 pub use keys::{ConfigFile, FILES};
 pub use project_files::{Layout, Storage};
 pub use run::{CommonArgs, HasCommon, Verdict, interrupted, run};

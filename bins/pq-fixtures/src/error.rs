@@ -14,6 +14,12 @@ pub enum Error {
     /// A file or folder could not be read or written.
     #[error(transparent)]
     Data(#[from] slide_data::Error),
+    /// A file does not hold what it should.
+    #[error(transparent)]
+    Contract(#[from] project_files::Error),
+    /// A file could not be written.
+    #[error(transparent)]
+    File(#[from] durable_files::Error),
     /// A slide that nobody drew.
     #[error("`{origin}` page {page} is not in `{path}`")]
     UnknownSlide { origin: String, page: usize, path: PathBuf },

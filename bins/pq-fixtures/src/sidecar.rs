@@ -3,7 +3,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use slide_data::{read_json, write_atomic, write_json};
+use slide_data::{Contract, write_atomic};
 
 use crate::{Deck, Quality, Result, render_pdf, render_png};
 
@@ -21,13 +21,18 @@ pub struct Latents {
     pub decks: BTreeMap<String, Vec<Quality>>,
 }
 
+impl Contract for Latents {
+    const NAME: &'static str = "latents file";
+    const VERSION: u32 = 1;
+}
+
 impl Latents {
     /// Reads the file.
     ///
     /// # Errors
     /// When it cannot be read or does not hold qualities.
     pub fn read(path: &Path) -> Result<Self> {
-        Ok(read_json(path, "latents file")?)
+        Ok(<Self as Contract>::read(path)?)
     }
 
     /// The quality of a slide by its origin (a deck's file, or a picture in a deck's folder) and page.
@@ -84,8 +89,9 @@ pub fn write_decks(out: &Path, order: &Order) -> Result<Latents> {
             Ok((name, deck.slides.iter().map(|slide| slide.quality).collect()))
         })
         .collect();
-    let latents = Latents { schema_version: 1, seed: order.seed, decks: written?.into_iter().collect() };
-    write_json(&out.join(LATENTS_FILE), &latents)?;
+    let latents =
+        Latents { schema_version: Latents::VERSION, seed: order.seed, decks: written?.into_iter().collect() };
+    latents.write(&out.join(LATENTS_FILE))?;
     Ok(latents)
 }
 

@@ -128,14 +128,7 @@ fn find(name: &str) -> Result<(PathBuf, bool)> {
     if dir.is_dir() {
         return Ok((dir, false));
     }
-    let hub_id = |(owner, model): (&str, &str)| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        !owner.is_empty()
-            && !model.is_empty()
-            && owner.chars().chain(model.chars()).all(plain)
-            && !owner.starts_with('.')
-    };
-    if !name.split_once('/').is_some_and(hub_id) {
+    if !hub::is_id(name) {
         bail!(Hint::new(
             format!("there is no folder `{name}`"),
             "set `model.name` to a checkpoint's folder or to a Hub id"
@@ -143,13 +136,13 @@ fn find(name: &str) -> Result<(PathBuf, bool)> {
     }
     let endpoint = secrets::variable(secrets::HF_ENDPOINT);
     let options = HubOptions {
-        endpoint: endpoint.unwrap_or_else(|| "https://huggingface.co".to_owned()),
+        endpoint: endpoint.unwrap_or_else(|| hub::ENDPOINT.to_owned()),
         token: secrets::hub_token(),
         cache_dir: secrets::hub_cache(),
-        offline: secrets::variable("HF_HUB_OFFLINE").is_some_and(|value| value != "0"),
+        offline: secrets::is_hub_offline(),
     };
     tracing::info!("looking for `{name}` on the Hub");
-    let dir = hub::fetch(name, None, &options).hint(
+    let dir = hub::fetch_with(name, None, &options, pq_common::http_options()).hint(
         format!("`{name}` is no folder here and cannot be had from the Hub"),
         "set `model.name` to a checkpoint's folder, or see whether the Hub can be reached (HF_TOKEN for private models)",
     )?;

@@ -13,6 +13,6 @@ pub use base::{Base, fingerprint_of_base, open_base};
 pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs};
 pub use questionnaire::{Distributions, Questionnaire};
 pub use rater::{Rater, SlidePicture, predict, thumbnail};
-pub use settings::{ProcessorSettings, Settings, TRAINING_TABLES};
+pub use settings::{ProcessorSettings, Settings};
 pub use slides::{LabelledSlide, NewGroups, SlideSamples, Store};
 pub use vlm_lora::BaseModelConfig;

@@ -1,11 +1,10 @@
 //! Which base a run was trained on, as its `run.json` says.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use pq_common::{Hint, WithHint as _};
-use serde::Deserialize;
+use project_files::{Contract as _, RunFiles, RunRecord};
 use vlm_lora::{CheckpointFingerprint, Fingerprint};
 
 /// The input of a run that names the base's weights.
@@ -20,13 +19,6 @@ pub fn base_inputs(base: &CheckpointFingerprint) -> BTreeMap<String, String> {
     inputs.into_iter().map(|(name, written)| (name.to_owned(), written)).collect()
 }
 
-/// What is read here of `run.json`.
-#[derive(Debug, Default, Deserialize)]
-struct Run {
-    #[serde(default)]
-    inputs: BTreeMap<String, serde_json::Value>,
-}
-
 /// What a run says of one of its inputs, beside what was found.
 enum Finding {
     Same,
@@ -34,17 +26,15 @@ enum Finding {
     NotKnown(String),
 }
 
-impl Run {
-    fn compare(&self, input: &str, actual: Fingerprint) -> Finding {
-        let Some(text) = self.inputs.get(input).and_then(serde_json::Value::as_str) else {
-            return Finding::NotKnown("its run.json does not say".to_owned());
-        };
-        match text.parse::<Fingerprint>() {
-            Ok(recorded) if recorded == actual => Finding::Same,
-            Ok(recorded) if recorded.scheme() == actual.scheme() => Finding::Other(recorded),
-            Ok(_) => Finding::NotKnown(format!("`{text}` was not made as fingerprints of a base are")),
-            Err(error) => Finding::NotKnown(error.to_string()),
-        }
+fn compare(record: Option<&RunRecord>, input: &str, actual: Fingerprint) -> Finding {
+    let Some(text) = record.and_then(|record| record.inputs.get(input)) else {
+        return Finding::NotKnown("its run record does not say".to_owned());
+    };
+    match text.parse::<Fingerprint>() {
+        Ok(recorded) if recorded == actual => Finding::Same,
+        Ok(recorded) if recorded.scheme() == actual.scheme() => Finding::Other(recorded),
+        Ok(_) => Finding::NotKnown(format!("`{text}` was not made as fingerprints of a base are")),
+        Err(error) => Finding::NotKnown(error.to_string()),
     }
 }
 
@@ -53,18 +43,21 @@ impl Run {
 ///
 /// # Errors
 /// When it is another base, or when `run.json` is there and cannot be read.
-pub(crate) fn check_base(run: &Path, name: &str, base: &CheckpointFingerprint) -> Result<()> {
-    let record = read(run)?;
+pub(crate) fn check_base(run: &RunFiles, name: &str, base: &CheckpointFingerprint) -> Result<()> {
+    let record = RunRecord::read_if_present(&run.record()).hint(
+        format!("what `{}` was made from cannot be told", run.dir().display()),
+        "its run record is damaged: bring it back from a copy; without it the run is used, and its base is not checked",
+    )?;
     for (input, what, actual) in [
         (BASE_MODEL, "weights", base.weights),
         (BASE_PROCESSOR, "tokenizer, chat template or image processor", base.processor),
     ] {
-        match record.compare(input, actual) {
+        match compare(record.as_ref(), input, actual) {
             Finding::Same => {}
             Finding::Other(recorded) => bail!(Hint::new(
                 format!(
                     "`{}` was trained on another base model: the fingerprint of its {what} is {}…, that of `{name}` is {}…",
-                    run.display(),
+                    run.dir().display(),
                     recorded.short(),
                     actual.short()
                 ),
@@ -73,7 +66,7 @@ pub(crate) fn check_base(run: &Path, name: &str, base: &CheckpointFingerprint) -
             Finding::NotKnown(reason) => {
                 tracing::warn!(
                     "whether `{name}` is the base that `{}` was trained on cannot be told: {reason}",
-                    run.display()
+                    run.dir().display()
                 );
                 return Ok(());
             }
@@ -82,20 +75,10 @@ pub(crate) fn check_base(run: &Path, name: &str, base: &CheckpointFingerprint) -
     Ok(())
 }
 
-fn read(run: &Path) -> Result<Run> {
-    let path = run.join("run.json");
-    let bytes = match std::fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Run::default()),
-        read => read.with_context(|| format!("cannot read `{}`", path.display()))?,
-    };
-    serde_json::from_slice(&bytes).hint(
-        format!("`{}` does not hold what a run was made from", path.display()),
-        "it is damaged: bring it back from a copy; without it the run is used, and its base is not checked",
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn base(weights: &[u8], processor: &[u8]) -> CheckpointFingerprint {
@@ -106,15 +89,24 @@ mod tests {
     }
 
     fn check(dir: &Path, run_json: &str) -> Result<()> {
-        std::fs::write(dir.join("run.json"), run_json).unwrap();
-        check_base(dir, "base", &base(b"w", b"p"))
+        let run = RunFiles::new(dir);
+        std::fs::write(run.record(), run_json).unwrap();
+        check_base(&run, "base", &base(b"w", b"p"))
+    }
+
+    fn record(inputs: &serde_json::Value) -> String {
+        let started_at = jiff::Timestamp::UNIX_EPOCH;
+        serde_json::json!({
+            "schema_version": 2, "run_id": "r", "started_at": started_at, "base_model": "base", "inputs": inputs,
+        })
+        .to_string()
     }
 
     #[test]
     fn another_base_is_refused_with_both_names_and_the_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let with = |weights: &[u8], processor: &[u8]| {
-            serde_json::json!({"inputs": base_inputs(&base(weights, processor))}).to_string()
+            record(&serde_json::json!(base_inputs(&base(weights, processor))))
         };
         check(dir.path(), &with(b"w", b"p")).unwrap();
         let error = check(dir.path(), &with(b"W", b"p")).unwrap_err();
@@ -123,24 +115,23 @@ mod tests {
         assert!(text.contains("fcb5f40df9be…") && text.contains("50e721e49c01…"), "{text}");
         let text = check(dir.path(), &with(b"w", b"P")).unwrap_err().to_string();
         assert!(text.contains("tokenizer"), "{text}");
-        for broken in ["", "{", "3", r#"{"inputs": 3}"#] {
-            let text = check(dir.path(), broken).unwrap_err().to_string();
+        for broken in ["", "{", "3", "{}", &record(&serde_json::json!(3))] {
+            let text = format!("{:#}", check(dir.path(), broken).unwrap_err());
             assert!(text.contains("run.json"), "{broken}: {text}");
         }
     }
 
-    /// What is not known is no reason to refuse: no record, one of an earlier version, one of a later version.
+    /// What is not known is no reason to refuse: no record, one of an earlier version, one of a later scheme.
     #[test]
     fn a_run_that_does_not_say_is_used() {
         let dir = tempfile::tempdir().unwrap();
-        check_base(dir.path(), "base", &base(b"w", b"p")).unwrap();
+        check_base(&RunFiles::new(dir.path()), "base", &base(b"w", b"p")).unwrap();
         let digits = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8";
-        check(dir.path(), "{}").unwrap();
+        check(dir.path(), &record(&serde_json::json!({}))).unwrap();
         for text in
             [digits.to_owned(), format!("sha256-tensors-v9:{digits}"), format!("sha256-base-v1:{digits}")]
         {
-            let inputs = serde_json::json!({"inputs": {"base_model": text}}).to_string();
-            check(dir.path(), &inputs).unwrap();
+            check(dir.path(), &record(&serde_json::json!({"base_model": text}))).unwrap();
         }
     }
 }

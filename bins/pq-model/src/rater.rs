@@ -1,9 +1,9 @@
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use pq_common::WithHint as _;
+use project_files::{Contract as _, RunFiles};
 use slide_data::image::{DynamicImage, RgbImage};
 use slide_data::{Prediction, expected_score, picture_features, pixels_sha256};
 use vlm_lora::backend::{AnyBackend, Backend};
@@ -36,16 +36,16 @@ impl Rater {
     /// # Errors
     /// When the base or the adapter cannot be read, or the adapter was trained on another base. Where the run does not say on
     /// which one, a warning does.
-    pub fn open(settings: &Settings, adapter: Option<&Path>, version: &str) -> Result<Self> {
+    pub fn open(settings: &Settings, adapter: Option<&RunFiles>, version: &str) -> Result<Self> {
         let base = open_base(&settings.model)?;
-        if let Some(dir) = adapter {
-            check_base(dir, &settings.model.name, &base.identity()?.checkpoint)?;
+        if let Some(run) = adapter {
+            check_base(run, &settings.model.name, &base.identity()?.checkpoint)?;
         }
         let mut model = base.model()?;
-        if let Some(dir) = adapter {
-            let adapter = PeftAdapter::open(dir, base.checkpoint.config());
+        if let Some(run) = adapter {
+            let adapter = PeftAdapter::open(run.dir(), base.checkpoint.config());
             let adapter = adapter.and_then(|adapter| adapter.on_base(&base.checkpoint)).hint(
-                format!("`{}` does not hold an adapter for this base", dir.display()),
+                format!("`{}` does not hold an adapter for this base", run.dir().display()),
                 "name a run of pq-train, or a released version",
             )?;
             model.attach_adapter(&adapter).context("the adapter does not fit the base")?;
@@ -89,7 +89,7 @@ pub fn predict<B: Backend>(
     let latency_ms = start.elapsed().as_secs_f64() * 1e3 / slides.len().max(1) as f64;
     let scored_at = jiff::Timestamp::now();
     let predictions = slides.iter().zip(answers).map(|(slide, distributions)| Prediction {
-        schema_version: 1,
+        schema_version: Prediction::VERSION,
         slide_id: slide.slide_id.clone(),
         deck_id: slide.deck_id.clone(),
         sha256: pixels_sha256(&slide.image),

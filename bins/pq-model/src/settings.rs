@@ -1,14 +1,11 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use pq_common::{CommonArgs, Config};
+use pq_common::{CommonArgs, ConfigError, ProjectConfig, with_overrides};
+use project_files::{Contract as _, RunFiles, RunRecord};
 use serde::{Deserialize, Serialize};
 use slide_data::Rubric;
 use vlm_lora::{BaseModelConfig, LoraConfig, TrainingConfig};
-
-/// The tables of `training.toml`.
-pub const TRAINING_TABLES: [&str; 5] = ["model", "lora", "training", "wandb", "registry"];
-const MODEL_TABLES: [&str; 2] = ["processor", "rubric"];
 
 /// The `[processor]` table of `model.toml`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,49 +32,47 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads `training.toml` and `model.toml` with the overrides of the command line.
+    /// The settings of a project.
     ///
     /// # Errors
-    /// When a file is missing, names an unknown key or holds a value outside its domain.
-    pub fn load(common: &CommonArgs) -> Result<Self> {
-        let training = common.load("training", &TRAINING_TABLES)?;
-        let model = common.load("model", &MODEL_TABLES)?;
-        let settings = Self {
-            model: training.section("model")?,
-            lora: training.section("lora")?,
-            training: training.section("training")?,
-            processor: model.section("processor")?,
-            rubric: model.section("rubric")?,
-        };
-        settings.rubric.validate().context("the rubric in `model.toml` cannot be used")?;
-        settings.training.validate().context("`[training]` cannot be used")?;
-        settings.lora.validate().context("`[lora]` cannot be used")?;
-        Ok(settings)
+    /// When a table holds an unknown key or a value outside its domain.
+    pub fn load(project: &ProjectConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            model: project.section("model", |_| Ok::<(), ConfigError>(()))?,
+            lora: project.section("lora", LoraConfig::validate)?,
+            training: project.section("training", TrainingConfig::validate)?,
+            processor: project.section("processor", |_| Ok::<(), ConfigError>(()))?,
+            rubric: project.section("rubric", Rubric::validate)?,
+        })
     }
 
     /// Reads the settings that a run was trained with.
     ///
     /// # Errors
     /// When the run has none, or they were written by another version and no longer fit.
-    pub fn of_run(run: &Path) -> Result<Self> {
-        let path = run.join("config.toml");
+    pub fn of_run(run: &RunFiles) -> Result<Self> {
+        let path = run.config();
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
         toml::from_str(&text).with_context(|| format!("`{}` does not hold a run's settings", path.display()))
     }
 
-    /// As [`of_run`](Self::of_run), with the overrides of the table `[model]` on the command line: where the base lies and how it
-    /// is held may differ between machines, the rest is what the run was trained with.
+    /// As [`of_run`](Self::of_run), with the base where it lies on this machine: as `--set model.…` says, else as the run says,
+    /// else, where that is no folder here, as the project's own `training.toml` says. Whether it is the right base is told by
+    /// its fingerprint.
     ///
     /// # Errors
     /// As [`of_run`](Self::of_run), and when an override names an unknown key or a value outside its domain.
-    pub fn of_run_here(run: &Path, common: &CommonArgs) -> Result<Self> {
+    pub fn of_run_here(run: &RunFiles, common: &CommonArgs, project: &ProjectConfig) -> Result<Self> {
         let mut settings = Self::of_run(run)?;
-        let is_model = |text: &&String| text.trim_start().starts_with("model.");
-        let overrides: Vec<String> = common.overrides.iter().filter(is_model).cloned().collect();
-        if !overrides.is_empty() {
-            let tables = [&MODEL_TABLES[..], &TRAINING_TABLES[..]].concat();
-            settings.model = Config::load(run, "config", &tables, &overrides)?.section("model")?;
+        settings.model = with_overrides(&settings.model, "model", &common.overrides)?;
+        let is_hub_id = RunRecord::read_if_present(&run.record())?.is_some_and(|run| run.base_is_hub_id);
+        if !is_hub_id && !Path::new(&settings.model.name).is_dir() {
+            let here: BaseModelConfig = project.section("model", |_| Ok::<(), ConfigError>(()))?;
+            if Path::new(&here.name).is_dir() {
+                tracing::info!("the base `{}` is not here; `{}` is tried", settings.model.name, here.name);
+                settings.model.name = here.name;
+            }
         }
         Ok(settings)
     }

@@ -3,10 +3,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use pq_common::{CommonArgs, Hint, WithHint as _};
+use pq_common::{Hint, Layout, ProjectConfig, WithHint as _};
 use slide_data::{
-    Correction, GroupStats, Label, Labels, Manifest, Rubric, SlideRecord, Split, SplitConfig, SplitRatios,
-    Splits, Storage, Target,
+    Contract as _, Correction, GroupStats, Label, Labels, Manifest, Rubric, SlideRecord, Split, SplitConfig,
+    SplitRatios, Splits, Target,
 };
 use vlm_lora::{Dataset, Sample};
 
@@ -40,10 +40,10 @@ impl LabelledSlide {
     }
 }
 
-/// The data folder.
+/// The labelled slides of a project.
 #[derive(Debug, Clone)]
 pub struct Store {
-    storage: Storage,
+    layout: Layout,
     splits: SplitConfig,
 }
 
@@ -59,52 +59,31 @@ pub enum NewGroups {
 }
 
 impl Store {
-    /// The folder that `data.toml` names.
+    /// The slides of a project; its data folder must be there.
     ///
     /// # Errors
-    /// When `data.toml` cannot be read.
-    pub fn open(common: &CommonArgs) -> Result<Self> {
-        let data = common.load("data", &slide_data::DATA_TABLES)?;
-        Ok(Self { storage: data.section("storage")?, splits: data.section("splits")? })
+    /// When the data folder does not exist, or the split's settings do not fit.
+    pub fn open(project: &ProjectConfig) -> Result<Self> {
+        let layout = project.layout()?;
+        layout.require_data().hint(
+            "there is no data",
+            "run the command in the project's folder, or mend `storage.data_dir` in data.toml",
+        )?;
+        Ok(Self { layout, splits: project.section("splits", SplitConfig::validate)? })
     }
 
-    /// `manifest.jsonl` and the slides.
-    pub fn raw(&self) -> PathBuf {
-        self.storage.raw()
-    }
-
-    /// Kept outputs of the vision tower.
-    pub fn features_dir(&self) -> PathBuf {
-        self.storage.data_dir.join("cache/features")
-    }
-
-    /// `labels.json`.
-    pub fn labels_path(&self) -> PathBuf {
-        self.storage.labeled().join("labels.json")
-    }
-
-    /// `splits.json`.
-    pub fn splits_path(&self) -> PathBuf {
-        self.storage.labeled().join("splits.json")
-    }
-
-    fn corrections_path(&self) -> PathBuf {
-        self.storage.data_dir.join("user_feedback/corrections.jsonl")
+    /// Where the project's files lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// The files that a run depends on, by name.
     pub fn inputs(&self) -> BTreeMap<String, PathBuf> {
-        let files = [
-            ("manifest.jsonl", self.raw().join("manifest.jsonl")),
-            ("labels.json", self.labels_path()),
-            ("splits.json", self.splits_path()),
-            ("corrections.jsonl", self.corrections_path()),
-        ];
-        files
-            .into_iter()
-            .filter(|(_, path)| path.exists())
-            .map(|(name, path)| (name.to_owned(), path))
-            .collect()
+        let slides = self.layout.slides();
+        let files =
+            [slides.manifest(), self.layout.labels(), self.layout.splits(), self.layout.corrections()];
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        files.into_iter().filter(|path| path.exists()).map(|path| (name(&path), path)).collect()
     }
 
     /// The labelled slides with their splits; `new` says what happens to groups that have none. Corrections change the labels of training slides, never those of the others.
@@ -112,10 +91,11 @@ impl Store {
     /// # Errors
     /// When a file is missing or invalid, or there are too few decks to split.
     pub fn labelled(&self, rubric: &Rubric, new: NewGroups) -> Result<Vec<LabelledSlide>> {
-        let raw = self.raw();
-        let manifest = Manifest::read(&raw).hint("there are no slides", "bring decks in with pq-collect")?;
-        let labels = Labels::read(&self.labels_path(), rubric).hint(
-            format!("the labels in `{}` cannot be used", self.labels_path().display()),
+        let files = self.layout.slides();
+        let manifest =
+            Manifest::read(files.root()).hint("there are no slides", "bring decks in with pq-collect")?;
+        let labels = Labels::read_for(&self.layout.labels(), rubric).hint(
+            format!("the labels in `{}` cannot be used", self.layout.labels().display()),
             "rate slides with pq-label, or `pq-label rebuild` makes the file from the journal",
         )?;
         let records: BTreeMap<&str, &SlideRecord> =
@@ -137,7 +117,7 @@ impl Store {
                 label.correct(&record.slide_id, &corrections);
             }
             if label.scored().next().is_some() {
-                let path = Manifest::image_path(&raw, &record.slide_id);
+                let path = files.image(&record.slide_id);
                 slides.push(LabelledSlide { record: record.clone(), label, split, path });
             }
         }
@@ -145,9 +125,8 @@ impl Store {
     }
 
     fn splits(&self, labelled: &[(&SlideRecord, &Label)], new: NewGroups) -> Result<Splits> {
-        let path = self.splits_path();
-        let mut splits: Splits =
-            if path.exists() { slide_data::read_json(&path, "split file")? } else { Splits::default() };
+        let path = self.layout.splits();
+        let mut splits = Splits::read_if_present(&path)?.unwrap_or_default();
         if new != NewGroups::LeaveOut {
             let mut groups: BTreeMap<String, GroupStats> = BTreeMap::new();
             for (record, label) in labelled {
@@ -159,7 +138,7 @@ impl Store {
                 .assign_balanced(&groups, SplitRatios { val, test }, seed)
                 .hint("the data cannot be split", "collect and rate slides of more decks")?;
             if splits != before && new == NewGroups::Assign {
-                slide_data::write_json(&path, &splits)?;
+                splits.write(&path)?;
             }
         }
         Ok(splits)
@@ -167,15 +146,9 @@ impl Store {
 
     /// Users' corrections, each once.
     fn corrections(&self) -> Result<Vec<Correction>> {
-        let path = self.corrections_path();
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let (all, torn): (Vec<Correction>, bool) =
-            slide_data::read_json_lines(&path, "correction").context("the corrections cannot be used")?;
-        if torn {
-            tracing::warn!("the last line of `{}` is torn and left out", path.display());
-        }
+        let all = Correction::read_log_if_present(&self.layout.corrections())
+            .context("the corrections cannot be used")?
+            .entries;
         let by_id: BTreeMap<String, Correction> = all.into_iter().map(|c| (c.id.clone(), c)).collect();
         Ok(by_id.into_values().collect())
     }

@@ -11,7 +11,7 @@ use drift::{
     compare, measure, write_drift_report, write_performance_report,
 };
 use jiff::Timestamp;
-use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
+use pq_common::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
 use serde_json::json;
 
 mod inputs;
@@ -29,16 +29,16 @@ mod inputs;
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
-    /// Folder with predictions.jsonl; the reports go below it.
-    #[arg(long, value_name = "DIR", default_value = "monitoring")]
-    monitoring: PathBuf,
-    /// Folder with labels, splits, the manifest and corrections [default: data]
+    /// Folder with predictions.jsonl; the reports go below it [default: `storage.monitoring_dir` of data.toml]
+    #[arg(long, value_name = "DIR")]
+    monitoring: Option<PathBuf>,
+    /// Folder with labels, splits, the manifest and corrections [default: `storage.data_dir` of data.toml]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Folder of the released versions [default: `model_registry`]
+    /// Folder of the released versions [default: `storage.registry_dir` of data.toml]
     #[arg(long, value_name = "DIR")]
     registry: Option<PathBuf>,
-    /// Run to compare with [default: the one that was released as the version, else outputs/latest]
+    /// Run to compare with [default: the one that was released as the version, else the latest one]
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
     /// Version whose scores are looked at [default: the one that scored last]
@@ -63,9 +63,22 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Verdict> {
-    let config = configuration(&args.common)?;
+    let project = args.common.configuration()?;
+    let config: MonitoringConfig = project.file("monitoring", MonitoringConfig::validate)?;
+    let layout = project
+        .layout()?
+        .with_data(args.data.as_deref())?
+        .with_monitoring(args.monitoring.as_deref(), true)?
+        .with_registry(args.registry.as_deref(), true)?;
+    let remedy = "run the command in the project's folder, or mend the setting";
+    layout
+        .require_data()
+        .and_then(|()| layout.require_monitoring())
+        .hint("there is nothing to look at", remedy)?;
+    layout.require_registry().hint("the versions in use cannot be told", remedy)?;
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let inputs = inputs::read(args, now)?;
+    let (run, model_version) = (args.run.as_deref(), args.model_version.as_deref());
+    let inputs = inputs::read(&layout, inputs::Choice { run, model_version, now })?;
     let version = inputs.model_version.as_deref();
     let threshold = config.triggers.max_drift_score;
     let mut drift = compare(&inputs.reference, &inputs.scored, version, &config.drift, threshold, now);
@@ -81,30 +94,16 @@ fn run(args: &Args) -> Result<Verdict> {
         now,
     });
     performance.inputs.clone_from(&inputs.hashes);
-    let folders = (args.monitoring.join("drift_reports"), args.monitoring.join("performance_metrics"));
     let advice = "check that the monitoring folder can be written and that the disk is not full";
-    write_drift_report(&folders.0, &drift).hint("cannot write the drift report", advice)?;
-    write_performance_report(&folders.1, &performance).hint("cannot write the performance report", advice)?;
-    print(args, &drift, &performance)?;
+    write_drift_report(&layout, &drift).hint("cannot write the drift report", advice)?;
+    write_performance_report(&layout, &performance).hint("cannot write the performance report", advice)?;
+    print(args, &layout, &drift, &performance)?;
     let has_dropped = performance.has_dropped(config.triggers.max_accuracy_drop);
     let is_bad = drift.status == DriftStatus::Drifted || has_dropped;
     Ok(if args.exit_code && is_bad { Verdict::Fail } else { Verdict::Pass })
 }
 
-fn configuration(common: &CommonArgs) -> Result<MonitoringConfig> {
-    let file = common.load("monitoring", &MonitoringConfig::TABLES)?;
-    let config = MonitoringConfig {
-        drift: file.section("drift")?,
-        performance: file.section("performance")?,
-        triggers: file.section("triggers")?,
-    };
-    config
-        .validate()
-        .map_err(|error| Hint::new(error.to_string(), "mend monitoring.toml or the --set value"))?;
-    Ok(config)
-}
-
-fn print(args: &Args, drift: &DriftReport, performance: &PerformanceReport) -> Result<()> {
+fn print(args: &Args, layout: &Layout, drift: &DriftReport, performance: &PerformanceReport) -> Result<()> {
     let mut out = std::io::stdout().lock();
     if args.common.json {
         serde_json::to_writer_pretty(&mut out, &json!({ "drift": drift, "performance": performance }))?;
@@ -130,8 +129,9 @@ fn print(args: &Args, drift: &DriftReport, performance: &PerformanceReport) -> R
     }
     writeln!(
         out,
-        "reports: {0}/drift_reports/latest_drift.html, {0}/performance_metrics/latest_metrics.json",
-        args.monitoring.display()
+        "reports: {}, {}",
+        layout.latest_drift().with_extension("html").display(),
+        layout.latest_performance().display()
     )?;
     Ok(())
 }

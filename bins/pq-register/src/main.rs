@@ -1,15 +1,14 @@
 //! Releases a validated run as the next version, and rolls back.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _, secrets};
-use registry::hub::{Hub, HubOptions};
-use registry::{CardFacts, Gate, Lineage, Plan, Registry, RegistryConfig, Release, ValidationSummary};
-use serde_json::{Value, json};
+use pq_common::{CommonArgs, HasCommon, Verdict, WithHint as _, secrets};
+use project_files::{Contract as _, RunFiles, RunRecord};
+use registry::hub::{self, Hub};
+use registry::{CardFacts, Lineage, Plan, Registry, RegistryConfig, Release, validated};
 
 mod print;
 
@@ -22,12 +21,11 @@ mod print;
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
-    /// The run to release.
-    #[arg(default_value = "outputs/latest")]
-    run: PathBuf,
-    /// Folder of the registry.
-    #[arg(long, default_value = "model_registry", global = true)]
-    registry: PathBuf,
+    /// The run to release [default: the latest one]
+    run: Option<PathBuf>,
+    /// Folder of the registry [default: `storage.registry_dir` of data.toml]
+    #[arg(long, value_name = "DIR", global = true)]
+    registry: Option<PathBuf>,
     /// Show what would be released, the model card included, and write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -64,13 +62,21 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Verdict> {
-    let tables = ["model", "lora", "training", "wandb", "registry"];
-    let config: RegistryConfig = args.common.load("training", &tables)?.section("registry")?;
-    let registry = Registry::open(&args.registry).context("cannot open the registry")?;
-    let hub = connect(&config);
+    let project = args.common.configuration()?;
+    let config: RegistryConfig = project.section("registry", RegistryConfig::validate)?;
+    let only_reads = args.command.is_some();
+    let layout = project.layout()?.with_registry(args.registry.as_deref(), only_reads)?;
+    if only_reads {
+        layout.require_registry()?;
+    }
+    let registry = Registry::open(&layout).context("cannot open the registry")?;
+    let hub = connect(&config)?;
     let hub = hub.as_ref().map(|hub| (hub, &config));
     match &args.command {
-        None => release(args, &registry, &config, hub),
+        None => {
+            let run = args.run.as_ref().map_or_else(|| layout.latest_run(), RunFiles::new);
+            release(args, &run, &registry, &config, hub)
+        }
         Some(Command::History) => print::history(&registry.versions()?, args.common.json),
         Some(Command::Rollback { version }) => put_in_use(args, &registry, version.as_deref(), hub),
         Some(Command::Promote { version }) => put_in_use(args, &registry, Some(version), hub),
@@ -78,17 +84,18 @@ fn run(args: &Args) -> Result<Verdict> {
     }
 }
 
-fn connect(config: &RegistryConfig) -> Option<Hub> {
+fn connect(config: &RegistryConfig) -> Result<Option<Hub>> {
     if config.huggingface_repo.is_empty() {
-        return None;
+        return Ok(None);
     }
     let Some(token) = secrets::hub_token() else {
         tracing::warn!("`registry.huggingface_repo` is set but there is no HF_TOKEN: releases stay local");
-        return None;
+        return Ok(None);
     };
-    let endpoint =
-        secrets::variable(secrets::HF_ENDPOINT).unwrap_or_else(|| "https://huggingface.co".to_owned());
-    Some(Hub::new(&HubOptions { endpoint, token, patience: Duration::from_mins(5) }))
+    let endpoint = secrets::variable(secrets::HF_ENDPOINT).unwrap_or_else(|| hub::ENDPOINT.to_owned());
+    let hub = Hub::new(&endpoint, Some(&token), pq_common::http_options())
+        .hint("the Hub cannot be asked", "check HF_ENDPOINT, HF_TOKEN and SSL_CERT_FILE")?;
+    Ok(Some(hub))
 }
 
 fn put_in_use(
@@ -105,24 +112,24 @@ fn put_in_use(
 
 fn release(
     args: &Args,
+    run: &RunFiles,
     registry: &Registry,
     config: &RegistryConfig,
     hub: Option<(&Hub, &RegistryConfig)>,
 ) -> Result<Verdict> {
-    let results = ValidationSummary::read(&args.run)
+    let results = validated(run)
         .hint("there is nothing to release", "train with pq-train, then validate with pq-validate")?;
-    let gate = Gate { min_human_agreement: config.min_human_agreement, max_mae: config.max_mae };
-    let refusals = gate.refusals(&results);
+    let refusals = results.refusals(&config.gate());
     if !refusals.is_empty() {
         return print::refused(&refusals, args.common.json);
     }
-    let (lineage, mut facts) = describe(&args.run)?;
+    let (lineage, mut facts) = describe(run)?;
     facts.repo = hub.map(|(_, config)| config.huggingface_repo.clone());
     facts.verdict = format!(
         "Released because human agreement is {:.3} (above {:.2} is asked) and the mean absolute error {:.3} (below {:.2} is asked).",
         results.human_agreement, config.min_human_agreement, results.metrics["overall_mae"], config.max_mae
     );
-    let plan: Plan = registry.plan(&args.run, &results, lineage, &facts, jiff::Timestamp::now())?;
+    let plan: Plan = registry.plan(run, &results, lineage, &facts, jiff::Timestamp::now())?;
     if let Some(version) = &plan.already {
         tracing::info!("this adapter was released as {version} already; nothing to do");
         let versions = registry.versions()?;
@@ -141,22 +148,15 @@ fn release(
     print::released(&release, &registry.version_dir(&release.version), "released", args.common.json)
 }
 
-/// The lineage and the card's facts, from the run's `run.json`.
-fn describe(run: &Path) -> Result<(Lineage, CardFacts)> {
-    let path = run.join("run.json");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    let run: Value = serde_json::from_str(&text).map_err(|error| {
-        Hint::new(format!("`{}` is not valid: {error}", path.display()), "train the run again")
-    })?;
-    let rows = |key: &str| -> Vec<(String, String)> {
-        let entries = run[key].as_object().into_iter().flatten();
-        entries.map(|(name, value)| (name.replace('_', " "), print::plain(value))).collect()
+/// The lineage and the card's facts, from the run's record.
+fn describe(run: &RunFiles) -> Result<(Lineage, CardFacts)> {
+    let record = RunRecord::read(&run.record())
+        .hint("what the run was made from cannot be told", "train the run again, or bring the file back")?;
+    let facts = CardFacts {
+        base_is_hub_id: record.base_is_hub_id,
+        training: print::rows(&record.training)?,
+        data: print::rows(&record.data)?,
+        ..CardFacts::default()
     };
-    let inputs = run["inputs"].as_object().into_iter().flatten();
-    let inputs = inputs.filter_map(|(name, hash)| Some((name.clone(), hash.as_str()?.to_owned()))).collect();
-    let base_model = run["base_model"].as_str().unwrap_or_default().to_owned();
-    let base_is_hub_id = run["base_is_hub_id"] == json!(true);
-    let facts =
-        CardFacts { base_is_hub_id, training: rows("training"), data: rows("data"), ..CardFacts::default() };
-    Ok((Lineage { base_model, inputs, parent: None }, facts))
+    Ok((Lineage { base_model: record.base_model, inputs: record.inputs, parent: None }, facts))
 }

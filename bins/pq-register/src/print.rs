@@ -18,8 +18,24 @@ fn emit(json: bool, value: &Value, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// The fields of a summary as rows of a card; what is not known has no row.
+pub(crate) fn rows<T: serde::Serialize>(summary: &T) -> Result<Vec<(String, String)>> {
+    let value = serde_json::to_value(summary)?;
+    let mut rows = Vec::new();
+    for (name, value) in value.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        match value.as_object() {
+            None => rows.push((name.replace('_', " "), plain(value))),
+            Some(nested) => {
+                let nested = nested.iter().map(|(key, value)| (format!("{name} {key}"), plain(value)));
+                rows.extend(nested);
+            }
+        }
+    }
+    Ok(rows)
+}
+
 /// A JSON value as people write it.
-pub(crate) fn plain(value: &Value) -> String {
+fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => match number.as_f64() {

@@ -1,16 +1,16 @@
 //! Rates slides with a released or local adapter.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
+use pq_common::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
 use pq_model::{Rater, Settings, SlidePicture, thumbnail};
-use registry::VersionFile;
+use project_files::{Contract as _, RunFiles, VersionFile};
 use slide_data::render::{self, RenderedSlide};
-use slide_data::{Prediction, append_json_line, write_atomic};
+use slide_data::{Limits, Prediction, write_atomic};
 use vlm_eval::{DeckReport, MediaType, Picture, ScoredSlide, render_deck_report};
 
 /// Rates slides: one JSON line a slide on stdout, or an HTML report for the deck's author.
@@ -37,12 +37,12 @@ struct Args {
     /// Do not log to `monitoring/predictions.jsonl`.
     #[arg(long)]
     no_log: bool,
-    /// Folder of the monitoring files.
-    #[arg(long, default_value = "monitoring")]
-    monitoring: PathBuf,
-    /// Folder of the registry.
-    #[arg(long, default_value = "model_registry")]
-    registry: PathBuf,
+    /// Folder of the monitoring files [default: `storage.monitoring_dir` of data.toml]
+    #[arg(long, value_name = "DIR")]
+    monitoring: Option<PathBuf>,
+    /// Folder of the registry [default: `storage.registry_dir` of data.toml]
+    #[arg(long, value_name = "DIR")]
+    registry: Option<PathBuf>,
 }
 
 impl HasCommon for Args {
@@ -59,12 +59,19 @@ const CAVEAT: &str = "The scores were made by a model that repeats the ratings o
     Read them as a first opinion: look at the spread, and let a person decide.";
 
 fn run(args: &Args) -> Result<Verdict> {
-    let (dir, version) = find_adapter(args)?;
-    let settings = Settings::of_run_here(&dir, &args.common)?;
-    let rater = Rater::open(&settings, Some(&dir), &version)?;
-    let mut session = Session { args, rater: &rater, scored: Vec::new(), failed: 0 };
+    let project = args.common.configuration()?;
+    let limits: Limits = project.section("limits", Limits::validate)?;
+    let layout = project
+        .layout()?
+        .with_monitoring(args.monitoring.as_deref(), false)?
+        .with_registry(args.registry.as_deref(), true)?;
+    let (adapter, version) = find_adapter(args, &layout)?;
+    let settings = Settings::of_run_here(&adapter, &args.common, &project)?;
+    let rater = Rater::open(&settings, Some(&adapter), &version)?;
+    let log = (!args.no_log).then(|| layout.predictions());
+    let mut session = Session { args, log, rater: &rater, scored: Vec::new(), failed: 0 };
     'inputs: for input in &args.inputs {
-        let slides = render::load(input, &slide_data::Limits::default()).hint(
+        let slides = render::load(input, &limits).hint(
             format!("cannot read `{}`", input.display()),
             "give pictures, PDF or presentation files, or folders",
         );
@@ -93,33 +100,34 @@ fn run(args: &Args) -> Result<Verdict> {
     session.finish(&settings, &version)
 }
 
-/// The folder of the adapter and its name.
-fn find_adapter(args: &Args) -> Result<(PathBuf, String)> {
+/// The adapter and its name: the one that was named, else the champion, else the latest run.
+fn find_adapter(args: &Args, layout: &Layout) -> Result<(RunFiles, String)> {
+    let named = |run: RunFiles| -> Result<(RunFiles, String)> {
+        let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
+        Ok((run, name))
+    };
     if let Some(dir) = &args.adapter {
-        return Ok((dir.clone(), name_of(dir)?));
+        return named(RunFiles::new(dir));
     }
-    let versions = VersionFile::read(&args.registry.join("version.json"))?;
+    layout.require_registry()?;
+    let versions = VersionFile::read_if_present(&layout.version_file())?.unwrap_or_default();
     if let Some(champion) = versions.champion() {
-        return Ok((args.registry.join("versions").join(&champion.version), champion.version.clone()));
+        return Ok((layout.version(&champion.version), champion.version.clone()));
     }
-    let latest = PathBuf::from("outputs/latest");
-    if !latest.exists() {
+    let latest = layout.latest_run();
+    if !latest.dir().exists() {
         bail!(Hint::new(
             "there is no released version and no run",
-            "train with pq-train, or name one with --adapter"
+            "train with pq-train, name one with --adapter, or check `storage.registry_dir` and `training.output_dir`"
         ));
     }
-    let name = name_of(&latest)?;
-    Ok((latest, name))
-}
-
-fn name_of(dir: &Path) -> Result<String> {
-    let path = dir.canonicalize().with_context(|| format!("cannot open `{}`", dir.display()))?;
-    Ok(path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
+    named(latest)
 }
 
 struct Session<'a> {
     args: &'a Args,
+    /// Where scored slides are logged.
+    log: Option<PathBuf>,
     rater: &'a Rater,
     scored: Vec<ScoredSlide>,
     failed: usize,
@@ -160,8 +168,8 @@ impl Session<'_> {
     }
 
     fn emit(&self, prediction: &Prediction) -> Result<()> {
-        if !self.args.no_log {
-            append_json_line(&self.args.monitoring.join("predictions.jsonl"), prediction)?;
+        if let Some(log) = &self.log {
+            Prediction::append(log, std::slice::from_ref(prediction))?;
         }
         if self.args.html.is_none() || self.args.common.json {
             writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(prediction)?)?;

@@ -7,9 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
-use pq_model::{
-    LabelledSlide, NewGroups, Questionnaire, Settings, SlideSamples, Store, TRAINING_TABLES, open_base,
-};
+use pq_model::{LabelledSlide, NewGroups, Questionnaire, Settings, SlideSamples, Store, open_base};
 use registry::wandb::WandbConfig;
 use slide_data::Split;
 use vlm_lora::{FeatureCache, FeaturePrecision, RunStatus, TrainOutcome, Trainer};
@@ -54,12 +52,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Verdict> {
-    let mut settings = Settings::load(&args.common)?;
-    let wandb: WandbConfig = args.common.load("training", &TRAINING_TABLES)?.section("wandb")?;
-    let dir = RunDir::choose(&settings.training.output_dir, args.run.as_deref(), args.resume)?;
-    settings.training.output_dir.clone_from(&dir.path);
-
-    let store = Store::open(&args.common)?;
+    let project = args.common.configuration()?;
+    let mut settings = Settings::load(&project)?;
+    let wandb: WandbConfig = project.section("wandb", |_| Ok::<(), registry::Error>(()))?;
+    let store = Store::open(&project)?;
+    let dir = match args.plan {
+        true => None,
+        false => Some(RunDir::choose(store.layout(), args.run.as_deref(), args.resume)?),
+    };
     let new_groups = if args.plan { NewGroups::Foresee } else { NewGroups::Assign };
     let slides = store.labelled(&settings.rubric, new_groups)?;
     let (base, is_here) =
@@ -76,13 +76,14 @@ fn run(args: &Args) -> Result<Verdict> {
     model
         .attach(&settings.lora, &base.checkpoint, settings.training.seed)
         .hint("the adapter cannot be attached", "see `[lora] target_modules` in training.toml")?;
-    if args.plan {
+    let Some(dir) = dir else {
         return plan.show(&settings, &mut model, &largest, args.common.json);
-    }
+    };
+    settings.training.output_dir = dir.files.dir().to_owned();
     drop(largest);
     let identity = base.identity()?;
-    let cache =
-        FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32).on_disk(store.features_dir());
+    let cache = FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32)
+        .on_disk(store.layout().feature_cache());
     let mut tracker = track::Tracker::start(&wandb, &dir, &settings)?;
     let record = record::Record::start(&dir, &settings, &base, &store, &slides)?;
     let outcome = Trainer::new(&mut model, settings.training.clone())?
@@ -110,8 +111,8 @@ fn run(args: &Args) -> Result<Verdict> {
         return Ok(Verdict::Fail);
     }
     record::reference_predictions(&questionnaire, &model, &train, &val, &dir)?;
-    dir.make_latest().context("cannot point `latest` at the run")?;
-    report(args, &dir.path, &outcome)
+    dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;
+    report(args, dir.files.dir(), &outcome)
 }
 
 /// The slides to train on and those to choose the checkpoint by.

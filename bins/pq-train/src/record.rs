@@ -1,12 +1,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use pq_model::{
     Base, LabelledSlide, Questionnaire, Settings, SlidePicture, SlideSamples, Store, base_inputs, predict,
 };
-use serde_json::{Value, json};
-use slide_data::{Split, sha256_hex, write_json};
+use project_files::{
+    BestCheckpoint, Contract as _, DataSummary, Hardware, RunRecord, TrainingSummary, hash_file,
+};
+use serde_json::Value;
+use slide_data::{Prediction, Split};
 use vlm_lora::backend::Backend;
 use vlm_lora::{Model, TrainOutcome};
 
@@ -15,13 +18,14 @@ use crate::run::RunDir;
 /// At most this many training slides stand for the training data when drift is measured.
 const REFERENCE_SLIDES: usize = 400;
 
-/// `run.json`: what the run was made from, with what and how it went.
+/// `run.json` of this run.
 pub(crate) struct Record {
     path: PathBuf,
-    value: Value,
+    record: RunRecord,
 }
 
 impl Record {
+    /// Writes what the run is made from, so that a run that is killed says so too.
     pub(crate) fn start(
         dir: &RunDir,
         settings: &Settings,
@@ -31,45 +35,68 @@ impl Record {
     ) -> Result<Self> {
         let mut inputs = BTreeMap::new();
         for (name, path) in store.inputs() {
-            let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
-            inputs.insert(name, sha256_hex(&bytes));
+            inputs.insert(name, hash_file(&path)?.sha256);
         }
         inputs.extend(base_inputs(&base.identity()?.checkpoint));
         let count = |split: Split| slides.iter().filter(|slide| slide.split == split).count();
         let decks: BTreeSet<&str> = slides.iter().map(|slide| slide.record.deck_id.as_str()).collect();
-        let raters = slides.iter().map(|slide| slide.label.annotators).max().unwrap_or(0);
-        let value = json!({
-            "schema_version": 1,
-            "run_id": dir.name,
-            "started_at": jiff::Timestamp::now(),
-            "base_model": settings.model.name,
-            "base_is_hub_id": base.is_hub_id,
-            "inputs": inputs,
-            "data": {
-                "slides": slides.len(), "decks": decks.len(), "raters_per_slide_at_most": raters,
-                "train_slides": count(Split::Train), "val_slides": count(Split::Val), "test_slides": count(Split::Test),
+        let record = RunRecord {
+            schema_version: RunRecord::VERSION,
+            run_id: dir.name.clone(),
+            started_at: jiff::Timestamp::now(),
+            finished_at: None,
+            base_model: settings.model.name.clone(),
+            base_is_hub_id: base.is_hub_id,
+            inputs,
+            data: DataSummary {
+                slides: slides.len(),
+                decks: decks.len(),
+                raters_per_slide_at_most: slides
+                    .iter()
+                    .map(|slide| slide.label.annotators)
+                    .max()
+                    .unwrap_or(0),
+                train_slides: count(Split::Train),
+                val_slides: count(Split::Val),
+                test_slides: count(Split::Test),
             },
-            "versions": {"pitchquest": env!("CARGO_PKG_VERSION")},
-            "hardware": {"cores": std::thread::available_parallelism().map_or(0, usize::from), "os": std::env::consts::OS,
-                "architecture": std::env::consts::ARCH, "device": base.backend.name()},
-        });
-        Ok(Self { path: dir.path.join("run.json"), value })
+            training: None,
+            versions: [("pitchquest".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
+            hardware: Hardware {
+                cores: std::thread::available_parallelism().map_or(0, usize::from),
+                os: std::env::consts::OS.to_owned(),
+                architecture: std::env::consts::ARCH.to_owned(),
+                device: base.backend.name(),
+            },
+        };
+        let path = dir.files.record();
+        record.write(&path)?;
+        Ok(Self { path, record })
     }
 
     pub(crate) fn finish(mut self, outcome: &TrainOutcome) -> Result<()> {
         let round = |seconds: f64| (seconds * 10.0).round() / 10.0;
-        let mut training = json!({
-            "status": outcome.status, "steps": outcome.steps, "epochs": outcome.epochs, "train_loss": outcome.train_loss,
-            "train_seconds": round(outcome.train_seconds), "eval_seconds": round(outcome.eval_seconds),
-            "trainable_parameters": outcome.trainable_parameters, "base_parameters": outcome.base_parameters,
+        let status = match serde_json::to_value(outcome.status)? {
+            Value::String(status) => status,
+            other => other.to_string(),
+        };
+        self.record.training = Some(TrainingSummary {
+            status,
+            steps: outcome.steps,
+            epochs: outcome.epochs,
+            train_loss: outcome.train_loss,
+            train_seconds: round(outcome.train_seconds),
+            eval_seconds: round(outcome.eval_seconds),
+            trainable_parameters: outcome.trainable_parameters,
+            base_parameters: outcome.base_parameters,
+            best: outcome.best.as_ref().map(|best| BestCheckpoint {
+                metric: best.metric.clone(),
+                value: best.value,
+                step: best.step,
+            }),
         });
-        if let Some(best) = &outcome.best {
-            training["best_step"] = json!(best.step);
-            training[&format!("best_{}", best.metric)] = json!(best.value);
-        }
-        self.value["training"] = training;
-        self.value["finished_at"] = json!(jiff::Timestamp::now());
-        Ok(write_json(&self.path, &self.value)?)
+        self.record.finished_at = Some(jiff::Timestamp::now());
+        Ok(self.record.write(&self.path)?)
     }
 }
 
@@ -83,7 +110,7 @@ pub(crate) fn reference_predictions<B: Backend>(
 ) -> Result<()> {
     let step = train.slides().len().div_ceil(REFERENCE_SLIDES).max(1);
     let slides: Vec<&LabelledSlide> = train.slides().iter().step_by(step).chain(val.slides()).collect();
-    let mut lines = Vec::new();
+    let mut predictions = Vec::new();
     for batch in slides.chunks(8) {
         let pictures = batch.iter().map(|slide| slide.picture()).collect::<Result<Vec<SlidePicture>>>()?;
         for (slide, mut prediction) in batch.iter().zip(predict(questionnaire, model, &pictures, &dir.name)?)
@@ -93,9 +120,8 @@ pub(crate) fn reference_predictions<B: Backend>(
                 prediction.distributions.clear();
                 prediction.expected.clear();
             }
-            serde_json::to_writer(&mut lines, &prediction)?;
-            lines.push(b'\n');
+            predictions.push(prediction);
         }
     }
-    Ok(slide_data::write_atomic(&dir.path.join("reference_predictions.jsonl"), &lines)?)
+    Ok(Prediction::replace_log(&dir.files.reference_predictions(), &predictions)?)
 }

@@ -1,43 +1,54 @@
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
-use pq_common::Hint;
+use durable_files::FileLock;
+use pq_common::{Hint, Layout, WithHint as _};
+use project_files::RunFiles;
 use vlm_lora::Resume;
 
-/// The folder of a run.
-#[derive(Debug, Clone)]
+/// The folder of a run, held for this process: no two runs share one.
+#[derive(Debug)]
 pub(crate) struct RunDir {
     pub(crate) name: String,
-    pub(crate) path: PathBuf,
+    pub(crate) files: RunFiles,
+    outputs: PathBuf,
+    _lock: FileLock,
 }
 
 impl RunDir {
-    /// A new folder named by `name` or the time, or the one to resume.
-    pub(crate) fn choose(outputs: &Path, name: Option<&str>, resume: bool) -> Result<Self> {
-        if let Some(name) = name
-            && (name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') || name == "latest")
-        {
-            bail!(Hint::new(
-                format!("`{name}` cannot be the name of a run"),
-                "use letters, digits, `-` and `_`"
-            ));
+    /// A new folder named by `name` or the time, or the one to resume. The folder is created here: a name that is taken in the
+    /// same moment is refused, or counted on where it was the time that gave it.
+    pub(crate) fn choose(layout: &Layout, name: Option<&str>, resume: bool) -> Result<Self> {
+        if let Some(name) = name {
+            check_name(name)?;
         }
+        let outputs = layout.outputs();
         let name = match (name, resume) {
-            (Some(name), _) => name.to_owned(),
-            (None, false) => jiff::Timestamp::now().strftime("run-%Y%m%d-%H%M%S").to_string(),
+            (Some(name), true) => existing(layout, name)?,
             (None, true) => newest_with_checkpoints(outputs)?,
+            (Some(name), false) => named(layout, name)?,
+            (None, false) => timed(layout)?,
         };
-        let path = outputs.join(&name);
-        if !resume && has_checkpoint(&path) {
+        let files = layout.run(&name);
+        let lock = FileLock::try_exclusive(files.dir()).hint(
+            format!("the run `{}` cannot be locked", files.dir().display()),
+            "see that its folder can be written",
+        )?;
+        let Some(lock) = lock else {
+            let remedy = "wait for it, or start another run with another --run";
+            bail!(Hint::new(format!("another process trains `{}`", files.dir().display()), remedy));
+        };
+        if !resume && has_checkpoint(&files) {
             let remedy = "carry it on with --resume, or choose another --run";
-            bail!(Hint::new(format!("the run `{}` exists already", path.display()), remedy));
+            bail!(Hint::new(format!("the run `{}` exists already", files.dir().display()), remedy));
         }
-        Ok(Self { name, path })
+        Ok(Self { name, files, outputs: outputs.to_owned(), _lock: lock })
     }
 
     /// Where to carry on: a run that was cut before its first checkpoint starts from the beginning.
     pub(crate) fn resume_from(&self, resume: bool) -> Resume {
-        match (resume, has_checkpoint(&self.path)) {
+        match (resume, has_checkpoint(&self.files)) {
             (false, _) => Resume::Never,
             (true, true) => Resume::Latest,
             (true, false) => {
@@ -48,30 +59,81 @@ impl RunDir {
     }
 
     /// Points `latest` at the run, in one step.
-    pub(crate) fn make_latest(&self) -> Result<()> {
-        let outputs = self.path.parent().context("a run lies in a folder")?;
-        let staging = outputs.join(format!(".latest-{}", std::process::id()));
+    pub(crate) fn make_latest(&self, layout: &Layout) -> Result<()> {
+        let staging = self.outputs.join(format!(".latest-{}", std::process::id()));
         let _ = std::fs::remove_file(&staging);
         #[cfg(unix)]
         std::os::unix::fs::symlink(&self.name, &staging)?;
         #[cfg(windows)]
         std::os::windows::fs::symlink_dir(&self.name, &staging)?;
-        std::fs::rename(&staging, outputs.join("latest"))?;
+        std::fs::rename(&staging, layout.latest_run().dir())?;
         Ok(())
     }
 }
 
-fn has_checkpoint(run: &Path) -> bool {
-    let entries = std::fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+impl Drop for RunDir {
+    /// Removes the folder of a run that never began, so that its name is free again.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(self.files.dir()); // fails where it holds anything
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') || name == "latest" {
+        bail!(Hint::new(format!("`{name}` cannot be the name of a run"), "use letters, digits, `-` and `_`"));
+    }
+    Ok(())
+}
+
+/// Creates the folder of a run; whether it was not there before.
+fn create(run: &RunFiles) -> Result<bool> {
+    let dir = run.dir();
+    let parent = dir.parent().context("a run lies in a folder")?;
+    std::fs::create_dir_all(parent).with_context(|| format!("cannot create `{}`", parent.display()))?;
+    match std::fs::create_dir(dir) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot create `{}`", dir.display())),
+    }
+}
+
+/// A run with this name: its folder is new, or holds nothing of a training yet.
+fn named(layout: &Layout, name: &str) -> Result<String> {
+    create(&layout.run(name))?;
+    Ok(name.to_owned())
+}
+
+/// A run named by the time; where another run took that name in the same second, a number follows it.
+fn timed(layout: &Layout) -> Result<String> {
+    let time = jiff::Timestamp::now().strftime("run-%Y%m%d-%H%M%S").to_string();
+    for number in 1..1000 {
+        let name = if number == 1 { time.clone() } else { format!("{time}-{number}") };
+        if create(&layout.run(&name))? {
+            return Ok(name);
+        }
+    }
+    bail!("a thousand runs were begun in this second")
+}
+
+fn existing(layout: &Layout, name: &str) -> Result<String> {
+    if layout.run(name).dir().is_dir() {
+        return Ok(name.to_owned());
+    }
+    let message = format!("there is no run `{name}` in `{}`", layout.outputs().display());
+    bail!(Hint::new(message, "leave --resume out to start it, or check `training.output_dir`"))
+}
+
+fn has_checkpoint(run: &RunFiles) -> bool {
+    let entries = std::fs::read_dir(run.checkpoints()).into_iter().flatten().flatten();
     entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("step-"))
 }
 
 fn newest_with_checkpoints(outputs: &Path) -> Result<String> {
-    let mut found: Vec<(std::time::SystemTime, String)> = std::fs::read_dir(outputs)
+    let mut found: Vec<(SystemTime, String)> = std::fs::read_dir(outputs)
         .into_iter()
         .flatten()
         .flatten()
-        .filter(|entry| entry.path().join("checkpoints").is_dir() && !entry.path().is_symlink())
+        .filter(|entry| RunFiles::new(entry.path()).checkpoints().is_dir() && !entry.path().is_symlink())
         .filter_map(|entry| {
             Some((entry.metadata().ok()?.modified().ok()?, entry.file_name().into_string().ok()?))
         })
@@ -81,7 +143,7 @@ fn newest_with_checkpoints(outputs: &Path) -> Result<String> {
         Some((_, name)) => Ok(name),
         None => bail!(Hint::new(
             format!("there is no run to resume in `{}`", outputs.display()),
-            "leave --resume out to start one"
+            "leave --resume out to start one, or check `training.output_dir`"
         )),
     }
 }

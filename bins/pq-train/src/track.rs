@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use pq_common::{WithHint as _, secrets};
+use pq_common::{Hint, WithHint as _, secrets};
 use pq_model::Settings;
 use registry::wandb::{RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun};
 use vlm_lora::{EvaluationReport, LogReport, Observer};
@@ -16,6 +16,7 @@ pub(crate) struct Tracker {
 
 impl Tracker {
     pub(crate) fn start(config: &WandbConfig, dir: &RunDir, settings: &Settings) -> Result<Self> {
+        let config = &with_environment(config.clone(), &secrets::variable)?;
         let base_url =
             secrets::variable(secrets::WANDB_BASE_URL).unwrap_or_else(|| "https://api.wandb.ai".to_owned());
         let key = secrets::wandb_api_key(&base_url);
@@ -30,9 +31,10 @@ impl Tracker {
         let options = WandbOptions {
             base_url,
             api_key: key.unwrap_or_default(),
-            offline_dir: dir.path.join("wandb"),
+            offline_dir: dir.files.tracking(),
             flush_interval: Duration::from_secs(10),
             finish_timeout: Duration::from_mins(1),
+            http: pq_common::http_options(),
         };
         let settings = serde_json::to_value(settings)?;
         let info = RunInfo {
@@ -40,7 +42,7 @@ impl Tracker {
             config: settings.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
             host: String::new(),
             program: "pq-train".to_owned(),
-            resume: dir.path.join("checkpoints").exists(),
+            resume: dir.files.checkpoints().exists(),
         };
         let run = WandbRun::start(config, &options, &info).hint(
             "Weights & Biases refuses the run",
@@ -48,7 +50,10 @@ impl Tracker {
         )?;
         let offline = options.offline_dir.display();
         let place = run.url().map_or_else(|| format!("offline in {offline}"), |url| format!("at {url}"));
-        tracing::info!("tracked {place}");
+        match run.offline_reason() {
+            Some(reason) => tracing::warn!("tracked {place}, because: {reason}"),
+            None => tracing::info!("tracked {place}"),
+        }
         Ok(Self { run: Some(run) })
     }
 
@@ -71,6 +76,38 @@ impl Tracker {
     }
 }
 
+/// The service's own variables come before the configuration, as its own client has it.
+fn with_environment(
+    mut config: WandbConfig,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<WandbConfig> {
+    if let Some(mode) = variable("WANDB_MODE") {
+        config.mode = match mode.to_lowercase().as_str() {
+            "online" | "run" => WandbMode::Online,
+            "offline" | "dryrun" => WandbMode::Offline,
+            "disabled" => WandbMode::Disabled,
+            _ => {
+                let remedy = "set it to online, offline or disabled, or leave it out";
+                return Err(Hint::new(format!("WANDB_MODE cannot be `{mode}`"), remedy).into());
+            }
+        };
+    }
+    for (name, value) in [
+        ("WANDB_PROJECT", &mut config.project),
+        ("WANDB_ENTITY", &mut config.entity),
+        ("WANDB_NAME", &mut config.name),
+    ] {
+        if let Some(named) = variable(name) {
+            *value = named;
+        }
+    }
+    if let Some(tags) = variable("WANDB_TAGS") {
+        config.tags =
+            tags.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect();
+    }
+    Ok(config)
+}
+
 impl Observer for Tracker {
     fn on_log(&mut self, log: &LogReport) {
         let values = [
@@ -90,5 +127,43 @@ impl Observer for Tracker {
 
     fn should_stop(&self) -> bool {
         self.run.as_ref().is_some_and(WandbRun::stop_asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_services_variables_come_before_the_configuration() {
+        let changed = |set: &[(&str, &str)]| {
+            let variable =
+                |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            with_environment(WandbConfig::default(), &variable)
+        };
+        assert_eq!(changed(&[]).unwrap(), WandbConfig::default());
+        for (mode, expected) in [
+            ("offline", WandbMode::Offline),
+            ("dryrun", WandbMode::Offline),
+            ("DISABLED", WandbMode::Disabled),
+            ("online", WandbMode::Online),
+        ] {
+            assert_eq!(changed(&[("WANDB_MODE", mode)]).unwrap().mode, expected);
+        }
+        assert!(changed(&[("WANDB_MODE", "ofline")]).unwrap_err().to_string().contains("ofline"));
+        let config = changed(&[
+            ("WANDB_PROJECT", "p"),
+            ("WANDB_ENTITY", "e"),
+            ("WANDB_NAME", "n"),
+            ("WANDB_TAGS", "a, b,"),
+        ]);
+        let expected = WandbConfig {
+            project: "p".to_owned(),
+            entity: "e".to_owned(),
+            name: "n".to_owned(),
+            tags: vec!["a".to_owned(), "b".to_owned()],
+            ..WandbConfig::default()
+        };
+        assert_eq!(config.unwrap(), expected);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use pq_model::{LabelledSlide, Questionnaire, Rater, Settings, SlidePicture, SlideSamples, open_base};
 use pq_testing::project::{Project, base_model, code, stderr};
 use slide_data::{
-    Answer, Authority, Correction, Decision, Label, Labels, Manifest, Rubric, Score, Split, Tally,
+    Answer, Authority, Contract, Correction, Decision, Label, Labels, Manifest, Rubric, Score, Split, Tally,
 };
 use vlm_lora::{BaseModelConfig, Dataset as _};
 
@@ -52,7 +52,7 @@ fn project(label: &Label, corrections: &[Correction]) -> Project {
     let project = Project::new(3);
     let others = ["deck1-p001", "deck2-p001"].map(|slide| (slide.to_owned(), rated([2, 3, 4])));
     let slides = others.into_iter().chain([(SLIDE.to_owned(), label.clone())]).collect();
-    Labels { slides }.write(&project.path("data/labeled/labels.json")).unwrap();
+    Contract::write(&Labels { slides }, &project.path("data/labeled/labels.json")).unwrap();
     let groups = serde_json::json!({"deck0": "train", "deck1": "val", "deck2": "test"});
     let splits = serde_json::json!({"schema_version": 1, "groups": groups});
     project.write("data/labeled/splits.json", &splits.to_string());
@@ -84,7 +84,7 @@ fn losses(project: &Project) -> [f64; 2] {
 
 /// For each criterion what the trained model holds the probability of a score to be.
 fn probabilities(project: &Project, of: Score) -> Vec<f64> {
-    let run = project.path("outputs/one");
+    let run = project_files::RunFiles::new(project.path("outputs/one"));
     let rater = Rater::open(&Settings::of_run(&run).unwrap(), Some(&run), "one").unwrap();
     let path = Manifest::image_path(&project.path("data/raw"), SLIDE);
     let image = slide_data::image::open(path).unwrap().into_rgb8();

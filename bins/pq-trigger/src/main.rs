@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use drift::{
-    Decision, DriftReport, Evidence, PerformanceReport, Releases, TriggerConfig, TriggerState, decide, record,
+    Decision, DriftReport, Evidence, MonitoringConfig, PerformanceReport, TriggerState, VersionFile, decide,
 };
 use jiff::Timestamp;
-use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
-use slide_data::{Correction, read_json_lines};
+use pq_common::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
+use project_files::Contract as _;
+use slide_data::Correction;
 
 /// Set by GitHub Actions to the file that a step's outputs go to.
 const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
@@ -30,15 +31,16 @@ const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
-    /// Folder with the reports of pq-monitor; the decision is appended to decisions.jsonl in it.
-    #[arg(long, value_name = "DIR", default_value = "monitoring")]
-    monitoring: PathBuf,
-    /// Corrections of users.
-    #[arg(long, value_name = "FILE", default_value = "data/user_feedback/corrections.jsonl")]
-    corrections: PathBuf,
-    /// Folder of the released versions.
-    #[arg(long, value_name = "DIR", default_value = "model_registry")]
-    registry: PathBuf,
+    /// Folder with the reports of pq-monitor; the decision is appended to decisions.jsonl in it [default:
+    /// `storage.monitoring_dir` of data.toml]
+    #[arg(long, value_name = "DIR")]
+    monitoring: Option<PathBuf>,
+    /// Corrections of users [default: those of the data folder, `storage.data_dir` of data.toml]
+    #[arg(long, value_name = "FILE")]
+    corrections: Option<PathBuf>,
+    /// Folder of the released versions [default: `storage.registry_dir` of data.toml]
+    #[arg(long, value_name = "DIR")]
+    registry: Option<PathBuf>,
     /// Decide as of this time instead of now, as in `2025-06-01T00:00:00Z`.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
@@ -61,22 +63,27 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Verdict> {
-    let config = configuration(&args.common)?;
-    let now = args.at.unwrap_or_else(Timestamp::now);
-    let corrections = optional(&args.corrections, corrections)?.unwrap_or_default();
-    let releases = optional(&args.registry.join("version.json"), Releases::read)?.unwrap_or_default();
-    let drift = optional(&args.monitoring.join("drift_reports/latest_drift.json"), DriftReport::read)?;
-    let metrics = args.monitoring.join("performance_metrics/latest_metrics.json");
-    let performance = optional(&metrics, PerformanceReport::read)?;
+    let project = args.common.configuration()?;
+    let config: MonitoringConfig = project.file("monitoring", MonitoringConfig::validate)?;
+    let layout = project
+        .layout()?
+        .with_monitoring(args.monitoring.as_deref(), true)?
+        .with_registry(args.registry.as_deref(), true)?;
+    let corrections = corrections(args, &layout).hint("cannot decide", REMEDY)?;
+    let releases = releases(&layout).hint("cannot decide", REMEDY)?;
+    let drift = DriftReport::read_if_present(&layout.latest_drift()).hint("cannot decide", REMEDY)?;
+    let performance =
+        PerformanceReport::read_if_present(&layout.latest_performance()).hint("cannot decide", REMEDY)?;
     let evidence = Evidence {
         corrections: &corrections,
         releases: &releases,
         drift: drift.as_ref(),
         performance: performance.as_ref(),
     };
-    let decision = decide(&evidence, &config, now);
+    let now = args.at.unwrap_or_else(Timestamp::now);
+    let decision = decide(&evidence, &config.triggers, now);
     if !args.dry_run {
-        record(&args.monitoring.join("decisions.jsonl"), &decision)
+        Decision::append(&layout.decisions(), std::slice::from_ref(&decision))
             .hint("cannot keep the decision", "check that the monitoring folder can be written")?;
         if let Some(path) = std::env::var_os(GITHUB_OUTPUT).filter(|path| !path.is_empty()) {
             publish(Path::new(&path), &decision)?;
@@ -86,35 +93,24 @@ fn run(args: &Args) -> Result<Verdict> {
     Ok(if args.exit_code && !decision.should_retrain { Verdict::Fail } else { Verdict::Pass })
 }
 
-fn configuration(common: &CommonArgs) -> Result<TriggerConfig> {
-    let file = common.load("monitoring", &drift::MonitoringConfig::TABLES)?;
-    let config = drift::MonitoringConfig {
-        drift: file.section("drift")?,
-        performance: file.section("performance")?,
-        triggers: file.section("triggers")?,
-    };
-    config
-        .validate()
-        .map_err(|error| Hint::new(error.to_string(), "mend monitoring.toml or the --set value"))?;
-    Ok(config.triggers)
+/// A file that cannot be used, or a folder that is named and not there, could hide a reason to retrain.
+const REMEDY: &str = "run the command in the project's folder; mend the setting or the file, or let pq-monitor write its reports anew";
+
+fn corrections(args: &Args, layout: &Layout) -> Result<Vec<Correction>, project_files::Error> {
+    if let Some(path) = &args.corrections {
+        if !path.is_file() {
+            return Err(project_files::Error::NoFile { path: path.clone(), setting: "--corrections" });
+        }
+        return Ok(Correction::read_log(path)?.entries);
+    }
+    layout.require_data()?;
+    Ok(Correction::read_log_if_present(&layout.corrections())?.entries)
 }
 
-/// Reads a file where it exists; one that exists but cannot be used is an error, because it could hide a reason to retrain.
-fn optional<T>(path: &Path, read: impl Fn(&Path) -> drift::Result<T>) -> Result<Option<T>> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let value =
-        read(path).hint("cannot decide", "mend the file, or let pq-monitor write its reports anew")?;
-    Ok(Some(value))
-}
-
-fn corrections(path: &Path) -> drift::Result<Vec<Correction>> {
-    let (corrections, torn) = read_json_lines(path, "correction")?;
-    if torn {
-        tracing::warn!("the last line of `{}` is torn and left out", path.display());
-    }
-    Ok(corrections)
+fn releases(layout: &Layout) -> Result<VersionFile, project_files::Error> {
+    layout.require_registry()?;
+    layout.require_monitoring()?;
+    Ok(VersionFile::read_if_present(&layout.version_file())?.unwrap_or_default())
 }
 
 /// Appends the outputs of a GitHub Actions step, each on one line.

@@ -1,19 +1,18 @@
 //! Compares the model with people on the frozen test split.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
-use pq_model::{
-    LabelledSlide, NewGroups, Rater, Settings, Store, TRAINING_TABLES, base_inputs, fingerprint_of_base,
-};
-use registry::{RegistryConfig, VersionFile, hash_file};
+use pq_common::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
+use pq_model::{LabelledSlide, NewGroups, Rater, Settings, Store, base_inputs, fingerprint_of_base};
+use project_files::{Contract as _, RunFiles, VersionFile, hash_file};
+use registry::RegistryConfig;
 use slide_data::{Label, Split};
 use vlm_eval::{
-    BootstrapOptions, Comparison, Evaluation, EvaluationInput, EvaluationOptions, GateConfig, Item, evaluate,
+    BootstrapOptions, Comparison, Evaluation, EvaluationInput, EvaluationOptions, Gate, Item, evaluate,
 };
 
 mod print;
@@ -28,15 +27,14 @@ mod score;
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
-    /// The run to validate.
-    #[arg(default_value = "outputs/latest")]
-    run: PathBuf,
+    /// The run to validate [default: the latest one]
+    run: Option<PathBuf>,
     /// Also score the base without the adapter, to show what training changed.
     #[arg(long)]
     with_base: bool,
-    /// Folder of the registry, whose champion is compared.
-    #[arg(long, default_value = "model_registry")]
-    registry: PathBuf,
+    /// Folder of the registry, whose champion is compared [default: `storage.registry_dir` of data.toml]
+    #[arg(long, value_name = "DIR")]
+    registry: Option<PathBuf>,
 }
 
 impl HasCommon for Args {
@@ -53,21 +51,26 @@ fn main() -> ExitCode {
 struct Exam {
     test: Vec<LabelledSlide>,
     train_labels: Vec<Label>,
-    gate: GateConfig,
+    gate: Gate,
 }
 
 fn run(args: &Args) -> Result<Verdict> {
-    let config: RegistryConfig = args.common.load("training", &TRAINING_TABLES)?.section("registry")?;
-    let settings = Settings::of_run_here(&args.run, &args.common).hint(
-        format!("`{}` is not a run", args.run.display()),
-        "train one with pq-train, or name its folder",
+    let project = args.common.configuration()?;
+    let config: RegistryConfig = project.section("registry", RegistryConfig::validate)?;
+    let layout = project.layout()?.with_registry(args.registry.as_deref(), true)?;
+    layout.require_registry()?;
+    let run = args.run.as_ref().map_or_else(|| layout.latest_run(), RunFiles::new);
+    let settings = Settings::of_run_here(&run, &args.common, &project).hint(
+        format!("`{}` is not a run", run.dir().display()),
+        "train one with pq-train, name its folder, or check `training.output_dir`",
     )?;
-    let slides = Store::open(&args.common)?.labelled(&settings.rubric, NewGroups::LeaveOut)?;
+    let store = Store::open(&project)?;
+    let slides = store.labelled(&settings.rubric, NewGroups::LeaveOut)?;
     let of = |split: Split| slides.iter().filter(move |slide| slide.split == split).cloned();
     let exam = Exam {
         test: of(Split::Test).collect(),
         train_labels: of(Split::Train).map(|slide| slide.label).collect(),
-        gate: GateConfig { min_human_agreement: config.min_human_agreement, max_mae: config.max_mae },
+        gate: config.gate(),
     };
     if exam.test.is_empty() {
         bail!(Hint::new(
@@ -77,12 +80,13 @@ fn run(args: &Args) -> Result<Verdict> {
     }
     let before =
         if args.with_base { Some(exam.comparison(&settings, None, "base without adapter")?) } else { None };
-    let champion = champion(args, &exam)?;
-    let inputs = inputs(args, &settings)?;
+    let champion = champion(&layout, &run, &exam, &|run| Settings::of_run_here(run, &args.common, &project))?;
+    let inputs = inputs(&store, &run, &settings)?;
+    let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
     let beside = Beside { champion: champion.as_ref(), before: before.as_ref(), inputs: &inputs };
-    let evaluation = exam.sit(&settings, Some(&args.run), &run_name(&args.run)?, &beside)?;
-    evaluation.results.write(&args.run.join(vlm_eval::ValidationResults::FILE_NAME))?;
-    let report = args.run.join("report.html");
+    let evaluation = exam.sit(&settings, Some(&run), &name, &beside)?;
+    evaluation.results.write(&run.validation())?;
+    let report = run.report();
     print::write_report(&report, &evaluation, &settings.rubric, &exam.test)?;
     print::verdict(&evaluation, &report, args.common.json)
 }
@@ -99,7 +103,7 @@ impl Exam {
     fn sit(
         &self,
         settings: &Settings,
-        adapter: Option<&Path>,
+        adapter: Option<&RunFiles>,
         name: &str,
         beside: &Beside<'_>,
     ) -> Result<Evaluation> {
@@ -130,39 +134,41 @@ impl Exam {
         Ok(evaluate(&input)?)
     }
 
-    fn comparison(&self, settings: &Settings, adapter: Option<&Path>, name: &str) -> Result<Comparison> {
+    fn comparison(&self, settings: &Settings, adapter: Option<&RunFiles>, name: &str) -> Result<Comparison> {
         let beside = Beside { champion: None, before: None, inputs: &BTreeMap::new() };
         Ok(self.sit(settings, adapter, name, &beside)?.results.comparison(name))
     }
 }
 
 /// The champion's results on the same slides, where there is one and it is another adapter.
-fn champion(args: &Args, exam: &Exam) -> Result<Option<Comparison>> {
-    let versions = VersionFile::read(&args.registry.join("version.json"))?;
+fn champion(
+    layout: &Layout,
+    run: &RunFiles,
+    exam: &Exam,
+    settings_of: &dyn Fn(&RunFiles) -> Result<Settings>,
+) -> Result<Option<Comparison>> {
+    let versions = VersionFile::read_if_present(&layout.version_file())?.unwrap_or_default();
     let Some(champion) = versions.champion() else { return Ok(None) };
-    let adapter = "adapter_model.safetensors";
-    let dir = args.registry.join("versions").join(&champion.version);
-    if !dir.join(adapter).exists() {
+    let stored = layout.version(&champion.version);
+    if !stored.adapter_weights().exists() {
         tracing::warn!(
             "the champion {} is not stored in `{}`; it is not compared",
             champion.version,
-            dir.display()
+            stored.dir().display()
         );
         return Ok(None);
     }
-    if hash_file(&dir.join(adapter))? == hash_file(&args.run.join(adapter))? {
+    if hash_file(&stored.adapter_weights())? == hash_file(&run.adapter_weights())? {
         return Ok(None);
     }
-    let settings = Settings::of_run(&dir)?;
-    exam.comparison(&settings, Some(&dir), &champion.version).map(Some)
+    exam.comparison(&settings_of(&stored)?, Some(&stored), &champion.version).map(Some)
 }
 
 /// The hashes that tie the results to base, adapter and data, and the base's name.
-fn inputs(args: &Args, settings: &Settings) -> Result<BTreeMap<String, String>> {
-    let store = Store::open(&args.common)?;
+fn inputs(store: &Store, run: &RunFiles, settings: &Settings) -> Result<BTreeMap<String, String>> {
     let mut files = store.inputs();
-    for name in ["adapter_config.json", "adapter_model.safetensors", "config.toml"] {
-        files.insert(name.to_owned(), args.run.join(name));
+    for path in [run.adapter_config(), run.adapter_weights(), run.config()] {
+        files.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path);
     }
     let mut inputs = base_inputs(&fingerprint_of_base(&settings.model)?);
     inputs.insert("base_model_name".to_owned(), settings.model.name.clone());
@@ -170,9 +176,4 @@ fn inputs(args: &Args, settings: &Settings) -> Result<BTreeMap<String, String>> 
         inputs.insert(name, hash_file(&path)?.sha256);
     }
     Ok(inputs)
-}
-
-fn run_name(run: &Path) -> Result<String> {
-    let path = run.canonicalize().with_context(|| format!("cannot open `{}`", run.display()))?;
-    Ok(path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
 }

@@ -231,7 +231,7 @@ fn the_report_survives_writing_and_makes_a_page() {
     let storage = project_files::Storage { monitoring_dir: dir.path().to_owned(), ..Default::default() };
     let layout = project_files::Layout::new(&storage, std::path::Path::new("outputs"));
     drift::write_drift_report(&layout, &report).unwrap();
-    let read = DriftReport::read(&layout.latest_drift()).unwrap();
+    let read = <DriftReport as project_files::Contract>::read(&layout.latest_drift()).unwrap();
     assert_eq!((read.status, read.features.len()), (report.status, report.features.len()));
     assert!(dir.path().join("drift-2025-06-01T120000Z.json").exists());
     let page = std::fs::read_to_string(dir.path().join("latest_drift.html")).unwrap();

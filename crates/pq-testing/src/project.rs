@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use slide_data::image::{Rgb, RgbImage};
-use slide_data::{Label, Labels, Rubric, Score, SlideRecord, Source, SourceKind};
+use slide_data::{Contract, Label, Labels, Rubric, Score, SlideRecord, Source, SourceKind};
 
 pub struct Project {
     dir: tempfile::TempDir,
@@ -82,7 +82,7 @@ impl Project {
             }
         }
         std::fs::write(self.path("data/raw/manifest.jsonl"), manifest).unwrap();
-        labels.write(&self.path("data/labeled/labels.json")).unwrap();
+        Contract::write(&labels, &self.path("data/labeled/labels.json")).unwrap();
     }
 
     /// Runs a command in the project's folder on the tiny base.

@@ -23,9 +23,6 @@ pub struct HubRelease {
 pub struct Lineage {
     /// The base checkpoint, by the name that the configuration gave it.
     pub base_model: String,
-    /// The fingerprint of the base's weights.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub base_fingerprint: Option<String>,
     /// SHA-256 of the inputs of the run (labels, splits, manifest, configuration), by name.
     pub inputs: BTreeMap<String, String>,
     /// The champion when this version was released.

@@ -23,10 +23,7 @@ pub struct RunRecord {
     /// Whether that name is an id of the Hub.
     #[serde(default)]
     pub base_is_hub_id: bool,
-    /// The fingerprint of the base's weights.
-    #[serde(default)]
-    pub base_fingerprint: Option<String>,
-    /// SHA-256 of the files that the run read, by name.
+    /// SHA-256 of the files that the run read, by name; `base_model` and `base_processor` are fingerprints of the base.
     #[serde(default)]
     pub inputs: BTreeMap<String, String>,
     /// The slides.
@@ -114,15 +111,17 @@ impl Contract for RunRecord {
     const NAME: &'static str = "run record";
     const VERSION: u32 = 2;
 
-    /// Version 1 kept the base's fingerprint among the inputs, and the best checkpoint as two loose keys. Its fingerprint named
-    /// the beginning of each file alone: it is kept under a scheme of its own, so that nobody compares it with a whole one.
+    /// Version 1 kept the best checkpoint as two loose keys, and its fingerprint of the base named the beginning of each file
+    /// alone: it gets a scheme of its own, so that nobody compares it with a whole one.
     fn migrate(_version: u32, mut value: Value) -> Result<Value, String> {
         let record = value.as_object_mut().ok_or("it is not an object")?;
         record.insert("schema_version".to_owned(), json!(Self::VERSION));
         let inputs = record.get_mut("inputs").and_then(Value::as_object_mut);
-        if let Some(beginning) = inputs.and_then(|inputs| inputs.remove("base_model")) {
-            let fingerprint = format!("file-heads-v0:{}", beginning.as_str().unwrap_or_default());
-            record.insert("base_fingerprint".to_owned(), json!(fingerprint));
+        if let Some(fingerprint) = inputs.and_then(|inputs| inputs.get_mut("base_model")) {
+            let text = fingerprint.as_str().unwrap_or_default();
+            if !text.contains(':') {
+                *fingerprint = json!(format!("file-heads-v0:{text}"));
+            }
         }
         if let Some(training) = record.get_mut("training").and_then(Value::as_object_mut) {
             gather_best(training);
@@ -160,8 +159,8 @@ mod tests {
         std::fs::write(&path, old.to_string()).unwrap();
         let record = RunRecord::read(&path).unwrap();
         assert_eq!(record.schema_version, 2);
-        assert_eq!(record.base_fingerprint.as_deref(), Some("file-heads-v0:bb"));
-        assert_eq!(record.inputs, BTreeMap::from([("labels.json".to_owned(), "aa".to_owned())]));
+        let inputs = [("base_model", "file-heads-v0:bb"), ("labels.json", "aa")];
+        assert_eq!(record.inputs, inputs.map(|(name, hash)| (name.to_owned(), hash.to_owned())).into());
         let training = record.training.unwrap();
         assert_eq!((training.status.as_str(), training.steps), ("completed", 3));
         assert_eq!(training.best, Some(BestCheckpoint { metric: "mae".to_owned(), value: 0.5, step: 2 }));

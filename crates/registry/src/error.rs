@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What can go wrong while tracking a run or releasing a version.
 #[derive(Debug, thiserror::Error)]
@@ -26,19 +27,32 @@ pub enum Error {
     /// What is stored is not what was released.
     #[error("`{what}` of version {version} does not have the hash that was released")]
     Corrupt { what: String, version: String },
-    /// A service refused a request.
-    #[error("{service} answered {status} to {method} {path}: {message}")]
-    Refused { service: &'static str, status: u16, method: &'static str, path: String, message: String },
-    /// A service could not be reached, or did not answer in time.
-    #[error("cannot reach {service} ({path}): {reason}")]
-    Unreachable { service: &'static str, path: String, reason: String },
-    /// A service answered something else than its protocol says.
-    #[error("{service} answered {path} in an unexpected form: {reason}")]
-    Protocol { service: &'static str, path: String, reason: String },
-    /// A tag or a run exists already and stands for something else.
-    #[error("{what} exists already and is something else")]
-    Exists { what: String },
+    /// Weights & Biases refused a request; `wait` is how long it asks to wait before the next one.
+    #[error("Weights & Biases refused with status {status}")]
+    Refused { status: u16, wait: Option<Duration>, source: http_client::Error },
+    /// Weights & Biases could not be reached, or did not answer in time.
+    #[error("cannot reach Weights & Biases")]
+    Unreachable { source: http_client::Error },
+    /// Weights & Biases answered something else than its protocol says.
+    #[error("Weights & Biases answered in an unexpected form: {reason}")]
+    Protocol { reason: String, source: Option<http_client::Error> },
+    /// The Hub refused or could not be reached.
+    #[error(transparent)]
+    Hub(#[from] hub_client::Error),
 }
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The message with those of its sources, for a place that keeps text.
+    pub(crate) fn in_words(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.extend([": ", &cause.to_string()]);
+            source = cause.source();
+        }
+        text
+    }
+}

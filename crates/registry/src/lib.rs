@@ -2,20 +2,19 @@
 //!
 //! - [`wandb`] sends a run to Weights & Biases over plain HTTP and falls back to the service's offline file.
 //! - [`Registry`] keeps released versions in a folder: gate first, next version, hashes, lineage, aliases.
-//! - [`hub`] pushes a version to the Hugging Face Hub as one commit with a tag, and reads it back.
+//! - [`hub`] (the crate `hub-client`) pushes a version to the Hugging Face Hub as one commit with a tag, and reads it back.
 //!
 //! The library reads no environment variable: keys and end points are arguments.
 #![forbid(unsafe_code)]
 
 mod card;
 mod error;
-mod http;
-pub mod hub;
 mod release;
 pub mod wandb;
 
 pub use card::{CardFacts, model_card};
 pub use error::{Error, Result};
+pub use hub_client as hub;
 pub use project_files::{
     Aliases, FileHash, Gate, HubRelease, Lineage, Release, ValidationResults, VersionFile, hash_file,
 };

@@ -201,7 +201,7 @@ impl Registry {
             std::fs::remove_dir_all(&target).map_err(io("replace", &target))?; // left by an interrupted release
         }
         let staged = staging.keep();
-        std::fs::rename(&staged, &target).map_err(io("create", &target))
+        Ok(std::fs::rename(&staged, &target).map_err(io("create", &target))?)
     }
 
     fn push(

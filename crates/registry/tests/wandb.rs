@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,7 +9,7 @@ use std::time::Duration;
 use registry::Error;
 use registry::wandb::{RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun};
 use serde_json::{Value, json};
-use support::{Answer, Request, Server, json};
+use test_server::{Answer, Request, Server, json};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -22,6 +20,7 @@ fn options(base: &str, dir: &std::path::Path) -> WandbOptions {
         offline_dir: dir.to_owned(),
         flush_interval: Duration::from_millis(20),
         finish_timeout: Duration::from_secs(10),
+        http: http_client::Options::default(),
     }
 }
 

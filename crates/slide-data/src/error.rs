@@ -20,6 +20,10 @@ pub enum Error {
     /// A store's file is not what it was when it was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// The web cannot be asked as it is set up.
+    #[cfg(feature = "web")]
+    #[error("nothing can be downloaded")]
+    Http { source: http_client::Error },
     /// Another run works on the same store.
     #[error("another run is working on `{path}`")]
     Busy { path: PathBuf },

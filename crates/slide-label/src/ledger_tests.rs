@@ -4,7 +4,7 @@ use slide_data::Score;
 use std::path::Path;
 
 fn paths(dir: &Path) -> Layout {
-    layout_in(dir)
+    crate::layout_in(dir)
 }
 
 fn open(dir: &Path) -> Ledger {
@@ -18,7 +18,7 @@ fn rate(id: &str, slide: &str, annotator: &str, clarity: u8) -> Event {
 }
 
 fn labels_on_disk(dir: &Path) -> Labels {
-    Labels::read(&paths(dir).labels, &Rubric::default()).unwrap()
+    Labels::read_for(&paths(dir).labels(), &Rubric::default()).unwrap()
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn what_is_acknowledged_is_on_disk_and_in_the_labels() {
     while let Some(done) = running.join_next().await {
         done.unwrap();
     }
-    let (events, defects) = Journal::read(&paths(dir.path()).journal).unwrap();
+    let (events, defects) = Journal::read(&paths(dir.path()).journal()).unwrap();
     assert_eq!((events.len(), defects), (200, Defects::default()));
     drop(ledger);
     let labels = labels_on_disk(dir.path());
@@ -85,7 +85,7 @@ fn merging_twice_adds_once_and_an_edited_table_changes() {
     assert_eq!((edited.added, edited.refused.len()), (1, 0));
     assert_eq!(merge(vec![rate("a", "s", "Ana", 5)]).known, 1);
     assert_eq!(labels_on_disk(dir.path()).slides["s"].distribution["clarity"], [0, 0, 0, 1, 1]);
-    std::fs::remove_file(paths(dir.path()).labels).unwrap();
+    std::fs::remove_file(paths(dir.path()).labels()).unwrap();
     let rebuilt = rebuild(&paths(dir.path()), &Rubric::default(), ConsensusRule::Median).unwrap();
     assert_eq!(rebuilt, labels_on_disk(dir.path()));
 }
@@ -104,7 +104,7 @@ fn two_people_s_journals_merge_in_either_order_and_twice_to_the_same() {
                 merge(&paths(dir.path()), &Rubric::default(), ConsensusRule::Median, events).unwrap();
             assert!(merged.refused.is_empty());
         }
-        let mut events = Journal::read(&paths(dir.path()).journal).unwrap().0;
+        let mut events = Journal::read(&paths(dir.path()).journal()).unwrap().0;
         events.sort_by(|a, b| a.id.cmp(&b.id));
         let mut labels = labels_on_disk(dir.path());
         labels.slides.values_mut().for_each(|label| label.image_path.clear()); // names the folder

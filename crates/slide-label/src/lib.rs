@@ -21,6 +21,13 @@ mod queue;
 mod store;
 pub mod web;
 
+#[cfg(test)]
+fn layout_in(dir: &std::path::Path) -> project_files::Layout {
+    let (data_dir, monitoring_dir) = (dir.join("data"), dir.join("monitoring"));
+    let storage = project_files::Storage { data_dir, monitoring_dir, ..Default::default() };
+    project_files::Layout::new(&storage, &dir.join("outputs"))
+}
+
 pub use config::{ConsensusRule, LabelConfig};
 pub use consensus::{ImagePath, labels, median, median_label};
 pub use error::{Error, Result};

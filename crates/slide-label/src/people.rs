@@ -8,7 +8,6 @@ use slide_data::{Contract, sha256_hex};
 use subtle::ConstantTimeEq;
 
 use crate::error::io_error;
-use crate::journal::with_suffix;
 use crate::{Error, Result, clean_name};
 
 /// What a person may do.

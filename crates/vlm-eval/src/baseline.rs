@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use project_files::HumanCeiling;
 use slide_data::{Label, Rubric, Score};
 
 use crate::measures::round_score;

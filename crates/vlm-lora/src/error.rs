@@ -43,8 +43,8 @@ pub enum Error {
     Resume { path: PathBuf, reason: String },
     /// A checkpoint could not be fetched.
     #[cfg(feature = "hub")]
-    #[error("cannot fetch `{id}`: {reason}")]
-    Hub { id: String, reason: String },
+    #[error("cannot fetch `{id}`")]
+    Hub { id: String, source: hub_client::Error },
     /// A loss or a gradient is not a finite number.
     #[error("{what} is not finite at step {step}")]
     NotFinite { what: &'static str, step: usize },

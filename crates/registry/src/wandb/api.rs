@@ -1,13 +1,12 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use http_client::{Client, Credential, Options, Request, Retry, Timeouts, Url, asked_wait, join, segment};
 use serde_json::{Map, Value, json};
-use ureq::http::Method;
 
 use super::{RunInfo, WandbConfig};
-use crate::Result;
-use crate::http::{Call, Patience, Service, segment};
+use crate::{Error, Result};
 
 const UPSERT: &str = "mutation UpsertBucket($name: String, $project: String, $entity: String, $displayName: String, \
     $config: JSONString, $host: String, $program: String, $jobType: String, $tags: [String!]) { \
@@ -41,25 +40,25 @@ pub(super) struct Start {
 
 #[derive(Debug, Clone)]
 pub(super) struct Api {
-    init: Service,
-    stream: Service,
+    /// Repeats what fails, and may be cancelled: for the start.
+    init: Client,
+    /// Sends once, and goes on to the end of the run: what is not taken is sent later.
+    stream: Client,
+    base: Url,
+    credential: Credential,
 }
 
 impl Api {
-    pub(super) fn new(base_url: &str, api_key: &str) -> Self {
-        let authorization = format!("Basic {}", BASE64.encode(format!("api:{api_key}")));
-        let init =
-            Patience { retries: 3, base_delay: Duration::from_secs(1), budget: Duration::from_mins(1) };
-        let service = |patience| {
-            Service::new(
-                "Weights & Biases",
-                base_url,
-                authorization.clone(),
-                Duration::from_mins(1),
-                patience,
-            )
-        };
-        Self { init: service(init), stream: service(Patience::NONE) }
+    pub(super) fn new(base_url: &str, api_key: &str, http: &Options) -> Result<Self> {
+        let base = http_client::parse(base_url).map_err(failed)?;
+        let credential =
+            Credential::new(&base, "Basic", &BASE64.encode(format!("api:{api_key}"))).map_err(failed)?;
+        let timeouts = Timeouts { first_byte: Duration::from_secs(30), ..http.timeouts };
+        let retry = Retry { attempts: 4, budget: Duration::from_mins(1), ..http.retry };
+        let init = Client::new(Options { timeouts, retry, ..http.clone() }).map_err(failed)?;
+        let quiet = Options { timeouts, retry: Retry::NONE, cancel: None, notify: None, ..http.clone() };
+        let stream = Client::new(quiet).map_err(failed)?;
+        Ok(Self { init, stream, base, credential })
     }
 
     /// Creates the run, or finds it where it is to be resumed.
@@ -74,7 +73,7 @@ impl Api {
             "config": Value::Object(entries).to_string(), "host": info.host, "program": info.program, "jobType": "train",
             "tags": config.tags,
         });
-        let data = self.graphql("UpsertBucket", UPSERT, &variables)?;
+        let data = self.graphql(&self.init, "UpsertBucket", UPSERT, &variables)?;
         let bucket = &data["upsertBucket"]["bucket"];
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let address = || {
@@ -84,14 +83,14 @@ impl Api {
                 run: text(&bucket["name"])?,
             })
         };
-        let address = address().ok_or_else(|| self.init.protocol("/graphql", "no run in the answer"))?;
+        let address = address().ok_or_else(|| protocol("no run in the answer"))?;
         Ok((address, start))
     }
 
     fn resume_point(&self, config: &WandbConfig, info: &RunInfo) -> Result<Start> {
         let variables =
             json!({"project": config.project, "entity": optional(&config.entity), "name": info.id});
-        let data = self.graphql("RunResumeStatus", RESUME, &variables)?;
+        let data = self.graphql(&self.init, "RunResumeStatus", RESUME, &variables)?;
         let bucket = &data["model"]["bucket"];
         let tail: Vec<String> = bucket["historyTail"]
             .as_str()
@@ -105,42 +104,35 @@ impl Api {
         })
     }
 
-    fn graphql(&self, operation: &str, query: &str, variables: &Value) -> Result<Value> {
-        let body = json!({"query": query, "variables": variables, "operationName": operation}).to_string();
-        let headers = [("Content-Type", "application/json".to_owned())];
-        let call = Call {
-            method: Method::POST,
-            path: "/graphql",
-            headers: &headers,
-            body: body.as_bytes(),
-            repeatable: true,
-        };
-        let answer = self.init.expect(&call)?;
-        let mut parsed: Value = serde_json::from_slice(&answer.body)
-            .map_err(|error| self.init.protocol("/graphql", error.to_string()))?;
+    fn graphql(&self, client: &Client, operation: &str, query: &str, variables: &Value) -> Result<Value> {
+        let body = json!({"query": query, "variables": variables, "operationName": operation});
+        let answer = self.post(client, "/graphql", body.to_string())?;
+        let mut parsed: Value = answer.json().map_err(failed)?;
         if parsed["errors"].as_array().is_some_and(|errors| !errors.is_empty()) {
-            return Err(self.init.refusal(&call, &answer));
+            return Err(failed(answer.refusal()));
         }
         Ok(parsed["data"].take())
     }
 
+    /// A successful answer.
+    fn post(&self, client: &Client, path: &str, body: String) -> Result<http_client::Response> {
+        let request = Request::post(join(&self.base, path).map_err(failed)?)
+            .credential(Some(&self.credential))
+            .header("Content-Type", "application/json")
+            .map_err(failed)?
+            .body(body.into_bytes());
+        let answer = client.send(&request).map_err(failed)?;
+        if answer.is_success() {
+            return Ok(answer);
+        }
+        let (status, source) = (answer.status, answer.refusal());
+        Err(Error::Refused { status, wait: asked_wait(&answer.headers, SystemTime::now()), source })
+    }
+
     /// Sends a `file_stream` body once; the answer says whether somebody pressed Stop.
     pub(super) fn stream(&self, address: &RunAddress, body: &str) -> Result<bool> {
-        let path = format!(
-            "/files/{}/{}/{}/file_stream",
-            segment(&address.entity),
-            segment(&address.project),
-            segment(&address.run)
-        );
-        let headers = [("Content-Type", "application/json".to_owned())];
-        let call = Call {
-            method: Method::POST,
-            path: &path,
-            headers: &headers,
-            body: body.as_bytes(),
-            repeatable: false,
-        };
-        let answer = self.stream.expect(&call)?;
+        let names = [&address.entity, &address.project, &address.run].map(|name| segment(name)).join("/");
+        let answer = self.post(&self.stream, &format!("/files/{names}/file_stream"), body.to_owned())?;
         let parsed: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
         Ok(parsed["stopped"].as_bool().unwrap_or(false))
     }
@@ -148,21 +140,37 @@ impl Api {
     /// Uploads one file to the address that the service signs for it.
     pub(super) fn upload(&self, address: &RunAddress, name: &str, content: &[u8]) -> Result<()> {
         let variables = json!({"entity": address.entity, "project": address.project, "run": address.run, "files": [name]});
-        let data = self.graphql("CreateRunFiles", FILES, &variables)?;
+        let data = self.graphql(&self.stream, "CreateRunFiles", FILES, &variables)?;
         let created = &data["createRunFiles"];
-        let url = created["files"][0]["uploadUrl"].as_str();
-        let url = url.ok_or_else(|| self.init.protocol("/graphql", "no upload address"))?;
-        let headers: Vec<(&str, String)> = created["uploadHeaders"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|header| header.as_str()?.split_once(':'))
-            .map(|(name, value)| (name, value.trim().to_owned()))
-            .collect();
-        let call =
-            Call { method: Method::PUT, path: url, headers: &headers, body: content, repeatable: true };
-        self.init.expect(&call).map(drop)
+        let url = created["files"][0]["uploadUrl"].as_str().and_then(|url| self.base.join(url).ok());
+        let url = url.ok_or_else(|| protocol("no upload address"))?;
+        let retry = Retry { attempts: 4, budget: Duration::from_mins(1), ..Retry::default() };
+        let mut request = Request::put(url).body(content.to_vec()).retry(retry);
+        for header in created["uploadHeaders"].as_array().into_iter().flatten() {
+            if let Some((name, value)) = header.as_str().and_then(|header| header.split_once(':')) {
+                request = request.header(name, value.trim()).map_err(failed)?;
+            }
+        }
+        let answer = self.stream.send(&request).map_err(failed)?;
+        answer.success().map(drop).map_err(failed)
     }
+}
+
+/// What a failure of the way there means to a run.
+fn failed(source: http_client::Error) -> Error {
+    match source {
+        http_client::Error::Refused { status, .. } => Error::Refused { status, wait: None, source },
+        http_client::Error::Address { .. }
+        | http_client::Error::Header { .. }
+        | http_client::Error::Form { .. } => {
+            Error::Protocol { reason: source.to_string(), source: Some(source) }
+        }
+        source => Error::Unreachable { source },
+    }
+}
+
+fn protocol(reason: &str) -> Error {
+    Error::Protocol { reason: reason.to_owned(), source: None }
 }
 
 fn optional(text: &str) -> Option<&str> {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::api::{Api, RunAddress, Start};
 use super::offline::OfflineFile;
 use super::worker::{Message, Worker};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Whether and how a run is tracked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,8 @@ pub struct WandbOptions {
     pub flush_interval: Duration,
     /// How long the end of a run waits for what is still to be sent.
     pub finish_timeout: Duration,
+    /// How the service is asked. Its check ends the start only.
+    pub http: http_client::Options,
 }
 
 /// What the service is told when a run starts.
@@ -102,6 +104,7 @@ pub struct WandbRun {
     sender: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<Finished>>,
     url: Option<String>,
+    offline_reason: Option<String>,
     started: Instant,
     /// Runtime of the run before it was resumed, in seconds.
     earlier: f64,
@@ -121,13 +124,17 @@ impl WandbRun {
     /// # Errors
     /// A malformed key, a refusal by the service, or an offline folder that cannot be written.
     pub fn start(config: &WandbConfig, options: &WandbOptions, info: &RunInfo) -> Result<Self> {
+        let mut offline_reason = None;
         let started = match config.mode {
             WandbMode::Online => {
                 check_key(&options.api_key)?;
-                let api = Api::new(&options.base_url, &options.api_key);
+                let api = Api::new(&options.base_url, &options.api_key, &options.http)?;
                 match api.start(config, info) {
                     Ok((address, start)) => Some((api, address, start)),
-                    Err(Error::Unreachable { .. }) => None,
+                    Err(error @ Error::Unreachable { .. }) => {
+                        offline_reason = Some(error.in_words());
+                        None
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -148,6 +155,7 @@ impl WandbRun {
             sender: Some(sender),
             thread: Some(thread),
             url,
+            offline_reason,
             started: Instant::now(),
             earlier: resumed.runtime,
             logged_up_to: resumed.last_step,
@@ -160,6 +168,11 @@ impl WandbRun {
     /// The run's page, if it is online.
     pub fn url(&self) -> Option<&str> {
         self.url.as_deref()
+    }
+
+    /// Why a run that was to be online is not, in words.
+    pub fn offline_reason(&self) -> Option<&str> {
+        self.offline_reason.as_deref()
     }
 
     /// Whether somebody pressed Stop on the run's page.

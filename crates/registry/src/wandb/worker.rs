@@ -128,7 +128,9 @@ impl Worker {
         let sent = self.online.as_ref().map(|online| online.api.upload(&online.address, name, content));
         match sent {
             Some(Ok(())) => return self.uploaded.push(name.to_owned()),
-            Some(Err(error)) => self.problem = Some(format!("`{name}` was not uploaded: {error}")),
+            Some(Err(error)) => {
+                self.problem = Some(format!("`{name}` was not uploaded: {}", error.in_words()))
+            }
             None => {}
         }
         let written = self.offline.file(name, content);
@@ -173,16 +175,17 @@ impl Worker {
                 true
             }
             Err(error) if is_final(&error) => {
-                self.problem = Some(error.to_string());
+                self.problem = Some(error.in_words());
                 self.online = None;
                 self.write_offline();
                 false
             }
             Err(error) => {
-                self.problem = Some(error.to_string());
+                self.problem = Some(error.in_words());
                 online.failures += 1;
                 let delay = Duration::from_secs(1 << online.failures.min(6))
                     .min(self.interval.max(Duration::from_secs(1)) * 4);
+                let delay = asked_wait(&error).unwrap_or(delay);
                 online.not_before = Instant::now() + delay;
                 false
             }
@@ -238,9 +241,17 @@ impl Worker {
 
 fn is_final(error: &Error) -> bool {
     match error {
-        Error::Refused { status, .. } => !(matches!(status, 408 | 429) || (*status >= 500 && *status != 501)),
+        Error::Refused { status, .. } => !http_client::is_transient(*status),
         Error::Unreachable { .. } => false,
         _ => true,
+    }
+}
+
+/// The wait that the service asks for.
+fn asked_wait(error: &Error) -> Option<Duration> {
+    match error {
+        Error::Refused { wait, .. } => *wait,
+        _ => None,
     }
 }
 

@@ -10,7 +10,7 @@ use super::store::{InputRecord, Outcome, Stamp, Store};
 use super::worker::Answer;
 use crate::picture::Sketch;
 use crate::render::InputFile;
-use crate::{Error, Reason, Result, SlideRecord};
+use crate::{Reason, Result, SlideRecord};
 
 /// Files that are written to the store at once: one sync for all of them. A crash costs reading these again.
 const BATCH: usize = 64;

@@ -29,7 +29,7 @@ pub fn verify(store: &Store) -> Vec<Finding> {
     }
     let mut groups: BTreeMap<&str, &str> = BTreeMap::new();
     for slide in store.slides() {
-        if slide.schema_version != crate::SlideRecord::VERSION {
+        if slide.schema_version != <crate::SlideRecord as crate::Contract>::VERSION {
             report(
                 &slide.slide_id,
                 format!("its record has version {}; this tool knows 1", slide.schema_version),

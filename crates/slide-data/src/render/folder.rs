@@ -8,7 +8,7 @@ use walkdir::WalkDir;
 
 use super::DeckName;
 use super::format::{EXTENSIONS, FileFormat, sniff};
-use crate::{Error, Result};
+use crate::Result;
 
 /// A file that holds slides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -32,7 +32,7 @@ pub(super) async fn image(
     {
         return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
     }
-    let path = Manifest::image_path(&app.settings().paths.raw, &id);
+    let path = app.settings().paths.slides().image(&id);
     let opened = tokio::task::spawn_blocking(move || open(&path).map_err(|error| (path, error))).await;
     match opened {
         Ok(Ok((file, length, media_type))) => {

@@ -19,7 +19,7 @@ struct Site {
 impl Site {
     fn new(access: Access) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let paths = layout_in(dir.path());
+        let paths = crate::layout_in(dir.path());
         std::fs::create_dir_all(paths.slides().images()).unwrap();
         let line = |deck: usize, number: usize| {
             json!({"schema_version": 1, "slide_id": format!("d{deck}-{number}"), "deck_id": format!("d{deck}"), "number": number,

@@ -16,7 +16,7 @@ use super::row::{Field, Row};
 use super::target::Target;
 use super::{Export, ExportSummary};
 use crate::error::io_error;
-use crate::{Error, Result, Score};
+use crate::{Result, Score};
 
 /// Slides of a row group, which is what is held in memory at once; the Hub's viewer likes about a hundred pictures.
 const ROW_GROUP: usize = 100;

@@ -1,15 +1,15 @@
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use http_client::{Client, HeaderMap, Options, Request, Response, Retry};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::robots::Robots;
 use crate::render::{DeckName, FileFormat, InputFile, sniff};
-use crate::{Contract, Limits, Result, sha256_hex, write_atomic};
+use crate::{Contract, Error, Limits, Result, sha256_hex, write_atomic};
 
 /// The name in `User-agent` lines of robots.txt.
 pub(super) const AGENT: &str = "PitchQuest";
@@ -21,6 +21,7 @@ const USER_AGENT: &str = concat!(
     "; slide collector; obeys robots.txt and noai)"
 );
 const REDIRECTS: usize = 5;
+const MAX_ROBOTS: u64 = 512 << 10;
 
 /// A file that was fetched: a line of `downloads/index.jsonl`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,7 +47,8 @@ pub(super) enum Page {
 
 /// Fetches politely: robots.txt, opt-out headers, a pause between requests to a host, sizes, redirects checked like requests.
 pub(super) struct Fetcher<'a> {
-    agent: ureq::Agent,
+    client: Client,
+    is_interrupted: &'a dyn Fn() -> bool,
     folder: &'a Path,
     limits: &'a Limits,
     pause: Duration,
@@ -56,20 +58,27 @@ pub(super) struct Fetcher<'a> {
 }
 
 impl<'a> Fetcher<'a> {
-    pub(super) fn new(folder: &'a Path, limits: &'a Limits, pause_s: f64) -> Result<Self> {
-        let agent = ureq::Agent::config_builder()
-            .user_agent(USER_AGENT)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_global(Some(limits.time_limit()))
-            .build();
+    pub(super) fn new(
+        folder: &'a Path,
+        limits: &'a Limits,
+        pause_s: f64,
+        http: &Options,
+        is_interrupted: &'a dyn Fn() -> bool,
+    ) -> Result<Self> {
+        let pause = Duration::from_secs_f64(pause_s.clamp(0.0, 3600.0));
+        // A busy site is asked three times, never sooner than our own pause.
+        let base = pause.max(Duration::from_secs(1));
+        let retry = Retry { attempts: 3, base, max: base * 4, budget: limits.time_limit(), jitter: 0.0 };
+        let options = Options { user_agent: USER_AGENT.to_owned(), retry, ..http.clone() };
+        let client = Client::new(options).map_err(|source| Error::Http { source })?;
         let index = folder.join("index.jsonl");
         let known = Fetched::read_log_if_present(&index)?.entries;
         Ok(Self {
-            agent: agent.into(),
+            client,
+            is_interrupted,
             folder,
             limits,
-            pause: Duration::from_secs_f64(pause_s.clamp(0.0, 3600.0)),
+            pause,
             robots: HashMap::new(),
             last: HashMap::new(),
             known: known.into_iter().map(|line| (line.url.clone(), line)).collect(),
@@ -91,33 +100,30 @@ impl<'a> Fetcher<'a> {
                 return Err("robots.txt does not allow it".to_owned());
             }
             self.wait(&at);
-            let mut response = self.agent.get(at.as_str()).call().map_err(|error| error.to_string())?;
-            let status = response.status();
-            if status.is_redirection() {
-                let target = response.headers().get("location").and_then(|value| value.to_str().ok());
-                at = target.and_then(|target| at.join(target).ok()).ok_or("redirects nowhere")?;
+            let response = self.ask(Request::get(at.clone()).limit(self.limits.max_file_bytes()))?;
+            if let Some(target) = redirect(&at, &response) {
+                at = target.ok_or("redirects nowhere")?;
                 check_scheme(&at)?;
                 continue;
             }
-            if !status.is_success() {
-                return Err(format!("the server answered {status}"));
+            if !response.is_success() {
+                return Err(format!("the server answered {}", response.status));
             }
-            refuse_opt_out(response.headers())?;
-            let bytes = self.body(response.body_mut())?;
-            return self.keep(url, at, &bytes, license);
+            refuse_opt_out(&response.headers)?;
+            return self.keep(url, at, &response.body, license);
         }
         Err(format!("redirects more than {REDIRECTS} times"))
     }
 
-    fn body(&self, body: &mut ureq::Body) -> std::result::Result<Vec<u8>, String> {
-        let limit = self.limits.max_file_bytes();
-        let too_large = || format!("is larger than `limits.max_file_mib` = {}", self.limits.max_file_mib);
-        if body.content_length().is_some_and(|length| length > limit) {
-            return Err(too_large());
-        }
-        let mut bytes = Vec::new();
-        body.as_reader().take(limit + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-        if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
+    /// One request; redirects come back as they are.
+    fn ask(&self, request: Request) -> std::result::Result<Response, String> {
+        let request = request.redirects(0).total(self.limits.time_limit());
+        self.client.send_unless(&request, self.is_interrupted).map_err(|error| match error {
+            http_client::Error::TooLarge { .. } => {
+                format!("is larger than `limits.max_file_mib` = {}", self.limits.max_file_mib)
+            }
+            error => in_words(&error),
+        })
     }
 
     fn keep(
@@ -157,19 +163,20 @@ impl<'a> Fetcher<'a> {
         let mut at = url.join("/robots.txt").map_err(|error| error.to_string())?;
         let mut rules = Robots::closed();
         for _ in 0..=REDIRECTS {
-            let Ok(mut response) = self.agent.get(at.as_str()).call() else { break };
-            let target = response.headers().get("location").and_then(|value| value.to_str().ok());
-            let target = target.and_then(|target| at.join(target).ok());
-            match (response.status(), target) {
-                (status, Some(target)) if status.is_redirection() => {
-                    at = target;
-                    continue;
+            let request = Request::get(at.clone()).limit(MAX_ROBOTS).retry(Retry::NONE);
+            let Ok(response) = self.ask(request) else { break };
+            match response.status {
+                300..400 => {
+                    if let Some(target) = redirect(&at, &response).flatten() {
+                        at = target;
+                        continue;
+                    }
                 }
-                (status, _) if status.is_success() => {
-                    let text = response.body_mut().with_config().limit(512 << 10).read_to_string();
+                200..300 => {
+                    let text = String::from_utf8(response.body);
                     rules = text.map_or_else(|_| Robots::closed(), |text| Robots::parse(&text, AGENT));
                 }
-                (status, _) if status.is_client_error() => rules = Robots::default(),
+                400..500 => rules = Robots::default(),
                 _ => {}
             }
             break;
@@ -184,10 +191,29 @@ impl<'a> Fetcher<'a> {
         let asked = self.robots.get(site).and_then(|rules| rules.crawl_delay_s).unwrap_or(0.0);
         let pause = self.pause.max(Duration::from_secs_f64(asked.min(60.0)));
         if let Some(last) = self.last.get(&host) {
-            std::thread::sleep(pause.saturating_sub(last.elapsed()));
+            while last.elapsed() < pause && !(self.is_interrupted)() {
+                std::thread::sleep(pause.saturating_sub(last.elapsed()).min(Duration::from_millis(50)));
+            }
         }
         self.last.insert(host, Instant::now());
     }
+}
+
+/// The target of a redirect; `Some(None)` for one that names none.
+fn redirect(at: &Url, response: &Response) -> Option<Option<Url>> {
+    let is_redirect = (300..400).contains(&response.status);
+    is_redirect.then(|| response.header("location").and_then(|target| at.join(target).ok()))
+}
+
+/// A failure with its causes.
+fn in_words(error: &http_client::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.extend([": ", &cause.to_string()]);
+        source = cause.source();
+    }
+    text
 }
 
 fn check_scheme(url: &Url) -> std::result::Result<(), String> {
@@ -198,7 +224,7 @@ fn check_scheme(url: &Url) -> std::result::Result<(), String> {
 }
 
 /// Refuses what its owner withholds from machines: `X-Robots-Tag: noai` and the like, and a TDM reservation.
-fn refuse_opt_out(headers: &ureq::http::HeaderMap) -> std::result::Result<(), String> {
+fn refuse_opt_out(headers: &HeaderMap) -> std::result::Result<(), String> {
     for value in headers.get_all("x-robots-tag").iter().filter_map(|value| value.to_str().ok()) {
         if let Some(tag) = opt_out(value) {
             return Err(format!("its owner opts out (`X-Robots-Tag: {tag}`)"));

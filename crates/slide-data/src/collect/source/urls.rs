@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use http_client::Options;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -45,6 +46,8 @@ pub struct UrlList {
     pub pause_s: f64,
     /// Limits on sizes and times.
     pub limits: Limits,
+    /// How sites are asked, within these limits.
+    pub http: Options,
 }
 
 impl UrlList {
@@ -63,6 +66,7 @@ impl UrlList {
             license: Some(config.license.clone()).filter(|license| !license.is_empty()),
             pause_s: config.pause_s,
             limits: limits.clone(),
+            http: Options::default(),
         })
     }
 }
@@ -73,7 +77,7 @@ impl Source for UrlList {
     }
 
     fn offer(&self, downloads: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<Offer> {
-        let mut fetcher = Fetcher::new(downloads, &self.limits, self.pause_s)?;
+        let mut fetcher = Fetcher::new(downloads, &self.limits, self.pause_s, &self.http, is_interrupted)?;
         let mut offer = Offer::default();
         for address in &self.urls {
             if is_interrupted() {
@@ -88,6 +92,7 @@ impl Source for UrlList {
                     origin: address.clone(),
                     reason: "is a web page, not a deck; list pages under `[sources.web]`".to_owned(),
                 }),
+                Err(_) if is_interrupted() => break,
                 Err(reason) => offer.set_aside.push(SetAside { origin: address.clone(), reason }),
             }
         }

@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 
+use http_client::Options;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -84,6 +85,8 @@ pub struct Web {
     pub config: WebConfig,
     /// Limits on sizes and times.
     pub limits: Limits,
+    /// How sites are asked, within these limits.
+    pub http: Options,
 }
 
 impl Source for Web {
@@ -94,7 +97,8 @@ impl Source for Web {
     fn offer(&self, downloads: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<Offer> {
         self.config.validate()?;
         let license = Some(self.config.license.as_str()).filter(|license| !license.is_empty());
-        let mut fetcher = Fetcher::new(downloads, &self.limits, self.config.pause_s)?;
+        let pause_s = self.config.pause_s;
+        let mut fetcher = Fetcher::new(downloads, &self.limits, pause_s, &self.http, is_interrupted)?;
         let mut offer = Offer::default();
         let starts = self.config.start_urls.iter().filter_map(|address| Url::parse(address).ok());
         let mut queue: VecDeque<(Url, usize)> = starts.map(|url| (url, 0)).collect();
@@ -107,6 +111,7 @@ impl Source for Web {
             let set_aside = |reason: String| SetAside { origin: url.to_string(), reason };
             match fetcher.get(&url, license) {
                 Ok(Page::File(input)) => offer.inputs.push(input),
+                Err(_) if is_interrupted() => break,
                 Err(reason) => offer.set_aside.push(set_aside(reason)),
                 Ok(Page::Html(at, text)) => {
                     if let Some(tag) = tags(&text, "meta").find_map(robots_meta) {

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
-use registry::Error;
-use registry::hub::{Hub, HubOptions, PushFile};
+use http_client::{Options, Retry};
+use hub_client::{Error, Hub, PushFile};
 use serde_json::{Value, json};
-use support::{Answer, Request, Server, json};
+use test_server::{Answer, Request, Server, json};
 
 #[derive(Default)]
 struct State {
@@ -21,6 +19,16 @@ struct State {
     tags: BTreeMap<String, String>,
     /// Answers to coming commits that are lost after the work was done.
     lose_answers: usize,
+    /// Commits that are answered with 429 and a wait of a second, or with 500.
+    busy: usize,
+    is_broken: bool,
+    /// Tags are answered with a web page and not made.
+    swallow_tags: bool,
+    /// Where large files are to be verified.
+    verify: Option<String>,
+    /// Large files are to be sent in parts of that size, where it is not 0.
+    part_size: usize,
+    parts: BTreeMap<String, Vec<u8>>,
     /// Commits by somebody else that come between preupload and commit.
     intruders: usize,
 }
@@ -33,6 +41,15 @@ impl State {
     fn commit(&mut self, request: &Request) -> Answer {
         let lines: Vec<Value> =
             request.body.split(|b| *b == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect();
+        if self.busy > 0 {
+            self.busy -= 1;
+            let wait = vec![("Retry-After", "1".to_owned())];
+            return if self.is_broken {
+                json(500, &json!({"error": "broken"}))
+            } else {
+                Answer::Status(429, wait, Vec::new())
+            };
+        }
         if self.intruders > 0 {
             self.intruders -= 1;
             self.commits.push(BTreeMap::new());
@@ -71,16 +88,49 @@ impl State {
         json(200, &json!({"success": true, "commitOid": self.head()}))
     }
 
+    /// A whole object, a part of one, or the order to put the parts together.
+    fn store(&mut self, name: &str, request: &Request, body: &Value) -> Answer {
+        match (request.method.as_str(), name.split_once("/part")) {
+            ("PUT", None) => self.objects.insert(name.to_owned(), request.body.clone()),
+            ("PUT", Some(_)) => {
+                self.parts.insert(name.to_owned(), request.body.clone());
+                return Answer::Status(200, vec![("ETag", format!("\"{name}\""))], Vec::new());
+            }
+            _ => {
+                let etags = body["parts"].as_array().unwrap().iter();
+                let names = etags.map(|part| part["etag"].as_str().unwrap().trim_matches('"').to_owned());
+                let whole = names.flat_map(|name| self.parts[&name].clone()).collect();
+                self.objects.insert(name.to_owned(), whole)
+            }
+        };
+        json(200, &json!({}))
+    }
+
+    /// What is to be done with an object.
+    fn actions(&self, base: &str, object: &Value) -> Value {
+        let oid = object["oid"].as_str().unwrap();
+        let href = format!("{}/storage/{oid}", base.replace("127.0.0.1", "localhost"));
+        let mut header = json!({});
+        if self.part_size > 0 {
+            header["chunk_size"] = json!(self.part_size.to_string());
+            for part in 1..=(object["size"].as_u64().unwrap() as usize).div_ceil(self.part_size) {
+                header[part.to_string()] = json!(format!("{href}/part{part}"));
+            }
+        }
+        let mut actions = json!({"upload": {"href": href, "header": header}});
+        if let Some(verify) = &self.verify {
+            actions["verify"] = json!({"href": verify});
+        }
+        json!({"oid": oid, "actions": actions})
+    }
+
     #[allow(clippy::too_many_lines, reason = "one arm an address")]
     fn answer(&mut self, base: &str, request: &Request) -> Answer {
         let path = request.path.as_str();
         let body: Value = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
         if path.starts_with("/storage/") {
             assert!(!request.headers.contains_key("authorization"), "the token must not reach the storage");
-            if request.method == "PUT" {
-                self.objects.insert(path.trim_start_matches("/storage/").to_owned(), request.body.clone());
-            }
-            return json(200, &json!({}));
+            return self.store(path.trim_start_matches("/storage/"), request, &body);
         }
         if request.headers.get("authorization").map(String::as_str) != Some("Bearer hf_secret") {
             return json(401, &json!({"error": "Invalid credentials in Authorization header"}));
@@ -98,19 +148,8 @@ impl State {
                 json(200, &json!({"commitOid": self.head(), "files": files}))
             }
             "/team/m.git/info/lfs/objects/batch" => {
-                let objects: Vec<Value> = body["objects"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .map(|object| {
-                        let href = format!(
-                            "{}/storage/{}",
-                            base.replace("127.0.0.1", "localhost"),
-                            object["oid"].as_str().unwrap()
-                        );
-                        json!({"oid": object["oid"], "actions": {"upload": {"href": href, "header": {}}}})
-                    })
-                    .collect();
+                let objects = body["objects"].as_array().unwrap().iter();
+                let objects: Vec<Value> = objects.map(|object| self.actions(base, object)).collect();
                 json(200, &json!({"transfer": "basic", "objects": objects}))
             }
             "/api/models/team/m/commit/main" => self.commit(request),
@@ -121,6 +160,9 @@ impl State {
             }
             _ if path.starts_with("/api/models/team/m/tag/") => {
                 let tag = body["tag"].as_str().unwrap().to_owned();
+                if self.swallow_tags {
+                    return test_server::text(200, "<html>Sign in</html>");
+                }
                 if self.tags.contains_key(&tag) {
                     return json(409, &json!({"error": "Tag exists"}));
                 }
@@ -143,20 +185,26 @@ impl State {
 
 fn hub(state: State) -> (Server, Arc<Mutex<State>>, Hub) {
     let state = Arc::new(Mutex::new(state));
-    let shared = Arc::clone(&state);
-    let base = Arc::new(Mutex::new(String::new()));
-    let base_for_handler = Arc::clone(&base);
-    let server = Server::start(move |request| {
-        let base = base_for_handler.lock().unwrap().clone();
+    let server = start(0, &state).unwrap();
+    let hub = connect(&server, "hf_secret");
+    (server, state, hub)
+}
+
+fn start(port: u16, state: &Arc<Mutex<State>>) -> Option<Server> {
+    let (shared, base) = (Arc::clone(state), Arc::new(Mutex::new(String::new())));
+    let known = Arc::clone(&base);
+    let server = Server::start_at(port, move |request| {
+        let base = known.lock().unwrap().clone();
         shared.lock().unwrap().answer(&base, request)
     });
+    let server = server.ok()?;
     base.lock().unwrap().clone_from(&server.base);
-    let options = HubOptions {
-        endpoint: server.base.clone(),
-        token: "hf_secret".to_owned(),
-        patience: Duration::from_secs(5),
-    };
-    (server, state, Hub::new(&options))
+    Some(server)
+}
+
+fn connect(server: &Server, token: &str) -> Hub {
+    let retry = Retry { attempts: 4, base: Duration::from_millis(20), ..Retry::default() };
+    Hub::new(&server.base, Some(token), Options { retry, ..Options::default() }).unwrap()
 }
 
 fn files() -> Vec<PushFile> {
@@ -200,15 +248,68 @@ fn a_tag_is_not_moved() {
 #[test]
 fn a_refused_token_is_one_clear_message_without_the_token() {
     let (server, _state, _) = hub(State::default());
-    let options = HubOptions {
-        endpoint: server.base.clone(),
-        token: "hf_wrong".to_owned(),
-        patience: Duration::from_secs(5),
-    };
-    let error = Hub::new(&options).push("team/m", &files(), "v1").unwrap_err().to_string();
+    let error = connect(&server, "hf_wrong").push("team/m", &files(), "v1").unwrap_err();
+    let words = chain(&error);
     assert!(
-        error.contains("401") && error.contains("Invalid credentials") && !error.contains("hf_wrong"),
-        "{error}"
+        words.contains("401") && words.contains("Invalid credentials") && !words.contains("hf_wrong"),
+        "{words}"
     );
     assert_eq!(server.asked("POST", "/preupload/").len(), 1, "it is not tried again");
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[test]
+fn a_busy_service_at_the_commit_is_waited_for_and_named_in_the_end() {
+    let (server, state, hub) = hub(State { busy: 1, ..State::default() });
+    let begun = std::time::Instant::now();
+    assert_eq!(hub.push("team/m", &files(), "v1").unwrap().commit, "c1");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "the wait that it asked for");
+    assert_eq!(state.lock().unwrap().commits.len(), 1);
+    assert_eq!(server.asked("POST", "/commit/").len(), 2);
+
+    let (_server, state, hub) = self::hub(State { busy: usize::MAX, is_broken: true, ..State::default() });
+    let error = hub.push("team/m", &files(), "v1").unwrap_err();
+    assert_eq!(error.status(), Some(500), "{}", chain(&error));
+    assert!(state.lock().unwrap().commits.is_empty());
+}
+
+#[test]
+fn a_tag_that_a_proxy_swallowed_is_no_tag() {
+    let (_server, _state, hub) = hub(State { swallow_tags: true, ..State::default() });
+    let error = hub.tag("team/m", "v1", "c1", "m").unwrap_err();
+    assert!(matches!(error, Error::Protocol { .. }), "{}", chain(&error));
+}
+
+#[test]
+fn an_lfs_address_at_another_port_never_gets_the_token() {
+    for port in 1870..6500u16 {
+        let Ok(other) = Server::start_at(port * 10, |_| json(200, &json!({}))) else { continue };
+        let verify = format!("{}/verify?X-Signature=secret", other.base);
+        let state = Arc::new(Mutex::new(State { verify: Some(verify), ..State::default() }));
+        let Some(server) = start(port, &state) else { continue };
+        assert!(other.base.starts_with(&server.base));
+        connect(&server, "hf_secret").push("team/m", &files(), "v1").unwrap();
+        assert_eq!(other.asked("POST", "/verify").len(), 1);
+        assert!(other.requests().iter().all(|request| !request.headers.contains_key("authorization")));
+        return;
+    }
+    unreachable!("no pair of free ports");
+}
+
+#[test]
+fn parts_are_put_together_in_order() {
+    let (_server, state, hub) = hub(State { part_size: 2000, ..State::default() });
+    let content: Vec<u8> = (0..5000u32).map(|n| (n % 251) as u8).collect();
+    let file = PushFile { path: "adapter_model.safetensors".to_owned(), content: content.clone() };
+    hub.push("team/m", &[file], "v1").unwrap();
+    assert_eq!(state.lock().unwrap().commits[0]["adapter_model.safetensors"], content);
 }
