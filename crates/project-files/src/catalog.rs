@@ -80,7 +80,7 @@ pub const CATALOG: &[Entry] = &[
         Document,
         1,
         &["pq-label"],
-        &["pq-collect", "pq-train", "pq-validate", "pq-monitor"],
+        &["pq-collect", "pq-label", "pq-train", "pq-validate", "pq-monitor"],
     ),
     entry(
         "data/labeled/splits.json",
@@ -124,7 +124,7 @@ pub const CATALOG: &[Entry] = &[
     ),
     entry(
         "outputs/<run>/metrics.jsonl",
-        "vlm_lora training metrics",
+        "vlm_lora::LogReport, vlm_lora::Metrics",
         Other,
         0,
         &["pq-train"],
@@ -187,5 +187,5 @@ pub const CATALOG: &[Entry] = &[
         &["pq-monitor"],
         &["pq-trigger"],
     ),
-    entry("monitoring/decisions.jsonl", "drift::Decision", Log, 1, &["pq-trigger"], &["people", "CI"]),
+    entry("monitoring/decisions.jsonl", "drift::Decision", Log, 1, &["pq-trigger"], &["people"]),
 ];
