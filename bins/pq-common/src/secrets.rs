@@ -203,7 +203,7 @@ mod tests {
     fn the_hubs_token_is_found_where_its_own_client_finds_it() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path();
-        let token = |set: &[(&str, &str)]| with(set, path, Sources::hub_token);
+        let token = |set: &[(&str, &str)]| with(set, path, |sources| sources.hub_token());
         assert_eq!(token(&[]), None);
         std::fs::create_dir_all(path.join(".cache/huggingface")).unwrap();
         std::fs::write(path.join(".cache/huggingface/token"), "hf_file\n").unwrap();
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn the_hubs_cache_lies_where_its_own_client_has_it() {
         let home = Path::new("/home/me");
-        let cache = |set: &[(&str, &str)]| with(set, home, Sources::hub_cache);
+        let cache = |set: &[(&str, &str)]| with(set, home, |sources| sources.hub_cache());
         assert_eq!(cache(&[]), home.join(".cache/huggingface/hub"));
         assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), Path::new("/x/huggingface/hub"));
         assert_eq!(cache(&[("XDG_CACHE_HOME", "/x"), ("HF_HOME", "/h")]), Path::new("/h/hub"));

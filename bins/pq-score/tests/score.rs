@@ -65,10 +65,13 @@ fn another_base_than_that_of_the_run_is_refused() {
     let unknown = score(&own);
     assert!(code(&unknown) == 0 && stderr(&unknown).contains("cannot be told"), "{}", stderr(&unknown));
 
-    let settings = pq_model::Settings::of_run(&project.path("outputs/run-1")).unwrap();
+    let settings = pq_model::Settings::of_run(&project_files::RunFiles::new(project.path("outputs/run-1"))).unwrap();
     let base = pq_model::fingerprint_of_base(&settings.model).unwrap();
     let record = |inputs: serde_json::Value| {
-        project.write("outputs/run-1/run.json", &serde_json::json!({"inputs": inputs}).to_string());
+        let record = serde_json::json!({
+            "schema_version": 2, "run_id": "run-1", "started_at": "2026-01-02T03:04:05Z", "base_model": "base", "inputs": inputs,
+        });
+        project.write("outputs/run-1/run.json", &record.to_string());
     };
     record(serde_json::json!(pq_model::base_inputs(&base)));
     let moved = score(&own);

@@ -23,7 +23,7 @@ fn a_poor_adapter_does_not_pass_and_the_reasons_are_written() {
     assert_eq!(results["inputs"]["adapter_model.safetensors"].as_str().unwrap().len(), 64);
     let (base, name) = (&results["inputs"]["base_model"], &results["inputs"]["base_model_name"]);
     assert!(base.as_str().unwrap().starts_with("sha256-tensors-v1:"), "{base}");
-    assert_eq!(name.as_str().unwrap(), support::base_model().display().to_string());
+    assert_eq!(name.as_str().unwrap(), pq_testing::project::base_model().display().to_string());
     assert!(project.read("outputs/run-1/report.html").contains("<html"));
 }
 

@@ -6,7 +6,6 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use http_client::{Method, Pace, Retry, asked_wait, is_transient};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::error::protocol;
 use crate::listing::check_id;
@@ -26,7 +25,7 @@ pub struct PushFile {
 
 impl PushFile {
     pub(crate) fn sha256(&self) -> String {
-        hex(&Sha256::digest(&self.content))
+        durable_files::sha256_hex(&self.content)
     }
 }
 
@@ -176,12 +175,4 @@ impl Hub {
         }
         Ok(true)
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

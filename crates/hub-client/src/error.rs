@@ -38,6 +38,9 @@ pub enum Error {
     /// A file or folder could not be read or written.
     #[error("cannot {action} `{path}`")]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    /// A file of the cache could not be written.
+    #[error(transparent)]
+    File(#[from] durable_files::Error),
 }
 
 /// The result of this crate's functions.

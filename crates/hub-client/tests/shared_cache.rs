@@ -47,7 +47,8 @@ fn we_read_what_hf_hub_cached() {
 fn python(hub: &FakeHub, cache: &Path, is_offline: bool) -> String {
     let python = std::env::var("HUB_CLIENT_PYTHON").unwrap();
     let script = "import sys; from huggingface_hub import snapshot_download as get; \
-                  print(get('o/n', cache_dir=sys.argv[1], local_files_only=sys.argv[2] == 'offline'))";
+                  print(get('o/n', cache_dir=sys.argv[1], local_files_only=sys.argv[2] == 'offline', \
+                  allow_patterns=['*.json', '*.safetensors']))";
     let output = Command::new(python)
         .args(["-c", script, &cache.display().to_string(), if is_offline { "offline" } else { "online" }])
         .env("HF_ENDPOINT", &hub.server.base)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use project_files::Contract as _;
 use slide_data::{Label, Prediction, Rubric, Score};
 use vlm_eval::{
     Comparison, Error, Evaluation, EvaluationInput, EvaluationOptions, Interval, Item, Result,
@@ -139,7 +140,7 @@ fn bad_input_is_named() {
 #[test]
 fn results_survive_writing_and_reading() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("run").join(ValidationResults::FILE_NAME);
+    let path = dir.path().join("run").join("validation_results.json");
     let mut results = run(&varied(30), None).unwrap().results;
     results.champion = Some(Comparison { name: "v3".to_owned(), metrics: results.metrics.clone() });
     // The last digit of a double is not promised by the JSON reader.
@@ -160,7 +161,7 @@ fn the_first_released_form_stays_readable() {
     let results = ValidationResults::read(&path).unwrap();
     assert!(results.passes_threshold && results.sizes.groups == 10);
     std::fs::write(&path, include_str!("samples/validation_results.v1.json").replacen('1', "99", 1)).unwrap();
-    assert!(matches!(ValidationResults::read(&path), Err(Error::Version { actual: 99, .. })));
+    assert!(matches!(ValidationResults::read(&path), Err(project_files::Error::Newer { found: 99, .. })));
     std::fs::write(&path, "{\"schema_version\": 1").unwrap();
     assert!(ValidationResults::read(&path).unwrap_err().to_string().contains("v1.json"));
 }

@@ -74,7 +74,7 @@ impl Site {
     }
 
     pub fn labels(&self) -> Labels {
-        Labels::read(&self.data().join("labeled/labels.json"), &Rubric::default()).unwrap()
+        Labels::read_for(&self.data().join("labeled/labels.json"), &Rubric::default()).unwrap()
     }
 
     /// Writes predictions that say 2 on each criterion of every slide.

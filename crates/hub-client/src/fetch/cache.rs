@@ -1,8 +1,8 @@
 use std::fs::{File, TryLockError};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use durable_files::{sync_dir, write_atomic};
 use http_client::{Notice, Watch};
 
 use super::hasher::digest;
@@ -76,7 +76,7 @@ impl Cache {
         std::fs::create_dir_all(&folder).map_err(io("create", &folder))?;
         File::open(part).and_then(|file| file.sync_all()).map_err(io("write", part))?;
         std::fs::rename(part, &target).map_err(io("write", &target))?;
-        sync(&folder)
+        Ok(sync_dir(&folder)?)
     }
 
     /// Links the snapshot to its blobs and lets the revision point to it; only then is it found offline.
@@ -87,7 +87,7 @@ impl Cache {
             link(&self.blob(&file.hash), &snapshot.join(&file.path), file.hash.hex())?;
         }
         if revision != commit {
-            write_atomic(&self.root.join("refs").join(revision), commit)?;
+            write_atomic(&self.root.join("refs").join(revision), commit.as_bytes())?;
         }
         Ok(snapshot)
     }
@@ -156,26 +156,4 @@ fn link(_blob: &Path, at: &Path, name: &str) -> Result<()> {
 #[cfg(not(unix))]
 fn link(blob: &Path, at: &Path, _name: &str) -> Result<()> {
     std::fs::copy(blob, at).map(drop).map_err(io("copy", at))
-}
-
-fn write_atomic(path: &Path, text: &str) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(io("create", folder))?;
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less the umask
-    let mut file = builder.tempfile_in(folder).map_err(io("write", path))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(io("write", path))?;
-    file.persist(path).map_err(|error| io("write", path)(error.error))?;
-    sync(folder)
-}
-
-#[cfg(unix)]
-fn sync(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io("write", folder))
-}
-
-#[cfg(not(unix))]
-fn sync(_folder: &Path) -> Result<()> {
-    Ok(())
 }

@@ -2,10 +2,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use durable_files::hex;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use crate::commit::hex;
 use crate::error::io;
 use crate::{Hash, Result};
 

@@ -161,10 +161,14 @@ impl Fetcher<'_> {
         }
     }
 
-    /// hf-hub would send a token to other origins, knows its own certificates only and puts names into addresses as they are.
+    /// hf-hub would send a token to other origins, knows its own certificates only, puts names into addresses as they are and
+    /// believes an answer where to write: then not over a way on which others can answer.
     fn may_use_hf_hub(&self, file: &RemoteFile) -> bool {
+        let base = &self.hub.base;
+        let is_here = matches!(base.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         self.is_public
+            && (base.scheme() == "https" || is_here)
             && file.size > 0
             && self.hub.client.options().certificates.is_none()
             && self.hub.client.options().retry != Retry::NONE

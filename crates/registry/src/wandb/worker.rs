@@ -129,7 +129,7 @@ impl Worker {
         match sent {
             Some(Ok(())) => return self.uploaded.push(name.to_owned()),
             Some(Err(error)) => {
-                self.problem = Some(format!("`{name}` was not uploaded: {}", error.in_words()))
+                self.problem = Some(format!("`{name}` was not uploaded: {}", error.in_words()));
             }
             None => {}
         }

@@ -6,7 +6,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use slide_data::Manifest;
 use tokio_util::io::ReaderStream;
 
 use super::error::Refusal;
