@@ -28,7 +28,10 @@ fn run(args: &Args) -> Result<Verdict> {
         return Ok(Verdict::Pass);
     }
     let project = Project::load(&args.common)?;
-    let store = || open(&project.layout);
+    let store = || {
+        project.layout.require_data()?;
+        open(&project.layout)
+    };
     match &args.command {
         None => collect::collect(args, &project),
         Some(Command::Show { slide }) => inspect::show(&store()?, slide, args.common.json),
