@@ -179,11 +179,9 @@ mod tests {
         assert_eq!(corrected.slides["s0"].scores["clarity"], Score::new(2));
         assert_eq!(median.slides["s0"].distribution["clarity"], [1, 0, 1, 0, 0]);
         assert_eq!(median.slides["s0"].image_path, "s0.png");
-        let distribution = |labels: &Labels, slide: &str| {
-            *labels.slides[slide].target("clarity").scored().unwrap().distribution()
-        };
-        assert_eq!(distribution(&median, "s0"), [0.5, 0.0, 0.5, 0.0, 0.0]);
-        assert_eq!(distribution(&corrected, "s0"), [0.0, 1.0, 0.0, 0.0, 0.0]);
+        let scores = |values: [u8; 2]| values.map(|value| Answer::Score(Score::new(value).unwrap()));
+        assert_eq!(median.slides["s0"].target("clarity"), Tally::of(scores([1, 3])).target());
+        assert_eq!(corrected.slides["s0"].target("clarity"), Tally::of(scores([2, 2])).target());
         assert_eq!(corrected.slides["s0"].distribution["clarity"], [1, 0, 1, 0, 0], "what was said stays");
     }
 
