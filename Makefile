@@ -22,9 +22,10 @@ demo: build ## run every stage on drawn decks, without network, in ./demo
 test: ## run all tests
 	$(CARGO) test --workspace
 
-check: ## formatting, lints and documentation, warnings are errors
+check: ## formatting, lints, documentation (warnings are errors), path literals, configuration tables, frozen samples
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --quiet --workspace --test configuration --test literals --test samples
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 check-cuda: ## the CUDA backend as far as it can be checked without a card: builds, kernels, emulation

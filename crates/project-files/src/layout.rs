@@ -42,7 +42,7 @@ impl Default for Storage {
 ///     splits.json                      group → train, val, test
 ///   user_feedback/
 ///     corrections.jsonl                users' corrected scores
-///   cache/                             what can be computed again: vision features, fingerprints
+///   cache/                             what can be computed again: vision features
 /// <output_dir>/                        [training] output_dir in training.toml
 ///   <run>/                             see RunFiles
 ///   latest -> <run>

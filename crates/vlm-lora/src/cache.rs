@@ -32,13 +32,7 @@ impl Hasher {
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|d| char::from(b"0123456789abcdef"[d as usize]))
-        .collect()
-}
+pub(crate) use durable_files::hex;
 
 /// Names the features of one picture under one frozen base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

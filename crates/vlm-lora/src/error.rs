@@ -50,5 +50,17 @@ pub enum Error {
     NotFinite { what: &'static str, step: usize },
 }
 
+impl From<durable_files::Error> for Error {
+    fn from(error: durable_files::Error) -> Self {
+        match error {
+            durable_files::Error::Io { action, path, source } => Self::Io { action, path, source },
+            other => {
+                let reason = std::error::Error::source(&other).map(ToString::to_string).unwrap_or_default();
+                Self::InvalidFile { path: PathBuf::new(), what: "file to write", reason: format!("{other}: {reason}") }
+            }
+        }
+    }
+}
+
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,7 +1,7 @@
 //! Reading and writing small files.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -47,48 +47,18 @@ pub(crate) fn read_json_object_if_present(
 
 /// As [`write_atomic_with`], for content that is at hand.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_atomic_with(path, |file| file.write_all(bytes).map_err(io_error("write", path)))
+    Ok(durable_files::write_atomic(path, bytes)?)
 }
 
-/// Writes a file so that a reader meets the old one or the whole new one: temporary sibling, fsync, rename.
+/// Writes a file so that a reader meets the old one or the whole new one.
 pub(crate) fn write_atomic_with(
     path: &Path,
     write: impl FnOnce(&mut std::io::BufWriter<&mut File>) -> Result<()>,
 ) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
-    let mut file = tempfile::Builder::new()
-        .permissions_like_new_file()
-        .tempfile_in(folder)
-        .map_err(io_error("write", path))?;
-    let mut buffered = std::io::BufWriter::with_capacity(1 << 20, file.as_file_mut());
-    write(&mut buffered)?;
-    buffered.flush().map_err(io_error("write", path))?;
-    drop(buffered);
-    file.as_file().sync_all().map_err(io_error("write", path))?;
-    file.persist(path).map_err(|error| io_error("write", path)(error.error))?;
-    sync_folder(folder)
+    durable_files::write_atomic_with(path, write)
 }
 
 /// Makes a rename inside `folder` durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("write", folder))
-}
-
-trait NewFilePermissions {
-    /// A temporary file is made for its owner alone; what replaces a model file should be as readable as any new file.
-    fn permissions_like_new_file(&mut self) -> &mut Self;
-}
-
-impl NewFilePermissions for tempfile::Builder<'_, '_> {
-    #[cfg(unix)]
-    fn permissions_like_new_file(&mut self) -> &mut Self {
-        use std::os::unix::fs::PermissionsExt;
-        self.permissions(std::fs::Permissions::from_mode(0o666)) // the process's umask is applied on top
-    }
-
-    #[cfg(not(unix))]
-    fn permissions_like_new_file(&mut self) -> &mut Self {
-        self
-    }
+    Ok(durable_files::sync_dir(folder)?)
 }
