@@ -34,6 +34,52 @@ fn a_run_leaves_what_the_next_stages_need() {
     assert!(code(&taken) == 2 && stderr(&taken).contains("--resume"), "{}", stderr(&taken));
 }
 
+/// Runs that begin together: unnamed ones get a folder each, whose configuration is that of its weights; of two with one name
+/// the second is refused.
+#[test]
+fn runs_that_begin_in_the_same_second_share_nothing() {
+    let project = Project::new(4);
+    let start = |seed: u64, run: Option<&str>| {
+        let seed = format!("training.seed={seed}");
+        let mut command = project.command(TRAIN, &["--set", "training.max_steps=2", "--set", &seed]);
+        command.args(run.iter().flat_map(|name| ["--run", name]));
+        command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let unnamed: Vec<_> = [1, 2, 3].map(|seed| start(seed, None)).into();
+    for child in unnamed {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    }
+    let mut runs: Vec<_> = std::fs::read_dir(project.path("outputs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir() && !path.is_symlink())
+        .collect();
+    runs.sort();
+    assert_eq!(runs.len(), 3, "{runs:?}");
+    let mut seeds: Vec<i64> = Vec::new();
+    for run in &runs {
+        let config: toml::Table = std::fs::read_to_string(run.join("config.toml")).unwrap().parse().unwrap();
+        seeds.push(config["training"]["seed"].as_integer().unwrap());
+        let lines = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let steps: Vec<serde_json::Value> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(
+            steps.iter().filter(|line| line["loss"].is_number()).count(),
+            2,
+            "one run's steps:\n{lines}"
+        );
+    }
+    seeds.sort_unstable();
+    assert_eq!(seeds, [1, 2, 3]);
+
+    let named: Vec<_> = [1, 2].map(|seed| start(seed, Some("one"))).into();
+    let mut codes: Vec<i32> =
+        named.into_iter().map(|child| code(&child.wait_with_output().unwrap())).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 2]);
+}
+
 #[test]
 fn a_resumed_run_ends_with_the_same_adapter() {
     let project = Project::new(6);
