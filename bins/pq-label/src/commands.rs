@@ -158,6 +158,7 @@ pub(crate) fn verify(project: &Project, as_json: bool) -> Result<Verdict> {
 
 /// Derives `labels.json`.
 pub(crate) fn rebuild_labels(project: &Project) -> Result<Verdict> {
+    project.store()?; // says what of the journal does not count
     let labels = rebuild(&project.paths, &project.rubric, project.config.consensus)?;
     writeln!(
         std::io::stdout(),

@@ -49,7 +49,7 @@ fn ratings_of_slides_that_have_gone_are_told_and_kept() {
 }
 
 #[test]
-fn a_journal_of_garbage_is_refused_by_line_and_left_as_it_is() {
+fn a_line_of_garbage_in_the_journal_costs_itself_alone_and_stays_where_it_is() {
     let site = Site::new(1, 1, "");
     std::fs::create_dir_all(site.data().join("labeled")).unwrap();
     let good = json!({"schema_version": 1, "id": "a", "kind": "rated", "slide_id": "deck0-001", "annotator": "Ana",
@@ -59,10 +59,33 @@ fn a_journal_of_garbage_is_refused_by_line_and_left_as_it_is() {
     for garbage in [binary, b"[]\n".to_vec(), b"{\"id\": 3}\n".to_vec(), b"\0\0\0\n".to_vec()] {
         let bytes = [format!("{good}\n").into_bytes(), garbage].concat();
         std::fs::write(site.journal(), &bytes).unwrap();
+        let (status, out, _) = site.run(&["verify"]);
+        assert!(status == 1 && out.contains("line 2 cannot be read and does not count"), "{out}");
+        for arguments in [&["rebuild"][..], &["export"]] {
+            let (status, _, err) = site.run(arguments);
+            assert!(
+                status == 0 && err.contains("1 lines of") && err.contains("line 2"),
+                "{arguments:?}: {err}"
+            );
+        }
+        assert_eq!(site.labels().slides.len(), 1, "the line before it counts");
+        assert_eq!(std::fs::read(site.journal()).unwrap(), bytes, "nothing was changed");
+    }
+}
+
+#[test]
+fn what_is_no_journal_is_refused_and_left_as_it_is() {
+    let site = Site::new(1, 1, "");
+    std::fs::create_dir_all(site.data().join("labeled")).unwrap();
+    for garbage in ["{\"id\": 3}\n", "\0\0\0\n"] {
+        std::fs::write(site.journal(), garbage).unwrap();
         for arguments in [&["verify"][..], &["rebuild"], &["export"], &["--port", "0"]] {
             let (status, _, err) = site.run(arguments);
-            assert!(status == 2 && err.contains("line 2 is not a rating event"), "{arguments:?}: {err}");
-            assert_eq!(std::fs::read(site.journal()).unwrap(), bytes, "nothing was changed");
+            assert!(
+                status == 2 && err.contains("line 1 is not a valid rating event"),
+                "{arguments:?}: {err}"
+            );
+            assert_eq!(std::fs::read_to_string(site.journal()).unwrap(), garbage, "nothing was changed");
         }
     }
 }

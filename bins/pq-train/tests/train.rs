@@ -155,7 +155,12 @@ fn what_cannot_be_trained_on_is_said_with_a_remedy() {
     type Case<'a> = (&'a str, usize, &'a dyn Fn(&Project), &'a [&'a str]);
     let cases: [Case<'_>; 6] = [
         ("two decks only", 2, &|_| {}, &["too few to split", "hint:"]),
-        ("no slides", 0, &|p| std::fs::remove_dir_all(p.path("data")).unwrap(), &["no slides", "pq-collect"]),
+        (
+            "no slides",
+            0,
+            &|p| std::fs::remove_dir_all(p.path("data")).unwrap(),
+            &["no data", "`data`", "storage.data_dir"],
+        ),
         (
             "a label of 7",
             4,
@@ -240,8 +245,8 @@ fn neither_a_full_disk_nor_ctrl_c_loses_a_step() {
     );
 
     for blocks in [0, 1, 8, 40] {
-        let full =
-            adverse::with_full_disk(&command("full", &["--resume"][..usize::from(blocks > 0)]), blocks);
+        let has_begun = project.path("outputs/full").exists();
+        let full = adverse::with_full_disk(&command("full", &["--resume"][..usize::from(has_begun)]), blocks);
         adverse::assert_refused(&full, "outputs/full");
         adverse::assert_whole(&project.path("."));
     }

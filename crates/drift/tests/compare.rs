@@ -233,8 +233,8 @@ fn the_report_survives_writing_and_makes_a_page() {
     drift::write_drift_report(&layout, &report).unwrap();
     let read = <DriftReport as project_files::Contract>::read(&layout.latest_drift()).unwrap();
     assert_eq!((read.status, read.features.len()), (report.status, report.features.len()));
-    assert!(dir.path().join("drift-2025-06-01T120000Z.json").exists());
-    let page = std::fs::read_to_string(dir.path().join("latest_drift.html")).unwrap();
+    assert!(layout.drift_reports().join("drift-2025-06-01T120000Z.json").exists());
+    let page = std::fs::read_to_string(layout.latest_drift().with_extension("html")).unwrap();
     for forbidden in ["<b>", "http:", "https:", "{{", "NaN", "<script"] {
         assert!(!page.contains(forbidden), "{forbidden}");
     }

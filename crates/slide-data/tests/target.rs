@@ -199,7 +199,7 @@ fn a_label_without_decisions_is_written_as_ever_and_what_is_new_has_names() {
     let plain = Said { ratings: vec![2, 3], ..Said::default() }.label();
     assert_eq!(
         serde_json::to_string(&plain).unwrap(),
-        r#"{"clarity":2,"notes":"","image_path":"","annotators":2,"distribution":{"clarity":[0,1,1,0,0]}}"#
+        r#"{"schema_version":1,"clarity":2,"notes":"","image_path":"","annotators":2,"distribution":{"clarity":[0,1,1,0,0]}}"#
     );
     let full = Said {
         ratings: vec![2, 3, NA],

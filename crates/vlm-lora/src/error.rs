@@ -56,7 +56,11 @@ impl From<durable_files::Error> for Error {
             durable_files::Error::Io { action, path, source } => Self::Io { action, path, source },
             other => {
                 let reason = std::error::Error::source(&other).map(ToString::to_string).unwrap_or_default();
-                Self::InvalidFile { path: PathBuf::new(), what: "file to write", reason: format!("{other}: {reason}") }
+                Self::InvalidFile {
+                    path: PathBuf::new(),
+                    what: "file to write",
+                    reason: format!("{other}: {reason}"),
+                }
             }
         }
     }

@@ -25,14 +25,14 @@ pub fn verify(store: &Store) -> Vec<Finding> {
     };
     let ids: HashSet<&str> = store.slides().iter().map(|slide| slide.slide_id.as_str()).collect();
     if ids.len() < store.slides().len() {
-        report("manifest.jsonl", format!("{} slide ids are repeated", store.slides().len() - ids.len()));
+        report("the manifest", format!("{} slide ids are repeated", store.slides().len() - ids.len()));
     }
     let mut groups: BTreeMap<&str, &str> = BTreeMap::new();
     for slide in store.slides() {
         if slide.schema_version != <crate::SlideRecord as crate::Contract>::VERSION {
             report(
                 &slide.slide_id,
-                format!("its record has version {}; this tool knows 1", slide.schema_version),
+                format!("its record has version {}, which nothing wrote", slide.schema_version),
             );
         }
         if let Some(target) = slide.duplicate_of.as_deref().filter(|target| !ids.contains(target)) {

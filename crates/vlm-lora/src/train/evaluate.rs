@@ -66,7 +66,7 @@ pub(super) fn evaluation_loss<B: Backend>(
     workers: usize,
 ) -> Result<f64> {
     let len = loader.data().len();
-    let total = std::thread::scope(|scope| {
+    let total: Result<f64> = std::thread::scope(|scope| {
         let mut prefetch = Prefetch::start(scope, loader, &(0..len), workers);
         let mut total = 0.0;
         loop {
@@ -81,8 +81,8 @@ pub(super) fn evaluation_loss<B: Backend>(
             }
             total += model.loss(&items(&batch), 1.0)?.loss;
         }
-    })?;
-    Ok(total / len as f64)
+    });
+    Ok(total? / len as f64)
 }
 
 /// The sample with weights that sum to 1, so that samples of any length count alike.

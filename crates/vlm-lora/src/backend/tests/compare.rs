@@ -13,6 +13,9 @@ pub(crate) fn assert_close(actual: &[Output], expected: &[Output], tolerance: f6
     let mut wrong = Vec::new();
     for (a, e) in actual.iter().zip(expected) {
         assert_eq!(a.name, e.name);
+        if a.values.is_empty() && e.values.is_empty() {
+            continue; // a scenario without values, such as a parameter of no elements
+        }
         let largest = largest(&e.values).max(1.0);
         let error = max_difference(&a.values, &e.values);
         let is_close = error.is_finite() && error <= tolerance * largest;
