@@ -134,7 +134,7 @@ fn from_dotenv(text: &str, name: &str) -> Option<String> {
             Ok(_) => {}
             // Its text may be a secret.
             Err(_) => {
-                tracing::debug!("a line of `.env` cannot be read: KEY=value, quoted where it has spaces")
+                tracing::debug!("a line of `.env` cannot be read: KEY=value, quoted where it has spaces");
             }
         }
     }
@@ -199,6 +199,10 @@ mod tests {
         look(&Sources { environment: &environment, dotenv: home.join(".env"), home: Some(home.to_owned()) })
     }
 
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "a method's path is not general enough in its lifetime"
+    )]
     #[test]
     fn the_hubs_token_is_found_where_its_own_client_finds_it() {
         let home = tempfile::tempdir().unwrap();
@@ -220,6 +224,10 @@ mod tests {
         assert_eq!(token(&[]).as_deref(), Some("hf_abc"));
     }
 
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "a method's path is not general enough in its lifetime"
+    )]
     #[test]
     fn the_hubs_cache_lies_where_its_own_client_has_it() {
         let home = Path::new("/home/me");

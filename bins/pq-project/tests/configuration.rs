@@ -1,7 +1,7 @@
 //! The tables and keys that every command knows are those of the types that they are read into, and the files that ship use
 //! no others.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

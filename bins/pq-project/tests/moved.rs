@@ -53,9 +53,11 @@ impl Project {
         let mut name = |kind: &str| {
             let words = ["deep", "with space", "ünï", "a.b", "UPPER", "x-1"];
             let depth = rng.usize(0..3);
-            let parents: String =
-                (0..depth).map(|_| format!("{}/", words[rng.usize(0..words.len())])).collect();
-            format!("{parents}{kind}-{}", rng.u16(..))
+            let parents: Vec<&str> = (0..depth).map(|_| words[rng.usize(0..words.len())]).collect();
+            [parents.join("/"), format!("{kind}-{}", rng.u16(..))]
+                .join("/")
+                .trim_start_matches('/')
+                .to_owned()
         };
         let folders = [name("d"), name("m"), name("r"), name("o")];
         let dir = tempfile::tempdir().unwrap();
@@ -68,8 +70,8 @@ impl Project {
         std::fs::write(config.join("data.toml"), storage).unwrap();
         let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity/text-all/model");
         let training = format!(
-            "[model]\nname = {:?}\n\n[training]\noutput_dir = {outputs:?}\nmax_steps = 2\neval_steps = 2\nsave_steps = 2\nlogging_steps = 1\n",
-            base.canonicalize().unwrap()
+            "[model]\nname = '{}'\n\n[training]\noutput_dir = {outputs:?}\nmax_steps = 2\neval_steps = 2\nsave_steps = 2\nlogging_steps = 1\n",
+            base.canonicalize().unwrap().display()
         );
         std::fs::write(config.join("training.toml"), training).unwrap();
         std::fs::write(config.join("model.toml"), "[processor]\nlongest_edge = 128\n").unwrap();
@@ -228,11 +230,14 @@ fn pass(layout: &Layout) {
     results.write(&path).unwrap();
 }
 
+/// A command with its arguments.
+type Reader<'a> = (&'a str, Vec<&'a str>);
+
 /// Which commands must refuse which misspelt folder: all that only read from it.
 fn misspelt(project: &mut Project) {
     let decks = project.dir.path().join("bring/deck 0/0.png");
     let slide = decks.to_str().unwrap().to_owned();
-    let readers: [(&'static str, Vec<(&str, Vec<&str>)>); 4] = [
+    let readers: [(&'static str, Vec<Reader<'_>>); 4] = [
         (
             SETTINGS[0],
             vec![

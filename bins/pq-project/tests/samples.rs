@@ -1,6 +1,6 @@
 //! One frozen file of every version of every format is read for ever; a newer one is refused by name.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 

@@ -56,10 +56,8 @@ fn run(args: &Args) -> Result<Verdict> {
     let mut settings = Settings::load(&project)?;
     let wandb: WandbConfig = project.section("wandb", |_| Ok::<(), registry::Error>(()))?;
     let store = Store::open(&project)?;
-    let dir = match args.plan {
-        true => None,
-        false => Some(RunDir::choose(store.layout(), args.run.as_deref(), args.resume)?),
-    };
+    let begin = || RunDir::choose(store.layout(), args.run.as_deref(), args.resume);
+    let dir = if args.plan { None } else { Some(begin()?) };
     let new_groups = if args.plan { NewGroups::Foresee } else { NewGroups::Assign };
     let slides = store.labelled(&settings.rubric, new_groups)?;
     let (base, is_here) =
@@ -79,7 +77,7 @@ fn run(args: &Args) -> Result<Verdict> {
     let Some(dir) = dir else {
         return plan.show(&settings, &mut model, &largest, args.common.json);
     };
-    settings.training.output_dir = dir.files.dir().to_owned();
+    dir.files.dir().clone_into(&mut settings.training.output_dir);
     drop(largest);
     let identity = base.identity()?;
     let cache = FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32)

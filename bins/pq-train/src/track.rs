@@ -50,9 +50,10 @@ impl Tracker {
         )?;
         let offline = options.offline_dir.display();
         let place = run.url().map_or_else(|| format!("offline in {offline}"), |url| format!("at {url}"));
-        match run.offline_reason() {
-            Some(reason) => tracing::warn!("tracked {place}, because: {reason}"),
-            None => tracing::info!("tracked {place}"),
+        if let Some(reason) = run.offline_reason() {
+            tracing::warn!("tracked {place}, because: {reason}");
+        } else {
+            tracing::info!("tracked {place}");
         }
         Ok(Self { run: Some(run) })
     }

@@ -33,7 +33,7 @@ fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text += &format!(": {cause}");
+        text.extend([": ", &cause.to_string()]);
         source = cause.source();
     }
     text
@@ -208,7 +208,7 @@ fn silence_never_lasts_longer_than_two_seconds() {
 
 #[test]
 fn an_answer_that_never_comes_ends_its_attempt() {
-    let server = Server::start(|_| Answer::Hang(Duration::from_secs(60)));
+    let server = Server::start(|_| Answer::Hang(Duration::from_mins(1)));
     let timeouts = Timeouts {
         connect: Duration::from_millis(200),
         first_byte: Duration::from_millis(300),

@@ -100,7 +100,7 @@ mod tests {
             let mut wrong = numbers;
             wrong[at] = NAN;
             for (actual, expected) in [(wrong, numbers), (numbers, wrong), (wrong, wrong)] {
-                assert_eq!(max_difference(&actual, &expected).to_bits(), INF.to_bits());
+                assert_eq!(max_difference(actual, expected).to_bits(), INF.to_bits());
                 assert_eq!(relative_difference(&actual, &expected).to_bits(), INF.to_bits());
                 assert!(fails(&actual, &expected), "{actual:?} {expected:?}");
             }

@@ -15,6 +15,7 @@ impl SmallDisk {
     ///
     /// # Panics
     /// Where it cannot be mounted.
+    #[expect(clippy::panic, reason = "a test fails by panicking")]
     pub fn at(folder: &Path, size: &str) -> Self {
         Self::mounted(folder, size).unwrap_or_else(|reason| std::panic::panic_any(reason))
     }

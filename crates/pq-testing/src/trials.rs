@@ -56,15 +56,15 @@ enum Verdict {
 
 /// Runs the tests that the command line asks for, several at a time.
 pub fn run(trials: &[Trial]) -> ExitCode {
-    run_with(Arguments::from_args(), trials)
+    run_with(&Arguments::from_args(), trials)
 }
 
 /// As [`run`], one after the other.
 pub fn run_in_turn(trials: &[Trial]) -> ExitCode {
-    run_with(Arguments { test_threads: Some(1), ..Arguments::from_args() }, trials)
+    run_with(&Arguments { test_threads: Some(1), ..Arguments::from_args() }, trials)
 }
 
-fn run_with(arguments: Arguments, trials: &[Trial]) -> ExitCode {
+fn run_with(arguments: &Arguments, trials: &[Trial]) -> ExitCode {
     let required = std::env::var(REQUIRED).unwrap_or_default();
     let asked = arguments.ignored || arguments.include_ignored;
     let tests = trials.iter().map(|&trial| {
@@ -83,7 +83,7 @@ fn run_with(arguments: Arguments, trials: &[Trial]) -> ExitCode {
         // Without being asked it is not flagged but says itself that it is ignored, and why.
         test.with_ignored_flag(asked && trial.ignored.is_some())
     });
-    libtest_mimic::run(&arguments, tests.collect()).exit_code()
+    libtest_mimic::run(arguments, tests.collect()).exit_code()
 }
 
 #[doc(hidden)]
@@ -99,6 +99,7 @@ pub const fn first(reasons: &[&'static str]) -> Option<&'static str> {
 ///
 /// # Panics
 /// Where the tool must be there.
+#[expect(clippy::panic, reason = "a test fails by panicking")]
 pub fn is_skipped_without(tool: Tool) -> bool {
     let required = std::env::var(REQUIRED).unwrap_or_default();
     match verdict(&[tool], &required, Tool::missing) {

@@ -12,8 +12,11 @@ use slide_data::Limits;
 use slide_data::collect::source::{Source, UrlList, Web, WebConfig};
 use test_server::{Answer, Server};
 
+/// Status, headers and body.
+type Page = (u16, Vec<(&'static str, &'static str)>, Vec<u8>);
+
 /// Serves `path → (status, headers, body)`.
-fn serve(pages: HashMap<&'static str, (u16, Vec<(&'static str, &'static str)>, Vec<u8>)>) -> Server {
+fn serve(pages: HashMap<&'static str, Page>) -> Server {
     Server::start(move |request| {
         let (status, headers, body) =
             pages.get(request.path.as_str()).cloned().unwrap_or((404, vec![], Vec::new()));

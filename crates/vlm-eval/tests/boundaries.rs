@@ -1,5 +1,7 @@
 //! Where the measures and the evaluation turn: ends of ranges, ties, what is undefined.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -137,12 +139,12 @@ fn calibration_bins_are_closed_above() {
         ],
         &[
             (1.0_f64 - 1.15).abs() / 2.0,
-            (0.4 + 0.65) / 2.0,
-            (0.3 + 0.6) / 2.0,
+            f64::midpoint(0.4, 0.65),
+            f64::midpoint(0.3, 0.6),
             0.0,
             0.0,
             (1.0 - 0.15) / 2.0,
-            (0.95 + 0.15) / 2.0,
+            f64::midpoint(0.95, 0.15),
         ],
         1e-12,
     );
@@ -251,7 +253,7 @@ fn what_limits_the_numbers_is_said_where_it_does() {
 
 #[test]
 fn the_gain_over_the_constant_is_a_difference_of_errors() {
-    let wrong = |i: usize| sure(if i % 4 == 0 { 2 } else { 1 + (i % 5) as u8 });
+    let wrong = |i: usize| sure(if i.is_multiple_of(4) { 2 } else { 1 + (i % 5) as u8 });
     let items: Vec<Item> = (0..40).map(|i| item(i, i / 2, 1 + (i % 5) as u8, wrong(i))).collect();
     let results = run(&items, few()).unwrap().results;
     let baseline = results.baseline.unwrap();

@@ -3,6 +3,7 @@
 //! turn, in a program of their own.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "the differences are read by people")]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};

@@ -100,9 +100,7 @@ fn answer(request: &Request, kind: Kind, location: &str) -> Answer {
     let weights = weights();
     let commit = ("X-Repo-Commit", COMMIT.to_owned());
     let path = request.plain_path();
-    if path == format!("/api/models/o/n/revision/main")
-        || path == format!("/api/models/o/n/revision/{COMMIT}")
-    {
+    if path == "/api/models/o/n/revision/main" || path == format!("/api/models/o/n/revision/{COMMIT}") {
         return test_server::json(
             200,
             &json!({"id": "o/n", "sha": COMMIT, "private": kind.is_private, "gated": false,
@@ -150,7 +148,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text += &format!(": {cause}");
+        text.extend([": ", &cause.to_string()]);
         source = cause.source();
     }
     text

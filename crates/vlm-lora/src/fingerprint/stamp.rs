@@ -89,7 +89,7 @@ mod tests {
         };
         assert!(!settled_after(0) && settled_after(3));
         let file = std::fs::File::options().write(true).open(&path).unwrap();
-        file.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_hours(1)).unwrap();
         let metadata = std::fs::metadata(&path).unwrap();
         assert!(
             !Stamped::at(&path, &metadata, SystemTime::now() + Duration::from_secs(10)).unwrap().is_settled

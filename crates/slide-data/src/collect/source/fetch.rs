@@ -200,6 +200,7 @@ impl<'a> Fetcher<'a> {
 }
 
 /// The target of a redirect; `Some(None)` for one that names none.
+#[expect(clippy::option_option, reason = "no redirect, or one with or without a target")]
 fn redirect(at: &Url, response: &Response) -> Option<Option<Url>> {
     let is_redirect = (300..400).contains(&response.status);
     is_redirect.then(|| response.header("location").and_then(|target| at.join(target).ok()))
