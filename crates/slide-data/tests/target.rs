@@ -315,3 +315,19 @@ proptest! {
         prop_assert_eq!(older.target(KEY), expected);
     }
 }
+
+#[test]
+fn what_a_tally_holds_is_what_was_said() {
+    let tally = Tally::of([answer(2), answer(2), answer(5), answer(NA)]);
+    assert_eq!((tally.counts(), tally.not_applicable()), (&[0, 2, 0, 0, 1], 1));
+    assert_eq!(tally.target().applies(), Some(0.75));
+    assert_eq!(Tally::of([answer(NA), answer(NA), answer(3), answer(NA)]).target().applies(), Some(0.25));
+    assert_eq!(Tally::of([]).target().applies(), None);
+
+    // What nobody said leaves no trace in a label: an empty count would be read as "somebody said so".
+    let mut label = Label::default();
+    label.rate(KEY, &Tally::of([answer(4)]));
+    assert!(label.not_applicable.is_empty() && label.distribution.contains_key(KEY));
+    label.rate(KEY, &Tally::of([answer(NA)]));
+    assert!(label.not_applicable.contains_key(KEY) && !label.distribution.contains_key(KEY));
+}
