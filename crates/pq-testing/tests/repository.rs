@@ -14,9 +14,11 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(root().join(path)).expect("a file of the repository")
 }
 
+/// What `make` prints; without what an outer `make`, which may have started this test, tells an inner one.
 fn make(arguments: &[&str]) -> String {
-    let output =
-        Command::new("make").current_dir(root()).args(arguments).output().expect("make is installed");
+    let mut make = Command::new("make");
+    make.current_dir(root()).args(arguments).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    let output = make.output().expect("make is installed");
     assert!(output.status.success(), "{}", text(&output));
     text(&output)
 }
