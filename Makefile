@@ -28,7 +28,7 @@ check: ## formatting, lints, documentation (warnings are errors), path literals,
 	$(CARGO) test --quiet --workspace --test configuration --test literals --test samples
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-check-cuda: ## the CUDA backend as far as it can be checked without a card: builds, kernels, emulation
+check-cuda: ## the CUDA backend as far as it can be checked without a GPU: builds, kernels, emulation
 	.ci/check-cuda
 
 MUTANTS_ARGS ?=
@@ -44,7 +44,7 @@ bench-peer: ## time a step beside transformers + PEFT on the same weights, into 
 	$(CARGO) build --release -p vlm-lora --example step
 	benches/peer/run.py --python $(PARITY_PYTHON) $(PEER_ARGS)
 
-bench-peer-cuda: ## the same on the first card (needs one, and a torch with CUDA)
+bench-peer-cuda: ## the same on the first GPU (needs one, and a torch with CUDA)
 	$(CARGO) build --release -p vlm-lora --example step --features cuda
 	benches/peer/run.py --device cuda --python $(PARITY_PYTHON) $(PEER_ARGS)
 

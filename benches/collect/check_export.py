@@ -16,9 +16,9 @@ import datasets
 import pyarrow.parquet
 
 
-def pixels_sha256(picture):
-    picture = picture.convert("RGB")
-    return hashlib.sha256(struct.pack("<II", *picture.size) + picture.tobytes()).hexdigest()
+def pixels_sha256(image):
+    image = image.convert("RGB")
+    return hashlib.sha256(struct.pack("<II", *image.size) + image.tobytes()).hexdigest()
 
 
 def main():
@@ -50,7 +50,7 @@ def main():
                 for column in columns - {"image", "collected_at"}:
                     assert row[column] == other[column], (row["slide_id"], column, row[column], other[column])
             assert not others
-            print(f"{split}: {len(ours)} rows, {len(columns)} columns, pictures equal in both")
+            print(f"{split}: {len(ours)} rows, {len(columns)} columns, images equal in both")
         assert seen <= usable, seen - usable
         print(f"{len(seen)} of {len(usable)} usable slides exported")
     for path in sorted(pathlib.Path(args.parquet).glob("data/*.parquet")):

@@ -20,8 +20,8 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 
-def quarter(picture):
-    grey = picture.convert("L")
+def quarter(image):
+    grey = image.convert("L")
     return np.asarray(grey.resize((max(8, grey.width // 4), max(8, grey.height // 4)), Image.BOX))
 
 
@@ -69,10 +69,10 @@ def main():
         sheet = Image.new("RGB", (2 * 480 + 10, 10 * 280), "white")
         for row, (value, stem, number, ours, page) in enumerate(lowest):
             print(f"  {value:.3f} {stem} page {number}")
-            for column, picture in enumerate((ours, page)):
-                picture = picture.copy()
-                picture.thumbnail((480, 270))
-                sheet.paste(picture, (column * 490, row * 280))
+            for column, image in enumerate((ours, page)):
+                image = image.copy()
+                image.thumbnail((480, 270))
+                sheet.paste(image, (column * 490, row * 280))
         sheet.save(args.out / f"lowest-{name}.png")
 
 

@@ -31,21 +31,21 @@ def characters(page, scale, height):
     return np.array(boxes).reshape(-1, 4)
 
 
-def paper(picture):
-    colours, counts = np.unique(np.asarray(picture).reshape(-1, 3), axis=0, return_counts=True)
+def paper(image):
+    colours, counts = np.unique(np.asarray(image).reshape(-1, 3), axis=0, return_counts=True)
     return tuple(int(channel) for channel in colours[counts.argmax()])
 
 
-def saved_as_jpeg(picture):
+def saved_as_jpeg(image):
     bytes_ = io.BytesIO()
-    picture.save(bytes_, "JPEG", quality=75)
+    image.save(bytes_, "JPEG", quality=75)
     return Image.open(bytes_).convert("RGB")
 
 
-def cut(picture, boxes, side, dice):
-    """The picture without 5 to 40 % at a side, cut through at least two characters; none where there are none to cut."""
+def cut(image, boxes, side, dice):
+    """The image without 5 to 40 % at a side, cut through at least two characters; none where there are none to cut."""
     across = side in ("left", "right")
-    length = picture.width if across else picture.height
+    length = image.width if across else image.height
     low, high = (boxes[:, 0], boxes[:, 2]) if across else (boxes[:, 1], boxes[:, 3])
     margin = 0.2 * (high - low)
     found = []
@@ -57,31 +57,31 @@ def cut(picture, boxes, side, dice):
     if not found:
         return None
     at = dice.choice(found)
-    corners = {"left": (at, 0, picture.width, picture.height), "right": (0, 0, at, picture.height)}
-    corners |= {"top": (0, at, picture.width, picture.height), "bottom": (0, 0, picture.width, at)}
-    return picture.crop(corners[side])
+    corners = {"left": (at, 0, image.width, image.height), "right": (0, 0, at, image.height)}
+    corners |= {"top": (0, at, image.width, image.height), "bottom": (0, 0, image.width, at)}
+    return image.crop(corners[side])
 
 
-def faults(picture, boxes, dice):
-    """Pairs of a flag and a picture that has its fault."""
-    width, height = picture.size
-    empty = Image.new("RGB", picture.size, paper(picture))
+def faults(image, boxes, dice):
+    """Pairs of a flag and an image that has its fault."""
+    width, height = image.size
+    empty = Image.new("RGB", image.size, paper(image))
     yield "blank", empty
     yield "blank", saved_as_jpeg(empty)
     if len(boxes):
         left, top, right, bottom = (int(value) for value in boxes[dice.randrange(len(boxes))])
         corner = (max(0, left - 8), max(0, top - 2), min(width, right + 40), bottom + 2)
         word = empty.copy()
-        word.paste(picture.crop(corner), corner[:2])
+        word.paste(image.crop(corner), corner[:2])
         yield "nearly_blank", word
-    yield "too_small", picture.resize((300, max(1, 300 * height // width)), Image.BICUBIC)
+    yield "too_small", image.resize((300, max(1, 300 * height // width)), Image.BICUBIC)
     strip = width * 10 // 33
     top = dice.randrange(height - strip)
-    yield "extreme_shape", picture.crop((0, top, width, top + strip))
-    yield "blurred", picture.filter(ImageFilter.GaussianBlur(3))
-    yield "blurred", picture.resize((width // 5, height // 5), Image.BOX).resize(picture.size, Image.BICUBIC)
+    yield "extreme_shape", image.crop((0, top, width, top + strip))
+    yield "blurred", image.filter(ImageFilter.GaussianBlur(3))
+    yield "blurred", image.resize((width // 5, height // 5), Image.BOX).resize(image.size, Image.BICUBIC)
     for side in SIDES:
-        piece = cut(picture, boxes, side, dice)
+        piece = cut(image, boxes, side, dice)
         if piece is not None:
             yield f"cut_off {side}", piece
 
@@ -94,9 +94,9 @@ def make(decks, photos, pages, folder):
             if number == pages:
                 break
             scale = 1280 / max(page.get_size())
-            picture = page.render(scale=scale).to_pil().convert("RGB")
-            boxes = characters(page, scale, picture.height)
-            cases = [("whole", picture), *faults(picture, boxes, dice)]
+            image = page.render(scale=scale).to_pil().convert("RGB")
+            boxes = characters(page, scale, image.height)
+            cases = [("whole", image), *faults(image, boxes, dice)]
             for at, (fault, case) in enumerate(cases):
                 place = folder / fault / f"{count:04}-{at:02}"
                 place.mkdir(parents=True)

@@ -51,7 +51,7 @@ def pixels(count):
 
 
 def token_ids(rows, cols, answer):
-    """Markers, picture, 110 prompt tokens, the answer; and how many tokens stand before the answer."""
+    """Markers, image, 110 prompt tokens, the answer; and how many tokens stand before the answer."""
     ids = [1]
     for row in range(rows):
         for col in range(cols):

@@ -7,7 +7,7 @@ use pq_common::{CommonArgs, HasCommon};
 ///
 /// Give files, folders or addresses; without any, the upload folder (`data/raw/manual_uploads`) and the enabled sources of
 /// data.toml are read. PDF, PNG, JPEG, WebP, GIF, TIFF, BMP, ZIP, and PowerPoint or `OpenDocument` where `LibreOffice` is installed.
-/// A folder of pictures is a deck. A second run over the same input changes nothing.
+/// A folder of images is a deck. A second run over the same input changes nothing.
 #[derive(Debug, Parser)]
 #[command(name = "pq-collect", version, subcommand_precedence_over_arg = true)]
 pub(crate) struct Args {
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 /// How slides are exported.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum ExportFormat {
-    /// Pictures and `metadata.jsonl`.
+    /// Images and `metadata.jsonl`.
     ImageFolder,
     /// Parquet files.
     Parquet,
@@ -45,7 +45,7 @@ pub(crate) enum Command {
         /// The slide's id.
         slide: String,
     },
-    /// Check every picture and record of the store.
+    /// Check every image and record of the store.
     Verify,
     /// Assign splits to new groups and prove that no deck and no near-duplicate stands in two of them.
     Splits {
@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Export {
         /// The folder to write: a new one, or an earlier export.
         out: PathBuf,
-        /// A folder of pictures with `metadata.jsonl`, or Parquet files that hold the pictures.
+        /// A folder of images with `metadata.jsonl`, or Parquet files that hold the images.
         #[arg(long, value_enum, default_value_t = ExportFormat::ImageFolder)]
         format: ExportFormat,
         /// Size of a Parquet file, in mebibytes.

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use pq_common::{Verdict, WithHint};
-use slide_data::collect::source::{Offer, Source, Uploads, UrlList, Web};
+use slide_data::collect::source::{Source, SourceBatch, Uploads, UrlList, Web};
 use slide_data::collect::{Collector, Reader, Report, Store, Subprocess, contact_sheet};
 use slide_data::render::{InputFile, find_all_inputs};
 
@@ -13,12 +13,12 @@ use crate::{Project, open, print};
 pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
     let mut store = open(&project.layout)?;
     project.layout.create_folders()?;
-    let offer = if args.inputs.is_empty() {
+    let batch = if args.inputs.is_empty() {
         configured(project, store.raw())?
     } else {
         named(args, project, store.raw())?
     };
-    if offer.inputs.is_empty() && args.inputs.is_empty() && store.slides().is_empty() {
+    if batch.inputs.is_empty() && args.inputs.is_empty() && store.slides().is_empty() {
         let uploads = project.layout.slides().uploads();
         std::fs::create_dir_all(&uploads)
             .with_context(|| format!("cannot create `{}`", uploads.display()))?;
@@ -26,7 +26,7 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
         return Err(nothing).hint(
             "there is nothing to collect",
             format!(
-                "put PDF files or folders of pictures into `{}`, or name them: pq-collect PATH",
+                "put PDF files or folders of images into `{}`, or name them: pq-collect PATH",
                 uploads.display()
             ),
         );
@@ -43,13 +43,13 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
         readers: args.jobs.unwrap_or(cores).max(1),
         retry: args.retry,
     };
-    let report = collector.run(&offer.inputs, &reader, &bar);
+    let report = collector.run(&batch.inputs, &reader, &bar);
     bar.finish();
     let mut report = report.hint(
         "the store could not be written",
         "check free space and permissions, then run the same command again: it goes on where it stopped",
     )?;
-    report.set_aside.splice(0..0, offer.set_aside);
+    report.set_aside.splice(0..0, batch.set_aside);
     write_contact_sheet(&store)?;
     if args.common.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
@@ -61,7 +61,7 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
 }
 
 /// The upload folder and the enabled sources.
-fn configured(project: &Project, raw: &Path) -> Result<Offer> {
+fn configured(project: &Project, raw: &Path) -> Result<SourceBatch> {
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     if project.config.sources.uploads.enabled {
         sources.push(Box::new(Uploads { folder: project.layout.slides().uploads() }));
@@ -77,35 +77,35 @@ fn configured(project: &Project, raw: &Path) -> Result<Offer> {
         let (config, limits) = (project.config.sources.web.clone(), project.config.limits.clone());
         sources.push(Box::new(Web { config, limits, http: pq_common::http_options() }));
     }
-    let mut all = Offer::default();
+    let mut all = SourceBatch::default();
     for source in sources {
-        let offer = source
-            .offer(&raw.join("downloads"), &pq_common::interrupted)
+        let batch = source
+            .batch(&raw.join("downloads"), &pq_common::interrupted)
             .with_context(|| format!("the source `{}` failed", source.name()))?;
-        all.inputs.extend(offer.inputs);
-        all.set_aside.extend(offer.set_aside);
+        all.inputs.extend(batch.inputs);
+        all.set_aside.extend(batch.set_aside);
     }
     Ok(all)
 }
 
 /// The paths and addresses of the command line.
-fn named(args: &Args, project: &Project, raw: &Path) -> Result<Offer> {
+fn named(args: &Args, project: &Project, raw: &Path) -> Result<SourceBatch> {
     let is_address = |input: &&String| input.starts_with("http://") || input.starts_with("https://");
     let urls: Vec<String> = args.inputs.iter().filter(is_address).cloned().collect();
-    let mut offer = Offer::default();
+    let mut batch = SourceBatch::default();
     if !urls.is_empty() {
         let pause_s = project.config.sources.urls.pause_s;
         let (license, limits) = (args.license.clone(), project.config.limits.clone());
         let list = UrlList { urls, license, pause_s, limits, http: pq_common::http_options() };
-        offer = list.offer(&raw.join("downloads"), &pq_common::interrupted)?;
+        batch = list.batch(&raw.join("downloads"), &pq_common::interrupted)?;
     }
     let uploads = project.layout.slides().uploads();
     let paths: Vec<&String> = args.inputs.iter().filter(|input| !is_address(input)).collect();
     let found = find_all_inputs(&paths, Some(&uploads))
         .hint("nothing was collected", "give existing files or folders, or addresses with http(s)://")?;
     let licensed = |input: InputFile| InputFile { license: args.license.clone().or(input.license), ..input };
-    offer.inputs.extend(found.into_iter().map(licensed));
-    Ok(offer)
+    batch.inputs.extend(found.into_iter().map(licensed));
+    Ok(batch)
 }
 
 pub(crate) fn write_contact_sheet(store: &Store) -> Result<()> {

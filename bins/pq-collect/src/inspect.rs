@@ -42,7 +42,7 @@ pub(crate) fn check(store: &Store, json: bool) -> Result<Verdict> {
     if json {
         print(&format!("{}\n", serde_json::to_string_pretty(&findings)?))?;
     } else if findings.is_empty() {
-        print(&format!("{} slides: pictures, records and groups are whole\n", store.slides().len()))?;
+        print(&format!("{} slides: images, records and groups are whole\n", store.slides().len()))?;
     } else {
         let lines: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.subject, f.problem)).collect();
         print(&(lines.join("\n") + "\n"))?;

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use pq_common::{CommonArgs, Layout, Verdict, WithHint};
 use slide_data::collect::{DataConfig, Store, serve};
-use slide_data::picture::QualityThresholds;
+use slide_data::imaging::QualityThresholds;
 use slide_data::{Error, Limits, SplitConfig};
 
 use args::{Args, Command};

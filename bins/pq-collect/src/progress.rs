@@ -2,7 +2,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use slide_data::SlideRecord;
-use slide_data::collect::{Progress, SetAside};
+use slide_data::collect::{Progress, Quarantined};
 
 /// A bar on a terminal, nothing in a pipe; what is set aside is logged either way.
 pub(crate) struct Bar {
@@ -46,7 +46,7 @@ impl Progress for Bar {
         self.bar.set_message(origin.to_owned());
     }
 
-    fn set_aside(&self, item: &SetAside) {
+    fn set_aside(&self, item: &Quarantined) {
         self.bar.suspend(|| tracing::warn!("set aside `{}`: {}", item.origin, item.reason));
     }
 

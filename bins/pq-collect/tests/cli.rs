@@ -12,7 +12,7 @@ use slide_data::Manifest;
 use slide_data::image::ImageFormat;
 
 use common::support::encoded;
-use common::{Place, pictures, support};
+use common::{Place, images, support};
 
 fn snapshot(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
@@ -31,15 +31,15 @@ fn snapshot(folder: &Path) -> Vec<(String, Vec<u8>)> {
 fn decks_become_slides_and_a_second_run_changes_nothing() {
     let place = Place::new();
     place.write("data/raw/manual_uploads/Our deck 🚀.pdf", &support::deck(1, 4));
-    for (at, picture) in pictures(2, 3).iter().enumerate() {
+    for (at, image) in images(2, 3).iter().enumerate() {
         place.write(
             &format!("data/raw/manual_uploads/caf\u{e9} deck/{at}.png"),
-            &encoded(picture, ImageFormat::Png),
+            &encoded(image, ImageFormat::Png),
         );
-        place.write(&format!("data/raw/manual_uploads/again/{at}.jpg"), &encoded(picture, ImageFormat::Jpeg));
+        place.write(&format!("data/raw/manual_uploads/again/{at}.jpg"), &encoded(image, ImageFormat::Jpeg));
     }
     place.write("data/raw/manual_uploads/broken.pdf", b"%PDF-1.7 nothing");
-    place.write("data/raw/manual_uploads/not a picture.png", b"text");
+    place.write("data/raw/manual_uploads/not an image.png", b"text");
     let report = place.json(&["--json"]);
     assert_eq!(report["slides_new"], 10);
     assert_eq!(report["decks"], 3);
@@ -124,7 +124,7 @@ fn splits_come_with_their_proof_and_a_leak_is_refused() {
     let frozen = std::fs::read(&path).unwrap();
     place.json(&["splits", "--json"]);
     assert_eq!(std::fs::read(&path).unwrap(), frozen);
-    // A manifest that hides that two decks share a slide must be found out from the pictures.
+    // A manifest that hides that two decks share a slide must be found out from the images.
     let mut manifest = Manifest::read(&place.raw()).unwrap();
     let copy = manifest.slides[0].clone();
     let group = copy.group.clone();

@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use slide_data::image::ImageFormat;
 
 use common::support::{encoded, zip};
-use common::{Place, pictures, support};
+use common::{Place, images, support};
 
 fn png(seed: u64) -> Vec<u8> {
-    encoded(&pictures(seed, 1)[0], ImageFormat::Png)
+    encoded(&images(seed, 1)[0], ImageFormat::Png)
 }
 
 /// Files that cannot become slides, each with words of the reason.
 fn bad_files(jpeg: &[u8]) -> [(&'static str, Vec<u8>, &'static str); 14] {
-    let mut huge = encoded(&pictures(4, 1)[0], ImageFormat::Bmp);
+    let mut huge = encoded(&images(4, 1)[0], ImageFormat::Bmp);
     huge[18..26].copy_from_slice(&[0x60, 0xea, 0, 0, 0x60, 0xea, 0, 0]); // 60,000 × 60,000
     let secret = String::from_utf8(support::deck(5, 1)).unwrap().replace(
         "/Root 1 0 R",
@@ -27,11 +27,11 @@ fn bad_files(jpeg: &[u8]) -> [(&'static str, Vec<u8>, &'static str); 14] {
     let locked = b"<manifest:file-entry><manifest:encryption-data/></manifest:file-entry>";
     [
         ("broken.pdf", b"%PDF-1.7 nothing follows".to_vec(), "cannot be read"),
-        ("empty.pdf", Vec::new(), "neither a picture"),
+        ("empty.pdf", Vec::new(), "neither an image"),
         ("secret.pdf", secret.into_bytes(), "password"),
         ("10000 pages.pdf", support::pdf(&vec![String::new(); 10_000]), "10000 pages"),
         ("truncated.jpg", jpeg[..jpeg.len() / 2].to_vec(), "ends early"),
-        ("half a header.png", b"\x89PNG is what it says".to_vec(), "neither a picture"),
+        ("half a header.png", b"\x89PNG is what it says".to_vec(), "neither an image"),
         ("60000x60000.bmp", huge, "60000 × 60000"),
         ("bomb.zip", zip(&[("zeros.bmp", &vec![0; 3 << 20])]), "max_unpacked_mib"),
         ("escape.zip", zip(&[("../../evil.png", &png(6))]), "leaves the archive"),
@@ -47,14 +47,14 @@ fn bad_files(jpeg: &[u8]) -> [(&'static str, Vec<u8>, &'static str); 14] {
             zip(&[("deck.pptx", &zip(&[("ppt/presentation.xml", b"<x/>")]))]),
             "archive within an archive",
         ),
-        ("fake.pptx", b"not a presentation".to_vec(), "neither a picture"),
+        ("fake.pptx", b"not a presentation".to_vec(), "neither an image"),
     ]
 }
 
 #[test]
 fn every_bad_file_costs_one_line_and_the_good_ones_come_in() {
     let place = Place::new();
-    let jpeg = encoded(&pictures(3, 1)[0], ImageFormat::Jpeg);
+    let jpeg = encoded(&images(3, 1)[0], ImageFormat::Jpeg);
     let bad = bad_files(&jpeg);
     for (name, bytes, _) in &bad {
         place.write(&format!("in/{name}"), bytes);
@@ -90,8 +90,8 @@ fn every_bad_file_costs_one_line_and_the_good_ones_come_in() {
 fn two_folders_of_one_name_stay_two_decks_and_a_second_run_changes_nothing() {
     let place = Place::new();
     for (at, folder) in ["a/deck", "b/deck"].iter().enumerate() {
-        let picture = &pictures(20 + at as u64, 1)[0];
-        place.write(&format!("{folder}/1.png"), &encoded(picture, ImageFormat::Png));
+        let image = &images(20 + at as u64, 1)[0];
+        place.write(&format!("{folder}/1.png"), &encoded(image, ImageFormat::Png));
     }
     let report = place.json(&["a/deck", "b/deck", "--json"]);
     assert_eq!((&report["slides_new"], &report["decks"]), (&2.into(), &2.into()));

@@ -42,13 +42,13 @@ enum Command {
         /// Other seeds give other companies, themes and qualities.
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// PDF, folders of pictures, or every fourth deck as a folder of pictures.
+        /// PDF, folders of images, or every fourth deck as a folder of images.
         #[arg(long, value_enum, default_value = "pdf")]
         format: FormatArg,
-        /// Width of pictures in pixels.
+        /// Width of images in pixels.
         #[arg(long, default_value_t = 1280)]
         width: u32,
-        /// Write pictures with all that is visible on them (slides.jsonl) instead of decks: to teach a model to see.
+        /// Write images with all that is visible on them (slides.jsonl) instead of decks: to teach a model to see.
         #[arg(long)]
         attributes: bool,
     },

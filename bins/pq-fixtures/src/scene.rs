@@ -95,7 +95,7 @@ pub enum Kind {
     Figure,
     Pill,
     Source,
-    Picture,
+    Image,
     Sticker,
     Ornament,
 }

@@ -35,7 +35,7 @@ impl Latents {
         Ok(<Self as Contract>::read(path)?)
     }
 
-    /// The quality of a slide by its origin (a deck's file, or a picture in a deck's folder) and page.
+    /// The quality of a slide by its origin (a deck's file, or an image in a deck's folder) and page.
     pub fn quality(&self, origin: &str, page: Option<usize>) -> Option<Quality> {
         let mut parts = Path::new(origin).iter().rev().filter_map(|part| part.to_str());
         let file = parts.next()?;
@@ -52,9 +52,9 @@ impl Latents {
 pub enum Format {
     /// Each deck as one PDF.
     Pdf,
-    /// Each deck as a folder of pictures.
+    /// Each deck as a folder of images.
     Png,
-    /// Every fourth deck as a folder of pictures, the others as PDF.
+    /// Every fourth deck as a folder of images, the others as PDF.
     Mixed,
 }
 
@@ -67,14 +67,14 @@ pub struct Order {
     pub seed: u64,
     /// The form they are written in.
     pub format: Format,
-    /// Width of pictures in pixels.
+    /// Width of images in pixels.
     pub width: u32,
 }
 
 /// Draws decks and writes them below `out` with [`LATENTS_FILE`].
 ///
 /// # Errors
-/// When a file cannot be written or a picture cannot be drawn.
+/// When a file cannot be written or an image cannot be drawn.
 pub fn write_decks(out: &Path, order: &Order) -> Result<Latents> {
     let written: Result<Vec<(String, Vec<Quality>)>> = (0..order.decks)
         .into_par_iter()
@@ -84,7 +84,7 @@ pub fn write_decks(out: &Path, order: &Order) -> Result<Latents> {
             let name = match order.format {
                 Format::Pdf => write_pdf(out, name, &deck)?,
                 Format::Mixed if index % 4 != 3 => write_pdf(out, name, &deck)?,
-                Format::Png | Format::Mixed => write_pictures(out, name, &deck, order.width)?,
+                Format::Png | Format::Mixed => write_images(out, name, &deck, order.width)?,
             };
             Ok((name, deck.slides.iter().map(|slide| slide.quality).collect()))
         })
@@ -101,7 +101,7 @@ fn write_pdf(out: &Path, name: String, deck: &Deck) -> Result<String> {
     Ok(file)
 }
 
-fn write_pictures(out: &Path, folder: String, deck: &Deck, width: u32) -> Result<String> {
+fn write_images(out: &Path, folder: String, deck: &Deck, width: u32) -> Result<String> {
     for (index, slide) in deck.slides.iter().enumerate() {
         let path = out.join(&folder).join(format!("slide-{:02}.png", index + 1));
         write_atomic(&path, &render_png(&slide.scene, width)?)?;
@@ -109,7 +109,7 @@ fn write_pictures(out: &Path, folder: String, deck: &Deck, width: u32) -> Result
     Ok(folder)
 }
 
-/// Draws decks as pictures with everything that is visible on them, one line a slide in `slides.jsonl`: what a model can be
+/// Draws decks as images with everything that is visible on them, one line a slide in `slides.jsonl`: what a model can be
 /// taught to see.
 ///
 /// # Errors

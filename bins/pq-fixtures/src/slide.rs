@@ -6,7 +6,7 @@ use crate::text::{LEADING, Style, plain};
 use crate::theme::Theme;
 use crate::topic::Topic;
 use crate::words::{Company, Word, buzzwords};
-use crate::{Color, Face, Family, Rng, decoration, picture};
+use crate::{Color, Face, Family, Rng, decoration, illustration};
 
 /// Draws one slide; `look.words` becomes the number of words that found room.
 pub(crate) struct Painter<'a> {
@@ -91,8 +91,8 @@ impl Painter<'_> {
 
     fn middle(&mut self, area: Rect) {
         let has_chart = self.look.chart.is_some();
-        let has_picture = !has_chart && self.look.blocks <= 2 && self.look.words <= 60;
-        if !has_chart && !has_picture {
+        let has_image = !has_chart && self.look.blocks <= 2 && self.look.words <= 60;
+        if !has_chart && !has_image {
             self.text(area, 3);
             return;
         }
@@ -110,9 +110,9 @@ impl Painter<'_> {
         if has_chart {
             self.chart(visual);
         } else if self.look.figures == 0 && self.rng.chance(0.8) {
-            picture::stock(&mut self.scene, self.theme, visual, &mut self.rng);
+            illustration::stock(&mut self.scene, self.theme, visual, &mut self.rng);
         } else {
-            picture::illustrate(&mut self.scene, self.theme, visual, self.topic, &mut self.rng);
+            illustration::illustrate(&mut self.scene, self.theme, visual, self.topic, &mut self.rng);
         }
         self.text(beside, if self.look.blocks >= 4 { 2 } else { 1 });
     }

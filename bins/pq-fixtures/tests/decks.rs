@@ -125,7 +125,7 @@ fn a_page_of_no_width_is_refused() {
 }
 
 #[test]
-fn latents_are_found_by_file_and_by_picture() {
+fn latents_are_found_by_file_and_by_image() {
     let dir = tempfile::tempdir().unwrap();
     let order = Order { decks: 4, seed: 9, format: Format::Mixed, width: 96 };
     let written = write_decks(dir.path(), &order).unwrap();
@@ -135,9 +135,9 @@ fn latents_are_found_by_file_and_by_picture() {
         latents.decks.keys().partition(|name| name.contains(".pdf"));
     assert_eq!((pdf.len(), folder.len()), (3, 1));
     assert_eq!(latents.quality(&format!("some/where/{}", pdf[0]), Some(2)), Some(latents.decks[pdf[0]][1]));
-    let picture = format!("{}/slide-03.png", folder[0]);
-    assert!(dir.path().join(&picture).is_file());
-    assert_eq!(latents.quality(&picture, None), Some(latents.decks[folder[0]][2]));
+    let image = format!("{}/slide-03.png", folder[0]);
+    assert!(dir.path().join(&image).is_file());
+    assert_eq!(latents.quality(&image, None), Some(latents.decks[folder[0]][2]));
     for unknown in ["other.pdf", "slide-03.png", "x/slide-0.png", ""] {
         assert_eq!(latents.quality(unknown, Some(1)), None, "{unknown}");
     }

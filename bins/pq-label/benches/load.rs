@@ -1,7 +1,7 @@
 //! Fifty people rate at once on a store of 20,000 slides and 50,000 ratings: `cargo bench -p pq-label --bench load`.
 //!
-//! Each person asks for the next slides, loads a picture and rates it, with half a second of thought on average (people take ten times
-//! as long). Printed are the times until a rating is acknowledged (it is on disk then) and until a picture's bytes are there.
+//! Each person asks for the next slides, loads an image and rates it, with half a second of thought on average (people take ten times
+//! as long). Printed are the times until a rating is acknowledged (it is on disk then) and until an image's bytes are there.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -46,10 +46,9 @@ fn main() {
             });
         }
     });
-    let (ratings, pictures, queues) = times.into_inner().expect("no thread failed");
+    let (ratings, images, queues) = times.into_inner().expect("no thread failed");
     println!("{PEOPLE} people, {SECONDS} s, {:.0} ratings a second", ratings.len() as f64 / SECONDS as f64);
-    for (what, mut times) in
-        [("rating acknowledged", ratings), ("picture", pictures), ("next slides", queues)]
+    for (what, mut times) in [("rating acknowledged", ratings), ("picture", images), ("next slides", queues)]
     {
         times.sort();
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
@@ -93,13 +92,13 @@ fn rate(url: &str, person: usize) -> Times {
     times
 }
 
-/// Slides that share a few pictures of usual size, and ratings of 25 people.
+/// Slides that share a few images of usual size, and ratings of 25 people.
 fn fill(site: &Site) {
     let raw = site.data().join("raw");
     let mut rng = fastrand::Rng::with_seed(1);
-    let pictures: Vec<_> = (0..10)
+    let images: Vec<_> = (0..10)
         .map(|index| {
-            let path = raw.join(format!("picture-{index}.png"));
+            let path = raw.join(format!("image-{index}.png"));
             let noise: Vec<u8> = (0..150_000).map(|_| rng.u8(..)).collect();
             std::fs::write(&path, [b"\x89PNG\r\n\x1a\n".to_vec(), noise].concat()).unwrap();
             path
@@ -108,7 +107,7 @@ fn fill(site: &Site) {
     let mut manifest = String::new();
     for slide in 0..SLIDES {
         let id = format!("slide-{slide:05}");
-        std::fs::hard_link(&pictures[slide % 10], raw.join("slides").join(format!("{id}.png"))).unwrap();
+        std::fs::hard_link(&images[slide % 10], raw.join("slides").join(format!("{id}.png"))).unwrap();
         let _ = writeln!(manifest, "{}", common::record(&id, slide / 15, slide % 15 + 1));
     }
     std::fs::write(raw.join("manifest.jsonl"), manifest).unwrap();

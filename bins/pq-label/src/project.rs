@@ -44,7 +44,7 @@ impl Project {
 
     pub(crate) fn manifest(&self) -> Result<Manifest> {
         let message = format!("there are no slides in `{}`", self.paths.slides().root().display());
-        let remedy = "collect some first: `pq-collect PATH` (PDF decks, pictures or folders of them)";
+        let remedy = "collect some first: `pq-collect PATH` (PDF decks, images or folders of them)";
         let manifest = Manifest::read(self.paths.slides().root()).hint(message.clone(), remedy)?;
         if manifest.usable().next().is_none() {
             return Err(pq_common::Hint::new(message, remedy).into());

@@ -60,7 +60,7 @@ async fn listen(args: &Args, access: Access, state: Arc<App>) -> Result<()> {
             );
         }
     }
-    // A picture goes out in pieces; waiting to fill packets would cost each the client's delayed acknowledgement (40 ms).
+    // An image goes out in pieces; waiting to fill packets would cost each the client's delayed acknowledgement (40 ms).
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!("a connection keeps its delay: {error}");

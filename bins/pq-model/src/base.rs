@@ -6,8 +6,8 @@ use pq_common::{Hint, WithHint as _, secrets};
 use vlm_lora::backend::{AnyBackend, Backend as _};
 use vlm_lora::hub::{self, HubOptions};
 use vlm_lora::{
-    BaseIdentity, BaseModelConfig, Checkpoint, CheckpointFingerprint, ChosenBackend, FingerprintCache, Held,
-    Model, Processor,
+    BaseIdentity, BaseModelConfig, Checkpoint, CheckpointFingerprint, ChosenBackend, FingerprintCache, Model,
+    Processor, WeightFormat,
 };
 
 /// A base model that was found.
@@ -21,8 +21,8 @@ pub struct Base {
     pub checkpoint: Checkpoint,
     /// Where it is computed.
     pub backend: Arc<AnyBackend>,
-    /// How the weights are held there.
-    held: Held,
+    /// How the weights are format there.
+    format: WeightFormat,
     /// Computed when it is first asked for.
     identity: OnceLock<BaseIdentity>,
 }
@@ -34,16 +34,16 @@ pub struct Base {
 pub fn open_base(config: &BaseModelConfig) -> Result<Base> {
     let (dir, is_hub_id) = find(&config.name)?;
     let checkpoint = open_checkpoint(&dir)?;
-    let ChosenBackend { backend, held, passed_over } =
+    let ChosenBackend { backend, format, passed_over } =
         config.open_backend(&checkpoint, kernel_cache().as_deref()).hint(
             format!("the device `{}` cannot be used", config.device),
-            "set `model.device` to `auto` or `cpu`; cards need a build with `--features cuda`",
+            "set `model.device` to `auto` or `cpu`; GPUs need a build with `--features cuda`",
         )?;
     if let Some(error) = passed_over {
-        tracing::warn!("the card is left alone: {error}");
+        tracing::warn!("the GPU is left alone: {error}");
     }
     tracing::info!("computing on {}", backend.name());
-    Ok(Base { dir, is_hub_id, checkpoint, backend: Arc::new(backend), held, identity: OnceLock::new() })
+    Ok(Base { dir, is_hub_id, checkpoint, backend: Arc::new(backend), format, identity: OnceLock::new() })
 }
 
 /// Names the checkpoint that the configuration names, without opening a device.
@@ -76,7 +76,7 @@ fn fingerprint(checkpoint: &Checkpoint) -> Result<CheckpointFingerprint> {
     Ok(named)
 }
 
-/// Where what can be computed again is kept: fingerprints, and in `kernels` the kernels that were compiled for a card.
+/// Where what can be computed again is kept: fingerprints, and in `kernels` the kernels that were compiled for a GPU.
 fn user_cache() -> Option<PathBuf> {
     let usual = || Some(std::env::home_dir()?.join(".cache"));
     Some(secrets::variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(usual)?.join("pitchquest"))
@@ -98,7 +98,7 @@ impl Base {
         Ok(Model::load(Arc::clone(&self.backend), &self.checkpoint)?)
     }
 
-    /// Names the weights, the processor and how the weights are held.
+    /// Names the weights, the processor and how the weights are format.
     ///
     /// # Errors
     /// When a file of the processor is missing or invalid.
@@ -106,11 +106,11 @@ impl Base {
         if let Some(identity) = self.identity.get() {
             return Ok(*identity);
         }
-        let identity = BaseIdentity { checkpoint: fingerprint(&self.checkpoint)?, held: self.held };
+        let identity = BaseIdentity { checkpoint: fingerprint(&self.checkpoint)?, format: self.format };
         Ok(*self.identity.get_or_init(|| identity))
     }
 
-    /// Tokenizer, template and picture processing of the checkpoint.
+    /// Tokenizer, template and image processing of the checkpoint.
     ///
     /// # Errors
     /// When one of the files is missing or invalid.

@@ -4,15 +4,15 @@
 
 mod base;
 mod lineage;
-mod questionnaire;
-mod rater;
+mod rating_prompt;
+mod scorer;
 mod settings;
 mod slides;
 
 pub use base::{Base, fingerprint_of_base, open_base};
 pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs};
-pub use questionnaire::{Distributions, Questionnaire};
-pub use rater::{Rater, SlidePicture, predict, thumbnail};
+pub use rating_prompt::{Distributions, RatingPrompt};
+pub use scorer::{SlideImage, SlideScorer, predict, thumbnail};
 pub use settings::{ProcessorSettings, Settings};
 pub use slides::{LabelledSlide, NewGroups, SlideSamples, Store};
 pub use vlm_lora::BaseModelConfig;

@@ -25,7 +25,7 @@ pub struct Settings {
     pub lora: LoraConfig,
     /// The hyper-parameters.
     pub training: TrainingConfig,
-    /// The picture budget.
+    /// The image budget.
     pub processor: ProcessorSettings,
     /// The criteria and the prompt.
     pub rubric: Rubric,

@@ -10,7 +10,7 @@ use slide_data::{
 };
 use vlm_lora::{Dataset, Sample};
 
-use crate::{Questionnaire, SlidePicture};
+use crate::{RatingPrompt, SlideImage};
 
 /// A slide with what people say of it.
 #[derive(Debug, Clone)]
@@ -21,22 +21,22 @@ pub struct LabelledSlide {
     pub label: Label,
     /// What the slide is used for.
     pub split: Split,
-    /// The picture.
+    /// The image.
     pub path: PathBuf,
 }
 
 impl LabelledSlide {
-    /// Reads the picture.
+    /// Reads the image.
     ///
     /// # Errors
     /// When it is missing or broken.
-    pub fn picture(&self) -> Result<SlidePicture> {
+    pub fn image(&self) -> Result<SlideImage> {
         let image = slide_data::image::open(&self.path).hint(
             format!("cannot read the slide `{}`", self.path.display()),
             "`pq-collect verify` checks the store; collecting again restores a slide",
         )?;
         let (slide_id, deck_id) = (self.record.slide_id.clone(), self.record.deck_id.clone());
-        Ok(SlidePicture { slide_id, deck_id, image: image.into_rgb8() })
+        Ok(SlideImage { slide_id, deck_id, image: image.into_rgb8() })
     }
 }
 
@@ -53,7 +53,7 @@ pub enum NewGroups {
     /// Their slides are left out.
     LeaveOut,
     /// They get the split that [`Assign`](Self::Assign) would give them, and nothing is written.
-    Foresee,
+    DryRun,
     /// They get a split, and `splits.json` is written.
     Assign,
 }
@@ -175,21 +175,17 @@ fn warn_of_missing(labels: &Labels, manifest: &Manifest) {
     }
 }
 
-/// Labelled slides as training samples; pictures are decoded when asked for.
+/// Labelled slides as training samples; images are decoded when asked for.
 pub struct SlideSamples<'a> {
-    questionnaire: &'a Questionnaire,
+    rating_prompt: &'a RatingPrompt,
     slides: Vec<LabelledSlide>,
     score_token_weight: f64,
 }
 
 impl<'a> SlideSamples<'a> {
     /// The samples of these slides.
-    pub fn new(
-        questionnaire: &'a Questionnaire,
-        slides: Vec<LabelledSlide>,
-        score_token_weight: f64,
-    ) -> Self {
-        Self { questionnaire, slides, score_token_weight }
+    pub fn new(rating_prompt: &'a RatingPrompt, slides: Vec<LabelledSlide>, score_token_weight: f64) -> Self {
+        Self { rating_prompt, slides, score_token_weight }
     }
 
     /// The slides in the order of the samples.
@@ -205,14 +201,14 @@ impl Dataset for SlideSamples<'_> {
 
     fn sample(&self, index: usize) -> vlm_lora::Result<Sample> {
         let slide = &self.slides[index];
-        let image = open_picture(&slide.path)?;
-        let tiles = Arc::new(self.questionnaire.processor().tiles(&image)?);
-        self.questionnaire.supervised(&tiles, &slide.label, self.score_token_weight)
+        let image = open_image(&slide.path)?;
+        let tiles = Arc::new(self.rating_prompt.processor().tiles(&image)?);
+        self.rating_prompt.supervised(&tiles, &slide.label, self.score_token_weight)
     }
 
-    /// Of all that a sample is made of: pictures, the words asked and answered, and the targets.
+    /// Of all that a sample is made of: images, the words asked and answered, and the targets.
     fn fingerprint(&self) -> String {
-        let rubric = self.questionnaire.rubric();
+        let rubric = self.rating_prompt.rubric();
         let keys: Vec<&str> = rubric.keys().collect();
         let names: Vec<&str> = rubric.criteria.iter().map(|criterion| criterion.name.as_str()).collect();
         let of = |slide: &LabelledSlide| {
@@ -225,7 +221,7 @@ impl Dataset for SlideSamples<'_> {
     }
 }
 
-fn open_picture(path: &Path) -> vlm_lora::Result<slide_data::image::DynamicImage> {
+fn open_image(path: &Path) -> vlm_lora::Result<slide_data::image::DynamicImage> {
     slide_data::image::open(path)
-        .map_err(|error| vlm_lora::Error::Picture { reason: format!("`{}`: {error}", path.display()) })
+        .map_err(|error| vlm_lora::Error::Image { reason: format!("`{}`: {error}", path.display()) })
 }

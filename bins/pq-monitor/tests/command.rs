@@ -38,7 +38,7 @@ fn read(dir: &Path, name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(dir.join(name)).expect("the report is there")).expect("JSON")
 }
 
-/// Lines of scored slides: `decks` decks of eight, the picture brighter by `shift`.
+/// Lines of scored slides: `decks` decks of eight, the image brighter by `shift`.
 fn scored(name: &str, decks: usize, shift: f64) -> String {
     let mut rng = fastrand::Rng::with_seed(decks as u64);
     let mut lines = String::new();

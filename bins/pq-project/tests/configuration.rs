@@ -28,7 +28,7 @@ fn known_keys_are_those_of_the_types() {
     let types: BTreeMap<&str, BTreeSet<String>> = [
         ("storage", keys_of::<Storage>()),
         ("limits", keys_of::<slide_data::Limits>()),
-        ("quality", keys_of::<slide_data::picture::QualityThresholds>()),
+        ("quality", keys_of::<slide_data::imaging::QualityThresholds>()),
         ("duplicates", keys_of::<slide_data::DuplicateThresholds>()),
         ("splits", keys_of::<slide_data::SplitConfig>()),
         ("sources", keys_of::<slide_data::collect::SourcesConfig>()),

@@ -78,8 +78,8 @@ fn run(args: &Args) -> Result<Verdict> {
             release(args, &run, &registry, &config, hub)
         }
         Some(Command::History) => print::history(&registry.versions()?, args.common.json),
-        Some(Command::Rollback { version }) => put_in_use(args, &registry, version.as_deref(), hub),
-        Some(Command::Promote { version }) => put_in_use(args, &registry, Some(version), hub),
+        Some(Command::Rollback { version }) => promote(args, &registry, version.as_deref(), hub),
+        Some(Command::Promote { version }) => promote(args, &registry, Some(version), hub),
         Some(Command::Verify) => print::verified(&registry.verify()?, args.common.json),
     }
 }
@@ -98,14 +98,14 @@ fn connect(config: &RegistryConfig) -> Result<Option<Hub>> {
     Ok(Some(hub))
 }
 
-fn put_in_use(
+fn promote(
     args: &Args,
     registry: &Registry,
     version: Option<&str>,
     hub: Option<(&Hub, &RegistryConfig)>,
 ) -> Result<Verdict> {
     let release = registry
-        .put_in_use(version, hub)
+        .promote(version, hub)
         .hint("cannot change the version in use", "`pq-register history` lists the versions")?;
     print::released(&release, &registry.version_dir(&release.version), "is in use", args.common.json)
 }

@@ -7,28 +7,28 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_common::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
-use pq_model::{Rater, Settings, SlidePicture, thumbnail};
+use pq_model::{Settings, SlideImage, SlideScorer, thumbnail};
 use project_files::{Contract as _, RunFiles, VersionFile};
 use slide_data::render::{self, RenderedSlide};
 use slide_data::{Limits, Prediction, write_atomic};
-use vlm_eval::{DeckReport, MediaType, Picture, ScoredSlide, render_deck_report};
+use vlm_eval::{DeckReport, Image, MediaType, ScoredSlide, render_deck_report};
 
 /// Rates slides: one JSON line a slide on stdout, or an HTML report for the deck's author.
 ///
-/// Takes pictures, PDF and presentation files, and folders of them. Uses the champion of the registry, else the latest run.
+/// Takes images, PDF and presentation files, and folders of them. Uses the champion of the registry, else the latest run.
 /// Every scored slide is also logged to `monitoring/predictions.jsonl`, for pq-monitor.
 #[derive(Debug, Parser)]
 #[command(version, after_help = "Exit status: 0 scored, 2 nothing could be scored.")]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
-    /// Pictures, decks or folders.
+    /// Images, decks or folders.
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
     /// A run or a released version to rate with.
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
-    /// Write a report with pictures to this file.
+    /// Write a report with images to this file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Slides that go through the model at once.
@@ -67,13 +67,13 @@ fn run(args: &Args) -> Result<Verdict> {
         .with_registry(args.registry.as_deref(), true)?;
     let (adapter, version) = find_adapter(args, &layout)?;
     let settings = Settings::of_run_here(&adapter, &args.common, &project)?;
-    let rater = Rater::open(&settings, Some(&adapter), &version)?;
+    let scorer = SlideScorer::open(&settings, Some(&adapter), &version)?;
     let log = (!args.no_log).then(|| layout.predictions());
-    let mut session = Session { args, log, rater: &rater, scored: Vec::new(), failed: 0 };
+    let mut session = Session { args, log, scorer: &scorer, scored: Vec::new(), failed: 0 };
     'inputs: for input in &args.inputs {
         let slides = render::load(input, &limits).hint(
             format!("cannot read `{}`", input.display()),
-            "give pictures, PDF or presentation files, or folders",
+            "give images, PDF or presentation files, or folders",
         );
         let slides = match slides {
             Ok(slides) => slides,
@@ -128,7 +128,7 @@ struct Session<'a> {
     args: &'a Args,
     /// Where scored slides are logged.
     log: Option<PathBuf>,
-    rater: &'a Rater,
+    scorer: &'a SlideScorer,
     scored: Vec<ScoredSlide>,
     failed: usize,
 }
@@ -145,24 +145,18 @@ impl Session<'_> {
         }
         let titles: Vec<(usize, String)> =
             slides.iter().map(|slide| (slide.number, slide.deck.clone())).collect();
-        let pictures: Vec<SlidePicture> = slides
+        let images: Vec<SlideImage> = slides
             .into_iter()
-            .map(|slide| SlidePicture {
-                slide_id: slide.slide_id,
-                deck_id: slide.deck_id,
-                image: slide.image,
-            })
+            .map(|slide| SlideImage { slide_id: slide.slide_id, deck_id: slide.deck_id, image: slide.image })
             .collect();
-        let predictions = self.rater.rate(&pictures)?;
-        for (((number, title), picture), prediction) in titles.into_iter().zip(&pictures).zip(predictions) {
+        let predictions = self.scorer.rate(&images)?;
+        for (((number, title), image), prediction) in titles.into_iter().zip(&images).zip(predictions) {
             self.emit(&prediction)?;
-            let picture = match self.args.html {
-                Some(_) => {
-                    Some(Picture { media_type: MediaType::Jpeg, bytes: thumbnail(&picture.image, 960)? })
-                }
+            let image = match self.args.html {
+                Some(_) => Some(Image { media_type: MediaType::Jpeg, bytes: thumbnail(&image.image, 960)? }),
                 None => None,
             };
-            self.scored.push(ScoredSlide { number, title, picture, prediction });
+            self.scored.push(ScoredSlide { number, title, image, prediction });
         }
         Ok(())
     }

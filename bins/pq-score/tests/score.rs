@@ -12,7 +12,7 @@ const SCORE: &str = env!("CARGO_BIN_EXE_pq-score");
 fn each_slide_is_one_line_on_stdout_and_in_the_log() {
     let project = Project::new(6);
     fake_run(&project);
-    std::fs::write(project.path("broken.png"), b"not a picture").unwrap();
+    std::fs::write(project.path("broken.png"), b"not an image").unwrap();
     let slide = "data/raw/slides/deck1-p002.png";
     let output = project.run(SCORE, &["--adapter", "outputs/run-1", slide, "broken.png"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));

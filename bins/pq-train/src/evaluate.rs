@@ -1,32 +1,32 @@
 use std::sync::Arc;
 
-use pq_model::{Questionnaire, SlideSamples};
+use pq_model::{RatingPrompt, SlideSamples};
 use slide_data::expected_score;
 use vlm_lora::backend::Backend;
 use vlm_lora::{Dataset as _, Evaluator, Features, Metrics, Model, Result, Sample, Tiles, TrainingConfig};
 
 /// The error of the model's ratings on the validation slides: what picks the best checkpoint.
 pub(crate) struct RatingError<'a> {
-    questionnaire: &'a Questionnaire,
+    rating_prompt: &'a RatingPrompt,
     slides: &'a SlideSamples<'a>,
     batch: usize,
-    /// Questions whose picture went through the frozen vision tower already; empty while an adapter changes the tower.
+    /// Questions whose image went through the frozen vision tower already; empty while an adapter changes the tower.
     seen: Vec<(Sample, Option<Features>)>,
 }
 
 impl<'a> RatingError<'a> {
     pub(crate) fn new(
-        questionnaire: &'a Questionnaire,
+        rating_prompt: &'a RatingPrompt,
         slides: &'a SlideSamples<'a>,
         config: &TrainingConfig,
     ) -> Self {
-        Self { questionnaire, slides, batch: config.per_device_train_batch_size.max(1), seen: Vec::new() }
+        Self { rating_prompt, slides, batch: config.per_device_train_batch_size.max(1), seen: Vec::new() }
     }
 
-    /// The question about a slide, with the features of its picture where the vision tower is frozen.
+    /// The question about a slide, with the features of its image where the vision tower is frozen.
     fn question<B: Backend>(&self, model: &Model<B>, index: usize) -> Result<(Sample, Option<Features>)> {
         let tiles = Arc::clone(&self.slides.sample(index)?.tiles);
-        let mut question = self.questionnaire.question(&tiles)?;
+        let mut question = self.rating_prompt.question(&tiles)?;
         if model.trains_vision() {
             return Ok((question, None));
         }
@@ -55,7 +55,7 @@ impl<B: Backend> Evaluator<B> for RatingError<'_> {
         let (mut error, mut within_one, mut count) = (0.0, 0.0, 0.0_f64);
         let batches = questions.chunks(self.batch).zip(self.slides.slides().chunks(self.batch));
         for (batch, slides) in batches {
-            for (answer, slide) in self.questionnaire.ask(model, batch)?.iter().zip(slides) {
+            for (answer, slide) in self.rating_prompt.ask(model, batch)?.iter().zip(slides) {
                 for (key, score) in slide.label.scored() {
                     let Some(distribution) = answer.get(key) else { continue };
                     let rounded = (expected_score(distribution) + 0.5).floor();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
-use pq_model::{LabelledSlide, NewGroups, Questionnaire, Settings, SlideSamples, Store, open_base};
+use pq_model::{LabelledSlide, NewGroups, RatingPrompt, Settings, SlideSamples, Store, open_base};
 use registry::wandb::WandbConfig;
 use slide_data::Split;
 use vlm_lora::{FeatureCache, FeaturePrecision, RunStatus, TrainOutcome, Trainer};
@@ -58,13 +58,13 @@ fn run(args: &Args) -> Result<Verdict> {
     let store = Store::open(&project)?;
     let begin = || RunDir::choose(store.layout(), args.run.as_deref(), args.resume);
     let dir = if args.plan { None } else { Some(begin()?) };
-    let new_groups = if args.plan { NewGroups::Foresee } else { NewGroups::Assign };
+    let new_groups = if args.plan { NewGroups::DryRun } else { NewGroups::Assign };
     let slides = store.labelled(&settings.rubric, new_groups)?;
     let (base, is_here) =
         if args.plan { plan::open(&settings.model)? } else { (open_base(&settings.model)?, true) };
     let processor = base.processor(settings.longest_edge())?;
-    let questionnaire = Questionnaire::new(settings.rubric.clone(), processor)?;
-    let (train, val) = samples(&questionnaire, &slides, settings.training.score_token_weight)?;
+    let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?;
+    let (train, val) = samples(&rating_prompt, &slides, settings.training.score_token_weight)?;
 
     let (plan, largest) = plan::Plan::new(&settings, &base, is_here, &train)?;
     if !args.plan {
@@ -86,7 +86,7 @@ fn run(args: &Args) -> Result<Verdict> {
     let record = record::Record::start(&dir, &settings, &base, &store, &slides)?;
     let outcome = Trainer::new(&mut model, settings.training.clone())?
         .validation(&val)
-        .evaluator(evaluate::RatingError::new(&questionnaire, &val, &settings.training))
+        .evaluator(evaluate::RatingError::new(&rating_prompt, &val, &settings.training))
         .observer(observe::Progress::new())
         .observer(observe::Interrupt)
         .observer(&mut tracker)
@@ -108,20 +108,20 @@ fn run(args: &Args) -> Result<Verdict> {
         tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);
         return Ok(Verdict::Fail);
     }
-    record::reference_predictions(&questionnaire, &model, &train, &val, &dir)?;
+    record::reference_predictions(&rating_prompt, &model, &train, &val, &dir)?;
     dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;
     report(args, dir.files.dir(), &outcome)
 }
 
 /// The slides to train on and those to choose the checkpoint by.
 fn samples<'a>(
-    questionnaire: &'a Questionnaire,
+    rating_prompt: &'a RatingPrompt,
     slides: &[LabelledSlide],
     score_token_weight: f64,
 ) -> Result<(SlideSamples<'a>, SlideSamples<'a>)> {
     let of = |split: Split| slides.iter().filter(|slide| slide.split == split).cloned().collect::<Vec<_>>();
-    let train = SlideSamples::new(questionnaire, of(Split::Train), score_token_weight);
-    let val = SlideSamples::new(questionnaire, of(Split::Val), score_token_weight);
+    let train = SlideSamples::new(rating_prompt, of(Split::Train), score_token_weight);
+    let val = SlideSamples::new(rating_prompt, of(Split::Val), score_token_weight);
     if train.slides().is_empty() || val.slides().is_empty() {
         bail!(Hint::new("no deck is left for training or for validation", "rate slides of more decks"));
     }

@@ -59,7 +59,7 @@ struct Seconds {
     run: f64,
 }
 
-/// The base on the device that is configured, or where that is not in this machine on the processor; and whether it is.
+/// The base on the device that is configured, or where that is not in this machine on the CPU; and whether it is.
 pub(crate) fn open(config: &BaseModelConfig) -> Result<(Base, bool)> {
     let is_cpu = matches!(config.device.as_str(), "auto" | "cpu");
     match open_base(config) {
@@ -79,7 +79,7 @@ pub(crate) fn open(config: &BaseModelConfig) -> Result<(Base, bool)> {
 
 /// Bytes that are free and that there are, on the device that computes.
 fn memory_of(base: &Base) -> (Option<usize>, Option<usize>) {
-    match base.backend.card_memory() {
+    match base.backend.gpu_memory() {
         Some((free, total)) => (Some(free), Some(total)),
         None => (memory::available_bytes(), memory::total_bytes()),
     }
@@ -104,10 +104,15 @@ impl Plan {
         let config = base.checkpoint.config();
         let specs = settings.lora.adapters(config)?;
         let size = BatchSize::of(largest, training.per_device_train_batch_size.min(train.len()));
-        let is_card = !is_here || base.backend.is_card();
-        let place = if is_card { Place::Card } else { Place::Processor };
-        let memory =
-            MemoryPlan::new(config, &specs, training, (place, settings.model.held(&base.checkpoint)?), size);
+        let is_gpu = !is_here || base.backend.is_gpu();
+        let place = if is_gpu { Place::Gpu } else { Place::Cpu };
+        let memory = MemoryPlan::new(
+            config,
+            &specs,
+            training,
+            (place, settings.model.base_dtype(&base.checkpoint)?),
+            size,
+        );
         let (available, total) = if is_here { memory_of(base) } else { (None, None) };
         let adapter = memory.adapter / 4;
         let kept = match training.save_total_limit {
@@ -241,13 +246,13 @@ impl Plan {
             "{} slides, {} steps; the largest of {of} slides has {tiles} tiles, {tokens} tokens, {targets} of them supervised\n",
             self.slides, self.steps
         )?;
-        let MemoryPlan { weights, adapter, activations, working, pictures, process } = self.memory;
+        let MemoryPlan { weights, adapter, activations, working, images, process } = self.memory;
         for (name, bytes) in [
             ("weights of the base", weights),
             ("adapter, gradients, optimizer", adapter),
             ("activations", activations),
             ("working memory", working),
-            ("pictures", pictures),
+            ("images", images),
             ("process", process),
             ("memory, at its highest", self.memory_total),
             ("disk: feature cache", self.disk.feature_cache),

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use pq_model::{
-    Base, LabelledSlide, Questionnaire, Settings, SlidePicture, SlideSamples, Store, base_inputs, predict,
+    Base, LabelledSlide, RatingPrompt, Settings, SlideImage, SlideSamples, Store, base_inputs, predict,
 };
 use project_files::{
     BestCheckpoint, Contract as _, DataSummary, Hardware, RunRecord, TrainingSummary, hash_file,
@@ -102,7 +102,7 @@ impl Record {
 
 /// Scores slides of training and validation once, so that production can be compared with them.
 pub(crate) fn reference_predictions<B: Backend>(
-    questionnaire: &Questionnaire,
+    rating_prompt: &RatingPrompt,
     model: &Model<B>,
     train: &SlideSamples<'_>,
     val: &SlideSamples<'_>,
@@ -112,11 +112,10 @@ pub(crate) fn reference_predictions<B: Backend>(
     let slides: Vec<&LabelledSlide> = train.slides().iter().step_by(step).chain(val.slides()).collect();
     let mut predictions = Vec::new();
     for batch in slides.chunks(8) {
-        let pictures = batch.iter().map(|slide| slide.picture()).collect::<Result<Vec<SlidePicture>>>()?;
-        for (slide, mut prediction) in batch.iter().zip(predict(questionnaire, model, &pictures, &dir.name)?)
-        {
+        let images = batch.iter().map(|slide| slide.image()).collect::<Result<Vec<SlideImage>>>()?;
+        for (slide, mut prediction) in batch.iter().zip(predict(rating_prompt, model, &images, &dir.name)?) {
             if slide.split == Split::Train {
-                // The model is surer of slides it was trained on than of new ones: only their pictures are comparable.
+                // The model is surer of slides it was trained on than of new ones: only their images are comparable.
                 prediction.distributions.clear();
                 prediction.expected.clear();
             }

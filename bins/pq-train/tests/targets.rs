@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use pq_model::{LabelledSlide, Questionnaire, Rater, Settings, SlidePicture, SlideSamples, open_base};
+use pq_model::{LabelledSlide, RatingPrompt, Settings, SlideImage, SlideSamples, SlideScorer, open_base};
 use pq_testing::project::{Project, base_model, code, stderr};
 use slide_data::{
     Answer, Authority, Contract, Correction, Decision, Label, Labels, Manifest, Rubric, Score, Split, Tally,
@@ -28,8 +28,8 @@ fn rated(values: [u8; 3]) -> Label {
     label
 }
 
-fn with_final_word(mut label: Label, value: u8) -> Label {
-    let decision = Decision { by: Authority::FinalWord, at: None, id: "f".to_owned() };
+fn with_adjudication(mut label: Label, value: u8) -> Label {
+    let decision = Decision { by: Authority::Adjudication, at: None, id: "f".to_owned() };
     Rubric::default().keys().for_each(|key| label.decide(key, Answer::Score(score(value)), decision.clone()));
     label
 }
@@ -86,11 +86,11 @@ fn losses(project: &Project) -> [f64; 2] {
 /// For each criterion what the trained model holds the probability of a score to be.
 fn probabilities(project: &Project, of: Score) -> Vec<f64> {
     let run = project_files::RunFiles::new(project.path("outputs/one"));
-    let rater = Rater::open(&Settings::of_run(&run).unwrap(), Some(&run), "one").unwrap();
+    let scorer = SlideScorer::open(&Settings::of_run(&run).unwrap(), Some(&run), "one").unwrap();
     let path = Manifest::image_path(&project.path("data/raw"), SLIDE);
     let image = slide_data::image::open(path).unwrap().into_rgb8();
     let (slide_id, deck_id) = (SLIDE.to_owned(), "deck0".to_owned());
-    let predictions = rater.rate(&[SlidePicture { slide_id, deck_id, image }]).unwrap();
+    let predictions = scorer.rate(&[SlideImage { slide_id, deck_id, image }]).unwrap();
     predictions[0].distributions.values().map(|p| p[of.index()]).collect()
 }
 
@@ -112,40 +112,40 @@ fn a_final_word_and_a_correction_move_the_loss_and_nothing_moves_what_is_measure
     let [plain, eval] = loss(&rated([2, 3, 3]), &[]);
     let elsewhere = [correction("deck1-p001", 1), correction("deck2-p001", 1)];
     assert_eq!(loss(&rated([2, 3, 3]), &elsewhere), [plain, eval], "only what is trained on is corrected");
-    let [five, eval_of_five] = loss(&with_final_word(rated([2, 3, 3]), 5), &[]);
+    let [five, eval_of_five] = loss(&with_adjudication(rated([2, 3, 3]), 5), &[]);
     assert!((five - plain).abs() > 1e-3, "{five} and {plain}");
     assert!(eval_of_five.is_finite());
     // The median by a final word: another target, though the score stays.
-    let [three, _] = loss(&with_final_word(rated([2, 3, 3]), 3), &[]);
+    let [three, _] = loss(&with_adjudication(rated([2, 3, 3]), 3), &[]);
     assert!((three - plain).abs() > 1e-4, "{three} and {plain}");
     // A file without the field that names decisions: the score contradicts the ratings.
-    let older = Label { decided: BTreeMap::new(), ..with_final_word(rated([2, 3, 3]), 5) };
+    let older = Label { decided: BTreeMap::new(), ..with_adjudication(rated([2, 3, 3]), 5) };
     assert_eq!(loss(&older, &[])[0], five);
     assert_eq!(loss(&rated([2, 3, 3]), &[correction(SLIDE, 5)])[0], five);
 }
 
-fn questionnaire() -> Questionnaire {
+fn rating_prompt() -> RatingPrompt {
     let config = BaseModelConfig { name: base_model().display().to_string(), ..BaseModelConfig::default() };
     let processor = open_base(&config).unwrap().processor(Some(128)).unwrap();
-    Questionnaire::new(Rubric::default(), processor).unwrap()
+    RatingPrompt::new(Rubric::default(), processor).unwrap()
 }
 
-fn samples<'a>(questionnaire: &'a Questionnaire, project: &Project, label: Label) -> SlideSamples<'a> {
+fn samples<'a>(rating_prompt: &'a RatingPrompt, project: &Project, label: Label) -> SlideSamples<'a> {
     let raw = project.path("data/raw");
     let record = Manifest::read(&raw).unwrap().slides.remove(0);
     let path = Manifest::image_path(&raw, &record.slide_id);
-    SlideSamples::new(questionnaire, vec![LabelledSlide { record, label, split: Split::Train, path }], 2.0)
+    SlideSamples::new(rating_prompt, vec![LabelledSlide { record, label, split: Split::Train, path }], 2.0)
 }
 
 #[test]
 fn the_answers_text_has_the_point_score_and_its_target_the_distribution() {
-    let (questionnaire, project) = (questionnaire(), Project::new(1));
-    let sample = |label: Label| samples(&questionnaire, &project, label).sample(0).unwrap();
+    let (rating_prompt, project) = (rating_prompt(), Project::new(1));
+    let sample = |label: Label| samples(&rating_prompt, &project, label).sample(0).unwrap();
     // Two people as far apart as can be: the median is a score that nobody gave.
     let mut apart = rated([1, 1, 1]);
     let tally = Tally::of([1, 5].map(|value| Answer::Score(score(value))));
     Rubric::default().keys().for_each(|key| apart.rate(key, &tally));
-    let (apart, three) = (sample(apart), sample(with_final_word(rated([1, 1, 1]), 3)));
+    let (apart, three) = (sample(apart), sample(with_adjudication(rated([1, 1, 1]), 3)));
     assert_eq!(apart.input_ids, three.input_ids);
     let soft: Vec<_> = apart.targets.iter().filter(|target| target.tokens.len() == 2).collect();
     assert_eq!(soft.len(), 5);
@@ -159,8 +159,8 @@ fn the_answers_text_has_the_point_score_and_its_target_the_distribution() {
 
 #[test]
 fn a_change_of_a_target_changes_the_fingerprint_and_a_note_does_not() {
-    let (questionnaire, project) = (questionnaire(), Project::new(1));
-    let of = |label: &Label| samples(&questionnaire, &project, label.clone()).fingerprint();
+    let (rating_prompt, project) = (rating_prompt(), Project::new(1));
+    let of = |label: &Label| samples(&rating_prompt, &project, label.clone()).fingerprint();
     let plain = rated([2, 3, 3]);
     let corrected = |value| {
         let mut label = plain.clone();
@@ -173,9 +173,13 @@ fn a_change_of_a_target_changes_the_fingerprint_and_a_note_does_not() {
     let mut without = plain.clone();
     without.rate("design", &Tally::of([Answer::NotApplicable]));
     let labels =
-        [plain.clone(), rated([3, 3, 3]), with_final_word(plain.clone(), 4), corrected(1), severe, without];
+        [plain.clone(), rated([3, 3, 3]), with_adjudication(plain.clone(), 4), corrected(1), severe, without];
     let found: std::collections::BTreeSet<String> = labels.iter().map(of).collect();
     assert_eq!(found.len(), labels.len());
-    assert_eq!(of(&with_final_word(plain.clone(), 4)), of(&corrected(4)), "the same target, whoever decided");
+    assert_eq!(
+        of(&with_adjudication(plain.clone(), 4)),
+        of(&corrected(4)),
+        "the same target, whoever decided"
+    );
     assert_eq!(of(&Label { notes: "seen twice".to_owned(), ..plain.clone() }), of(&plain));
 }

@@ -268,7 +268,7 @@ fn a_plan_says_what_a_run_takes_and_trains_nothing() {
     let output = project.run(TRAIN, &["--plan", "--json"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let parts = ["weights", "adapter", "activations", "working", "pictures", "process"];
+    let parts = ["weights", "adapter", "activations", "working", "images", "process"];
     let sum: u64 = parts.iter().map(|part| plan["memory"][part].as_u64().unwrap()).sum();
     assert!(plan["memory_total"].as_u64().unwrap() >= sum);
     assert!(plan["seconds"]["step"].as_f64().unwrap() > 0.0);

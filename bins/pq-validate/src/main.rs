@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_common::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
-use pq_model::{LabelledSlide, NewGroups, Rater, Settings, Store, base_inputs, fingerprint_of_base};
+use pq_model::{LabelledSlide, NewGroups, Settings, SlideScorer, Store, base_inputs, fingerprint_of_base};
 use project_files::{Contract as _, RunFiles, VersionFile, hash_file};
 use registry::RegistryConfig;
 use slide_data::{Label, Split};
@@ -107,8 +107,8 @@ impl Exam {
         name: &str,
         beside: &Beside<'_>,
     ) -> Result<Evaluation> {
-        let rater = Rater::open(settings, adapter, name)?;
-        let predictions = score::all(&rater, &self.test, name)?;
+        let scorer = SlideScorer::open(settings, adapter, name)?;
+        let predictions = score::all(&scorer, &self.test, name)?;
         let items: Vec<Item> = self
             .test
             .iter()

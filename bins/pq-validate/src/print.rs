@@ -7,7 +7,7 @@ use anyhow::Result;
 use pq_common::Verdict;
 use pq_model::{LabelledSlide, thumbnail};
 use slide_data::{Rubric, write_atomic};
-use vlm_eval::{Comparison, Evaluation, MediaType, Picture, Report, render_report};
+use vlm_eval::{Comparison, Evaluation, Image, MediaType, Report, render_report};
 
 const SHOWN: [(&str, &str); 4] = [
     ("overall_within_1", "within one point"),
@@ -16,18 +16,18 @@ const SHOWN: [(&str, &str); 4] = [
     ("overall_exact", "exact agreement"),
 ];
 
-/// Writes the report with the worst misses as pictures.
+/// Writes the report with the worst misses as images.
 pub(crate) fn write_report(
     path: &Path,
     evaluation: &Evaluation,
     rubric: &Rubric,
     slides: &[LabelledSlide],
 ) -> Result<()> {
-    let mut pictures = BTreeMap::new();
+    let mut images = BTreeMap::new();
     for worst in evaluation.worst_slides(12) {
         let Some(slide) = slides.iter().find(|slide| slide.record.slide_id == worst) else { continue };
-        let bytes = thumbnail(&slide.picture()?.image, 640)?;
-        pictures.insert(worst.to_owned(), Picture { media_type: MediaType::Jpeg, bytes });
+        let bytes = thumbnail(&slide.image()?.image, 640)?;
+        images.insert(worst.to_owned(), Image { media_type: MediaType::Jpeg, bytes });
     }
     let facts = [("Test slides".to_owned(), slides.len().to_string())];
     let html = render_report(&Report {
@@ -35,7 +35,7 @@ pub(crate) fn write_report(
         rubric,
         title: &format!("Validation of {}", evaluation.results.model_version),
         facts: &facts,
-        pictures: &pictures,
+        images: &images,
         caveats: &[],
     })?;
     Ok(write_atomic(path, html.as_bytes())?)

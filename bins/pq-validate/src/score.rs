@@ -3,13 +3,13 @@ use std::io::IsTerminal as _;
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use pq_common::Hint;
-use pq_model::{LabelledSlide, Rater, SlidePicture};
+use pq_model::{LabelledSlide, SlideImage, SlideScorer};
 use slide_data::Prediction;
 
 const BATCH: usize = 8;
 
 /// The predictions for all slides, in their order.
-pub(crate) fn all(rater: &Rater, slides: &[LabelledSlide], name: &str) -> Result<Vec<Prediction>> {
+pub(crate) fn all(scorer: &SlideScorer, slides: &[LabelledSlide], name: &str) -> Result<Vec<Prediction>> {
     let bar = if std::io::stderr().is_terminal() {
         let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} slides ({eta} left)");
         ProgressBar::new(slides.len() as u64)
@@ -23,8 +23,8 @@ pub(crate) fn all(rater: &Rater, slides: &[LabelledSlide], name: &str) -> Result
         if pq_common::interrupted() {
             bail!(Hint::new("interrupted; nothing was written", "run it again"));
         }
-        let pictures = batch.iter().map(LabelledSlide::picture).collect::<Result<Vec<SlidePicture>>>()?;
-        predictions.extend(rater.rate(&pictures)?);
+        let images = batch.iter().map(LabelledSlide::image).collect::<Result<Vec<SlideImage>>>()?;
+        predictions.extend(scorer.rate(&images)?);
         bar.inc(batch.len() as u64);
     }
     bar.finish_and_clear();

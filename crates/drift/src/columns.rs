@@ -9,8 +9,8 @@ use crate::DriftConfig;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FeatureGroup {
-    /// The slide as a picture, as in `picture.brightness`.
-    Picture,
+    /// The slide as an image, as in `picture.brightness`.
+    Image,
     /// What the model says: `score.<criterion>` (its mean) and `entropy.<criterion>` (its doubt, 0 to 1).
     Model,
 }
@@ -120,7 +120,7 @@ fn cells(predictions: &[&Prediction], first_deck: usize) -> (Cells, usize) {
             }
         };
         for (name, value) in &prediction.features {
-            put(FeatureGroup::Picture, format!("picture.{name}"), *value);
+            put(FeatureGroup::Image, format!("picture.{name}"), *value);
         }
         for (key, distribution) in &prediction.distributions {
             put(FeatureGroup::Model, format!("score.{key}"), expected_score(distribution));

@@ -74,7 +74,7 @@ pub struct DriftSizes {
 
 /// `latest_drift.json`.
 ///
-/// `drift_score` is the mean over the two groups (pictures, model) of the mean `strength` of their features; a group without
+/// `drift_score` is the mean over the two groups (images, model) of the mean `strength` of their features; a group without
 /// features is left out. As a feature counts only where its p-value, corrected for their number, is at most `alpha`, the
 /// score is 0 in at least `1 - alpha` of all comparisons in which nothing changed, whatever the sample sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -111,7 +111,7 @@ fn a_change_of_one_deviation_is_found_and_its_power_foretold() {
     let mut foretold = 0.0;
     let found = (0..40).filter(|_| {
         let reference = slides("old", Side::new(24, 8), &mut rng);
-        let changed = Side { picture_shift: 1.3, ..Side::new(16, 8) };
+        let changed = Side { image_shift: 1.3, ..Side::new(16, 8) };
         let report = report(&reference, &slides("new", changed, &mut rng), 199);
         foretold += report.power.unwrap_or(0.0) / 40.0;
         report.status == DriftStatus::Drifted
@@ -142,7 +142,7 @@ fn changed_scores_alone_are_drift_and_lead_the_report() {
 fn too_little_data_is_neither_stable_nor_drifted() {
     let mut rng = fastrand::Rng::with_seed(5);
     let reference = slides("old", Side::new(24, 8), &mut rng);
-    let changed = Side { picture_shift: 3.0, ..Side::new(3, 20) };
+    let changed = Side { image_shift: 3.0, ..Side::new(3, 20) };
     let few = report(&reference, &slides("new", changed, &mut rng), 199);
     assert_eq!((few.status, few.drift_score), (DriftStatus::Insufficient, None));
     assert_eq!(few.reasons, ["3 recently scored decks; at least 5 are needed"]);
@@ -160,7 +160,7 @@ fn old_repeated_and_other_versions_slides_do_not_count() {
     let reference = slides("old", Side::new(24, 8), &mut rng);
     let recent = slides("new", Side::new(10, 8), &mut rng);
     let mut log = recent.clone();
-    let mut strange = slides("strange", Side { picture_shift: 9.0, ..Side::new(10, 8) }, &mut rng);
+    let mut strange = slides("strange", Side { image_shift: 9.0, ..Side::new(10, 8) }, &mut rng);
     for slide in &mut strange[..40] {
         slide.scored_at = "2025-01-01T00:00:00Z".parse().unwrap();
     }
@@ -173,7 +173,7 @@ fn old_repeated_and_other_versions_slides_do_not_count() {
     assert_eq!(report(&reference, &log, 199), report(&reference, &recent, 199));
 }
 
-/// As where slides of training keep their picture's properties but not the scores of a model that has seen them.
+/// As where slides of training keep their image's properties but not the scores of a model that has seen them.
 #[test]
 fn features_that_only_some_decks_have_are_compared_among_those() {
     let mut rng = fastrand::Rng::with_seed(10);
@@ -220,7 +220,7 @@ fn the_report_survives_writing_and_makes_a_page() {
         slide.features.extend([("<b>".to_owned(), f64::from(value % 7)), ("same".to_owned(), 1.0)]);
     }
     reference[0].features.insert("rare".to_owned(), 1.0);
-    let mut recent = slides("new", Side { picture_shift: 0.9, ..Side::new(12, 8) }, &mut rng);
+    let mut recent = slides("new", Side { image_shift: 0.9, ..Side::new(12, 8) }, &mut rng);
     for (slide, value) in recent.iter_mut().zip(0u32..) {
         slide.features.extend([("<b>".to_owned(), f64::from(value % 7)), ("same".to_owned(), 1.0)]);
     }

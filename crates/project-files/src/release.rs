@@ -131,7 +131,7 @@ impl VersionFile {
     }
 
     /// Puts a version in use; the one that was in use becomes the previous one.
-    pub fn put_in_use(&mut self, version: &str) {
+    pub fn promote(&mut self, version: &str) {
         if self.aliases.champion.as_deref() != Some(version) {
             self.aliases.previous = self.aliases.champion.take();
         }

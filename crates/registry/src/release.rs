@@ -99,7 +99,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Registry {
     layout: Layout,
-    /// Held while the registry is open, so that two commands cannot release at once.
+    /// WeightFormat while the registry is open, so that two commands cannot release at once.
     _lock: FileLock,
 }
 
@@ -175,7 +175,7 @@ impl Registry {
         }
         let mut versions = self.versions()?;
         versions.history.push(release.clone());
-        versions.put_in_use(&release.version);
+        versions.promote(&release.version);
         versions.write(&self.layout.version_file())?;
         Ok(release)
     }
@@ -244,7 +244,7 @@ impl Registry {
     ///
     /// # Errors
     /// When there is no such version, or its files are not those that were released.
-    pub fn put_in_use(&self, version: Option<&str>, hub: Option<(&Hub, &RegistryConfig)>) -> Result<Release> {
+    pub fn promote(&self, version: Option<&str>, hub: Option<(&Hub, &RegistryConfig)>) -> Result<Release> {
         let mut versions = self.versions()?;
         let version = match version {
             Some(version) => version.to_owned(),
@@ -259,7 +259,7 @@ impl Registry {
         if let (Some((hub, _)), Some(place)) = (hub, &release.hub) {
             hub.push(&place.repo, &public(files), &format!("Put {version} in use"))?;
         }
-        versions.put_in_use(&version);
+        versions.promote(&version);
         versions.write(&self.layout.version_file())?;
         Ok(release)
     }

@@ -59,7 +59,7 @@ fn versions_count_up_and_rollback_swaps_the_aliases() {
     let registry = Registry::open(&layout(dir.path())).unwrap();
     assert_eq!(release(&registry, &run_dir(dir.path(), "r1", b"one")), "v1");
     assert_eq!(release(&registry, &run_dir(dir.path(), "r2", b"two")), "v2");
-    assert_eq!(registry.put_in_use(None, None).unwrap().version, "v1");
+    assert_eq!(registry.promote(None, None).unwrap().version, "v1");
     let versions = registry.versions().unwrap();
     assert_eq!(versions.champion().unwrap().run_id, "r1");
     assert_eq!(versions.aliases.previous.as_deref(), Some("v2"));
@@ -76,10 +76,10 @@ fn a_damaged_version_is_found_and_not_put_in_use() {
     release(&registry, &run_dir(dir.path(), "r2", b"two"));
     std::fs::write(registry.version_dir("v1").join("adapter_model.safetensors"), b"oops").unwrap();
     assert_eq!(registry.verify().unwrap().len(), 1);
-    assert!(matches!(registry.put_in_use(Some("v1"), None), Err(Error::Corrupt { .. })));
+    assert!(matches!(registry.promote(Some("v1"), None), Err(Error::Corrupt { .. })));
     assert_eq!(registry.versions().unwrap().version.as_deref(), Some("v2"));
     assert!(matches!(
-        registry.put_in_use(Some("v9"), None),
+        registry.promote(Some("v9"), None),
         Err(Error::Contract(project_files::Error::UnknownVersion { .. }))
     ));
 }

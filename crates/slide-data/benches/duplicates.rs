@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use slide_data::image::codecs::jpeg::JpegEncoder;
 use slide_data::image::{RgbImage, imageops};
-use slide_data::picture::{Signature, Sketch, SlideHash, decode, pixels_sha256};
+use slide_data::imaging::{Signature, Sketch, SlideHash, decode, pixels_sha256};
 use slide_data::render::load;
 use slide_data::{DuplicateThresholds, Limits};
 use support::Dice;
@@ -32,46 +32,46 @@ struct Measured {
     hash: SlideHash,
 }
 
-fn measure(deck: usize, name: String, picture: &RgbImage) -> Measured {
-    let signature = Signature::of(picture);
+fn measure(deck: usize, name: String, image: &RgbImage) -> Measured {
+    let signature = Signature::of(image);
     let (hash, sketch) = (signature.hash(), Sketch::of(&signature));
-    Measured { deck, name, pixels: pixels_sha256(picture), hash, sketch, signature }
+    Measured { deck, name, pixels: pixels_sha256(image), hash, sketch, signature }
 }
 
-fn jpeg(picture: &RgbImage, quality: u8) -> RgbImage {
+fn jpeg(image: &RgbImage, quality: u8) -> RgbImage {
     let mut bytes = Cursor::new(Vec::new());
-    JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(picture).expect("a slide fits a JPEG");
+    JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(image).expect("a slide fits a JPEG");
     decode(bytes.get_ref(), &Limits::default()).expect("our own JPEG")
 }
 
-fn scaled(picture: &RgbImage, percent: u32) -> RgbImage {
-    let (width, height) = (picture.width() * percent / 100, picture.height() * percent / 100);
-    imageops::resize(picture, width, height, imageops::FilterType::CatmullRom)
+fn scaled(image: &RgbImage, percent: u32) -> RgbImage {
+    let (width, height) = (image.width() * percent / 100, image.height() * percent / 100);
+    imageops::resize(image, width, height, imageops::FilterType::CatmullRom)
 }
 
-fn cropped(picture: &RgbImage, shares: [f64; 4]) -> RgbImage {
-    let (width, height) = (f64::from(picture.width()), f64::from(picture.height()));
+fn cropped(image: &RgbImage, shares: [f64; 4]) -> RgbImage {
+    let (width, height) = (f64::from(image.width()), f64::from(image.height()));
     let [left, right, top, bottom] = shares;
     let (x, y) = ((left * width) as u32, (top * height) as u32);
     let size = (((1.0 - left - right) * width) as u32, ((1.0 - top - bottom) * height) as u32);
-    imageops::crop_imm(picture, x, y, size.0, size.1).to_image()
+    imageops::crop_imm(image, x, y, size.0, size.1).to_image()
 }
 
-fn variants(picture: &RgbImage, dice: &mut Dice) -> Vec<(&'static str, RgbImage)> {
+fn variants(image: &RgbImage, dice: &mut Dice) -> Vec<(&'static str, RgbImage)> {
     let mut share = || dice.roll(301) as f64 / 10_000.0;
     let one_side = [share(), 0.0, share(), 0.0];
     let all_sides = [share(), share(), share(), share()];
     let percent = 50 + dice.roll(101) as u32;
     let quality = 30 + dice.roll(66) as u8;
     vec![
-        ("jpeg 30", jpeg(picture, 30)),
-        ("jpeg 95", jpeg(picture, 95)),
-        ("scale 50 %", scaled(picture, 50)),
-        ("scale 150 %", scaled(picture, 150)),
-        ("crop 3 % all sides", cropped(picture, [0.03; 4])),
-        ("crop two sides", cropped(picture, one_side)),
-        ("crop four sides", cropped(picture, all_sides)),
-        ("all together", jpeg(&scaled(&cropped(picture, all_sides), percent), quality)),
+        ("jpeg 30", jpeg(image, 30)),
+        ("jpeg 95", jpeg(image, 95)),
+        ("scale 50 %", scaled(image, 50)),
+        ("scale 150 %", scaled(image, 150)),
+        ("crop 3 % all sides", cropped(image, [0.03; 4])),
+        ("crop two sides", cropped(image, one_side)),
+        ("crop four sides", cropped(image, all_sides)),
+        ("all together", jpeg(&scaled(&cropped(image, all_sides), percent), quality)),
     ]
 }
 
@@ -114,12 +114,12 @@ struct Counts {
 
 impl Counts {
     /// One slide's variants against all slides, and the slide against those before it in its deck.
-    fn try_slide(&mut self, at: usize, picture: &RgbImage, all: &[Measured], limits: &DuplicateThresholds) {
+    fn try_slide(&mut self, at: usize, image: &RgbImage, all: &[Measured], limits: &DuplicateThresholds) {
         let own = &all[at];
         if own.hash.similarity(&own.hash) < 0.5 {
             return; // blank
         }
-        for (kind, variant) in variants(picture, &mut Dice(5 + at as u64)) {
+        for (kind, variant) in variants(image, &mut Dice(5 + at as u64)) {
             let variant = measure(own.deck, format!("{} {kind}", own.name), &variant);
             let (near, similarity, difference) = is_near(own, &variant, limits);
             *self.tried.entry(kind).or_default() += 1;
@@ -189,11 +189,8 @@ fn main() {
         let before = slides[..at].iter().filter(|(other, _)| *other == deck).count();
         format!("{} {}", decks[deck].0, before + 1)
     };
-    let all: Vec<Measured> = slides
-        .iter()
-        .enumerate()
-        .map(|(at, (deck, picture))| measure(*deck, name(at, *deck), picture))
-        .collect();
+    let all: Vec<Measured> =
+        slides.iter().enumerate().map(|(at, (deck, image))| measure(*deck, name(at, *deck), image)).collect();
     println!("{} decks, {} slides", decks.len(), slides.len());
     let (next, total) = (AtomicUsize::new(0), Mutex::new(Counts::default()));
     let start = Instant::now();
@@ -203,8 +200,8 @@ fn main() {
                 let mut counts = Counts::default();
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((_, picture)) = slides.get(at) else { break };
-                    counts.try_slide(at, picture, &all, &limits);
+                    let Some((_, image)) = slides.get(at) else { break };
+                    counts.try_slide(at, image, &all, &limits);
                 }
                 total.lock().expect("no thread panicked").add(counts);
             });

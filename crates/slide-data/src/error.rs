@@ -47,7 +47,7 @@ pub enum Error {
 #[expect(missing_docs, reason = "the messages name each field")]
 pub enum Reason {
     /// None of the known formats.
-    #[error("is neither a picture, a PDF, a presentation nor a ZIP archive")]
+    #[error("is neither an image, a PDF, a presentation nor a ZIP archive")]
     Unknown,
     /// A document that is no presentation.
     #[error("is an Office document or e-book, not a presentation; export it as PDF if its pages are slides")]
@@ -64,7 +64,7 @@ pub enum Reason {
     /// The document needs a password.
     #[error("is protected by a password; save a copy without one")]
     Encrypted,
-    /// The document has no pages, the archive no pictures.
+    /// The document has no pages, the archive no images.
     #[error("holds no slides")]
     Empty,
     /// An archive's entry that points outside the archive.

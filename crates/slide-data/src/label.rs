@@ -58,7 +58,7 @@ pub struct Label {
     pub scores: Scores,
     /// What the raters noted.
     pub notes: String,
-    /// The picture, relative to the project's folder.
+    /// The image, relative to the project's folder.
     pub image_path: String,
     /// How many people rated the slide.
     pub annotators: usize,

@@ -7,8 +7,8 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `image` | [`picture`]: decoding under limits, hashes, features, quality |
-//! | `render` | [`render`]: pictures, PDF, ZIP archives and presentations to slides in memory |
+//! | `image` | [`image`]: decoding under limits, hashes, features, quality |
+//! | `render` | [`render`]: images, PDF, ZIP archives and presentations to slides in memory |
 //! | `collect` | [`collect`]: the store of slides, duplicates, provenance, exports; sources on the web |
 #![forbid(unsafe_code)]
 
@@ -16,10 +16,10 @@
 pub mod collect;
 mod config;
 mod error;
+#[cfg(feature = "image")]
+pub mod imaging;
 mod label;
 mod limits;
-#[cfg(feature = "image")]
-pub mod picture;
 mod prediction;
 #[cfg(feature = "render")]
 mod process;
@@ -35,10 +35,10 @@ pub use durable_files::{for_each_line, sha256_hex, write_atomic, write_json};
 pub use error::{Error, Reason, Result};
 #[cfg(feature = "image")]
 pub use image;
+#[cfg(feature = "image")]
+pub use imaging::{image_features, pixels_sha256};
 pub use label::{Label, Labels, Score, Scores};
 pub use limits::Limits;
-#[cfg(feature = "image")]
-pub use picture::{picture_features, pixels_sha256};
 pub use prediction::{Correction, Prediction, expected_score};
 pub use project_files::{Contract, Defects, Log};
 #[cfg(feature = "render")]

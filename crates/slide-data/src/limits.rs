@@ -10,13 +10,13 @@ use crate::{Error, Result};
 pub struct Limits {
     /// Longest edge of a rendered page, in pixels.
     pub longest_edge: u32,
-    /// Pictures with a longer edge are reduced to this many pixels.
+    /// Images with a longer edge are reduced to this many pixels.
     pub max_edge: u32,
-    /// Most pixels that a picture may declare.
+    /// Most pixels that an image may declare.
     pub max_pixels: u64,
     /// Largest file, in mebibytes.
     pub max_file_mib: u64,
-    /// Most pages or pictures of one deck.
+    /// Most pages or images of one deck.
     pub max_pages: usize,
     /// Most entries of an archive.
     pub max_entries: usize,

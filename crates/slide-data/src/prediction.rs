@@ -24,7 +24,7 @@ pub struct Prediction {
     pub distributions: BTreeMap<String, [f64; Score::LEVELS]>,
     /// For each criterion the mean of its distribution, 1 to 5.
     pub expected: BTreeMap<String, f64>,
-    /// Properties of the picture, such as brightness and edge density.
+    /// Properties of the image, such as brightness and edge density.
     #[serde(default)]
     pub features: BTreeMap<String, f64>,
     /// How long the slide took, in milliseconds.

@@ -22,7 +22,7 @@ pub struct Criterion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rubric {
-    /// What the model is asked, after the picture.
+    /// What the model is asked, after the image.
     pub prompt: String,
     /// The criteria in the order of the answer's lines.
     pub criteria: Vec<Criterion>,

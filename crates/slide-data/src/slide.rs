@@ -12,13 +12,13 @@ use crate::{Contract, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
-    /// A picture file.
+    /// An image file.
     Image,
     /// A page of a PDF.
     Pdf,
     /// A slide of a PowerPoint or OpenDocument presentation.
     Presentation,
-    /// A picture or document from the web.
+    /// An image or document from the web.
     Web,
     /// Drawn by a program.
     Generated,
@@ -103,7 +103,7 @@ impl Manifest {
         Ok(Self { slides: log.entries })
     }
 
-    /// The picture of a slide below the raw folder: `<raw>/slides/<slide-id>.png`.
+    /// The image of a slide below the raw folder: `<raw>/slides/<slide-id>.png`.
     pub fn image_path(raw: &Path, slide_id: &str) -> PathBuf {
         SlideFiles::new(raw).image(slide_id)
     }

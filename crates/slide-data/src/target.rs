@@ -75,7 +75,7 @@ pub enum Target {
         share: f64,
     },
     /// Nobody said anything.
-    Unsaid,
+    Missing,
 }
 
 /// A distribution over the scores 1 to 5 and the score that goes with it.
@@ -136,7 +136,7 @@ impl Target {
         match self {
             Self::Scored(target) => Some(Answer::Score(target.score)),
             Self::NotApplicable { .. } => Some(Answer::NotApplicable),
-            Self::Unsaid => None,
+            Self::Missing => None,
         }
     }
 
@@ -145,7 +145,7 @@ impl Target {
         match self {
             Self::Scored(target) => Some(1.0 - target.not_applicable),
             Self::NotApplicable { share } => Some(1.0 - share),
-            Self::Unsaid => None,
+            Self::Missing => None,
         }
     }
 }
@@ -260,7 +260,7 @@ impl Tally {
         let scored: u64 = self.counts.iter().map(|&count| u64::from(count)).sum();
         let said = scored + u64::from(self.not_applicable);
         if said == 0 {
-            return Target::Unsaid;
+            return Target::Missing;
         }
         let share = f64::from(self.not_applicable) / said as f64;
         let ruled = match self.corrected {
@@ -307,7 +307,7 @@ fn median(counts: &[u32; LEVELS]) -> Option<Score> {
 #[serde(rename_all = "snake_case")]
 pub enum Authority {
     /// A lead who settled a dispute between raters.
-    FinalWord,
+    Adjudication,
     /// A user who corrected the model.
     Correction,
 }
@@ -328,7 +328,7 @@ pub struct Decision {
 impl Label {
     /// What is taught and measured against for a criterion: the rule of this module.
     pub fn target(&self, key: &str) -> Target {
-        let Some(&score) = self.scores.get(key) else { return Target::Unsaid };
+        let Some(&score) = self.scores.get(key) else { return Target::Missing };
         let answer = Answer::from(score);
         let rated = self.tally(key).target();
         let is_decided = self.decided.contains_key(key) || rated.answer() != Some(answer);

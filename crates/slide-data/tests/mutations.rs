@@ -19,14 +19,14 @@ use slide_data::render::load;
 use slide_data::{Error, Limits, Reason};
 use support::{Dice, encoded, zip};
 
-fn picture(format: ImageFormat) -> Vec<u8> {
+fn image(format: ImageFormat) -> Vec<u8> {
     let draw = |x: u32, y: u32| {
         Rgb([(x * 3) as u8, (y * 5) as u8, if (x / 8 + y / 8).is_multiple_of(2) { 220 } else { 30 }])
     };
     encoded(&RgbImage::from_fn(80, 48, draw), format)
 }
 
-/// Whole files of each format, or those of `PQ_SEEDS`; the sample decks have compressed streams, fonts and pictures.
+/// Whole files of each format, or those of `PQ_SEEDS`; the sample decks have compressed streams, fonts and images.
 fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     if let Some(folder) = std::env::var_os("PQ_SEEDS") {
         return std::fs::read_dir(folder)
@@ -38,13 +38,13 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("pdf", support::deck(6, 2)),
         ("pdf", std::fs::read(sample).unwrap()),
-        ("png", picture(ImageFormat::Png)),
-        ("jpg", picture(ImageFormat::Jpeg)),
-        ("webp", picture(ImageFormat::WebP)),
-        ("gif", picture(ImageFormat::Gif)),
-        ("tiff", picture(ImageFormat::Tiff)),
-        ("bmp", picture(ImageFormat::Bmp)),
-        ("zip", zip(&[("a.png", &picture(ImageFormat::Png)), ("b.pdf", &support::deck(7, 1))])),
+        ("png", image(ImageFormat::Png)),
+        ("jpg", image(ImageFormat::Jpeg)),
+        ("webp", image(ImageFormat::WebP)),
+        ("gif", image(ImageFormat::Gif)),
+        ("tiff", image(ImageFormat::Tiff)),
+        ("bmp", image(ImageFormat::Bmp)),
+        ("zip", zip(&[("a.png", &image(ImageFormat::Png)), ("b.pdf", &support::deck(7, 1))])),
     ]
 }
 
@@ -199,6 +199,6 @@ fn damaged_files_never_panic_hang_or_leak() {
     };
     let (decoded, inside) = (count(|tally| tally.decoded), count(|tally| tally.with_slides + tally.without));
     assert!(decoded * 10 >= inside * 7, "only {decoded} of {inside} files were looked into");
-    // A leak of even one picture a file would be far above this in the long form.
+    // A leak of even one image a file would be far above this in the long form.
     assert!(grown < 64.0, "{grown} MiB more than after a third of the files");
 }

@@ -62,14 +62,14 @@ fn a_renamed_document_keeps_its_ids_and_threads_do_not_change_pixels() {
 }
 
 #[test]
-fn an_archive_yields_its_pictures_and_documents_in_natural_order() {
+fn an_archive_yields_its_images_and_documents_in_natural_order() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("all.zip");
     let bytes = zip(&[
         ("s/10.png", &png(10)),
         ("s/2.png", &png(2)),
         ("s/readme.txt", b"text"),
-        ("s/bad.jpg", b"not a picture"),
+        ("s/bad.jpg", b"not an image"),
         ("t/deck.pdf", &support::deck(3, 2)),
     ]);
     write(&path, &bytes);

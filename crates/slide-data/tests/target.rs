@@ -30,9 +30,9 @@ fn correction(id: &str, second: i64, code: u8) -> Correction {
     }
 }
 
-fn final_word(id: &str, second: i64) -> Decision {
+fn adjudication(id: &str, second: i64) -> Decision {
     let at = Some(Timestamp::from_second(second).unwrap());
-    Decision { by: Authority::FinalWord, at, id: id.to_owned() }
+    Decision { by: Authority::Adjudication, at, id: id.to_owned() }
 }
 
 /// What was said of a criterion.
@@ -41,7 +41,7 @@ struct Said {
     ratings: Vec<u8>,
     /// Each rater's severity, where the severity rule holds.
     severities: Option<Vec<f64>>,
-    final_word: Option<u8>,
+    adjudication: Option<u8>,
     correction: Option<u8>,
 }
 
@@ -54,8 +54,8 @@ impl Said {
         };
         let mut label = Label { annotators: self.ratings.len().max(1), ..Label::default() };
         label.rate(KEY, &tally);
-        if let Some(code) = self.final_word {
-            label.decide(KEY, answer(code), final_word("f", 100));
+        if let Some(code) = self.adjudication {
+            label.decide(KEY, answer(code), adjudication("f", 100));
         }
         label.correct("s", &self.correction.map(|code| correction("c", 50, code)));
         label
@@ -73,7 +73,7 @@ fn found(target: &Target) -> Expected {
     match target {
         Target::Scored(target) => (target.score().get(), *target.distribution(), target.not_applicable()),
         Target::NotApplicable { share } => (NA, [0.0; 5], *share),
-        Target::Unsaid => (0, [0.0; 5], 0.0),
+        Target::Missing => (0, [0.0; 5], 0.0),
     }
 }
 
@@ -128,11 +128,15 @@ fn rated() -> Vec<(Vec<u8>, Option<Vec<f64>>, Expected)> {
 fn the_table_of_the_rule() {
     let decided = [None, Some(1), Some(4), Some(NA)];
     for (ratings, severities, expected) in rated() {
-        for final_word in decided {
+        for adjudication in decided {
             for correction in decided {
-                let said =
-                    Said { ratings: ratings.clone(), severities: severities.clone(), final_word, correction };
-                let expected = correction.or(final_word).map_or(expected, one);
+                let said = Said {
+                    ratings: ratings.clone(),
+                    severities: severities.clone(),
+                    adjudication,
+                    correction,
+                };
+                let expected = correction.or(adjudication).map_or(expected, one);
                 assert_near(found(&said.target()), expected, &said);
             }
         }
@@ -151,7 +155,7 @@ fn the_newest_correction_of_each_criterion_counts_and_of_equals_the_larger_id() 
     all[0].scores.insert("design".to_owned(), None);
     for turn in 0..all.len() {
         all.rotate_left(turn);
-        let mut label = Said { ratings: vec![5, 5, 5], final_word: Some(1), ..Said::default() }.label();
+        let mut label = Said { ratings: vec![5, 5, 5], adjudication: Some(1), ..Said::default() }.label();
         label.correct("s", &all);
         assert_eq!(label.target(KEY), Target::decided(answer(4)));
         assert_eq!(label.target("design"), Target::decided(Answer::NotApplicable));
@@ -162,12 +166,12 @@ fn the_newest_correction_of_each_criterion_counts_and_of_equals_the_larger_id() 
 #[test]
 fn a_final_word_told_late_does_not_undo_a_correction_but_a_newer_one_an_older_one() {
     let mut label = Said { ratings: vec![5, 5], correction: Some(1), ..Said::default() }.label();
-    label.decide(KEY, answer(3), final_word("f", 9_999));
+    label.decide(KEY, answer(3), adjudication("f", 9_999));
     assert_eq!(label.target(KEY), Target::decided(answer(1)));
-    let mut label = Said { ratings: vec![5, 5], final_word: Some(2), ..Said::default() }.label();
-    label.decide(KEY, answer(3), final_word("older", 99));
+    let mut label = Said { ratings: vec![5, 5], adjudication: Some(2), ..Said::default() }.label();
+    label.decide(KEY, answer(3), adjudication("older", 99));
     assert_eq!(label.score(KEY), Score::new(2));
-    label.decide(KEY, answer(3), final_word("newer", 101));
+    label.decide(KEY, answer(3), adjudication("newer", 101));
     assert_eq!(label.score(KEY), Score::new(3));
     label.rate(KEY, &Tally::of([answer(5)]));
     assert_eq!(label.score(KEY), Score::new(3), "a rating that is told later does not undo it");
@@ -204,13 +208,13 @@ fn a_label_without_decisions_is_written_as_ever_and_what_is_new_has_names() {
     let full = Said {
         ratings: vec![2, 3, NA],
         severities: Some(vec![0.4, 0.0, 0.0]),
-        final_word: Some(5),
+        adjudication: Some(5),
         correction: None,
     };
     let written: serde_json::Value = serde_json::to_value(full.label()).unwrap();
     assert_eq!(written["severity_corrected"]["clarity"], serde_json::json!([0.0, 0.6, 1.4, 0.0, 0.0]));
     assert_eq!(written["not_applicable"]["clarity"], 1);
-    let decided = serde_json::json!({"by": "final_word", "at": "1970-01-01T00:01:40Z", "id": "f"});
+    let decided = serde_json::json!({"by": "adjudication", "at": "1970-01-01T00:01:40Z", "id": "f"});
     assert_eq!(written["decided"]["clarity"], decided);
 }
 
@@ -227,7 +231,7 @@ fn what_no_label_can_hold_is_refused_by_name() {
         assert!(error.contains(word), "{text}: {error}");
     }
     let by_hand: Label = serde_json::from_str(
-        r#"{"clarity":4,"distribution":{"clarity":[0,0,1,1,1]},"decided":{"clarity":{"by":"final_word"}}}"#,
+        r#"{"clarity":4,"distribution":{"clarity":[0,0,1,1,1]},"decided":{"clarity":{"by":"adjudication"}}}"#,
     )
     .unwrap();
     assert_eq!(by_hand.target(KEY), Target::decided(answer(4)));
@@ -238,11 +242,11 @@ prop_compose! {
         ratings in proptest::collection::vec(prop_oneof![1u8..=5, Just(NA)], 0..8),
         severities in proptest::collection::vec(-3.0..3.0f64, 8),
         is_corrected: bool,
-        final_word in proptest::option::of(prop_oneof![1u8..=5, Just(NA)]),
+        adjudication in proptest::option::of(prop_oneof![1u8..=5, Just(NA)]),
         correction in proptest::option::of(prop_oneof![1u8..=5, Just(NA)]),
     ) -> Said {
         let severities = is_corrected.then(|| severities[..ratings.len()].to_vec());
-        Said { ratings, severities, final_word, correction }
+        Said { ratings, severities, adjudication, correction }
     }
 }
 
@@ -264,14 +268,14 @@ proptest! {
             prop_assert!((low..=high).contains(&scored.score().index()));
             prop_assert!((0.0..=0.5).contains(&scored.not_applicable()));
         }
-        if let Some(code) = said.correction.or(said.final_word) {
+        if let Some(code) = said.correction.or(said.adjudication) {
             assert_near(found(&target), one(code), &said);
         } else {
             let not_applicable = said.ratings.iter().map(|&code| usize::from(code == NA)).sum::<usize>();
             let share = not_applicable as f64 / said.ratings.len() as f64;
             prop_assert!(target.applies().is_none_or(|applies| (1.0 - applies - share).abs() < 1e-12));
             prop_assert_eq!(matches!(target, Target::NotApplicable { .. }), share > 0.5);
-            prop_assert_eq!(target == Target::Unsaid, said.ratings.is_empty());
+            prop_assert_eq!(target == Target::Missing, said.ratings.is_empty());
         }
     }
 
@@ -311,7 +315,7 @@ proptest! {
         let answer_of = label.target(KEY).answer();
         let by_raters = Tally::of(said.ratings.iter().filter(|&&code| code != NA).map(|&code| answer(code))).target();
         let fits = by_raters.answer() == answer_of;
-        let expected = if fits { by_raters } else { answer_of.map_or(Target::Unsaid, Target::decided) };
+        let expected = if fits { by_raters } else { answer_of.map_or(Target::Missing, Target::decided) };
         prop_assert_eq!(older.target(KEY), expected);
     }
 }

@@ -52,11 +52,11 @@ fn a_site_is_followed_within_its_rules() {
     let dir = tempfile::tempdir().unwrap();
     let config = WebConfig { start_urls: vec![site.base.clone()], pause_s: 0.0, ..WebConfig::default() };
     let web = Web { config, limits: limits(), http: Options::default() };
-    let offer = web.offer(dir.path(), &|| false).unwrap();
-    let mut found: Vec<_> = offer.inputs.iter().map(|i| i.origin.rsplit('/').next().unwrap()).collect();
+    let batch = web.batch(dir.path(), &|| false).unwrap();
+    let mut found: Vec<_> = batch.inputs.iter().map(|i| i.origin.rsplit('/').next().unwrap()).collect();
     found.sort_unstable();
     assert_eq!(found, ["ok.pdf", "two.pdf"]);
-    let reasons: Vec<_> = offer.set_aside.iter().map(|s| format!("{}: {}", s.origin, s.reason)).collect();
+    let reasons: Vec<_> = batch.set_aside.iter().map(|s| format!("{}: {}", s.origin, s.reason)).collect();
     for (path, words) in [
         ("/private/no.pdf", "robots.txt"),
         ("/noai.pdf", "noai"),
@@ -83,8 +83,8 @@ fn what_was_fetched_is_not_fetched_again() {
         limits: limits(),
         http: Options::default(),
     };
-    let first = list.offer(dir.path(), &|| false).unwrap();
-    let second = list.offer(dir.path(), &|| false).unwrap();
+    let first = list.batch(dir.path(), &|| false).unwrap();
+    let second = list.batch(dir.path(), &|| false).unwrap();
     assert_eq!(first.inputs, second.inputs);
     assert_eq!(count(&site, "/a.pdf"), 1);
 }
@@ -98,8 +98,8 @@ fn a_site_whose_rules_cannot_be_read_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let urls = vec![format!("{}/a.pdf", site.base), "file:///etc/passwd".to_owned(), "nonsense".to_owned()];
     let list = UrlList { urls, license: None, pause_s: 0.0, limits: limits(), http: Options::default() };
-    let offer = list.offer(dir.path(), &|| false).unwrap();
-    assert_eq!((offer.inputs.len(), offer.set_aside.len()), (0, 3), "{:?}", offer.set_aside);
+    let batch = list.batch(dir.path(), &|| false).unwrap();
+    assert_eq!((batch.inputs.len(), batch.set_aside.len()), (0, 3), "{:?}", batch.set_aside);
 }
 
 #[test]
@@ -123,10 +123,10 @@ fn requests_to_one_host_keep_their_distance_and_an_interrupted_list_goes_on_late
     let index = dir.path().join("index.jsonl");
     let after_two = || std::fs::read_to_string(&index).is_ok_and(|lines| lines.lines().count() >= 2);
     let start = std::time::Instant::now();
-    assert_eq!(list.offer(dir.path(), &after_two).unwrap().inputs.len(), 2);
+    assert_eq!(list.batch(dir.path(), &after_two).unwrap().inputs.len(), 2);
     // The site asks for more than our own pause.
     assert!(start.elapsed().as_secs_f64() >= 0.3, "{:?}", start.elapsed());
-    let rest = list.offer(dir.path(), &|| false).unwrap();
+    let rest = list.batch(dir.path(), &|| false).unwrap();
     assert_eq!(rest.inputs.len(), 3);
     assert!(rest.inputs.iter().all(|input| input.license.as_deref() == Some("CC-BY-4.0")));
     for number in 1..=3 {
@@ -148,7 +148,7 @@ fn a_busy_site_is_asked_again_after_the_wait_that_it_names() {
     let dir = tempfile::tempdir().unwrap();
     let urls = vec![format!("{}/a.pdf", site.base)];
     let list = UrlList { urls, license: None, pause_s: 0.0, limits: limits(), http: Options::default() };
-    assert_eq!(list.offer(dir.path(), &|| false).unwrap().inputs.len(), 1);
+    assert_eq!(list.batch(dir.path(), &|| false).unwrap().inputs.len(), 1);
     let asked = site.asked("GET", "/a.pdf");
     assert!(asked.len() == 2 && asked[1].at - asked[0].at >= Duration::from_secs(1));
 }
@@ -171,11 +171,11 @@ fn what_is_larger_than_allowed_is_refused_before_it_is_read_and_a_hanging_site_c
         limits: Limits { time_limit_s: 20, ..limits() },
         http: http.clone(),
     };
-    let offer = list("large.pdf").offer(dir.path(), &|| false).unwrap();
-    assert!(offer.set_aside[0].reason.contains("max_file_mib"), "{:?}", offer.set_aside);
+    let batch = list("large.pdf").batch(dir.path(), &|| false).unwrap();
+    assert!(batch.set_aside[0].reason.contains("max_file_mib"), "{:?}", batch.set_aside);
     let begun = std::time::Instant::now();
     let is_interrupted = || begun.elapsed() > Duration::from_millis(500);
-    let offer = list("hanging.pdf").offer(dir.path(), &is_interrupted).unwrap();
+    let batch = list("hanging.pdf").batch(dir.path(), &is_interrupted).unwrap();
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
-    assert!(offer.inputs.is_empty() && offer.set_aside.is_empty(), "an interrupted list goes on later");
+    assert!(batch.inputs.is_empty() && batch.set_aside.is_empty(), "an interrupted list goes on later");
 }

@@ -7,7 +7,7 @@ use crate::agreement::{RatingMatrix, severity};
 use crate::code;
 use crate::{ConsensusRule, Rating, Store};
 
-/// Where the picture of a slide lies, relative to the project's folder.
+/// Where the image of a slide lies, relative to the project's folder.
 pub type ImagePath<'a> = &'a dyn Fn(&str) -> String;
 
 /// For each rater by how many points they are more severe than the others, criterion by criterion.
@@ -72,22 +72,22 @@ fn label(
     severities: Option<&Severities>,
     image_path: ImagePath<'_>,
 ) -> Option<Label> {
-    let final_word = store.adjudication(slide_id);
-    if ratings.is_empty() && final_word.is_none() {
+    let adjudication = store.adjudication(slide_id);
+    if ratings.is_empty() && adjudication.is_none() {
         return None;
     }
     let mut label = Label { image_path: image_path(slide_id), annotators: ratings.len(), ..Label::default() };
     for (index, key) in store.rubric().keys().enumerate() {
         label.rate(key, &tally(ratings, index, severities));
     }
-    if let Some(event) = final_word {
+    if let Some(event) = adjudication {
         for (key, score) in event.scores() {
             let (at, id) = (Some(event.at()), event.id().to_owned());
-            label.decide(&key, score.into(), Decision { by: Authority::FinalWord, at, id });
+            label.decide(&key, score.into(), Decision { by: Authority::Adjudication, at, id });
         }
     }
     let notes =
-        ratings.iter().map(|rating| rating.event.notes()).chain(final_word.map(|event| event.notes()));
+        ratings.iter().map(|rating| rating.event.notes()).chain(adjudication.map(|event| event.notes()));
     label.notes = notes.filter(|notes| !notes.is_empty()).collect::<Vec<_>>().join("\n");
     label.annotators = label.annotators.max(1);
     Some(label)

@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use slide_data::Rubric;
 
-use crate::held::{EventRef, HeldEvents};
+use crate::interned::{EventRef, InternedEvents};
 use crate::{Error, Event, Kind, Result};
 
 /// The events of one annotator on one slide (or of all leads on one slide), oldest first.
@@ -24,7 +24,7 @@ struct SlideHistory {
 #[derive(Debug, Clone)]
 pub struct Store {
     rubric: Rubric,
-    events: HeldEvents,
+    events: InternedEvents,
     /// Beside `events.slides`.
     histories: Vec<SlideHistory>,
     latest: Timestamp,
@@ -92,7 +92,7 @@ impl StoreBuilder {
 impl Store {
     /// An empty store for ratings by `rubric`.
     pub fn new(rubric: Rubric) -> Self {
-        let events = HeldEvents::new(&rubric);
+        let events = InternedEvents::new(&rubric);
         Self { rubric, events, histories: Vec::new(), latest: Timestamp::UNIX_EPOCH }
     }
 
@@ -142,7 +142,7 @@ impl Store {
             let target = self
                 .event(target)
                 .ok_or_else(|| Error::Invalid(format!("the undone event `{target}` is not known")))?;
-            let of_lead = self.is_final_word(target);
+            let of_lead = self.is_adjudication(target);
             if target.slide_id() != event.slide_id || (!of_lead && target.annotator() != event.annotator) {
                 return Err(Error::Invalid("an undo must take back an event of one's own".to_owned()));
             }
@@ -182,9 +182,9 @@ impl Store {
         if held.kind() == Kind::ModelSeen {
             return;
         }
-        let is_final_word = self.is_final_word(held);
+        let is_adjudication = self.is_adjudication(held);
         let history = &mut self.histories[held.slide_index() as usize];
-        let chain = if is_final_word {
+        let chain = if is_adjudication {
             &mut **history.adjudication.get_or_insert_default()
         } else {
             chain_of_rater(&mut history.raters, held, &self.events)
@@ -195,15 +195,15 @@ impl Store {
     }
 
     /// Whether the event is a lead's final word, or takes one back.
-    pub(crate) fn is_final_word(&self, event: EventRef<'_>) -> bool {
-        self.is_about_final_word(event.kind(), event.undoes())
+    pub(crate) fn is_adjudication(&self, event: EventRef<'_>) -> bool {
+        self.is_about_adjudication(event.kind(), event.undoes())
     }
 
-    fn is_about_final_word(&self, kind: Kind, undoes: Option<&str>) -> bool {
+    fn is_about_adjudication(&self, kind: Kind, undoes: Option<&str>) -> bool {
         match kind {
             Kind::Adjudicated => true,
             Kind::Undone => {
-                undoes.and_then(|id| self.event(id)).is_some_and(|target| self.is_final_word(target))
+                undoes.and_then(|id| self.event(id)).is_some_and(|target| self.is_adjudication(target))
             }
             _ => false,
         }
@@ -220,7 +220,7 @@ impl Store {
     }
 
     fn chain_of(&self, event: &Event) -> Option<&Chain> {
-        if self.is_about_final_word(event.kind, event.undoes.as_deref()) {
+        if self.is_about_adjudication(event.kind, event.undoes.as_deref()) {
             self.history_of(&event.slide_id)?.adjudication.as_deref()
         } else {
             self.rater_chain(&event.slide_id, &event.annotator)
@@ -310,7 +310,7 @@ impl Store {
 fn chain_of_rater<'a>(
     raters: &'a mut Vec<(u32, Chain)>,
     event: EventRef<'_>,
-    events: &HeldEvents,
+    events: &InternedEvents,
 ) -> &'a mut Chain {
     let name = |index: u32| &**events.annotators.name(index);
     let found = raters.binary_search_by(|(rater, _)| name(*rater).cmp(event.annotator()));
@@ -322,7 +322,7 @@ fn chain_of_rater<'a>(
 }
 
 /// Finds what counts: the newest value that no event takes back, where an undo that was itself undone takes nothing back.
-fn current(chain: &[u32], events: &HeldEvents) -> Option<u32> {
+fn current(chain: &[u32], events: &InternedEvents) -> Option<u32> {
     let mut undone: Vec<&str> = Vec::new();
     chain.iter().rev().copied().find(|&index| {
         let event = events.get(index);

@@ -69,9 +69,9 @@ fn nobody_undoes_what_another_person_did() {
 
 #[test]
 fn adjudication_stands_beside_the_ratings_and_can_be_undone_by_another_lead() {
-    let mut final_word = rate("f", "Lead", 3, 5, None);
-    final_word.kind = Kind::Adjudicated;
-    let events = vec![rate("a", "Ana", 2, 1, None), rate("l", "Lead", 5, 2, None), final_word];
+    let mut adjudication = rate("f", "Lead", 3, 5, None);
+    adjudication.kind = Kind::Adjudicated;
+    let events = vec![rate("a", "Ana", 2, 1, None), rate("l", "Lead", 5, 2, None), adjudication];
     let with = store(events.clone());
     assert_eq!(with.adjudication("s1").map(|e| e.id()), Some("f"));
     assert_eq!(clarity(&with, "Lead"), Some(5), "the lead's own rating is kept");

@@ -3,7 +3,7 @@ use minijinja::{Value, context};
 use slide_data::{Criterion, Prediction, Rubric, Score, expected_score};
 
 use crate::html::{number, render, sparkline_svg};
-use crate::{Picture, Result};
+use crate::{Image, Result};
 
 /// One slide of a deck report.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,8 +12,8 @@ pub struct ScoredSlide {
     pub number: usize,
     /// The deck it belongs to; shown only where slides of several decks share the page. May be empty.
     pub title: String,
-    /// The slide as a picture.
-    pub picture: Option<Picture>,
+    /// The slide as an image.
+    pub image: Option<Image>,
     /// The model's distributions.
     pub prediction: Prediction,
 }
@@ -194,7 +194,7 @@ impl<'a> Deck<'a> {
         context! {
             anchor => slide + 1,
             title => self.title(slide),
-            picture => scored.picture.as_ref().map(Picture::data_uri),
+            image => scored.image.as_ref().map(Image::data_uri),
             mean => number(mean(row.iter().copied()), 1),
             cells => row.iter().map(cell).collect::<Vec<_>>(),
             scores => criteria.filter_map(|c| bar(c, &scored.prediction)).collect::<Vec<_>>(),

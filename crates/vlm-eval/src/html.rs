@@ -6,7 +6,7 @@ use slide_data::Score;
 
 use crate::{CalibrationBin, Result};
 
-/// How a picture's bytes are encoded.
+/// How an image's bytes are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediaType {
     /// JPEG.
@@ -15,16 +15,16 @@ pub enum MediaType {
     Png,
 }
 
-/// An encoded picture; it goes into the page as a data URI, so keep it small (640 pixels wide is plenty).
+/// An encoded image; it goes into the page as a data URI, so keep it small (640 pixels wide is plenty).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
+pub struct Image {
     /// How the bytes are encoded.
     pub media_type: MediaType,
     /// The encoded bytes.
     pub bytes: Vec<u8>,
 }
 
-impl Picture {
+impl Image {
     /// Safe as it is: a fixed media type and the letters of base64. Escaping would turn each `/` into six characters.
     pub(crate) fn data_uri(&self) -> Value {
         let media_type = match self.media_type {

@@ -36,7 +36,7 @@ pub use deck_report::{DeckReport, ScoredSlide, render_deck_report};
 pub use detail::{CalibrationBin, CriterionDetail, Details, Miss};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, EvaluationInput, EvaluationOptions, Item, evaluate};
-pub use html::{MediaType, Picture};
+pub use html::{Image, MediaType};
 pub use measures::{Confusion, Measures, expected_calibration_error, rounded, spearman};
 pub use project_files::{
     Baseline, Check, Comparison, Gate, HumanCeiling, Interval, Sizes, ValidationResults,

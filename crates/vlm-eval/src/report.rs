@@ -4,7 +4,7 @@ use minijinja::{Value, context};
 use slide_data::Rubric;
 
 use crate::html::{calibration_svg, histogram_svg, number, percent, render};
-use crate::{Confusion, Details, Evaluation, Measures, Miss, Picture, Result, ValidationResults};
+use crate::{Confusion, Details, Evaluation, Image, Measures, Miss, Result, ValidationResults};
 
 /// How many of the worst misses are shown.
 const MISSES: usize = 12;
@@ -20,8 +20,8 @@ pub struct Report<'a> {
     pub title: &'a str,
     /// Facts for the foot, as in `("adapter", "r = 16")`.
     pub facts: &'a [(String, String)],
-    /// Pictures by slide id; only those of [`Evaluation::worst_slides`] are shown.
-    pub pictures: &'a BTreeMap<String, Picture>,
+    /// Images by slide id; only those of [`Evaluation::worst_slides`] are shown.
+    pub images: &'a BTreeMap<String, Image>,
     /// Sentences that must stand near the verdict.
     pub caveats: &'a [String],
 }
@@ -174,7 +174,7 @@ fn miss(miss: &Miss, report: &Report<'_>) -> Value {
     context! {
         slide_id => miss.slide_id,
         group => miss.group,
-        picture => report.pictures.get(&miss.slide_id).map(Picture::data_uri),
+        image => report.images.get(&miss.slide_id).map(Image::data_uri),
         scores => scores.collect::<Vec<_>>(),
     }
 }

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use slide_data::{Label, Prediction, Rubric, Score};
 use vlm_eval::{
-    DeckReport, Evaluation, EvaluationInput, EvaluationOptions, Item, MediaType, Picture, Report,
-    ScoredSlide, evaluate, render_deck_report, render_report,
+    DeckReport, Evaluation, EvaluationInput, EvaluationOptions, Image, Item, MediaType, Report, ScoredSlide,
+    evaluate, render_deck_report, render_report,
 };
 
 const HOSTILE: &str = "<script>alert('x')</script> & \"Söhne\"";
 
 /// A drawn slide: title bar, text lines and columns, told apart by `seed`.
-fn picture(seed: usize) -> Picture {
+fn image(seed: usize) -> Image {
     let bar =
         |x: usize, h: usize| format!("<rect x='{x}' y='{}' width='60' height='{h}' fill='#4a7'/>", 320 - h);
     let bars: String = (0..4).map(|i| bar(60 + 90 * i, 40 + (seed * 37 + i * 53) % 160)).collect();
@@ -22,7 +22,7 @@ fn picture(seed: usize) -> Picture {
         "<svg xmlns='http://www.w3.org/2000/svg' width='640' height='360'><rect width='640' height='360' fill='#fff'/><rect x='40' y='30' width='{}' height='28' fill='#235'/>{bars}</svg>",
         200 + (seed * 71) % 350
     );
-    Picture { media_type: MediaType::Png, bytes: svg.into_bytes() }
+    Image { media_type: MediaType::Png, bytes: svg.into_bytes() }
 }
 
 fn distribution(center: f64, sharpness: f64) -> [f64; 5] {
@@ -113,14 +113,13 @@ fn a_validation_report_says_the_verdict_first_and_shows_the_misses() {
     let rubric = Rubric::default();
     for (name, shift, verdict) in [("passed.html", 0.0, "Passed"), ("failed.html", 1.2, "Not passed")] {
         let evaluation = evaluation(&rubric, shift);
-        let pictures =
-            evaluation.worst_slides(12).zip(0..).map(|(id, i)| (id.to_owned(), picture(i))).collect();
+        let images = evaluation.worst_slides(12).zip(0..).map(|(id, i)| (id.to_owned(), image(i))).collect();
         let page = render_report(&Report {
             evaluation: &evaluation,
             rubric: &rubric,
             title: HOSTILE,
             facts: &[("Adapter".to_owned(), HOSTILE.to_owned())],
-            pictures: &pictures,
+            images: &images,
             caveats: &["A tiny model on drawn decks says nothing about real ones.".to_owned()],
         })
         .unwrap();
@@ -152,7 +151,7 @@ fn a_deck_report_shows_each_slide_and_what_to_work_on() {
         .map(|index| ScoredSlide {
             number: index + 1,
             title: if index == 4 { HOSTILE.to_owned() } else { String::new() },
-            picture: (index != 7).then(|| picture(index)),
+            image: (index != 7).then(|| image(index)),
             prediction: prediction("s", index, -0.4),
         })
         .collect();
@@ -168,7 +167,7 @@ fn a_deck_report_shows_each_slide_and_what_to_work_on() {
     keep("deck.html", &page);
     assert_self_contained(&page);
     assert_eq!(page.matches("<section class=\"slide\"").count(), 9);
-    assert_eq!(page.matches("no picture").count(), 1);
+    assert_eq!(page.matches("no image").count(), 1);
     assert_eq!(page.matches("class=\"spark\"").count(), 45);
     let hostile = "&lt;script&gt;alert(&#x27;x&#x27;)&lt;&#x2f;script&gt; &amp; &quot;Söhne&quot;, slide 5";
     assert!(page.contains(hostile) && page.contains(">Slide 4</a>"));
@@ -180,7 +179,7 @@ fn slides_of_one_deck_are_called_by_their_numbers() {
     let slide = |number| ScoredSlide {
         number,
         title: "seed-deck.pdf".to_owned(),
-        picture: None,
+        image: None,
         prediction: prediction("s", number, 0.0),
     };
     let page = render_deck_report(&DeckReport {
@@ -200,7 +199,7 @@ fn an_empty_deck_and_a_slide_without_scores_still_make_a_page() {
     let rubric = Rubric::default();
     let mut bare = prediction("s", 1, 0.0);
     bare.distributions.clear();
-    let slide = ScoredSlide { number: 1, title: String::new(), picture: None, prediction: bare };
+    let slide = ScoredSlide { number: 1, title: String::new(), image: None, prediction: bare };
     for slides in [vec![], vec![slide]] {
         let page = render_deck_report(&DeckReport {
             title: "Deck",

@@ -49,7 +49,7 @@ fn weight(backend: &Cpu, n: usize, k: usize) -> Result<Weight<f32>> {
     backend.weight(Stored { dtype: DType::F32, bytes: &bytes }, n, k, true)
 }
 
-/// The backends to compare: f32, and a bf16 base by every kernel of this processor.
+/// The backends to compare: f32, and a bf16 base by every kernel of this CPU.
 fn backends() -> Result<Vec<(String, Cpu)>> {
     let mut backends = vec![("f32".to_owned(), Cpu::new())];
     for kernel in Bf16Kernel::available() {

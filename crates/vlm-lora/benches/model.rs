@@ -1,7 +1,7 @@
 //! Steps, merging and scoring at the widths of SmolVLM-500M with an eighth of its layers, so that a run takes minutes: 2 of 12
 //! vision layers and 4 of 32 text layers. The whole model is timed by the example `step` and by `benches/peer`.
 //!
-//! Throughput is in tokens a second (criterion's `elem/s`), pictures' tokens included.
+//! Throughput is in tokens a second (criterion's `elem/s`), images' tokens included.
 
 #[path = "../examples/step/random.rs"]
 mod random;
@@ -67,7 +67,7 @@ fn benches(c: &mut Criterion) {
         let mut model = model(&checkpoint, base);
         let name = format!("{base:?}");
         let features = model.image_features(&[&sample.tiles]).expect("the tile fits");
-        for (what, features) in [("step", None), ("step, cached picture", Some(&features[0]))] {
+        for (what, features) in [("step", None), ("step, cached image", Some(&features[0]))] {
             let items = [Item { sample: &sample, features }];
             group.throughput(Throughput::Elements(sample.input_ids.len() as u64));
             group.bench_function(BenchmarkId::new(what, &name), |b| {

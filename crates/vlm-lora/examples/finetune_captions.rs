@@ -1,4 +1,4 @@
-//! Teaches a model to caption pictures: a folder in which `NAME.txt` beside `NAME.png` or `NAME.jpg` holds the caption.
+//! Teaches a model to caption images: a folder in which `NAME.txt` beside `NAME.png` or `NAME.jpg` holds the caption.
 //!
 //! ```text
 //! cargo run --release -p vlm-lora --example finetune_captions -- MODEL_DIR PICTURES_DIR OUTPUT_DIR
@@ -14,43 +14,43 @@ use vlm_lora::{
     TrainingConfig,
 };
 
-const PROMPT: &str = "Describe this picture.";
+const PROMPT: &str = "Describe this image.";
 
-/// Pictures that are decoded in the background when their turn comes.
+/// Images that are decoded in the background when their turn comes.
 struct Captions {
     processor: Processor,
-    pictures: Vec<(PathBuf, String)>,
+    images: Vec<(PathBuf, String)>,
 }
 
 impl Captions {
     fn open(processor: Processor, folder: &Path) -> std::io::Result<Self> {
-        let mut pictures = Vec::new();
+        let mut images = Vec::new();
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
-            let is_picture = path.extension().is_some_and(|e| e == "png" || e == "jpg" || e == "jpeg");
-            if is_picture && let Ok(caption) = std::fs::read_to_string(path.with_extension("txt")) {
-                pictures.push((path, caption.trim().to_owned()));
+            let is_image = path.extension().is_some_and(|e| e == "png" || e == "jpg" || e == "jpeg");
+            if is_image && let Ok(caption) = std::fs::read_to_string(path.with_extension("txt")) {
+                images.push((path, caption.trim().to_owned()));
             }
         }
-        pictures.sort();
-        Ok(Self { processor, pictures })
+        images.sort();
+        Ok(Self { processor, images })
     }
 }
 
 impl Dataset for Captions {
     fn len(&self) -> usize {
-        self.pictures.len()
+        self.images.len()
     }
 
     fn sample(&self, index: usize) -> Result<Sample> {
-        let (path, caption) = &self.pictures[index];
+        let (path, caption) = &self.images[index];
         let image = image::open(path)
-            .map_err(|error| Error::Picture { reason: format!("{}: {error}", path.display()) })?;
+            .map_err(|error| Error::Image { reason: format!("{}: {error}", path.display()) })?;
         self.processor.sample(&Arc::new(self.processor.tiles(&image)?), PROMPT, Some(caption))
     }
 
     fn fingerprint(&self) -> String {
-        format!("{:?}", self.pictures)
+        format!("{:?}", self.images)
     }
 }
 
@@ -64,20 +64,20 @@ impl Observer for Progress {
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [model_dir, pictures, output_dir] = paths.as_slice() else {
+    let [model_dir, images, output_dir] = paths.as_slice() else {
         return Err("usage: finetune_captions MODEL_DIR PICTURES_DIR OUTPUT_DIR".into());
     };
     let checkpoint = Checkpoint::open(model_dir)?;
     let base = BaseModelConfig { device: "cpu".to_owned(), ..BaseModelConfig::default() };
-    let ChosenBackend { backend, held, .. } = base.open_backend(&checkpoint, None)?;
+    let ChosenBackend { backend, format, .. } = base.open_backend(&checkpoint, None)?;
     let mut model = Model::load(Arc::new(backend), &checkpoint)?;
     let config =
         TrainingConfig { output_dir: output_dir.clone(), logging_steps: 1, ..TrainingConfig::default() };
     model.attach(&LoraConfig::default(), &checkpoint, config.seed)?;
 
-    let data = Captions::open(Processor::open(model_dir, Some(512))?, pictures)?;
+    let data = Captions::open(Processor::open(model_dir, Some(512))?, images)?;
     let names = FingerprintCache::in_folder(output_dir);
-    let base = BaseIdentity { checkpoint: names.checkpoint(&checkpoint)?, held };
+    let base = BaseIdentity { checkpoint: names.checkpoint(&checkpoint)?, format };
     let cache = FeatureCache::new(base.fingerprint(), FeaturePrecision::Bfloat16)
         .on_disk(output_dir.join("features"));
     let trainer = Trainer::new(&mut model, config)?;

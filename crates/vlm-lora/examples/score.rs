@@ -1,4 +1,4 @@
-//! Rates pictures: one JSON line each, with a distribution over 1 to 5 for every criterion.
+//! Rates images: one JSON line each, with a distribution over 1 to 5 for every criterion.
 //!
 //! ```text
 //! cargo run --release -p vlm-lora --example score -- MODEL_DIR ADAPTER_DIR PICTURE…
@@ -16,7 +16,7 @@ const CRITERIA: [&str; 5] = ["Clarity", "Design", "Data visualization", "Readabi
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let [model_dir, adapter_dir, pictures @ ..] = paths.as_slice() else {
+    let [model_dir, adapter_dir, images @ ..] = paths.as_slice() else {
         return Err("usage: score MODEL_DIR ADAPTER_DIR PICTURE…".into());
     };
     let checkpoint = Checkpoint::open(model_dir)?;
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let answer = ChoiceAnswer::lines(&CRITERIA, &["1", "2", "3", "4", "5"])?;
     let tokens = answer.tokens(&[true; 5], |text| processor.answer_ids(text))?;
     let scorer = Scorer::new(&model, &tokens);
-    for path in pictures {
+    for path in images {
         let tiles = Arc::new(processor.tiles(&image::open(path)?)?);
         let sample = processor.sample(&tiles, PROMPT, None)?;
         let scores = scorer.score(&[Item { sample: &sample, features: None }])?.remove(0);

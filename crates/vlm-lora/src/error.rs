@@ -26,9 +26,9 @@ pub enum Error {
     /// Text that cannot be used as a prompt or an answer.
     #[error("cannot use the text: {reason}")]
     Text { reason: String },
-    /// A picture that cannot be used.
-    #[error("cannot use the picture: {reason}")]
-    Picture { reason: String },
+    /// An image that cannot be used.
+    #[error("cannot use the image: {reason}")]
+    Image { reason: String },
     /// The device or a kernel failed.
     #[error("{device}: {reason}")]
     Backend { device: String, reason: String },

@@ -8,7 +8,7 @@
 //! `B: (out, r)`. Checkpoints are Hugging Face directories, adapters are PEFT's files, settings carry the names that
 //! transformers and PEFT give them.
 //!
-//! From a checkpoint and a picture to a trained adapter, scores and a merged model:
+//! From a checkpoint and an image to a trained adapter, scores and a merged model:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -35,7 +35,7 @@
 //! let checkpoint = Checkpoint::open(model_dir)?;
 //! let mut model = Model::load(Arc::new(Cpu::<f32>::new()), &checkpoint)?;
 //!
-//! // process: a picture and what should be said about it
+//! // process: an image and what should be said about it
 //! let processor = Processor::open(model_dir, Some(128))?;
 //! let answer = ChoiceAnswer::lines(&["Clarity", "Design"], &["1", "2", "3", "4", "5"])?;
 //! let tiles = Arc::new(processor.tiles(&image::DynamicImage::new_rgb8(320, 180))?);
@@ -44,7 +44,7 @@
 //! // two of three raters said 4 for clarity: the slots learn distributions
 //! let tokens = answer.tokens(&[true, true], |text| processor.answer_ids(text))?;
 //! let raters = [vec![0.0, 0.0, 1.0 / 3.0, 2.0 / 3.0, 0.0], vec![1.0, 0.0, 0.0, 0.0, 0.0]];
-//! tokens.soften(&mut sample, &raters, 2.0)?;
+//! tokens.set_soft_targets(&mut sample, &raters, 2.0)?;
 //!
 //! // adapt and train
 //! model.attach(&LoraConfig::default(), &checkpoint, 42)?;
@@ -67,10 +67,10 @@
 //! ```
 
 pub mod backend;
-mod cache;
 mod checkpoint;
 mod config;
 mod error;
+mod feature_cache;
 mod files;
 mod fingerprint;
 #[cfg(feature = "hub")]
@@ -83,14 +83,14 @@ mod processor;
 mod sample;
 mod train;
 
-pub use cache::{FeatureCache, FeatureKey, FeaturePrecision};
 pub use candle_core;
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};
+pub use feature_cache::{FeatureCache, FeatureKey, FeaturePrecision};
 pub use fingerprint::{
     BaseIdentity, CheckpointFingerprint, ElementType, Fingerprint, FingerprintCache, FingerprintError,
-    FingerprintScheme, Held, HeldOn,
+    FingerprintScheme, WeightDevice, WeightFormat,
 };
 pub use infer::{
     ChoiceAnswer, ChoiceTokens, Distribution, Generation, Scorer, Slot, choice_probabilities, generate,

@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
-/// The square tiles of one picture after resizing and splitting, before normalisation.
+/// The square tiles of one image after resizing and splitting, before normalisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tiles {
-    /// Rows of the split, 0 where the picture is a single tile.
+    /// Rows of the split, 0 where the image is a single tile.
     pub rows: usize,
-    /// Columns of the split, 0 where the picture is a single tile.
+    /// Columns of the split, 0 where the image is a single tile.
     pub cols: usize,
     /// Side of a tile in pixels.
     pub side: usize,
@@ -31,12 +31,12 @@ pub struct Target {
     pub weight: f32,
 }
 
-/// One picture with its prompt and answer, ready for the model.
+/// One image with its prompt and answer, ready for the model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// Ids of prompt and answer; one image token per feature row.
     pub input_ids: Vec<u32>,
-    /// The picture.
+    /// The image.
     pub tiles: Arc<Tiles>,
     /// The supervised positions in rising order; empty for a prompt that is only scored.
     pub targets: Vec<Target>,

@@ -122,7 +122,7 @@ fn check_isa(isa: Isa) {
         println!("{} f32 {}: loss {loss:.1e}, gradients {gradient:.1e}", case.dir.display(), isa.name());
         assert!(loss < 1e-5 && gradient < 1e-4);
     }
-    check_kernel(isa, Bf16Kernel::Widened);
+    check_kernel(isa, Bf16Kernel::Upcast);
 }
 
 /// A kernel with a base in bf16 and in 8 bits.

@@ -13,8 +13,8 @@ use common::{model, samples, write_checkpoint};
 use vlm_lora::backend::Cpu;
 use vlm_lora::{
     BaseIdentity, Checkpoint, CheckpointFingerprint, Error, FeatureCache, FeaturePrecision, Fingerprint,
-    Held, LoraConfig, Metrics, Model, Observer, Result, Resume, RunStatus, Sample, StepReport, TrainOutcome,
-    Trainer, TrainingConfig,
+    LoraConfig, Metrics, Model, Observer, Result, Resume, RunStatus, Sample, StepReport, TrainOutcome,
+    Trainer, TrainingConfig, WeightFormat,
 };
 
 fn base() -> tempfile::TempDir {
@@ -176,8 +176,9 @@ fn a_run_is_not_resumed_over_other_inputs() {
         processor: Fingerprint::of_bytes(b"processor"),
     };
     let resumed = Trainer::new(&mut named, config.clone()).unwrap().resume(Resume::Latest);
-    let resumed =
-        resumed.validation(&validation).base_identity(BaseIdentity { checkpoint, held: Held::default() });
+    let resumed = resumed
+        .validation(&validation)
+        .base_identity(BaseIdentity { checkpoint, format: WeightFormat::default() });
     assert!(message(resumed.run(&data)).contains("base model"));
     let empty = tempfile::tempdir().unwrap();
     let nothing = TrainingConfig { output_dir: empty.path().to_owned(), ..config };
@@ -267,7 +268,7 @@ impl vlm_lora::Dataset for Failing {
     }
     fn sample(&self, index: usize) -> Result<Sample> {
         if self.1.fetch_add(1, Ordering::Relaxed) >= 9 {
-            return Err(Error::Picture { reason: "the disk is gone".to_owned() });
+            return Err(Error::Image { reason: "the disk is gone".to_owned() });
         }
         Ok(self.0[index].clone())
     }

@@ -54,8 +54,8 @@ impl Place {
     }
 }
 
-/// The pictures of a drawn deck.
-pub(crate) fn pictures(seed: u64, count: usize) -> Vec<RgbImage> {
+/// The images of a drawn deck.
+pub(crate) fn images(seed: u64, count: usize) -> Vec<RgbImage> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("deck.pdf");
     std::fs::write(&path, support::deck(seed, count)).unwrap();

@@ -187,7 +187,7 @@ impl Browser<'_> {
     /// The window as PNG, in base64.
     pub fn screenshot(&self) -> String {
         let shot = self.driver.call("GET", &format!("/session/{}/screenshot", self.id), &Value::Null);
-        shot.as_str().expect("a picture").to_owned()
+        shot.as_str().expect("an image").to_owned()
     }
 
     /// What the browser's console said of errors.

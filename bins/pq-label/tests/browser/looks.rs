@@ -1,4 +1,4 @@
-//! Accessibility, and the pictures of the documentation.
+//! Accessibility, and the images of the documentation.
 
 use std::path::PathBuf;
 
@@ -53,7 +53,7 @@ pub(crate) fn axe_finds_nothing() {
     }
 }
 
-/// Decodes base64, as `WebDriver` sends pictures.
+/// Decodes base64, as `WebDriver` sends images.
 fn decode(text: &str) -> Vec<u8> {
     let value = |byte: u8| match byte {
         b'A'..=b'Z' => u32::from(byte - b'A'),
@@ -70,9 +70,9 @@ fn decode(text: &str) -> Vec<u8> {
     bytes.collect()
 }
 
-/// Pictures of the page for the documentation: `PICTURES=docs PROJECT=dir cargo test -p pq-label --test browser -- --ignored pictures`,
+/// Images of the page for the documentation: `PICTURES=docs PROJECT=dir cargo test -p pq-label --test browser -- --ignored images`,
 /// where `dir/data` holds collected slides and ratings.
-pub(crate) fn pictures() {
+pub(crate) fn images() {
     let driver = Driver::start();
     let (Some(folder), Some(project)) = (std::env::var_os("PICTURES"), std::env::var_os("PROJECT")) else {
         panic!("set PICTURES and PROJECT");

@@ -37,7 +37,7 @@ pq_testing::tests! {
     people::strangers_stay_out_and_invited_people_get_in: needs Browser;
     people::a_lead_decides_a_dispute: needs Browser;
     looks::axe_finds_nothing: needs Browser, Axe;
-    looks::pictures: ignored "makes pictures for the documentation" needs Browser;
+    looks::images: ignored "makes images for the documentation" needs Browser;
 }
 
 fn serve(site: &Site) -> Server {
@@ -60,9 +60,9 @@ fn sign_in(browser: &Browser<'_>, url: &str, name: &str) {
 #[track_caller]
 fn wait_for_slide(browser: &Browser<'_>) {
     wait_until("a slide is shown", || {
-        browser.run(
-            "return !document.getElementById('rate').hidden && !document.getElementById('picture').hidden",
-        ) == true
+        browser
+            .run("return !document.getElementById('rate').hidden && !document.getElementById('image').hidden")
+            == true
     });
 }
 

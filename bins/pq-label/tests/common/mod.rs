@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use slide_data::{Labels, Rubric};
 use slide_label::{Event, Journal, Store};
 
-/// A folder with a configuration, a manifest and pictures.
+/// A folder with a configuration, a manifest and images.
 pub struct Site {
     pub dir: tempfile::TempDir,
 }

@@ -18,15 +18,15 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) struct Side {
     pub(crate) decks: usize,
     pub(crate) slides: usize,
-    /// Added to every picture feature, in standard deviations.
-    pub(crate) picture_shift: f64,
+    /// Added to every image feature, in standard deviations.
+    pub(crate) image_shift: f64,
     /// Added to every criterion's center, in standard deviations.
     pub(crate) score_shift: f64,
 }
 
 impl Side {
     pub(crate) fn new(decks: usize, slides: usize) -> Self {
-        Self { decks, slides, picture_shift: 0.0, score_shift: 0.0 }
+        Self { decks, slides, image_shift: 0.0, score_shift: 0.0 }
     }
 }
 
@@ -46,10 +46,9 @@ pub(crate) fn slides(name: &str, side: Side, rng: &mut fastrand::Rng) -> Vec<Pre
         let effects: Vec<f64> = (0..FEATURES.len() + CRITERIA.len()).map(|_| normal(rng)).collect();
         for slide in 0..side.slides {
             let slide_id = format!("{name}-{deck}-{slide}");
-            let pictures = FEATURES.iter().zip(&effects);
-            let features: BTreeMap<String, f64> = pictures
-                .map(|(key, deck)| ((*key).to_owned(), draw(rng, *deck) + side.picture_shift))
-                .collect();
+            let images = FEATURES.iter().zip(&effects);
+            let features: BTreeMap<String, f64> =
+                images.map(|(key, deck)| ((*key).to_owned(), draw(rng, *deck) + side.image_shift)).collect();
             let scores = CRITERIA.iter().zip(&effects[FEATURES.len()..]);
             let distributions: BTreeMap<String, [f64; 5]> = scores
                 .map(|(key, deck)| {

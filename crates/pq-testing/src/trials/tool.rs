@@ -20,13 +20,13 @@ pub enum Tool {
     Office,
     /// `script`, which gives a command a terminal.
     Terminal,
-    /// A processor with AVX2 and FMA.
+    /// A CPU with AVX2 and FMA.
     Avx2,
-    /// A processor with AVX-512 (F, BW, DQ and VL).
+    /// A CPU with AVX-512 (F, BW, DQ and VL).
     Avx512,
-    /// A processor that multiplies bf16 in AVX-512.
+    /// A CPU that multiplies bf16 in AVX-512.
     Avx512Bf16,
-    /// A processor with AMX for bf16.
+    /// A CPU with AMX for bf16.
     Amx,
 }
 
@@ -105,15 +105,12 @@ impl Tool {
             Self::OtherUser => (can_be_refused(), "no other user than root can start what is built here"),
             Self::Office => (starts("soffice") || starts("libreoffice"), "LibreOffice is not installed"),
             Self::Terminal => (starts("script"), "there is no `script` of util-linux"),
-            Self::Avx2 => (processor_has(&["avx2", "fma"]), "the processor has no AVX2"),
-            Self::Avx512 => (
-                processor_has(&["avx512f", "avx512bw", "avx512dq", "avx512vl"]),
-                "the processor has no AVX-512",
-            ),
-            Self::Avx512Bf16 => {
-                (processor_has(&["avx512_bf16"]), "the processor does not multiply bf16 in AVX-512")
+            Self::Avx2 => (cpu_has(&["avx2", "fma"]), "the CPU has no AVX2"),
+            Self::Avx512 => {
+                (cpu_has(&["avx512f", "avx512bw", "avx512dq", "avx512vl"]), "the CPU has no AVX-512")
             }
-            Self::Amx => (processor_has(&["amx_tile", "amx_bf16"]), "the processor has no AMX"),
+            Self::Avx512Bf16 => (cpu_has(&["avx512_bf16"]), "the CPU does not multiply bf16 in AVX-512"),
+            Self::Amx => (cpu_has(&["amx_tile", "amx_bf16"]), "the CPU has no AMX"),
         };
         (!is_there).then(|| why.to_owned())
     }
@@ -156,8 +153,8 @@ fn starts_as_nobody(_: Command) -> bool {
     false
 }
 
-/// Whether Linux says that the processor has these features.
-fn processor_has(features: &[&str]) -> bool {
+/// Whether Linux says that the CPU has these features.
+fn cpu_has(features: &[&str]) -> bool {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let flags = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
     features.iter().all(|feature| flags.split_whitespace().any(|flag| flag == *feature))

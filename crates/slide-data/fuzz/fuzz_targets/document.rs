@@ -1,4 +1,4 @@
-//! Whatever a file is taken for (PDF, archive, presentation, picture): reading it never panics and obeys the limits.
+//! Whatever a file is taken for (PDF, archive, presentation, image): reading it never panics and obeys the limits.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

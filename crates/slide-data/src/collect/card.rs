@@ -169,7 +169,8 @@ fn gaps(
     licenses: &BTreeMap<String, usize>,
 ) {
     card.push_str("## Gaps\n\n");
-    let set_aside = store.inputs().filter(|input| matches!(input.outcome, Outcome::SetAside { .. })).count();
+    let set_aside =
+        store.inputs().filter(|input| matches!(input.outcome, Outcome::Quarantined { .. })).count();
     let unlabelled = usable.saturating_sub(labelled);
     let unstated = licenses.get("not stated").copied().unwrap_or(0);
     let lines = [

@@ -3,13 +3,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::sketches;
-use crate::picture::{Signature, Sketch, SlideHash, decode};
+use crate::imaging::{Signature, Sketch, SlideHash, decode};
 use crate::{DuplicateThresholds, Limits, Manifest, SlideRecord};
 
 /// Signatures that a comparer keeps in memory (20 kB each).
 const KEPT: usize = 1_024;
 
-/// What of a slide is compared with all others before pictures are: 0.8 kB.
+/// What of a slide is compared with all others before images are: 0.8 kB.
 pub(super) struct Outline {
     hash: SlideHash,
     inverse_length: f32,
@@ -37,7 +37,7 @@ impl Outline {
     }
 }
 
-/// Compares stored pictures closely. Their signatures are made when they are needed; the oldest are forgotten.
+/// Compares stored images closely. Their signatures are made when they are needed; the oldest are forgotten.
 pub(super) struct Comparer<'a> {
     raw: &'a Path,
     kept: HashMap<String, Arc<Signature>>,
@@ -49,7 +49,7 @@ impl<'a> Comparer<'a> {
         Self { raw, kept: HashMap::new(), order: VecDeque::new() }
     }
 
-    /// How much two slides differ; none where a picture cannot be read, which is `verify`'s to report.
+    /// How much two slides differ; none where an image cannot be read, which is `verify`'s to report.
     pub(super) fn difference(&mut self, a: &str, b: &str) -> Option<f32> {
         let (a, b) = (self.signature(a)?, self.signature(b)?);
         Some(a.difference(&b))

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::source::{UrlListConfig, WebConfig};
-use crate::picture::QualityThresholds;
+use crate::imaging::QualityThresholds;
 use crate::{DuplicateThresholds, Limits, Result, SplitConfig};
 
 /// Everything in `data.toml` that collecting uses.

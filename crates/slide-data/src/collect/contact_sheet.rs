@@ -9,7 +9,7 @@ figure{margin:0;background:#fff;border:1px solid #d8dde4;border-radius:6px;paddi
 figure img{width:100%;height:150px;object-fit:contain;background:#eceff3}\
 figcaption{font-size:12.5px;overflow-wrap:anywhere}b.out{color:#a11}.why{color:#7a4b00}";
 
-/// A page that shows which slides were flagged or found to repeat others, and why. Pictures are linked relative to the store's
+/// A page that shows which slides were flagged or found to repeat others, and why. Images are linked relative to the store's
 /// folder, where the page belongs.
 pub fn contact_sheet(slides: &[SlideRecord]) -> String {
     let mut page = format!(

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use serde::Serialize;
 
-use super::intake::{Intake, list_set_aside};
+use super::ingest::{Ingest, list_quarantined};
 use super::store::{InputRecord, Outcome, Stamp, Store};
 use super::worker::{Answer, Job, ReaderFactory};
 use super::{DataConfig, duplicates};
@@ -35,14 +35,14 @@ pub struct Report {
     /// Slides that can be labelled and trained on.
     pub usable: usize,
     /// Files, pages and entries of this run's inputs that could not become slides.
-    pub set_aside: Vec<SetAside>,
+    pub set_aside: Vec<Quarantined>,
     /// Whether the run was stopped before its end.
     pub interrupted: bool,
 }
 
 /// A file, page or entry that could not become a slide.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SetAside {
+pub struct Quarantined {
     /// The file, and the page or entry where only that failed.
     pub origin: String,
     /// Why.
@@ -60,7 +60,7 @@ pub trait Progress: Sync {
     /// A file is done.
     fn input_done(&self, _origin: &str) {}
     /// Something was set aside.
-    fn set_aside(&self, _item: &SetAside) {}
+    fn set_aside(&self, _item: &Quarantined) {}
     /// Duplicates are being looked for.
     fn comparing(&self) {}
     /// Whether to stop: files that are being read are given up and read again by the next run.
@@ -102,9 +102,9 @@ impl Collector<'_> {
         for input in inputs {
             let stamp = Stamp::of(&input.path).unwrap_or(Stamp { size_bytes: 0, modified_ns: 0 });
             match self.store.unchanged(input, stamp) {
-                Some(known) if !(known.transient || self.retry && is_set_aside(known)) => {
+                Some(known) if !(known.transient || self.retry && is_quarantined(known)) => {
                     report.unchanged += 1;
-                    list_set_aside(known, &mut report);
+                    list_quarantined(known, &mut report);
                 }
                 _ => jobs.push((input, stamp)),
             }
@@ -156,7 +156,7 @@ impl Collector<'_> {
                 scope.spawn(move || work(&mut *reader(), queue, stop, job, &sender));
             }
             drop(sender);
-            let result = Intake::new(self.store, jobs, report, progress).follow(&messages, &stop);
+            let result = Ingest::new(self.store, jobs, report, progress).follow(&messages, &stop);
             stop.store(true, Ordering::Relaxed);
             result
         })
@@ -179,8 +179,8 @@ fn work(
     }
 }
 
-fn is_set_aside(record: &InputRecord) -> bool {
-    matches!(record.outcome, Outcome::SetAside { .. }) || !record.set_aside.is_empty()
+fn is_quarantined(record: &InputRecord) -> bool {
+    matches!(record.outcome, Outcome::Quarantined { .. }) || !record.set_aside.is_empty()
 }
 
 fn summarise(slides: &[SlideRecord], report: &mut Report) {

@@ -1,6 +1,6 @@
-//! The sketches of a store's slides in one file, so that a run that adds a few slides need not open the pictures of all others.
+//! The sketches of a store's slides in one file, so that a run that adds a few slides need not open the images of all others.
 //!
-//! The file is derived: what it lacks is made from the pictures.
+//! The file is derived: what it lacks is made from the images.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -8,7 +8,7 @@ use std::io::{BufReader, Read, Write};
 use std::path::Path;
 
 use crate::error::io_error;
-use crate::picture::{Signature, Sketch, decode};
+use crate::imaging::{Signature, Sketch, decode};
 use crate::{Limits, Manifest, Result, SlideRecord};
 
 const NAME: &str = ".sketches";
@@ -49,7 +49,7 @@ fn write(path: &Path, mut records: Vec<u8>) -> std::io::Result<()> {
     file.write_all(&records)
 }
 
-/// The sketch of each slide, in order; none for a slide whose picture cannot be read. Those that the file lacked are added to it.
+/// The sketch of each slide, in order; none for a slide whose image cannot be read. Those that the file lacked are added to it.
 pub(super) fn of_all(raw: &Path, slides: &[SlideRecord]) -> Vec<Option<Sketch>> {
     let mut places: HashMap<[u8; KEY], Vec<usize>> = HashMap::new();
     for (at, slide) in slides.iter().enumerate() {
@@ -67,7 +67,7 @@ pub(super) fn of_all(raw: &Path, slides: &[SlideRecord]) -> Vec<Option<Sketch>> 
     let _ = read(&raw.join(NAME), &mut take);
     let mut made = Vec::new();
     for (slide, sketch) in slides.iter().zip(&mut sketches).filter(|(_, sketch)| sketch.is_none()) {
-        *sketch = from_picture(raw, &slide.slide_id);
+        *sketch = from_image(raw, &slide.slide_id);
         made.extend(sketch.clone().map(|sketch| (slide.sha256.clone(), sketch)));
     }
     // They only save time.
@@ -86,7 +86,7 @@ fn read(path: &Path, take: &mut dyn FnMut(&[u8; RECORD])) -> std::io::Result<()>
     Ok(())
 }
 
-fn from_picture(raw: &Path, slide_id: &str) -> Option<Sketch> {
+fn from_image(raw: &Path, slide_id: &str) -> Option<Sketch> {
     let bytes = std::fs::read(Manifest::image_path(raw, slide_id)).ok()?;
     Some(Sketch::of(&Signature::of(&decode(&bytes, &Limits::default()).ok()?)))
 }

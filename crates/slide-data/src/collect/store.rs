@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use project_files::SlideFiles;
 use serde::{Deserialize, Serialize};
 
-use super::intake::Staged;
+use super::ingest::Staged;
 use super::sketches;
 use crate::error::io_error;
 use crate::render::InputFile;
@@ -52,7 +52,7 @@ pub enum Outcome {
         slides: usize,
     },
     /// It cannot become slides.
-    SetAside {
+    Quarantined {
         /// Why.
         reason: String,
     },
@@ -155,16 +155,16 @@ impl Store {
             .filter(|known| known.size_bytes == stamp.size_bytes && known.modified_ns == stamp.modified_ns)
     }
 
-    /// Takes the staged slides of some inputs in: pictures first, then the manifest, then the inputs' own lines, so that after a
-    /// crash at any point a listed slide has its picture and an input that is not listed is read again.
+    /// Takes the staged slides of some inputs in: images first, then the manifest, then the inputs' own lines, so that after a
+    /// crash at any point a listed slide has its image and an input that is not listed is read again.
     ///
     /// Returns how many slides are new.
     pub(super) fn commit(&mut self, batch: Vec<(Vec<Staged>, InputRecord)>) -> Result<usize> {
         let (mut new, mut lines) = (Vec::new(), Vec::with_capacity(batch.len()));
         let mut sketched = Vec::new();
         for (staged, input) in batch {
-            for (slide, picture, sketch) in staged {
-                if let Some(slide) = self.move_in(slide, &picture)? {
+            for (slide, image, sketch) in staged {
+                if let Some(slide) = self.move_in(slide, &image)? {
                     sketched.push((slide.sha256.clone(), sketch));
                     new.push(slide);
                 }
@@ -185,14 +185,14 @@ impl Store {
         Ok(count)
     }
 
-    /// Moves the picture of a slide that is not known yet to its place.
-    fn move_in(&mut self, mut slide: SlideRecord, picture: &Path) -> Result<Option<SlideRecord>> {
+    /// Moves the image of a slide that is not known yet to its place.
+    fn move_in(&mut self, mut slide: SlideRecord, image: &Path) -> Result<Option<SlideRecord>> {
         if !self.known.insert(slide.slide_id.clone()) {
-            let _ = std::fs::remove_file(picture); // the same content came before
+            let _ = std::fs::remove_file(image); // the same content came before
             return Ok(None);
         }
         let target = self.files.image(&slide.slide_id);
-        std::fs::rename(picture, &target).map_err(io_error("write", &target))?;
+        std::fs::rename(image, &target).map_err(io_error("write", &target))?;
         while !self.numbers.insert((slide.deck_id.clone(), slide.number)) {
             slide.number += 1;
         }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Serialize;
 
 use super::store::Store;
-use crate::picture::{decode, pixels_sha256};
+use crate::imaging::{decode, pixels_sha256};
 use crate::{Limits, Manifest};
 
 /// Something that is not as it should be.
@@ -15,8 +15,8 @@ pub struct Finding {
     pub problem: String,
 }
 
-/// Checks the whole store: each listed slide has its picture with the pixels it was listed with, ids are unique, duplicates point
-/// at slides that exist, each deck stands in one group. Pictures without a line are an interrupted run's; the next run takes
+/// Checks the whole store: each listed slide has its image with the pixels it was listed with, ids are unique, duplicates point
+/// at slides that exist, each deck stands in one group. Images without a line are an interrupted run's; the next run takes
 /// them in, so they are no finding.
 pub fn verify(store: &Store) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -42,11 +42,11 @@ pub fn verify(store: &Store) -> Vec<Finding> {
             report(&slide.slide_id, format!("its deck `{}` stands in two groups", slide.deck_id));
         }
         match std::fs::read(Manifest::image_path(store.raw(), &slide.slide_id)) {
-            Err(error) => report(&slide.slide_id, format!("its picture cannot be read: {error}")),
+            Err(error) => report(&slide.slide_id, format!("its image cannot be read: {error}")),
             Ok(bytes) => match decode(&bytes, &Limits { max_edge: u32::MAX, ..Limits::default() }) {
-                Err(reason) => report(&slide.slide_id, format!("its picture {reason}")),
-                Ok(picture) if pixels_sha256(&picture) != slide.sha256 => {
-                    report(&slide.slide_id, "its picture is not the one that was collected".to_owned());
+                Err(reason) => report(&slide.slide_id, format!("its image {reason}")),
+                Ok(image) if pixels_sha256(&image) != slide.sha256 => {
+                    report(&slide.slide_id, "its image is not the one that was collected".to_owned());
                 }
                 Ok(_) => {}
             },

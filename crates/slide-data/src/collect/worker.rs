@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::picture::{QualityThresholds, Signature, Sketch, encode_png, pixels_sha256, quality_flags};
+use crate::imaging::{QualityThresholds, Signature, Sketch, encode_png, pixels_sha256, quality_flags};
 use crate::render::{Event, InputFile, RenderedSlide, read_file};
 use crate::{Limits, Reason, SlideRecord};
 
@@ -15,7 +15,7 @@ pub struct Job {
     pub(super) input: InputFile,
     pub(super) limits: Limits,
     pub(super) quality: QualityThresholds,
-    /// Where the pictures are put, and what their names begin with.
+    /// Where the images are put, and what their names begin with.
     pub(super) staging: PathBuf,
     pub(super) prefix: usize,
 }
@@ -26,7 +26,7 @@ pub struct Job {
 pub enum Answer {
     /// How many slides there are.
     Total(usize),
-    /// A slide whose picture lies in the staging folder, and its sketch.
+    /// A slide whose image lies in the staging folder, and its sketch.
     Slide(Box<SlideRecord>, PathBuf, Sketch),
     /// A page or entry that was set aside.
     Failed(String, String),
@@ -68,9 +68,9 @@ fn perform(job: &Job, scratch: Option<&Path>, stop: &AtomicBool, answer: &mut dy
             Event::Failed(part, reason) => answer(Answer::Failed(part, reason.to_string())),
             Event::Slide(slide) => {
                 count += 1;
-                let picture = job.staging.join(format!("{}-{count}.png", job.prefix));
-                match stage(*slide, &job.quality, &picture) {
-                    Ok((record, sketch)) => answer(Answer::Slide(Box::new(record), picture, sketch)),
+                let image = job.staging.join(format!("{}-{count}.png", job.prefix));
+                match stage(*slide, &job.quality, &image) {
+                    Ok((record, sketch)) => answer(Answer::Slide(Box::new(record), image, sketch)),
                     Err(error) => broken = Some(error.to_string()),
                 }
             }
@@ -93,15 +93,15 @@ pub(super) fn refusal(reason: &Reason) -> Answer {
     Answer::Refused(reason.to_string(), matches!(reason, Reason::Io(_) | Reason::NeedsLibreOffice))
 }
 
-/// Measures a slide and writes its picture, synced.
+/// Measures a slide and writes its image, synced.
 fn stage(
     slide: RenderedSlide,
     quality: &QualityThresholds,
-    picture: &Path,
+    image: &Path,
 ) -> std::io::Result<(SlideRecord, Sketch)> {
     let flags = quality_flags(&slide.image, quality);
     let bytes = encode_png(&slide.image).map_err(std::io::Error::other)?;
-    std::fs::File::create(picture)
+    std::fs::File::create(image)
         .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_data()))?;
     let signature = Signature::of(&slide.image);
     let record = SlideRecord {

@@ -8,7 +8,7 @@ use super::format::EXTENSIONS;
 use super::{DeckName, Event, FileFormat, InputFile, Sink, guarded, sniff};
 use crate::{Limits, Reason, SourceKind, sha256_hex};
 
-/// Reads the pictures and PDFs of a ZIP archive, in natural order of their names. Nothing is written to disk.
+/// Reads the images and PDFs of a ZIP archive, in natural order of their names. Nothing is written to disk.
 pub(super) fn read(
     input: &InputFile,
     sha256: &str,
@@ -62,9 +62,9 @@ fn read_member(part: &InputFile, name: &str, bytes: Vec<u8>, limits: &Limits, si
         goes_on
     };
     let result = match sniff(&bytes) {
-        FileFormat::Picture => guarded(|| crate::picture::decode(&bytes, limits)).map(|image| {
+        FileFormat::Image => guarded(|| crate::imaging::decode(&bytes, limits)).map(|image| {
             let _ = inner(Event::Total(1))
-                && inner(Event::Slide(Box::new(super::identity::picture(part, &sha256, image))));
+                && inner(Event::Slide(Box::new(super::identity::image(part, &sha256, image))));
         }),
         FileFormat::Pdf => {
             let document = super::identity::Document::new(part, &sha256, SourceKind::Pdf);

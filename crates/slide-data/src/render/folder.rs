@@ -17,9 +17,9 @@ pub struct InputFile {
     pub path: PathBuf,
     /// Its name in records: relative to the folder that was given (with that folder's name) or to the upload folder, with `/`.
     pub origin: String,
-    /// The deck it belongs to if it is a picture.
+    /// The deck it belongs to if it is an image.
     pub deck: DeckName,
-    /// Its place among the pictures of the deck, from 1.
+    /// Its place among the images of the deck, from 1.
     pub number: usize,
     /// Licence or consent, from the nearest `source.toml` above it.
     pub license: Option<String>,
@@ -43,8 +43,8 @@ struct Terms {
 /// Finds the files that hold slides: `path` itself, or all below it, in natural order (`2` before `10`). Hidden files, and files
 /// that neither look like slides nor are named like them, are passed over. Links are followed, loops are not.
 ///
-/// A folder of pictures is a deck; pictures that lie directly in the folder given are divided by name: a numbered series
-/// (`acme-1.png`, `acme-2.png`) is a deck, and a picture without a number is a deck of its own.
+/// A folder of images is a deck; images that lie directly in the folder given are divided by name: a numbered series
+/// (`acme-1.png`, `acme-2.png`) is a deck, and an image without a number is a deck of its own.
 ///
 /// # Errors
 /// When `path` does not exist or a folder cannot be listed.
@@ -159,7 +159,7 @@ fn readable(name: &OsStr) -> String {
     text
 }
 
-/// The folder of a picture, or below the top its name without the trailing number.
+/// The folder of an image, or below the top its name without the trailing number.
 fn deck_name(path: &Path, top: &Path, origin: &str) -> DeckName {
     let folder = origin.rsplit_once('/').map_or("", |(folder, _)| folder);
     let is_loose = path == top || path.parent() == Some(top);

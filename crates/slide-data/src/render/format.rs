@@ -6,7 +6,7 @@ use zip::ZipArchive;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileFormat {
     /// PNG, JPEG, WebP, GIF, TIFF or BMP.
-    Picture,
+    Image,
     /// PDF.
     Pdf,
     /// A presentation with its extension: `pptx`, `odp` or `ppt`.
@@ -29,9 +29,9 @@ pub(crate) const EXTENSIONS: [&str; 18] = [
 
 /// Tells the format from the first bytes; a package (ZIP) by its directory and what it says of itself.
 pub fn sniff(bytes: &[u8]) -> FileFormat {
-    let pictures: [&[u8]; 7] = [b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"RIFF"];
-    if pictures.iter().any(|magic| bytes.starts_with(magic)) {
-        return FileFormat::Picture;
+    let images: [&[u8]; 7] = [b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"RIFF"];
+    if images.iter().any(|magic| bytes.starts_with(magic)) {
+        return FileFormat::Image;
     }
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
         return package(bytes);

@@ -4,7 +4,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::{InputFile, RenderedSlide};
 use crate::{Source, SourceKind, sha256_hex};
 
-/// The deck that pictures of one folder (or of one numbered series) belong to.
+/// The deck that images of one folder (or of one numbered series) belong to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct DeckName(pub String);
 
@@ -48,8 +48,8 @@ impl<'a> Document<'a> {
     }
 }
 
-/// A picture file: its id is made of its deck and its content.
-pub(super) fn picture(input: &InputFile, sha256: &str, image: RgbImage) -> RenderedSlide {
+/// An image file: its id is made of its deck and its content.
+pub(super) fn image(input: &InputFile, sha256: &str, image: RgbImage) -> RenderedSlide {
     let deck_id = input.deck.id();
     RenderedSlide {
         slide_id: format!("{deck_id}-{}", &sha256[..8]),

@@ -1,4 +1,4 @@
-//! From files to slides in memory: pictures, PDF, ZIP archives, presentations, and folders of them.
+//! From files to slides in memory: images, PDF, ZIP archives, presentations, and folders of them.
 //!
 //! What a file is, is told by its content. Everything is read under [`Limits`]: sizes by what is declared, time by a watch on the
 //! reader, panics caught. A file, page or entry that fails is one `Err` among the results; the rest goes on.
@@ -36,13 +36,13 @@ pub struct RenderedSlide {
     pub deck: String,
     /// Its place in the deck, from 1.
     pub number: usize,
-    /// The picture.
+    /// The image.
     pub image: RgbImage,
     /// Where it came from.
     pub source: Source,
 }
 
-/// Renders the slides of a picture, a PDF, a ZIP archive, a presentation or a folder of them, in order.
+/// Renders the slides of an image, a PDF, a ZIP archive, a presentation or a folder of them, in order.
 ///
 /// The reader runs on its own thread and at most two slides ahead, so memory stays flat however long the deck is.
 ///
@@ -120,10 +120,10 @@ fn read_bytes(
 ) -> std::result::Result<(), Reason> {
     let document = |kind| identity::Document::new(input, sha256, kind);
     match guarded(|| Ok(sniff(&bytes)))? {
-        FileFormat::Picture => {
+        FileFormat::Image => {
             sink(Event::Total(1));
-            let image = guarded(|| crate::picture::decode(&bytes, limits))?;
-            sink(Event::Slide(Box::new(identity::picture(input, sha256, image))));
+            let image = guarded(|| crate::imaging::decode(&bytes, limits))?;
+            sink(Event::Slide(Box::new(identity::image(input, sha256, image))));
             Ok(())
         }
         FileFormat::Pdf => pdf::render(bytes, &document(SourceKind::Pdf), limits, sink),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Limits, Reason};
 
-/// No macros, and nothing fetched for a document that links to pictures elsewhere.
+/// No macros, and nothing fetched for a document that links to images elsewhere.
 const SETTINGS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <oor:items xmlns:oor="http://openoffice.org/2001/registry" xmlns:xs="http://www.w3.org/2001/XMLSchema">
 <item oor:path="/org.openoffice.Office.Common/Security/Scripting">

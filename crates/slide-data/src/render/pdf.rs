@@ -9,7 +9,7 @@ use image::RgbImage;
 
 use super::identity::Document;
 use super::{Event, Sink, guarded};
-use crate::picture::check_pixels;
+use crate::imaging::check_pixels;
 use crate::{Limits, Reason};
 
 /// Deeply nested forms recurse; a thread's usual two megabytes are too few for some real files.

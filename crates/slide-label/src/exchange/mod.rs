@@ -199,12 +199,12 @@ fn parse_time(text: &str) -> std::result::Result<Option<Timestamp>, String> {
     text.parse().map(Some).map_err(|_| format!("`{text}` is not a time such as 2026-01-31T09:30:00Z"))
 }
 
-/// The slide that a key or a picture's path names: its file name without the extension of a picture.
+/// The slide that a key or an image's path names: its file name without the extension of an image.
 fn slide_of(text: &str) -> String {
     let name = text.rsplit(['/', '\\', '=']).next().unwrap_or(text);
     let lower = name.to_ascii_lowercase();
-    let picture = [".png", ".jpg", ".jpeg", ".webp"].iter().find(|extension| lower.ends_with(*extension));
-    picture.map_or(name, |extension| &name[..name.len() - extension.len()]).to_owned()
+    let image = [".png", ".jpg", ".jpeg", ".webp"].iter().find(|extension| lower.ends_with(*extension));
+    image.map_or(name, |extension| &name[..name.len() - extension.len()]).to_owned()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::Error;
 
 /// An answer that says no: a status, a short code for the page and a sentence for people.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct Rejection {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
     pub(super) message: String,
@@ -15,7 +15,7 @@ pub(super) struct Refusal {
     pub(super) details: Value,
 }
 
-impl Refusal {
+impl Rejection {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), details: Value::Null }
     }
@@ -33,7 +33,7 @@ impl Refusal {
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
@@ -55,7 +55,7 @@ impl From<Error> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let mut body = json!({"error": self.code, "message": self.message});
         if let (Value::Object(body), Value::Object(details)) = (&mut body, self.details) {

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::error::Refusal;
+use super::error::Rejection;
 use super::state::{Access, App};
 
 /// Refuses what another site's page may have sent, and names that only look like this machine.
@@ -17,11 +17,11 @@ pub(super) async fn refuse_foreign(State(app): State<Arc<App>>, request: Request
     if app.access() == Access::Local && (!is_loopback(headers) || headers.contains_key("x-forwarded-for")) {
         let message =
             "this server answers on this machine only; start it on another address to invite people";
-        return Refusal::new(StatusCode::FORBIDDEN, "local_only", message).into_response();
+        return Rejection::new(StatusCode::FORBIDDEN, "local_only", message).into_response();
     }
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
     if !is_safe && !is_same_origin(headers) {
-        return Refusal::new(StatusCode::FORBIDDEN, "foreign", "the request came from another site")
+        return Rejection::new(StatusCode::FORBIDDEN, "foreign", "the request came from another site")
             .into_response();
     }
     next.run(request).await

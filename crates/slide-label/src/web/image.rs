@@ -8,22 +8,22 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio_util::io::ReaderStream;
 
-use super::error::Refusal;
+use super::error::Rejection;
 use super::session::SignedIn;
 use super::state::App;
 use crate::Error;
 
-/// So much of a picture is in memory at a time, however slow the connection: fifty phones that each load five pictures need 16 MB.
+/// So much of an image is in memory at a time, however slow the connection: fifty phones that each load five images need 16 MB.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// The picture of a slide, piece by piece from disk.
+/// The image of a slide, piece by piece from disk.
 pub(super) async fn image(
     State(app): State<Arc<App>>,
     SignedIn(_): SignedIn,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let slide = app.slide(&id).ok_or_else(|| Refusal::unknown_slide(&id))?;
+) -> Result<Response, Rejection> {
+    let slide = app.slide(&id).ok_or_else(|| Rejection::unknown_slide(&id))?;
     let tag = format!("\"{}\"", slide.sha256);
     let caching = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "private, max-age=3600".to_owned())];
     if !slide.sha256.is_empty()
@@ -42,8 +42,8 @@ pub(super) async fn image(
         }
         Ok(Err((path, error))) => {
             tracing::warn!("cannot read `{}`: {error}", path.display());
-            let message = format!("the picture of `{id}` cannot be read");
-            Err(Refusal::new(StatusCode::NOT_FOUND, "no_picture", message))
+            let message = format!("the image of `{id}` cannot be read");
+            Err(Rejection::new(StatusCode::NOT_FOUND, "no_picture", message))
         }
         Err(_) => Err(Error::Failed.into()),
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::error::Refusal;
+use super::error::Rejection;
 use super::session::Lead;
 use super::state::{Access, App};
 use crate::agreement::{
@@ -63,7 +63,7 @@ const MAX_DISPUTED: usize = 100;
 const RESAMPLES: usize = 400;
 
 /// Progress, agreement and disputes.
-pub(super) async fn report(State(app): State<Arc<App>>, _lead: Lead) -> Result<Response, Refusal> {
+pub(super) async fn report(State(app): State<Arc<App>>, _lead: Lead) -> Result<Response, Rejection> {
     let made = tokio::task::spawn_blocking(move || current_report(&app)).await;
     made.map(|report| Json(&*report).into_response()).map_err(|_| Error::Failed.into())
 }
@@ -164,7 +164,7 @@ pub(super) async fn history(State(app): State<Arc<App>>, _lead: Lead, Path(id): 
 }
 
 /// The whole journal.
-pub(super) async fn export(State(app): State<Arc<App>>, _lead: Lead) -> Result<Response, Refusal> {
+pub(super) async fn export(State(app): State<Arc<App>>, _lead: Lead) -> Result<Response, Rejection> {
     let store = app.ledger().store();
     let text = exchange::write(&store, exchange::Format::Jsonl, &slide_data::Labels::default())?;
     let headers = [
@@ -196,7 +196,7 @@ pub(super) async fn invite(
     State(app): State<Arc<App>>,
     _lead: Lead,
     Json(invited): Json<Invited>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, Rejection> {
     let (invitation, token) =
         app.change_people(move |people| people.invite(&invited.name, invited.role)).await?;
     Ok(Json(json!({"id": invitation.id, "name": invitation.name, "path": format!("/join#{token}")})))
@@ -207,7 +207,7 @@ pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     _lead: Lead,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, Rejection> {
     let was_known = app.change_people(move |people| people.revoke(&id)).await?;
     Ok(Json(json!({"was_known": was_known})))
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use slide_data::{Correction, Scores};
 
-use super::error::Refusal;
+use super::error::Rejection;
 use super::session::SignedIn;
 use super::state::App;
 use crate::{Error, Event, Kind, Person, Role, Store, exchange};
@@ -74,9 +74,9 @@ pub(super) async fn slide(
     State(app): State<Arc<App>>,
     SignedIn(person): SignedIn,
     Path(id): Path<String>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, Rejection> {
     let store = app.ledger().store();
-    describe(&app, &store, &id, &person.name).map(Json).ok_or_else(|| Refusal::unknown_slide(&id))
+    describe(&app, &store, &id, &person.name).map(Json).ok_or_else(|| Rejection::unknown_slide(&id))
 }
 
 /// The slides the person has rated or passed over, in the order of their doing.
@@ -128,14 +128,14 @@ pub(super) async fn submit(
     State(app): State<Arc<App>>,
     SignedIn(person): SignedIn,
     Json(submitted): Json<Submitted>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, Rejection> {
     let event = submitted.into_event();
     check_actor(&app, &person, &event)?;
     let slide_id = event.slide_id.clone();
-    let is_final_word = event.kind == Kind::Adjudicated
+    let is_adjudication = event.kind == Kind::Adjudicated
         || event.undoes.as_deref().is_some_and(|id| {
             let store = app.ledger().store();
-            store.event(id).is_some_and(|target| store.is_final_word(target))
+            store.event(id).is_some_and(|target| store.is_adjudication(target))
         });
     let acknowledged = app.ledger().submit(event).await.map_err(|error| {
         let store = app.ledger().store();
@@ -143,14 +143,17 @@ pub(super) async fn submit(
             Error::Conflict { .. } => json!({"current": mine_of(&store, &slide_id, &person.name)}),
             _ => Value::Null,
         };
-        Refusal { details, ..Refusal::from(error) }
+        Rejection { details, ..Rejection::from(error) }
     })?;
     let store = app.ledger().store();
     let mut queue = app.queue();
     queue.update(&store, &slide_id, &person.name);
     let progress = progress(&queue.progress(&person.name, Instant::now()), queue.len());
-    let head =
-        if is_final_word { store.adjudication_head(&slide_id) } else { store.head(&slide_id, &person.name) };
+    let head = if is_adjudication {
+        store.adjudication_head(&slide_id)
+    } else {
+        store.head(&slide_id, &person.name)
+    };
     Ok(Json(json!({
         "id": acknowledged.event.id,
         "at": acknowledged.event.at,
@@ -163,24 +166,24 @@ pub(super) async fn submit(
 
 /// An event must be the signed-in person's own (a queue kept by a browser that somebody else used before is not), about a slide that
 /// exists; a final word is a lead's.
-fn check_actor(app: &App, person: &Person, event: &Event) -> Result<(), Refusal> {
+fn check_actor(app: &App, person: &Person, event: &Event) -> Result<(), Rejection> {
     if event.annotator != person.name {
         let message =
             format!("this is a rating of `{}`, but `{}` is signed in", event.annotator, person.name);
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "other_person", message));
+        return Err(Rejection::new(StatusCode::FORBIDDEN, "other_person", message));
     }
     if event.kind == Kind::Adjudicated && person.role != Role::Lead {
-        return Err(Refusal::leads_only());
+        return Err(Rejection::leads_only());
     }
     if let Some(target) = event.undoes.as_deref() {
         let store = app.ledger().store();
-        let is_final = store.event(target).is_some_and(|target| store.is_final_word(target));
+        let is_final = store.event(target).is_some_and(|target| store.is_adjudication(target));
         if is_final && person.role != Role::Lead {
-            return Err(Refusal::leads_only());
+            return Err(Rejection::leads_only());
         }
     }
     let is_known = app.slide(&event.slide_id).is_some() || app.ledger().store().event(&event.id).is_some();
-    if is_known { Ok(()) } else { Err(Refusal::unknown_slide(&event.slide_id)) }
+    if is_known { Ok(()) } else { Err(Rejection::unknown_slide(&event.slide_id)) }
 }
 
 /// The model's scores of a slide, for a person who has rated it; before that they would sway the rating.
@@ -209,9 +212,9 @@ pub(super) async fn correct(
     State(app): State<Arc<App>>,
     SignedIn(person): SignedIn,
     Json(corrected): Json<Corrected>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, Rejection> {
     let prediction = app.prediction(&corrected.slide_id).ok_or_else(|| {
-        Refusal::new(StatusCode::NOT_FOUND, "no_prediction", "the model has not scored this slide")
+        Rejection::new(StatusCode::NOT_FOUND, "no_prediction", "the model has not scored this slide")
     })?;
     let scores = app.ledger().store().current(&corrected.slide_id, &person.name).map(|event| event.scores());
     let differing = differing(&scores.unwrap_or_default(), &prediction.expected);
@@ -250,7 +253,7 @@ fn differing(scores: &Scores, expected: &BTreeMap<String, f64>) -> Scores {
 pub(super) async fn export(
     State(app): State<Arc<App>>,
     SignedIn(person): SignedIn,
-) -> Result<Response, Refusal> {
+) -> Result<Response, Rejection> {
     let store = app.ledger().store();
     let text = if person.role == Role::Lead {
         exchange::write(&store, exchange::Format::Csv, &slide_data::Labels::default())?

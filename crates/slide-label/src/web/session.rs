@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::Refusal;
+use super::error::Rejection;
 use super::state::{Access, App};
 use crate::{Person, Role};
 
@@ -36,19 +36,19 @@ fn person(app: &App, headers: &HeaderMap) -> Option<Person> {
 }
 
 impl FromRequestParts<Arc<App>> for SignedIn {
-    type Rejection = Refusal;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
-        person(app, &parts.headers).map(Self).ok_or_else(Refusal::sign_in)
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejection> {
+        person(app, &parts.headers).map(Self).ok_or_else(Rejection::sign_in)
     }
 }
 
 impl FromRequestParts<Arc<App>> for Lead {
-    type Rejection = Refusal;
+    type Rejection = Rejection;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Rejection> {
         let SignedIn(person) = SignedIn::from_request_parts(parts, app).await?;
-        if person.role == Role::Lead { Ok(Self) } else { Err(Refusal::leads_only()) }
+        if person.role == Role::Lead { Ok(Self) } else { Err(Rejection::leads_only()) }
     }
 }
 
@@ -95,19 +95,19 @@ pub(super) async fn sign_in(
     State(app): State<Arc<App>>,
     Address(address): Address,
     Json(request): Json<SignIn>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, Rejection> {
     let (person, secret) = if app.access() == Access::Local && request.token.is_empty() {
         app.change_people(move |people| people.sign_in_locally(&request.name)).await?
     } else {
         if app.must_wait(address) {
             let message = "too many wrong invitations from this address; wait a minute";
-            return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "wait", message));
+            return Err(Rejection::new(StatusCode::TOO_MANY_REQUESTS, "wait", message));
         }
         let accepted = app.change_people(move |people| people.accept(&request.token)).await?;
         accepted.ok_or_else(|| {
             app.count_failure(address);
             let message = "this invitation is not known (any more); ask your lead for a new link";
-            Refusal::new(StatusCode::UNAUTHORIZED, "unknown_invitation", message)
+            Rejection::new(StatusCode::UNAUTHORIZED, "unknown_invitation", message)
         })?
     };
     let body = Json(describe(&app, Some(&person)));
@@ -115,7 +115,7 @@ pub(super) async fn sign_in(
 }
 
 /// Ends the session.
-pub(super) async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Refusal> {
+pub(super) async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Rejection> {
     if let Some(secret) = secret(&headers).map(str::to_owned) {
         app.change_people(move |people| people.sign_out(&secret)).await?;
     }

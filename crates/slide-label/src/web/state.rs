@@ -54,7 +54,7 @@ pub(super) struct SlideCard {
     pub(super) number: usize,
     pub(super) width: u32,
     pub(super) height: u32,
-    /// Of the pixels; names the picture for the browser's cache.
+    /// Of the pixels; names the image for the browser's cache.
     pub(super) sha256: Arc<str>,
 }
 
@@ -209,7 +209,7 @@ impl App {
 }
 
 fn by_id(manifest: &Manifest) -> HashMap<Box<str>, SlideCard> {
-    // A name that leads out of the picture folder is no slide.
+    // A name that leads out of the image folder is no slide.
     let is_plain = |id: &str| !id.is_empty() && !id.contains(['/', '\\', '\0']) && id != "..";
     let mut decks: HashMap<&str, Arc<str>> = HashMap::new();
     let mut by_id = HashMap::new();

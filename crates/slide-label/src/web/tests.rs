@@ -158,7 +158,7 @@ async fn elsewhere_only_invited_people_get_in_and_guessing_is_slowed() {
 }
 
 #[tokio::test]
-async fn pages_pictures_and_exports_are_served_with_strict_headers() {
+async fn pages_images_and_exports_are_served_with_strict_headers() {
     let site = Site::new(Access::Local);
     let (status, headers, body) = site.get("/", "").await;
     assert!(status == StatusCode::OK && String::from_utf8(body).unwrap().contains("/assets/app.js"));

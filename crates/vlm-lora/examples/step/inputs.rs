@@ -57,7 +57,7 @@ impl Dataset for Slides<'_> {
     }
 }
 
-/// The peer's tokens: markers, picture, 110 prompt tokens, the answer. Slide 0 has the peer's pixels.
+/// The peer's tokens: markers, image, 110 prompt tokens, the answer. Slide 0 has the peer's pixels.
 fn sample(options: &Options, slide: usize) -> Sample {
     let (rows, cols) = options.grid();
     let mut input_ids = vec![1];

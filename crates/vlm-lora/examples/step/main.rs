@@ -8,7 +8,7 @@
 //! `--edge 2048` is 13 tiles of a 16:9 slide, 1024 is 5, 512 is 1. `--cached` keeps the output of the vision tower after the
 //! first step. `--slides` trains on so many different slides to the saved adapter. `--forward-only` times the scoring of five
 //! criteria. `--write` writes random weights with an adapter to a directory and ends; `--model` takes them from there. `--rate`
-//! times matrix products instead. `--device cuda` takes a build with `--features cuda`; `peak_mib` is then memory of the card.
+//! times matrix products instead. `--device cuda` takes a build with `--features cuda`; `peak_mib` is then memory of the GPU.
 //! `benches/peer` runs this beside the Python peer.
 #![expect(clippy::print_stdout, reason = "the measurement is the output")]
 
@@ -30,7 +30,7 @@ use options::Options;
 
 type AnyResult<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// The device that the options ask for. Kernels for a card are kept between runs, as the commands keep them.
+/// The device that the options ask for. Kernels for a GPU are kept between runs, as the commands keep them.
 fn open_backend(options: &Options, checkpoint: &Checkpoint) -> AnyResult<AnyBackend> {
     let base = BaseModelConfig {
         dtype: options.dtype,
@@ -38,7 +38,7 @@ fn open_backend(options: &Options, checkpoint: &Checkpoint) -> AnyResult<AnyBack
         load_in_8bit: options.load_in_8bit,
         ..BaseModelConfig::default()
     };
-    if options.is_card() {
+    if options.is_gpu() {
         if options.isa.is_some() {
             return Err("--isa is an option of the cpu".into());
         }
@@ -101,7 +101,7 @@ fn main() -> AnyResult<()> {
     let total_s = started.elapsed().as_secs_f64() - write_s;
     let Steps { times, losses, norms } = steps;
     let step_s = median(times.get(1..).unwrap_or_default());
-    let on_card = model.backend().peak_bytes().map(|bytes| bytes >> 20);
+    let on_gpu = model.backend().peak_bytes().map(|bytes| bytes >> 20);
     let line = serde_json::json!({
         "dtype": options.dtype, "device": options.device, "load_in_8bit": options.load_in_8bit, "edge": options.edge,
         "tiles": sample.tiles.count(), "tokens": sample.input_ids.len() * options.batch, "batch": options.batch,
@@ -110,7 +110,7 @@ fn main() -> AnyResult<()> {
         "forward_only": options.forward_only, "threads": options.threads,
         "backend": model.backend().name(), "losses": losses, "grad_norms": norms,
         "load_s": load_s, "to_first_step_s": before_s + times[0], "first_s": times[0], "step_s": step_s,
-        "total_s": total_s, "times_s": times, "peak_mib": on_card.unwrap_or_else(peak_mib),
+        "total_s": total_s, "times_s": times, "peak_mib": on_gpu.unwrap_or_else(peak_mib),
         "host_peak_mib": peak_mib(), "load_peak_mib": load_peak_mib,
     });
     println!("{line}");

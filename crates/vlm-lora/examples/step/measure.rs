@@ -96,19 +96,19 @@ pub(crate) fn score(options: &Options, model: &Model<AnyBackend>) -> AnyResult<S
     Ok(Steps { times, ..Steps::default() })
 }
 
-/// Rounds of products that are timed, and products in each. A card is waited for at the end of a round.
+/// Rounds of products that are timed, and products in each. A GPU is waited for at the end of a round.
 const CPU_ROUNDS: (usize, usize) = (20, 1);
 const CARD_ROUNDS: (usize, usize) = (5, 50);
 
 /// The fastest of some products of a batch with a frozen matrix, in GFLOP/s.
 pub(crate) fn rate(options: &Options, backend: &AnyBackend) -> AnyResult<f64> {
-    let is_card = options.is_card();
-    let shapes = if is_card {
+    let is_gpu = options.is_gpu();
+    let shapes = if is_gpu {
         [(8192, 2560, 960), (8192, 8192, 8192)]
     } else {
         [(1024, 2560, 960), (2048, 2048, 2048)]
     };
-    let (rounds, each) = if is_card { CARD_ROUNDS } else { CPU_ROUNDS };
+    let (rounds, each) = if is_gpu { CARD_ROUNDS } else { CPU_ROUNDS };
     let (mut best, one) = (0.0_f64, backend.zeros(1)?);
     for (m, n, k) in shapes {
         let bytes: Vec<u8> = (0..2 * n * k).map(|i| if i % 2 == 0 { 0 } else { 0x3f }).collect();
@@ -119,7 +119,7 @@ pub(crate) fn rate(options: &Options, backend: &AnyBackend) -> AnyResult<f64> {
             for _ in 0..each {
                 backend.linear(&x, m, &weight, None, &mut y)?;
             }
-            if is_card {
+            if is_gpu {
                 backend.sum_squares(&one)?; // waits for what is queued
             }
             best = best.max(2e-9 * (each * m * n * k) as f64 / started.elapsed().as_secs_f64());

@@ -78,8 +78,8 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether something else than the processor computes.
-    pub(crate) fn is_card(&self) -> bool {
+    /// Whether something else than the CPU computes.
+    pub(crate) fn is_gpu(&self) -> bool {
         self.device != "cpu"
     }
 

@@ -1,4 +1,4 @@
-//! `processor_config.json`: any bytes give settings or an error; settings cut a picture into a bounded number of tiles.
+//! `processor_config.json`: any bytes give settings or an error; settings cut an image into a bounded number of tiles.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -4,13 +4,13 @@ use super::{Attention, Stored};
 use crate::{Error, Result};
 
 /// The error of a call whose arguments do not fit each other.
-pub(super) fn misfit(reason: String) -> Error {
+pub(super) fn invalid_argument(reason: String) -> Error {
     Error::Backend { device: "backend".to_owned(), reason }
 }
 
 /// `Ok` where `holds`, else an error with this reason.
 pub(super) fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Result<()> {
-    if holds { Ok(()) } else { Err(misfit(reason())) }
+    if holds { Ok(()) } else { Err(invalid_argument(reason())) }
 }
 
 /// Checks the number of elements of a named argument.

@@ -66,22 +66,22 @@ pub trait Backend: Sized + Send + Sync + 'static {
         write: Write,
     ) -> Result<()>;
 
-    /// Tiles that go through a frozen vision tower together; where a processor computes, the activations of one should stay
+    /// Tiles that go through a frozen vision tower together; on a CPU, the activations of one should stay
     /// in its third-level cache.
     fn tiles_at_once(&self) -> usize {
         1
     }
-    /// Whether a device computes while the processor goes on, so that it can be given what comes next.
-    fn works_beside(&self) -> bool {
+    /// Whether a device computes while the CPU goes on, so that it can be given what comes next.
+    fn is_async(&self) -> bool {
         false
     }
-    /// Says that [`patches`](Self::patches) of this picture will be asked for soon: a device that works beside the processor
+    /// Says that [`patches`](Self::patches) of this image will be asked for soon: an asynchronous device
     /// begins to copy it.
     fn stage(&self, tiles: &Arc<Tiles>) -> Result<()> {
         let _ = tiles;
         Ok(())
     }
-    /// Normalised pixels `(tiles · grid², 3 · patch²)` of tiles of `grid · patch` pixels a side, named by picture and index:
+    /// Normalised pixels `(tiles · grid², 3 · patch²)` of tiles of `grid · patch` pixels a side, named by image and index:
     /// one row a patch, its values in the order channel, row, column.
     fn patches(&self, tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Result<Self::Buffer> {
         self.upload(&crate::model::patches(tiles, grid, patch))
@@ -284,8 +284,8 @@ pub trait Backend: Sized + Send + Sync + 'static {
         scale: f64,
     ) -> Result<Vec<f64>>;
 
-    /// As [`cross_entropy`](Self::cross_entropy), without waiting for a device that works beside the processor.
-    fn cross_entropy_later(
+    /// As [`cross_entropy`](Self::cross_entropy), without waiting for an asynchronous device.
+    fn cross_entropy_async(
         &self,
         logits: &mut Self::Buffer,
         targets: &[RowTarget<'_>],
@@ -296,7 +296,7 @@ pub trait Backend: Sized + Send + Sync + 'static {
 
     /// Σ x², summed in f64 in an order that does not depend on the number of threads.
     fn sum_squares(&self, x: &Self::Buffer) -> Result<f64>;
-    /// Σ x² over several tensors, without waiting for a device that works beside the processor.
+    /// Σ x² over several tensors, without waiting for an asynchronous device.
     fn sums_of_squares(&self, tensors: &[&Self::Buffer]) -> Result<Pending<f64>> {
         tensors.iter().map(|x| self.sum_squares(x)).sum::<Result<f64>>().map(Pending::Ready)
     }

@@ -1,9 +1,9 @@
 //! Names for weights: which base model this is, whatever its files and folder are called.
 
 mod canonical;
-mod held;
 mod remembered;
 mod stamp;
+mod weight_format;
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,11 +12,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 pub(crate) use canonical::canonical_json;
-pub use held::{ElementType, Held, HeldOn};
 pub use remembered::FingerprintCache;
 pub(crate) use stamp::{Stamp, Stamped};
+pub use weight_format::{ElementType, WeightDevice, WeightFormat};
 
-use crate::cache::hex;
+use crate::feature_cache::hex;
 
 /// What was hashed, and how. The name is a part of the written form, so that fingerprints of another scheme are never taken
 /// for equal or for different ones.
@@ -28,7 +28,7 @@ pub enum FingerprintScheme {
     /// `sha256-processor-v1`: tokenizer, chat template and image processing, by
     /// [`Processor::fingerprint`](crate::Processor::fingerprint).
     Processor,
-    /// `sha256-base-v1`: both, with how the weights are held, by [`BaseIdentity::fingerprint`].
+    /// `sha256-base-v1`: both, with how the weights are format, by [`BaseIdentity::fingerprint`].
     Base,
     /// `sha256`: some bytes, by [`Fingerprint::of_bytes`].
     Bytes,
@@ -167,16 +167,16 @@ pub struct BaseIdentity {
     /// The checkpoint.
     #[serde(flatten)]
     pub checkpoint: CheckpointFingerprint,
-    /// How its weights are held.
-    pub held: Held,
+    /// How its weights are format.
+    pub format: WeightFormat,
 }
 
 impl BaseIdentity {
     /// One name for all of it: what a [`FeatureCache`](crate::FeatureCache) is kept under.
     pub fn fingerprint(&self) -> Fingerprint {
-        let Self { checkpoint: CheckpointFingerprint { weights, processor }, held } = self;
+        let Self { checkpoint: CheckpointFingerprint { weights, processor }, format } = self;
         let text = canonical_json(serde_json::json!({
-            "weights": weights, "processor": processor, "held": held,
+            "weights": weights, "processor": processor, "format": format,
         }));
         Fingerprint::new(FingerprintScheme::Base, Sha256::digest(text).into())
     }
@@ -195,8 +195,8 @@ impl BaseIdentity {
                  ({then}… then, {now}… now)"
             ));
         }
-        let (then, now) = (self.held, now.held);
-        (then != now).then(|| format!("the base model was held as {then} and is now held as {now}"))
+        let (then, now) = (self.format, now.format);
+        (then != now).then(|| format!("the base model was format as {then} and is now format as {now}"))
     }
 }
 
@@ -234,7 +234,7 @@ mod tests {
                 weights: Fingerprint::of_bytes(weights),
                 processor: Fingerprint::of_bytes(processor),
             },
-            held: Held { load_in_8bit, ..Held::default() },
+            format: WeightFormat { load_in_8bit, ..WeightFormat::default() },
         };
         let base = of(b"w", b"p", false);
         assert_eq!(base.difference(&base), None);
@@ -244,7 +244,7 @@ mod tests {
                 "the run began on the base model 50e721e49c01…, and this one is fcb5f40df9be…",
             ),
             (of(b"w", b"P", false), "chat template"),
-            (of(b"w", b"p", true), "held as cpu, float32 and is now held as cpu, float32, 8 bits"),
+            (of(b"w", b"p", true), "format as cpu, float32 and is now format as cpu, float32, 8 bits"),
         ] {
             assert_ne!(base.fingerprint(), other.fingerprint());
             let text = base.difference(&other).unwrap();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{CheckpointFingerprint, Fingerprint, FingerprintScheme, Stamp, Stamped, canonical_json};
-use crate::cache::hex;
+use crate::feature_cache::hex;
 use crate::files::{read_bytes, write_atomic};
 use crate::{Checkpoint, Processor, Result};
 

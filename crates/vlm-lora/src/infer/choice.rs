@@ -170,7 +170,12 @@ impl ChoiceTokens {
     ///
     /// # Errors
     /// When the sample's answer is another one, or a distribution does not fit its slot or does not sum to 1.
-    pub fn soften(&self, sample: &mut Sample, distributions: &[Vec<f32>], weight: f32) -> Result<()> {
+    pub fn set_soft_targets(
+        &self,
+        sample: &mut Sample,
+        distributions: &[Vec<f32>],
+        weight: f32,
+    ) -> Result<()> {
         let refuse = |reason: &str| Err(Error::Text { reason: reason.to_owned() });
         let Some(start) = sample.targets.first().map(|target| target.position) else {
             return refuse("the sample is not supervised");
@@ -262,7 +267,7 @@ mod tests {
         let tokens = answer().tokens(&[true, false, true], |text| Ok(tokenize(text))).unwrap();
         let mut soft = sample(&[Some(0), None, Some(1)]);
         let plain = soft.clone();
-        tokens.soften(&mut soft, &[vec![0.0, 0.25, 0.75], vec![0.0, 1.0, 0.0]], 3.0).unwrap();
+        tokens.set_soft_targets(&mut soft, &[vec![0.0, 0.25, 0.75], vec![0.0, 1.0, 0.0]], 3.0).unwrap();
         assert_eq!(soft.targets[3].tokens, [('2' as u32, 0.25), ('X' as u32, 0.75)]);
         assert_eq!((soft.targets[3].weight, soft.input_ids[6]), (3.0, '1' as u32));
         assert_eq!(
@@ -280,15 +285,15 @@ mod tests {
         let tokens = answer().tokens(&[true, false, true], |text| Ok(tokenize(text))).unwrap();
         let good = vec![vec![0.0, 0.25, 0.75], vec![0.0, 1.0, 0.0]];
         let mut other = sample(&[Some(0), Some(0), Some(1)]);
-        assert!(tokens.soften(&mut other, &good, 1.0).is_err());
+        assert!(tokens.set_soft_targets(&mut other, &good, 1.0).is_err());
         let mut bare = Sample { targets: Vec::new(), ..sample(&[Some(0), None, Some(1)]) };
-        assert!(tokens.soften(&mut bare, &good, 1.0).is_err());
+        assert!(tokens.set_soft_targets(&mut bare, &good, 1.0).is_err());
         for bad in [
             vec![good[0].clone()],
             vec![vec![0.5, 0.5], good[1].clone()],
             vec![vec![0.5; 3], good[1].clone()],
         ] {
-            assert!(tokens.soften(&mut sample(&[Some(0), None, Some(1)]), &bad, 1.0).is_err());
+            assert!(tokens.set_soft_targets(&mut sample(&[Some(0), None, Some(1)]), &bad, 1.0).is_err());
         }
     }
 }

@@ -6,9 +6,9 @@ use crate::{Error, Result};
 /// Probabilities of a slot's choices in their order; they sum to 1.
 pub type Distribution = Vec<f64>;
 
-/// Reads a model's opinion on pictures as distributions over the choices of an answer, without parsing text.
+/// Reads a model's opinion on images as distributions over the choices of an answer, without parsing text.
 ///
-/// The picture and the prompt go through the model once. Then the fixed text of each slot is fed, the probabilities at its
+/// The image and the prompt go through the model once. Then the fixed text of each slot is fed, the probabilities at its
 /// choice are read, and the most probable choice is fed before the next slot, all on one key-value cache.
 pub struct Scorer<'a, B: Backend> {
     model: &'a Model<B>,

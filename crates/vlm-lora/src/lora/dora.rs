@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::layer::{Adapter, AdapterKept, Frozen, FrozenPair};
+use super::layer::{Adapter, AdapterSaved, Frozen, FrozenPair};
 use crate::backend::{Backend, Dropout, Gemm, Write};
 use crate::error::Result;
 use crate::model::{Grads, Pass};
@@ -141,11 +141,11 @@ impl<B: Backend> Adapter<B> {
         &self,
         grads: &mut Grads<'_, B>,
         frozen: &Frozen<'_, B>,
-        kept: &AdapterKept<B>,
+        saved: &AdapterSaved<B>,
         dy: &B::Buffer,
     ) -> Result<Option<B::Buffer>> {
         let (backend, n) = (grads.backend, frozen.shape.0);
-        let (Some((u, gain)), Some(dora)) = (&kept.dora, &self.dora) else { return Ok(None) };
+        let (Some((u, gain)), Some(dora)) = (&saved.dora, &self.dora) else { return Ok(None) };
         let mut sum = backend.zeros(n)?;
         backend.column_dot(dy, Some(u), &mut sum)?;
         let mut d_magnitude = backend.scratch(n)?;

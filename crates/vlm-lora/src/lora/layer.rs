@@ -5,7 +5,7 @@
 //!
 //! Adapters that read one input go through both passes together: [`begin`](Adapter::begin) makes ready what each adds to,
 //! [`add_all`] adds, [`end`](Adapter::end) finishes; [`base_gradient`](Adapter::base_gradient) takes the gradient through the
-//! frozen side, [`gradients_of_all`] that of the adapters.
+//! frozen side, [`adapter_gradients`] that of the adapters.
 
 use super::dora::{Dora, Unscaled};
 use crate::backend::{Backend, Dropout, Gemm, LowRank, LowRankBackward, LowRankForward, Write};
@@ -54,7 +54,7 @@ pub(crate) struct Frozen<'a, B: Backend> {
 }
 
 /// What the backward pass of an adapter needs beside its input.
-pub(crate) struct AdapterKept<B: Backend> {
+pub(crate) struct AdapterSaved<B: Backend> {
     /// `x'·Aᵀ (rows, r)`.
     down: B::Buffer,
     /// DoRA: `u (rows, out)` and `g (out)`.
@@ -69,7 +69,7 @@ pub(crate) struct Begun<B: Backend> {
     unscaled: Option<Unscaled<B>>,
 }
 
-/// A backward pass between [`Adapter::base_gradient`] and [`gradients_of_all`]: the gradient of what the adapter added to,
+/// A backward pass between [`Adapter::base_gradient`] and [`adapter_gradients`]: the gradient of what the adapter added to,
 /// where that is not the gradient of the output.
 pub(crate) struct Scaled<B: Backend>(pub(super) Option<B::Buffer>);
 
@@ -114,13 +114,13 @@ impl<B: Backend> Adapter<B> {
         pass: Pass<'_, B>,
         frozen: &Frozen<'_, B>,
         begun: Begun<B>,
-    ) -> Result<(B::Buffer, AdapterKept<B>)> {
+    ) -> Result<(B::Buffer, AdapterSaved<B>)> {
         let Begun { mut y, down, unscaled } = begun;
         let dora = match (unscaled, &self.dora) {
             (Some(unscaled), Some(dora)) => Some(self.rescale(pass, frozen, dora, unscaled, &mut y)?),
             _ => None,
         };
-        Ok((y, AdapterKept { down, dora }))
+        Ok((y, AdapterSaved { down, dora }))
     }
 
     /// `y (rows, out)` of the frozen side alone.
@@ -176,11 +176,11 @@ impl<B: Backend> Adapter<B> {
         &self,
         grads: &mut Grads<'_, B>,
         frozen: &Frozen<'_, B>,
-        kept: &AdapterKept<B>,
+        saved: &AdapterSaved<B>,
         dy: &B::Buffer,
         dx: Option<(&mut B::Buffer, Write)>,
     ) -> Result<Scaled<B>> {
-        let scaled = self.magnitude_backward(grads, frozen, kept, dy)?;
+        let scaled = self.magnitude_backward(grads, frozen, saved, dy)?;
         match (dx, &scaled) {
             (None, _) => {}
             (Some(target), Some(scaled)) => self.unscaled_backward(grads, frozen, (dy, scaled), target)?,
@@ -208,33 +208,35 @@ pub(crate) fn add_all<B: Backend>(
     pass.backend.adapters(x, rows, &mut adapters.into_iter().map(one).collect::<Vec<_>>())
 }
 
-/// An adapter in the backward pass, what its forward pass kept and the gradient of its linear's output.
+/// An adapter in the backward pass, what its forward pass saved and the gradient of its linear's output.
 pub(crate) type Gradient<'a, B> =
-    (&'a Adapter<B>, &'a AdapterKept<B>, &'a Scaled<B>, &'a <B as Backend>::Buffer);
+    (&'a Adapter<B>, &'a AdapterSaved<B>, &'a Scaled<B>, &'a <B as Backend>::Buffer);
 
 /// Adds to the gradients of these adapters of one input and, where it is given, to that of the input, in one call of the
 /// backend.
-pub(crate) fn gradients_of_all<B: Backend>(
+pub(crate) fn adapter_gradients<B: Backend>(
     grads: &mut Grads<'_, B>,
     x: &B::Buffer,
     adapters: &[Gradient<'_, B>],
     dx: Option<&mut B::Buffer>,
 ) -> Result<()> {
     let backend = grads.backend;
-    let Some(rows) = adapters.first().map(|(adapter, kept, ..)| backend.len(&kept.down) / adapter.r) else {
+    let Some(rows) = adapters.first().map(|(adapter, saved, ..)| backend.len(&saved.down) / adapter.r) else {
         return Ok(());
     };
     let mut params: Vec<Option<&mut Param<B>>> = grads.params.iter_mut().map(Some).collect();
     let mut take = |index: usize| {
-        params[index].take().ok_or_else(|| misuse(backend.name(), "two adapters share their parameters"))
+        params[index]
+            .take()
+            .ok_or_else(|| invalid_argument(backend.name(), "two adapters share their parameters"))
     };
     let mut all = Vec::with_capacity(adapters.len());
-    for &(adapter, kept, Scaled(scaled), dy) in adapters {
+    for &(adapter, saved, Scaled(scaled), dy) in adapters {
         let (a, b) = (take(adapter.a)?, take(adapter.b)?);
         let dropout = adapter.dropout(grads.dropout);
         let pair = LowRank { a: &a.value, b: &b.value, r: adapter.r, scale: adapter.scale, dropout };
         let dy = scaled.as_ref().unwrap_or(dy);
-        all.push(LowRankBackward { pair, down: &kept.down, dy, da: &mut a.grad, db: &mut b.grad });
+        all.push(LowRankBackward { pair, down: &saved.down, dy, da: &mut a.grad, db: &mut b.grad });
     }
     backend.adapters_backward(x, rows, &mut all, dx)
 }
@@ -254,6 +256,6 @@ pub(crate) fn mix(state: u64) -> u64 {
 }
 
 /// The error of a pass that was given a buffer of another length than the shapes say.
-pub(crate) fn misuse(device: String, reason: &str) -> Error {
+pub(crate) fn invalid_argument(device: String, reason: &str) -> Error {
     Error::Backend { device, reason: reason.to_owned() }
 }

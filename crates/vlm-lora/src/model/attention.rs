@@ -1,4 +1,4 @@
-use super::linear::{Linear, LinearKept};
+use super::linear::{Linear, LinearSaved};
 use super::params::{Grads, Pass};
 use crate::Result;
 use crate::backend::{self, Backend, Write};
@@ -16,7 +16,7 @@ pub(crate) struct Layout {
 pub(crate) type Read<'a> = Option<&'a [u32]>;
 
 /// `x`, or its rows that are read.
-pub(crate) fn only_read<B: Backend>(
+pub(crate) fn select_rows<B: Backend>(
     pass: Pass<'_, B>,
     x: &B::Buffer,
     width: usize,
@@ -29,7 +29,7 @@ pub(crate) fn only_read<B: Backend>(
 }
 
 /// The gradient of all `rows` rows, of that of those that are read.
-pub(crate) fn of_all<B: Backend>(
+pub(crate) fn scatter_to_all<B: Backend>(
     backend: &B,
     dy: B::Buffer,
     (rows, width): (usize, usize),
@@ -67,13 +67,13 @@ pub(crate) struct SelfAttention<B: Backend> {
 }
 
 /// What the backward pass needs: rotated queries and keys, values, outputs of the heads, log-sum-exps.
-pub(crate) struct AttentionKept<B: Backend> {
+pub(crate) struct AttentionSaved<B: Backend> {
     qkv: Qkv<B>,
     o: B::Buffer,
     /// The rows of `o` that are read, where not all are.
     o_read: Option<B::Buffer>,
     lse: B::Buffer,
-    out: LinearKept<B>,
+    out: LinearSaved<B>,
 }
 
 /// Projected, rotated rows.
@@ -81,7 +81,7 @@ pub(crate) struct Qkv<B: Backend> {
     pub(crate) q: B::Buffer,
     pub(crate) k: B::Buffer,
     pub(crate) v: B::Buffer,
-    kept: [LinearKept<B>; 3],
+    saved: [LinearSaved<B>; 3],
 }
 
 impl<B: Backend> SelfAttention<B> {
@@ -107,13 +107,13 @@ impl<B: Backend> SelfAttention<B> {
 
     /// Queries, keys and values of the normed input.
     pub(crate) fn project(&self, pass: Pass<'_, B>, input: &B::Buffer, positions: &[u32]) -> Result<Qkv<B>> {
-        let [(mut q, q_kept), (mut k, k_kept), (v, v_kept)] =
+        let [(mut q, q_saved), (mut k, k_saved), (v, v_saved)] =
             Linear::forward_all([&self.q, &self.k, &self.v], pass, input)?;
         if let Some(theta) = self.rope_theta {
             pass.backend.rope(&mut q, positions, self.heads, self.head_dim, theta, false)?;
             pass.backend.rope(&mut k, positions, self.kv_heads, self.head_dim, theta, false)?;
         }
-        Ok(Qkv { q, k, v, kept: [q_kept, k_kept, v_kept] })
+        Ok(Qkv { q, k, v, saved: [q_saved, k_saved, v_saved] })
     }
 
     /// Queries over keys and values, and the output projection: what is added to the residual stream.
@@ -129,9 +129,9 @@ impl<B: Backend> SelfAttention<B> {
         let len = backend.len(q);
         let (mut o, mut lse) = (backend.scratch(len)?, backend.scratch(len / self.head_dim)?);
         backend.attention(self.shape(q_offsets, k_offsets), q, k, v, &mut o, &mut lse)?;
-        let o_read = only_read(pass, &o, self.out.in_features, read)?;
-        let (y, kept) = self.out.forward(pass, o_read.as_ref().unwrap_or(&o))?;
-        Ok(Attended { y, o, o_read, lse, kept })
+        let o_read = select_rows(pass, &o, self.out.in_features, read)?;
+        let (y, saved) = self.out.forward(pass, o_read.as_ref().unwrap_or(&o))?;
+        Ok(Attended { y, o, o_read, lse, saved })
     }
 
     /// What is added to the residual stream in the rows that are read, of the normed input.
@@ -141,12 +141,12 @@ impl<B: Backend> SelfAttention<B> {
         input: &B::Buffer,
         layout: &Layout,
         read: Read<'_>,
-    ) -> Result<(B::Buffer, AttentionKept<B>)> {
+    ) -> Result<(B::Buffer, AttentionSaved<B>)> {
         let qkv = self.project(pass, input, &layout.positions)?;
         let offsets = (&layout.offsets[..], &layout.offsets[..]);
-        let Attended { y, o, o_read, lse, kept } =
+        let Attended { y, o, o_read, lse, saved } =
             self.attend(pass, &qkv.q, (&qkv.k, &qkv.v), offsets, read)?;
-        Ok((y, AttentionKept { qkv, o, o_read, lse, out: kept }))
+        Ok((y, AttentionSaved { qkv, o, o_read, lse, out: saved }))
     }
 
     /// The gradient of the normed input, where it is wanted. `input` is read by adapters of q, k and v only.
@@ -154,36 +154,36 @@ impl<B: Backend> SelfAttention<B> {
         &self,
         grads: &mut Grads<'_, B>,
         input: Option<&B::Buffer>,
-        kept: &AttentionKept<B>,
+        saved: &AttentionSaved<B>,
         dy: &B::Buffer,
         (layout, read): (&Layout, Read<'_>),
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
         let backend = grads.backend;
-        let o_read = Some(kept.o_read.as_ref().unwrap_or(&kept.o));
+        let o_read = Some(saved.o_read.as_ref().unwrap_or(&saved.o));
         if !needs_input && !self.reads_input() {
-            self.out.backward(grads, o_read, &kept.out, dy, None)?;
+            self.out.backward(grads, o_read, &saved.out, dy, None)?;
             return Ok(None);
         }
-        let Qkv { q, k, v, kept: projections } = &kept.qkv;
+        let Qkv { q, k, v, saved: projections } = &saved.qkv;
         let rows = layout.offsets.last().copied().unwrap_or(0);
         let width = self.out.in_features;
         let mut d_o = backend.scratch(backend.len(dy) / self.out.out_features * width)?;
-        self.out.backward(grads, o_read, &kept.out, dy, Some((&mut d_o, Write::Set)))?;
-        let d_o = of_all(backend, d_o, (rows, width), read)?;
+        self.out.backward(grads, o_read, &saved.out, dy, Some((&mut d_o, Write::Set)))?;
+        let d_o = scatter_to_all(backend, d_o, (rows, width), read)?;
         let mut dq = backend.scratch(backend.len(q))?;
         let mut dk = backend.scratch(backend.len(k))?;
         let mut dv = backend.scratch(backend.len(v))?;
         let shape = self.shape(&layout.offsets, &layout.offsets);
-        backend.attention_backward(shape, &d_o, q, k, v, &kept.o, &kept.lse, &mut dq, &mut dk, &mut dv)?;
+        backend.attention_backward(shape, &d_o, q, k, v, &saved.o, &saved.lse, &mut dq, &mut dk, &mut dv)?;
         drop(d_o);
         if let Some(theta) = self.rope_theta {
             backend.rope(&mut dq, &layout.positions, self.heads, self.head_dim, theta, true)?;
             backend.rope(&mut dk, &layout.positions, self.kv_heads, self.head_dim, theta, true)?;
         }
         let mut dx = needs_input.then(|| backend.scratch(rows * self.q.in_features)).transpose()?;
-        let [q_kept, k_kept, v_kept] = projections;
-        let linears = [(&self.q, q_kept, &dq), (&self.k, k_kept, &dk), (&self.v, v_kept, &dv)];
+        let [q_saved, k_saved, v_saved] = projections;
+        let linears = [(&self.q, q_saved, &dq), (&self.k, k_saved, &dk), (&self.v, v_saved, &dv)];
         Linear::backward_all(linears, grads, input, dx.as_mut().map(|dx| (dx, Write::Set)))?;
         Ok(dx)
     }
@@ -195,5 +195,5 @@ pub(crate) struct Attended<B: Backend> {
     o: B::Buffer,
     o_read: Option<B::Buffer>,
     lse: B::Buffer,
-    kept: LinearKept<B>,
+    saved: LinearSaved<B>,
 }

@@ -69,13 +69,13 @@ fn check_targets(sample: &Sample, config: &ModelConfig) -> Result<()> {
     Ok(())
 }
 
-/// Whether a sequence has as many image tokens as its picture has rows.
+/// Whether a sequence has as many image tokens as its image has rows.
 pub(crate) fn check_images(input_ids: &[u32], rows: usize, image_token_id: u32) -> Result<()> {
     let tokens = input_ids.iter().filter(|id| **id == image_token_id).count();
     if tokens == rows {
         return Ok(());
     }
-    Err(text(format!("{tokens} image tokens stand for a picture of {rows} rows")))
+    Err(text(format!("{tokens} image tokens stand for an image of {rows} rows")))
 }
 
 fn text(reason: String) -> Error {

@@ -1,6 +1,6 @@
-use super::attention::{AttentionKept, Layout, Read, SelfAttention, of_all, only_read};
+use super::attention::{AttentionSaved, Layout, Read, SelfAttention, scatter_to_all, select_rows};
 use super::linear::Linear;
-use super::mlp::{Mlp, MlpKept};
+use super::mlp::{Mlp, MlpSaved};
 use super::norm::Norm;
 use super::params::{Bias, Grads, Pass};
 use crate::Result;
@@ -15,13 +15,13 @@ pub(crate) struct Block<B: Backend> {
 }
 
 /// What the backward pass of a block needs.
-pub(crate) struct BlockKept<B: Backend> {
+pub(crate) struct BlockSaved<B: Backend> {
     /// The input.
     x: B::Buffer,
-    attention: AttentionKept<B>,
+    attention: AttentionSaved<B>,
     /// The residual stream between attention and perceptron.
     middle: B::Buffer,
-    mlp: MlpKept<B>,
+    mlp: MlpSaved<B>,
 }
 
 impl<B: Backend> Block<B> {
@@ -60,14 +60,14 @@ impl<B: Backend> Block<B> {
         x: B::Buffer,
         layout: &Layout,
         read: Read<'_>,
-    ) -> Result<(B::Buffer, BlockKept<B>)> {
+    ) -> Result<(B::Buffer, BlockSaved<B>)> {
         let normed = self.norm1.forward(pass, &x)?;
         let (mut middle, attention) = self.attention.forward(pass, &normed, layout, read)?;
         drop(normed);
-        let x_read = only_read(pass, &x, self.attention.q.in_features, read)?;
+        let x_read = select_rows(pass, &x, self.attention.q.in_features, read)?;
         pass.backend.add(1.0, x_read.as_ref().unwrap_or(&x), &mut middle)?;
         let (y, mlp) = self.second_half(pass, &middle)?;
-        Ok((y, BlockKept { x, attention, middle, mlp }))
+        Ok((y, BlockSaved { x, attention, middle, mlp }))
     }
 
     /// The perceptron with its norm and residual.
@@ -75,11 +75,11 @@ impl<B: Backend> Block<B> {
         &self,
         pass: Pass<'_, B>,
         middle: &B::Buffer,
-    ) -> Result<(B::Buffer, MlpKept<B>)> {
+    ) -> Result<(B::Buffer, MlpSaved<B>)> {
         let normed = self.norm2.forward(pass, middle)?;
-        let (mut y, kept) = self.mlp.forward(pass, &normed)?;
+        let (mut y, saved) = self.mlp.forward(pass, &normed)?;
         pass.backend.add(1.0, middle, &mut y)?;
-        Ok((y, kept))
+        Ok((y, saved))
     }
 
     /// Turns the gradient of the rows that are read into that of the input, where that is wanted, and adds to the gradients of
@@ -87,30 +87,30 @@ impl<B: Backend> Block<B> {
     pub(crate) fn backward(
         &self,
         grads: &mut Grads<'_, B>,
-        kept: &BlockKept<B>,
+        saved: &BlockSaved<B>,
         mut dy: B::Buffer,
         (layout, read): (&Layout, Read<'_>),
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
         let needs_middle = needs_input || self.norm1.trains() || self.attention.trains();
         let reads = self.mlp.reads_input();
-        let input = reads.then(|| self.norm2.forward(grads.pass(), &kept.middle)).transpose()?;
+        let input = reads.then(|| self.norm2.forward(grads.pass(), &saved.middle)).transpose()?;
         let needs_normed = needs_middle || self.norm2.trains();
-        if let Some(d_normed) = self.mlp.backward(grads, input.as_ref(), &kept.mlp, &dy, needs_normed)? {
+        if let Some(d_normed) = self.mlp.backward(grads, input.as_ref(), &saved.mlp, &dy, needs_normed)? {
             let target = needs_middle.then_some((&mut dy, Write::Add));
-            self.norm2.backward(grads, &d_normed, &kept.middle, target)?;
+            self.norm2.backward(grads, &d_normed, &saved.middle, target)?;
         }
         if !needs_middle {
             return Ok(None);
         }
         let reads = self.attention.reads_input();
-        let input = reads.then(|| self.norm1.forward(grads.pass(), &kept.x)).transpose()?;
+        let input = reads.then(|| self.norm1.forward(grads.pass(), &saved.x)).transpose()?;
         let needs_normed = needs_input || self.norm1.trains();
         let read_layout = (layout, read);
         let d_normed = self.attention.backward(
             grads,
             input.as_ref(),
-            &kept.attention,
+            &saved.attention,
             &dy,
             read_layout,
             needs_normed,
@@ -118,9 +118,9 @@ impl<B: Backend> Block<B> {
         if let Some(d_normed) = d_normed {
             let width = self.attention.q.in_features;
             let backend = grads.backend;
-            dy = of_all(backend, dy, (backend.len(&kept.x) / width, width), read)?;
+            dy = scatter_to_all(backend, dy, (backend.len(&saved.x) / width, width), read)?;
             let target = needs_input.then_some((&mut dy, Write::Add));
-            self.norm1.backward(grads, &d_normed, &kept.x, target)?;
+            self.norm1.backward(grads, &d_normed, &saved.x, target)?;
         }
         Ok(needs_input.then_some(dy))
     }
@@ -131,19 +131,19 @@ pub(crate) struct Stack<B: Backend> {
     pub(crate) blocks: Vec<Block<B>>,
 }
 
-/// What is kept of each block for the backward pass.
-pub(crate) enum Kept<B: Backend> {
+/// What is saved of each block for the backward pass.
+pub(crate) enum Saved<B: Backend> {
     /// Nothing: no gradient goes down to here.
     Nothing,
     /// The input alone: the block runs again.
     Input(B::Buffer),
     /// All that the backward pass reads.
-    Whole(BlockKept<B>),
+    Whole(BlockSaved<B>),
 }
 
 /// How much a forward pass over a stack keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub(crate) enum Save {
     /// Nothing: there is no backward pass.
     Nothing,
     /// What the backward pass needs; `below` says whether it goes on below the stack.
@@ -171,19 +171,19 @@ impl<B: Backend> Stack<B> {
         pass: Pass<'_, B>,
         mut x: B::Buffer,
         (layout, read): (&Layout, Read<'_>),
-        keep: Keep,
-    ) -> Result<(B::Buffer, Vec<Kept<B>>)> {
-        let (lowest, checkpointing) = match keep {
-            Keep::Nothing => (self.blocks.len(), false),
-            Keep::ForBackward { below, checkpointing } => (self.lowest(below), checkpointing),
+        save: Save,
+    ) -> Result<(B::Buffer, Vec<Saved<B>>)> {
+        let (lowest, checkpointing) = match save {
+            Save::Nothing => (self.blocks.len(), false),
+            Save::ForBackward { below, checkpointing } => (self.lowest(below), checkpointing),
         };
         let mut all = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
-            let (y, kept) = block.forward(pass, x, layout, self.read_of(index, read))?;
+            let (y, saved) = block.forward(pass, x, layout, self.read_of(index, read))?;
             all.push(match () {
-                () if index < lowest => Kept::Nothing,
-                () if checkpointing => Kept::Input(kept.x),
-                () => Kept::Whole(kept),
+                () if index < lowest => Saved::Nothing,
+                () if checkpointing => Saved::Input(saved.x),
+                () => Saved::Whole(saved),
             });
             x = y;
         }
@@ -194,20 +194,20 @@ impl<B: Backend> Stack<B> {
     pub(crate) fn backward(
         &self,
         grads: &mut Grads<'_, B>,
-        kept: Vec<Kept<B>>,
+        saved: Vec<Saved<B>>,
         mut dy: B::Buffer,
         (layout, read): (&Layout, Read<'_>),
         below: bool,
     ) -> Result<Option<B::Buffer>> {
         let lowest = self.lowest(below);
-        for (index, (block, kept)) in self.blocks.iter().zip(kept).enumerate().skip(lowest).rev() {
+        for (index, (block, saved)) in self.blocks.iter().zip(saved).enumerate().skip(lowest).rev() {
             let read = self.read_of(index, read);
-            let kept = match kept {
-                Kept::Whole(kept) => kept,
-                Kept::Input(x) => block.forward(grads.pass(), x, layout, read)?.1,
-                Kept::Nothing => return Ok(None),
+            let saved = match saved {
+                Saved::Whole(saved) => saved,
+                Saved::Input(x) => block.forward(grads.pass(), x, layout, read)?.1,
+                Saved::Nothing => return Ok(None),
             };
-            match block.backward(grads, &kept, dy, (layout, read), below || index > lowest)? {
+            match block.backward(grads, &saved, dy, (layout, read), below || index > lowest)? {
                 Some(dx) => dy = dx,
                 None => return Ok(None),
             }

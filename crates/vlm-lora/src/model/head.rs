@@ -26,7 +26,7 @@ impl<B: Backend> Head<B> {
         for (index, targets) in targets.chunks(ROWS_AT_ONCE).enumerate() {
             let rows = pass.slice(x, index * ROWS_AT_ONCE * width, targets.len() * width)?;
             let mut logits = self.logits(pass, &rows)?;
-            loss = added(loss, pass.backend.cross_entropy_later(&mut logits, targets, 1.0)?);
+            loss = added(loss, pass.backend.cross_entropy_async(&mut logits, targets, 1.0)?);
         }
         loss.wait()
     }
@@ -48,15 +48,15 @@ impl<B: Backend> Head<B> {
             let at = index * ROWS_AT_ONCE * width;
             let rows = grads.pass().slice(x, at, targets.len() * width)?;
             let normed = self.norm.forward(grads.pass(), &rows)?;
-            let (mut logits, kept) = self.linear.forward(grads.pass(), &normed)?;
-            loss = added(loss, backend.cross_entropy_later(&mut logits, targets, scale)?);
+            let (mut logits, saved) = self.linear.forward(grads.pass(), &normed)?;
+            loss = added(loss, backend.cross_entropy_async(&mut logits, targets, scale)?);
             let Some(dx) = &mut dx else {
-                self.linear.backward(grads, Some(&normed), &kept, &logits, None)?;
+                self.linear.backward(grads, Some(&normed), &saved, &logits, None)?;
                 continue;
             };
             let mut d_normed = backend.scratch(targets.len() * width)?;
             let target = Some((&mut d_normed, Write::Set));
-            self.linear.backward(grads, Some(&normed), &kept, &logits, target)?;
+            self.linear.backward(grads, Some(&normed), &saved, &logits, target)?;
             let mut d_rows = backend.scratch(targets.len() * width)?;
             self.norm.backward(grads, &d_normed, &rows, Some((&mut d_rows, Write::Set)))?;
             backend.copy(&d_rows, 0, targets.len() * width, dx, at, Write::Set)?;

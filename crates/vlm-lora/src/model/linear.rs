@@ -3,7 +3,9 @@ use std::sync::Arc;
 use super::params::{Bias, Grads, Pass};
 use crate::Result;
 use crate::backend::{Backend, LinearOutput, Write};
-use crate::lora::layer::{Adapter, AdapterKept, Begun, Frozen, add_all, gradients_of_all, misuse};
+use crate::lora::layer::{
+    Adapter, AdapterSaved, Begun, Frozen, adapter_gradients, add_all, invalid_argument,
+};
 
 /// A frozen linear `y = x·Wᵀ + bias`, with an adapter where one is attached.
 pub(crate) struct Linear<B: Backend> {
@@ -17,10 +19,10 @@ pub(crate) struct Linear<B: Backend> {
 }
 
 /// What the backward pass of a linear needs beside its input.
-pub(crate) struct LinearKept<B: Backend>(Option<AdapterKept<B>>);
+pub(crate) struct LinearSaved<B: Backend>(Option<AdapterSaved<B>>);
 
 /// What a linear computes, with what its backward pass needs.
-pub(crate) type Output<B> = (<B as Backend>::Buffer, LinearKept<B>);
+pub(crate) type Output<B> = (<B as Backend>::Buffer, LinearSaved<B>);
 
 impl<B: Backend> Linear<B> {
     pub(crate) fn new(
@@ -74,13 +76,13 @@ impl<B: Backend> Linear<B> {
             let frozen = Frozen { bias: linear.bias_values(pass), ..linear.frozen() };
             outputs.push(match stage {
                 Stage::Begun(adapter, begun) => {
-                    let (y, kept) = adapter.end(pass, &frozen, begun)?;
-                    (y, LinearKept(Some(kept)))
+                    let (y, saved) = adapter.end(pass, &frozen, begun)?;
+                    (y, LinearSaved(Some(saved)))
                 }
-                Stage::Done(y) => (y, LinearKept(None)),
+                Stage::Done(y) => (y, LinearSaved(None)),
             });
         }
-        outputs.try_into().map_err(|_| misuse(pass.backend.name(), "an output for each linear"))
+        outputs.try_into().map_err(|_| invalid_argument(pass.backend.name(), "an output for each linear"))
     }
 
     /// The frozen products of these linears; unspecified where an adapter does not add to it.
@@ -121,7 +123,7 @@ impl<B: Backend> Linear<B> {
         let rows = backend.len(x) / self.in_features;
         let mut y = backend.scratch(rows * self.out_features)?;
         backend.linear_of_gelu(x, rows, &self.weight, self.bias_values(pass), &mut y)?;
-        Ok((y, LinearKept(None)))
+        Ok((y, LinearSaved(None)))
     }
 
     /// Adds to the gradients of the adapter and of a trained bias and, where `dx` is given, to or into the gradient of the
@@ -130,32 +132,32 @@ impl<B: Backend> Linear<B> {
         &self,
         grads: &mut Grads<'_, B>,
         x: Option<&B::Buffer>,
-        kept: &LinearKept<B>,
+        saved: &LinearSaved<B>,
         dy: &B::Buffer,
         dx: Option<(&mut B::Buffer, Write)>,
     ) -> Result<()> {
-        Self::backward_all([(self, kept, dy)], grads, x, dx)
+        Self::backward_all([(self, saved, dy)], grads, x, dx)
     }
 
     /// As [`backward`](Self::backward) of several linears of one input, whose adapters are worked on together: each with what
-    /// its forward pass kept and the gradient of its output.
+    /// its forward pass saved and the gradient of its output.
     pub(crate) fn backward_all<const N: usize>(
-        linears: [(&Self, &LinearKept<B>, &B::Buffer); N],
+        linears: [(&Self, &LinearSaved<B>, &B::Buffer); N],
         grads: &mut Grads<'_, B>,
         x: Option<&B::Buffer>,
         mut dx: Option<(&mut B::Buffer, Write)>,
     ) -> Result<()> {
         let backend = grads.backend;
         let mut scaled = Vec::with_capacity(N);
-        for (linear, kept, dy) in linears {
+        for (linear, saved, dy) in linears {
             if let Some(bias) = &linear.bias {
                 bias.backward(grads, dy)?;
             }
             let target = dx.as_mut().map(|(dx, write)| (&mut **dx, std::mem::replace(write, Write::Add)));
-            match (&linear.adapter, &kept.0, target) {
-                (Some(adapter), Some(kept), target) => {
-                    let own = adapter.base_gradient(grads, &linear.frozen(), kept, dy, target)?;
-                    scaled.push((adapter, kept, own, dy));
+            match (&linear.adapter, &saved.0, target) {
+                (Some(adapter), Some(saved), target) => {
+                    let own = adapter.base_gradient(grads, &linear.frozen(), saved, dy, target)?;
+                    scaled.push((adapter, saved, own, dy));
                 }
                 (None, _, Some((dx, write))) => {
                     let rows = backend.len(dy) / linear.out_features;
@@ -163,16 +165,22 @@ impl<B: Backend> Linear<B> {
                 }
                 (None, _, None) => {}
                 (Some(_), None, _) => {
-                    return Err(misuse(backend.name(), "an adapted linear whose pass was not kept"));
+                    return Err(invalid_argument(
+                        backend.name(),
+                        "an adapted linear whose pass was not saved",
+                    ));
                 }
             }
         }
         if scaled.is_empty() {
             return Ok(());
         }
-        let x = x.ok_or_else(|| misuse(backend.name(), "the input of an adapted linear was not kept"))?;
-        let all: Vec<_> = scaled.iter().map(|(adapter, kept, own, dy)| (*adapter, *kept, own, *dy)).collect();
-        gradients_of_all(grads, x, &all, dx.map(|(dx, _)| dx))
+        let x = x.ok_or_else(|| {
+            invalid_argument(backend.name(), "the input of an adapted linear was not saved")
+        })?;
+        let all: Vec<_> =
+            scaled.iter().map(|(adapter, saved, own, dy)| (*adapter, *saved, own, *dy)).collect();
+        adapter_gradients(grads, x, &all, dx.map(|(dx, _)| dx))
     }
 }
 

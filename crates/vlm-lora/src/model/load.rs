@@ -21,7 +21,7 @@ impl<B: Backend> Model<B> {
     /// Loads the weights of a checkpoint into the backend; afterwards the checkpoint is no longer needed.
     ///
     /// # Errors
-    /// When a tensor or the picture settings cannot be read, or the backend fails.
+    /// When a tensor or the image settings cannot be read, or the backend fails.
     pub fn load(backend: Arc<B>, checkpoint: &Checkpoint) -> Result<Self> {
         let config = checkpoint.config().clone();
         let loader = Loader { backend: backend.as_ref(), checkpoint, config: &config };

@@ -1,4 +1,4 @@
-use super::linear::{Linear, LinearKept};
+use super::linear::{Linear, LinearSaved};
 use super::params::{Grads, Pass};
 use crate::Result;
 use crate::backend::{Backend, Write};
@@ -12,9 +12,9 @@ pub(crate) enum Mlp<B: Backend> {
 }
 
 /// What the backward pass needs: the inputs of the activation.
-pub(crate) enum MlpKept<B: Backend> {
-    Gated { gate: B::Buffer, up: B::Buffer, kept: [LinearKept<B>; 3] },
-    Plain { fc1: B::Buffer, kept: [LinearKept<B>; 2] },
+pub(crate) enum MlpSaved<B: Backend> {
+    Gated { gate: B::Buffer, up: B::Buffer, saved: [LinearSaved<B>; 3] },
+    Plain { fc1: B::Buffer, saved: [LinearSaved<B>; 2] },
 }
 
 impl<B: Backend> Mlp<B> {
@@ -47,18 +47,18 @@ impl<B: Backend> Mlp<B> {
     }
 
     /// What is added to the residual stream, of the normed input.
-    pub(crate) fn forward(&self, pass: Pass<'_, B>, input: &B::Buffer) -> Result<(B::Buffer, MlpKept<B>)> {
+    pub(crate) fn forward(&self, pass: Pass<'_, B>, input: &B::Buffer) -> Result<(B::Buffer, MlpSaved<B>)> {
         match self {
             Self::Gated { gate, up, down } => {
-                let [(gate, gate_kept), (up, up_kept)] = Linear::forward_all([gate, up], pass, input)?;
+                let [(gate, gate_saved), (up, up_saved)] = Linear::forward_all([gate, up], pass, input)?;
                 let hidden = swiglu(pass.backend, &gate, &up)?;
-                let (y, down_kept) = down.forward(pass, &hidden)?;
-                Ok((y, MlpKept::Gated { gate, up, kept: [gate_kept, up_kept, down_kept] }))
+                let (y, down_saved) = down.forward(pass, &hidden)?;
+                Ok((y, MlpSaved::Gated { gate, up, saved: [gate_saved, up_saved, down_saved] }))
             }
             Self::Plain { fc1, fc2 } => {
                 let (before, fc1_kept) = fc1.forward(pass, input)?;
                 let (y, fc2_kept) = fc2.forward_of_gelu(pass, &before)?;
-                Ok((y, MlpKept::Plain { fc1: before, kept: [fc1_kept, fc2_kept] }))
+                Ok((y, MlpSaved::Plain { fc1: before, saved: [fc1_kept, fc2_kept] }))
             }
         }
     }
@@ -68,7 +68,7 @@ impl<B: Backend> Mlp<B> {
         &self,
         grads: &mut Grads<'_, B>,
         input: Option<&B::Buffer>,
-        kept: &MlpKept<B>,
+        saved: &MlpSaved<B>,
         dy: &B::Buffer,
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
@@ -76,32 +76,32 @@ impl<B: Backend> Mlp<B> {
         let rows = backend.len(dy) / self.linears().last().map_or(1, |last| last.out_features);
         let width = self.linears().first().map_or(0, |first| first.in_features);
         let new_dx = || needs_input.then(|| backend.scratch(rows * width)).transpose();
-        match (self, kept) {
-            (Self::Gated { gate, up, .. }, MlpKept::Gated { gate: g, up: u, kept }) => {
+        match (self, saved) {
+            (Self::Gated { gate, up, .. }, MlpSaved::Gated { gate: g, up: u, saved }) => {
                 let hidden = || swiglu(backend, g, u);
-                let Some(d_hidden) = self.down_backward(grads, hidden, &kept[2], dy, needs_input)? else {
+                let Some(d_hidden) = self.down_backward(grads, hidden, &saved[2], dy, needs_input)? else {
                     return Ok(None);
                 };
                 let (mut dg, mut du) = (backend.scratch(backend.len(g))?, backend.scratch(backend.len(u))?);
                 backend.swiglu_backward(&d_hidden, g, u, &mut dg, &mut du)?;
                 drop(d_hidden);
                 let mut dx = new_dx()?;
-                let linears = [(gate, &kept[0], &dg), (up, &kept[1], &du)];
+                let linears = [(gate, &saved[0], &dg), (up, &saved[1], &du)];
                 Linear::backward_all(linears, grads, input, dx.as_mut().map(|dx| (dx, Write::Set)))?;
                 Ok(dx)
             }
-            (Self::Plain { fc1, .. }, MlpKept::Plain { fc1: before, kept }) => {
+            (Self::Plain { fc1, .. }, MlpSaved::Plain { fc1: before, saved }) => {
                 let hidden = || gelu(backend, before);
-                let Some(d_hidden) = self.down_backward(grads, hidden, &kept[1], dy, needs_input)? else {
+                let Some(d_hidden) = self.down_backward(grads, hidden, &saved[1], dy, needs_input)? else {
                     return Ok(None);
                 };
                 let mut d_before = backend.scratch(backend.len(before))?;
                 backend.gelu_backward(&d_hidden, before, &mut d_before)?;
                 let mut dx = new_dx()?;
-                fc1.backward(grads, input, &kept[0], &d_before, dx.as_mut().map(|dx| (dx, Write::Set)))?;
+                fc1.backward(grads, input, &saved[0], &d_before, dx.as_mut().map(|dx| (dx, Write::Set)))?;
                 Ok(dx)
             }
-            _ => Err(crate::lora::layer::misuse(backend.name(), "kept values of another block")),
+            _ => Err(crate::lora::layer::invalid_argument(backend.name(), "saved values of another block")),
         }
     }
 
@@ -110,7 +110,7 @@ impl<B: Backend> Mlp<B> {
         &self,
         grads: &mut Grads<'_, B>,
         hidden: impl Fn() -> Result<B::Buffer>,
-        kept: &LinearKept<B>,
+        saved: &LinearSaved<B>,
         dy: &B::Buffer,
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
@@ -120,7 +120,7 @@ impl<B: Backend> Mlp<B> {
         let width = backend.len(dy) / last.out_features * last.in_features;
         let goes_on = needs_input || self.reads_input();
         let mut d_hidden = goes_on.then(|| backend.scratch(width)).transpose()?;
-        last.backward(grads, hidden.as_ref(), kept, dy, d_hidden.as_mut().map(|d| (d, Write::Set)))?;
+        last.backward(grads, hidden.as_ref(), saved, dy, d_hidden.as_mut().map(|d| (d, Write::Set)))?;
         Ok(d_hidden)
     }
 }

@@ -3,12 +3,12 @@
 //! A [`Model`] holds the frozen base and, once [attached](Model::attach), the adapter's parameters with their gradients.
 //! Samples of a batch are packed one behind the other without padding; every sequence attends to itself alone.
 
-mod adapt;
+mod attach;
 mod attention;
 mod batch;
 mod block;
-mod cache;
 mod head;
+mod kv_cache;
 mod linear;
 mod load;
 mod mlp;
@@ -28,18 +28,18 @@ use crate::backend::Backend;
 use crate::config::ModelConfig;
 use crate::sample::Sample;
 
-pub use cache::{KvCache, Prompt};
 pub(crate) use head::ROWS_AT_ONCE;
+pub use kv_cache::{KvCache, Prompt};
 pub use params::Param;
 pub(crate) use params::{Grads, Pass};
 #[cfg(feature = "cuda")]
 pub(crate) use pixels::NORMALIZED;
 pub(crate) use pixels::patches;
 
-use adapt::Attached;
+use attach::Attached;
 use network::Network;
 
-/// A sample in a batch, with its picture's features where they are already known.
+/// A sample in a batch, with its image's features where they are already known.
 #[derive(Debug, Clone, Copy)]
 pub struct Item<'a> {
     /// Ids, tiles and targets.
@@ -48,8 +48,8 @@ pub struct Item<'a> {
     pub features: Option<&'a Features>,
 }
 
-/// The rows that stand for a picture in the text model: what the connector returns. They do not depend on the prompt, so they
-/// can be kept and reused as long as no adapter of the vision tower or the connector changes.
+/// The rows that stand for an image in the text model: what the connector returns. They do not depend on the prompt, so they
+/// can be saved and reused as long as no adapter of the vision tower or the connector changes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Features {
     /// Elements of a row: the text model's hidden size.
@@ -72,7 +72,7 @@ pub struct LossSum {
 pub struct StepMode {
     /// Key of the dropout masks: another one for every micro-batch. `None` leaves dropout out, as in evaluation.
     pub dropout: Option<u64>,
-    /// Whether only the inputs of the blocks are kept and each block's forward pass runs again in the backward pass. The
+    /// Whether only the inputs of the blocks are saved and each block's forward pass runs again in the backward pass. The
     /// gradients are the same to the bit.
     pub gradient_checkpointing: bool,
 }
@@ -85,13 +85,13 @@ pub struct StepMode {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let case = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/parity/text-all");
-/// # let (dir, picture) = (format!("{case}/model"), image::open(format!("{case}/images/slide_03.png"))?);
+/// # let (dir, image) = (format!("{case}/model"), image::open(format!("{case}/images/slide_03.png"))?);
 /// let checkpoint = Checkpoint::open(&dir)?;
 /// let processor = Processor::open(&dir, None)?;
 /// let mut model = Model::load(Arc::new(Cpu::<f32>::new()), &checkpoint)?;
 /// model.attach(&LoraConfig::default(), &checkpoint, 42)?;
 ///
-/// let tiles = Arc::new(processor.tiles(&picture)?);
+/// let tiles = Arc::new(processor.tiles(&image)?);
 /// let sample = processor.sample(&tiles, "Rate this slide.", Some("Clarity: 4"))?;
 /// let item = Item { sample: &sample, features: None };
 /// let tokens = sample.targets.len() as f64;

@@ -17,10 +17,10 @@ pub(crate) const NORMALIZED: [f32; 256] = {
 
 /// Patches along one side of the tiles, whose dimensions are checked.
 pub(crate) fn grid_of(tiles: &Tiles, patch_size: usize, scale_factor: usize, side: usize) -> Result<usize> {
-    let picture = |reason: String| Err(Error::Picture { reason });
+    let image = |reason: String| Err(Error::Image { reason });
     let bytes = tiles.side.checked_pow(2).and_then(|area| area.checked_mul(3 * tiles.count()));
     if bytes != Some(tiles.data.len()) {
-        return picture(format!(
+        return image(format!(
             "{} tiles of side {} do not hold {} bytes",
             tiles.count(),
             tiles.side,
@@ -29,7 +29,7 @@ pub(crate) fn grid_of(tiles: &Tiles, patch_size: usize, scale_factor: usize, sid
     }
     let grid = tiles.side / patch_size;
     if grid == 0 || grid > side || !grid.is_multiple_of(scale_factor) {
-        return picture(format!(
+        return image(format!(
             "tiles of {} pixels give {grid} patches of {patch_size} pixels a side; the model takes multiples of {scale_factor} up to {side}",
             tiles.side
         ));
@@ -37,7 +37,7 @@ pub(crate) fn grid_of(tiles: &Tiles, patch_size: usize, scale_factor: usize, sid
     Ok(grid)
 }
 
-/// The patches of these tiles of these pictures, one tile behind the other.
+/// The patches of these tiles of these images, one tile behind the other.
 pub(crate) fn patches(tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Vec<f32> {
     let mut rows = Vec::with_capacity(tiles.len() * (grid * patch).pow(2) * 3);
     for (tiles, index) in tiles {

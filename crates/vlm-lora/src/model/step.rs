@@ -1,5 +1,5 @@
 use super::batch::{Batch, check_images};
-use super::block::Keep;
+use super::block::Save;
 use super::network::Network;
 use super::params::{Grads, Pass};
 use super::{Features, Item, LossSum, Model, StepMode};
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::sample::Tiles;
 
 impl<B: Backend> Model<B> {
-    /// The rows that stand for each picture in the text model.
+    /// The rows that stand for each image in the text model.
     ///
     /// # Errors
     /// When tiles have a size that the model does not take, or the backend fails.
@@ -27,10 +27,10 @@ impl<B: Backend> Model<B> {
         if packed.targets.is_empty() {
             return Ok(LossSum::default());
         }
-        let images = network.frozen_images(pass, batch)?;
-        let x = network.embed(pass, &packed, &images)?;
+        let features = network.frozen_features(pass, batch)?;
+        let x = network.embed(pass, &packed, &features)?;
         let read = Some(&packed.target_rows[..]);
-        let (rows, _) = network.text.forward(pass, x, (&packed.layout, read), Keep::Nothing)?;
+        let (rows, _) = network.text.forward(pass, x, (&packed.layout, read), Save::Nothing)?;
         let loss = network.head.loss(pass, &rows, &packed.targets)?;
         Ok(LossSum { loss: loss / normalizer, weight: total_weight(&packed) })
     }
@@ -49,7 +49,7 @@ impl<B: Backend> Model<B> {
         self.queue_loss_and_gradients(batch, normalizer, mode)?.wait()
     }
 
-    /// As [`loss_and_gradients`](Self::loss_and_gradients), without waiting for a device that works beside the processor.
+    /// As [`loss_and_gradients`](Self::loss_and_gradients), without waiting for an asynchronous device.
     pub(crate) fn queue_loss_and_gradients(
         &mut self,
         batch: &[Item<'_>],
@@ -78,10 +78,10 @@ impl<B: Backend> Model<B> {
         if let Some(row) = rows.iter().find(|row| **row >= packed.ids.len()) {
             return Err(Error::Text { reason: format!("row {row} is outside {} tokens", packed.ids.len()) });
         }
-        let images = network.frozen_images(pass, &items)?;
-        let x = network.embed(pass, &packed, &images)?;
+        let features = network.frozen_features(pass, &items)?;
+        let x = network.embed(pass, &packed, &features)?;
         let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-        let (y, _) = network.text.forward(pass, x, (&packed.layout, Some(&rows)), Keep::Nothing)?;
+        let (y, _) = network.text.forward(pass, x, (&packed.layout, Some(&rows)), Save::Nothing)?;
         let logits = network.head.logits(pass, &y)?;
         self.backend.download(&logits)
     }
@@ -89,10 +89,10 @@ impl<B: Backend> Model<B> {
 
 impl<B: Backend> Network<B> {
     /// Image rows of a batch that is not differentiated below them.
-    pub(crate) fn frozen_images(&self, pass: Pass<'_, B>, items: &[Item<'_>]) -> Result<B::Buffer> {
-        let pictures =
+    pub(crate) fn frozen_features(&self, pass: Pass<'_, B>, items: &[Item<'_>]) -> Result<B::Buffer> {
+        let images =
             items.iter().map(|item| (&item.sample.input_ids[..], Some(&*item.sample.tiles), item.features));
-        self.images(pass, pictures)
+        self.features(pass, images)
     }
 
     /// Σ weight · cross-entropy; adds the gradient of that sum over `normalizer`.
@@ -106,24 +106,24 @@ impl<B: Backend> Network<B> {
     ) -> Result<Pending<f64>> {
         let checkpointing = mode.gradient_checkpointing;
         let below = self.vision.trains();
-        let (images, vision) = if below {
-            let tiles = self.trained_pictures(items)?;
-            let (images, kept) = self.vision.forward(grads.pass(), &tiles, checkpointing)?;
-            (images, Some(kept))
+        let (features, vision) = if below {
+            let tiles = self.trained_images(items)?;
+            let (features, saved) = self.vision.forward(grads.pass(), &tiles, checkpointing)?;
+            (features, Some(saved))
         } else {
-            (self.frozen_images(grads.pass(), items)?, None)
+            (self.frozen_features(grads.pass(), items)?, None)
         };
-        let x = self.embed(grads.pass(), batch, &images)?;
-        drop(images);
-        let keep = Keep::ForBackward { below, checkpointing };
+        let x = self.embed(grads.pass(), batch, &features)?;
+        drop(features);
+        let save = Save::ForBackward { below, checkpointing };
         let read = (&batch.layout, Some(&batch.target_rows[..]));
-        let (rows, kept) = self.text.forward(grads.pass(), x, read, keep)?;
+        let (rows, saved) = self.text.forward(grads.pass(), x, read, save)?;
         let needs_rows = below || self.text.trains();
         let (loss, d_rows) =
             self.head.loss_and_gradients(grads, &rows, &batch.targets, 1.0 / normalizer, needs_rows)?;
         let Some(d_rows) = d_rows else { return Ok(loss) };
         drop(rows);
-        let dx = self.text.backward(grads, kept, d_rows, read, below)?;
+        let dx = self.text.backward(grads, saved, d_rows, read, below)?;
         if let (Some(dx), Some(vision)) = (dx, vision) {
             let d_images = self.gather(grads.pass(), &dx, &batch.image_rows)?;
             self.vision.backward(grads, vision, &d_images)?;
@@ -132,7 +132,7 @@ impl<B: Backend> Network<B> {
     }
 
     /// The tiles of a batch whose features change with every step.
-    fn trained_pictures<'a>(&self, items: &[Item<'a>]) -> Result<Vec<&'a Tiles>> {
+    fn trained_images<'a>(&self, items: &[Item<'a>]) -> Result<Vec<&'a Tiles>> {
         for item in items {
             if item.features.is_some() {
                 let what =
@@ -145,19 +145,19 @@ impl<B: Backend> Network<B> {
     }
 
     /// Image rows of several sequences, computed where they are not given.
-    pub(crate) fn images<'a>(
+    pub(crate) fn features<'a>(
         &self,
         pass: Pass<'_, B>,
-        pictures: impl Iterator<Item = (&'a [u32], Option<&'a Tiles>, Option<&'a Features>)>,
+        images: impl Iterator<Item = (&'a [u32], Option<&'a Tiles>, Option<&'a Features>)>,
     ) -> Result<B::Buffer> {
         let (width, backend) = (self.width(), pass.backend);
         let (mut known, mut missing, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-        for (input_ids, tiles, features) in pictures {
+        for (input_ids, tiles, features) in images {
             let rows = match (features, tiles) {
                 (Some(features), _) => {
                     if features.width != width || features.values.len() % width != 0 {
                         let reason = format!("the features are not rows of {width} values");
-                        return Err(Error::Picture { reason });
+                        return Err(Error::Image { reason });
                     }
                     known.extend_from_slice(&features.values);
                     features.values.len() / width
@@ -195,11 +195,11 @@ impl<B: Backend> Network<B> {
         &self,
         pass: Pass<'_, B>,
         batch: &Batch<'_>,
-        images: &B::Buffer,
+        features: &B::Buffer,
     ) -> Result<B::Buffer> {
         let mut x = pass.backend.scratch(batch.ids.len() * self.width())?;
         pass.backend.embed(&self.embedding, &batch.ids, &mut x)?;
-        pass.backend.scatter_rows(images, self.width(), &batch.image_rows, &mut x, Write::Set)?;
+        pass.backend.scatter_rows(features, self.width(), &batch.image_rows, &mut x, Write::Set)?;
         Ok(x)
     }
 

@@ -1,7 +1,7 @@
 use super::Features;
 use super::attention::Layout;
-use super::block::{Keep, Kept, Stack};
-use super::linear::{Linear, LinearKept};
+use super::block::{Save, Saved, Stack};
+use super::linear::{Linear, LinearSaved};
 use super::norm::Norm;
 use super::params::{Bias, Grads, Pass};
 use super::pixels::{grid_of, position_ids};
@@ -20,24 +20,24 @@ pub(crate) struct Vision<B: Backend> {
     /// The connector's projection.
     pub(crate) projection: Linear<B>,
     pub(crate) patch_size: usize,
-    /// Patches along one side of the picture that the model was made for.
+    /// Patches along one side of the image that the model was made for.
     pub(crate) side: usize,
     pub(crate) scale_factor: usize,
 }
 
 /// What the backward pass needs.
-pub(crate) struct VisionKept<B: Backend> {
+pub(crate) struct VisionSaved<B: Backend> {
     layout: Layout,
     permutation: Vec<u32>,
-    blocks: Vec<Kept<B>>,
+    blocks: Vec<Saved<B>>,
     /// Output of the last block.
     last: B::Buffer,
     /// Input of the projection.
     shuffled: B::Buffer,
-    projection: LinearKept<B>,
+    projection: LinearSaved<B>,
 }
 
-/// One tile of one picture.
+/// One tile of one image.
 type TileRef<'a> = (&'a Tiles, usize);
 
 impl<B: Backend> Vision<B> {
@@ -66,18 +66,18 @@ impl<B: Backend> Vision<B> {
         self.stack.blocks.iter_mut().flat_map(super::block::Block::linears_mut).chain([&mut self.projection])
     }
 
-    /// How many rows the pictures become.
+    /// How many rows the images become.
     pub(crate) fn rows(&self, tiles: &Tiles) -> Result<usize> {
         let grid = grid_of(tiles, self.patch_size, self.scale_factor, self.side)?;
         Ok(tiles.count() * (grid / self.scale_factor).pow(2))
     }
 
-    /// Rows `(image tokens, text hidden)` of these pictures, one behind the other, with nothing kept.
-    pub(crate) fn features(&self, pass: Pass<'_, B>, pictures: &[&Tiles]) -> Result<Vec<Features>> {
+    /// Rows `(image tokens, text hidden)` of these images, one behind the other, with nothing saved.
+    pub(crate) fn features(&self, pass: Pass<'_, B>, images: &[&Tiles]) -> Result<Vec<Features>> {
         let width = self.projection.out_features;
-        let values = pass.backend.download(&self.rows_of(pass, pictures)?)?;
-        let (mut all, mut rest) = (Vec::with_capacity(pictures.len()), &values[..]);
-        for tiles in pictures {
+        let values = pass.backend.download(&self.rows_of(pass, images)?)?;
+        let (mut all, mut rest) = (Vec::with_capacity(images.len()), &values[..]);
+        for tiles in images {
             let (own, behind) = rest.split_at(self.rows(tiles)? * width);
             all.push(Features { width, values: own.into() });
             rest = behind;
@@ -86,15 +86,15 @@ impl<B: Backend> Vision<B> {
     }
 
     /// As [`features`](Self::features), in one buffer.
-    pub(crate) fn rows_of(&self, pass: Pass<'_, B>, pictures: &[&Tiles]) -> Result<B::Buffer> {
+    pub(crate) fn rows_of(&self, pass: Pass<'_, B>, images: &[&Tiles]) -> Result<B::Buffer> {
         let (backend, width) = (pass.backend, self.projection.out_features);
-        let total = pictures.iter().map(|tiles| self.rows(tiles)).sum::<Result<usize>>()?;
+        let total = images.iter().map(|tiles| self.rows(tiles)).sum::<Result<usize>>()?;
         let (mut rows, mut at) = (backend.scratch(total * width)?, 0);
         let tiles: Vec<TileRef<'_>> =
-            pictures.iter().flat_map(|tiles| (0..tiles.count()).map(|index| (*tiles, index))).collect();
+            images.iter().flat_map(|tiles| (0..tiles.count()).map(|index| (*tiles, index))).collect();
         for of_one_size in tiles.chunk_by(|(one, _), (other, _)| one.side == other.side) {
             for some in of_one_size.chunks(backend.tiles_at_once()) {
-                let (part, _) = self.forward_tiles(pass, some, Keep::Nothing)?;
+                let (part, _) = self.forward_tiles(pass, some, Save::Nothing)?;
                 let len = backend.len(&part);
                 backend.copy(&part, 0, len, &mut rows, at, Write::Set)?;
                 at += len;
@@ -103,24 +103,24 @@ impl<B: Backend> Vision<B> {
         Ok(rows)
     }
 
-    /// Rows of these pictures, with what [`backward`](Self::backward) needs.
+    /// Rows of these images, with what [`backward`](Self::backward) needs.
     pub(crate) fn forward(
         &self,
         pass: Pass<'_, B>,
-        pictures: &[&Tiles],
+        images: &[&Tiles],
         checkpointing: bool,
-    ) -> Result<(B::Buffer, Vec<VisionKept<B>>)> {
+    ) -> Result<(B::Buffer, Vec<VisionSaved<B>>)> {
         let width = self.projection.out_features;
-        let total = pictures.iter().map(|tiles| self.rows(tiles)).sum::<Result<usize>>()?;
+        let total = images.iter().map(|tiles| self.rows(tiles)).sum::<Result<usize>>()?;
         let (mut rows, mut all, mut at) = (pass.backend.scratch(total * width)?, Vec::new(), 0);
-        let keep = Keep::ForBackward { below: self.patch_embedding.trains(), checkpointing };
-        for tiles in pictures {
+        let save = Save::ForBackward { below: self.patch_embedding.trains(), checkpointing };
+        for tiles in images {
             let tiles: Vec<TileRef<'_>> = (0..tiles.count()).map(|index| (*tiles, index)).collect();
-            let (part, kept) = self.forward_tiles(pass, &tiles, keep)?;
+            let (part, saved) = self.forward_tiles(pass, &tiles, save)?;
             let len = pass.backend.len(&part);
             pass.backend.copy(&part, 0, len, &mut rows, at, Write::Set)?;
             at += len;
-            all.push(kept);
+            all.push(saved);
         }
         Ok((rows, all))
     }
@@ -130,8 +130,8 @@ impl<B: Backend> Vision<B> {
         &self,
         pass: Pass<'_, B>,
         tiles: &[TileRef<'_>],
-        keep: Keep,
-    ) -> Result<(B::Buffer, VisionKept<B>)> {
+        save: Save,
+    ) -> Result<(B::Buffer, VisionSaved<B>)> {
         let backend = pass.backend;
         let grid = tiles
             .first()
@@ -145,48 +145,48 @@ impl<B: Backend> Vision<B> {
         backend.add(1.0, &positions, &mut x)?;
         let offsets = (0..=tiles.len()).map(|tile| tile * grid * grid).collect();
         let layout = Layout { offsets, positions: Vec::new() };
-        let (last, blocks) = self.stack.forward(pass, x, (&layout, None), keep)?;
+        let (last, blocks) = self.stack.forward(pass, x, (&layout, None), save)?;
         let normed = self.post_norm.forward(pass, &last)?;
         let permutation = pixel_shuffle(tiles.len(), grid, self.scale_factor);
         let mut shuffled = backend.scratch(backend.len(&normed))?;
         backend.gather_rows(&normed, hidden, &permutation, &mut shuffled)?;
         let (rows, projection) = self.projection.forward(pass, &shuffled)?;
-        Ok((rows, VisionKept { layout, permutation, blocks, last, shuffled, projection }))
+        Ok((rows, VisionSaved { layout, permutation, blocks, last, shuffled, projection }))
     }
 
     /// Adds to the gradients of the adapters; `d_rows` is the gradient of the rows that [`forward`](Self::forward) returned.
     pub(crate) fn backward(
         &self,
         grads: &mut Grads<'_, B>,
-        kept: Vec<VisionKept<B>>,
+        saved: Vec<VisionSaved<B>>,
         d_rows: &B::Buffer,
     ) -> Result<()> {
         let backend = grads.backend;
         let (hidden, mut at) = (self.patch_embedding.out_features, 0);
-        for kept in kept {
+        for saved in saved {
             let len =
-                backend.len(&kept.shuffled) / self.projection.in_features * self.projection.out_features;
+                backend.len(&saved.shuffled) / self.projection.in_features * self.projection.out_features;
             let d_part = grads.pass().slice(d_rows, at, len)?;
             at += len;
-            let input = Some(&kept.shuffled);
+            let input = Some(&saved.shuffled);
             if !self.trains_tower() {
-                self.projection.backward(grads, input, &kept.projection, &d_part, None)?;
+                self.projection.backward(grads, input, &saved.projection, &d_part, None)?;
                 continue;
             }
-            let mut d_shuffled = backend.scratch(backend.len(&kept.shuffled))?;
+            let mut d_shuffled = backend.scratch(backend.len(&saved.shuffled))?;
             let target = Some((&mut d_shuffled, Write::Set));
-            self.projection.backward(grads, input, &kept.projection, &d_part, target)?;
-            let mut d_normed = backend.scratch(backend.len(&kept.last))?;
-            backend.scatter_rows(&d_shuffled, hidden, &kept.permutation, &mut d_normed, Write::Set)?;
+            self.projection.backward(grads, input, &saved.projection, &d_part, target)?;
+            let mut d_normed = backend.scratch(backend.len(&saved.last))?;
+            backend.scatter_rows(&d_shuffled, hidden, &saved.permutation, &mut d_normed, Write::Set)?;
             drop(d_shuffled);
             let below = self.patch_embedding.trains();
             let mut d_last = (below || self.stack.trains())
-                .then(|| backend.scratch(backend.len(&kept.last)))
+                .then(|| backend.scratch(backend.len(&saved.last)))
                 .transpose()?;
             let target = d_last.as_mut().map(|d_last| (d_last, Write::Set));
-            self.post_norm.backward(grads, &d_normed, &kept.last, target)?;
+            self.post_norm.backward(grads, &d_normed, &saved.last, target)?;
             let Some(d_last) = d_last else { continue };
-            let dx = self.stack.backward(grads, kept.blocks, d_last, (&kept.layout, None), below)?;
+            let dx = self.stack.backward(grads, saved.blocks, d_last, (&saved.layout, None), below)?;
             if let (Some(dx), Some(bias)) = (dx, &self.patch_embedding.bias) {
                 bias.backward(grads, &dx)?;
             }

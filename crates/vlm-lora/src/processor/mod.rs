@@ -1,19 +1,19 @@
-//! Pictures into tiles, chat messages into ids.
+//! Images into tiles, chat messages into ids.
 
 mod fingerprint;
-mod picture;
 mod resize;
 mod settings;
 mod template;
 mod text;
+mod tiling;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use image::DynamicImage;
 
-pub use picture::pixel_values;
 pub use text::Encoded;
+pub use tiling::pixel_values;
 
 use crate::{Result, Sample, Target, Tiles};
 use settings::Settings;
@@ -58,29 +58,29 @@ impl Processor {
         self.settings.tile
     }
 
-    /// The longest edge that a picture is resized to before it is split.
+    /// The longest edge that an image is resized to before it is split.
     pub fn longest_edge(&self) -> usize {
         self.settings.longest_edge
     }
 
-    /// Resizes and splits a picture. Transparency is laid over white; 16-bit colours keep their high byte, 16-bit grey is
+    /// Resizes and splits an image. Transparency is laid over white; 16-bit colours keep their high byte, 16-bit grey is
     /// clipped at 255 (both as Pillow does); orientation tags are not applied.
     ///
     /// # Errors
-    /// When the picture is empty or larger than 65,535 on a side or 178,956,970 pixels in all.
+    /// When the image is empty or larger than 65,535 on a side or 178,956,970 pixels in all.
     pub fn tiles(&self, image: &DynamicImage) -> Result<Tiles> {
-        picture::tiles(&picture::to_rgb(image)?, &self.settings)
+        tiling::tiles(&tiling::to_rgb(image)?, &self.settings)
     }
 
-    /// Rows and columns of the split of a picture of this size, `(0, 0)` for a single tile.
+    /// Rows and columns of the split of an image of this size, `(0, 0)` for a single tile.
     ///
     /// # Errors
     /// As [`tiles`](Self::tiles).
     pub fn grid(&self, width: usize, height: usize) -> Result<(usize, usize)> {
-        picture::Plan::new(width, height, &self.settings).map(|plan| plan.grid())
+        tiling::Plan::new(width, height, &self.settings).map(|plan| plan.grid())
     }
 
-    /// The rendered conversation before the picture's placeholder is expanded: one user message with the picture and the
+    /// The rendered conversation before the image's placeholder is expanded: one user message with the image and the
     /// prompt, then the answer, or the opening of one.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl Processor {
         self.text.render(prompt, answer)
     }
 
-    /// The ids of the conversation about a picture, and which of them are prompt and answer.
+    /// The ids of the conversation about an image, and which of them are prompt and answer.
     ///
     /// # Errors
     /// As [`render`](Self::render).

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-/// An interleaved 8-bit picture.
+/// An interleaved 8-bit image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rgb {
     pub(super) width: usize,
@@ -71,26 +71,26 @@ fn clip(sum: i32) -> u8 {
 }
 
 /// Resamples to `width × height`, both at least 1; an axis that keeps its size is not touched.
-pub(super) fn resize(picture: &Rgb, width: usize, height: usize) -> Rgb {
+pub(super) fn resize(image: &Rgb, width: usize, height: usize) -> Rgb {
     let shrinks_by = |from: usize, to: usize| from as i64 - to as i64;
     // Pillow 13 goes down the columns first where that leaves much less to do (its pull request 9549); the rounding between
     // the passes makes the order visible.
     let vertical_first =
-        picture.height > height && shrinks_by(picture.height, height) > 2 * shrinks_by(picture.width, width);
+        image.height > height && shrinks_by(image.height, height) > 2 * shrinks_by(image.width, width);
     if vertical_first {
-        horizontal(&vertical(picture, height), width)
+        horizontal(&vertical(image, height), width)
     } else {
-        vertical(&horizontal(picture, width), height)
+        vertical(&horizontal(image, width), height)
     }
 }
 
-fn horizontal(picture: &Rgb, width: usize) -> Rgb {
-    if picture.width == width {
-        return picture.clone();
+fn horizontal(image: &Rgb, width: usize) -> Rgb {
+    if image.width == width {
+        return image.clone();
     }
-    let taps = Taps::new(picture.width, width);
-    let mut data = vec![0; width * picture.height * 3];
-    data.par_chunks_exact_mut(width * 3).zip(picture.data.par_chunks_exact(picture.width * 3)).for_each(
+    let taps = Taps::new(image.width, width);
+    let mut data = vec![0; width * image.height * 3];
+    data.par_chunks_exact_mut(width * 3).zip(image.data.par_chunks_exact(image.width * 3)).for_each(
         |(row, source)| {
             let source = source.as_chunks::<3>().0;
             for (index, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
@@ -105,22 +105,22 @@ fn horizontal(picture: &Rgb, width: usize) -> Rgb {
             }
         },
     );
-    Rgb { width, height: picture.height, data }
+    Rgb { width, height: image.height, data }
 }
 
-fn vertical(picture: &Rgb, height: usize) -> Rgb {
-    if picture.height == height {
-        return picture.clone();
+fn vertical(image: &Rgb, height: usize) -> Rgb {
+    if image.height == height {
+        return image.clone();
     }
-    let taps = Taps::new(picture.height, height);
-    let stride = picture.width * 3;
+    let taps = Taps::new(image.height, height);
+    let stride = image.width * 3;
     let mut data = vec![0; stride * height];
     data.par_chunks_exact_mut(stride).enumerate().for_each_init(
         || vec![0_i32; stride],
         |sums, (index, row)| {
             let (first, weights) = taps.of(index);
             sums.fill(HALF);
-            for (weight, source) in weights.iter().zip(picture.data[first * stride..].chunks_exact(stride)) {
+            for (weight, source) in weights.iter().zip(image.data[first * stride..].chunks_exact(stride)) {
                 for (sum, value) in sums.iter_mut().zip(source) {
                     *sum += weight * i32::from(*value);
                 }
@@ -130,5 +130,5 @@ fn vertical(picture: &Rgb, height: usize) -> Rgb {
             }
         },
     );
-    Rgb { width: picture.width, height, data }
+    Rgb { width: image.width, height, data }
 }

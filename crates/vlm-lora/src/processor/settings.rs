@@ -7,13 +7,13 @@ use crate::{Error, Result};
 
 const WHAT: &str = "processor configuration";
 
-/// No side of a picture exceeds this after the first resize (transformers' constant).
+/// No side of an image exceeds this after the first resize (transformers' constant).
 pub(super) const MAX_IMAGE_SIZE: usize = 4096;
 
 /// Largest number of rows and columns for which the tokenizer has position markers.
 const MAX_GRID: usize = 6;
 
-/// How pictures are cut.
+/// How images are cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
     /// `size.longest_edge`.

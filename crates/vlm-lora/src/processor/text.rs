@@ -14,7 +14,7 @@ const GLOBAL: &str = "<global-img>";
 const END: &str = "<end_of_utterance>";
 const WHAT: &str = "tokenizer";
 
-/// The ids of a conversation about one picture.
+/// The ids of a conversation about one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// Ids of prompt and answer; one image token per feature row.
@@ -96,7 +96,7 @@ impl Text {
         let rendered = self.template.render(&messages, answer.is_none())?;
         match rendered.matches(IMAGE).count() {
             1 => Ok(rendered),
-            count => Err(Error::Text { reason: format!("the chat template gives {count} pictures for one") }),
+            count => Err(Error::Text { reason: format!("the chat template gives {count} images for one") }),
         }
     }
 

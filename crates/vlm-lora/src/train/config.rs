@@ -37,7 +37,7 @@ impl BaseModelConfig {
     ///
     /// # Errors
     /// When the checkpoint's output head cannot be read.
-    pub fn held(&self, checkpoint: &Checkpoint) -> Result<BaseDtype> {
+    pub fn base_dtype(&self, checkpoint: &Checkpoint) -> Result<BaseDtype> {
         let is_half = |dtype| matches!(dtype, candle_core::DType::BF16 | candle_core::DType::F16);
         Ok(match self.dtype {
             _ if self.load_in_8bit => BaseDtype::Int8,
@@ -50,7 +50,7 @@ impl BaseModelConfig {
     /// How the CPU backend keeps the frozen weights of this checkpoint.
     ///
     /// # Errors
-    /// When the processor cannot compute with this element type, or the checkpoint's output head cannot be read.
+    /// When the CPU cannot compute with this element type, or the checkpoint's output head cannot be read.
     pub fn cpu_options(&self, checkpoint: &Checkpoint) -> Result<CpuOptions> {
         let base = match self.dtype {
             _ if self.load_in_8bit => BaseDtype::Int8,
@@ -58,7 +58,7 @@ impl BaseModelConfig {
             ModelDtype::Auto | ModelDtype::Float32 => BaseDtype::Full,
             ModelDtype::Bfloat16 => BaseDtype::Bf16,
             ModelDtype::Float16 => {
-                return Err(Error::Unsupported { what: "`model.dtype` float16 on a processor".to_owned() });
+                return Err(Error::Unsupported { what: "`model.dtype` float16 on a CPU".to_owned() });
             }
         };
         Ok(CpuOptions { base, ..CpuOptions::default() })

@@ -5,7 +5,7 @@ use std::thread::Scope;
 
 use super::shuffle::permutation;
 use super::{SamplingStrategy, TrainingConfig};
-use crate::cache::{FeatureCache, FeatureKey};
+use crate::feature_cache::{FeatureCache, FeatureKey};
 use crate::model::Features;
 use crate::{Result, Sample, Tiles};
 
@@ -40,7 +40,7 @@ impl Dataset for Vec<Sample> {
     }
 
     fn fingerprint(&self) -> String {
-        let mut hash = crate::cache::Hasher::default();
+        let mut hash = crate::feature_cache::Hasher::default();
         for sample in self {
             hash.add(&(sample.input_ids.len() as u64).to_le_bytes());
             hash.add(bytemuck::cast_slice(&sample.input_ids));
@@ -79,28 +79,28 @@ impl SampleOrder {
     }
 }
 
-/// A sample that is ready for the model, with what is known of its picture.
+/// A sample that is ready for the model, with what is known of its image.
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
     pub(super) index: usize,
     pub(super) sample: Arc<Sample>,
-    /// The picture's name in the feature cache, where one is in use.
+    /// The image's name in the feature cache, where one is in use.
     pub(super) key: Option<FeatureKey>,
-    /// The picture's features, where the cache has them; the sample then carries no pixels.
+    /// The image's features, where the cache has them; the sample then carries no pixels.
     pub(super) features: Option<Features>,
 }
 
-/// Reads samples, and leaves out the decoding of pictures whose features are kept.
+/// Reads samples, and leaves out the decoding of images whose features are kept.
 pub(super) struct Loader<'a> {
     data: &'a dyn Dataset,
     cache: Option<&'a FeatureCache>,
     /// Samples without pixels, by index.
-    light: Mutex<HashMap<usize, (Arc<Sample>, FeatureKey)>>,
+    without_pixels: Mutex<HashMap<usize, (Arc<Sample>, FeatureKey)>>,
 }
 
 impl<'a> Loader<'a> {
     pub(super) fn new(data: &'a dyn Dataset, cache: Option<&'a FeatureCache>) -> Self {
-        Self { data, cache, light: Mutex::default() }
+        Self { data, cache, without_pixels: Mutex::default() }
     }
 
     pub(super) fn data(&self) -> &'a dyn Dataset {
@@ -116,7 +116,7 @@ impl<'a> Loader<'a> {
             let sample = Arc::new(self.data.sample(index)?);
             return Ok(Loaded { index, sample, key: None, features: None });
         };
-        let known = self.light.lock().unwrap_or_else(PoisonError::into_inner).get(&index).cloned();
+        let known = self.without_pixels.lock().unwrap_or_else(PoisonError::into_inner).get(&index).cloned();
         if let Some((sample, key)) = known
             && let Some(features) = cache.get(&key)
         {
@@ -126,19 +126,20 @@ impl<'a> Loader<'a> {
         let key = cache.key(&sample.tiles);
         let features = cache.get(&key);
         let mut loaded = Loaded { index, sample, key: Some(key), features };
-        self.lighten(&mut loaded);
+        self.drop_pixels(&mut loaded);
         Ok(loaded)
     }
 
     /// Drops the pixels of a sample whose features are known.
-    pub(super) fn lighten(&self, loaded: &mut Loaded) {
+    pub(super) fn drop_pixels(&self, loaded: &mut Loaded) {
         let (Some(key), Some(_)) = (loaded.key, &loaded.features) else { return };
         let tiles = &loaded.sample.tiles;
         let bare = Tiles { rows: tiles.rows, cols: tiles.cols, side: tiles.side, data: Vec::new() };
         let Sample { input_ids, targets, .. } = &*loaded.sample;
-        let light = Sample { input_ids: input_ids.clone(), tiles: Arc::new(bare), targets: targets.clone() };
-        loaded.sample = Arc::new(light);
-        let mut all = self.light.lock().unwrap_or_else(PoisonError::into_inner);
+        let without_pixels =
+            Sample { input_ids: input_ids.clone(), tiles: Arc::new(bare), targets: targets.clone() };
+        loaded.sample = Arc::new(without_pixels);
+        let mut all = self.without_pixels.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(loaded.index, (Arc::clone(&loaded.sample), key));
     }
 }
@@ -193,7 +194,7 @@ fn follow(loader: &Loader<'_>, order: impl Iterator<Item = usize>, send: &SyncSe
 mod tests {
     use super::*;
     use crate::Error;
-    use crate::cache::FeaturePrecision;
+    use crate::feature_cache::FeaturePrecision;
 
     struct Numbers(usize);
 
@@ -203,7 +204,7 @@ mod tests {
         }
         fn sample(&self, index: usize) -> Result<Sample> {
             if index == 13 {
-                return Err(Error::Picture { reason: "unlucky".to_owned() });
+                return Err(Error::Image { reason: "unlucky".to_owned() });
             }
             std::thread::sleep(std::time::Duration::from_micros((index % 3 * 200) as u64));
             let tiles = Arc::new(Tiles { rows: 0, cols: 0, side: 0, data: Vec::new() });
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_whose_features_are_kept_is_not_decoded_again() {
+    fn a_image_whose_features_are_kept_is_not_decoded_again() {
         let data = Numbers(2);
         let cache = FeatureCache::new(crate::Fingerprint::of_bytes(b"base"), FeaturePrecision::Float32);
         let loader = Loader::new(&data, Some(&cache));
@@ -258,7 +259,7 @@ mod tests {
             assert_eq!(again.features.as_ref(), Some(&features));
             assert!(again.sample.tiles.data.is_empty() && again.sample.input_ids == [1]);
         }
-        assert!(loader.light.lock().unwrap().contains_key(&1));
+        assert!(loader.without_pixels.lock().unwrap().contains_key(&1));
     }
 
     #[test]

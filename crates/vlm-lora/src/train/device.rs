@@ -6,7 +6,7 @@ use super::config::ModelDtype;
 use crate::backend::{AnyBackend, BaseDtype, Cpu};
 #[cfg(feature = "cuda")]
 use crate::backend::{Cuda, CudaDtype, CudaOptions, cuda};
-use crate::fingerprint::{ElementType, Held, HeldOn};
+use crate::fingerprint::{ElementType, WeightDevice, WeightFormat};
 use crate::{Checkpoint, Error, Result};
 
 /// The backend that a configuration asks for.
@@ -14,9 +14,9 @@ use crate::{Checkpoint, Error, Result};
 pub struct ChosenBackend {
     /// The backend.
     pub backend: AnyBackend,
-    /// How the frozen weights are held.
-    pub held: Held,
-    /// Why a card that is there is not used, although `device = "auto"` would have taken it.
+    /// How the frozen weights are format.
+    pub format: WeightFormat,
+    /// Why a GPU that is there is not used, although `device = "auto"` would have taken it.
     pub passed_over: Option<Error>,
 }
 
@@ -45,8 +45,8 @@ impl BaseModelConfig {
         }
     }
 
-    /// Opens the device for this checkpoint: with `auto` the first card where the build and the machine have one, else the
-    /// processor. Kernels that are compiled for a card are kept in `kernel_cache`.
+    /// Opens the device for this checkpoint: with `auto` the first GPU where the build and the machine have one, else the
+    /// CPU. Kernels that are compiled for a GPU are kept in `kernel_cache`.
     ///
     /// # Errors
     /// When `device` is none that there is, or the device cannot compute with this element type.
@@ -57,22 +57,22 @@ impl BaseModelConfig {
     ) -> Result<ChosenBackend> {
         let wanted = self.wanted()?;
         if let Wanted::Cuda(ordinal) = wanted {
-            return self.card(ordinal, checkpoint, kernel_cache);
+            return self.gpu(ordinal, checkpoint, kernel_cache);
         }
         let mut passed_over = None;
         if wanted == Wanted::Auto && card_is_there() {
-            match self.card(0, checkpoint, kernel_cache) {
+            match self.gpu(0, checkpoint, kernel_cache) {
                 Ok(chosen) => return Ok(chosen),
                 Err(error) => passed_over = Some(error),
             }
         }
         let options = self.cpu_options(checkpoint)?;
         let backend = AnyBackend::Cpu(Cpu::with_options(options)?);
-        Ok(ChosenBackend { backend, held: held_on_cpu(options.base), passed_over })
+        Ok(ChosenBackend { backend, format: format_on_cpu(options.base), passed_over })
     }
 
     #[cfg(feature = "cuda")]
-    fn card(
+    fn gpu(
         &self,
         ordinal: usize,
         checkpoint: &Checkpoint,
@@ -85,7 +85,7 @@ impl BaseModelConfig {
             ModelDtype::Auto => match checkpoint.head()?.dtype {
                 candle_core::DType::F32 => Some(CudaDtype::Float32),
                 candle_core::DType::F16 => Some(CudaDtype::Float16),
-                _ => None, // bf16, which not every card has
+                _ => None, // bf16, which not every GPU has
             },
         };
         let kernel_cache = kernel_cache.map(Path::to_owned);
@@ -96,20 +96,20 @@ impl BaseModelConfig {
             CudaDtype::Float16 => ElementType::Float16,
             CudaDtype::Bfloat16 => ElementType::Bfloat16,
         };
-        let held = Held { on: HeldOn::Cuda, dtype, load_in_8bit: self.load_in_8bit };
-        Ok(ChosenBackend { backend: AnyBackend::Cuda(cuda), held, passed_over: None })
+        let format = WeightFormat { device: WeightDevice::Cuda, dtype, load_in_8bit: self.load_in_8bit };
+        Ok(ChosenBackend { backend: AnyBackend::Cuda(cuda), format, passed_over: None })
     }
 
     #[cfg(not(feature = "cuda"))]
     #[expect(clippy::unused_self, reason = "the signature of a build with the feature `cuda`")]
-    fn card(&self, _: usize, _: &Checkpoint, _: Option<&Path>) -> Result<ChosenBackend> {
+    fn gpu(&self, _: usize, _: &Checkpoint, _: Option<&Path>) -> Result<ChosenBackend> {
         Err(Error::Unsupported { what: "CUDA in a build without the feature `cuda`".to_owned() })
     }
 }
 
-fn held_on_cpu(base: BaseDtype) -> Held {
+fn format_on_cpu(base: BaseDtype) -> WeightFormat {
     let dtype = if base == BaseDtype::Full { ElementType::Float32 } else { ElementType::Bfloat16 };
-    Held { on: HeldOn::Cpu, dtype, load_in_8bit: base == BaseDtype::Int8 }
+    WeightFormat { device: WeightDevice::Cpu, dtype, load_in_8bit: base == BaseDtype::Int8 }
 }
 
 #[cfg(feature = "cuda")]
@@ -141,7 +141,7 @@ mod tests {
             assert!(matches!(wanted(wrong), Err(Error::InvalidConfig { .. })), "{wrong}");
         }
     }
-    /// What is true of every machine, with cards or without.
+    /// What is true of every machine, with GPUs or without.
     #[test]
     fn a_device_is_opened_or_says_why_not() {
         let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/parity/text-all/model");

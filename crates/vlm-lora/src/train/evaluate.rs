@@ -29,7 +29,7 @@ pub(super) fn complete_features<B: Backend>(
     for loaded in batch.iter_mut().filter(|loaded| loaded.features.is_none()) {
         // A batch before this one may have computed them after this sample was loaded ahead.
         loaded.features = loaded.key.and_then(|key| cache.get(&key));
-        loader.lighten(loaded);
+        loader.drop_pixels(loaded);
     }
     let missing: Vec<usize> = (0..batch.len()).filter(|&i| batch[i].features.is_none()).collect();
     let tiles: Vec<_> = missing.iter().map(|&i| &*batch[i].sample.tiles).collect();
@@ -43,7 +43,7 @@ pub(super) fn complete_features<B: Backend>(
             Some(key) => Some(cache.insert(key, &features)?),
             None => Some(features),
         };
-        loader.lighten(loaded);
+        loader.drop_pixels(loaded);
     }
     Ok(())
 }

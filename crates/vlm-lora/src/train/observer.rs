@@ -40,7 +40,7 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// The learning rate that the step used.
     pub learning_rate: f64,
-    /// Tokens that went through the model, pictures included.
+    /// Tokens that went through the model, images included.
     pub tokens: usize,
     /// Time of the step.
     #[serde(skip)]
@@ -60,7 +60,7 @@ pub struct LogReport {
     pub learning_rate: f64,
     /// Norm of the last step's gradient before clipping.
     pub grad_norm: f64,
-    /// Tokens a second since the line before, pictures included.
+    /// Tokens a second since the line before, images included.
     pub tokens_per_second: f64,
 }
 

@@ -44,7 +44,7 @@ pub struct TrainOutcome {
     pub train_seconds: f64,
     /// Seconds of evaluation, those before a resumption included.
     pub eval_seconds: f64,
-    /// Tokens that went through the model in training, pictures included.
+    /// Tokens that went through the model in training, images included.
     pub tokens: u64,
     /// Trained values.
     pub trainable_parameters: usize,

@@ -9,18 +9,18 @@ const LOGITS_AT_ONCE: usize = crate::model::ROWS_AT_ONCE;
 /// Code, stacks, the tokenizer and what allocators keep.
 const PROCESS: usize = 64 << 20;
 
-/// The device, kernels, cuBLAS and its workspace in the memory of a card.
+/// The device, kernels, cuBLAS and its workspace in the memory of a GPU.
 const CONTEXT: usize = 600 << 20;
-/// Tiles that a card takes through a frozen tower together.
-const TILES_ON_A_CARD: usize = 16;
+/// Tiles that a GPU takes through a frozen tower together.
+const TILES_ON_A_GPU: usize = 16;
 
 /// Where a run computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// On the processor: everything is in the machine's memory.
-    Processor,
-    /// On a card, of whose memory the plan then speaks; pictures wait in that of the machine.
-    Card,
+    /// On the CPU: everything is in the machine's memory.
+    Cpu,
+    /// On a GPU, of whose memory the plan then speaks; images wait in that of the machine.
+    Gpu,
 }
 
 /// How large the passes of a step are.
@@ -32,7 +32,7 @@ pub struct BatchSize {
     pub tokens: usize,
     /// Their supervised tokens.
     pub targets: usize,
-    /// Tiles of their pictures.
+    /// Tiles of their images.
     pub tiles: usize,
 }
 
@@ -59,8 +59,8 @@ pub struct MemoryPlan {
     pub activations: usize,
     /// What a pass works in besides: the larger of the vision tower's, a block's and the head's.
     pub working: usize,
-    /// Decoded pictures that wait for the model.
-    pub pictures: usize,
+    /// Decoded images that wait for the model.
+    pub images: usize,
     /// Everything else of the process.
     pub process: usize,
 }
@@ -69,7 +69,7 @@ impl MemoryPlan {
     /// What a run with these settings takes.
     ///
     /// `specs` are the adapters ([`LoraConfig::adapters`](crate::LoraConfig::adapters)), `base` is how the frozen weights are
-    /// held, `batch` is the largest batch. What a card takes has not been measured yet.
+    /// held, `batch` is the largest batch. What a GPU takes has not been measured yet.
     pub fn new(
         model: &ModelConfig,
         specs: &[AdapterSpec],
@@ -77,9 +77,9 @@ impl MemoryPlan {
         (place, base): (Place, BaseDtype),
         batch: BatchSize,
     ) -> Self {
-        let is_card = place == Place::Card;
+        let is_gpu = place == Place::Gpu;
         // Beside numbers in f32 stand those that products take, in half the bytes.
-        let with_operands = |bytes: usize| if is_card { bytes + bytes / 2 } else { bytes };
+        let with_operands = |bytes: usize| if is_gpu { bytes + bytes / 2 } else { bytes };
         let rank = specs.iter().filter(|spec| spec.module.contains("text_model")).map(|spec| spec.r).max();
         let text = TextRow::new(model, rank.unwrap_or(0));
         let layers = model.text.num_hidden_layers;
@@ -88,7 +88,7 @@ impl MemoryPlan {
         } else {
             layers * text.kept
         };
-        let together = if is_card { TILES_ON_A_CARD.min(batch.tiles) } else { 1 };
+        let together = if is_gpu { TILES_ON_A_GPU.min(batch.tiles) } else { 1 };
         let vision = vision_bytes(model, specs, training, (batch.tiles, together));
         let logits = LOGITS_AT_ONCE.min(batch.targets) * model.text.vocab_size * 4;
         let ahead = training.dataloader_num_workers.max(1) * 2 + training.per_device_train_batch_size;
@@ -98,14 +98,14 @@ impl MemoryPlan {
             adapter: 4 * 4 * specs.iter().map(parameters).sum::<usize>(),
             activations: with_operands(4 * batch.tokens * kept + vision.0),
             working: with_operands((4 * batch.tokens * text.working).max(vision.1).max(logits)),
-            pictures: if is_card { 0 } else { ahead * per_sample * model.vision.image_size.pow(2) * 3 },
-            process: if is_card { CONTEXT } else { PROCESS },
+            images: if is_gpu { 0 } else { ahead * per_sample * model.vision.image_size.pow(2) * 3 },
+            process: if is_gpu { CONTEXT } else { PROCESS },
         }
     }
 
     /// All parts together.
     pub fn total(&self) -> usize {
-        self.weights + self.adapter + self.activations + self.working + self.pictures + self.process
+        self.weights + self.adapter + self.activations + self.working + self.images + self.process
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
         let specs = crate::LoraConfig::default().adapters(&model).unwrap();
         let batch = BatchSize { samples: 1, tokens: 484, targets: 40, tiles: 5 };
         let plan = |training: &TrainingConfig, base, batch| {
-            MemoryPlan::new(&model, &specs, training, (Place::Processor, base), batch)
+            MemoryPlan::new(&model, &specs, training, (Place::Cpu, base), batch)
         };
         let full = plan(&training, BaseDtype::Full, batch);
         let narrow = plan(&training, BaseDtype::Bf16, batch);
@@ -206,9 +206,9 @@ mod tests {
         assert_eq!(full.activations, narrow.activations);
         let twice = BatchSize { samples: 2, tokens: 968, targets: 80, tiles: 10 };
         assert_eq!(plan(&training, BaseDtype::Full, twice).activations, 2 * full.activations);
-        let card = MemoryPlan::new(&model, &specs, &training, (Place::Card, BaseDtype::Bf16), batch);
-        assert_eq!((card.weights, card.pictures), (narrow.weights, 0));
-        assert!(card.activations > narrow.activations && card.process > narrow.process);
+        let gpu = MemoryPlan::new(&model, &specs, &training, (Place::Gpu, BaseDtype::Bf16), batch);
+        assert_eq!((gpu.weights, gpu.images), (narrow.weights, 0));
+        assert!(gpu.activations > narrow.activations && gpu.process > narrow.process);
         training.gradient_checkpointing = true;
         assert!(plan(&training, BaseDtype::Full, batch).activations < full.activations / 6);
     }

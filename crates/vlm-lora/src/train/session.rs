@@ -118,9 +118,9 @@ impl<B: Backend> Session<'_, '_, B> {
         self.window_size().min(self.training.data().len() - used)
     }
 
-    /// Gives a device that works beside the processor the pictures of the next window, while it computes this one.
+    /// Gives an asynchronous device the images of the next window, while it computes this one.
     fn look_ahead(&self, windows: &mut Windows) -> Result<()> {
-        if !self.model.backend().works_beside() || self.state.step + 1 >= self.total_steps {
+        if !self.model.backend().is_async() || self.state.step + 1 >= self.total_steps {
             return Ok(());
         }
         let used = self.position().1 + self.window_size();
@@ -172,7 +172,7 @@ impl<B: Backend> Session<'_, '_, B> {
         learning_rate: f64,
     ) -> Result<(f64, f64)> {
         let step = self.state.step + 1;
-        // A card is waited for here and nowhere else in a step: what was queued before the norm is then done as well.
+        // A GPU is waited for here and nowhere else in a step: what was queued before the norm is then done as well.
         let grad_norm = grad_norm.wait()?;
         let mut loss = 0.0;
         for pending in losses {

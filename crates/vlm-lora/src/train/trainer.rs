@@ -12,7 +12,7 @@ use super::schedule::LrSchedule;
 use super::session::Session;
 use super::state::{AdapterIdentity, Identity, TrainerState};
 use crate::backend::Backend;
-use crate::cache::FeatureCache;
+use crate::feature_cache::FeatureCache;
 use crate::fingerprint::BaseIdentity;
 use crate::lora::PeftAdapter;
 use crate::model::Model;

@@ -66,7 +66,7 @@ pub(crate) fn model(dir: &Path, lora: &LoraConfig) -> Model<Cpu<f32>> {
     model
 }
 
-/// Pictures of one tile with prompts and answers of differing lengths.
+/// Images of one tile with prompts and answers of differing lengths.
 pub(crate) fn samples(count: usize) -> Vec<Sample> {
     let mut noise = Noise(2);
     let mut sample = |index: usize| {

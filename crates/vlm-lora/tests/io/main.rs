@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a file that cannot be read fails its test")]
 
 mod exports;
+mod images;
 mod memory;
-mod pictures;
 mod robustness;
 mod support;
 mod targets;

@@ -41,8 +41,8 @@ pub(crate) fn answer(expected: &Value, case: &Value) -> String {
     lines.join("\n")
 }
 
-/// The backend that is held against the reference: the processor in f32, or with `VLM_DEVICE=cuda` the first card in f32. Who
-/// asks for a card that is not there is told so.
+/// The backend that is held against the reference: the CPU in f32, or with `VLM_DEVICE=cuda` the first GPU in f32. Who
+/// asks for a GPU that is not there is told so.
 #[expect(clippy::panic, reason = "a test that cannot run as it was asked to fails")]
 pub(crate) fn backend() -> Arc<AnyBackend> {
     match std::env::var("VLM_DEVICE").as_deref() {

@@ -9,10 +9,10 @@ use crate::{Result, write_atomic};
 
 impl Export<'_> {
     /// Writes a Hugging Face image folder: `<out>/<split>/<slide-id>.png`, `<out>/<split>/metadata.jsonl` with `file_name`,
-    /// provenance and labels, and the card. Pictures are hard links where the file system allows, else copies.
+    /// provenance and labels, and the card. Images are hard links where the file system allows, else copies.
     ///
     /// # Errors
-    /// When a picture is missing, `out` holds other files, or it cannot be written; what was there before is then untouched.
+    /// When an image is missing, `out` holds other files, or it cannot be written; what was there before is then untouched.
     pub fn image_folder(&self, out: &Path) -> Result<ExportSummary> {
         let target = Target::new(out)?;
         let criteria = self.criteria();
@@ -22,9 +22,9 @@ impl Export<'_> {
             std::fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
             let mut lines = Vec::new();
             for row in &rows {
-                let (picture, copy) = (self.picture(row), folder.join(row.file_name()));
-                if std::fs::hard_link(&picture, &copy).is_err() {
-                    std::fs::copy(&picture, &copy).map_err(io_error("copy", &picture))?;
+                let (image, copy) = (self.image(row), folder.join(row.file_name()));
+                if std::fs::hard_link(&image, &copy).is_err() {
+                    std::fs::copy(&image, &copy).map_err(io_error("copy", &image))?;
                 }
                 let mut line = Map::new();
                 line.insert("file_name".to_owned(), json!(row.file_name()));

@@ -35,7 +35,7 @@ pub struct Export<'a> {
 pub struct ExportSummary {
     /// Slides by split.
     pub slides: BTreeMap<String, usize>,
-    /// The files that hold them (pictures, or Parquet files).
+    /// The files that hold them (images, or Parquet files).
     pub files: usize,
 }
 
@@ -63,7 +63,7 @@ impl Export<'_> {
         keys.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
-    fn picture(&self, row: &Row<'_>) -> PathBuf {
+    fn image(&self, row: &Row<'_>) -> PathBuf {
         Manifest::image_path(self.raw, &row.slide.slide_id)
     }
 }

@@ -18,15 +18,15 @@ use super::{Export, ExportSummary};
 use crate::error::io_error;
 use crate::{Result, Score};
 
-/// Slides of a row group, which is what is held in memory at once; the Hub's viewer likes about a hundred pictures.
+/// Slides of a row group, which is what is held in memory at once; the Hub's viewer likes about a hundred images.
 const ROW_GROUP: usize = 100;
 
 impl Export<'_> {
     /// Writes Parquet as `datasets` lays it out: `<out>/data/<split>-00000-of-00003.parquet` of about `shard_bytes` each, with the
-    /// pictures (as PNG files) in the column `image`, beside them provenance and labels, and the card.
+    /// images (as PNG files) in the column `image`, beside them provenance and labels, and the card.
     ///
     /// # Errors
-    /// When a picture is missing, `out` holds other files, or it cannot be written; what was there before is then untouched.
+    /// When an image is missing, `out` holds other files, or it cannot be written; what was there before is then untouched.
     pub fn parquet(&self, out: &Path, shard_bytes: u64) -> Result<ExportSummary> {
         let target = Target::new(out)?;
         let folder = target.partial.join("data");
@@ -46,12 +46,12 @@ impl Export<'_> {
         Ok(summary)
     }
 
-    /// Divides rows so that the pictures of each part take about as many bytes as asked for.
+    /// Divides rows so that the images of each part take about as many bytes as asked for.
     fn shards<'r>(&self, rows: &'r [Row<'r>], shard_bytes: u64) -> Result<Vec<&'r [Row<'r>]>> {
         let (mut shards, mut start, mut bytes) = (Vec::new(), 0, 0);
         for (at, row) in rows.iter().enumerate() {
-            let picture = self.picture(row);
-            let size = std::fs::metadata(&picture).map_err(io_error("read", &picture))?.len();
+            let image = self.image(row);
+            let size = std::fs::metadata(&image).map_err(io_error("read", &image))?.len();
             if at > start && bytes + size > shard_bytes {
                 shards.push(&rows[start..at]);
                 (start, bytes) = (at, 0);
@@ -69,13 +69,13 @@ impl Export<'_> {
         let schema = schema(&columns).map_err(failed)?;
         let mut writer = SerializedFileWriter::new(file, schema, properties(&columns)).map_err(failed)?;
         for part in rows.chunks(ROW_GROUP) {
-            let pictures = part.iter().map(|row| {
-                let picture = self.picture(row);
-                std::fs::read(&picture).map_err(io_error("read", &picture))
+            let images = part.iter().map(|row| {
+                let image = self.image(row);
+                std::fs::read(&image).map_err(io_error("read", &image))
             });
-            let pictures: Vec<Vec<u8>> = pictures.collect::<Result<_>>()?;
+            let images: Vec<Vec<u8>> = images.collect::<Result<_>>()?;
             let group = writer.next_row_group().map_err(failed)?;
-            write_group(group, part, pictures, criteria).map_err(failed)?;
+            write_group(group, part, images, criteria).map_err(failed)?;
         }
         let file = writer.into_inner().map_err(failed)?;
         file.sync_all().map_err(io_error("write", path))
@@ -102,7 +102,7 @@ fn schema(columns: &[(String, Field)]) -> parquet::errors::Result<TypePtr> {
     parse_message_type(&text).map(Arc::new)
 }
 
-/// Says to `datasets` which column is a picture. PNG files are compressed already, and statistics of them are worth nothing.
+/// Says to `datasets` which column is an image. PNG files are compressed already, and statistics of them are worth nothing.
 fn properties(columns: &[(String, Field)]) -> WriterPropertiesPtr {
     let mut features = Map::new();
     features.insert("image".to_owned(), json!({ "_type": "Image" }));
@@ -167,10 +167,10 @@ type Group<'a> = SerializedRowGroupWriter<'a, File>;
 fn write_group(
     mut group: Group<'_>,
     rows: &[Row<'_>],
-    pictures: Vec<Vec<u8>>,
+    images: Vec<Vec<u8>>,
     criteria: &[String],
 ) -> parquet::errors::Result<()> {
-    let bytes = pictures.into_iter().map(|picture| Some(ByteArray::from(picture)));
+    let bytes = images.into_iter().map(|image| Some(ByteArray::from(image)));
     write_column::<ByteArrayType>(&mut group, &Column::flat(bytes, 2))?;
     let paths = rows.iter().map(|row| Some(ByteArray::from(row.file_name().into_bytes())));
     write_column::<ByteArrayType>(&mut group, &Column::flat(paths, 2))?;

@@ -23,7 +23,7 @@ impl Row<'_> {
         format!("{}.png", self.slide.slide_id)
     }
 
-    /// The columns beside the picture: provenance, then notes, number of raters, and for each criterion the score and how many
+    /// The columns beside the image: provenance, then notes, number of raters, and for each criterion the score and how many
     /// raters gave each. Every row has the same columns in the same order.
     pub(super) fn fields(&self, criteria: &[String]) -> Vec<(String, Field)> {
         let Self { slide, label } = self;

@@ -122,7 +122,7 @@ impl<'a> Fetcher<'a> {
             http_client::Error::TooLarge { .. } => {
                 format!("is larger than `limits.max_file_mib` = {}", self.limits.max_file_mib)
             }
-            error => in_words(&error),
+            error => error_text(&error),
         })
     }
 
@@ -207,7 +207,7 @@ fn redirect(at: &Url, response: &Response) -> Option<Option<Url>> {
 }
 
 /// A failure with its causes.
-fn in_words(error: &http_client::Error) -> String {
+fn error_text(error: &http_client::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

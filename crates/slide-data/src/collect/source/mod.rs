@@ -8,7 +8,7 @@ mod web;
 
 use std::path::Path;
 
-use super::SetAside;
+use super::Quarantined;
 use crate::Result;
 use crate::render::InputFile;
 
@@ -18,11 +18,11 @@ pub use web::{Web, WebConfig};
 
 /// Files that a source offers.
 #[derive(Debug, Default)]
-pub struct Offer {
+pub struct SourceBatch {
     /// Files on this machine, ready to be read.
     pub inputs: Vec<InputFile>,
     /// What the source could not or must not bring.
-    pub set_aside: Vec<SetAside>,
+    pub set_aside: Vec<Quarantined>,
 }
 
 /// A place that decks come from.
@@ -35,5 +35,5 @@ pub trait Source {
     ///
     /// # Errors
     /// When nothing of it can be listed; single files that fail are set aside.
-    fn offer(&self, downloads: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<Offer>;
+    fn batch(&self, downloads: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<SourceBatch>;
 }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::{Offer, Source};
+use super::{Source, SourceBatch};
 use crate::Result;
 use crate::render::find_inputs;
 
@@ -16,10 +16,10 @@ impl Source for Uploads {
         "uploads"
     }
 
-    fn offer(&self, _downloads: &Path, _is_interrupted: &dyn Fn() -> bool) -> Result<Offer> {
+    fn batch(&self, _downloads: &Path, _is_interrupted: &dyn Fn() -> bool) -> Result<SourceBatch> {
         if !self.folder.exists() {
-            return Ok(Offer::default());
+            return Ok(SourceBatch::default());
         }
-        Ok(Offer { inputs: find_inputs(&self.folder, Some(&self.folder))?, set_aside: Vec::new() })
+        Ok(SourceBatch { inputs: find_inputs(&self.folder, Some(&self.folder))?, set_aside: Vec::new() })
     }
 }

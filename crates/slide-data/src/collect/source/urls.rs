@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::fetch::{Fetcher, Page};
-use super::{Offer, Source};
-use crate::collect::SetAside;
+use super::{Source, SourceBatch};
+use crate::collect::Quarantined;
 use crate::error::io_error;
 use crate::{Limits, Result};
 
@@ -76,9 +76,9 @@ impl Source for UrlList {
         "urls"
     }
 
-    fn offer(&self, downloads: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<Offer> {
+    fn batch(&self, downloads: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<SourceBatch> {
         let mut fetcher = Fetcher::new(downloads, &self.limits, self.pause_s, &self.http, is_interrupted)?;
-        let mut offer = Offer::default();
+        let mut batch = SourceBatch::default();
         for address in &self.urls {
             if is_interrupted() {
                 break;
@@ -87,15 +87,15 @@ impl Source for UrlList {
                 .map_err(|error| format!("is not an address: {error}"))
                 .and_then(|url| fetcher.get(&url, self.license.as_deref()));
             match page {
-                Ok(Page::File(input)) => offer.inputs.push(input),
-                Ok(Page::Html(..)) => offer.set_aside.push(SetAside {
+                Ok(Page::File(input)) => batch.inputs.push(input),
+                Ok(Page::Html(..)) => batch.set_aside.push(Quarantined {
                     origin: address.clone(),
                     reason: "is a web page, not a deck; list pages under `[sources.web]`".to_owned(),
                 }),
                 Err(_) if is_interrupted() => break,
-                Err(reason) => offer.set_aside.push(SetAside { origin: address.clone(), reason }),
+                Err(reason) => batch.set_aside.push(Quarantined { origin: address.clone(), reason }),
             }
         }
-        Ok(offer)
+        Ok(batch)
     }
 }

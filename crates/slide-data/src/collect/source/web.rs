@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::fetch::{Fetcher, Page, opt_out};
-use super::{Offer, Source};
-use crate::collect::SetAside;
+use super::{Source, SourceBatch};
+use crate::collect::Quarantined;
 use crate::{Error, Limits, Result};
 
 /// Hosts whose terms forbid or restrict automatic use.
@@ -94,12 +94,12 @@ impl Source for Web {
         "web"
     }
 
-    fn offer(&self, downloads: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<Offer> {
+    fn batch(&self, downloads: &Path, is_interrupted: &dyn Fn() -> bool) -> Result<SourceBatch> {
         self.config.validate()?;
         let license = Some(self.config.license.as_str()).filter(|license| !license.is_empty());
         let pause_s = self.config.pause_s;
         let mut fetcher = Fetcher::new(downloads, &self.limits, pause_s, &self.http, is_interrupted)?;
-        let mut offer = Offer::default();
+        let mut batch = SourceBatch::default();
         let starts = self.config.start_urls.iter().filter_map(|address| Url::parse(address).ok());
         let mut queue: VecDeque<(Url, usize)> = starts.map(|url| (url, 0)).collect();
         let mut seen: BTreeSet<Url> = queue.iter().map(|(url, _)| url.clone()).collect();
@@ -108,14 +108,14 @@ impl Source for Web {
                 break;
             }
             let Some((url, depth)) = queue.pop_front() else { break };
-            let set_aside = |reason: String| SetAside { origin: url.to_string(), reason };
+            let set_aside = |reason: String| Quarantined { origin: url.to_string(), reason };
             match fetcher.get(&url, license) {
-                Ok(Page::File(input)) => offer.inputs.push(input),
+                Ok(Page::File(input)) => batch.inputs.push(input),
                 Err(_) if is_interrupted() => break,
-                Err(reason) => offer.set_aside.push(set_aside(reason)),
+                Err(reason) => batch.set_aside.push(set_aside(reason)),
                 Ok(Page::Html(at, text)) => {
                     if let Some(tag) = tags(&text, "meta").find_map(robots_meta) {
-                        offer.set_aside.push(set_aside(format!("its owner opts out (`{tag}`)")));
+                        batch.set_aside.push(set_aside(format!("its owner opts out (`{tag}`)")));
                         continue;
                     }
                     for link in links(&text, &at) {
@@ -129,7 +129,7 @@ impl Source for Web {
                 }
             }
         }
-        Ok(offer)
+        Ok(batch)
     }
 }
 

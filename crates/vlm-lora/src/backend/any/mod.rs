@@ -1,6 +1,6 @@
 //! A backend that is chosen when the program runs.
 
-mod card;
+mod gpu;
 mod parts;
 
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use super::{
 use super::{Cuda, cuda};
 use crate::{Result, Tiles};
 
-/// The processor, or in a build with the feature `cuda` a card.
+/// The CPU, or in a build with the feature `cuda` a GPU.
 #[derive(Debug)]
 pub enum AnyBackend {
-    /// The processor.
+    /// The CPU.
     Cpu(Cpu<f32>),
-    /// A card.
+    /// A GPU.
     #[cfg(feature = "cuda")]
     Cuda(Cuda),
 }
@@ -27,9 +27,9 @@ pub enum AnyBackend {
 /// A buffer of an [`AnyBackend`].
 #[derive(Debug)]
 pub enum AnyBuffer {
-    /// Of the processor.
+    /// Of the CPU.
     Cpu(cpu::Buffer<f32>),
-    /// Of a card.
+    /// Of a GPU.
     #[cfg(feature = "cuda")]
     Cuda(cuda::Buffer<cuda::Driver>),
 }
@@ -37,9 +37,9 @@ pub enum AnyBuffer {
 /// A frozen matrix of an [`AnyBackend`].
 #[derive(Debug)]
 pub enum AnyWeight {
-    /// Of the processor.
+    /// Of the CPU.
     Cpu(cpu::Weight<f32>),
-    /// Of a card.
+    /// Of a GPU.
     #[cfg(feature = "cuda")]
     Cuda(cuda::Weight<cuda::Driver>),
 }
@@ -108,8 +108,8 @@ impl Backend for AnyBackend {
         on!(self, b => b.tiles_at_once())
     }
 
-    fn works_beside(&self) -> bool {
-        on!(self, b => b.works_beside())
+    fn is_async(&self) -> bool {
+        on!(self, b => b.is_async())
     }
 
     fn stage(&self, tiles: &Arc<Tiles>) -> Result<()> {
@@ -381,13 +381,13 @@ impl Backend for AnyBackend {
         on!(self, b => b.cross_entropy(logits.part_mut()?, targets, scale))
     }
 
-    fn cross_entropy_later(
+    fn cross_entropy_async(
         &self,
         logits: &mut AnyBuffer,
         targets: &[RowTarget<'_>],
         scale: f64,
     ) -> Result<Pending<Vec<f64>>> {
-        on!(self, b => b.cross_entropy_later(logits.part_mut()?, targets, scale))
+        on!(self, b => b.cross_entropy_async(logits.part_mut()?, targets, scale))
     }
 
     fn sum_squares(&self, x: &AnyBuffer) -> Result<f64> {

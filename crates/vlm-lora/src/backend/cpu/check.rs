@@ -1,6 +1,6 @@
 //! What the operations demand beside what every device does.
 
-pub(super) use crate::backend::check::{ensure, inside, length, misfit, whole_rows};
+pub(super) use crate::backend::check::{ensure, inside, invalid_argument, length, whole_rows};
 use crate::memory::available_bytes;
 use crate::{Error, Result};
 

@@ -23,7 +23,7 @@ simd_fn! {
                 *x = negligible_is_zero(*x - largest);
                 *sum += *x;
             }
-            total += sum_lanes(lanes).wide();
+            total += sum_lanes(lanes).to_f64();
         }
         total
     }
@@ -63,10 +63,10 @@ fn row_loss<T: Real>(row: &mut [T], target: &RowTarget<'_>, scale: f64) -> f64 {
     let weight = f64::from(target.weight);
     let mass: f64 = target.tokens.iter().map(|&(_, probability)| f64::from(probability)).sum();
     let expected: f64 =
-        target.tokens.iter().map(|&(token, p)| f64::from(p) * row[token as usize].wide()).sum();
+        target.tokens.iter().map(|&(token, p)| f64::from(p) * row[token as usize].to_f64()).sum();
     let largest = largest_of(row);
     let total = exponentials(row, largest);
-    let log_sum = largest.wide() + total.ln();
+    let log_sum = largest.to_f64() + total.ln();
     scale_row(row, T::of(scale * weight * mass / total));
     for &(token, probability) in target.tokens {
         row[token as usize] -= T::of(scale * weight * f64::from(probability));

@@ -12,18 +12,18 @@ mod attention;
 mod bf16;
 mod buffer;
 mod check;
+mod f32_kernels;
+mod gather;
 mod loss;
+mod matmul;
 mod norm;
 mod operations;
 mod optimizer;
 mod panels;
 mod pointwise;
-mod product;
 mod real;
 mod rope;
-mod rows;
 mod simd;
-mod single;
 mod weight;
 
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub struct CpuOptions {
     pub isa: Option<Isa>,
 }
 
-/// The backend of the processor, computing in `T`, with the threads of the current rayon pool.
+/// The backend of the CPU, computing in `T`, with the threads of the current rayon pool.
 #[derive(Debug)]
 pub struct Cpu<T: Real = f32> {
     base: BaseDtype,
@@ -75,7 +75,7 @@ impl<T: Real> Cpu<T> {
     pub fn new() -> Self {
         Self {
             base: BaseDtype::Full,
-            kernel: Bf16Kernel::Widened,
+            kernel: Bf16Kernel::Upcast,
             pool: Arc::default(),
             rope: rope::Tables::default(),
         }
@@ -84,7 +84,7 @@ impl<T: Real> Cpu<T> {
     /// A backend with these options.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a kernel that this processor cannot run.
+    /// [`Error::Unsupported`] for a kernel that this CPU cannot run.
     pub fn with_options(options: CpuOptions) -> Result<Self> {
         if let Some(isa) = options.isa {
             isa.limit();
@@ -92,12 +92,10 @@ impl<T: Real> Cpu<T> {
         let available = Bf16Kernel::available();
         let kernel = options.kernel.unwrap_or(available[0]);
         if !available.contains(&kernel) {
-            return Err(Error::Unsupported {
-                what: format!("the {} kernel on this processor", kernel.name()),
-            });
+            return Err(Error::Unsupported { what: format!("the {} kernel on this CPU", kernel.name()) });
         }
         // In full precision there is nothing that a narrow kernel could compute.
-        let kernel = if options.base == BaseDtype::Full { Bf16Kernel::Widened } else { kernel };
+        let kernel = if options.base == BaseDtype::Full { Bf16Kernel::Upcast } else { kernel };
         Ok(Self { base: options.base, kernel, ..Self::new() })
     }
 

@@ -3,10 +3,10 @@
 use super::bf16::Activation;
 use super::buffer::Buffer;
 use super::check::{ensure, inside, length, room, whole_rows};
-use super::product::{Product, View};
+use super::matmul::{Matmul, View};
 use super::real::Real;
 use super::weight::Weight;
-use super::{BaseDtype, Cpu, Isa, attention, loss, norm, optimizer, pointwise, rows};
+use super::{BaseDtype, Cpu, Isa, attention, gather, loss, norm, optimizer, pointwise};
 use crate::Result;
 use crate::backend::check;
 use crate::backend::dropout::Mask;
@@ -51,7 +51,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn download(&self, buffer: &Buffer<T>) -> Result<Vec<f32>> {
-        Ok(buffer.iter().map(|value| value.wide() as f32).collect())
+        Ok(buffer.iter().map(|value| value.to_f64() as f32).collect())
     }
 
     fn upload_f64(&self, values: &[f64]) -> Result<Buffer<T>> {
@@ -59,7 +59,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn download_f64(&self, buffer: &Buffer<T>) -> Result<Vec<f64>> {
-        Ok(buffer.iter().map(|value| value.wide()).collect())
+        Ok(buffer.iter().map(|value| value.to_f64()).collect())
     }
 
     fn len(&self, buffer: &Buffer<T>) -> usize {
@@ -77,7 +77,7 @@ impl<T: Real> Backend for Cpu<T> {
     ) -> Result<()> {
         check::ranges(len, (from, src.len()), (at, dst.len()))?;
         if len > 0 {
-            rows::store(&src[from..from + len], &mut dst[at..at + len], write);
+            gather::store(&src[from..from + len], &mut dst[at..at + len], write);
         }
         Ok(())
     }
@@ -118,7 +118,7 @@ impl<T: Real> Backend for Cpu<T> {
     ) -> Result<()> {
         let context = self.context();
         let Some((_, columns)) = outputs.first().map(|out| out.weight.shape()) else { return Ok(()) };
-        if !outputs.iter().all(|out| out.weight.is_narrow(context)) {
+        if !outputs.iter().all(|out| out.weight.is_bf16(context)) {
             return outputs.iter_mut().try_for_each(|out| self.linear(x, m, out.weight, out.bias, out.y));
         }
         for out in &mut *outputs {
@@ -143,7 +143,7 @@ impl<T: Real> Backend for Cpu<T> {
         let ((n, k), context) = (weight.shape(), self.context());
         linear_lengths((x, m, k), (y, n), bias)?;
         let bias = bias.map(|bias| &bias[..]);
-        if weight.is_narrow(context) {
+        if weight.is_bf16(context) {
             weight.forward_rounded(context, &self.rounded((x, m, k), Activation::Gelu), bias, y);
         } else {
             let mut activated = self.scratch(x.len())?;
@@ -185,7 +185,7 @@ impl<T: Real> Backend for Cpu<T> {
         length("c", c.len(), m * n)?;
         let a = if transpose_a { View::columns(a, m) } else { View::rows(a, k) };
         let b = if transpose_b { View::columns(b, k) } else { View::rows(b, n) };
-        Product::new(m, n, k).alpha(T::of(f64::from(alpha))).write(write).everywhere(a, b, c, n);
+        Matmul::new(m, n, k).alpha(T::of(f64::from(alpha))).write(write).everywhere(a, b, c, n);
         Ok(())
     }
 
@@ -329,7 +329,7 @@ impl<T: Real> Backend for Cpu<T> {
     fn gather_rows(&self, src: &Buffer<T>, width: usize, rows: &[u32], dst: &mut Buffer<T>) -> Result<()> {
         inside(rows, whole_rows("src", src.len(), width)?)?;
         length("dst", dst.len(), rows.len() * width)?;
-        rows::gather(src, width, rows, dst);
+        gather::gather(src, width, rows, dst);
         Ok(())
     }
 
@@ -343,7 +343,7 @@ impl<T: Real> Backend for Cpu<T> {
     ) -> Result<()> {
         inside(rows, whole_rows("dst", dst.len(), width)?)?;
         length("src", src.len(), rows.len() * width)?;
-        rows::scatter(src, width, rows, dst, write);
+        gather::scatter(src, width, rows, dst, write);
         Ok(())
     }
 

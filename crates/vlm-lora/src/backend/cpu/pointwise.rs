@@ -114,7 +114,7 @@ simd_fn! {
 simd_fn! {
     /// Σ x² in f64, in sixteen lanes.
     fn squares_block(x: &[T]) -> f64 {
-        super::simd::lane_sum(x.len(), |i| x[i].wide() * x[i].wide())
+        super::simd::lane_sum(x.len(), |i| x[i].to_f64() * x[i].to_f64())
     }
 }
 

@@ -12,7 +12,7 @@ mod sealed {
 /// The arithmetic of a [`Cpu`](super::Cpu): `f32`, or `f64` for checks of the mathematics.
 pub trait Real:
     sealed::Sealed
-    + super::product::Multiply
+    + super::matmul::Multiply
     + bytemuck::Pod
     + Debug
     + Default
@@ -43,7 +43,7 @@ pub trait Real:
     /// Rounds to the type.
     fn of(value: f64) -> Self;
     /// The exact value.
-    fn wide(self) -> f64;
+    fn to_f64(self) -> f64;
     /// The bits of the nearest bf16, ties to even, of a number that is not a NaN.
     fn bf16_bits(self) -> u16;
     /// `e^self` in a form that compilers vectorise.
@@ -72,7 +72,7 @@ impl Real for f32 {
     }
 
     #[inline(always)]
-    fn wide(self) -> f64 {
+    fn to_f64(self) -> f64 {
         f64::from(self)
     }
 
@@ -119,7 +119,7 @@ impl Real for f64 {
     }
 
     #[inline(always)]
-    fn wide(self) -> f64 {
+    fn to_f64(self) -> f64 {
         self
     }
 

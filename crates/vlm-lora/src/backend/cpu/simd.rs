@@ -1,4 +1,4 @@
-//! Loops compiled for several instruction sets, of which the widest that the processor has is taken at run time.
+//! Loops compiled for several instruction sets, of which the widest that the CPU has is taken at run time.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,7 +10,7 @@ pub(super) const LANES: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Isa {
-    /// What every processor of the target has.
+    /// What every CPU of the target has.
     Plain,
     /// AVX2 and FMA.
     Avx2,
@@ -35,13 +35,13 @@ impl Isa {
         Self::ALL.into_iter().find(|isa| isa.name() == name)
     }
 
-    /// The widest instruction set of this processor.
+    /// The widest instruction set of this CPU.
     pub fn detected() -> Self {
         static DETECTED: OnceLock<Isa> = OnceLock::new();
         *DETECTED.get_or_init(detect)
     }
 
-    /// The widest instruction set in use: that of this processor, or less where it was limited.
+    /// The widest instruction set in use: that of this CPU, or less where it was limited.
     pub fn in_use() -> Self {
         let limit = LIMIT.load(Ordering::Relaxed);
         Self::ALL[usize::from(limit).min(Self::ALL.len() - 1)].min(Self::detected())
@@ -100,11 +100,11 @@ macro_rules! simd_fn {
             }
 
             #[cfg(target_arch = "x86_64")]
-            #[expect(unsafe_code, reason = "a function with target features is called after asking the processor")]
+            #[expect(unsafe_code, reason = "a function with target features is called after asking the CPU")]
             match $crate::backend::cpu::simd::Isa::in_use() {
-                // SAFETY: `in_use` says Avx512 only where the processor has all of these features.
+                // SAFETY: `in_use` says Avx512 only where the CPU has all of these features.
                 $crate::backend::cpu::simd::Isa::Avx512 => unsafe { avx512::<T>($($arg),*) },
-                // SAFETY: `in_use` says Avx2 only where the processor has both features.
+                // SAFETY: `in_use` says Avx2 only where the CPU has both features.
                 $crate::backend::cpu::simd::Isa::Avx2 => unsafe { avx2::<T>($($arg),*) },
                 $crate::backend::cpu::simd::Isa::Plain => body::<T>($($arg),*),
             }

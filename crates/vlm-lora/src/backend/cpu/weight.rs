@@ -7,16 +7,16 @@ use rayon::prelude::*;
 
 use super::bf16::{self, Activation, Bf16Kernel, Frozen, Matrix, Panels, Rounded};
 use super::buffer::{Buffer, Pool};
-use super::check::misfit;
+use super::check::invalid_argument;
+use super::f32_kernels;
+use super::matmul::{Matmul, View};
 use super::panels::Initial;
-use super::product::{Product, View};
 use super::real::Real;
 use super::simd::{Isa, lane_sum, simd_fn};
-use super::single;
 use crate::Result;
 use crate::backend::{Stored, Write, check};
 
-/// Elements of a narrow matrix that are widened at a time: two megabytes of f32, which stay in the caches.
+/// Elements of a narrow matrix that are upcast at a time: two megabytes of f32, which stay in the caches.
 const WIDENED: usize = 1 << 19;
 
 /// The precision in which frozen matrices are kept.
@@ -41,7 +41,7 @@ enum Rows<T> {
     /// f32 as its kernels want it.
     Panels(Vec<f32>),
     Bf16(Vec<u16>),
-    /// As the bf16 kernels of this processor want it.
+    /// As the bf16 kernels of this CPU want it.
     Packed(Vec<u32>),
     Int8 {
         rows: Vec<i8>,
@@ -83,10 +83,10 @@ impl<T: Real> Weight<T> {
             DType::BF16 => keep(bytes, (n, k), base, |b| {
                 f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))
             }),
-            other => return Err(misfit(format!("a matrix of {other:?} cannot be used"))),
+            other => return Err(invalid_argument(format!("a matrix of {other:?} cannot be used"))),
         };
         let rows = match rows {
-            Rows::Bf16(bits) if kernel != Bf16Kernel::Widened => {
+            Rows::Bf16(bits) if kernel != Bf16Kernel::Upcast => {
                 Rows::Packed(bf16::packed(Matrix { bits: &bits, n, k }))
             }
             rows => rows,
@@ -99,14 +99,14 @@ impl<T: Real> Weight<T> {
     }
 
     /// Whether its products are taken in bf16, of [`Rounded`] rows.
-    pub(super) fn is_narrow(&self, context: Context<'_>) -> bool {
-        context.kernel != Bf16Kernel::Widened && !matches!(self.rows, Rows::Full(_) | Rows::Panels(_))
+    pub(super) fn is_bf16(&self, context: Context<'_>) -> bool {
+        context.kernel != Bf16Kernel::Upcast && !matches!(self.rows, Rows::Full(_) | Rows::Panels(_))
     }
 
-    /// As [`forward`](Self::forward) of rounded rows, where it [is narrow](Self::is_narrow).
+    /// As [`forward`](Self::forward) of rounded rows, where it [is narrow](Self::is_bf16).
     pub(super) fn forward_rounded(&self, context: Context<'_>, x: &Rounded, bias: Option<&[T]>, y: &mut [T]) {
         let initial = bias.map_or(Initial::Zero, |bias| Initial::Bias(bytemuck::cast_slice::<T, f32>(bias)));
-        self.with_narrow(context, |w| {
+        self.with_bf16(context, |w| {
             bf16::forward(context.pool, x, w, bytemuck::cast_slice_mut(y), initial);
         });
     }
@@ -118,9 +118,15 @@ impl<T: Real> Weight<T> {
             let initial =
                 bias.map_or(Initial::Zero, |bias| Initial::Bias(bytemuck::cast_slice::<T, f32>(bias)));
             let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
-            return single::forward(context.pool, (x, m), single::Panels { data, n, k }, y, initial);
+            return f32_kernels::forward(
+                context.pool,
+                (x, m),
+                f32_kernels::Panels { data, n, k },
+                y,
+                initial,
+            );
         }
-        if self.is_narrow(context) {
+        if self.is_bf16(context) {
             let x = (bytemuck::cast_slice(x), m, k);
             let x = Rounded::new(context.kernel, context.pool, x, Activation::Identity);
             return self.forward_rounded(context, &x, bias, y);
@@ -133,11 +139,11 @@ impl<T: Real> Weight<T> {
         };
         match &self.rows {
             Rows::Full(rows) => {
-                let product = Product::new(m, n, k).write(write);
+                let product = Matmul::new(m, n, k).write(write);
                 product.everywhere(View::rows(x, k), View::columns(rows, k), y, n);
             }
-            _ => self.each_widened(context, |first, rows| {
-                let product = Product::new(m, rows.len() / k, k).write(write);
+            _ => self.each_upcast(context, |first, rows| {
+                let product = Matmul::new(m, rows.len() / k, k).write(write);
                 product.everywhere(View::rows(x, k), View::columns(rows, k), &mut y[first..], n);
             }),
         }
@@ -148,19 +154,19 @@ impl<T: Real> Weight<T> {
         let (n, k) = (self.n, self.k);
         match &self.rows {
             Rows::Full(rows) => {
-                let product = Product::new(m, k, n).write(write);
+                let product = Matmul::new(m, k, n).write(write);
                 product.everywhere(View::rows(dy, n), View::rows(rows, k), dx, k);
             }
             Rows::Panels(data) => {
                 let (dy, dx) = (bytemuck::cast_slice(dy), bytemuck::cast_slice_mut(dx));
-                single::backward(context.pool, (dy, m), single::Panels { data, n, k }, dx, write);
+                f32_kernels::backward(context.pool, (dy, m), f32_kernels::Panels { data, n, k }, dx, write);
             }
-            _ if context.kernel == Bf16Kernel::Widened => self.each_widened(context, |first, rows| {
+            _ if context.kernel == Bf16Kernel::Upcast => self.each_upcast(context, |first, rows| {
                 let write = if first == 0 { write } else { Write::Add };
-                let product = Product::new(m, k, rows.len() / k).write(write);
+                let product = Matmul::new(m, k, rows.len() / k).write(write);
                 product.everywhere(View::rows(&dy[first.min(dy.len())..], n), View::rows(rows, k), dx, k);
             }),
-            _ => self.with_narrow(context, |w| {
+            _ => self.with_bf16(context, |w| {
                 let (dy, dx) = (bytemuck::cast_slice(dy), bytemuck::cast_slice_mut(dx));
                 bf16::backward(context.kernel, context.pool, (dy, m), w, dx, write);
             }),
@@ -168,12 +174,12 @@ impl<T: Real> Weight<T> {
     }
 
     /// Calls `product` with the first index and the values of successive blocks of rows.
-    fn each_widened(&self, context: Context<'_>, mut product: impl FnMut(usize, &[T])) {
+    fn each_upcast(&self, context: Context<'_>, mut product: impl FnMut(usize, &[T])) {
         let block = (WIDENED / self.k.max(1)).clamp(1, self.n.max(1));
-        let mut widened = Buffer::uninitialised(context.pool, block * self.k);
+        let mut upcast = Buffer::uninitialised(context.pool, block * self.k);
         for first in (0..self.n).step_by(block) {
             let count = block.min(self.n - first);
-            let rows = &mut widened[..count * self.k];
+            let rows = &mut upcast[..count * self.k];
             rows.par_chunks_mut(self.k)
                 .with_min_len(8)
                 .enumerate()
@@ -183,7 +189,7 @@ impl<T: Real> Weight<T> {
     }
 
     /// Calls `product` with the whole matrix in bf16.
-    fn with_narrow(&self, context: Context<'_>, product: impl FnOnce(Frozen<'_>)) {
+    fn with_bf16(&self, context: Context<'_>, product: impl FnOnce(Frozen<'_>)) {
         let (n, k) = (self.n, self.k);
         match &self.rows {
             Rows::Full(_) | Rows::Panels(_) => {}
@@ -195,7 +201,7 @@ impl<T: Real> Weight<T> {
                 bits.par_chunks_mut(self.k)
                     .with_min_len(8)
                     .zip(rows.par_chunks(self.k).zip(scales))
-                    .for_each(|(bits, (row, &scale))| narrow_integers(row, scale, bits));
+                    .for_each(|(bits, (row, &scale))| dequantize_to_bf16(row, scale, bits));
                 product(Frozen::Rows(Matrix { bits, n, k }));
             }
         }
@@ -207,15 +213,15 @@ impl<T: Real> Weight<T> {
         match &self.rows {
             Rows::Full(rows) => y.copy_from_slice(&rows[range]),
             Rows::Panels(data) => {
-                let row = single::Panels { data, n: self.n, k: self.k }.row(row);
+                let row = f32_kernels::Panels { data, n: self.n, k: self.k }.row(row);
                 bytemuck::cast_slice_mut(y).iter_mut().zip(row).for_each(|(y, value)| *y = value);
             }
-            Rows::Bf16(bits) => widen(&bits[range], y),
+            Rows::Bf16(bits) => upcast(&bits[range], y),
             Rows::Packed(data) => {
                 let bits = Panels { data, n: self.n, k: self.k }.row(row);
                 y.iter_mut().zip(bits).for_each(|(y, bits)| *y = T::of(half::bf16::from_bits(bits).to_f64()));
             }
-            Rows::Int8 { rows, scales } => widen_integers(&rows[range], scales[row], y),
+            Rows::Int8 { rows, scales } => dequantize(&rows[range], scales[row], y),
         }
     }
 
@@ -251,12 +257,12 @@ fn keep<T: Real, const BYTES: usize>(
             }
             let mut full = vec![T::ZERO; rows.len()];
             for ((y, row), &scale) in full.chunks_mut(k).zip(rows.chunks(k)).zip(&scales) {
-                widen_integers(row, scale, y);
+                dequantize(row, scale, y);
             }
             Rows::Full(full)
         }
-        BaseDtype::Full if narrow && single::worth_packing(Isa::in_use()) => {
-            Rows::Panels(single::packed((n, k), |row, column, out| {
+        BaseDtype::Full if narrow && f32_kernels::worth_packing(Isa::in_use()) => {
+            Rows::Panels(f32_kernels::packed((n, k), |row, column, out| {
                 let from = &elements[row * k + column..][..out.len()];
                 out.iter_mut().zip(from).for_each(|(out, &element)| *out = read(element) as f32);
             }))
@@ -295,7 +301,7 @@ simd_fn! {
 }
 
 simd_fn! {
-    fn widen(bits: &[u16], y: &mut [T]) {
+    fn upcast(bits: &[u16], y: &mut [T]) {
         for (y, &bits) in y.iter_mut().zip(bits) {
             *y = T::of(f64::from(f32::from_bits(u32::from(bits) << 16)));
         }
@@ -303,7 +309,7 @@ simd_fn! {
 }
 
 simd_fn! {
-    fn widen_integers(row: &[i8], scale: T, y: &mut [T]) {
+    fn dequantize(row: &[i8], scale: T, y: &mut [T]) {
         for (y, &integer) in y.iter_mut().zip(row) {
             *y = T::of(f64::from(integer)) * scale;
         }
@@ -312,8 +318,8 @@ simd_fn! {
 
 simd_fn! {
     /// The scaled integers, rounded to the nearest even bf16.
-    fn narrow_integers(row: &[i8], scale: T, bits: &mut [u16]) {
-        let scale = scale.wide() as f32;
+    fn dequantize_to_bf16(row: &[i8], scale: T, bits: &mut [u16]) {
+        let scale = scale.to_f64() as f32;
         for (out, &integer) in bits.iter_mut().zip(row) {
             *out = (f32::from(integer) * scale).bf16_bits();
         }

@@ -2,7 +2,7 @@
 
 use super::Cuda;
 use super::buffer::{Block, Buffer};
-use super::check::{fail, length, narrow};
+use super::check::{fail, length, to_u32};
 use super::device::{Address, Argument, CudaDtype, Device};
 use crate::Result;
 use crate::backend::dropout::Mask;
@@ -98,9 +98,9 @@ impl<D: Device> Cuda<D> {
     fn sizes(&self, x: &Buffer<D>, m: usize, pair: &LowRank<'_, Buffer<D>>) -> Result<Sizes> {
         let (n, k) = low_rank::shape(self, x, m, pair)?;
         Ok(Sizes {
-            n: narrow("an adapter to", n)?,
-            k: narrow("an adapter of", k)?,
-            r: narrow("a rank of", pair.r)?,
+            n: to_u32("an adapter to", n)?,
+            k: to_u32("an adapter of", k)?,
+            r: to_u32("a rank of", pair.r)?,
         })
     }
 
@@ -124,7 +124,7 @@ impl<D: Device> Cuda<D> {
         }
         let sizes = [Argument::U32(jobs.len() as u32), Argument::U32(m as u32)];
         let all = arguments(jobs, &[&sizes, others].concat());
-        self.launch(kernel, [narrow("pieces of adapters", pieces)?, blocks as u32], THREADS, &all)
+        self.launch(kernel, [to_u32("pieces of adapters", pieces)?, blocks as u32], THREADS, &all)
     }
 
     /// As [`Backend::adapters`](crate::backend::Backend::adapters).
@@ -145,7 +145,7 @@ impl<D: Device> Cuda<D> {
                 ups.push(sizes.job_of_b(pair, between, y.at_mut()));
             }
             if m > 0 {
-                self.narrow_products(&downs, m)?;
+                self.bf16_matmuls(&downs, m)?;
                 let pieces = ups.iter().map(|job| job.pieces_of_width()).sum();
                 self.adapter_rows("adapters_up", &ups, pieces, m, &[0_u32.into()])?;
             }
@@ -182,7 +182,7 @@ impl<D: Device> Cuda<D> {
             if m == 0 {
                 continue;
             }
-            self.narrow_products(&downs, m)?;
+            self.bf16_matmuls(&downs, m)?;
             self.gradient_sums(&gradients, m)?;
             let Some(dx) = dx.as_deref_mut() else { continue };
             let (to, mut ups) = (dx.at_mut(), Vec::new());
@@ -196,7 +196,7 @@ impl<D: Device> Cuda<D> {
     }
 
     /// Rows of `rank` numbers, of rows of `width`.
-    fn narrow_products(&self, jobs: &[Job], m: usize) -> Result<()> {
+    fn bf16_matmuls(&self, jobs: &[Job], m: usize) -> Result<()> {
         let pieces = jobs.iter().map(|job| job.pieces_of_rank()).sum();
         self.adapter_rows("adapters_down", jobs, pieces, m, &[])
     }
@@ -206,9 +206,9 @@ impl<D: Device> Cuda<D> {
         let (total, splits) = (jobs.iter().map(|job| job.elements()).sum::<usize>(), m.div_ceil(SPLIT));
         let partial = Block::new(&self.pool, splits * total * 4)?;
         let pieces = jobs.iter().map(|job| job.pieces_of_width() * job.pieces_of_rank()).sum();
-        let others = [Argument::U32(jobs.len() as u32), narrow("rows", m)?.into(), (SPLIT as u32).into()];
+        let others = [Argument::U32(jobs.len() as u32), to_u32("rows", m)?.into(), (SPLIT as u32).into()];
         let all = arguments(jobs, &[&others[..], &[partial.address.into()]].concat());
-        let grid = [narrow("pieces of adapters", pieces)?, narrow("parts of the rows", splits)?];
+        let grid = [to_u32("pieces of adapters", pieces)?, to_u32("parts of the rows", splits)?];
         self.launch("adapters_gradient", grid, THREADS, &all)?;
         let others = [(splits as u32).into(), partial.address.into(), (total as u64).into()];
         self.each("adapters_sum", total, &arguments(jobs, &others))

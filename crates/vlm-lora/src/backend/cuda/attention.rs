@@ -2,7 +2,7 @@
 
 use super::Cuda;
 use super::buffer::{Block, Buffer};
-use super::check::{ensure, length, narrow};
+use super::check::{ensure, length, to_u32};
 use super::device::{Address, Argument, CudaDtype, Device};
 use crate::backend::{Attention, check};
 use crate::{Error, Result};
@@ -71,8 +71,8 @@ impl<D: Device> Cuda<D> {
         check::attention(shape, [q.len(), k.len(), v.len()])?;
         let Attention { heads, kv_heads, head_dim, causal, q_offsets, k_offsets } = *shape;
         let (queries, keys) = (q_offsets[q_offsets.len() - 1], k_offsets[k_offsets.len() - 1]);
-        narrow("queries", queries)?;
-        narrow("keys", keys)?;
+        to_u32("queries", queries)?;
+        to_u32("keys", keys)?;
         ensure(heads <= 65_535, || format!("{heads} heads"))?;
         let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
         let sizes = [
@@ -97,7 +97,7 @@ impl<D: Device> Cuda<D> {
         if parts.is_empty() {
             return Ok(());
         }
-        let grid = [narrow("parts", parts.len() / 5)?, heads as u32];
+        let grid = [to_u32("parts", parts.len() / 5)?, heads as u32];
         let parts = self.words(parts)?;
         let buffers = buffers.iter().map(|&address| Argument::Word(address));
         let arguments: Vec<Argument> = std::iter::once(Argument::Word(parts.address))

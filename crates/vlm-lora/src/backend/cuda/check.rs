@@ -9,6 +9,6 @@ pub(super) fn fail(reason: impl Into<String>) -> Error {
 }
 
 /// A size as the kernels take it.
-pub(super) fn narrow(what: &str, value: usize) -> Result<u32> {
+pub(super) fn to_u32(what: &str, value: usize) -> Result<u32> {
     u32::try_from(value).map_err(|_| fail(format!("{what} {value} is more than a kernel takes")))
 }

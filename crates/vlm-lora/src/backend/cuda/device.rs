@@ -120,7 +120,7 @@ pub enum Factor {
 
 /// `C (m, n) (+)= factor · op(A) · op(B) (+ bias)`, all row-major, C in f32.
 #[derive(Debug, Clone, Copy)]
-pub struct Product {
+pub struct Matmul {
     /// Rows of C.
     pub m: usize,
     /// Columns of C.
@@ -172,11 +172,11 @@ pub trait Device: Send + Sync + 'static {
     fn mark(&self) -> Result<Self::Mark>;
     /// Copies to the device beside the queue, once it has come to `after`; `bytes` may be changed as soon as the call returns.
     /// What reads them must be queued behind a [`wait_for`](Self::wait_for) of the mark that is returned.
-    fn write_beside(&self, to: Address, bytes: &[u8], after: &Self::Mark) -> Result<Self::Mark>;
+    fn write_async(&self, to: Address, bytes: &[u8], after: &Self::Mark) -> Result<Self::Mark>;
     /// What is queued from now on begins once `mark` has come.
     fn wait_for(&self, mark: &Self::Mark) -> Result<()>;
     /// Queues a kernel.
     fn launch(&self, launch: Launch<'_>) -> Result<()>;
     /// Queues a product; none of its dimensions is 0.
-    fn product(&self, product: Product) -> Result<()>;
+    fn matmul(&self, product: Matmul) -> Result<()>;
 }

@@ -2,11 +2,11 @@
 //! in one queue.
 //!
 //! The driver, cuBLAS and the kernel compiler NVRTC are opened when a [`Cuda`] is: a program that has this backend starts on
-//! machines that have none of them. The kernels are compiled for the card at hand when they are first needed, and kept where
+//! machines that have none of them. The kernels are compiled for the GPU at hand when they are first needed, and kept where
 //! [`CudaOptions::kernel_cache`] says. Nothing waits for the device within a step except the loss and the norm of the gradient.
 //!
 //! Everything but the driver's calls is written over the trait [`Device`], so that the tests run it, kernels included, on a
-//! device that the processor emulates.
+//! device that the CPU emulates.
 
 mod adapters;
 mod attention;
@@ -14,10 +14,10 @@ mod buffer;
 mod check;
 mod device;
 mod driver;
+mod matmul;
 mod norm;
 mod operations;
 mod pixels;
-mod product;
 mod rope;
 mod staging;
 mod sums;
@@ -37,7 +37,7 @@ use self::staging::Staging;
 use crate::Result;
 
 pub use buffer::Buffer;
-pub use device::{Address, Argument, CudaDtype, Device, Factor, Launch, Operands, Product};
+pub use device::{Address, Argument, CudaDtype, Device, Factor, Launch, Matmul, Operands};
 pub use driver::{Driver, device_count};
 pub use weight::Weight;
 
@@ -53,7 +53,7 @@ const SOURCE: &str = concat!(
 
 /// Threads of a block of the kernels that have no reason for another number.
 const THREADS: u32 = 256;
-/// Blocks of a kernel whose threads go over the elements in steps: enough to fill every card several times.
+/// Blocks of a kernel whose threads go over the elements in steps: enough to fill every GPU several times.
 const MOST_BLOCKS: usize = 4096;
 /// Arrays of indices that stay on the device, because the next call most likely brings them again.
 const KEPT_WORDS: usize = 64;
@@ -63,7 +63,7 @@ const KEPT_WORDS: usize = 64;
 pub struct CudaOptions {
     /// The number of the device.
     pub ordinal: usize,
-    /// The element of frozen matrices and of products with them; by default bf16 where the card has it, else f16.
+    /// The element of frozen matrices and of products with them; by default bf16 where the GPU has it, else f16.
     pub dtype: Option<CudaDtype>,
     /// Whether frozen matrices are kept as 8-bit integers, a scale a row, and widened for each product.
     pub load_in_8bit: bool,
@@ -97,7 +97,7 @@ impl Cuda {
     ///
     /// # Errors
     /// [`Error::Backend`](crate::Error::Backend) where the driver, the device, cuBLAS or NVRTC is missing or fails,
-    /// [`Error::Unsupported`](crate::Error::Unsupported) where the card does not have the element type.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) where the GPU does not have the element type.
     pub fn open(options: &CudaOptions) -> Result<Self> {
         let (driver, dtype) = Driver::open(options)?;
         Ok(Self::on(driver, dtype, options.load_in_8bit))
@@ -180,7 +180,7 @@ impl<D: Device> Cuda<D> {
         if rows == 0 {
             return Ok(());
         }
-        self.launch(kernel, [check::narrow("rows", rows.div_ceil(ROWS))?, 1], ROWS as u32 * 32, arguments)
+        self.launch(kernel, [check::to_u32("rows", rows.div_ceil(ROWS))?, 1], ROWS as u32 * 32, arguments)
     }
 }
 

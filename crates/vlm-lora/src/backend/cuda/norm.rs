@@ -2,7 +2,7 @@
 
 use super::Cuda;
 use super::buffer::Buffer;
-use super::check::{length, narrow, whole_rows};
+use super::check::{length, to_u32, whole_rows};
 use super::device::{Argument, Device};
 use super::operations::flag;
 use crate::Result;
@@ -19,7 +19,7 @@ impl<D: Device> Cuda<D> {
         write: Option<Write>,
     ) -> Result<()> {
         let (weight, bias, eps) = parameters;
-        let width = narrow("a row of", weight.len())?;
+        let width = to_u32("a row of", weight.len())?;
         let rows = whole_rows("x", y.len(), weight.len())?;
         for x in sources {
             length("an input of a norm", x.len(), y.len())?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::attention::Saved;
 use super::buffer::Buffer;
-use super::check::{ensure, inside, length, narrow, whole_rows};
+use super::check::{ensure, inside, length, to_u32, whole_rows};
 use super::device::{Argument, Device};
 use super::weight::Weight;
 use super::{Cuda, element};
@@ -86,7 +86,7 @@ impl<D: Device> Backend for Cuda<D> {
         match write {
             Write::Set => self.device().copy(from, to, len * 4),
             Write::Add => {
-                let period = narrow("a copy of", len)?;
+                let period = to_u32("a copy of", len)?;
                 self.each("add", len, &[1_f32.into(), from.into(), period.into(), to.into(), count(len)])
             }
         }
@@ -96,7 +96,7 @@ impl<D: Device> Backend for Cuda<D> {
         super::pixels::TILES_AT_ONCE
     }
 
-    fn works_beside(&self) -> bool {
+    fn is_async(&self) -> bool {
         true
     }
 
@@ -303,7 +303,7 @@ impl<D: Device> Backend for Cuda<D> {
     fn gather_rows(&self, src: &Buffer<D>, width: usize, rows: &[u32], dst: &mut Buffer<D>) -> Result<()> {
         inside(rows, whole_rows("src", src.len(), width)?)?;
         length("dst", dst.len(), rows.len() * width)?;
-        narrow("rows of together", dst.len())?;
+        to_u32("rows of together", dst.len())?;
         let (n, indices) = (dst.len(), self.words(rows)?);
         let to = dst.at_mut().into();
         self.each(
@@ -323,7 +323,7 @@ impl<D: Device> Backend for Cuda<D> {
     ) -> Result<()> {
         inside(rows, whole_rows("dst", dst.len(), width)?)?;
         length("src", src.len(), rows.len() * width)?;
-        narrow("rows of together", src.len())?;
+        to_u32("rows of together", src.len())?;
         let (n, indices) = (src.len(), self.words(rows)?);
         let to = dst.at_mut().into();
         self.each(
@@ -338,16 +338,16 @@ impl<D: Device> Backend for Cuda<D> {
             return length("x", x.len(), 0);
         }
         whole_rows("y", y.len(), x.len())?;
-        let (n, period) = (y.len(), narrow("a sum of", x.len())?);
-        narrow("a sum of", n)?;
+        let (n, period) = (y.len(), to_u32("a sum of", x.len())?);
+        to_u32("a sum of", n)?;
         self.each("add", n, &[alpha.into(), x.at().into(), period.into(), element(y.at_mut(), 0), count(n)])
     }
 
     fn scale_columns(&self, x: &Buffer<D>, s: &Buffer<D>, y: &mut Buffer<D>) -> Result<()> {
         whole_rows("x", x.len(), s.len())?;
         length("y", y.len(), x.len())?;
-        let (n, width) = (x.len(), narrow("a row of", s.len())?);
-        narrow("rows of together", n)?;
+        let (n, width) = (x.len(), to_u32("a row of", s.len())?);
+        to_u32("rows of together", n)?;
         let arguments = [x.at().into(), s.at().into(), width.into(), y.at_mut().into(), count(n)];
         self.each("scale_columns", n, &arguments)
     }
@@ -359,7 +359,7 @@ impl<D: Device> Backend for Cuda<D> {
         }
         let second = b.map_or(0, Buffer::at);
         let arguments = [a.at().into(), second.into(), out.at_mut().into(), count(rows), count(width)];
-        self.launch("column_dot", [narrow("columns", width.div_ceil(32))?, 1], super::THREADS, &arguments)
+        self.launch("column_dot", [to_u32("columns", width.div_ceil(32))?, 1], super::THREADS, &arguments)
     }
 
     fn dropout(&self, x: &Buffer<D>, p: f32, key: u64, y: &mut Buffer<D>) -> Result<()> {
@@ -386,7 +386,7 @@ impl<D: Device> Backend for Cuda<D> {
         self.loss_rows(logits, targets, scale)?.wait()
     }
 
-    fn cross_entropy_later(
+    fn cross_entropy_async(
         &self,
         logits: &mut Buffer<D>,
         targets: &[RowTarget<'_>],

@@ -2,12 +2,12 @@
 
 use super::Cuda;
 use super::buffer::Buffer;
-use super::check::{ensure, narrow};
+use super::check::{ensure, to_u32};
 use super::device::{Address, Device};
 use crate::model::NORMALIZED;
 use crate::{Result, Tiles};
 
-/// Enough rows for every product to fill a card, and 50 MiB of activations each.
+/// Enough rows for every product to fill a GPU, and 50 MiB of activations each.
 pub(super) const TILES_AT_ONCE: usize = 16;
 
 impl<D: Device> Cuda<D> {
@@ -30,7 +30,7 @@ impl<D: Device> Cuda<D> {
                 },
             )?;
         }
-        narrow("pixels", tiles.len() * bytes)?;
+        to_u32("pixels", tiles.len() * bytes)?;
         let values = self.words(&NORMALIZED.map(f32::to_bits))?;
         let per_tile = grid * grid * 3 * patch * patch;
         let mut y = Buffer::new(&self.pool, tiles.len() * per_tile)?;
@@ -40,15 +40,15 @@ impl<D: Device> Cuda<D> {
             std::ptr::eq(one.0, other.0) && one.1 + 1 == other.1
         };
         for run in tiles.chunk_by(is_next) {
-            let ((picture, first), n) = (run[0], run.len() * per_tile);
+            let ((image, first), n) = (run[0], run.len() * per_tile);
             let start = first * bytes;
             let read = |from: Address| {
                 let numbers = [width.into(), grid.into(), patch.into(), to.into(), (n as u64).into()];
                 self.each("patches", n, &[&[from.into(), values.address.into()], &numbers[..]].concat())
             };
-            let is_last = first + run.len() == picture.count();
-            if !self.with_copied(picture, is_last, |at| read(at + start as u64))? {
-                let raw = self.block_of(&picture.data[start..start + run.len() * bytes])?;
+            let is_last = first + run.len() == image.count();
+            if !self.with_copied(image, is_last, |at| read(at + start as u64))? {
+                let raw = self.block_of(&image.data[start..start + run.len() * bytes])?;
                 read(raw.address)?;
             }
             to += 4 * n as u64;

@@ -2,7 +2,7 @@
 
 use super::Cuda;
 use super::buffer::Buffer;
-use super::check::{ensure, length, narrow};
+use super::check::{ensure, length, to_u32};
 use super::device::Device;
 use crate::Result;
 
@@ -28,7 +28,7 @@ impl<D: Device> Cuda<D> {
         let frequencies: Vec<u32> = (0..head_dim / 2).map(|pair| frequency(pair).to_bits()).collect();
         let (positions_at, frequencies) = (self.words(positions)?, self.words(&frequencies)?);
         let pairs = positions.len() * head_dim / 2;
-        narrow("pairs", pairs)?;
+        to_u32("pairs", pairs)?;
         // Turned back, they are gradients that a product reads; else attention reads them.
         let [at, operand] = if inverse { self.output(x)? } else { [x.at_mut(), 0] };
         let arguments = [
@@ -37,8 +37,8 @@ impl<D: Device> Cuda<D> {
             positions_at.address.into(),
             frequencies.address.into(),
             (pairs as u64).into(),
-            narrow("heads", heads)?.into(),
-            narrow("a head of", head_dim)?.into(),
+            to_u32("heads", heads)?.into(),
+            to_u32("a head of", head_dim)?.into(),
             if inverse { -1_f32 } else { 1_f32 }.into(),
         ];
         self.each("rope", pairs, &arguments)

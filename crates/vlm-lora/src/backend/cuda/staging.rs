@@ -1,4 +1,4 @@
-//! Pictures that are copied to the device while it works at what came before.
+//! Images that are copied to the device while it works at what came before.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,38 +8,38 @@ use super::buffer::Block;
 use super::device::{Address, Device};
 use crate::{Result, Tiles};
 
-/// Pictures that may wait on the device; one that nobody has asked for until as many others have come is forgotten.
+/// Images that may wait on the device; one that nobody has asked for until as many others have come is forgotten.
 const PICTURES: usize = 64;
 
-/// Memory that pictures are copied into, and what must be done before it may be written again.
+/// Memory that images are copied into, and what must be done before it may be written again.
 struct Area<D: Device> {
     block: Block<D>,
     size: usize,
     free: D::Mark,
 }
 
-/// A picture on the device, or on its way to it.
-struct Picture<D: Device> {
-    /// Keeps the pixels where they are, so that their address names the picture.
+/// An image on the device, or on its way to it.
+struct Image<D: Device> {
+    /// Keeps the pixels where they are, so that their address names the image.
     tiles: Arc<Tiles>,
     area: Area<D>,
     arrived: D::Mark,
 }
 
-/// The pictures of the next batch, and memory for more. It is apart from the memory of the queue: what is freed there may
+/// The images of the next batch, and memory for more. It is apart from the memory of the queue: what is freed there may
 /// still be read by what is queued.
 pub(super) struct Staging<D: Device> {
     state: Mutex<State<D>>,
 }
 
 struct State<D: Device> {
-    pictures: VecDeque<Picture<D>>,
+    images: VecDeque<Image<D>>,
     free: Vec<Area<D>>,
 }
 
 impl<D: Device> Default for Staging<D> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { pictures: VecDeque::new(), free: Vec::new() }) }
+        Self { state: Mutex::new(State { images: VecDeque::new(), free: Vec::new() }) }
     }
 }
 
@@ -51,15 +51,15 @@ impl<D: Device> Staging<D> {
 }
 
 impl<D: Device> Cuda<D> {
-    /// Begins to copy a picture.
+    /// Begins to copy an image.
     pub(super) fn begin_copy(&self, tiles: &Arc<Tiles>) -> Result<()> {
         let mut state = self.staging.lock();
         let bytes = tiles.data.len();
-        if bytes == 0 || state.pictures.iter().any(|picture| Arc::ptr_eq(&picture.tiles, tiles)) {
+        if bytes == 0 || state.images.iter().any(|image| Arc::ptr_eq(&image.tiles, tiles)) {
             return Ok(());
         }
-        if state.pictures.len() >= PICTURES
-            && let Some(forgotten) = state.pictures.pop_front()
+        if state.images.len() >= PICTURES
+            && let Some(forgotten) = state.images.pop_front()
         {
             let Area { block, size, .. } = forgotten.area;
             state.free.push(Area { block, size, free: self.device().mark()? });
@@ -70,13 +70,13 @@ impl<D: Device> Cuda<D> {
             let block = Block::new(&self.pool, bytes)?;
             Area { block, size: bytes, free: self.device().mark()? }
         };
-        let arrived = self.device().write_beside(area.block.address, &tiles.data, &area.free)?;
-        state.pictures.push_back(Picture { tiles: Arc::clone(tiles), area, arrived });
+        let arrived = self.device().write_async(area.block.address, &tiles.data, &area.free)?;
+        state.images.push_back(Image { tiles: Arc::clone(tiles), area, arrived });
         Ok(())
     }
 
-    /// Runs `read` on the bytes of a picture that are on the device already, and says whether it did. With its last tile the
-    /// picture is forgotten.
+    /// Runs `read` on the bytes of an image that are on the device already, and says whether it did. With its last tile the
+    /// image is forgotten.
     pub(super) fn with_copied(
         &self,
         tiles: &Tiles,
@@ -84,16 +84,15 @@ impl<D: Device> Cuda<D> {
         read: impl FnOnce(Address) -> Result<()>,
     ) -> Result<bool> {
         let mut state = self.staging.lock();
-        let Some(at) =
-            state.pictures.iter().position(|picture| std::ptr::eq(&raw const *picture.tiles, tiles))
+        let Some(at) = state.images.iter().position(|image| std::ptr::eq(&raw const *image.tiles, tiles))
         else {
             return Ok(false);
         };
-        let picture = &state.pictures[at];
-        self.device().wait_for(&picture.arrived)?;
-        read(picture.area.block.address)?;
-        if is_last && let Some(picture) = state.pictures.remove(at) {
-            let Area { block, size, .. } = picture.area;
+        let image = &state.images[at];
+        self.device().wait_for(&image.arrived)?;
+        read(image.area.block.address)?;
+        if is_last && let Some(image) = state.images.remove(at) {
+            let Area { block, size, .. } = image.area;
             state.free.push(Area { block, size, free: self.device().mark()? });
         }
         Ok(true)

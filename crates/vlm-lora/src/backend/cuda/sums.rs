@@ -1,7 +1,7 @@
 //! Loss, norms of gradients, optimizer: what ends a step.
 
 use super::buffer::{Block, Buffer};
-use super::check::{ensure, length, narrow};
+use super::check::{ensure, length, to_u32};
 use super::device::{Address, Argument, Device};
 use super::{Cuda, THREADS};
 use crate::Result;
@@ -42,7 +42,7 @@ impl<D: Device> Cuda<D> {
         let [starts, tokens, probabilities, weights] = at.map(|index| super::element(block.address, index));
         let arguments = [
             logits.at_mut().into(),
-            narrow("a vocabulary of", vocabulary)?.into(),
+            to_u32("a vocabulary of", vocabulary)?.into(),
             starts,
             tokens,
             probabilities,
@@ -50,7 +50,7 @@ impl<D: Device> Cuda<D> {
             scale.into(),
             losses.address.into(),
         ];
-        self.launch("cross_entropy", [narrow("rows", targets.len())?, 1], THREADS, &arguments)?;
+        self.launch("cross_entropy", [to_u32("rows", targets.len())?, 1], THREADS, &arguments)?;
         let count = targets.len();
         Ok(Pending::Queued(Box::new(move || losses.read_f64(count))))
     }
@@ -113,7 +113,7 @@ impl<D: Device> Cuda<D> {
         let table = self.words(parts)?;
         let arguments: Vec<Argument> =
             std::iter::once(Argument::Word(table.address)).chain(others.iter().copied()).collect();
-        self.launch(kernel, [narrow("parts", count)?, 1], THREADS, &arguments)
+        self.launch(kernel, [to_u32("parts", count)?, 1], THREADS, &arguments)
     }
 }
 

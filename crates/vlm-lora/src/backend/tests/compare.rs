@@ -86,7 +86,7 @@ fn every_bf16_kernel_agrees_with_f64() -> Result<()> {
         let options = CpuOptions { base: BaseDtype::Bf16, kernel: Some(kernel), ..CpuOptions::default() };
         let (attention, others) = rounded_apart(every_operation(&Cpu::<f32>::with_options(options)?)?);
         assert_close(&others, &exact, 2e-6);
-        let tolerance = if kernel == Bf16Kernel::Widened { 2e-6 } else { 1e-2 };
+        let tolerance = if kernel == Bf16Kernel::Upcast { 2e-6 } else { 1e-2 };
         assert_close(&attention, &exact_attention, tolerance);
     }
     Ok(())
@@ -101,7 +101,7 @@ fn an_8_bit_base_agrees_with_f64() -> Result<()> {
     })?)?;
     for kernel in Bf16Kernel::available() {
         let options = CpuOptions { base: BaseDtype::Int8, kernel: Some(kernel), ..CpuOptions::default() };
-        let tolerance = if kernel == Bf16Kernel::Widened { 2e-6 } else { 1e-2 };
+        let tolerance = if kernel == Bf16Kernel::Upcast { 2e-6 } else { 1e-2 };
         assert_close(&every_operation(&Cpu::<f32>::with_options(options)?)?, &exact, tolerance);
     }
     Ok(())

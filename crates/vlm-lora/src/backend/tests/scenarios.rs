@@ -388,13 +388,13 @@ impl<B: Backend> Run<'_, B> {
         Ok(())
     }
 
-    /// Tiles that follow each other in a picture and that do not.
+    /// Tiles that follow each other in an image and that do not.
     fn pixels(&mut self) -> Result<()> {
-        let picture = |rows: usize, cols: usize, side: usize| {
+        let image = |rows: usize, cols: usize, side: usize| {
             let bytes = (rows * cols + 1) * side * side * 3;
             Tiles { rows, cols, side, data: (0..bytes).map(|i| (i * i % 251) as u8).collect() }
         };
-        let (split, single) = (picture(1, 2, 12), picture(0, 0, 12));
+        let (split, single) = (image(1, 2, 12), image(0, 0, 12));
         let tiles = [(&split, 1), (&split, 2), (&single, 0), (&split, 0)];
         for (grid, patch) in [(3, 4), (2, 6), (12, 1)] {
             let patches = self.backend.patches(&tiles, grid, patch)?;

@@ -1,4 +1,4 @@
-//! Whole training steps with the CUDA backend on the device that the processor emulates.
+//! Whole training steps with the CUDA backend on the device that the CPU emulates.
 
 use std::collections::BTreeMap;
 

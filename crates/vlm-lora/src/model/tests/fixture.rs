@@ -111,7 +111,7 @@ pub(super) fn exact(checkpoint: &Checkpoint, adapter: &PeftAdapter) -> Model<Cpu
     model(Cpu::new(), checkpoint, adapter)
 }
 
-/// A picture, a prompt and an answer of three targets, one of them a distribution; `seed` decides sizes and values.
+/// An image, a prompt and an answer of three targets, one of them a distribution; `seed` decides sizes and values.
 pub(super) fn sample(seed: u64) -> Sample {
     let mut noise = Noise(seed * 1000);
     let (rows, cols) = if seed.is_multiple_of(2) { (1, 1) } else { (0, 0) };

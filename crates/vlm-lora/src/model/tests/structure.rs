@@ -168,19 +168,19 @@ fn a_fresh_adapter_changes_nothing() {
 fn dora_follows_its_parameters() {
     let checkpoint = checkpoint(false);
     let mut adapter = adapter(&checkpoint, &["q_proj", "up_proj"], true, 0.0);
-    let mut kept = model(Cpu::<f32>::new(), &checkpoint, &adapter);
+    let mut saved = model(Cpu::<f32>::new(), &checkpoint, &adapter);
     let sample = sample(1);
     let item = Item { sample: &sample, features: None };
-    kept.logits(item, &[5]).unwrap();
+    saved.logits(item, &[5]).unwrap();
     adapter.modules.iter_mut().flat_map(|module| &mut module.a).for_each(|value| *value *= -1.5);
-    for param in kept.params_mut().iter_mut().filter(|param| param.name.contains("lora_A")) {
+    for param in saved.params_mut().iter_mut().filter(|param| param.name.contains("lora_A")) {
         let backend = Cpu::<f32>::new();
         let values: Vec<f32> =
             backend.download(&param.value).unwrap().iter().map(|value| value * -1.5).collect();
         param.value = backend.upload(&values).unwrap();
     }
     let fresh = model(Cpu::<f32>::new(), &checkpoint, &adapter);
-    assert_eq!(kept.logits(item, &[5]).unwrap(), fresh.logits(item, &[5]).unwrap());
+    assert_eq!(saved.logits(item, &[5]).unwrap(), fresh.logits(item, &[5]).unwrap());
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn samples_that_do_not_fit_are_refused() {
         let mut sample = good.clone();
         change(&mut sample);
         let result = model.loss_and_gradients(&items(&[sample]), 1.0, StepMode::default());
-        assert!(matches!(result, Err(Error::Text { .. } | Error::Picture { .. })), "{result:?}");
+        assert!(matches!(result, Err(Error::Text { .. } | Error::Image { .. })), "{result:?}");
     };
     refused(&|sample| sample.input_ids.push(IMAGE));
     refused(&|sample| sample.input_ids[0] = 20);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::fingerprint::{CheckpointFingerprint, Fingerprint, Held};
+use crate::fingerprint::{CheckpointFingerprint, Fingerprint, WeightFormat};
 
 fn identity() -> Identity {
     let checkpoint = CheckpointFingerprint {
@@ -19,7 +19,7 @@ fn identity() -> Identity {
     Identity {
         training_data: "a".to_owned(),
         validation_data: None,
-        base: Some(BaseIdentity { checkpoint, held: Held::default() }),
+        base: Some(BaseIdentity { checkpoint, format: WeightFormat::default() }),
         adapter: AdapterIdentity { config, modules: vec![spec] },
     }
 }
@@ -31,7 +31,7 @@ const FROZEN: &str = r#"{
   "base": {
     "weights": "sha256:9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c",
     "processor": "sha256:d825be6ffd4c9a27a8cc2f26e4a3b95bc87a8f43289ca467d064d544c509f8eb",
-    "held": {"on": "cpu", "dtype": "float32", "load_in_8bit": false}
+    "format": {"device": "cpu", "dtype": "float32", "load_in_8bit": false}
   },
   "adapter": {
     "config": {
@@ -62,7 +62,7 @@ fn a_field_that_is_added_with_a_default_leaves_a_run_resumable() {
         ("/adapter/config", "use_dora"),
         ("/adapter/config", "lora_bias"),
         ("/adapter/config", "alpha_pattern"),
-        ("/base/held", "load_in_8bit"),
+        ("/base/format", "load_in_8bit"),
         ("", "validation_data"),
     ] {
         let mut older: serde_json::Value = serde_json::from_str(FROZEN).unwrap();
@@ -101,8 +101,8 @@ fn a_run_goes_on_with_the_same_inputs_only() {
         ),
         (|other| other.base.as_mut().unwrap().checkpoint.processor = Fingerprint::of_bytes(b""), "tokenizer"),
         (
-            |other| other.base.as_mut().unwrap().held.load_in_8bit = true,
-            "is now held as cpu, float32, 8 bits",
+            |other| other.base.as_mut().unwrap().format.load_in_8bit = true,
+            "is now format as cpu, float32, 8 bits",
         ),
         (|other| other.base = None, "was named then and is not now"),
         (|other| other.adapter.config.r = 8, "`lora.r` was 16 and is now 8"),

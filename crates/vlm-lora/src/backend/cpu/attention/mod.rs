@@ -1,20 +1,20 @@
 //! Attention over packed sequences: scores exist for one block of query rows of one head at a time, the half that causality
 //! hides is never computed, and the backward pass recomputes the probabilities from the log-sum-exp (Dao et al. 2022).
 
+mod bf16;
 mod layout;
-mod narrow;
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use self::bf16::Packed;
 use self::layout::{Layout, Segment, layout, segments};
-use self::narrow::Packed;
 use super::bf16::Bf16Kernel;
 use super::buffer::{Buffer, Pool};
 use super::check::length;
 use super::loss::negligible_is_zero;
-use super::product::{Product, View};
+use super::matmul::{Matmul, View};
 use super::real::Real;
 use super::simd::{LANES, lane_max, lane_sum, simd_fn, sum_lanes};
 use super::weight::Context;
@@ -107,7 +107,7 @@ fn pack<T: Real>(
     [k, v]: [&[T]; 2],
     backward: bool,
 ) -> Vec<Vec<Packed>> {
-    let narrow = context.kernel != Bf16Kernel::Widened && T::NAME == f32::NAME;
+    let narrow = context.kernel != Bf16Kernel::Upcast && T::NAME == f32::NAME;
     let pack = |segment: &Segment| {
         let heads = if narrow && segment.queries >= FEW_QUERIES { layout.kv_heads } else { 0 };
         let one = |head| {
@@ -147,7 +147,7 @@ pub(super) fn forward<T: Real>(
             return forward_block(context.pool, layout, [q, k, v], task);
         }
         let (q, packed) = (bytemuck::cast_slice(q), &packed[task.index]);
-        narrow::forward_block(context.pool, context.kernel, layout, q, packed, task.cast());
+        bf16::forward_block(context.pool, context.kernel, layout, q, packed, task.cast());
     });
     Ok(())
 }
@@ -162,7 +162,7 @@ fn forward_block<T: Real>(pool: &Arc<Pool>, layout: Layout, [q, k, v]: [&[T]; 3]
     for head in 0..heads {
         let q = &q[layout.query(segment.first_query + first, head)..];
         let at = layout.key(segment.first_key, head);
-        Product::new(rows, keys, head_dim).here(
+        Matmul::new(rows, keys, head_dim).here(
             View::rows(q, layout.query_stride()),
             View::columns(&k[at..], layout.key_stride()),
             scores,
@@ -171,7 +171,7 @@ fn forward_block<T: Real>(pool: &Arc<Pool>, layout: Layout, [q, k, v]: [&[T]; 3]
         for (r, row) in scores.chunks_exact_mut(keys).enumerate() {
             lse[r * heads + head] = softmax_row(row, segment.visible(first + r), layout.scale());
         }
-        Product::new(rows, head_dim, keys).here(
+        Matmul::new(rows, head_dim, keys).here(
             View::rows(scores, keys),
             View::rows(&v[at..], layout.key_stride()),
             &mut o[head * head_dim..],
@@ -254,7 +254,7 @@ pub(super) fn backward<T: Real>(
             return backward_head(context.pool, layout, saved, task);
         }
         let packed = &packed[task.index][task.head / (layout.heads / layout.kv_heads)];
-        narrow::backward_head(context.pool, context.kernel, layout, saved.cast(), packed, task.cast());
+        bf16::backward_head(context.pool, context.kernel, layout, saved.cast(), packed, task.cast());
     });
     for segment in segments {
         let queries = (segment.first_query, segment.queries);
@@ -280,8 +280,8 @@ fn backward_head<T: Real>(pool: &Arc<Pool>, layout: Layout, saved: Saved<'_, T>,
         let at = layout.query(segment.first_query + first, head);
         let (q, d_o, o) = (&saved.q[at..], &saved.d_o[at..], &saved.o[at..]);
         let (q_view, d_o_view) = (View::rows(q, stride), View::rows(d_o, stride));
-        Product::new(rows, keys, head_dim).here(q_view, View::columns(k, layout.key_stride()), p, keys);
-        Product::new(rows, keys, head_dim).here(d_o_view, View::columns(v, layout.key_stride()), ds, keys);
+        Matmul::new(rows, keys, head_dim).here(q_view, View::columns(k, layout.key_stride()), p, keys);
+        Matmul::new(rows, keys, head_dim).here(d_o_view, View::columns(v, layout.key_stride()), ds, keys);
         for (r, (p, ds)) in p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys)).enumerate() {
             let lse = saved.lse[(segment.first_query + first + r) * layout.heads + head];
             let at = r * stride;
@@ -289,13 +289,13 @@ fn backward_head<T: Real>(pool: &Arc<Pool>, layout: Layout, saved: Saved<'_, T>,
             probabilities_row(p, ds, segment.visible(first + r), lse, delta, layout.scale());
         }
         let dq = &mut dq[first * head_dim..];
-        Product::new(rows, head_dim, keys).here(
+        Matmul::new(rows, head_dim, keys).here(
             View::rows(ds, keys),
             View::rows(k, layout.key_stride()),
             dq,
             head_dim,
         );
-        let to_keys = Product::new(keys, head_dim, rows).write(Write::Add);
+        let to_keys = Matmul::new(keys, head_dim, rows).write(Write::Add);
         to_keys.here(View::columns(ds, keys), q_view, dk, head_dim);
         to_keys.here(View::columns(p, keys), d_o_view, dv, head_dim);
     }

@@ -94,7 +94,7 @@ mod linux {
     use super::super::{Order, Start};
     use super::{Unit, block};
 
-    /// Whether the processor has the tiles and the system lets this process use them.
+    /// Whether the CPU has the tiles and the system lets this process use them.
     pub(in super::super) fn available() -> bool {
         static AVAILABLE: OnceLock<bool> = OnceLock::new();
         *AVAILABLE.get_or_init(|| {
@@ -129,7 +129,7 @@ mod linux {
     impl Tiles {
         /// Sets the tiles of this thread up.
         pub(in super::super) fn new() -> Self {
-            assert!(available(), "the kernel was chosen on a processor that lacks it");
+            assert!(available(), "the kernel was chosen on a CPU that lacks it");
             let mut configuration = Configuration {
                 palette: 1,
                 start_row: 0,
@@ -139,7 +139,7 @@ mod linux {
             };
             configuration.row_bytes[..8].fill(64);
             configuration.rows[..8].fill(16);
-            // SAFETY: the processor has tiles, as asserted, and the 64 bytes are a valid configuration.
+            // SAFETY: the CPU has tiles, as asserted, and the 64 bytes are a valid configuration.
             unsafe {
                 asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly));
             }
@@ -163,7 +163,7 @@ mod linux {
         }
     }
 
-    /// The processor's own tiles. Between two of these instructions nothing else uses the registers: the compiler does not
+    /// The CPU's own tiles. Between two of these instructions nothing else uses the registers: the compiler does not
     /// know them, and a thread keeps them while its [`Tiles`] live.
     struct Registers<'a>(#[expect(dead_code, reason = "the tiles are set up while it lives")] &'a Tiles);
 

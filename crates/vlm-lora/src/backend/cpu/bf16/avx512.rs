@@ -28,7 +28,7 @@ mod x86 {
     /// How many rows ahead of the one that is packed are asked for.
     const AHEAD: usize = 24;
 
-    /// Whether the processor has what this module uses.
+    /// Whether the CPU has what this module uses.
     pub(in super::super) fn available() -> bool {
         is_x86_feature_detected!("avx512bf16")
             && is_x86_feature_detected!("avx512f")
@@ -38,7 +38,7 @@ mod x86 {
 
     fn assert_available() {
         // Detection is cached: this is one load and one comparison.
-        assert!(available(), "the kernel was chosen on a processor that lacks it");
+        assert!(available(), "the kernel was chosen on a CPU that lacks it");
     }
 
     /// Rounds `x` to nearest even, fills it up to whole steps with zeros and writes step after step, `spacing` elements apart.
@@ -95,7 +95,7 @@ mod x86 {
         assert_eq!(out.len(), w.n.next_multiple_of(STEP) / 2 * PANEL);
         for (pair, out) in out.chunks_exact_mut(PANEL).enumerate() {
             let row = 2 * pair;
-            // Every row is another page to come, which no processor foresees.
+            // Every row is another page to come, which no CPU prefetches.
             for ahead in [row + AHEAD, row + AHEAD + 1] {
                 if let Some(line) = w.bits.get(ahead * w.k + first) {
                     // SAFETY: a prefetch of an element of the matrix reads nothing.
@@ -121,18 +121,18 @@ mod x86 {
         let panel = w.panel();
         assert!(first.is_multiple_of(PANEL) && first < w.k && w.data.len() == w.n.div_ceil(PANEL) * panel);
         assert_eq!(out.len(), w.n.next_multiple_of(STEP) / 2 * PANEL);
-        let mut turned = [0; PANEL * PANEL];
+        let mut transposed = [0; PANEL * PANEL];
         for (out, panel) in out.chunks_exact_mut(STEP / 2 * PANEL).zip(w.data.chunks_exact(panel)) {
             let block = &panel[first / 2 * PANEL..][..STEP / 2 * PANEL];
             for half in 0..PANEL / LANES {
-                let turned = &mut turned[half * LANES * PANEL..];
-                // SAFETY: the features were asserted; 16 rows of 16 pairs, a panel apart, lie in `block` and in `turned`.
+                let transposed = &mut transposed[half * LANES * PANEL..];
+                // SAFETY: the features were asserted; 16 rows of 16 pairs, a panel apart, lie in `block` and in `transposed`.
                 unsafe {
                     let from = block[half * LANES..].as_ptr().cast();
-                    transpose(from, 2 * PANEL, turned.as_mut_ptr());
+                    transpose(from, 2 * PANEL, transposed.as_mut_ptr());
                 }
             }
-            for (rows, out) in turned.chunks_exact(2 * PANEL).zip(out.chunks_exact_mut(PANEL)) {
+            for (rows, out) in transposed.chunks_exact(2 * PANEL).zip(out.chunks_exact_mut(PANEL)) {
                 let rows: &[u16] = bytemuck::cast_slice(rows);
                 // SAFETY: the features were asserted; the slices hold a panel's 32 elements each.
                 unsafe { interleave(&rows[..PANEL], &rows[2 * PANEL..3 * PANEL], out) };
@@ -230,7 +230,7 @@ mod x86 {
     /// `C (rows, 32) = start + A (rows, k) · panel`, where `a` has 12 or 4 rows of `k`.
     ///
     /// # Safety
-    /// The processor has the features of [`available`]; `c` has as many rows of 32 elements, `stride` apart, that no one else
+    /// The CPU has the features of [`available`]; `c` has as many rows of 32 elements, `stride` apart, that no one else
     /// uses; `start` likewise has rows to read, which may be one and the same.
     pub(in super::super) unsafe fn multiply(
         (a, k): (&[u16], usize),

@@ -35,12 +35,12 @@ pub enum Bf16Kernel {
     Amx,
     /// Dot products of AVX512-BF16.
     Avx512,
-    /// Blocks of the matrix are widened to f32 and go through the f32 product: any processor.
-    Widened,
+    /// Blocks of the matrix are upcast to f32 and go through the f32 product: any CPU.
+    Upcast,
 }
 
 impl Bf16Kernel {
-    /// The kernels that this processor and system can run, the fastest first.
+    /// The kernels that this CPU and system can run, the fastest first.
     pub fn available() -> Vec<Self> {
         let mut kernels = Vec::new();
         if Isa::in_use() == Isa::Avx512 && avx512::available() {
@@ -49,7 +49,7 @@ impl Bf16Kernel {
             }
             kernels.push(Self::Avx512);
         }
-        kernels.push(Self::Widened);
+        kernels.push(Self::Upcast);
         kernels
     }
 
@@ -58,7 +58,7 @@ impl Bf16Kernel {
         match self {
             Self::Amx => "amx",
             Self::Avx512 => "avx512-bf16",
-            Self::Widened => "widened",
+            Self::Upcast => "upcast",
         }
     }
 
@@ -71,7 +71,7 @@ impl Bf16Kernel {
     pub(super) fn rows(self) -> usize {
         match self {
             Self::Amx => amx::ROWS,
-            Self::Avx512 | Self::Widened => avx512::ROWS,
+            Self::Avx512 | Self::Upcast => avx512::ROWS,
         }
     }
 }
@@ -152,7 +152,7 @@ pub(super) fn forward(pool: &Arc<Pool>, x: &Rounded, w: Frozen<'_>, y: &mut [f32
     }
 }
 
-/// `dx (m, k) (+)= dy (m, n) · W`. `kernel` is one of those available, not `Widened`.
+/// `dx (m, k) (+)= dy (m, n) · W`. `kernel` is one of those available, not `Upcast`.
 pub(super) fn backward(
     kernel: Bf16Kernel,
     pool: &Arc<Pool>,
@@ -189,7 +189,7 @@ pub(super) enum Activation {
 }
 
 impl Rounded {
-    /// Of `x (m, k)`. `kernel` is one of those available, not `Widened`.
+    /// Of `x (m, k)`. `kernel` is one of those available, not `Upcast`.
     pub(super) fn new(
         kernel: Bf16Kernel,
         pool: &Arc<Pool>,

@@ -37,7 +37,7 @@ mod x86 {
     const POWER_OF_TWO: [f32; 5] = [0.001_326_472_7, 0.009_671_513, 0.055_507_336, 0.240_222_42, 0.693_147];
 
     fn check(scores: Scores<'_>, outputs: &[usize]) {
-        assert!(avx512::available(), "the kernel was chosen on a processor that lacks it");
+        assert!(avx512::available(), "the kernel was chosen on a CPU that lacks it");
         let Scores { row, visible, .. } = scores;
         assert!(row.len().is_multiple_of(STEP) && visible <= row.len(), "rows are whole steps");
         assert!(outputs.iter().all(|&len| len == row.len()), "outputs are as long as the row");

@@ -8,8 +8,8 @@ use cudarc::driver::{CudaStream, result as cuda};
 
 use super::failed;
 use crate::Result;
-use crate::backend::cuda::check::narrow;
-use crate::backend::cuda::device::{Address, Factor, Operands, Product};
+use crate::backend::cuda::check::to_u32;
+use crate::backend::cuda::device::{Address, Factor, Matmul, Operands};
 
 /// cuBLAS with the queue of the device, and 0 and 1 on the device.
 pub(super) struct Blas {
@@ -42,8 +42,8 @@ impl Blas {
 
     /// Queues a product, without its bias. cuBLAS counts by columns: what is a row-major matrix here is its transpose there, so the operands
     /// change places.
-    pub(super) fn multiply(&self, product: &Product) -> Result<()> {
-        let size = |value: usize| -> Result<c_int> { Ok(narrow("a product of", value)?.cast_signed()) };
+    pub(super) fn multiply(&self, product: &Matmul) -> Result<()> {
+        let size = |value: usize| -> Result<c_int> { Ok(to_u32("a product of", value)?.cast_signed()) };
         let (m, n, k) = (size(product.m)?, size(product.n)?, size(product.k)?);
         let operation = |transposed: bool| {
             if transposed {

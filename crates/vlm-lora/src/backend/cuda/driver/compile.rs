@@ -1,4 +1,4 @@
-//! The kernels for one card, by NVRTC, and where they are kept.
+//! The kernels for one GPU, by NVRTC, and where they are kept.
 
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::{LIBRARIES, failed};
 use crate::backend::cuda::check::fail;
 use crate::{Result, files};
 
-/// What is compiled, for which card.
+/// What is compiled, for which GPU.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Program<'a> {
     pub(super) source: &'a str,
@@ -30,7 +30,7 @@ impl Program<'_> {
         ]
     }
 
-    /// A file that another source, another card or other options never share.
+    /// A file that another source, another GPU or other options never share.
     fn path(&self, folder: &Path) -> PathBuf {
         let mut hash = Sha256::new();
         hash.update(self.source);
@@ -55,10 +55,10 @@ impl Program<'_> {
         }
     }
 
-    /// Machine code for the card.
+    /// Machine code for the GPU.
     ///
     /// # Errors
-    /// Where NVRTC is missing or does not know the card.
+    /// Where NVRTC is missing or does not know the GPU.
     pub(super) fn compile(&self) -> Result<Vec<u8>> {
         // SAFETY: opens and closes a library that is installed for being opened.
         if !unsafe { sys::is_culib_present() } {
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     #[ignore = "needs NVRTC, which .ci/check-cuda fetches"]
-    fn every_card_gets_its_kernels() {
+    fn every_gpu_gets_its_kernels() {
         // SAFETY: as in `compile`.
         assert!(unsafe { sys::is_culib_present() }, "there is no libnvrtc to compile the kernels with");
         for (capability, precisions) in

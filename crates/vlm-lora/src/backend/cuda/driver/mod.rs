@@ -3,7 +3,7 @@
 
 mod blas;
 mod compile;
-mod light;
+mod cublaslt;
 mod pinned;
 
 use std::collections::HashMap;
@@ -15,10 +15,10 @@ use cudarc::cublas::sys as cublas_sys;
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result as cuda, sys as cuda_sys};
 
 use self::blas::Blas;
-use self::light::Light;
+use self::cublaslt::CublasLt;
 use self::pinned::{Pinned, SMALL};
-use super::check::{fail, narrow};
-use super::device::{Address, CudaDtype, Device, Launch, Product};
+use super::check::{fail, to_u32};
+use super::device::{Address, CudaDtype, Device, Launch, Matmul};
 use super::{CudaOptions, MOST_BLOCKS, SOURCE, THREADS};
 use crate::{Error, Result};
 
@@ -67,7 +67,7 @@ pub struct Driver {
     kernels: Kernels,
     blas: Mutex<Blas>,
     /// For products with a bias, where there is cuBLASLt.
-    light: Mutex<Option<Light>>,
+    cublaslt: Mutex<Option<CublasLt>>,
 }
 
 impl std::fmt::Debug for Driver {
@@ -76,16 +76,16 @@ impl std::fmt::Debug for Driver {
     }
 }
 
-/// The element type for a card.
+/// The element type for a GPU.
 fn choose(wanted: Option<CudaDtype>, capability: (i32, i32)) -> Result<CudaDtype> {
     let (major, minor) = capability;
     let unsupported = |what: String| Err(Error::Unsupported { what });
     if capability < (7, 5) {
-        return unsupported(format!("a card of compute capability {major}.{minor} (7.5 and later is)"));
+        return unsupported(format!("a GPU of compute capability {major}.{minor} (7.5 and later is)"));
     }
     match wanted {
         Some(CudaDtype::Bfloat16) if major < 8 => {
-            unsupported(format!("bfloat16 on a card of compute capability {major}.{minor} (float16 is)"))
+            unsupported(format!("bfloat16 on a GPU of compute capability {major}.{minor} (float16 is)"))
         }
         Some(dtype) => Ok(dtype),
         None if major < 8 => Ok(CudaDtype::Float16),
@@ -115,11 +115,11 @@ impl Driver {
         let pinned = Mutex::new(Pinned::new(&context));
         let kernels = Kernels::load(capability, dtype, options)?;
         let blas = Mutex::new(Blas::open(&stream)?);
-        let light = Mutex::new(Light::open(&stream, capability));
+        let cublaslt = Mutex::new(CublasLt::open(&stream, capability));
         let model = context.name().unwrap_or_else(|_| "unnamed".to_owned());
         let (major, minor) = capability;
         let name = format!("cuda:{} {model} (compute capability {major}.{minor})", options.ordinal);
-        Ok((Self { name, context, stream, copies, pinned, kernels, blas, light }, dtype))
+        Ok((Self { name, context, stream, copies, pinned, kernels, blas, cublaslt }, dtype))
     }
 
     /// Bytes that are free, and that there are.
@@ -138,14 +138,14 @@ impl Driver {
         self.bind().is_ok() && self.copies.synchronize().is_ok() && self.stream.synchronize().is_ok()
     }
 
-    /// A product whose result begins as its bias: a pass that writes it and one that reads it more than with [`Light`].
-    fn product_after_bias(&self, blas: &Blas, product: &Product, bias: Address) -> Result<()> {
+    /// A product whose result begins as its bias: a pass that writes it and one that reads it more than with [`CublasLt`].
+    fn matmul_after_bias(&self, blas: &Blas, product: &Matmul, bias: Address) -> Result<()> {
         let n = product.m * product.n;
         let blocks = n.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32;
-        let period = narrow("a row of", product.n)?;
+        let period = to_u32("a row of", product.n)?;
         let arguments = [bias.into(), period.into(), product.c.into(), (n as u64).into()];
         self.launch(Launch { kernel: "repeat", grid: [blocks, 1], threads: THREADS, arguments: &arguments })?;
-        blas.multiply(&Product { accumulate: true, bias: None, ..*product })
+        blas.multiply(&Matmul { accumulate: true, bias: None, ..*product })
     }
 
     /// Makes the device current in this thread.
@@ -198,8 +198,8 @@ impl Drop for Driver {
             return; // the context is broken, and with it goes what it holds
         }
         self.blas.get_mut().unwrap_or_else(PoisonError::into_inner).close();
-        if let Some(light) = self.light.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            light.close();
+        if let Some(cublaslt) = self.cublaslt.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            cublaslt.close();
         }
         // SAFETY: nothing is queued any more, and nobody else has the module. An error has nobody to go to.
         let _ = unsafe { cuda::module::unload(self.kernels.module) };
@@ -267,7 +267,7 @@ impl Device for Driver {
         self.stream.record_event(None).map_err(|error| failed("a mark in the queue", error))
     }
 
-    fn write_beside(&self, to: Address, bytes: &[u8], after: &CudaEvent) -> Result<CudaEvent> {
+    fn write_async(&self, to: Address, bytes: &[u8], after: &CudaEvent) -> Result<CudaEvent> {
         let marked = |error| failed("a mark in the queue", error);
         self.copies.wait(after).map_err(marked)?;
         self.pinned().copy(&self.copies, to, bytes)?;
@@ -294,19 +294,19 @@ impl Device for Driver {
         .map_err(|error| failed(&format!("the kernel `{kernel}` cannot be launched"), error))
     }
 
-    fn product(&self, product: Product) -> Result<()> {
+    fn matmul(&self, product: Matmul) -> Result<()> {
         self.bind()?;
         // The handle's state is set anew by every product.
         let blas = self.blas.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(bias) = product.bias else { return blas.multiply(&product) };
         // Plans are added whole.
-        let mut light = self.light.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(light) = light.as_mut()
-            && light.multiply(&product, bias, blas.zero())?
+        let mut cublaslt = self.cublaslt.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cublaslt) = cublaslt.as_mut()
+            && cublaslt.multiply(&product, bias, blas.zero())?
         {
             return Ok(());
         }
-        self.product_after_bias(&blas, &product, bias)
+        self.matmul_after_bias(&blas, &product, bias)
     }
 }
 
@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_card_decides_what_it_computes_in() {
+    fn the_gpu_decides_what_it_computes_in() {
         assert_eq!(choose(None, (7, 5)).unwrap(), CudaDtype::Float16);
         assert_eq!(choose(None, (9, 0)).unwrap(), CudaDtype::Bfloat16);
         assert_eq!(choose(Some(CudaDtype::Float32), (7, 5)).unwrap(), CudaDtype::Float32);

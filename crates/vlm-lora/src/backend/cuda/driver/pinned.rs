@@ -1,4 +1,4 @@
-//! Memory that the device reads by itself, so that a copy from it goes on beside the processor.
+//! Memory that the device reads by itself, so that a copy from it overlaps with the CPU.
 
 use std::ffi::c_void;
 use std::ptr::NonNull;

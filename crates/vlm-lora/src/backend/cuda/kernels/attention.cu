@@ -216,7 +216,7 @@ DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const fl
     store_rows<DIM>(value_result, dv, dv_operand, at, k_stride, rows_from(own, part.keys), head_dim, value_factor);
 }
 
-// Tiles of each size fit the 48 KiB of shared memory that every card gives without asking. BLOCKS run beside each other where
+// Tiles of each size fit the 48 KiB of shared memory that every GPU gives without asking. BLOCKS run beside each other where
 // the registers that they are left with suffice without memory.
 #define ATTENTION(DIM, BLOCKS, FORWARD_WARPS, FORWARD_KEYS, BACKWARD_WARPS, BACKWARD_COLUMNS)                                \
     CROWDED(FORWARD_WARPS * 32, BLOCKS, attention_forward_##DIM)                                                             \

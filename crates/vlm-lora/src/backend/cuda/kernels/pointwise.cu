@@ -126,7 +126,7 @@ KERNEL(embed_integers)(const signed char* weight, const float* scales, const u32
 }
 
 // The operand of a product from rows of 8-bit integers.
-KERNEL(widen_integers)(const signed char* weight, const float* scales, u32 width, Element* y, u64 n) {
+KERNEL(dequantize)(const signed char* weight, const float* scales, u32 width, Element* y, u64 n) {
     EACH(i, n) y[i] = narrow((float)weight[i] * scales[(u32)i / width]);
 }
 

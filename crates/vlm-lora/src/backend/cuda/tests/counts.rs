@@ -1,4 +1,4 @@
-//! What a step of the released geometry asks of a card: launches, products, copies, waits.
+//! What a step of the released geometry asks of a GPU: launches, products, copies, waits.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::backend::cuda::Cuda;
-use crate::backend::cuda::device::{Address, CudaDtype, Device, Launch, Product};
+use crate::backend::cuda::device::{Address, CudaDtype, Device, Launch, Matmul};
 use crate::model::Model;
 use crate::train::{Dataset, LrSchedulerType, Observer, StepReport, Trainer, TrainingConfig};
 use crate::{Checkpoint, LoraConfig, ModelConfig, OneOrMany, PeftAdapter, Result, Sample, Target, Tiles};
@@ -27,7 +27,7 @@ pub(crate) struct Counts {
     /// Copies and fills on the device.
     pub(crate) copies: usize,
     pub(crate) allocations: usize,
-    /// Times that the processor waits for queued work.
+    /// Times that the CPU waits for queued work.
     pub(crate) waits: usize,
     /// Whether something is queued since the last wait.
     is_busy: bool,
@@ -112,7 +112,7 @@ impl Device for Counter {
         Ok(())
     }
 
-    fn write_beside(&self, to: Address, bytes: &[u8], (): &()) -> Result<()> {
+    fn write_async(&self, to: Address, bytes: &[u8], (): &()) -> Result<()> {
         let result = self.write(to, bytes);
         self.counts.lock().expect("no test panics with it").beside += bytes.len();
         result
@@ -127,7 +127,7 @@ impl Device for Counter {
         Ok(())
     }
 
-    fn product(&self, _: Product) -> Result<()> {
+    fn matmul(&self, _: Matmul) -> Result<()> {
         self.count(|counts| counts.products += 1);
         Ok(())
     }
@@ -146,7 +146,7 @@ fn checkpoint(dir: &Path) -> Checkpoint {
     let (mut header, mut end) = (serde_json::Map::new(), 0);
     for (tensor, shape) in ModelConfig::open(dir).unwrap().tensors() {
         let start = end;
-        end += shape.iter().product::<usize>() * 2;
+        end += shape.iter().matmul::<usize>() * 2;
         let entry = serde_json::json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]});
         header.insert(tensor, entry);
     }
@@ -243,7 +243,7 @@ fn a_step_waits_once_and_allocates_nothing() {
         assert!(steps[0].beside >= 13 * 512 * 512 * 3 * batch, "{} bytes beside", steps[0].beside);
         let step = &steps[1];
         eprintln!(
-            "batch {batch} × {accumulation}: {} in the queue, {} kernels, {} products, {} copies to the card of {} KiB, {} on it",
+            "batch {batch} × {accumulation}: {} in the queue, {} kernels, {} products, {} copies to the GPU of {} KiB, {} on it",
             step.queued(),
             step.launches.values().sum::<usize>(),
             step.products,

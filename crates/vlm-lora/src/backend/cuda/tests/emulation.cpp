@@ -4,7 +4,7 @@
 static const emulation::Entry ENTRIES[] = {
     ENTRY(swiglu), ENTRY(swiglu_backward), ENTRY(gelu), ENTRY(gelu_backward), ENTRY(add), ENTRY(repeat), ENTRY(scale_columns),
     ENTRY(dropout), ENTRY(rope), ENTRY(gather_rows), ENTRY(scatter_rows), ENTRY(embed), ENTRY(embed_integers), ENTRY(patches), ENTRY(clear),
-    ENTRY(widen_integers), ENTRY(largest), ENTRY(cast), ENTRY(rms_norm), ENTRY(rms_norm_backward), ENTRY(layer_norm),
+    ENTRY(dequantize), ENTRY(largest), ENTRY(cast), ENTRY(rms_norm), ENTRY(rms_norm_backward), ENTRY(layer_norm),
     ENTRY(layer_norm_backward), ENTRY(column_dot), ENTRY(row_norms_squared), ENTRY(integer_row_norms_squared),
     ENTRY(cross_entropy), ENTRY(sum_squares), ENTRY(adamw), ENTRY(attention_delta), ENTRY(attention_forward_64),
     ENTRY(attention_forward_128), ENTRY(attention_backward_queries_64), ENTRY(attention_backward_queries_128),

@@ -1,4 +1,4 @@
-//! A device that the processor emulates: the kernels' own source, compiled as C++, with host memory.
+//! A device that the CPU emulates: the kernels' own source, compiled as C++, with host memory.
 #![expect(
     unsafe_code,
     reason = "calls a library that is built here, with addresses of memory that is allocated here"
@@ -17,7 +17,7 @@ use libloading::{Library, Symbol};
 use crate::Result;
 use crate::backend::cuda::SOURCE;
 use crate::backend::cuda::check::fail;
-use crate::backend::cuda::device::{Address, Argument, CudaDtype, Device, Factor, Launch, Operands, Product};
+use crate::backend::cuda::device::{Address, Argument, CudaDtype, Device, Factor, Launch, Matmul, Operands};
 
 pub(super) const HEADER: &str = include_str!("emulation.hpp");
 pub(super) const ENTRY: &str = include_str!("emulation.cpp");
@@ -218,7 +218,7 @@ impl Device for Emulator {
         Ok(Mark::Queued(self.queue().calls))
     }
 
-    fn write_beside(&self, to: Address, bytes: &[u8], after: &Mark) -> Result<Mark> {
+    fn write_async(&self, to: Address, bytes: &[u8], after: &Mark) -> Result<Mark> {
         self.check(to, bytes.len())?;
         let (block, mut queue) = (self.block(to), self.queue());
         let last = block.and_then(|block| queue.touched.get(&block).copied()).unwrap_or(0);
@@ -260,8 +260,8 @@ impl Device for Emulator {
         self.check_zones(kernel)
     }
 
-    fn product(&self, product: Product) -> Result<()> {
-        let Product { m, n, k, transpose_a, transpose_b, a, b, c, operands, factor, accumulate, bias } =
+    fn matmul(&self, product: Matmul) -> Result<()> {
+        let Matmul { m, n, k, transpose_a, transpose_b, a, b, c, operands, factor, accumulate, bias } =
             product;
         let size = if matches!(operands, Operands::Exact | Operands::Float32) { 4 } else { 2 };
         self.check(a, m * k * size)?;

@@ -13,7 +13,7 @@ const ROWS: usize = 6;
 const WIDTH: usize = 24;
 
 /// The product of a buffer as it is, and of another one with the same numbers.
-fn both_products<D: Device>(cuda: &Cuda<D>, x: &Buffer<D>) -> Result<[Vec<u32>; 2]> {
+fn both_matmuls<D: Device>(cuda: &Cuda<D>, x: &Buffer<D>) -> Result<[Vec<u32>; 2]> {
     let bytes: Vec<u8> =
         values(5 * WIDTH, 7).into_iter().flat_map(|value| bf16::from_f64(value).to_le_bytes()).collect();
     let weight = cuda.weight(Stored { dtype: DType::BF16, bytes: &bytes }, 5, WIDTH, false)?;
@@ -61,11 +61,11 @@ fn operands_that_kernels_write_are_those_of_a_cast() -> Result<()> {
         let (mut dq, mut dk) = (new(0)?, new(0)?);
         cuda.attention_backward(shape, &dy, &x, &up, &dy, o, &lse, &mut dq, &mut dk, dv)?;
         for (index, output) in outputs.iter_mut().enumerate() {
-            let [ours, cast] = both_products(&cuda, output)?;
+            let [ours, cast] = both_matmuls(&cuda, output)?;
             assert_eq!(ours, cast, "output {index} in {dtype:?}");
             // Nobody multiplies what stood there before.
             cuda.add(1.0, &x, output)?;
-            let [ours, cast] = both_products(&cuda, output)?;
+            let [ours, cast] = both_matmuls(&cuda, output)?;
             assert_eq!(ours, cast, "output {index} in {dtype:?}, changed");
         }
     }

@@ -1,0 +1,109 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result};
+use slide_data::{Label, Rubric, Score, Target};
+use vlm_lora::backend::Backend;
+use vlm_lora::{ChoiceAnswer, ChoiceTokens, Features, Item, Model, Processor, Sample, Scorer, Tiles};
+
+/// For each criterion the probabilities of 1 to 5.
+pub type Distributions = BTreeMap<String, [f64; Score::LEVELS]>;
+
+/// The rubric as a prompt and an answer with one choice a criterion.
+pub struct RatingPrompt {
+    rubric: Rubric,
+    processor: Processor,
+    answer: ChoiceAnswer,
+    /// The answer with every criterion.
+    whole: ChoiceTokens,
+    /// Answers with the criteria that apply, by which ones they are.
+    partial: Mutex<HashMap<Vec<bool>, Arc<ChoiceTokens>>>,
+}
+
+impl RatingPrompt {
+    /// The questions of a rubric in the words of a model's tokenizer.
+    ///
+    /// # Errors
+    /// When the digits 1 to 5 are not single tokens of it.
+    pub fn new(rubric: Rubric, processor: Processor) -> Result<Self> {
+        let names: Vec<&str> = rubric.criteria.iter().map(|criterion| criterion.name.as_str()).collect();
+        let answer = ChoiceAnswer::lines(&names, &["1", "2", "3", "4", "5"])?;
+        let whole = answer
+            .tokens(&vec![true; names.len()], |text| processor.answer_ids(text))
+            .context("the model's tokenizer does not suit the rubric's answer")?;
+        Ok(Self { rubric, processor, answer, whole, partial: Mutex::default() })
+    }
+
+    /// The rubric.
+    pub fn rubric(&self) -> &Rubric {
+        &self.rubric
+    }
+
+    /// The processor.
+    pub fn processor(&self) -> &Processor {
+        &self.processor
+    }
+
+    /// A slide with its scores, supervised on the lines of the criteria that apply: the text has the point score of each, and what
+    /// is to be predicted there is the distribution, both by [`slide_data::target`].
+    ///
+    /// # Errors
+    /// When no criterion applies.
+    pub fn supervised(
+        &self,
+        tiles: &Arc<Tiles>,
+        label: &Label,
+        score_token_weight: f64,
+    ) -> vlm_lora::Result<Sample> {
+        let targets: Vec<Target> = self.rubric.keys().map(|key| label.target(key)).collect();
+        let asked: Vec<bool> = targets.iter().map(|target| target.scored().is_some()).collect();
+        let tokens = self.tokens(&asked)?;
+        let picks: Vec<Option<usize>> =
+            targets.iter().map(|target| target.score().map(Score::index)).collect();
+        let mut sample =
+            self.processor.sample(tiles, &self.rubric.prompt, Some(&self.answer.text(&picks)))?;
+        let scored = targets.iter().filter_map(Target::scored);
+        let targets: Vec<Vec<f32>> =
+            scored.map(|target| target.distribution().iter().map(|p| *p as f32).collect()).collect();
+        tokens.set_soft_targets(&mut sample, &targets, score_token_weight as f32)?;
+        Ok(sample)
+    }
+
+    fn tokens(&self, asked: &[bool]) -> vlm_lora::Result<Arc<ChoiceTokens>> {
+        let known = self.partial.lock().unwrap_or_else(PoisonError::into_inner).get(asked).cloned();
+        if let Some(tokens) = known {
+            return Ok(tokens);
+        }
+        let ids = |text: &str| self.processor.answer_ids(text);
+        let tokens = Arc::new(self.answer.tokens(asked, ids)?);
+        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(partial.entry(asked.to_vec()).or_insert(tokens)))
+    }
+
+    /// A slide as a question.
+    ///
+    /// # Errors
+    /// When the prompt cannot be used.
+    pub fn question(&self, tiles: &Arc<Tiles>) -> vlm_lora::Result<Sample> {
+        self.processor.sample(tiles, &self.rubric.prompt, None)
+    }
+
+    /// The model's distributions for each question.
+    ///
+    /// # Errors
+    /// When the model fails.
+    pub fn ask<B: Backend>(
+        &self,
+        model: &Model<B>,
+        questions: &[(Sample, Option<Features>)],
+    ) -> vlm_lora::Result<Vec<Distributions>> {
+        let items: Vec<Item<'_>> =
+            questions.iter().map(|(sample, features)| Item { sample, features: features.as_ref() }).collect();
+        let answers = Scorer::new(model, &self.whole).score(&items)?;
+        let named = |scores: Vec<Vec<f64>>| {
+            let keys = self.rubric.keys().map(str::to_owned);
+            keys.zip(scores).map(|(key, p)| (key, std::array::from_fn(|level| p[level]))).collect()
+        };
+        Ok(answers.into_iter().map(named).collect())
+    }
+}

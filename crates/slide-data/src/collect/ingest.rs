@@ -1,0 +1,171 @@
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::run::{Progress, Quarantined, Report};
+use super::store::{InputRecord, Outcome, Stamp, Store};
+use super::worker::Answer;
+use crate::imaging::Sketch;
+use crate::render::InputFile;
+use crate::{Reason, Result, SlideRecord};
+
+/// Files that are written to the store at once: one sync for all of them. A crash costs reading these again.
+const BATCH: usize = 64;
+/// Longest time that a file waits for others.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Takes what the readers answer into the store.
+pub(super) struct Ingest<'a> {
+    store: &'a mut Store,
+    jobs: &'a [(&'a InputFile, Stamp)],
+    report: &'a mut Report,
+    progress: &'a dyn Progress,
+    open: Vec<Pending>,
+    ready: Vec<(Vec<Staged>, InputRecord)>,
+    since: Instant,
+}
+
+/// A slide, where its image lies, and its sketch.
+pub(super) type Staged = (SlideRecord, PathBuf, Sketch);
+
+impl<'a> Ingest<'a> {
+    pub(super) fn new(
+        store: &'a mut Store,
+        jobs: &'a [(&'a InputFile, Stamp)],
+        report: &'a mut Report,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        let open = jobs.iter().map(|_| Pending::default()).collect();
+        Self { store, jobs, report, progress, open, ready: Vec::new(), since: Instant::now() }
+    }
+
+    /// Takes answers in until the readers have ended; on an interruption or when the store cannot be written, stops them.
+    pub(super) fn follow(mut self, answers: &Receiver<(usize, Answer)>, stop: &AtomicBool) -> Result<()> {
+        let mut result = Ok(());
+        loop {
+            match answers.recv_timeout(PATIENCE / 5) {
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(_) if result.is_err() => {}
+                Ok((index, answer)) => result = self.take(index, answer),
+            }
+            if result.is_ok() && (self.ready.len() >= BATCH || self.since.elapsed() > PATIENCE) {
+                result = self.commit();
+            }
+            let is_interrupted = self.progress.is_interrupted();
+            self.report.interrupted |= is_interrupted;
+            if is_interrupted || result.is_err() {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+        result.and_then(|()| self.commit())
+    }
+
+    fn take(&mut self, index: usize, answer: Answer) -> Result<()> {
+        if let Answer::NoStore(reason) = answer {
+            let source = std::io::Error::other(reason);
+            return Err(crate::error::io_error("write", &self.store.staging())(source));
+        }
+        let (input, stamp) = self.jobs[index];
+        let pending = &mut self.open[index];
+        if let Some(record) = pending.take_in(input, stamp, answer, self.progress) {
+            list_quarantined(&record, self.report);
+            self.progress.input_done(&input.origin);
+            self.ready.push((std::mem::take(&mut pending.slides), record));
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.since = Instant::now();
+        if !self.ready.is_empty() {
+            self.report.slides_new += self.store.commit(std::mem::take(&mut self.ready))?;
+        }
+        Ok(())
+    }
+}
+
+/// What has come of a file so far.
+#[derive(Default)]
+struct Pending {
+    slides: Vec<Staged>,
+    set_aside: Vec<(String, String)>,
+}
+
+impl Pending {
+    /// Takes an answer in; returns the input's record after the last one.
+    fn take_in(
+        &mut self,
+        input: &InputFile,
+        stamp: Stamp,
+        answer: Answer,
+        progress: &dyn Progress,
+    ) -> Option<InputRecord> {
+        let mut transient = false;
+        let (sha256, outcome) = match answer {
+            Answer::Total(count) => {
+                progress.slides_found(count);
+                return None;
+            }
+            Answer::Slide(slide, image, sketch) => {
+                progress.slide(&slide);
+                self.slides.push((*slide, image, sketch));
+                return None;
+            }
+            Answer::Failed(part, reason) => {
+                progress.set_aside(&Quarantined {
+                    origin: format!("{}, {part}", input.origin),
+                    reason: reason.clone(),
+                });
+                self.set_aside.push((part, reason));
+                return None;
+            }
+            Answer::Done(sha256) if self.slides.is_empty() => {
+                let reason =
+                    self.set_aside.first().map_or_else(|| Reason::Empty.to_string(), |(_, why)| why.clone());
+                self.set_aside.clear();
+                (sha256, Outcome::Quarantined { reason })
+            }
+            Answer::Done(sha256) => (sha256, Outcome::Collected { slides: self.slides.len() }),
+            Answer::NoStore(_) => return None,
+            Answer::Refused(reason, again) if self.slides.is_empty() => {
+                transient = again;
+                progress.set_aside(&Quarantined { origin: input.origin.clone(), reason: reason.clone() });
+                (String::new(), Outcome::Quarantined { reason })
+            }
+            // The pages before the one that stopped the reader are good.
+            Answer::Refused(reason, again) => {
+                transient = again;
+                let slides = self.slides.len();
+                self.set_aside.push((format!("after slide {slides}"), reason));
+                (self.slides[0].0.source.sha256.clone(), Outcome::Collected { slides })
+            }
+        };
+        Some(InputRecord {
+            schema_version: 1,
+            origin: input.origin.clone(),
+            size_bytes: stamp.size_bytes,
+            modified_ns: stamp.modified_ns,
+            sha256,
+            outcome,
+            set_aside: std::mem::take(&mut self.set_aside),
+            transient,
+            at: Timestamp::now(),
+        })
+    }
+}
+
+/// Lists in the report what of an input could not become slides.
+pub(super) fn list_quarantined(record: &InputRecord, report: &mut Report) {
+    if let Outcome::Quarantined { reason } = &record.outcome {
+        report.set_aside.push(Quarantined { origin: record.origin.clone(), reason: reason.clone() });
+    }
+    let parts = record.set_aside.iter().map(|(part, reason)| Quarantined {
+        origin: format!("{}, {part}", record.origin),
+        reason: reason.clone(),
+    });
+    report.set_aside.extend(parts);
+}

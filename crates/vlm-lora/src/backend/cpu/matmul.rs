@@ -1,0 +1,201 @@
+//! Products of strided matrices of activations, by the `gemm` crate or our own kernels.
+
+#![expect(
+    unsafe_code,
+    reason = "the product works on pointers and strides, which are checked against the slices here"
+)]
+
+use super::real::Real;
+use super::{Isa, f32_kernels};
+use crate::backend::Write;
+
+/// A matrix inside a slice: element `(i, j)` is `data[i * row + j * column]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a, T> {
+    pub(super) data: &'a [T],
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+impl<'a, T: Real> View<'a, T> {
+    /// The same matrix of the one type that has kernels of its own.
+    fn cast(self) -> View<'a, f32> {
+        View { data: bytemuck::cast_slice(self.data), row: self.row, column: self.column }
+    }
+}
+
+impl<'a, T> View<'a, T> {
+    /// Rows of contiguous elements, `stride` apart.
+    pub(super) fn rows(data: &'a [T], stride: usize) -> Self {
+        Self { data, row: stride, column: 1 }
+    }
+
+    /// The transpose of [`rows`](Self::rows).
+    pub(super) fn columns(data: &'a [T], stride: usize) -> Self {
+        Self { data, row: 1, column: stride }
+    }
+
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        rows == 0
+            || columns == 0
+            || (rows - 1)
+                .checked_mul(self.row)
+                .zip((columns - 1).checked_mul(self.column))
+                .and_then(|(down, right)| down.checked_add(right))
+                .is_some_and(|last| last < self.data.len())
+    }
+}
+
+/// Sizes of a product `C (m, n) (+)= alpha · A (m, k) · B (k, n)`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Matmul<T> {
+    pub(super) m: usize,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) alpha: T,
+    pub(super) write: Write,
+}
+
+impl<T: Real> Matmul<T> {
+    /// A product with factor 1 that overwrites.
+    pub(super) fn new(m: usize, n: usize, k: usize) -> Self {
+        Self { m, n, k, alpha: T::ONE, write: Write::Set }
+    }
+
+    /// With factor `alpha`.
+    pub(super) fn alpha(self, alpha: T) -> Self {
+        Self { alpha, ..self }
+    }
+
+    /// With this way of writing.
+    pub(super) fn write(self, write: Write) -> Self {
+        Self { write, ..self }
+    }
+
+    /// Computes into rows of `c` that are `stride` apart, on this thread.
+    pub(super) fn here(self, a: View<'_, T>, b: View<'_, T>, c: &mut [T], stride: usize) {
+        if T::NAME == f32::NAME && self.alpha == T::ONE && f32_kernels::suits(self.m, self.n, b.cast()) {
+            let Self { m, n, k, write, .. } = self;
+            self.check(a, b, c, stride);
+            let c = bytemuck::cast_slice_mut(c);
+            return f32_kernels::multiply_activations((m, n, k), a.cast(), b.cast(), (c, stride), write);
+        }
+        self.run(a, b, c, stride, gemm_common::Parallelism::None);
+    }
+
+    /// As [`here`](Self::here), on all threads of the current pool. Threads share out the result, never the summed dimension,
+    /// so that their number does not change a bit.
+    pub(super) fn everywhere(self, a: View<'_, T>, b: View<'_, T>, c: &mut [T], stride: usize) {
+        self.run(a, b, c, stride, gemm_common::Parallelism::Rayon(0));
+    }
+
+    /// Panics where the product would leave a slice.
+    fn check(self, a: View<'_, T>, b: View<'_, T>, c: &[T], stride: usize) {
+        let Self { m, n, k, .. } = self;
+        let target = View { data: c, row: stride, column: 1 };
+        assert!(n <= stride && target.holds(m, n), "the result lies outside its slice");
+        assert!(k == 0 || (a.holds(m, k) && b.holds(k, n)), "an operand lies outside its slice");
+    }
+
+    fn run(
+        self,
+        a: View<'_, T>,
+        b: View<'_, T>,
+        c: &mut [T],
+        stride: usize,
+        threads: gemm_common::Parallelism,
+    ) {
+        let Self { m, n, k, alpha, write } = self;
+        if m == 0 || n == 0 {
+            return;
+        }
+        self.check(a, b, c, stride);
+        // SAFETY: every element the product touches was just checked to lie inside the slices; `c` is borrowed mutably and
+        // its rows do not overlap, since they are at least `n` apart.
+        unsafe {
+            T::gemm(
+                (m, n, k),
+                (c.as_mut_ptr(), stride),
+                write == Write::Add,
+                (a.data.as_ptr(), a.column, a.row),
+                (b.data.as_ptr(), b.column, b.row),
+                alpha,
+                threads,
+            );
+        }
+    }
+}
+
+/// A strided product of the `gemm` crate: sizes, result with row stride, whether it adds, operands with column and row stride.
+type Sizes = (usize, usize, usize);
+type Operand<T> = (*const T, usize, usize);
+
+/// The products of one element type, by the instruction set in use: the `gemm` crate alone always takes the widest.
+pub trait Multiply: Sized {
+    /// `C (+)= alpha · A · B`.
+    ///
+    /// # Safety
+    /// Every element that the sizes and strides name lies inside its slice; no one else uses those of `C`.
+    #[doc(hidden)]
+    unsafe fn gemm(
+        sizes: Sizes,
+        c: (*mut Self, usize),
+        add: bool,
+        a: Operand<Self>,
+        b: Operand<Self>,
+        alpha: Self,
+        threads: gemm_common::Parallelism,
+    );
+}
+
+macro_rules! multiply {
+    ($t:ident, $kernels:ident, $scalar:literal, $fma:literal, $avx512:literal) => {
+        impl Multiply for $t {
+            unsafe fn gemm(
+                (m, n, k): Sizes,
+                (c, c_stride): (*mut Self, usize),
+                add: bool,
+                (a, a_column, a_row): Operand<Self>,
+                (b, b_column, b_row): Operand<Self>,
+                alpha: Self,
+                threads: gemm_common::Parallelism,
+            ) {
+                macro_rules! call {
+                    ($module:ident, $lanes:literal, $simd:expr) => {{
+                        use $kernels::microkernel::$module::$t::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
+                        // SAFETY: the caller's promise.
+                        unsafe {
+                            gemm_common::gemm::gemm_basic_generic::<
+                                _, $t, $lanes, { MR_DIV_N * $lanes }, NR, MR_DIV_N, H_M, H_N,
+                            >(
+                                // Its vectors run down columns, so it is given the transpose: Cᵀ = Bᵀ · Aᵀ.
+                                $simd, n, m, k, c, c_stride as isize, 1, add, b, b_row as isize, b_column as isize, a,
+                                a_row as isize, a_column as isize, 1.0, alpha, false, false, false,
+                                |a, b, c| a * b + c, &UKR, &H_UKR, false, threads,
+                            )
+                        }
+                    }};
+                }
+                #[cfg(target_arch = "x86_64")]
+                {
+                    use gemm_common::simd::{V3, V4};
+                    let isa = Isa::in_use();
+                    if isa == Isa::Avx512 && let Some(simd) = V4::try_new() {
+                        return call!(avx512f, $avx512, simd);
+                    }
+                    if isa >= Isa::Avx2 && let Some(simd) = V3::try_new() {
+                        return call!(fma, $fma, simd);
+                    }
+                }
+                #[cfg(target_arch = "aarch64")]
+                if std::arch::is_aarch64_feature_detected!("neon") {
+                    return call!(neon, $scalar, gemm_common::simd::Scalar);
+                }
+                call!(scalar, 1, gemm_common::simd::Scalar);
+            }
+        }
+    };
+}
+
+multiply!(f32, gemm_f32, 4, 8, 16);
+multiply!(f64, gemm_f64, 2, 4, 8);

@@ -1,0 +1,170 @@
+//! What the fakes are asked, each in a process of its own, which [`super`] starts.
+
+use candle_core::DType;
+use half::bf16;
+
+use crate::backend::cuda::device::{Device, Factor, Launch, Matmul, Operands};
+use crate::backend::cuda::driver::Driver;
+use crate::backend::cuda::tests::check_on_device;
+use crate::backend::cuda::{Cuda, CudaDtype, CudaOptions};
+use crate::backend::{Backend, Stored};
+use crate::{Error, Result};
+
+fn open() -> Result<Cuda> {
+    Cuda::open(&CudaOptions::default())
+}
+
+fn driver() -> Result<Driver> {
+    Ok(Driver::open(&CudaOptions { dtype: Some(CudaDtype::Float32), ..CudaOptions::default() })?.0)
+}
+
+/// On a GPU of one MiB: what is free is given back before anybody hears that there is not enough, though it is in use.
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn memory_that_runs_out_is_given_back_first() -> Result<()> {
+    let cuda = open()?;
+    let (free, total) = cuda.memory()?;
+    assert!(total == 1 << 20 && free < total, "{free} of {total}");
+    for quarters in [1, 2, 3] {
+        let buffer = cuda.zeros(quarters << 16)?;
+        drop(buffer);
+    }
+    assert_eq!(cuda.download(&cuda.zeros(5)?)?, [0.0; 5]);
+    let error = cuda.zeros(1 << 20).unwrap_err().to_string();
+    assert!(error.contains("load_in_8bit") && error.contains("CUDA_ERROR_OUT_OF_MEMORY"), "{error}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn a_gpu_without_bf16_takes_f16() -> Result<()> {
+    let cuda = open()?;
+    assert_eq!(cuda.dtype(), CudaDtype::Float16);
+    assert!(cuda.name().contains("compute capability 7.5"), "{}", cuda.name());
+    check_on_device(&cuda, CudaDtype::Float16)?;
+    let bf16 = CudaOptions { dtype: Some(CudaDtype::Bfloat16), ..CudaOptions::default() };
+    assert!(matches!(Cuda::open(&bf16), Err(Error::Unsupported { .. })));
+    Ok(())
+}
+
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn a_gpu_that_is_too_old_is_refused() {
+    let error = open().unwrap_err();
+    assert!(matches!(&error, Error::Unsupported { what } if what.contains("7.0")), "{error}");
+}
+
+/// The second time they come from the folder; for another GPU they would not be loaded.
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn kernels_are_kept() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let options = CudaOptions { kernel_cache: Some(folder.path().to_owned()), ..CudaOptions::default() };
+    for _ in 0..2 {
+        let cuda = Cuda::open(&options)?;
+        let x = cuda.upload(&[1.0, 2.0])?;
+        let mut y = cuda.upload(&[3.0, 4.0])?;
+        cuda.add(2.0, &x, &mut y)?;
+        assert_eq!(cuda.download(&y)?, [5.0, 8.0]);
+        assert_eq!(std::fs::read_dir(folder.path()).expect("the folder is there").count(), 1);
+    }
+    Ok(())
+}
+
+/// Numbers that every type holds, so that results are exact.
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn biases_are_added() -> Result<()> {
+    let (m, n, k) = (4, 5, 3);
+    let number = |i: usize| (i % 7) as f32 - 3.0;
+    let (x, bias): (Vec<f32>, Vec<f32>) =
+        ((2..2 + m * k).map(number).collect(), (1..=n).map(number).collect());
+    let bytes: Vec<u8> = (0..n * k).flat_map(|i| bf16::from_f32(number(i)).to_le_bytes()).collect();
+    let result = |i: usize| {
+        let (row, column) = (i / n, i % n);
+        (0..k).map(|l| x[row * k + l] * number(column * k + l)).sum::<f32>() + bias[column]
+    };
+    let expected: Vec<f32> = (0..m * n).map(result).collect();
+    for dtype in [CudaDtype::Float32, CudaDtype::Float16, CudaDtype::Bfloat16] {
+        let cuda = Cuda::open(&CudaOptions { dtype: Some(dtype), ..CudaOptions::default() })?;
+        let weight = cuda.weight(Stored { dtype: DType::BF16, bytes: &bytes }, n, k, false)?;
+        let (x, bias, mut y) = (cuda.upload(&x)?, cuda.upload(&bias)?, cuda.scratch(m * n)?);
+        cuda.linear(&x, m, &weight, Some(&bias), &mut y)?;
+        assert_eq!(cuda.download(&y)?, expected, "{dtype:?}");
+    }
+    Ok(())
+}
+
+fn matmul(a: u64, b: u64, c: u64) -> Matmul {
+    Matmul {
+        m: 8,
+        n: 8,
+        k: 8,
+        transpose_a: false,
+        transpose_b: false,
+        a,
+        b,
+        c,
+        operands: Operands::Exact,
+        factor: Factor::Value(1.0),
+        accumulate: false,
+        bias: None,
+    }
+}
+
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn wrong_calls_are_refused() -> Result<()> {
+    let device = driver()?;
+    let at = device.allocate(256)?;
+    assert!(device.write(at + 252, &[0; 8]).is_err());
+    assert!(device.read(at + 252, &mut [0; 8]).is_err());
+    assert!(device.clear(at - 4, 8).is_err());
+    assert!(device.copy(at, at + 192, 65).is_err());
+    assert!(device.matmul(product(at, at, at + 4)).is_err());
+    let factor = Factor::At(0);
+    assert!(device.matmul(Matmul { factor, ..matmul(at, at, at) }).is_err());
+    let launch = |kernel| Launch { kernel, grid: [1, 1], threads: 33, arguments: &[] };
+    let error = device.launch(launch("nothing")).unwrap_err().to_string();
+    assert!(error.contains("there is no kernel `nothing`"), "{error}");
+    assert!(device.launch(launch("add")).is_err());
+    device.free(at + 8);
+    device.clear(at, 256)?;
+    device.free(at);
+    device.free(at);
+    assert!(device.clear(at, 4).is_err());
+    Ok(())
+}
+
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn a_write_behind_a_block_breaks_the_context() -> Result<()> {
+    let device = driver()?;
+    let at = device.allocate(256)?;
+    let arguments = [at.into(), 1_u32.into(), at.into(), 65_u64.into()];
+    device.launch(Launch { kernel: "repeat", grid: [1, 1], threads: 96, arguments: &arguments })?;
+    let error = device.read(at, &mut [0; 4]).unwrap_err().to_string();
+    assert!(error.contains("the device did not finish its work"), "{error}");
+    assert!(device.clear(at, 4).is_err(), "nothing works after that");
+    Ok(())
+}
+
+/// A copy that begins before its reader is done, and one that nobody waits for.
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn copies_that_do_not_wait_are_found() -> Result<()> {
+    let device = driver()?;
+    let at = device.allocate(256)?;
+    let start = device.mark()?;
+    device.write_async(at, &[1; 256], &start)?;
+    device.clear(at, 256)?;
+    device.free(at);
+    Ok(())
+}
+
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn what_is_not_given_back_is_found() -> Result<()> {
+    driver()?.allocate(256)?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! The driver's calls without a GPU: fakes for NVIDIA's libraries, written from their documentation and built here, are
+//! found in place of them by tests that run in a process of their own.
+
+mod cases;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+use super::emulator::{ENTRY, HEADER, compiler};
+
+const HEADERS: [(&str, &str); 2] =
+    [("state.hpp", include_str!("state.hpp")), ("matrix.hpp", include_str!("matrix.hpp"))];
+const SOURCES: [(&str, &str); 6] = [
+    ("state.cpp", include_str!("state.cpp")),
+    ("driver.cpp", include_str!("driver.cpp")),
+    ("queue.cpp", include_str!("queue.cpp")),
+    ("blas.cpp", include_str!("blas.cpp")),
+    ("cublaslt.cpp", include_str!("cublaslt.cpp")),
+    ("nvrtc.cpp", include_str!("nvrtc.cpp")),
+];
+/// One library under all names.
+const NAMES: [&str; 4] = ["libcuda.so", "libcublas.so", "libnvrtc.so", LIGHT];
+const LIGHT: &str = "libcublasLt.so";
+
+/// What the fakes find where something is wrong.
+const WRONG: [(&str, &str); 4] = [
+    ("wrong_calls_are_refused", "cublasGemmEx refused with 7: an operand is not in one block"),
+    ("a_write_behind_a_block_breaks_the_context", "repeat refused with 719: it wrote behind a block of"),
+    ("copies_that_do_not_wait_are_found", "it races with cuMemcpyHtoDAsync in another queue"),
+    ("what_is_not_given_back_is_found", "the context was released: 1 blocks were not given back"),
+];
+
+/// A folder with the libraries.
+fn build() -> TempDir {
+    let compiler = compiler();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name);
+    let emulation = [("emulation.hpp", HEADER), ("emulation.cpp", ENTRY)];
+    for (name, text) in emulation.into_iter().chain(HEADERS).chain(SOURCES) {
+        std::fs::write(path(name), text).expect("the temporary folder can be written");
+    }
+    let output = Command::new(&compiler)
+        .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-w"])
+        .arg(format!("-DFOLDER=\"{}\"", folder.path().display()))
+        .arg(format!("-DCOMPILER=\"{compiler}\""))
+        .arg("-o")
+        .arg(path(NAMES[0]))
+        .args(SOURCES.map(|(name, _)| path(name)))
+        .output()
+        .expect("the compiler runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in &NAMES[1..] {
+        std::fs::hard_link(path(NAMES[0]), path(name)).expect("another name in the same folder");
+    }
+    folder
+}
+
+/// Runs tests of this binary with the fakes, and gives back what was said on stderr.
+fn run(folder: &Path, tests: &[&str], environment: &[(&str, &str)]) -> String {
+    let Output { status, stdout, stderr } =
+        Command::new(std::env::current_exe().expect("this binary has a path"))
+            .args(["--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
+            .args(tests)
+            .env("LD_LIBRARY_PATH", folder)
+            .envs(environment.iter().copied())
+            .output()
+            .expect("this binary runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{tests:?} with {environment:?}\n{stdout}\n{stderr}");
+    let passed = format!("test result: ok. {} passed; 0 failed; 0 ignored", tests.len());
+    assert!(stdout.contains(&passed), "{tests:?}: not all were found\n{stdout}");
+    stderr.into_owned()
+}
+
+/// As [`run`], where nothing may be refused, left out or left over.
+fn run_clean(folder: &Path, tests: &[&str], environment: &[(&str, &str)]) -> String {
+    let said = run(folder, tests, environment);
+    assert!(!said.contains("fake:") && !said.contains("left out"), "{said}");
+    assert!(said.contains("fake-closed: everything was given back"), "{said}");
+    said
+}
+
+#[test]
+fn the_driver_runs_on_stand_ins_for_its_libraries() {
+    let folder = build();
+    let folder = folder.path();
+    let of_the_device = [
+        "backend::cuda::tests::a_real_device_agrees_with_f64",
+        "backend::cuda::tests::staging::a_real_device_takes_images_beside_its_work",
+        "model::tests::cuda::a_step_on_a_real_device_agrees_with_f64",
+    ];
+    let no_bias = "fake-closed: 0 products with a bias";
+    assert!(!run_clean(folder, &of_the_device, &[]).contains(no_bias), "cuBLASLt was left out");
+    let case = |name: &str| format!("backend::cuda::tests::fake::cases::{name}");
+    for (name, environment) in [
+        ("memory_that_runs_out_is_given_back_first", ("STANDIN_MEMORY", "1048576")),
+        ("a_gpu_without_bf16_takes_f16", ("STANDIN_CAPABILITY", "75")),
+        ("a_gpu_that_is_too_old_is_refused", ("STANDIN_CAPABILITY", "70")),
+        ("kernels_are_kept", ("STANDIN_CAPABILITY", "86")),
+    ] {
+        run_clean(folder, &[&case(name)], &[environment]);
+    }
+    for (name, found) in WRONG {
+        let said = run(folder, &[&case(name)], &[]);
+        assert!(said.contains(found), "{name}: {said}");
+    }
+    // Biases without cuBLASLt, which knows no way or is missing.
+    let biases = case("biases_are_added");
+    let biases = [biases.as_str()];
+    assert!(run_clean(folder, &biases, &[]).contains("fake-closed: 3 products with a bias"));
+    assert!(run_clean(folder, &biases, &[("STANDIN_NO_BIAS", "1")]).contains(no_bias));
+    std::fs::remove_file(folder.join(LIGHT)).expect("it was built");
+    assert!(run_clean(folder, &biases, &[]).contains(no_bias));
+}
