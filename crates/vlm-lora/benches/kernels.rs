@@ -4,15 +4,16 @@
 //! Throughput is in floating-point operations a second (criterion's `elem/s`) for products and attention, in bytes read and
 //! written for the rest.
 
-use candle_core::DType;
+use safetensors::Dtype;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
     measurement::WallTime,
 };
 use vlm_lora::Result;
 use vlm_lora::backend::cpu::{Buffer, Weight};
+use vlm_lora::Stored;
 use vlm_lora::backend::{
-    AdamWStep, Attention, Backend, BaseDtype, Bf16Kernel, Cpu, CpuOptions, Gemm, RowTarget, Stored, Write,
+    AdamWStep, Attention, Backend, BaseDtype, Bf16Kernel, Cpu, CpuOptions, Gemm, RowTarget, Write,
 };
 
 const ROWS: usize = 1024;
@@ -46,7 +47,7 @@ fn random(backend: &Cpu, n: usize) -> Result<Buffer<f32>> {
 
 fn weight(backend: &Cpu, n: usize, k: usize) -> Result<Weight<f32>> {
     let bytes: Vec<u8> = values(n * k).iter().flat_map(|v| (v * 0.05).to_le_bytes()).collect();
-    backend.weight(Stored { dtype: DType::F32, bytes: &bytes }, n, k, true)
+    backend.weight(Stored { dtype: Dtype::F32, bytes: &bytes }, n, k, true)
 }
 
 /// The backends to compare: f32, and a bf16 base by every kernel of this CPU.

@@ -67,6 +67,8 @@
 //! ```
 
 pub mod backend;
+#[cfg(feature = "candle")]
+mod candle;
 mod checkpoint;
 mod config;
 mod error;
@@ -76,14 +78,19 @@ mod fingerprint;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod infer;
+mod key;
 mod lora;
 pub mod memory;
 mod model;
+mod patches;
 mod processor;
 mod sample;
+mod stored;
 mod train;
 
+#[cfg(feature = "candle")]
 pub use candle_core;
+pub use safetensors;
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};
@@ -102,6 +109,7 @@ pub use lora::{
 pub use model::{Features, Item, KvCache, LossSum, Model, Param, Prompt, StepMode};
 pub use processor::{Encoded, Processor, pixel_values};
 pub use sample::{Sample, Target, Tiles};
+pub use stored::Stored;
 pub use train::{
     BaseModelConfig, BatchSize, BestMetric, CheckpointReport, ChosenBackend, Dataset, EvaluationReport,
     Evaluator, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics, ModelDtype, Observer, Place,

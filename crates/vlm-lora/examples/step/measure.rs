@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use vlm_lora::backend::{AnyBackend, Backend as _, Stored};
-use vlm_lora::candle_core::DType;
+use vlm_lora::Stored;
+use vlm_lora::backend::{AnyBackend, Backend as _};
+use safetensors::Dtype;
 use vlm_lora::{
     ChoiceAnswer, Dataset, FeatureCache, FeaturePrecision, Fingerprint, Item, LrSchedulerType, Model,
     Observer, Sample, Scorer, StepReport, Tiles, Trainer, TrainingConfig,
@@ -112,7 +113,7 @@ pub(crate) fn rate(options: &Options, backend: &AnyBackend) -> AnyResult<f64> {
     let (mut best, one) = (0.0_f64, backend.zeros(1)?);
     for (m, n, k) in shapes {
         let bytes: Vec<u8> = (0..2 * n * k).map(|i| if i % 2 == 0 { 0 } else { 0x3f }).collect();
-        let weight = backend.weight(Stored { dtype: DType::BF16, bytes: &bytes }, n, k, true)?;
+        let weight = backend.weight(Stored { dtype: Dtype::BF16, bytes: &bytes }, n, k, true)?;
         let (x, mut y) = (backend.upload(&vec![0.5; m * k])?, backend.zeros(m * n)?);
         for _ in 0..rounds {
             let started = Instant::now();

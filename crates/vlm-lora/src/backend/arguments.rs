@@ -90,15 +90,6 @@ pub struct AdamWTensor<'a, T> {
     pub v: &'a mut T,
 }
 
-/// How a frozen matrix is stored in a checkpoint.
-#[derive(Debug, Clone, Copy)]
-pub struct Stored<'a> {
-    /// Element type: F32, F16 or BF16 (F64 in tests).
-    pub dtype: candle_core::DType,
-    /// Little-endian row-major bytes.
-    pub bytes: &'a [u8],
-}
-
 /// One of the products of [`Backend::linears`](super::Backend::linears).
 #[derive(Debug)]
 pub struct LinearOutput<'a, W, B> {

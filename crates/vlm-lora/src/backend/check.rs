@@ -1,6 +1,7 @@
 //! What the operations demand of their arguments, on every device.
 
-use super::{Attention, Stored};
+use crate::Stored;
+use super::{Attention, };
 use crate::{Error, Result};
 
 /// The error of a call whose arguments do not fit each other.
@@ -44,7 +45,7 @@ pub(super) fn ranges(len: usize, (from, src): (usize, usize), (at, dst): (usize,
 
 /// Checks that a stored matrix has the bytes that its shape asks for.
 pub(super) fn stored(Stored { dtype, bytes }: Stored<'_>, n: usize, k: usize) -> Result<()> {
-    let expected = n.checked_mul(k).and_then(|count| count.checked_mul(dtype.size_in_bytes()));
+    let expected = n.checked_mul(k).and_then(|count| count.checked_mul(dtype.bitsize() / 8));
     ensure(expected == Some(bytes.len()), || {
         format!("a matrix ({n}, {k}) of {dtype:?} cannot be {} bytes", bytes.len())
     })

@@ -1,5 +1,7 @@
 //! Which elements a dropout keeps: the same rule on every backend.
 
+use crate::key::{GOLDEN, finalize};
+
 /// A dropout mask: a pure function of its key and an element's index.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mask {
@@ -34,10 +36,7 @@ impl Mask {
         reason = "it must be compiled with the instruction set of the loop around it"
     )]
     pub(crate) fn keeps(self, index: u64) -> bool {
-        let z = self.key.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) >> 40 >= self.threshold
+        finalize(self.key.wrapping_add(index.wrapping_add(1).wrapping_mul(GOLDEN))) >> 40 >= self.threshold
     }
 }
 

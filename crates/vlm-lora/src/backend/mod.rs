@@ -12,22 +12,24 @@ pub mod cuda;
 mod dropout;
 mod low_rank;
 mod pending;
-pub mod reference;
+#[cfg(test)]
+mod reference;
 
 pub use any::AnyBackend;
 pub use arguments::{
     AdamWStep, AdamWTensor, Attention, Dropout, Gemm, LinearOutput, LowRank, LowRankBackward, LowRankForward,
-    RowTarget, Stored, Write,
+    RowTarget, Write,
 };
 pub use cpu::{BaseDtype, Bf16Kernel, Cpu, CpuOptions, Isa, LARGEST_INT8_ROWS};
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaDtype, CudaOptions};
 pub use pending::Pending;
-pub use reference::Candle;
+#[cfg(test)]
+pub(crate) use reference::Candle;
 
 use std::sync::Arc;
 
-use crate::{Result, Tiles};
+use crate::{Result, Stored, Tiles};
 
 /// The operations of the passes. Implementations: [`Cpu`] and, as its reference, [`Candle`].
 pub trait Backend: Sized + Send + Sync + 'static {
@@ -84,7 +86,7 @@ pub trait Backend: Sized + Send + Sync + 'static {
     /// Normalised pixels `(tiles · grid², 3 · patch²)` of tiles of `grid · patch` pixels a side, named by image and index:
     /// one row a patch, its values in the order channel, row, column.
     fn patches(&self, tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Result<Self::Buffer> {
-        self.upload(&crate::model::patches(tiles, grid, patch))
+        self.upload(&crate::patches::patches(tiles, grid, patch))
     }
 
     /// Packs a frozen matrix `(n, k)`; `needs_backward` says whether `linear_backward` will be called on it.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use decode::{decode, encode_into};
 pub(crate) use tensors::{TensorFile, write_f32};
 
-use crate::backend::Stored;
+use crate::Stored;
 use crate::files::{invalid_file, read_json_object};
 use crate::{Error, ModelConfig, Result};
 

@@ -4,11 +4,10 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::DType;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::backend::Stored;
+use crate::Stored;
 use crate::files::{invalid_file, io_error, write_atomic_with};
 use crate::fingerprint::Stamped;
 use crate::{Error, Result};
@@ -126,11 +125,9 @@ impl TensorFile {
     }
 }
 
-fn float_type(name: &str, dtype: Dtype) -> Result<DType> {
+fn float_type(name: &str, dtype: Dtype) -> Result<Dtype> {
     match dtype {
-        Dtype::F32 => Ok(DType::F32),
-        Dtype::F16 => Ok(DType::F16),
-        Dtype::BF16 => Ok(DType::BF16),
+        Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(dtype),
         other => Err(Error::Unsupported { what: format!("the element type {other:?} of tensor `{name}`") }),
     }
 }

@@ -1,12 +1,11 @@
 //! Low-rank adapters (Hu et al. 2021) under PEFT's names: configuration, targets, initial values, files, merging.
 
 mod config;
-pub(crate) mod dora;
 mod init;
-pub(crate) mod layer;
 mod merge;
 mod peft;
 pub(crate) mod pissa;
+mod svd;
 mod targets;
 
 pub use config::{InitLoraWeights, LoraConfig, OneOrMany, TEXT_LINEARS};

@@ -1,12 +1,8 @@
 //! PiSSA (Meng et al. 2024): the adapter starts as the principal part of the weight, which the base then lacks.
 
-use nalgebra::DMatrix;
-
+use super::svd::Svd;
 use super::{AdapterSpec, PeftAdapter};
 use crate::{Checkpoint, Error, InitLoraWeights, Result};
-
-/// Rounds after which the decomposition gives up; it takes about two a singular value.
-const ROUNDS: usize = 100_000;
 
 /// The principal part `scale·B₀·A₀` of a weight: the truncation of its singular value decomposition to the adapter's rank. The
 /// base computes with the weight less this part.
@@ -31,21 +27,13 @@ impl Principal {
                 actual: r.to_string(),
             });
         }
-        let weight = checkpoint.module_weight(&spec.module, [out, width])?;
-        let weight = DMatrix::from_fn(out, width, |row, column| f64::from(weight[row * width + column]));
-        let decomposed = weight.try_svd(true, true, f64::EPSILON, ROUNDS);
-        let Some((Some(left), values, Some(right))) =
-            decomposed.map(|svd| (svd.u, svd.singular_values, svd.v_t))
-        else {
-            let reason = format!("the singular values of `{}` do not converge", spec.module);
-            return Err(Error::Backend { device: "cpu".to_owned(), reason });
-        };
+        let Svd { left, values, right } = Svd::of(spec, checkpoint)?;
         let root = |rank: usize| (values[rank] / spec.scale).sqrt();
-        let a = (0..r).flat_map(|rank| (0..width).map(move |column| (rank, column)));
+        let a = (0..r).flat_map(|rank| right[rank].iter().map(move |value| (rank, value)));
         let b = (0..out).flat_map(|row| (0..r).map(move |rank| (row, rank)));
         Ok(Self {
-            a: a.map(|(rank, column)| (root(rank) * right[(rank, column)]) as f32).collect(),
-            b: b.map(|(row, rank)| (root(rank) * left[(row, rank)]) as f32).collect(),
+            a: a.map(|(rank, value)| (root(rank) * value) as f32).collect(),
+            b: b.map(|(row, rank)| (root(rank) * left[rank][row]) as f32).collect(),
         })
     }
 }
@@ -114,6 +102,8 @@ pub(crate) fn unknown_principal(module: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use nalgebra::DMatrix;
+
     use super::*;
     use crate::LoraConfig;
 

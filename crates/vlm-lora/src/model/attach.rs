@@ -5,8 +5,9 @@ use super::{Model, Param};
 use crate::backend::Backend;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::lora::dora::Dora;
-use crate::lora::layer::{Adapter, FrozenPair, name_key};
+use super::adapter::dora::Dora;
+use crate::key::name_key;
+use super::adapter::{Adapter, FrozenPair};
 use crate::lora::pissa::unknown_principal;
 use crate::lora::{
     AdapterOrigin, AdapterSpec, AdapterWeights, LoraConfig, Module, PeftAdapter, Principal, bias_part,

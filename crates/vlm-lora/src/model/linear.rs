@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::params::{Bias, Grads, Pass};
 use crate::Result;
 use crate::backend::{Backend, LinearOutput, Write};
-use crate::lora::layer::{
+use super::adapter::{
     Adapter, AdapterSaved, Begun, Frozen, adapter_gradients, add_all, invalid_argument,
 };
 

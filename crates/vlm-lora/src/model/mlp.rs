@@ -101,7 +101,7 @@ impl<B: Backend> Mlp<B> {
                 fc1.backward(grads, input, &saved[0], &d_before, dx.as_mut().map(|dx| (dx, Write::Set)))?;
                 Ok(dx)
             }
-            _ => Err(crate::lora::layer::invalid_argument(backend.name(), "saved values of another block")),
+            _ => Err(super::adapter::invalid_argument(backend.name(), "saved values of another block")),
         }
     }
 

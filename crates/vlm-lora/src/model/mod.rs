@@ -3,6 +3,7 @@
 //! A [`Model`] holds the frozen base and, once [attached](Model::attach), the adapter's parameters with their gradients.
 //! Samples of a batch are packed one behind the other without padding; every sequence attends to itself alone.
 
+mod adapter;
 mod attach;
 mod attention;
 mod batch;
@@ -15,7 +16,7 @@ mod mlp;
 mod network;
 mod norm;
 mod params;
-mod pixels;
+mod positions;
 mod step;
 mod vision;
 
@@ -31,13 +32,10 @@ use crate::sample::Sample;
 pub(crate) use head::ROWS_AT_ONCE;
 pub use kv_cache::{KvCache, Prompt};
 pub use params::Param;
-pub(crate) use params::{Grads, Pass};
-#[cfg(feature = "cuda")]
-pub(crate) use pixels::NORMALIZED;
-pub(crate) use pixels::patches;
 
 use attach::Attached;
 use network::Network;
+use params::Pass;
 
 /// A sample in a batch, with its image's features where they are already known.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@ use super::block::{Save, Saved, Stack};
 use super::linear::{Linear, LinearSaved};
 use super::norm::Norm;
 use super::params::{Bias, Grads, Pass};
-use super::pixels::{grid_of, position_ids};
+use super::positions::{grid_of, position_ids};
 use crate::Result;
 use crate::backend::{Backend, Write};
 use crate::sample::Tiles;

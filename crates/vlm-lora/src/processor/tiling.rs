@@ -4,6 +4,7 @@ use image::DynamicImage;
 
 use super::resize::{Rgb, resize};
 use super::settings::{MAX_IMAGE_SIZE, Settings};
+use crate::patches::NORMALIZED;
 use crate::{Error, Result, Tiles};
 
 const MAX_SIDE: usize = 65_535;
@@ -135,10 +136,8 @@ fn over_white(color: [u8; 3], alpha: u8) -> [u8; 3] {
     })
 }
 
-/// The normalised pixels `(tiles, 3, side, side)`, in `[-1, 1]`: `(f32(value · 0.00392156862745098) − 0.5) / 0.5`.
+/// The normalised pixels `(tiles, 3, side, side)`, in `[-1, 1]`.
 pub fn pixel_values(tiles: &Tiles) -> Vec<f32> {
-    let levels: Vec<f32> =
-        (0..=255).map(|value| ((f64::from(value) * 0.003_921_568_627_450_98) as f32 - 0.5) / 0.5).collect();
     let area = tiles.side * tiles.side;
     let mut values = vec![0.0; tiles.data.len()];
     if area == 0 {
@@ -147,7 +146,7 @@ pub fn pixel_values(tiles: &Tiles) -> Vec<f32> {
     for (planes, pixels) in values.chunks_exact_mut(3 * area).zip(tiles.data.chunks_exact(3 * area)) {
         for (channel, plane) in planes.chunks_exact_mut(area).enumerate() {
             for (value, pixel) in plane.iter_mut().zip(pixels.as_chunks::<3>().0) {
-                *value = levels[usize::from(pixel[channel])];
+                *value = NORMALIZED[usize::from(pixel[channel])];
             }
         }
     }

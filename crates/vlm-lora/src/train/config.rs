@@ -38,7 +38,7 @@ impl BaseModelConfig {
     /// # Errors
     /// When the checkpoint's output head cannot be read.
     pub fn base_dtype(&self, checkpoint: &Checkpoint) -> Result<BaseDtype> {
-        let is_half = |dtype| matches!(dtype, candle_core::DType::BF16 | candle_core::DType::F16);
+        let is_half = |dtype| matches!(dtype, safetensors::Dtype::BF16 | safetensors::Dtype::F16);
         Ok(match self.dtype {
             _ if self.load_in_8bit => BaseDtype::Int8,
             ModelDtype::Auto if is_half(checkpoint.head()?.dtype) => BaseDtype::Bf16,
@@ -54,7 +54,7 @@ impl BaseModelConfig {
     pub fn cpu_options(&self, checkpoint: &Checkpoint) -> Result<CpuOptions> {
         let base = match self.dtype {
             _ if self.load_in_8bit => BaseDtype::Int8,
-            ModelDtype::Auto if checkpoint.head()?.dtype == candle_core::DType::BF16 => BaseDtype::Bf16,
+            ModelDtype::Auto if checkpoint.head()?.dtype == safetensors::Dtype::BF16 => BaseDtype::Bf16,
             ModelDtype::Auto | ModelDtype::Float32 => BaseDtype::Full,
             ModelDtype::Bfloat16 => BaseDtype::Bf16,
             ModelDtype::Float16 => {
@@ -193,6 +193,7 @@ impl TrainingConfig {
     ///
     /// # Errors
     /// When the text is not TOML, names an unknown key, or [`validate`](Self::validate) refuses a value.
+    #[cfg(feature = "toml")]
     pub fn from_toml(text: &str) -> Result<Self> {
         let config: Self = toml::from_str(text).map_err(|error| Error::InvalidConfig {
             key: "training".to_owned(),
@@ -201,6 +202,21 @@ impl TrainingConfig {
         })?;
         config.validate()?;
         Ok(config)
+    }
+
+    /// The table `[training]` with these settings.
+    ///
+    /// # Errors
+    /// When a value has no form in TOML.
+    #[cfg(feature = "toml")]
+    pub fn as_toml(&self) -> Result<String> {
+        let invalid = |error: toml::ser::Error| Error::InvalidConfig {
+            key: "training".to_owned(),
+            expected: "values that TOML can hold".to_owned(),
+            actual: error.to_string(),
+        };
+        let training = toml::Value::try_from(self).map_err(invalid)?;
+        toml::to_string(&toml::Table::from_iter([("training".to_owned(), training)])).map_err(invalid)
     }
 
     /// Checks every value against its domain.

@@ -14,7 +14,7 @@ use crate::{Checkpoint, Error, Result};
 pub struct ChosenBackend {
     /// The backend.
     pub backend: AnyBackend,
-    /// How the frozen weights are format.
+    /// How the frozen weights are stored.
     pub format: WeightFormat,
     /// Why a GPU that is there is not used, although `device = "auto"` would have taken it.
     pub passed_over: Option<Error>,
@@ -83,8 +83,8 @@ impl BaseModelConfig {
             ModelDtype::Float16 => Some(CudaDtype::Float16),
             ModelDtype::Bfloat16 => Some(CudaDtype::Bfloat16),
             ModelDtype::Auto => match checkpoint.head()?.dtype {
-                candle_core::DType::F32 => Some(CudaDtype::Float32),
-                candle_core::DType::F16 => Some(CudaDtype::Float16),
+                safetensors::Dtype::F32 => Some(CudaDtype::Float32),
+                safetensors::Dtype::F16 => Some(CudaDtype::Float16),
                 _ => None, // bf16, which not every GPU has
             },
         };

@@ -1,5 +1,7 @@
 //! Permutations as `torch.randperm` draws them on the CPU, so that a run visits its samples in the order of the reference.
 
+use crate::key::{self, GOLDEN, finalize};
+
 const SIZE: usize = 624;
 const SHIFT: usize = 397;
 
@@ -54,16 +56,9 @@ pub(crate) fn permutation(len: usize, seed: u64) -> Vec<usize> {
 
 /// An independent stream for each `(seed, a, b)`: the finaliser of `SplitMix64` (Steele et al. 2014) over their mixture.
 pub(crate) fn mix(seed: u64, a: u64, b: u64) -> u64 {
-    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-    [a, b].into_iter().fold(finalize(seed.wrapping_add(GOLDEN)), |state, value| {
-        finalize(state.wrapping_add(GOLDEN) ^ finalize(value.wrapping_add(GOLDEN)))
+    [a, b].into_iter().fold(key::mix(seed), |state, value| {
+        finalize(state.wrapping_add(GOLDEN) ^ key::mix(value))
     })
-}
-
-fn finalize(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl AdapterIdentity {
         if self == now {
             return None;
         }
-        let table = |config: &LoraConfig| toml::Table::try_from(config).unwrap_or_default();
+        let table = |config: &LoraConfig| settings(config);
         let key = changed_key("lora", &table(&self.config), &table(&now.config));
         Some(key.unwrap_or_else(|| {
             "the modules that the adapter is put on changed since the run began".to_owned()
@@ -127,15 +127,27 @@ impl AdapterIdentity {
 }
 
 /// The first key whose value differs, in words.
-fn changed_key(section: &str, then: &toml::Table, now: &toml::Table) -> Option<String> {
+fn changed_key(section: &str, then: &Settings, now: &Settings) -> Option<String> {
     let key = then.keys().chain(now.keys()).find(|key| then.get(*key) != now.get(*key))?;
-    let value = |of: &toml::Table| of.get(key).map_or_else(|| "unset".to_owned(), ToString::to_string);
+    let value = |of: &Settings| of.get(key).map_or_else(|| "unset".to_owned(), ToString::to_string);
     Some(format!("`{section}.{key}` was {} and is now {}", value(then), value(now)))
 }
 
+/// Settings by key; what is not set is left out.
+type Settings = serde_json::Map<String, serde_json::Value>;
+
+fn settings(config: &impl serde::Serialize) -> Settings {
+    let mut settings = match serde_json::to_value(config) {
+        Ok(serde_json::Value::Object(settings)) => settings,
+        _ => Settings::new(),
+    };
+    settings.retain(|_, value| !value.is_null());
+    settings
+}
+
 /// The settings that the run's numbers depend on.
-fn numeric_settings(config: &TrainingConfig) -> toml::Table {
-    let mut table = toml::Table::try_from(config).unwrap_or_default();
+fn numeric_settings(config: &TrainingConfig) -> Settings {
+    let mut table = settings(config);
     for key in [
         "dataloader_num_workers",
         "gradient_checkpointing",

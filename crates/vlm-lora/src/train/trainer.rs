@@ -102,7 +102,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self
     }
 
-    /// The text of `config.toml`; left out, it is the table `[training]`.
+    /// The text of `config.toml`; left out, it is the table `[training]`, which needs the feature `toml`.
     pub fn resolved_config(mut self, toml: impl Into<String>) -> Self {
         self.resolved_config = Some(toml.into());
         self
@@ -125,7 +125,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let identity = self.identity(data)?;
         let mut optimizer = AdamW::new(self.model)?;
         let state = self.starting_state(&folder, identity, &mut optimizer)?;
-        folder.write_config(&self.config_text()?)?;
+        if let Some(text) = self.config_text()? {
+            folder.write_config(&text)?;
+        }
         let cache = self.cache.filter(|_| self.config.cache_vision_features && !self.model.trains_vision());
         let training = Loader::new(data, cache);
         let validation = self.validation.map(|data| Loader::new(data, cache));
@@ -211,17 +213,15 @@ impl<'a, B: Backend> Trainer<'a, B> {
         Ok(TrainerState { config: self.config.clone(), ..checkpoint.state })
     }
 
-    fn config_text(&self) -> Result<String> {
+    /// The text of the run's `config.toml`; without the feature `toml` only what was given.
+    fn config_text(&self) -> Result<Option<String>> {
         if let Some(text) = &self.resolved_config {
-            return Ok(text.clone());
+            return Ok(Some(text.clone()));
         }
-        let invalid = |error: toml::ser::Error| Error::InvalidConfig {
-            key: "training".to_owned(),
-            expected: "values that TOML can hold".to_owned(),
-            actual: error.to_string(),
-        };
-        let training = toml::Value::try_from(&self.config).map_err(invalid)?;
-        toml::to_string(&toml::Table::from_iter([("training".to_owned(), training)])).map_err(invalid)
+        #[cfg(feature = "toml")]
+        return self.config.as_toml().map(Some);
+        #[cfg(not(feature = "toml"))]
+        Ok(None)
     }
 
     /// Leaves the best adapter in the model and in the run's folder.

@@ -91,7 +91,7 @@ fn merged_weights_are_base_plus_update() {
         adapter.save(export.path.join("adapter")).unwrap();
         let merged = export.path.join("merged");
         merge(&base, &adapter, &merged).unwrap();
-        let exact = base.head().unwrap().dtype == vlm_lora::candle_core::DType::F32;
+        let exact = base.head().unwrap().dtype == safetensors::Dtype::F32;
         assert_merged(&base, &adapter, &merged, if exact { 1e-6 } else { 1.0 / 256.0 });
         for entry in std::fs::read_dir(dir.join("model")).unwrap() {
             assert!(merged.join(entry.unwrap().file_name()).is_file());

@@ -1,7 +1,7 @@
 //! Image features, logits, losses, gradients, digit probabilities and merged weights.
 
 use vlm_lora::backend::{AnyBackend, Backend};
-use vlm_lora::candle_core::DType;
+use safetensors::Dtype;
 use vlm_lora::{Checkpoint, Item, Model, Sample, StepMode, merge, unmerge};
 
 use pq_testing::{largest, max_difference, relative_difference};
@@ -121,7 +121,7 @@ fn check_merged(case: &Case, report: &mut Report) {
         checkpoint.config().tie_word_embeddings,
         case.checkpoint.config().tie_word_embeddings && !on_head
     );
-    if case.checkpoint.head().unwrap().dtype != DType::F32 {
+    if case.checkpoint.head().unwrap().dtype != Dtype::F32 {
         return; // 16-bit weights round what was merged; the round trip below is not exact either
     }
     let merged = Model::load(backend(), &checkpoint).unwrap();

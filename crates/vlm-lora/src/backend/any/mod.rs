@@ -3,12 +3,13 @@
 mod gpu;
 mod parts;
 
+use crate::Stored;
 use std::sync::Arc;
 
 use self::parts::{Part, backward, forward, tensor};
 use super::{
     AdamWStep, AdamWTensor, Attention, Backend, Cpu, Gemm, LinearOutput, LowRankBackward, LowRankForward,
-    Pending, RowTarget, Stored, Write, cpu,
+    Pending, RowTarget, Write, cpu,
 };
 #[cfg(feature = "cuda")]
 use super::{Cuda, cuda};

@@ -1,5 +1,6 @@
 //! The operations of the CPU backend: arguments are checked here, the kernels take them as given.
 
+use crate::Stored;
 use super::bf16::Activation;
 use super::buffer::Buffer;
 use super::check::{ensure, inside, length, room, whole_rows};
@@ -10,7 +11,7 @@ use super::{BaseDtype, Cpu, Isa, attention, gather, loss, norm, optimizer, point
 use crate::Result;
 use crate::backend::check;
 use crate::backend::dropout::Mask;
-use crate::backend::{AdamWStep, Attention, Backend, Gemm, LinearOutput, RowTarget, Stored, Write};
+use crate::backend::{AdamWStep, Attention, Backend, Gemm, LinearOutput, RowTarget, Write};
 
 /// Checks that `x (m, k)`, `y (m, n)` and `bias (n)` are so long.
 fn linear_lengths<T: Real>(

@@ -1,8 +1,9 @@
 //! Frozen matrices: kept once, in the chosen precision.
 
+use crate::Stored;
 use std::sync::Arc;
 
-use candle_core::DType;
+use safetensors::Dtype;
 use rayon::prelude::*;
 
 use super::bf16::{self, Activation, Bf16Kernel, Frozen, Matrix, Panels, Rounded};
@@ -14,7 +15,7 @@ use super::panels::Initial;
 use super::real::Real;
 use super::simd::{Isa, lane_sum, simd_fn};
 use crate::Result;
-use crate::backend::{Stored, Write, check};
+use crate::backend::{Write, check};
 
 /// Elements of a narrow matrix that are upcast at a time: two megabytes of f32, which stay in the caches.
 const WIDENED: usize = 1 << 19;
@@ -74,13 +75,13 @@ impl<T: Real> Weight<T> {
         check::stored(stored, n, k)?;
         let Stored { dtype, bytes } = stored;
         let rows = match dtype {
-            DType::F32 => keep(bytes, (n, k), base, |b| f64::from(f32::from_le_bytes(b))),
-            DType::F64 => keep(bytes, (n, k), base, f64::from_le_bytes),
-            DType::F16 => keep(bytes, (n, k), base, |b| half::f16::from_le_bytes(b).to_f64()),
-            DType::BF16 if is_bf16::<T>(base, n) => {
+            Dtype::F32 => keep(bytes, (n, k), base, |b| f64::from(f32::from_le_bytes(b))),
+            Dtype::F64 => keep(bytes, (n, k), base, f64::from_le_bytes),
+            Dtype::F16 => keep(bytes, (n, k), base, |b| half::f16::from_le_bytes(b).to_f64()),
+            Dtype::BF16 if is_bf16::<T>(base, n) => {
                 Rows::Bf16(convert(bytes.as_chunks().0, u16::from_le_bytes))
             }
-            DType::BF16 => keep(bytes, (n, k), base, |b| {
+            Dtype::BF16 => keep(bytes, (n, k), base, |b| {
                 f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))
             }),
             other => return Err(invalid_argument(format!("a matrix of {other:?} cannot be used"))),

@@ -1,5 +1,6 @@
 //! The operations of the CUDA backend: arguments are checked here, the kernels take them as given.
 
+use crate::Stored;
 use std::sync::Arc;
 
 use super::attention::Saved;
@@ -12,7 +13,7 @@ use crate::backend::check;
 use crate::backend::dropout::Mask;
 use crate::backend::{
     AdamWStep, AdamWTensor, Attention, Backend, Gemm, LowRankBackward, LowRankForward, Pending, RowTarget,
-    Stored, Write,
+    Write,
 };
 use crate::{Result, Tiles};
 

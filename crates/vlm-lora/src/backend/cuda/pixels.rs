@@ -4,7 +4,7 @@ use super::Cuda;
 use super::buffer::Buffer;
 use super::check::{ensure, to_u32};
 use super::device::{Address, Device};
-use crate::model::NORMALIZED;
+use crate::patches::NORMALIZED;
 use crate::{Result, Tiles};
 
 /// Enough rows for every product to fill a GPU, and 50 MiB of activations each.

@@ -1,6 +1,7 @@
 //! Frozen matrices on the device, kept once, row-major.
 
-use candle_core::DType;
+use crate::Stored;
+use safetensors::Dtype;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
@@ -9,7 +10,7 @@ use super::device::{CudaDtype, Device};
 use super::{Block, Cuda};
 use crate::Result;
 use crate::backend::cpu::LARGEST_INT8_ROWS;
-use crate::backend::{Stored, check};
+use crate::backend::{check};
 
 /// A frozen matrix `(n, k)`.
 pub struct Weight<D: Device> {
@@ -37,13 +38,13 @@ impl<D: Device> Cuda<D> {
         check::stored(stored, n, k)?;
         let Stored { dtype, bytes } = stored;
         let rows = match dtype {
-            DType::F32 => self.keep(bytes, k, |b| f64::from(f32::from_le_bytes(b)))?,
-            DType::F64 => self.keep(bytes, k, f64::from_le_bytes)?,
-            DType::F16 => self.keep(bytes, k, |b| f16::from_le_bytes(b).to_f64())?,
-            DType::BF16 if self.dtype == CudaDtype::Bfloat16 && !self.integers => {
+            Dtype::F32 => self.keep(bytes, k, |b| f64::from(f32::from_le_bytes(b)))?,
+            Dtype::F64 => self.keep(bytes, k, f64::from_le_bytes)?,
+            Dtype::F16 => self.keep(bytes, k, |b| f16::from_le_bytes(b).to_f64())?,
+            Dtype::BF16 if self.dtype == CudaDtype::Bfloat16 && !self.integers => {
                 Rows::Operands(self.block_of(bytes)?)
             }
-            DType::BF16 => self.keep(bytes, k, |b| bf16::from_le_bytes(b).to_f64())?,
+            Dtype::BF16 => self.keep(bytes, k, |b| bf16::from_le_bytes(b).to_f64())?,
             other => return Err(fail(format!("a matrix of {other:?} cannot be used"))),
         };
         Ok(Weight { n, k, rows })

@@ -10,7 +10,8 @@ pub use self::buffer::{Buffer, Weight};
 
 use self::buffer::run;
 use super::dropout::Mask;
-use super::{AdamWStep, Attention, Backend, Gemm, RowTarget, Stored, Write};
+use super::{AdamWStep, Attention, Backend, Gemm, RowTarget, Write};
+use crate::Stored;
 use crate::{Error, Result};
 
 /// The reference backend on any candle device, computing in `f32` or `f64`.
@@ -102,13 +103,13 @@ impl Backend for Candle {
     }
 
     fn weight(&self, stored: Stored<'_>, n: usize, k: usize, _needs_backward: bool) -> Result<Weight> {
-        let expected = n.checked_mul(k).and_then(|count| count.checked_mul(stored.dtype.size_in_bytes()));
+        let expected = n.checked_mul(k).and_then(|count| count.checked_mul(stored.dtype.bitsize() / 8));
         if expected != Some(stored.bytes.len()) {
             let reason = format!("a matrix ({n}, {k}) cannot be {} bytes", stored.bytes.len());
             return Err(Error::Backend { device: "candle".to_owned(), reason });
         }
         run(|| {
-            let tensor = Tensor::from_raw_buffer(stored.bytes, stored.dtype, &[n, k], &Device::Cpu)?;
+            let tensor = Tensor::from_raw_buffer(stored.bytes, DType::try_from(stored.dtype)?, &[n, k], &Device::Cpu)?;
             tensor.to_dtype(self.dtype)?.to_device(&self.device).map(Weight)
         })
     }

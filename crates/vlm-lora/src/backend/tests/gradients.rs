@@ -1,10 +1,11 @@
 //! Every backward pass against central differences in f64.
 
-use candle_core::DType;
+use crate::Stored;
+use safetensors::Dtype;
 
 use super::scenarios::{ATTENTION, AttentionCase, offsets, stored, values};
 use crate::Result;
-use crate::backend::{Attention, Backend, Cpu, RowTarget, Stored, Write};
+use crate::backend::{Attention, Backend, Cpu, RowTarget, Write};
 
 type Inputs = Vec<Vec<f64>>;
 
@@ -71,8 +72,8 @@ fn bench() -> Bench {
 fn linear() -> Result<()> {
     let b = bench();
     for (m, n, k) in [(1, 1, 1), (3, 5, 4), (2, 9, 17)] {
-        let bytes = stored(&values(n * k, 1), DType::F64);
-        let weight = b.0.weight(Stored { dtype: DType::F64, bytes: &bytes }, n, k, true)?;
+        let bytes = stored(&values(n * k, 1), Dtype::F64);
+        let weight = b.0.weight(Stored { dtype: Dtype::F64, bytes: &bytes }, n, k, true)?;
         assert_gradients(
             "linear",
             &[values(m * k, 2)],

@@ -2,11 +2,12 @@
 
 mod adapters;
 
-use candle_core::DType;
+use crate::Stored;
+use safetensors::Dtype;
 use half::{bf16, f16};
 
 use crate::backend::{
-    AdamWStep, AdamWTensor, Attention, Backend, Gemm, LinearOutput, RowTarget, Stored, Write,
+    AdamWStep, AdamWTensor, Attention, Backend, Gemm, LinearOutput, RowTarget, Write,
 };
 use crate::{Result, Tiles};
 
@@ -99,11 +100,11 @@ pub(crate) fn offsets(lengths: &[usize]) -> Vec<usize> {
 }
 
 /// Bytes of a matrix in a dtype.
-pub(crate) fn stored(values: &[f64], dtype: DType) -> Vec<u8> {
+pub(crate) fn stored(values: &[f64], dtype: Dtype) -> Vec<u8> {
     let element = |&value: &f64| match dtype {
-        DType::F32 => (value as f32).to_le_bytes().to_vec(),
-        DType::F16 => f16::from_f64(value).to_le_bytes().to_vec(),
-        DType::BF16 => bf16::from_f64(value).to_le_bytes().to_vec(),
+        Dtype::F32 => (value as f32).to_le_bytes().to_vec(),
+        Dtype::F16 => f16::from_f64(value).to_le_bytes().to_vec(),
+        Dtype::BF16 => bf16::from_f64(value).to_le_bytes().to_vec(),
         _ => value.to_le_bytes().to_vec(),
     };
     values.iter().flat_map(element).collect()
@@ -127,7 +128,7 @@ impl<B: Backend> Run<'_, B> {
 
     fn weights(&mut self) -> Result<()> {
         let b = self.backend;
-        let dtypes = [DType::F32, DType::BF16, DType::F16, DType::F64];
+        let dtypes = [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::F64];
         for (case, (m, n, k)) in [
             (1, 1, 1),
             (5, 7, 9),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, Cpu};
 use crate::checkpoint::write_f32;
-use crate::lora::layer::mix;
+use crate::key::mix;
 use crate::model::{Item, Model};
 use crate::{Checkpoint, LoraConfig, OneOrMany, PeftAdapter, Sample, Target, Tiles};
 

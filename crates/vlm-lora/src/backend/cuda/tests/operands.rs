@@ -1,13 +1,14 @@
 //! Operands that a kernel writes beside its numbers are those that a cast makes of them.
 
-use candle_core::DType;
+use crate::Stored;
+use safetensors::Dtype;
 use half::bf16;
 
 use super::emulated;
 use crate::Result;
 use crate::backend::cuda::{Buffer, Cuda, CudaDtype, Device};
 use crate::backend::tests::scenarios::values;
-use crate::backend::{Attention, Backend, Stored, Write};
+use crate::backend::{Attention, Backend, Write};
 
 const ROWS: usize = 6;
 const WIDTH: usize = 24;
@@ -16,7 +17,7 @@ const WIDTH: usize = 24;
 fn both_matmuls<D: Device>(cuda: &Cuda<D>, x: &Buffer<D>) -> Result<[Vec<u32>; 2]> {
     let bytes: Vec<u8> =
         values(5 * WIDTH, 7).into_iter().flat_map(|value| bf16::from_f64(value).to_le_bytes()).collect();
-    let weight = cuda.weight(Stored { dtype: DType::BF16, bytes: &bytes }, 5, WIDTH, false)?;
+    let weight = cuda.weight(Stored { dtype: Dtype::BF16, bytes: &bytes }, 5, WIDTH, false)?;
     let product = |x: &Buffer<D>| -> Result<Vec<u32>> {
         let mut y = cuda.scratch(ROWS * 5)?;
         cuda.linear(x, ROWS, &weight, None, &mut y)?;

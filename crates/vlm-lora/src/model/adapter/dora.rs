@@ -2,10 +2,10 @@
 
 use std::sync::OnceLock;
 
-use super::layer::{Adapter, AdapterSaved, Frozen, FrozenPair};
+use super::{Adapter, AdapterSaved, Frozen, FrozenPair};
 use crate::backend::{Backend, Dropout, Gemm, Write};
 use crate::error::Result;
-use crate::model::{Grads, Pass};
+use crate::model::params::{Grads, Pass};
 
 /// DoRA's part of an adapter.
 pub(crate) struct Dora<B: Backend> {

@@ -7,11 +7,14 @@
 //! [`add_all`] adds, [`end`](Adapter::end) finishes; [`base_gradient`](Adapter::base_gradient) takes the gradient through the
 //! frozen side, [`adapter_gradients`] that of the adapters.
 
-use super::dora::{Dora, Unscaled};
+pub(crate) mod dora;
+
+use self::dora::{Dora, Unscaled};
 use crate::backend::{Backend, Dropout, Gemm, LowRank, LowRankBackward, LowRankForward, Write};
-use crate::error::{Error, Result};
+use crate::key::mix;
 use crate::lora::Principal;
-use crate::model::{Grads, Param, Pass};
+use super::params::{Grads, Param, Pass};
+use crate::{Error, Result};
 
 /// The adapter of one linear: where its tensors stand among the parameters, and its constants.
 pub(crate) struct Adapter<B: Backend> {
@@ -239,20 +242,6 @@ pub(crate) fn adapter_gradients<B: Backend>(
         all.push(LowRankBackward { pair, down: &saved.down, dy, da: &mut a.grad, db: &mut b.grad });
     }
     backend.adapters_backward(x, rows, &mut all, dx)
-}
-
-/// A key of its own for each module name (FNV-1a).
-pub(crate) fn name_key(name: &str) -> u64 {
-    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, hash)
-}
-
-/// The finaliser of `SplitMix64` (Steele et al. 2014).
-pub(crate) fn mix(state: u64) -> u64 {
-    let z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// The error of a pass that was given a buffer of another length than the shapes say.
