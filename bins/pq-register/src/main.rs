@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use pq_common::{CommonArgs, HasCommon, Verdict, WithHint as _, secrets};
+use pq_cli::{CommonArgs, HasCommon, Verdict, WithHint as _, secrets};
 use project_files::{Contract as _, RunFiles, RunRecord};
 use registry::hub::{self, Hub};
 use registry::{CardFacts, Lineage, Plan, Registry, RegistryConfig, Release, validated};
@@ -58,7 +58,7 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_common::run(run)
+    pq_cli::run(run)
 }
 
 fn run(args: &Args) -> Result<Verdict> {
@@ -93,7 +93,7 @@ fn connect(config: &RegistryConfig) -> Result<Option<Hub>> {
         return Ok(None);
     };
     let endpoint = secrets::variable(secrets::HF_ENDPOINT).unwrap_or_else(|| hub::ENDPOINT.to_owned());
-    let hub = Hub::new(&endpoint, Some(&token), pq_common::http_options())
+    let hub = Hub::new(&endpoint, Some(&token), pq_cli::http_options())
         .hint("the Hub cannot be asked", "check HF_ENDPOINT, HF_TOKEN and SSL_CERT_FILE")?;
     Ok(Some(hub))
 }

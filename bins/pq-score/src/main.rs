@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use pq_common::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
-use pq_model::{Settings, SlideImage, SlideScorer, thumbnail};
+use pq_cli::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
+use slide_scorer::{Settings, SlideImage, SlideScorer, thumbnail};
 use project_files::{Contract as _, RunFiles, VersionFile};
 use slide_data::render::{self, RenderedSlide};
 use slide_data::{Limits, Prediction, write_atomic};
@@ -52,7 +52,7 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_common::run(run)
+    pq_cli::run(run)
 }
 
 const CAVEAT: &str = "The scores were made by a model that repeats the ratings of the people it learned from. \
@@ -84,7 +84,7 @@ fn run(args: &Args) -> Result<Verdict> {
         };
         let mut batch = Vec::new();
         for slide in slides {
-            if pq_common::interrupted() {
+            if pq_cli::interrupted() {
                 break 'inputs;
             }
             match slide {
@@ -172,7 +172,7 @@ impl Session<'_> {
     }
 
     fn finish(self, settings: &Settings, version: &str) -> Result<Verdict> {
-        if pq_common::interrupted() {
+        if pq_cli::interrupted() {
             bail!(Hint::new(
                 format!("interrupted after {} slides", self.scored.len()),
                 "run it again for the rest; what was printed and logged is whole"

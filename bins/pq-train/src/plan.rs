@@ -2,8 +2,8 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use pq_common::{Hint, Verdict};
-use pq_model::{Base, Settings, SlideSamples, open_base};
+use pq_cli::{Hint, Verdict};
+use slide_scorer::{Base, Settings, SlideSamples, open_base};
 use serde::Serialize;
 use vlm_lora::backend::Backend;
 use vlm_lora::{

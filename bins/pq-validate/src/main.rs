@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use pq_common::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
-use pq_model::{LabelledSlide, NewGroups, Settings, SlideScorer, Store, base_inputs, fingerprint_of_base};
+use pq_cli::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
+use slide_scorer::{LabelledSlide, NewGroups, Settings, SlideScorer, Store, base_inputs, fingerprint_of_base};
 use project_files::{Contract as _, RunFiles, VersionFile, hash_file};
 use registry::RegistryConfig;
 use slide_data::{Label, Split};
@@ -44,7 +44,7 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_common::run(run)
+    pq_cli::run(run)
 }
 
 /// What stays the same for the adapter, the base and the champion.

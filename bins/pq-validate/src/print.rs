@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
-use pq_common::Verdict;
-use pq_model::{LabelledSlide, thumbnail};
+use pq_cli::Verdict;
+use slide_scorer::{LabelledSlide, thumbnail};
 use slide_data::{Rubric, write_atomic};
 use vlm_eval::{Comparison, Evaluation, Image, MediaType, Report, render_report};
 
