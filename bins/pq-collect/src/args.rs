@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use pq_common::{CommonArgs, HasCommon};
+use pq_cli::{CommonArgs, HasCommon};
 
 /// Brings decks in as slides: renders pages, checks, finds duplicates, records where everything came from.
 ///

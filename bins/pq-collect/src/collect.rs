@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use pq_common::{Verdict, WithHint};
+use pq_cli::{Verdict, WithHint};
 use slide_data::collect::source::{Source, SourceBatch, Uploads, UrlList, Web};
 use slide_data::collect::{Collector, Reader, Report, Store, Subprocess, contact_sheet};
 use slide_data::render::{InputFile, find_all_inputs};
@@ -75,12 +75,12 @@ fn configured(project: &Project, raw: &Path) -> Result<SourceBatch> {
     }
     if project.config.sources.web.enabled {
         let (config, limits) = (project.config.sources.web.clone(), project.config.limits.clone());
-        sources.push(Box::new(Web { config, limits, http: pq_common::http_options() }));
+        sources.push(Box::new(Web { config, limits, http: pq_cli::http_options() }));
     }
     let mut all = SourceBatch::default();
     for source in sources {
         let batch = source
-            .batch(&raw.join("downloads"), &pq_common::interrupted)
+            .batch(&raw.join("downloads"), &pq_cli::interrupted)
             .with_context(|| format!("the source `{}` failed", source.name()))?;
         all.inputs.extend(batch.inputs);
         all.set_aside.extend(batch.set_aside);
@@ -96,8 +96,8 @@ fn named(args: &Args, project: &Project, raw: &Path) -> Result<SourceBatch> {
     if !urls.is_empty() {
         let pause_s = project.config.sources.urls.pause_s;
         let (license, limits) = (args.license.clone(), project.config.limits.clone());
-        let list = UrlList { urls, license, pause_s, limits, http: pq_common::http_options() };
-        batch = list.batch(&raw.join("downloads"), &pq_common::interrupted)?;
+        let list = UrlList { urls, license, pause_s, limits, http: pq_cli::http_options() };
+        batch = list.batch(&raw.join("downloads"), &pq_cli::interrupted)?;
     }
     let uploads = project.layout.slides().uploads();
     let paths: Vec<&String> = args.inputs.iter().filter(|input| !is_address(input)).collect();

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use pq_common::{Verdict, WithHint};
+use pq_cli::{Verdict, WithHint};
 use slide_data::collect::{Export, Store, dataset_card};
 use slide_data::{Contract as _, Labels, Manifest, Splits, write_atomic};
 

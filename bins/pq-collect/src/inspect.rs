@@ -1,5 +1,5 @@
 use anyhow::Result;
-use pq_common::{Verdict, WithHint};
+use pq_cli::{Verdict, WithHint};
 use slide_data::collect::{Store, verify};
 use slide_data::{Error, Manifest};
 

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use pq_common::{CommonArgs, Layout, Verdict, WithHint};
+use pq_cli::{CommonArgs, Layout, Verdict, WithHint};
 use slide_data::collect::{DataConfig, Store, serve};
 use slide_data::imaging::QualityThresholds;
 use slide_data::{Error, Limits, SplitConfig};
@@ -19,7 +19,7 @@ use slide_data::{Error, Limits, SplitConfig};
 use args::{Args, Command};
 
 fn main() -> ExitCode {
-    pq_common::run::<Args>(run)
+    pq_cli::run::<Args>(run)
 }
 
 fn run(args: &Args) -> Result<Verdict> {
@@ -96,10 +96,7 @@ mod tests {
         let args = Args::parse_from(["pq-collect", "--config", folder]);
         let project = Project::load(&args.common).unwrap();
         assert_eq!(project.config, DataConfig::default());
-        assert_eq!(
-            project.layout,
-            Layout::new(&pq_common::Storage::default(), std::path::Path::new("outputs"))
-        );
+        assert_eq!(project.layout, Layout::new(&pq_cli::Storage::default(), std::path::Path::new("outputs")));
     }
 
     #[test]

@@ -55,6 +55,6 @@ impl Progress for Bar {
     }
 
     fn is_interrupted(&self) -> bool {
-        pq_common::interrupted()
+        pq_cli::interrupted()
     }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use pq_common::{Verdict, WithHint};
+use pq_cli::{Verdict, WithHint};
 use slide_data::collect::{SplitProof, Store, prove};
 use slide_data::{Contract as _, GroupStats, Label, Manifest};
 

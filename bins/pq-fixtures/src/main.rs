@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use pq_common::{CommonArgs, HasCommon, Verdict, WithHint};
-use pq_fixtures::{
+use pq_cli::{CommonArgs, HasCommon, Verdict, WithHint};
+use sample_decks::{
     Disagreement, Format, LATENTS_FILE, Latents, Order, agreement, rate_slides, ratings_csv, write_decks,
     write_seen,
 };
@@ -90,7 +90,7 @@ impl From<FormatArg> for Format {
 }
 
 fn main() -> ExitCode {
-    pq_common::run::<Args>(|args| match &args.command {
+    pq_cli::run::<Args>(|args| match &args.command {
         Command::Decks { out, decks, seed, format, width, attributes } => {
             let order = Order { decks: *decks, seed: *seed, format: (*format).into(), width: *width };
             let hint = "choose a folder that can be written to with --out, and a width from 64 to 8192";

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use pq_common::{CommonArgs, HasCommon};
+use pq_cli::{CommonArgs, HasCommon};
 
 /// Serves the labelling page, and brings ratings in and out.
 ///

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use pq_common::{Verdict, WithHint};
+use pq_cli::{Verdict, WithHint};
 use serde_json::json;
 use slide_data::{Labels, Manifest, write_atomic};
 use slide_label::agreement::{AgreementOptions, RatingMatrix, agreement, human_ceiling, pair_agreement};

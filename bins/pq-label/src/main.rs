@@ -14,7 +14,7 @@ use commands::Import;
 use project::Project;
 
 fn main() -> ExitCode {
-    pq_common::run::<Args>(|args| {
+    pq_cli::run::<Args>(|args| {
         let project = Project::load(args)?;
         let as_json = args.common.json;
         match &args.command {

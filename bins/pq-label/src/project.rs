@@ -1,5 +1,5 @@
 use anyhow::Result;
-use pq_common::{Layout, WithHint};
+use pq_cli::{Layout, WithHint};
 use slide_data::{Defects, Manifest, Rubric};
 use slide_label::{Journal, LabelConfig, Store};
 
@@ -47,7 +47,7 @@ impl Project {
         let remedy = "collect some first: `pq-collect PATH` (PDF decks, images or folders of them)";
         let manifest = Manifest::read(self.paths.slides().root()).hint(message.clone(), remedy)?;
         if manifest.usable().next().is_none() {
-            return Err(pq_common::Hint::new(message, remedy).into());
+            return Err(pq_cli::Hint::new(message, remedy).into());
         }
         Ok(manifest)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::serve::ListenerExt;
-use pq_common::{Verdict, WithHint};
+use pq_cli::{Verdict, WithHint};
 use slide_label::web::{Access, App, AppSettings, app};
 use slide_label::{Error, Role};
 
@@ -75,7 +75,7 @@ async fn listen(args: &Args, access: Access, state: Arc<App>) -> Result<()> {
 }
 
 async fn interrupted() {
-    while !pq_common::interrupted() {
+    while !pq_cli::interrupted() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use drift::{ValidationResults, VersionFile};
 use jiff::Timestamp;
-use pq_common::{Hint, Layout, WithHint as _};
+use pq_cli::{Hint, Layout, WithHint as _};
 use project_files::{Contract, RunFiles, hash_file};
 use slide_data::{Correction, Labels, Prediction, SlideRecord, Split, Splits};
 

@@ -11,7 +11,7 @@ use drift::{
     compare, measure, write_drift_report, write_performance_report,
 };
 use jiff::Timestamp;
-use pq_common::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
+use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
 use serde_json::json;
 
 mod inputs;
@@ -59,7 +59,7 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_common::run(run)
+    pq_cli::run(run)
 }
 
 fn run(args: &Args) -> Result<Verdict> {

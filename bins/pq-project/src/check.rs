@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::Result;
-use pq_common::{Layout, ProjectConfig};
+use pq_cli::{Layout, ProjectConfig};
 use project_files::{Release, RunFiles, hash_file};
 use serde::Serialize;
 use slide_data::{Labels, Rubric};

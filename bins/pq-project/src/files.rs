@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pq_common::Layout;
+use pq_cli::Layout;
 use project_files::{
     CATALOG, Contract, Defects, Entry, RunFiles, RunRecord, ValidationResults, VersionFile, versions_of,
 };

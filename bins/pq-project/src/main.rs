@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use pq_common::{CommonArgs, HasCommon, Verdict};
+use pq_cli::{CommonArgs, HasCommon, Verdict};
 
 /// Shows where a project's files lie, what they hold, and where they disagree.
 #[derive(Debug, Parser)]
@@ -39,7 +39,7 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_common::run(run)
+    pq_cli::run(run)
 }
 
 fn run(args: &Args) -> Result<Verdict> {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use pq_common::{FILES, Layout, ProjectConfig, Storage};
+use pq_cli::{FILES, Layout, ProjectConfig, Storage};
 use serde::de::DeserializeOwned;
 
 fn root() -> PathBuf {
@@ -33,7 +33,7 @@ fn known_keys_are_those_of_the_types() {
         ("splits", keys_of::<slide_data::SplitConfig>()),
         ("sources", keys_of::<slide_data::collect::SourcesConfig>()),
         ("label", keys_of::<slide_label::LabelConfig>()),
-        ("processor", keys_of::<pq_model::ProcessorSettings>()),
+        ("processor", keys_of::<slide_scorer::ProcessorSettings>()),
         ("rubric", keys_of::<slide_data::Rubric>()),
         ("model", keys_of::<vlm_lora::BaseModelConfig>()),
         ("lora", keys_of::<vlm_lora::LoraConfig>()),

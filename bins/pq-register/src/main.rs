@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use pq_common::{CommonArgs, HasCommon, Verdict, WithHint as _, secrets};
-use project_files::{Contract as _, RunFiles, RunRecord};
+use pq_cli::{CommonArgs, HasCommon, Verdict, WithHint as _, secrets};
+use project_files::RunFiles;
 use registry::hub::{self, Hub};
-use registry::{CardFacts, Lineage, Plan, Registry, RegistryConfig, Release, validated};
+use registry::{Registry, RegistryConfig};
 
 mod print;
+mod release;
 
 /// Releases a validated run: gate, next version, model card, upload, tag.
 ///
@@ -58,7 +59,7 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_common::run(run)
+    pq_cli::run(run)
 }
 
 fn run(args: &Args) -> Result<Verdict> {
@@ -75,7 +76,7 @@ fn run(args: &Args) -> Result<Verdict> {
     match &args.command {
         None => {
             let run = args.run.as_ref().map_or_else(|| layout.latest_run(), RunFiles::new);
-            release(args, &run, &registry, &config, hub)
+            release::release(args, &run, &registry, &config, hub)
         }
         Some(Command::History) => print::history(&registry.versions()?, args.common.json),
         Some(Command::Rollback { version }) => promote(args, &registry, version.as_deref(), hub),
@@ -93,7 +94,7 @@ fn connect(config: &RegistryConfig) -> Result<Option<Hub>> {
         return Ok(None);
     };
     let endpoint = secrets::variable(secrets::HF_ENDPOINT).unwrap_or_else(|| hub::ENDPOINT.to_owned());
-    let hub = Hub::new(&endpoint, Some(&token), pq_common::http_options())
+    let hub = Hub::new(&endpoint, Some(&token), pq_cli::http_options())
         .hint("the Hub cannot be asked", "check HF_ENDPOINT, HF_TOKEN and SSL_CERT_FILE")?;
     Ok(Some(hub))
 }
@@ -108,55 +109,4 @@ fn promote(
         .promote(version, hub)
         .hint("cannot change the version in use", "`pq-register history` lists the versions")?;
     print::released(&release, &registry.version_dir(&release.version), "is in use", args.common.json)
-}
-
-fn release(
-    args: &Args,
-    run: &RunFiles,
-    registry: &Registry,
-    config: &RegistryConfig,
-    hub: Option<(&Hub, &RegistryConfig)>,
-) -> Result<Verdict> {
-    let results = validated(run)
-        .hint("there is nothing to release", "train with pq-train, then validate with pq-validate")?;
-    let refusals = results.refusals(&config.gate());
-    if !refusals.is_empty() {
-        return print::refused(&refusals, args.common.json);
-    }
-    let (lineage, mut facts) = describe(run)?;
-    facts.repo = hub.map(|(_, config)| config.huggingface_repo.clone());
-    facts.verdict = format!(
-        "Released because human agreement is {:.3} (above {:.2} is asked) and the mean absolute error {:.3} (below {:.2} is asked).",
-        results.human_agreement, config.min_human_agreement, results.metrics["overall_mae"], config.max_mae
-    );
-    let plan: Plan = registry.plan(run, &results, lineage, &facts, jiff::Timestamp::now())?;
-    if let Some(version) = &plan.already {
-        tracing::info!("this adapter was released as {version} already; nothing to do");
-        let versions = registry.versions()?;
-        return print::released(
-            versions.release(version)?,
-            &registry.version_dir(version),
-            "exists",
-            args.common.json,
-        );
-    }
-    if args.dry_run {
-        return print::planned(&plan, args.common.json);
-    }
-    let release: Release =
-        registry.release(&plan, hub).context("the release was not completed; run it again")?;
-    print::released(&release, &registry.version_dir(&release.version), "released", args.common.json)
-}
-
-/// The lineage and the card's facts, from the run's record.
-fn describe(run: &RunFiles) -> Result<(Lineage, CardFacts)> {
-    let record = RunRecord::read(&run.record())
-        .hint("what the run was made from cannot be told", "train the run again, or bring the file back")?;
-    let facts = CardFacts {
-        base_is_hub_id: record.base_is_hub_id,
-        training: print::rows(&record.training)?,
-        data: print::rows(&record.data)?,
-        ..CardFacts::default()
-    };
-    Ok((Lineage { base_model: record.base_model, inputs: record.inputs, parent: None }, facts))
 }

@@ -4,7 +4,7 @@ use std::io::{Write as _, stdout};
 use std::path::Path;
 
 use anyhow::Result;
-use pq_common::Verdict;
+use pq_cli::Verdict;
 use registry::{Plan, Release, VersionFile};
 use serde_json::{Value, json};
 

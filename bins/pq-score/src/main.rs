@@ -1,17 +1,18 @@
 //! Rates slides with a released or local adapter.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use pq_common::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
-use pq_model::{Settings, SlideImage, SlideScorer, thumbnail};
+use pq_cli::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
 use project_files::{Contract as _, RunFiles, VersionFile};
-use slide_data::render::{self, RenderedSlide};
-use slide_data::{Limits, Prediction, write_atomic};
-use vlm_eval::{DeckReport, Image, MediaType, ScoredSlide, render_deck_report};
+use slide_data::{Limits, render};
+use slide_scorer::{Settings, SlideScorer};
+
+mod session;
+
+use session::Session;
 
 /// Rates slides: one JSON line a slide on stdout, or an HTML report for the deck's author.
 ///
@@ -52,11 +53,8 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_common::run(run)
+    pq_cli::run(run)
 }
-
-const CAVEAT: &str = "The scores were made by a model that repeats the ratings of the people it learned from. \
-    Read them as a first opinion: look at the spread, and let a person decide.";
 
 fn run(args: &Args) -> Result<Verdict> {
     let project = args.common.configuration()?;
@@ -84,7 +82,7 @@ fn run(args: &Args) -> Result<Verdict> {
         };
         let mut batch = Vec::new();
         for slide in slides {
-            if pq_common::interrupted() {
+            if pq_cli::interrupted() {
                 break 'inputs;
             }
             match slide {
@@ -122,84 +120,4 @@ fn find_adapter(args: &Args, layout: &Layout) -> Result<(RunFiles, String)> {
         ));
     }
     named(latest)
-}
-
-struct Session<'a> {
-    args: &'a Args,
-    /// Where scored slides are logged.
-    log: Option<PathBuf>,
-    scorer: &'a SlideScorer,
-    scored: Vec<ScoredSlide>,
-    failed: usize,
-}
-
-impl Session<'_> {
-    fn fail(&mut self, error: &anyhow::Error) {
-        tracing::warn!("left out: {error:#}");
-        self.failed += 1;
-    }
-
-    fn score(&mut self, slides: Vec<RenderedSlide>) -> Result<()> {
-        if slides.is_empty() {
-            return Ok(());
-        }
-        let titles: Vec<(usize, String)> =
-            slides.iter().map(|slide| (slide.number, slide.deck.clone())).collect();
-        let images: Vec<SlideImage> = slides
-            .into_iter()
-            .map(|slide| SlideImage { slide_id: slide.slide_id, deck_id: slide.deck_id, image: slide.image })
-            .collect();
-        let predictions = self.scorer.rate(&images)?;
-        for (((number, title), image), prediction) in titles.into_iter().zip(&images).zip(predictions) {
-            self.emit(&prediction)?;
-            let image = match self.args.html {
-                Some(_) => Some(Image { media_type: MediaType::Jpeg, bytes: thumbnail(&image.image, 960)? }),
-                None => None,
-            };
-            self.scored.push(ScoredSlide { number, title, image, prediction });
-        }
-        Ok(())
-    }
-
-    fn emit(&self, prediction: &Prediction) -> Result<()> {
-        if let Some(log) = &self.log {
-            Prediction::append(log, std::slice::from_ref(prediction))?;
-        }
-        if self.args.html.is_none() || self.args.common.json {
-            writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(prediction)?)?;
-        }
-        Ok(())
-    }
-
-    fn finish(self, settings: &Settings, version: &str) -> Result<Verdict> {
-        if pq_common::interrupted() {
-            bail!(Hint::new(
-                format!("interrupted after {} slides", self.scored.len()),
-                "run it again for the rest; what was printed and logged is whole"
-            ));
-        }
-        if self.failed > 0 {
-            tracing::warn!("{} slides were scored, {} inputs were left out", self.scored.len(), self.failed);
-        }
-        if self.scored.is_empty() {
-            bail!(Hint::new("no slide could be scored", "see the messages above"));
-        }
-        if let Some(path) = &self.args.html {
-            let title = match self.args.inputs.as_slice() {
-                [deck] => deck.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-                decks => format!("{} decks", decks.len()),
-            };
-            let html = render_deck_report(&DeckReport {
-                title: &title,
-                rubric: &settings.rubric,
-                slides: &self.scored,
-                model_version: version,
-                caveat: CAVEAT,
-                generated_at: jiff::Timestamp::now(),
-            })?;
-            write_atomic(path, html.as_bytes())?;
-            tracing::info!("{} slides were scored by {version}: {}", self.scored.len(), path.display());
-        }
-        Ok(Verdict::Pass)
-    }
 }

@@ -66,8 +66,8 @@ fn another_base_than_that_of_the_run_is_refused() {
     assert!(code(&unknown) == 0 && stderr(&unknown).contains("cannot be told"), "{}", stderr(&unknown));
 
     let run = project_files::RunFiles::new(project.path("outputs/run-1"));
-    let settings = pq_model::Settings::of_run(&run).unwrap();
-    let base = pq_model::fingerprint_of_base(&settings.model).unwrap();
+    let settings = slide_scorer::Settings::of_run(&run).unwrap();
+    let base = slide_scorer::fingerprint_of_base(&settings.model).unwrap();
     let record = |version: u32, inputs: serde_json::Value| {
         let record = serde_json::json!({
             "schema_version": version, "run_id": "run-1", "started_at": "2026-01-02T03:04:05Z", "base_model": "base",
@@ -75,7 +75,7 @@ fn another_base_than_that_of_the_run_is_refused() {
         });
         std::fs::write(run.record(), record.to_string()).unwrap();
     };
-    record(2, serde_json::json!(pq_model::base_inputs(&base)));
+    record(2, serde_json::json!(slide_scorer::base_inputs(&base)));
     let moved = score(&own);
     assert!(code(&moved) == 0 && !stderr(&moved).contains("cannot be told"), "{}", stderr(&moved));
     assert_eq!(String::from_utf8_lossy(&moved.stdout).lines().count(), 1);
@@ -83,8 +83,9 @@ fn another_base_than_that_of_the_run_is_refused() {
     let text = stderr(&refused);
     assert!(code(&refused) == 2 && refused.stdout.is_empty(), "{text}");
     let name = |dir: &std::path::Path| {
-        let model = pq_model::BaseModelConfig { name: dir.display().to_string(), ..settings.model.clone() };
-        pq_model::fingerprint_of_base(&model).unwrap().weights.short()
+        let model =
+            slide_scorer::BaseModelConfig { name: dir.display().to_string(), ..settings.model.clone() };
+        slide_scorer::fingerprint_of_base(&model).unwrap().weights.short()
     };
     for word in [&*name(&own), &*name(&other), "another base model", "--set model.name=DIR"] {
         assert!(text.contains(word), "`{word}` is not in\n{text}");

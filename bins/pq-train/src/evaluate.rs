@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use pq_model::{RatingPrompt, SlideSamples};
 use slide_data::expected_score;
+use slide_scorer::{RatingPrompt, SlideSamples};
 use vlm_lora::backend::Backend;
 use vlm_lora::{Dataset as _, Evaluator, Features, Metrics, Model, Result, Sample, Tiles, TrainingConfig};
 

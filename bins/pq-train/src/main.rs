@@ -1,21 +1,20 @@
 //! Fine-tunes the model on the labelled slides.
 
-use std::io::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use pq_common::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
-use pq_model::{LabelledSlide, NewGroups, RatingPrompt, Settings, SlideSamples, Store, open_base};
+use pq_cli::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
 use registry::wandb::WandbConfig;
 use slide_data::Split;
-use vlm_lora::{FeatureCache, FeaturePrecision, RunStatus, TrainOutcome, Trainer};
+use slide_scorer::{LabelledSlide, NewGroups, RatingPrompt, Settings, SlideSamples, Store, open_base};
+use vlm_lora::{FeatureCache, FeaturePrecision, RunStatus, Trainer};
 
 mod evaluate;
 mod observe;
 mod plan;
 mod record;
+mod report;
 mod run;
 mod track;
 
@@ -48,7 +47,7 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_common::run(run)
+    pq_cli::run(run)
 }
 
 fn run(args: &Args) -> Result<Verdict> {
@@ -66,16 +65,16 @@ fn run(args: &Args) -> Result<Verdict> {
     let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?;
     let (train, val) = samples(&rating_prompt, &slides, settings.training.score_token_weight)?;
 
-    let (plan, largest) = plan::Plan::new(&settings, &base, is_here, &train)?;
+    let (plan, largest) = plan::plan(&settings, &base, is_here, &train)?;
     if !args.plan {
-        plan.check(&settings)?; // what is free is only a warning
+        plan::check(&plan, &settings)?; // what is free is only a warning
     }
     let mut model = base.model()?;
     model
         .attach(&settings.lora, &base.checkpoint, settings.training.seed)
         .hint("the adapter cannot be attached", "see `[lora] target_modules` in training.toml")?;
     let Some(dir) = dir else {
-        return plan.show(&settings, &mut model, &largest, args.common.json);
+        return plan::show(plan, &settings, &mut model, &largest, args.common.json);
     };
     dir.files.dir().clone_into(&mut settings.training.output_dir);
     drop(largest);
@@ -110,7 +109,7 @@ fn run(args: &Args) -> Result<Verdict> {
     }
     record::reference_predictions(&rating_prompt, &model, &train, &val, &dir)?;
     dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;
-    report(args, dir.files.dir(), &outcome)
+    report::print(dir.files.dir(), &outcome, args.common.json)
 }
 
 /// The slides to train on and those to choose the checkpoint by.
@@ -132,27 +131,4 @@ fn samples<'a>(
         of(Split::Test).len()
     );
     Ok((train, val))
-}
-
-fn report(args: &Args, dir: &Path, outcome: &TrainOutcome) -> Result<Verdict> {
-    let mut out = std::io::stdout().lock();
-    if args.common.json {
-        writeln!(out, "{}", serde_json::to_string(outcome)?)?;
-        return Ok(Verdict::Pass);
-    }
-    let best = outcome
-        .best
-        .as_ref()
-        .map(|best| format!("; best {} {:.3} at step {}", best.metric, best.value, best.step));
-    writeln!(
-        out,
-        "trained {} steps in {:.0} s ({:.2} % of the weights){}: {}",
-        outcome.steps,
-        outcome.train_seconds + outcome.eval_seconds,
-        100.0 * outcome.trainable_parameters as f64
-            / (outcome.trainable_parameters + outcome.base_parameters) as f64,
-        best.unwrap_or_default(),
-        dir.display()
-    )?;
-    Ok(Verdict::Pass)
 }

@@ -8,7 +8,7 @@ pub(crate) struct Interrupt;
 
 impl Observer for Interrupt {
     fn should_stop(&self) -> bool {
-        pq_common::interrupted()
+        pq_cli::interrupted()
     }
 }
 

@@ -2,14 +2,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::Result;
-use pq_model::{
-    Base, LabelledSlide, RatingPrompt, Settings, SlideImage, SlideSamples, Store, base_inputs, predict,
-};
 use project_files::{
     BestCheckpoint, Contract as _, DataSummary, Hardware, RunRecord, TrainingSummary, hash_file,
 };
 use serde_json::Value;
 use slide_data::{Prediction, Split};
+use slide_scorer::{
+    Base, LabelledSlide, RatingPrompt, Settings, SlideImage, SlideSamples, Store, base_inputs, predict,
+};
 use vlm_lora::backend::Backend;
 use vlm_lora::{Model, TrainOutcome};
 

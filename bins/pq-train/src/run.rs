@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use durable_files::FileLock;
-use pq_common::{Hint, Layout, WithHint as _};
+use pq_cli::{Hint, Layout, WithHint as _};
 use project_files::RunFiles;
 use vlm_lora::Resume;
 

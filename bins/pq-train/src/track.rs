@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
-use pq_common::{Hint, WithHint as _, secrets};
-use pq_model::Settings;
+use pq_cli::{Hint, WithHint as _, secrets};
 use registry::wandb::{RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun};
+use slide_scorer::Settings;
 use vlm_lora::{EvaluationReport, LogReport, Observer};
 
 use crate::run::RunDir;
@@ -34,7 +34,7 @@ impl Tracker {
             offline_dir: dir.files.tracking(),
             flush_interval: Duration::from_secs(10),
             finish_timeout: Duration::from_mins(1),
-            http: pq_common::http_options(),
+            http: pq_cli::http_options(),
         };
         let settings = serde_json::to_value(settings)?;
         let info = RunInfo {

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use pq_model::{LabelledSlide, RatingPrompt, Settings, SlideImage, SlideSamples, SlideScorer, open_base};
 use pq_testing::project::{Project, base_model, code, stderr};
 use slide_data::{
     Answer, Authority, Contract, Correction, Decision, Label, Labels, Manifest, Rubric, Score, Split, Tally,
 };
+use slide_scorer::{LabelledSlide, RatingPrompt, Settings, SlideImage, SlideSamples, SlideScorer, open_base};
 use vlm_lora::{BaseModelConfig, Dataset as _};
 
 const TRAIN: &str = env!("CARGO_BIN_EXE_pq-train");

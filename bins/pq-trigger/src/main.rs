@@ -11,7 +11,7 @@ use drift::{
     Decision, DriftReport, Evidence, MonitoringConfig, PerformanceReport, TriggerState, VersionFile, decide,
 };
 use jiff::Timestamp;
-use pq_common::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
+use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
 use project_files::Contract as _;
 use slide_data::Correction;
 
@@ -59,7 +59,7 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_common::run(run)
+    pq_cli::run(run)
 }
 
 fn run(args: &Args) -> Result<Verdict> {

@@ -6,17 +6,18 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use pq_common::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
-use pq_model::{LabelledSlide, NewGroups, Settings, SlideScorer, Store, base_inputs, fingerprint_of_base};
+use pq_cli::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
 use project_files::{Contract as _, RunFiles, VersionFile, hash_file};
 use registry::RegistryConfig;
-use slide_data::{Label, Split};
-use vlm_eval::{
-    BootstrapOptions, Comparison, Evaluation, EvaluationInput, EvaluationOptions, Gate, Item, evaluate,
-};
+use slide_data::Split;
+use slide_scorer::{NewGroups, Settings, Store, base_inputs, fingerprint_of_base};
+use vlm_eval::Comparison;
 
+mod evaluator;
 mod print;
 mod score;
+
+use evaluator::{Beside, Evaluator};
 
 /// Compares a run's adapter with people on the frozen test split and writes results and report beside it.
 ///
@@ -44,14 +45,7 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_common::run(run)
-}
-
-/// What stays the same for the adapter, the base and the champion.
-struct Exam {
-    test: Vec<LabelledSlide>,
-    train_labels: Vec<Label>,
-    gate: Gate,
+    pq_cli::run(run)
 }
 
 fn run(args: &Args) -> Result<Verdict> {
@@ -67,84 +61,39 @@ fn run(args: &Args) -> Result<Verdict> {
     let store = Store::open(&project)?;
     let slides = store.labelled(&settings.rubric, NewGroups::LeaveOut)?;
     let of = |split: Split| slides.iter().filter(move |slide| slide.split == split).cloned();
-    let exam = Exam {
+    let evaluator = Evaluator {
         test: of(Split::Test).collect(),
         train_labels: of(Split::Train).map(|slide| slide.label).collect(),
         gate: config.gate(),
     };
-    if exam.test.is_empty() {
+    if evaluator.test.is_empty() {
         bail!(Hint::new(
             "no labelled slide is in the test split",
             "rate slides of more decks, then train again"
         ));
     }
-    let before =
-        if args.with_base { Some(exam.comparison(&settings, None, "base without adapter")?) } else { None };
-    let champion = champion(&layout, &run, &exam, &|run| Settings::of_run_here(run, &args.common, &project))?;
+    let before = if args.with_base {
+        Some(evaluator.comparison(&settings, None, "base without adapter")?)
+    } else {
+        None
+    };
+    let champion =
+        champion(&layout, &run, &evaluator, &|run| Settings::of_run_here(run, &args.common, &project))?;
     let inputs = inputs(&store, &run, &settings)?;
     let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
     let beside = Beside { champion: champion.as_ref(), before: before.as_ref(), inputs: &inputs };
-    let evaluation = exam.sit(&settings, Some(&run), &name, &beside)?;
+    let evaluation = evaluator.evaluate(&settings, Some(&run), &name, &beside)?;
     evaluation.results.write(&run.validation())?;
     let report = run.report();
-    print::write_report(&report, &evaluation, &settings.rubric, &exam.test)?;
+    print::write_report(&report, &evaluation, &settings.rubric, &evaluator.test)?;
     print::verdict(&evaluation, &report, args.common.json)
-}
-
-/// What the results are shown beside, and what they were made from.
-struct Beside<'a> {
-    champion: Option<&'a Comparison>,
-    before: Option<&'a Comparison>,
-    inputs: &'a BTreeMap<String, String>,
-}
-
-impl Exam {
-    /// Scores the test slides and evaluates the scores.
-    fn sit(
-        &self,
-        settings: &Settings,
-        adapter: Option<&RunFiles>,
-        name: &str,
-        beside: &Beside<'_>,
-    ) -> Result<Evaluation> {
-        let scorer = SlideScorer::open(settings, adapter, name)?;
-        let predictions = score::all(&scorer, &self.test, name)?;
-        let items: Vec<Item> = self
-            .test
-            .iter()
-            .zip(predictions)
-            .map(|(slide, prediction)| Item {
-                slide_id: slide.record.slide_id.clone(),
-                group: slide.record.group.clone(),
-                label: slide.label.clone(),
-                prediction,
-            })
-            .collect();
-        let input = EvaluationInput {
-            rubric: &settings.rubric,
-            items: &items,
-            train_labels: Some(&self.train_labels),
-            champion: beside.champion,
-            before: beside.before,
-            model_version: name,
-            inputs: beside.inputs,
-            options: EvaluationOptions { gate: self.gate, bootstrap: BootstrapOptions::default() },
-            now: jiff::Timestamp::now(),
-        };
-        Ok(evaluate(&input)?)
-    }
-
-    fn comparison(&self, settings: &Settings, adapter: Option<&RunFiles>, name: &str) -> Result<Comparison> {
-        let beside = Beside { champion: None, before: None, inputs: &BTreeMap::new() };
-        Ok(self.sit(settings, adapter, name, &beside)?.results.comparison(name))
-    }
 }
 
 /// The champion's results on the same slides, where there is one and it is another adapter.
 fn champion(
     layout: &Layout,
     run: &RunFiles,
-    exam: &Exam,
+    evaluator: &Evaluator,
     settings_of: &dyn Fn(&RunFiles) -> Result<Settings>,
 ) -> Result<Option<Comparison>> {
     let versions = VersionFile::read_if_present(&layout.version_file())?.unwrap_or_default();
@@ -161,7 +110,7 @@ fn champion(
     if hash_file(&stored.adapter_weights())? == hash_file(&run.adapter_weights())? {
         return Ok(None);
     }
-    exam.comparison(&settings_of(&stored)?, Some(&stored), &champion.version).map(Some)
+    evaluator.comparison(&settings_of(&stored)?, Some(&stored), &champion.version).map(Some)
 }
 
 /// The hashes that tie the results to base, adapter and data, and the base's name.

@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Result;
-use pq_common::Verdict;
-use pq_model::{LabelledSlide, thumbnail};
+use pq_cli::Verdict;
 use slide_data::{Rubric, write_atomic};
+use slide_scorer::{LabelledSlide, thumbnail};
 use vlm_eval::{Comparison, Evaluation, Image, MediaType, Report, render_report};
 
 const SHOWN: [(&str, &str); 4] = [

@@ -2,9 +2,9 @@ use std::io::IsTerminal as _;
 
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use pq_common::Hint;
-use pq_model::{LabelledSlide, SlideImage, SlideScorer};
+use pq_cli::Hint;
 use slide_data::Prediction;
+use slide_scorer::{LabelledSlide, SlideImage, SlideScorer};
 
 const BATCH: usize = 8;
 
@@ -20,7 +20,7 @@ pub(crate) fn all(scorer: &SlideScorer, slides: &[LabelledSlide], name: &str) ->
     bar.set_message(name.to_owned());
     let mut predictions = Vec::with_capacity(slides.len());
     for batch in slides.chunks(BATCH) {
-        if pq_common::interrupted() {
+        if pq_cli::interrupted() {
             bail!(Hint::new("interrupted; nothing was written", "run it again"));
         }
         let images = batch.iter().map(LabelledSlide::image).collect::<Result<Vec<SlideImage>>>()?;

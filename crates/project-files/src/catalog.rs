@@ -116,7 +116,7 @@ pub const CATALOG: &[Entry] = &[
     ),
     entry(
         "outputs/<run>/config.toml",
-        "pq_model::Settings",
+        "slide_scorer::Settings",
         Other,
         0,
         &["pq-train"],

@@ -4,14 +4,14 @@
 //! Throughput is in floating-point operations a second (criterion's `elem/s`) for products and attention, in bytes read and
 //! written for the rest.
 
-use safetensors::Dtype;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
     measurement::WallTime,
 };
+use safetensors::Dtype;
 use vlm_lora::Result;
-use vlm_lora::backend::cpu::{Buffer, Weight};
 use vlm_lora::Stored;
+use vlm_lora::backend::cpu::{Buffer, Weight};
 use vlm_lora::backend::{
     AdamWStep, Attention, Backend, BaseDtype, Bf16Kernel, Cpu, CpuOptions, Gemm, RowTarget, Write,
 };

@@ -74,7 +74,9 @@ impl PeftAdapter {
     /// # Errors
     /// When candle fails.
     pub fn pair(&self, module: &str, device: &Device) -> Result<Option<(Tensor, Tensor)>> {
-        let Some(found) = self.modules.iter().find(|found| found.spec.module == module) else { return Ok(None) };
+        let Some(found) = self.modules.iter().find(|found| found.spec.module == module) else {
+            return Ok(None);
+        };
         let (r, out, width) = (found.spec.r, found.spec.out_features, found.spec.in_features);
         let tensor = |values: &[f32], shape| Tensor::from_slice(values, shape, device).map_err(candle_error);
         Ok(Some((tensor(&found.a, (r, width))?, tensor(&found.b, (out, r))?)))

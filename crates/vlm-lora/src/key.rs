@@ -5,7 +5,10 @@ pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The finaliser of `SplitMix64`.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the instruction set of the loop around it")]
+#[expect(
+    clippy::inline_always,
+    reason = "it must be compiled with the instruction set of the loop around it"
+)]
 pub(crate) fn finalize(z: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -90,7 +90,6 @@ mod train;
 
 #[cfg(feature = "candle")]
 pub use candle_core;
-pub use safetensors;
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};
@@ -108,8 +107,10 @@ pub use lora::{
 };
 pub use model::{Features, Item, KvCache, LossSum, Model, Param, Prompt, StepMode};
 pub use processor::{Encoded, Processor, pixel_values};
+pub use safetensors;
 pub use sample::{Sample, Target, Tiles};
 pub use stored::Stored;
+pub use train::run_plan as plan;
 pub use train::{
     BaseModelConfig, BatchSize, BestMetric, CheckpointReport, ChosenBackend, Dataset, EvaluationReport,
     Evaluator, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics, ModelDtype, Observer, Place,

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use safetensors::Dtype;
 use vlm_lora::Stored;
 use vlm_lora::backend::{AnyBackend, Backend as _};
-use safetensors::Dtype;
 use vlm_lora::{
     ChoiceAnswer, Dataset, FeatureCache, FeaturePrecision, Fingerprint, Item, LrSchedulerType, Model,
     Observer, Sample, Scorer, StepReport, Tiles, Trainer, TrainingConfig,

@@ -1,7 +1,7 @@
 //! What the operations demand of their arguments, on every device.
 
+use super::Attention;
 use crate::Stored;
-use super::{Attention, };
 use crate::{Error, Result};
 
 /// The error of a call whose arguments do not fit each other.

@@ -1,5 +1,5 @@
-use safetensors::Dtype;
 use half::{bf16, f16};
+use safetensors::Dtype;
 
 use crate::Stored;
 use crate::{Error, Result};

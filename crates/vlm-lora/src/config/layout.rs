@@ -78,4 +78,9 @@ impl ModelConfig {
         tensors.push(("model.text_model.embed_tokens.weight".to_owned(), vec![t.vocab_size, t.hidden_size]));
         tensors
     }
+
+    /// How many values the checkpoint holds; a tied head counts once.
+    pub fn parameters(&self) -> usize {
+        self.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
 }

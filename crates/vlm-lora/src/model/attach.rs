@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use super::adapter::dora::Dora;
+use super::adapter::{Adapter, FrozenPair};
 use super::{Model, Param};
 use crate::backend::Backend;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use super::adapter::dora::Dora;
 use crate::key::name_key;
-use super::adapter::{Adapter, FrozenPair};
 use crate::lora::pissa::unknown_principal;
 use crate::lora::{
     AdapterOrigin, AdapterSpec, AdapterWeights, LoraConfig, Module, PeftAdapter, Principal, bias_part,

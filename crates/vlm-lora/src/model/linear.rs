@@ -1,11 +1,9 @@
 use std::sync::Arc;
 
+use super::adapter::{Adapter, AdapterSaved, Begun, Frozen, adapter_gradients, add_all, invalid_argument};
 use super::params::{Bias, Grads, Pass};
 use crate::Result;
 use crate::backend::{Backend, LinearOutput, Write};
-use super::adapter::{
-    Adapter, AdapterSaved, Begun, Frozen, adapter_gradients, add_all, invalid_argument,
-};
 
 /// A frozen linear `y = x·Wᵀ + bias`, with an adapter where one is attached.
 pub(crate) struct Linear<B: Backend> {

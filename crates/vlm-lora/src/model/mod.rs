@@ -122,7 +122,7 @@ impl<B: Backend> Model<B> {
 
     /// How many values the frozen base holds; a tied head counts once.
     pub fn base_parameters(&self) -> usize {
-        self.config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+        self.config.parameters()
     }
 
     /// A pass without dropout.

@@ -11,6 +11,7 @@ mod outcome;
 mod plan;
 mod resume;
 mod run_folder;
+pub mod run_plan;
 mod schedule;
 mod session;
 mod shuffle;

@@ -56,9 +56,9 @@ pub(crate) fn permutation(len: usize, seed: u64) -> Vec<usize> {
 
 /// An independent stream for each `(seed, a, b)`: the finaliser of `SplitMix64` (Steele et al. 2014) over their mixture.
 pub(crate) fn mix(seed: u64, a: u64, b: u64) -> u64 {
-    [a, b].into_iter().fold(key::mix(seed), |state, value| {
-        finalize(state.wrapping_add(GOLDEN) ^ key::mix(value))
-    })
+    [a, b]
+        .into_iter()
+        .fold(key::mix(seed), |state, value| finalize(state.wrapping_add(GOLDEN) ^ key::mix(value)))
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             completed_steps: state.step,
             total_steps,
             trainable_parameters: self.model.trainable_parameters(),
-            base_parameters: base_parameters(self.model),
+            base_parameters: self.model.base_parameters(),
         };
         self.observers.iter_mut().for_each(|observer| observer.on_start(&start));
         let mut session = Session {
@@ -255,10 +255,6 @@ impl<'a, B: Backend> Trainer<'a, B> {
             output_dir: self.config.output_dir.clone(),
         })
     }
-}
-
-fn base_parameters<B: Backend>(model: &Model<B>) -> usize {
-    model.config().tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
 fn resume_error(path: PathBuf, reason: &str) -> Error {

@@ -37,6 +37,7 @@ pub(crate) fn config(dice: &mut Dice) -> serde_json::Value {
     let (scale, patch) = (dice.pick(&[1, 2, 4]), dice.pick(&[2, 4, 14]));
     let grid = scale * dice.pick(&[1, 2, 3]);
     let vocabulary = dice.pick(&[40, 97, 128]);
+    let rope_theta = dice.pick(&[10_000, 100_000]) as f64;
     serde_json::json!({
         "model_type": "idefics3", "image_token_id": vocabulary - 1, "scale_factor": scale,
         "tie_word_embeddings": dice.pick(&[0, 1]) == 1,
@@ -49,7 +50,7 @@ pub(crate) fn config(dice: &mut Dice) -> serde_json::Value {
             "model_type": "llama", "vocab_size": vocabulary, "hidden_size": kv_heads * groups * head,
             "num_attention_heads": kv_heads * groups, "num_key_value_heads": kv_heads, "head_dim": head,
             "intermediate_size": dice.pick(&[16, 48]), "num_hidden_layers": dice.pick(&[1, 2, 3]),
-            "rms_norm_eps": 1e-5, "rope_theta": [10_000.0, 100_000.0][dice.pick(&[0, 1])],
+            "rms_norm_eps": 1e-5, "rope_theta": rope_theta,
             "max_position_embeddings": 512,
         },
     })
@@ -81,7 +82,8 @@ pub(crate) fn sample(config: &ModelConfig, dice: &mut Dice) -> Sample {
     let data = (0..count * side * side * 3).map(|_| (dice.uniform() * 127.0 + 128.0) as u8).collect();
     let image = vec![config.image_token_id; count * config.image_seq_len()];
     let below = config.image_token_id as f32;
-    let mut words = |n: usize| (0..n).map(|_| ((dice.uniform() + 1.0) / 2.0 * below) as u32).collect::<Vec<_>>();
+    let mut words =
+        |n: usize| (0..n).map(|_| ((dice.uniform() + 1.0) / 2.0 * below) as u32).collect::<Vec<_>>();
     let input_ids = [words(3), image, words(6)].concat();
     Sample { input_ids, tiles: Arc::new(Tiles { rows, cols, side, data }), targets: Vec::new() }
 }

@@ -42,7 +42,10 @@ fn features(config: &ModelConfig, weights: &VarBuilder<'_>, pixels: &Tensor) -> 
 }
 
 /// The text model, and what it is called with.
-fn text_model(config: &ModelConfig, weights: VarBuilder<'_>) -> candle_core::Result<(llama::Llama, llama::Cache)> {
+fn text_model(
+    config: &ModelConfig,
+    weights: VarBuilder<'_>,
+) -> candle_core::Result<(llama::Llama, llama::Cache)> {
     let t = &config.text;
     let geometry = llama::Config {
         hidden_size: t.hidden_size,
@@ -61,12 +64,21 @@ fn text_model(config: &ModelConfig, weights: VarBuilder<'_>) -> candle_core::Res
         tie_word_embeddings: config.tie_word_embeddings,
     };
     let weights = weights.rename_f(|name| name.replacen("model.", "model.text_model.", 1));
-    Ok((llama::Llama::load(weights, &geometry)?, llama::Cache::new(false, DType::F32, &geometry, &Device::Cpu)?))
+    Ok((
+        llama::Llama::load(weights, &geometry)?,
+        llama::Cache::new(false, DType::F32, &geometry, &Device::Cpu)?,
+    ))
 }
 
 /// Image features, and the logits of these rows, as candle computes them.
-fn oracle(dir: &Path, config: &ModelConfig, sample: &Sample, rows: &[usize]) -> candle_core::Result<[Vec<f32>; 2]> {
-    let tensors: HashMap<String, Tensor> = candle_core::safetensors::load(dir.join("model.safetensors"), &Device::Cpu)?;
+fn oracle(
+    dir: &Path,
+    config: &ModelConfig,
+    sample: &Sample,
+    rows: &[usize],
+) -> candle_core::Result<[Vec<f32>; 2]> {
+    let tensors: HashMap<String, Tensor> =
+        candle_core::safetensors::load(dir.join("model.safetensors"), &Device::Cpu)?;
     let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     let pixels = sample.tiles.to_tensor(&Device::Cpu).unwrap();
     let features = features(config, &weights, &pixels)?;
@@ -79,7 +91,11 @@ fn oracle(dir: &Path, config: &ModelConfig, sample: &Sample, rows: &[usize]) -> 
     let x = Tensor::cat(&parts, 0)?.unsqueeze(0)?;
     let mut logits = Vec::new();
     for &row in rows {
-        logits.extend(text.forward_input_embed(&x.i((.., ..=row, ..))?, 0, &mut cache)?.flatten_all()?.to_vec1::<f32>()?);
+        logits.extend(
+            text.forward_input_embed(&x.i((.., ..=row, ..))?, 0, &mut cache)?
+                .flatten_all()?
+                .to_vec1::<f32>()?,
+        );
     }
     Ok([features.flatten_all()?.to_vec1()?, logits])
 }
@@ -95,7 +111,7 @@ fn differences(dir: &Path, sample: &Sample, rows: &[usize]) -> [f64; 2] {
     assert_eq!(given, features);
     let from_given = model.logits(Item { sample, features: Some(&given) }, rows).unwrap();
     assert!(max_difference(&from_given, &logits) < 1e-5, "features from a tensor give the same logits");
-    [max_difference(&features.values, &their_features), max_difference(&logits, &their_logits)]
+    [max_difference(features.values.iter(), &their_features), max_difference(&logits, &their_logits)]
 }
 
 #[test]

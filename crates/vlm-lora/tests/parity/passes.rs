@@ -1,7 +1,7 @@
 //! Image features, logits, losses, gradients, digit probabilities and merged weights.
 
-use vlm_lora::backend::{AnyBackend, Backend};
 use safetensors::Dtype;
+use vlm_lora::backend::{AnyBackend, Backend};
 use vlm_lora::{Checkpoint, Item, Model, Sample, StepMode, merge, unmerge};
 
 use pq_testing::{largest, max_difference, relative_difference};

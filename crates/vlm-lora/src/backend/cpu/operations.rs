@@ -1,6 +1,5 @@
 //! The operations of the CPU backend: arguments are checked here, the kernels take them as given.
 
-use crate::Stored;
 use super::bf16::Activation;
 use super::buffer::Buffer;
 use super::check::{ensure, inside, length, room, whole_rows};
@@ -9,6 +8,7 @@ use super::real::Real;
 use super::weight::Weight;
 use super::{BaseDtype, Cpu, Isa, attention, gather, loss, norm, optimizer, pointwise};
 use crate::Result;
+use crate::Stored;
 use crate::backend::check;
 use crate::backend::dropout::Mask;
 use crate::backend::{AdamWStep, Attention, Backend, Gemm, LinearOutput, RowTarget, Write};

@@ -3,8 +3,8 @@
 use crate::Stored;
 use std::sync::Arc;
 
-use safetensors::Dtype;
 use rayon::prelude::*;
+use safetensors::Dtype;
 
 use super::bf16::{self, Activation, Bf16Kernel, Frozen, Matrix, Panels, Rounded};
 use super::buffer::{Buffer, Pool};

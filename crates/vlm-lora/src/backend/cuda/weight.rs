@@ -1,16 +1,16 @@
 //! Frozen matrices on the device, kept once, row-major.
 
 use crate::Stored;
-use safetensors::Dtype;
 use half::{bf16, f16};
 use rayon::prelude::*;
+use safetensors::Dtype;
 
 use super::check::fail;
 use super::device::{CudaDtype, Device};
 use super::{Block, Cuda};
 use crate::Result;
+use crate::backend::check;
 use crate::backend::cpu::LARGEST_INT8_ROWS;
-use crate::backend::{check};
 
 /// A frozen matrix `(n, k)`.
 pub struct Weight<D: Device> {

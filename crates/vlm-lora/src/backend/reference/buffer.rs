@@ -7,11 +7,11 @@ use crate::{Error, Result};
 
 /// A flat tensor.
 #[derive(Debug)]
-pub struct Buffer(pub(super) Tensor);
+pub(crate) struct Buffer(pub(super) Tensor);
 
 /// A matrix `(n, k)`.
 #[derive(Debug)]
-pub struct Weight(pub(super) Tensor);
+pub(crate) struct Weight(pub(super) Tensor);
 
 pub(super) fn failed(error: &candle_core::Error) -> Error {
     Error::Backend { device: "candle".to_owned(), reason: error.to_string() }

@@ -6,7 +6,7 @@ mod forms;
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
-pub use self::buffer::{Buffer, Weight};
+pub(crate) use self::buffer::{Buffer, Weight};
 
 use self::buffer::run;
 use super::dropout::Mask;
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 /// The reference backend on any candle device, computing in `f32` or `f64`.
 #[derive(Debug, Clone)]
-pub struct Candle {
+pub(crate) struct Candle {
     device: Device,
     dtype: DType,
 }
@@ -26,7 +26,7 @@ impl Candle {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for another dtype than F32 and F64.
-    pub fn new(device: Device, dtype: DType) -> Result<Self> {
+    pub(crate) fn new(device: Device, dtype: DType) -> Result<Self> {
         match dtype {
             DType::F32 | DType::F64 => Ok(Self { device, dtype }),
             other => Err(Error::Unsupported { what: format!("the reference backend in {other:?}") }),
@@ -109,7 +109,8 @@ impl Backend for Candle {
             return Err(Error::Backend { device: "candle".to_owned(), reason });
         }
         run(|| {
-            let tensor = Tensor::from_raw_buffer(stored.bytes, DType::try_from(stored.dtype)?, &[n, k], &Device::Cpu)?;
+            let tensor =
+                Tensor::from_raw_buffer(stored.bytes, DType::try_from(stored.dtype)?, &[n, k], &Device::Cpu)?;
             tensor.to_dtype(self.dtype)?.to_device(&self.device).map(Weight)
         })
     }

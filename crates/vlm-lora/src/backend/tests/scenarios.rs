@@ -3,12 +3,10 @@
 mod adapters;
 
 use crate::Stored;
-use safetensors::Dtype;
 use half::{bf16, f16};
+use safetensors::Dtype;
 
-use crate::backend::{
-    AdamWStep, AdamWTensor, Attention, Backend, Gemm, LinearOutput, RowTarget, Write,
-};
+use crate::backend::{AdamWStep, AdamWTensor, Attention, Backend, Gemm, LinearOutput, RowTarget, Write};
 use crate::{Result, Tiles};
 
 /// The values of one output of one call.

@@ -10,10 +10,10 @@
 pub(crate) mod dora;
 
 use self::dora::{Dora, Unscaled};
+use super::params::{Grads, Param, Pass};
 use crate::backend::{Backend, Dropout, Gemm, LowRank, LowRankBackward, LowRankForward, Write};
 use crate::key::mix;
 use crate::lora::Principal;
-use super::params::{Grads, Param, Pass};
 use crate::{Error, Result};
 
 /// The adapter of one linear: where its tensors stand among the parameters, and its constants.

@@ -1,8 +1,8 @@
 //! Operands that a kernel writes beside its numbers are those that a cast makes of them.
 
 use crate::Stored;
-use safetensors::Dtype;
 use half::bf16;
+use safetensors::Dtype;
 
 use super::emulated;
 use crate::Result;

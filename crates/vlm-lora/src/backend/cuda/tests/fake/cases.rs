@@ -1,14 +1,14 @@
 //! What the fakes are asked, each in a process of its own, which [`super`] starts.
 
 use crate::Stored;
-use safetensors::Dtype;
 use half::bf16;
+use safetensors::Dtype;
 
+use crate::backend::Backend;
 use crate::backend::cuda::device::{Device, Factor, Launch, Matmul, Operands};
 use crate::backend::cuda::driver::Driver;
 use crate::backend::cuda::tests::check_on_device;
 use crate::backend::cuda::{Cuda, CudaDtype, CudaOptions};
-use crate::backend::{Backend, };
 use crate::{Error, Result};
 
 fn open() -> Result<Cuda> {

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use pq_common::{Hint, Layout, ProjectConfig, WithHint as _};
+use pq_cli::{Hint, Layout, ProjectConfig, WithHint as _};
 use slide_data::{
     Contract as _, Correction, GroupStats, Label, Labels, Manifest, Rubric, SlideRecord, Split, SplitConfig,
     SplitRatios, Splits, Target,

@@ -1,6 +1,6 @@
 //! Drawn decks: the same for a seed, different for another, readable, and showing what they are worth.
 
-use pq_fixtures::{
+use sample_decks::{
     Deck, Format, Item, Kind, Latents, Order, Quality, Scene, Slide, Topic, render_pdf, render_png,
     write_decks,
 };
@@ -34,7 +34,7 @@ fn count(slide: &Slide, kind: Kind) -> f64 {
     slide.scene.elements.iter().filter(|element| element.kind == kind).count() as f64
 }
 
-fn body(slide: &Slide, measure: impl Fn(&pq_fixtures::Element) -> f64) -> f64 {
+fn body(slide: &Slide, measure: impl Fn(&sample_decks::Element) -> f64) -> f64 {
     let texts: Vec<f64> =
         slide.scene.elements.iter().filter(|element| element.kind == Kind::Body).map(measure).collect();
     texts.iter().sum::<f64>() / texts.len().max(1) as f64
@@ -129,7 +129,7 @@ fn latents_are_found_by_file_and_by_image() {
     let dir = tempfile::tempdir().unwrap();
     let order = Order { decks: 4, seed: 9, format: Format::Mixed, width: 96 };
     let written = write_decks(dir.path(), &order).unwrap();
-    let latents = Latents::read(&dir.path().join(pq_fixtures::LATENTS_FILE)).unwrap();
+    let latents = Latents::read(&dir.path().join(sample_decks::LATENTS_FILE)).unwrap();
     assert_eq!(written.decks.len(), 4);
     let (pdf, folder): (Vec<&String>, Vec<&String>) =
         latents.decks.keys().partition(|name| name.contains(".pdf"));

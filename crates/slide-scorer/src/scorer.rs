@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use pq_common::WithHint as _;
+use pq_cli::WithHint as _;
 use project_files::{Contract as _, RunFiles};
 use slide_data::image::{DynamicImage, RgbImage};
 use slide_data::{Prediction, expected_score, image_features, pixels_sha256};

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, bail};
-use pq_common::{Hint, WithHint as _, secrets};
+use pq_cli::{Hint, WithHint as _, secrets};
 use vlm_lora::backend::{AnyBackend, Backend as _};
 use vlm_lora::hub::{self, HubOptions};
 use vlm_lora::{
@@ -142,7 +142,7 @@ fn find(name: &str) -> Result<(PathBuf, bool)> {
         offline: secrets::is_hub_offline(),
     };
     tracing::info!("looking for `{name}` on the Hub");
-    let dir = hub::fetch_with(name, None, &options, pq_common::http_options()).hint(
+    let dir = hub::fetch_with(name, None, &options, pq_cli::http_options()).hint(
         format!("`{name}` is no folder here and cannot be had from the Hub"),
         "set `model.name` to a checkpoint's folder, or see whether the Hub can be reached (HF_TOKEN for private models)",
     )?;

@@ -4,10 +4,10 @@
 //! from 1 to 5 per criterion that drives what can be seen; simulated raters see it through their own severity and noise.
 //! The same seed gives the same decks and the same ratings on every machine.
 //! ```
-//! let deck = pq_fixtures::Deck::draw(7, 0);
-//! let pdf = pq_fixtures::render_pdf(&deck.scenes())?;
+//! let deck = sample_decks::Deck::draw(7, 0);
+//! let pdf = sample_decks::render_pdf(&deck.scenes())?;
 //! assert!(pdf.starts_with(b"%PDF"));
-//! # Ok::<(), pq_fixtures::Error>(())
+//! # Ok::<(), sample_decks::Error>(())
 //! ```
 #![forbid(unsafe_code)]
 

@@ -71,6 +71,6 @@ fn the_sample_decks_are_small_and_the_generators_own() {
             (total, decks) = (total + bytes.len(), decks + 1);
         }
     }
-    let latents = pq_fixtures::Latents::read(&dir.join(pq_fixtures::LATENTS_FILE)).unwrap();
+    let latents = sample_decks::Latents::read(&dir.join(sample_decks::LATENTS_FILE)).unwrap();
     assert!(decks == latents.decks.len() && decks >= 3 && total < 1_000_000, "{decks} {total}");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
-use pq_common::{Hint, WithHint as _};
+use pq_cli::{Hint, WithHint as _};
 use project_files::{Contract as _, RunFiles, RunRecord};
 use vlm_lora::{CheckpointFingerprint, Fingerprint};
 

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use pq_common::{CommonArgs, ConfigError, ProjectConfig, with_overrides};
+use pq_cli::{CommonArgs, ConfigError, ProjectConfig, with_overrides};
 use project_files::{Contract as _, RunFiles, RunRecord};
 use serde::{Deserialize, Serialize};
 use slide_data::Rubric;

@@ -1,6 +1,6 @@
 //! What the PitchQuest commands share: common arguments, configuration files, logging, exit status.
 //!
-//! A binary's `main` is `fn main() -> ExitCode { pq_common::run::<Args>(|args| …) }`: logs go to stderr, data to stdout,
+//! A binary's `main` is `fn main() -> ExitCode { pq_cli::run::<Args>(|args| …) }`: logs go to stderr, data to stdout,
 //! an error prints its chain and its hint and ends with status 2.
 #![forbid(unsafe_code)]
 
