@@ -10,6 +10,7 @@ use crate::DriftConfig;
 #[serde(rename_all = "snake_case")]
 pub enum FeatureGroup {
     /// The slide as an image, as in `picture.brightness`.
+    #[serde(rename = "picture")]
     Image,
     /// What the model says: `score.<criterion>` (its mean) and `entropy.<criterion>` (its doubt, 0 to 1).
     Model,

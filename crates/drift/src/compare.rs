@@ -1,14 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use project_files::{Contract, Layout};
+use project_files::Contract;
 use serde::{Deserialize, Serialize};
-use slide_data::{Prediction, write_atomic};
+use slide_data::Prediction;
 
+use crate::DriftConfig;
 use crate::columns::{Column, FeatureGroup, Table};
 use crate::permutation::{Significance, power, significance};
 use crate::statistics::{Bins, js_divergence, ks_of_sorted, psi, quantile, wasserstein};
-use crate::{DriftConfig, Result, render_drift_report};
 
 /// What a comparison found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -332,19 +332,6 @@ fn reasons(
         ));
     }
     reasons
-}
-
-/// Writes the newest drift report of a project, as JSON and as a page, and a copy of the JSON under its date beside them.
-///
-/// # Errors
-/// When a file cannot be written; each file is old or new, never half.
-pub fn write_drift_report(layout: &Layout, report: &DriftReport) -> Result<()> {
-    let dated = report.created_at.strftime("drift-%Y-%m-%dT%H%M%SZ.json").to_string();
-    report.write(&layout.drift_reports().join(dated))?;
-    let latest = layout.latest_drift();
-    write_atomic(&latest.with_extension("html"), render_drift_report(report)?.as_bytes())
-        .map_err(project_files::Error::from)?;
-    Ok(report.write(&latest)?)
 }
 
 impl Contract for DriftReport {

@@ -17,6 +17,7 @@ mod columns;
 mod compare;
 mod config;
 mod error;
+mod files;
 mod html;
 mod performance;
 mod permutation;
@@ -24,9 +25,10 @@ mod statistics;
 mod trigger;
 
 pub use columns::FeatureGroup;
-pub use compare::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, compare, write_drift_report};
+pub use compare::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, compare};
 pub use config::{DriftConfig, MonitoringConfig, PerformanceConfig, TriggerConfig};
 pub use error::{Error, Result};
+pub use files::write_drift_report;
 pub use html::render_drift_report;
 pub use performance::{
     CriterionAccuracy, PerformanceInput, PerformanceReport, PerformanceSizes, PerformanceStatus,

@@ -4,16 +4,7 @@ use durable_files::hash_file;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Check, Contract, Gate, GateInput, Result, RunFiles};
-
-/// The ends of an interval around an estimate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Lower end.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
+use crate::{Check, Contract, Gate, GateInput, Interval, Result, RunFiles};
 
 /// How much was evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -89,8 +89,8 @@ pub enum Reason {
 impl Reason {
     /// No slide came within the time allowed.
     #[cfg(feature = "render")]
-    pub(crate) fn slow_slide(limits: &crate::Limits) -> Self {
-        Self::TimedOut { key: "time_limit_s", limit_s: limits.time_limit_s }
+    pub(crate) fn slow_slide(limit_s: u64) -> Self {
+        Self::TimedOut { key: "time_limit_s", limit_s }
     }
 
     /// A malformed file, in a decoder's words.

@@ -19,6 +19,7 @@ mod error;
 #[cfg(feature = "image")]
 pub mod imaging;
 mod label;
+mod label_rule;
 mod limits;
 mod prediction;
 #[cfg(feature = "render")]
@@ -26,6 +27,7 @@ mod process;
 #[cfg(feature = "render")]
 pub mod render;
 mod rubric;
+mod score;
 mod slide;
 mod split;
 pub mod target;
@@ -37,13 +39,14 @@ pub use error::{Error, Reason, Result};
 pub use image;
 #[cfg(feature = "image")]
 pub use imaging::{image_features, pixels_sha256};
-pub use label::{Label, Labels, Score, Scores};
+pub use label::{Label, Labels, Scores};
 pub use limits::Limits;
 pub use prediction::{Correction, Prediction, expected_score};
 pub use project_files::{Contract, Defects, Log};
 #[cfg(feature = "render")]
 pub use render::RenderedSlide;
 pub use rubric::{Criterion, Rubric};
+pub use score::Score;
 pub use slide::{Manifest, SlideRecord, Source, SourceKind};
 pub use split::{GroupStats, Split, SplitRatios, Splits};
 pub use target::{Answer, Authority, Decision, ScoreTarget, Tally, Target};

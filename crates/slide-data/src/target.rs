@@ -27,13 +27,12 @@
 //! give (older files name no final word, and a person may have edited the file) was decided by somebody: it has all the mass.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Correction, Label, Score};
+use crate::Score;
 
 const LEVELS: usize = Score::LEVELS;
 
@@ -210,10 +209,10 @@ impl<'de> Deserialize<'de> for Masses {
 /// What the raters of a slide said of one criterion, added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
-    counts: [u32; LEVELS],
-    not_applicable: u32,
+    pub(crate) counts: [u32; LEVELS],
+    pub(crate) not_applicable: u32,
     /// By the severity rule.
-    corrected: Option<Masses>,
+    pub(crate) corrected: Option<Masses>,
 }
 
 impl Tally {
@@ -307,6 +306,7 @@ fn median(counts: &[u32; LEVELS]) -> Option<Score> {
 #[serde(rename_all = "snake_case")]
 pub enum Authority {
     /// A lead who settled a dispute between raters.
+    #[serde(rename = "final_word")]
     Adjudication,
     /// A user who corrected the model.
     Correction,
@@ -323,69 +323,4 @@ pub struct Decision {
     /// The id of the journal's event or of the correction.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
-}
-
-impl Label {
-    /// What is taught and measured against for a criterion: the rule of this module.
-    pub fn target(&self, key: &str) -> Target {
-        let Some(&score) = self.scores.get(key) else { return Target::Missing };
-        let answer = Answer::from(score);
-        let rated = self.tally(key).target();
-        let is_decided = self.decided.contains_key(key) || rated.answer() != Some(answer);
-        if is_decided { Target::decided(answer) } else { rated }
-    }
-
-    /// The point score of a criterion's target, where it applies.
-    pub fn score(&self, key: &str) -> Option<Score> {
-        self.target(key).score()
-    }
-
-    /// The criteria that apply, with their point scores.
-    pub fn scored(&self) -> impl Iterator<Item = (&str, Score)> {
-        self.scores.keys().filter_map(|key| Some((key.as_str(), self.score(key)?)))
-    }
-
-    /// What the raters said of a criterion.
-    pub fn tally(&self, key: &str) -> Tally {
-        Tally {
-            counts: self.distribution.get(key).copied().unwrap_or_default(),
-            not_applicable: self.not_applicable.get(key).copied().unwrap_or_default(),
-            corrected: self.severity_corrected.get(key).copied(),
-        }
-    }
-
-    /// Notes what the raters said of a criterion.
-    pub fn rate(&mut self, key: &str, tally: &Tally) {
-        set(&mut self.distribution, key, tally.counts.iter().any(|&count| count > 0).then_some(tally.counts));
-        set(&mut self.not_applicable, key, (tally.not_applicable > 0).then_some(tally.not_applicable));
-        set(&mut self.severity_corrected, key, tally.corrected);
-        if !self.decided.contains_key(key) {
-            set(&mut self.scores, key, tally.target().answer().map(Answer::score));
-        }
-    }
-
-    /// Notes what somebody decided of a criterion; an older or lesser decision than the one that is known changes nothing.
-    pub fn decide(&mut self, key: &str, answer: Answer, decision: Decision) {
-        if self.decided.get(key).is_none_or(|known| *known <= decision) {
-            self.scores.insert(key.to_owned(), answer.score());
-            self.decided.insert(key.to_owned(), decision);
-        }
-    }
-
-    /// Obeys those of the corrections that are of this slide.
-    pub fn correct<'a>(&mut self, slide_id: &str, corrections: impl IntoIterator<Item = &'a Correction>) {
-        for correction in corrections.into_iter().filter(|correction| correction.slide_id == slide_id) {
-            for (key, score) in &correction.scores {
-                let (at, id) = (Some(correction.corrected_at), correction.id.clone());
-                self.decide(key, (*score).into(), Decision { by: Authority::Correction, at, id });
-            }
-        }
-    }
-}
-
-fn set<V>(map: &mut BTreeMap<String, V>, key: &str, value: Option<V>) {
-    match value {
-        Some(value) => drop(map.insert(key.to_owned(), value)),
-        None => drop(map.remove(key)),
-    }
 }

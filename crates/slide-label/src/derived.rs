@@ -7,7 +7,7 @@ use project_files::Layout;
 use slide_data::{Label, Labels, write_atomic};
 
 use crate::consensus::{Consensus, median_label};
-use crate::ledger::{Shared, lock, with_causes};
+use crate::shared::{Shared, lock, with_causes};
 use crate::{ConsensusRule, Result, Store};
 
 /// `labels.json` is written at most this often while ratings stream in.

@@ -1,6 +1,6 @@
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::thread::JoinHandle;
 
 use jiff::{Timestamp, ToSpan};
@@ -9,6 +9,7 @@ use slide_data::{Labels, Rubric};
 use tokio::sync::oneshot;
 
 use crate::derived::{LabelTexts, derive_changes};
+use crate::shared::{Shared, lock, with_causes};
 use crate::{ConsensusRule, Error, Event, Journal, Result, Standing, Store, StoreBuilder, labels};
 
 /// An event that is on disk.
@@ -27,27 +28,6 @@ struct Job {
 
 /// How many events at most share one sync of the disk.
 const MAX_BATCH: usize = 512;
-
-/// What the writing and the deriving thread share.
-pub(crate) struct Shared {
-    pub(crate) store: RwLock<Store>,
-    revision: AtomicU64,
-    pub(crate) changed: Mutex<Changed>,
-    pub(crate) wake: Condvar,
-    pub(crate) paths: Layout,
-    pub(crate) rule: ConsensusRule,
-}
-
-/// The slides whose labels must be derived anew.
-#[derive(Default)]
-pub(crate) struct Changed {
-    pub(crate) slides: BTreeSet<String>,
-    pub(crate) is_closing: bool,
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The journal with its store, behind one writing thread: events that arrive together share one sync of the disk, and are
 /// acknowledged only after it. A second thread keeps `labels.json` up to date.
@@ -208,11 +188,6 @@ fn arrival(store: &Store, event: &Event) -> Timestamp {
         Some(next) if next > now => next,
         _ => now,
     }
-}
-
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What a merge did.

@@ -16,8 +16,10 @@ mod interned;
 mod journal;
 mod ledger;
 mod model_help;
+mod overview;
 mod people;
 mod queue;
+mod shared;
 mod store;
 pub mod web;
 

@@ -6,6 +6,8 @@
 mod api;
 mod offline;
 mod run;
+mod settings;
 mod worker;
 
-pub use run::{Finished, RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun};
+pub use run::WandbRun;
+pub use settings::{Finished, RunInfo, WandbConfig, WandbMode, WandbOptions};

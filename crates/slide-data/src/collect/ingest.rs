@@ -1,16 +1,14 @@
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::run::{Progress, Quarantined, Report};
+use super::report::{Progress, Quarantined, Report};
 use super::store::{InputRecord, Outcome, Stamp, Store};
-use super::worker::Answer;
-use crate::imaging::Sketch;
+use super::worker::{Answer, Staged};
 use crate::render::InputFile;
-use crate::{Reason, Result, SlideRecord};
+use crate::{Reason, Result};
 
 /// Files that are written to the store at once: one sync for all of them. A crash costs reading these again.
 const BATCH: usize = 64;
@@ -27,9 +25,6 @@ pub(super) struct Ingest<'a> {
     ready: Vec<(Vec<Staged>, InputRecord)>,
     since: Instant,
 }
-
-/// A slide, where its image lies, and its sketch.
-pub(super) type Staged = (SlideRecord, PathBuf, Sketch);
 
 impl<'a> Ingest<'a> {
     pub(super) fn new(
@@ -112,7 +107,7 @@ impl Pending {
             }
             Answer::Slide(slide, image, sketch) => {
                 progress.slide(&slide);
-                self.slides.push((*slide, image, sketch));
+                self.slides.push(Staged { record: *slide, image, sketch });
                 return None;
             }
             Answer::Failed(part, reason) => {
@@ -141,7 +136,7 @@ impl Pending {
                 transient = again;
                 let slides = self.slides.len();
                 self.set_aside.push((format!("after slide {slides}"), reason));
-                (self.slides[0].0.source.sha256.clone(), Outcome::Collected { slides })
+                (self.slides[0].record.source.sha256.clone(), Outcome::Collected { slides })
             }
         };
         Some(InputRecord {

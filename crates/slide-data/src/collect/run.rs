@@ -2,74 +2,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
-use serde::Serialize;
-
 use super::ingest::{Ingest, list_quarantined};
+use super::report::{Progress, Report};
 use super::store::{InputRecord, Outcome, Stamp, Store};
 use super::worker::{Answer, Job, ReaderFactory};
 use super::{DataConfig, duplicates};
 use crate::render::InputFile;
 use crate::{Result, SlideRecord};
-
-/// What a run did.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Report {
-    /// Files that hold slides.
-    pub inputs: usize,
-    /// Of these, files that had not changed since an earlier run.
-    pub unchanged: usize,
-    /// Slides that this run added.
-    pub slides_new: usize,
-    /// Slides in the store.
-    pub slides: usize,
-    /// Decks in the store.
-    pub decks: usize,
-    /// Groups in the store: decks joined by near-duplicates.
-    pub groups: usize,
-    /// Slides in the store that repeat another.
-    pub duplicates: usize,
-    /// Slides in the store with a quality flag.
-    pub flagged: usize,
-    /// Slides in the store that the rules leave out.
-    pub excluded: usize,
-    /// Slides that can be labelled and trained on.
-    pub usable: usize,
-    /// Files, pages and entries of this run's inputs that could not become slides.
-    pub set_aside: Vec<Quarantined>,
-    /// Whether the run was stopped before its end.
-    pub interrupted: bool,
-}
-
-/// A file, page or entry that could not become a slide.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Quarantined {
-    /// The file, and the page or entry where only that failed.
-    pub origin: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// Follows a run.
-pub trait Progress: Sync {
-    /// So many files will be read.
-    fn inputs(&self, _total: usize) {}
-    /// A file has so many slides.
-    fn slides_found(&self, _count: usize) {}
-    /// A slide was read.
-    fn slide(&self, _slide: &SlideRecord) {}
-    /// A file is done.
-    fn input_done(&self, _origin: &str) {}
-    /// Something was set aside.
-    fn set_aside(&self, _item: &Quarantined) {}
-    /// Duplicates are being looked for.
-    fn comparing(&self) {}
-    /// Whether to stop: files that are being read are given up and read again by the next run.
-    fn is_interrupted(&self) -> bool {
-        false
-    }
-}
-
-impl Progress for () {}
 
 /// Brings inputs into a store.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use project_files::SlideFiles;
 use serde::{Deserialize, Serialize};
 
-use super::ingest::Staged;
 use super::sketches;
+use super::worker::Staged;
 use crate::error::io_error;
 use crate::render::InputFile;
 use crate::{Contract, Error, Result, SlideRecord};
@@ -52,6 +52,7 @@ pub enum Outcome {
         slides: usize,
     },
     /// It cannot become slides.
+    #[serde(rename = "set_aside")]
     Quarantined {
         /// Why.
         reason: String,
@@ -163,8 +164,8 @@ impl Store {
         let (mut new, mut lines) = (Vec::new(), Vec::with_capacity(batch.len()));
         let mut sketched = Vec::new();
         for (staged, input) in batch {
-            for (slide, image, sketch) in staged {
-                if let Some(slide) = self.move_in(slide, &image)? {
+            for Staged { record, image, sketch } in staged {
+                if let Some(slide) = self.move_in(record, &image)? {
                     sketched.push((slide.sha256.clone(), sketch));
                     new.push(slide);
                 }

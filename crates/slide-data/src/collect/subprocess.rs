@@ -154,7 +154,7 @@ fn follow(
             return Ended::Stopped;
         }
         if last.elapsed() > limits.time_limit() + GRACE {
-            return Ended::Slow(Reason::slow_slide(limits));
+            return Ended::Slow(Reason::slow_slide(limits.time_limit_s));
         }
         if start.elapsed() > limits.file_time_limit() + GRACE {
             let limit_s = limits.file_time_limit_s;

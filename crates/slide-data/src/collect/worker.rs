@@ -38,6 +38,15 @@ pub enum Answer {
     NoStore(String),
 }
 
+/// A slide that was read into the staging folder.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub(super) record: SlideRecord,
+    /// Where its image lies.
+    pub(super) image: PathBuf,
+    pub(super) sketch: Sketch,
+}
+
 /// Reads files into the staging folder.
 pub trait Reader {
     /// Reads one file and hands on what it yields; the last answer is `Done`, `Refused` or `NoStore`, unless `stop` is set

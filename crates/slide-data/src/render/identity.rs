@@ -1,20 +1,7 @@
 use image::RgbImage;
-use unicode_normalization::UnicodeNormalization;
 
 use super::{InputFile, RenderedSlide};
-use crate::{Source, SourceKind, sha256_hex};
-
-/// The deck that images of one folder (or of one numbered series) belong to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub struct DeckName(pub String);
-
-impl DeckName {
-    /// The deck's id: from its name in one Unicode normal form (NFC), so that file systems that decompose names agree.
-    pub fn id(&self) -> String {
-        let name: String = self.0.nfc().collect();
-        format!("f{}", &sha256_hex(name.as_bytes())[..12])
-    }
-}
+use crate::{Source, SourceKind};
 
 /// A file that is a deck of its own: its id is made of its content, so a renamed or moved copy is the same deck.
 pub(super) struct Document<'a> {

@@ -4,6 +4,7 @@
 //! reader, panics caught. A file, page or entry that fails is one `Err` among the results; the rest goes on.
 
 mod archive;
+mod deck_name;
 mod folder;
 mod format;
 mod identity;
@@ -15,9 +16,9 @@ use std::path::Path;
 
 use image::RgbImage;
 
+pub use deck_name::DeckName;
 pub use folder::{InputFile, find_all_inputs, find_inputs};
 pub use format::{FileFormat, sniff};
-pub use identity::DeckName;
 pub use office::find_libreoffice;
 #[cfg(feature = "collect")]
 pub(crate) use pdf::STACK_BYTES;

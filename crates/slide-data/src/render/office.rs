@@ -51,7 +51,7 @@ pub(super) fn to_pdf(
     // Who watches ends this process in time; this is for when nobody is left to watch.
     let patience = if is_watched { Duration::from_secs(10) } else { Duration::ZERO };
     let status = wait(&mut child, limits.time_limit() + patience).map_err(io)?;
-    let Some(status) = status else { return Err(Reason::slow_slide(limits)) };
+    let Some(status) = status else { return Err(Reason::slow_slide(limits.time_limit_s)) };
     std::fs::read(place.join("deck.pdf"))
         .map_err(|_| Reason::Malformed(format!("LibreOffice could not convert the presentation ({status})")))
 }

@@ -66,7 +66,7 @@ impl Iterator for Slides {
                     // The thread cannot be stopped; it ends at its next slide, when nobody receives it.
                     let origin = origin.clone();
                     self.current = None;
-                    return Some(Err(unreadable(origin, Reason::slow_slide(&self.limits))));
+                    return Some(Err(unreadable(origin, Reason::slow_slide(self.limits.time_limit_s))));
                 }
             }
         }

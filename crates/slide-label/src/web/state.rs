@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use project_files::Layout;
 use slide_data::{Manifest, Prediction, Rubric};
 
-use super::lead::LeadReport;
+use crate::overview::LeadReport;
 use crate::{Corrections, LabelConfig, Ledger, Opened, People, Queue, Result, read_predictions, uncertainty};
 
 /// Who may use the page.
@@ -160,10 +160,6 @@ impl App {
 
     pub(super) fn slide(&self, id: &str) -> Option<SlideCard> {
         self.slides.read().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
-    }
-
-    pub(super) fn deck_of(&self, id: &str) -> Arc<str> {
-        self.slide(id).map_or_else(|| id.into(), |slide| slide.deck_id)
     }
 
     /// Takes up slides that were collected since. A manifest that cannot be read just now leaves things as they are.

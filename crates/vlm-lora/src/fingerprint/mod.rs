@@ -16,7 +16,7 @@ pub use remembered::FingerprintCache;
 pub(crate) use stamp::{Stamp, Stamped};
 pub use weight_format::{ElementType, WeightDevice, WeightFormat};
 
-use crate::feature_cache::hex;
+use durable_files::hex;
 
 /// What was hashed, and how. The name is a part of the written form, so that fingerprints of another scheme are never taken
 /// for equal or for different ones.

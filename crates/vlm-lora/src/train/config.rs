@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::observer::Metrics;
-use super::schedule::LrSchedulerType;
+use super::scheduler_type::LrSchedulerType;
 use crate::backend::{BaseDtype, CpuOptions};
 use crate::{Checkpoint, Error, Result};
 

@@ -1,20 +1,5 @@
-use serde::{Deserialize, Serialize};
-
 use super::TrainingConfig;
-
-/// How the learning rate changes after warm-up, under transformers' names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LrSchedulerType {
-    /// Falls in a straight line to 0.
-    Linear,
-    /// Falls along half a cosine to 0.
-    Cosine,
-    /// Stays, without warm-up.
-    Constant,
-    /// Rises in a straight line, then stays.
-    ConstantWithWarmup,
-}
+use super::scheduler_type::LrSchedulerType;
 
 /// The learning rate as a pure function of the optimizer step, so that resuming needs no state.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytemuck::{Pod, Zeroable};
 
-use super::real::Real;
-
 /// One cache line: the unit of allocation, which aligns every buffer to the widest registers.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -102,14 +100,14 @@ impl Free {
 
 /// A flat array of the CPU backend.
 #[derive(Debug)]
-pub struct Buffer<T: Real> {
+pub struct Buffer<T: Pod> {
     lines: Vec<Line>,
     len: usize,
     pool: Arc<Pool>,
     element: PhantomData<T>,
 }
 
-impl<T: Real> Buffer<T> {
+impl<T: Pod> Buffer<T> {
     /// `len` elements of unspecified value, for those who overwrite them all.
     pub(super) fn uninitialised(pool: &Arc<Pool>, len: usize) -> Self {
         Self::take(pool, len).0
@@ -119,7 +117,7 @@ impl<T: Real> Buffer<T> {
     pub(super) fn zeros(pool: &Arc<Pool>, len: usize) -> Self {
         let (mut buffer, zero) = Self::take(pool, len);
         if !zero {
-            buffer.fill(T::ZERO);
+            buffer.fill(T::zeroed());
         }
         buffer
     }
@@ -131,7 +129,7 @@ impl<T: Real> Buffer<T> {
     }
 }
 
-impl<T: Real> Deref for Buffer<T> {
+impl<T: Pod> Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -139,13 +137,13 @@ impl<T: Real> Deref for Buffer<T> {
     }
 }
 
-impl<T: Real> DerefMut for Buffer<T> {
+impl<T: Pod> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
     }
 }
 
-impl<T: Real> Drop for Buffer<T> {
+impl<T: Pod> Drop for Buffer<T> {
     fn drop(&mut self) {
         self.pool.give(std::mem::take(&mut self.lines));
     }

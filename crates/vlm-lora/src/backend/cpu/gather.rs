@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::rows_per_task;
+use super::tasks::rows_per_task;
 use crate::backend::Write;
 
 /// `dst[i] = src[rows[i]]`.

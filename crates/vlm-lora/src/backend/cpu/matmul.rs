@@ -5,7 +5,7 @@
     reason = "the product works on pointers and strides, which are checked against the slices here"
 )]
 
-use super::real::Real;
+use super::real::{Multiply, Operand, Real, Sizes};
 use super::{Isa, f32_kernels};
 use crate::backend::Write;
 
@@ -124,28 +124,6 @@ impl<T: Real> Matmul<T> {
             );
         }
     }
-}
-
-/// A strided product of the `gemm` crate: sizes, result with row stride, whether it adds, operands with column and row stride.
-type Sizes = (usize, usize, usize);
-type Operand<T> = (*const T, usize, usize);
-
-/// The products of one element type, by the instruction set in use: the `gemm` crate alone always takes the widest.
-pub trait Multiply: Sized {
-    /// `C (+)= alpha · A · B`.
-    ///
-    /// # Safety
-    /// Every element that the sizes and strides name lies inside its slice; no one else uses those of `C`.
-    #[doc(hidden)]
-    unsafe fn gemm(
-        sizes: Sizes,
-        c: (*mut Self, usize),
-        add: bool,
-        a: Operand<Self>,
-        b: Operand<Self>,
-        alpha: Self,
-        threads: gemm_common::Parallelism,
-    );
 }
 
 macro_rules! multiply {

@@ -24,6 +24,7 @@ mod pointwise;
 mod real;
 mod rope;
 mod simd;
+mod tasks;
 mod weight;
 
 use std::sync::Arc;
@@ -38,11 +39,6 @@ use self::bf16::{Activation, Rounded};
 use self::buffer::Pool;
 use self::weight::Context;
 use crate::{Error, Result};
-
-/// How many rows of this width make a task that is worth handing to a thread.
-fn rows_per_task(width: usize) -> usize {
-    (8192 / width.max(1)).max(1)
-}
 
 /// How a [`Cpu`] keeps and multiplies frozen matrices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::rows_per_task;
 use super::simd::{lane_sum, simd_fn};
+use super::tasks::rows_per_task;
 use crate::backend::Write;
 
 simd_fn! {

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::rows_per_task;
 use super::simd::simd_fn;
+use super::tasks::rows_per_task;
 use crate::backend::dropout::Mask;
 
 /// Elements that one task works through: small enough for the caches, large enough to be worth a task.

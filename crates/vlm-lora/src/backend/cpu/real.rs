@@ -12,7 +12,7 @@ mod sealed {
 /// The arithmetic of a [`Cpu`](super::Cpu): `f32`, or `f64` for checks of the mathematics.
 pub trait Real:
     sealed::Sealed
-    + super::matmul::Multiply
+    + Multiply
     + bytemuck::Pod
     + Debug
     + Default
@@ -57,6 +57,29 @@ pub trait Real:
     fn inverse_frequency(pair: usize, head_dim: usize, theta: f64) -> Self;
     /// Sine and cosine.
     fn sin_cos(self) -> (Self, Self);
+}
+
+/// A strided product of the `gemm` crate: sizes, result with row stride, whether it adds, operands with column and row stride.
+pub(super) type Sizes = (usize, usize, usize);
+pub(super) type Operand<T> = (*const T, usize, usize);
+
+/// The products of one element type, by the instruction set in use: the `gemm` crate alone always takes the widest.
+#[expect(unsafe_code, reason = "the product works on pointers and strides, which the caller checks")]
+pub trait Multiply: Sized {
+    /// `C (+)= alpha · A · B`.
+    ///
+    /// # Safety
+    /// Every element that the sizes and strides name lies inside its slice; no one else uses those of `C`.
+    #[doc(hidden)]
+    unsafe fn gemm(
+        sizes: Sizes,
+        c: (*mut Self, usize),
+        add: bool,
+        a: Operand<Self>,
+        b: Operand<Self>,
+        alpha: Self,
+        threads: gemm_common::Parallelism,
+    );
 }
 
 impl Real for f32 {

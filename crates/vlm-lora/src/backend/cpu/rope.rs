@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::rows_per_task;
 use super::simd::simd_fn;
+use super::tasks::rows_per_task;
 
 /// Positions beyond this one are computed in each call and not kept.
 const LONGEST_TABLE: usize = 1 << 17;
