@@ -257,6 +257,12 @@ mod tests {
         let whole =
             |text: &str| Ok(vec![5, u32::from(text.ends_with('2')) + 3, u32::from(text.ends_with('2'))]);
         assert!(merged.tokens(&[true], whole).is_err());
+        // Two choices with one token, and choices that change different places.
+        let same = |text: &str| Ok(vec![5, u32::from(!text.ends_with('1')), 2]);
+        let three = ChoiceAnswer::lines(&["A"], &["1", "2", "3"]).unwrap();
+        assert!(three.tokens(&[true], same).is_err());
+        let apart = |text: &str| Ok(vec![5, u32::from(text.ends_with('2')), u32::from(text.ends_with('3'))]);
+        assert!(three.tokens(&[true], apart).is_err());
         assert!(answer().tokens(&[false; 3], |text| Ok(tokenize(text))).is_err());
         assert!(ChoiceAnswer::lines(&["A"], &["1", "1"]).is_err());
         assert!(ChoiceAnswer::lines(&[""; 0], &["1", "2"]).is_err());

@@ -134,4 +134,37 @@ mod tests {
         assert_ne!(draw(1, "a"), draw(2, "a"));
         assert_ne!(draw(1, "a"), draw(1, "b"));
     }
+
+    /// The schemes of PEFT: LoRA's uniform A within `1/√in` and B zero, `false` with a random B within `1/√r`, a normal A of
+    /// deviation `1/r`.
+    #[test]
+    fn each_scheme_has_its_spread() {
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/parity/text-all/model");
+        let checkpoint = Checkpoint::open(model).unwrap();
+        let spec = AdapterSpec {
+            module: "m".to_owned(),
+            in_features: 4000,
+            out_features: 1500,
+            r: 5,
+            scale: 1.0,
+            dropout: 0.0,
+            use_dora: false,
+        };
+        let start = |init: InitLoraWeights| {
+            let config = LoraConfig { r: 5, init_lora_weights: init, ..LoraConfig::default() };
+            initial(&config, spec.clone(), &checkpoint, 3).unwrap()
+        };
+        let near = |actual: f64, expected: f64| (actual - expected).abs() < 0.02 * expected;
+        let uniform = |bound: f64| bound / 3_f64.sqrt();
+
+        let default = start(InitLoraWeights::Default(true));
+        assert!(near(moments(&default.a).1, uniform(1.0 / 4000_f64.sqrt())));
+        assert!(default.b.iter().all(|value| *value == 0.0) && default.b.len() == 1500 * 5);
+        let random = start(InitLoraWeights::Default(false));
+        assert_eq!(random.a, default.a);
+        assert!(near(moments(&random.b).1, uniform(1.0 / 5_f64.sqrt())));
+        let gaussian = start(InitLoraWeights::Named("gaussian".to_owned()));
+        assert!(near(moments(&gaussian.a).1, 0.2), "{:?}", moments(&gaussian.a));
+        assert!(gaussian.b.iter().all(|value| *value == 0.0));
+    }
 }

@@ -151,3 +151,42 @@ fn copied_head(specs: &[AdapterSpec]) -> Option<(String, Vec<usize>)> {
     let head = specs.iter().find(|spec| spec.module == "lm_head")?;
     Some((format!("{PREFIX}lm_head.base_layer.weight"), vec![head.out_features, head.in_features]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::OneOrMany;
+
+    /// PEFT takes an adapted head for an embedding that may have been resized, and stores its frozen weight too.
+    #[test]
+    fn a_copy_of_the_head_is_allowed_beside_an_adapter_on_it() {
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/parity/text-all/model");
+        let checkpoint = Checkpoint::open(model).unwrap();
+        let open = |module: &str, shape: &dyn Fn(&AdapterSpec) -> Vec<usize>| {
+            let dir = tempfile::tempdir().unwrap();
+            let target_modules = OneOrMany::Many(vec![module.to_owned()]);
+            let config = LoraConfig { r: 2, target_modules, ..LoraConfig::default() };
+            let adapter = PeftAdapter::init(&config, &checkpoint, 0).unwrap();
+            adapter.save(dir.path()).unwrap();
+            let file = TensorFile::open(&dir.path().join(WEIGHTS_FILE)).unwrap();
+            let mut tensors = BTreeMap::new();
+            for (name, shape) in adapter.modules.iter().flat_map(|module| AdapterWeights::parts(&module.spec)) {
+                let values = decode(file.stored(&name, &shape).unwrap()).unwrap();
+                tensors.insert(name, (shape, values));
+            }
+            drop(file);
+            let shape = shape(&adapter.modules[0].spec);
+            let count = shape.iter().product();
+            tensors.insert(format!("{PREFIX}lm_head.base_layer.weight"), (shape, vec![0.5; count]));
+            let borrowed = tensors.iter().map(|(name, (shape, values))| (name.clone(), (shape.clone(), &values[..])));
+            write_f32(&dir.path().join(WEIGHTS_FILE), &borrowed.collect()).unwrap();
+            PeftAdapter::open(dir.path(), checkpoint.config())
+        };
+        let right = |spec: &AdapterSpec| vec![spec.out_features, spec.in_features];
+        assert!(open("lm_head", &right).is_ok());
+        let wrong = open("lm_head", &|spec| vec![spec.out_features + 1, spec.in_features]);
+        assert!(matches!(wrong, Err(Error::Shape { .. })), "{wrong:?}");
+        let elsewhere = open("q_proj", &right);
+        assert!(matches!(elsewhere, Err(Error::Tensor { problem: "not part of the adapter", .. })), "{elsewhere:?}");
+    }
+}

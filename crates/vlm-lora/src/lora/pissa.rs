@@ -115,6 +115,24 @@ mod tests {
     }
 
     #[test]
+    fn patterns_of_the_plain_form_are_of_twice_the_rank() {
+        let (_, mut adapter) = started();
+        adapter.config.rank_pattern.insert("q_proj".to_owned(), 2);
+        adapter.config.alpha_pattern.insert("q_proj".to_owned(), 3.0);
+        let plain = adapter.clone().into_plain_lora().unwrap().config;
+        assert_eq!((plain.rank_pattern["q_proj"], plain.alpha_pattern["q_proj"]), (4, 6.0));
+        assert_eq!((plain.r, plain.lora_alpha), (6, 10.0));
+        adapter.config.use_rslora = true;
+        assert!(adapter.clone().into_plain_lora().is_err(), "no alpha fits every rank");
+        adapter.config.rank_pattern.clear();
+        adapter.config.alpha_pattern.clear();
+        let plain = adapter.clone().into_plain_lora().unwrap().config;
+        assert!((plain.lora_alpha - 5.0 * 2_f64.sqrt()).abs() < 1e-12);
+        adapter.config.use_dora = true;
+        assert!(adapter.into_plain_lora().is_err());
+    }
+
+    #[test]
     fn an_adapter_without_its_base_is_refused() {
         let (checkpoint, mut adapter) = started();
         adapter.modules[0].principal = None;
