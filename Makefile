@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda demo test check check-cuda mutants bench bench-peer bench-peer-cuda parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda demo test check check-cuda dependencies docs mutants bench bench-peer bench-peer-cuda parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -19,8 +19,11 @@ build-cuda: ## the same with the CUDA backend, which needs nothing of CUDA to bu
 demo: build ## run every stage on drawn decks, without network, in ./demo
 	@fixtures/demo/run.sh
 
-test: ## run all tests
-	$(CARGO) test --workspace
+# cargo-nextest runs every test in a process of its own, all programs at once; documentation is tested by cargo alone.
+NEXTEST ?= $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 1 || echo 0)
+test: ## run all tests, with cargo-nextest where it is installed (NEXTEST=0: without)
+	@if [ "$(NEXTEST)" = 1 ]; then set -x; $(CARGO) nextest run --workspace && $(CARGO) test --workspace --doc; \
+	else set -x; $(CARGO) test --workspace; fi
 
 check: ## formatting, lints, documentation (warnings are errors), path literals, configuration tables, frozen samples
 	$(CARGO) fmt --all -- --check
@@ -30,6 +33,14 @@ check: ## formatting, lints, documentation (warnings are errors), path literals,
 
 check-cuda: ## the CUDA backend as far as it can be checked without a GPU: builds, kernels, emulation
 	.ci/check-cuda
+
+dependencies: ## licences, sources and unused dependencies (needs cargo-deny and cargo-machete; what is missing is named)
+	.ci/dependencies
+
+docs: ## the book in target/book, its generated pages and its links (needs mdbook; without it the pages and links alone)
+	docs/generate-reference --check
+	docs/check-links
+	@if mdbook --version >/dev/null 2>&1; then set -x; mdbook build docs; else echo "mdbook is not installed: no book was built"; fi
 
 MUTANTS_ARGS ?=
 mutants: ## change the code that computes losses, adapters, metrics and verdicts, and count which changes no test finds (needs cargo-mutants)
@@ -59,12 +70,14 @@ parity-full: parity ## as parity, and the released geometry on random weights (2
 	VLM_REAL_DIR=$(abspath $(REAL_DIR)) $(CARGO) test -p vlm-lora --test real_geometry -- --ignored --nocapture
 
 FUZZ_SECONDS ?= 60
-fuzz: ## fuzz every reader of files for FUZZ_SECONDS each (needs cargo-fuzz and a nightly toolchain)
+# So many inputs instead, which is the same work on every machine.
+FUZZ_RUNS ?=
+fuzz: ## fuzz every reader of files for FUZZ_SECONDS each, or for FUZZ_RUNS inputs (needs cargo-fuzz, no nightly toolchain)
 	@for file in crates/*/fuzz/fuzz_targets/*.rs; do \
 		target=$$(basename $$file .rs); folder=$${file%/fuzz_targets/*}; \
 		mkdir -p $$folder/corpus/$$target; seeds=$$(cd $${folder%/fuzz} && ls -d fuzz/seeds/$$target 2>/dev/null); \
-		(cd $${folder%/fuzz} && $(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target $$seeds \
-			-- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024) || exit 1; \
+		(cd $${folder%/fuzz} && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer=none $$target fuzz/corpus/$$target $$seeds \
+			-- $(if $(FUZZ_RUNS),-runs=$(FUZZ_RUNS),-max_total_time=$(FUZZ_SECONDS)) -rss_limit_mb=1024) || exit 1; \
 	done
 
 collect label train score validate register monitor trigger: build ## one stage; pass arguments as ARGS="…"

@@ -56,6 +56,34 @@ fn every_fuzz_target_is_fuzzed() {
     assert_eq!(fuzzed, targets, "{said}");
 }
 
+#[test]
+fn fuzzing_goes_by_time_or_by_inputs() {
+    let seconds = make(&["-s", "fuzz", "CARGO=echo", "FUZZ_SECONDS=7"]);
+    assert!(seconds.lines().all(|line| line.contains("-max_total_time=7 ")), "{seconds}");
+    let runs = make(&["-s", "fuzz", "CARGO=echo", "FUZZ_RUNS=9"]);
+    assert!(runs.lines().all(|line| line.contains("-runs=9 ") && !line.contains("max_total_time")), "{runs}");
+}
+
+#[test]
+fn every_member_has_a_readme_and_an_owner() {
+    let owners = read(".github/CODEOWNERS");
+    for folder in ["crates", "bins"] {
+        for member in
+            std::fs::read_dir(root().join(folder)).expect("members").map(|entry| entry.expect("one"))
+        {
+            let path = member.path();
+            let Ok(manifest) = std::fs::read_to_string(path.join("Cargo.toml")) else { continue };
+            assert!(path.join("README.md").is_file(), "{}", path.display());
+            assert!(manifest.contains("readme = \"README.md\""), "{}", path.display());
+            let name = member.file_name().into_string().expect("a name");
+            // A line for all commands stands for those without one of their own.
+            let (own, all) = (format!("/{folder}/{name}/ "), format!("/{folder}/ "));
+            let owned = |line: &str| line.starts_with(&own) || line.starts_with(&all);
+            assert!(owners.lines().any(owned), "{folder}/{name} has no owner");
+        }
+    }
+}
+
 /// Jobs of a workflow by name: the lines below `jobs:` that are indented by more than two.
 fn jobs(workflow: &str) -> Vec<(String, String)> {
     let mut jobs: Vec<(String, String)> = Vec::new();
