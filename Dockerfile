@@ -3,7 +3,7 @@
 #   docker run --rm -v "$PWD:/project" pitchquest pq-collect
 #   docker run --rm -p 127.0.0.1:7860:7860 -v "$PWD:/project" pitchquest
 FROM rust:1.92-slim-bookworm AS build
-# A C compiler comes with the image; onig and the linker need no more.
+# A linker comes with the image.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends make g++ \
     && rm -rf /var/lib/apt/lists/*

@@ -25,10 +25,10 @@ test: ## run all tests, with cargo-nextest where it is installed (NEXTEST=0: wit
 	@if [ "$(NEXTEST)" = 1 ]; then set -x; $(CARGO) nextest run --workspace && $(CARGO) test --workspace --doc; \
 	else set -x; $(CARGO) test --workspace; fi
 
-check: ## formatting, lints, documentation (warnings are errors), path literals, configuration tables, frozen samples
+check: ## formatting, lints, documentation (warnings are errors), circles of imports, path literals, configuration tables, frozen samples
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) test --quiet --workspace --test configuration --test literals --test samples
+	$(CARGO) test --quiet --workspace --test configuration --test imports --test literals --test samples
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 check-cuda: ## the CUDA backend as far as it can be checked without a GPU: builds, kernels, emulation

@@ -1,9 +1,11 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
 use pq_cli::{Verdict, WithHint};
+use serde::{Deserialize, Serialize};
 use slide_data::collect::{Export, Store, dataset_card};
-use slide_data::{Contract as _, Labels, Manifest, Splits, write_atomic};
+use slide_data::{Contract, Labels, Manifest, Splits, write_atomic};
 
 use crate::args::ExportFormat;
 use crate::{Project, print};
@@ -18,22 +20,27 @@ pub(crate) fn labels(project: &Project) -> Result<Option<Labels>> {
     Ok(Labels::read_if_present(&path)?)
 }
 
+/// Who gave a rating: what the card needs of an event of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+struct Rater {
+    annotator: String,
+}
+
+impl Contract for Rater {
+    const NAME: &'static str = "rating event";
+    const VERSION: u32 = 1;
+}
+
 /// How many people stand in the journal of ratings.
-fn raters(project: &Project) -> Option<usize> {
-    let path = project.layout.journal();
-    let mut people = std::collections::BTreeSet::new();
-    slide_data::for_each_line(&path, |_, line| {
-        let event: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
-        people.extend(event["annotator"].as_str().map(str::to_owned));
-        Ok::<(), slide_data::Error>(())
-    })
-    .ok()?;
-    Some(people.len())
+fn raters(project: &Project) -> Result<Option<usize>> {
+    let journal = Rater::read_log_if_present(&project.layout.journal())?;
+    let people: BTreeSet<String> = journal.entries.into_iter().map(|rater| rater.annotator).collect();
+    Ok((!people.is_empty()).then_some(people.len()))
 }
 
 pub(crate) fn card(store: &Store, project: &Project, out: Option<&Path>) -> Result<Verdict> {
     let splits = read_splits(project)?;
-    let text = dataset_card(store, labels(project)?.as_ref(), splits.as_ref(), raters(project));
+    let text = dataset_card(store, labels(project)?.as_ref(), splits.as_ref(), raters(project)?);
     match out {
         Some(path) => write_atomic(path, text.as_bytes())?,
         None => print(&text)?,
@@ -51,7 +58,7 @@ pub(crate) fn export(
 ) -> Result<Verdict> {
     let manifest = Manifest { slides: store.slides().to_vec() };
     let (labels, splits) = (labels(project)?, read_splits(project)?);
-    let card = dataset_card(store, labels.as_ref(), splits.as_ref(), raters(project));
+    let card = dataset_card(store, labels.as_ref(), splits.as_ref(), raters(project)?);
     let export = Export {
         manifest: &manifest,
         raw: store.raw(),

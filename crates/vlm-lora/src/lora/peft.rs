@@ -170,7 +170,8 @@ mod tests {
             adapter.save(dir.path()).unwrap();
             let file = TensorFile::open(&dir.path().join(WEIGHTS_FILE)).unwrap();
             let mut tensors = BTreeMap::new();
-            for (name, shape) in adapter.modules.iter().flat_map(|module| AdapterWeights::parts(&module.spec)) {
+            for (name, shape) in adapter.modules.iter().flat_map(|module| AdapterWeights::parts(&module.spec))
+            {
                 let values = decode(file.stored(&name, &shape).unwrap()).unwrap();
                 tensors.insert(name, (shape, values));
             }
@@ -178,7 +179,8 @@ mod tests {
             let shape = shape(&adapter.modules[0].spec);
             let count = shape.iter().product();
             tensors.insert(format!("{PREFIX}lm_head.base_layer.weight"), (shape, vec![0.5; count]));
-            let borrowed = tensors.iter().map(|(name, (shape, values))| (name.clone(), (shape.clone(), &values[..])));
+            let borrowed =
+                tensors.iter().map(|(name, (shape, values))| (name.clone(), (shape.clone(), &values[..])));
             write_f32(&dir.path().join(WEIGHTS_FILE), &borrowed.collect()).unwrap();
             PeftAdapter::open(dir.path(), checkpoint.config())
         };
@@ -187,6 +189,9 @@ mod tests {
         let wrong = open("lm_head", &|spec| vec![spec.out_features + 1, spec.in_features]);
         assert!(matches!(wrong, Err(Error::Shape { .. })), "{wrong:?}");
         let elsewhere = open("q_proj", &right);
-        assert!(matches!(elsewhere, Err(Error::Tensor { problem: "not part of the adapter", .. })), "{elsewhere:?}");
+        assert!(
+            matches!(elsewhere, Err(Error::Tensor { problem: "not part of the adapter", .. })),
+            "{elsewhere:?}"
+        );
     }
 }
