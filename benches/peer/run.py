@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MARKERS = {
     "cpu": ("<!-- peer table: begin -->", "<!-- peer table: end -->"),
     "cpu-avx2": ("<!-- peer table without AVX-512: begin -->", "<!-- peer table without AVX-512: end -->"),
-    "cuda": ("<!-- peer table on a card: begin -->", "<!-- peer table on a card: end -->"),
+    "cuda": ("<!-- peer table on a GPU: begin -->", "<!-- peer table on a card: end -->"),
 }
 TOLERANCE = {"float32": (1e-4, 1e-3), "bfloat16": (1e-2, 2e-2)}  # loss, gradient norm; relative
 MASK = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
