@@ -6,7 +6,7 @@
 
 DIR is what `step --write DIR` wrote: weights, and in `adapter` the adapter both start from. Forward, backward, clipping and
 AdamW of the loss over the answer; one JSON line with the seconds, losses and gradient norms of every step and the peak
-resident memory (on a card the most that tensors held of it).
+resident memory (on a GPU the most that tensors held of it).
 """
 import argparse
 import json

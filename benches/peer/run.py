@@ -2,7 +2,7 @@
 """Runs our step and the Python peer's in turn, checks that both compute the same, and writes the table.
 
     make bench-peer PARITY_PYTHON=.venv/bin/python [PEER_ARGS="--rounds 3 --only bf16-1024,f32-1024 --weights DIR"]
-    make bench-peer-cuda PARITY_PYTHON=.venv/bin/python   the same with both on the first card, and a whole run of ours
+    make bench-peer-cuda PARITY_PYTHON=.venv/bin/python   the same with both on the first GPU, and a whole run of ours
 
 Every condition runs ours, the peer, ours, the peer, … in processes of their own from one directory of random weights, so that
 both have the same weights, adapter, pixels and tokens. Losses and gradient norms of the first step must agree, or the run
@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MARKERS = {
     "cpu": ("<!-- peer table: begin -->", "<!-- peer table: end -->"),
     "cpu-avx2": ("<!-- peer table without AVX-512: begin -->", "<!-- peer table without AVX-512: end -->"),
-    "cuda": ("<!-- peer table on a GPU: begin -->", "<!-- peer table on a card: end -->"),
+    "cuda": ("<!-- peer table on a GPU: begin -->", "<!-- peer table on a GPU: end -->"),
 }
 TOLERANCE = {"float32": (1e-4, 1e-3), "bfloat16": (1e-2, 2e-2)}  # loss, gradient norm; relative
 MASK = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
@@ -50,7 +50,7 @@ CUDA = {
     "bf16-2048-batch8-score": ("bfloat16", 2048, ["--batch", "8", "--forward-only"], [], [], 0.5),
 }
 CONDITIONS = {"cpu": CPU, "cuda": CUDA}
-# Ours alone on a card, from the start of the process to the saved adapter: arguments, seconds that it may take.
+# Ours alone on a GPU, from the start of the process to the saved adapter: arguments, seconds that it may take.
 RUN = (["--dtype", "bfloat16", "--edge", "2048", "--batch", "8", "--slides", "800", "--epochs", "3", "--cached"], 60)
 
 
@@ -60,19 +60,19 @@ def arguments():
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--device", choices=CONDITIONS, default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="2 on the cpu, 20 on a card")
-    parser.add_argument("--threads", type=int, help="2 on the cpu, all on a card")
-    parser.add_argument("--only", help="conditions, `run` for the whole run on a card; left out, all of the device")
+    parser.add_argument("--steps", type=int, help="2 on the cpu, 20 on a GPU")
+    parser.add_argument("--threads", type=int, help="2 on the cpu, all on a GPU")
+    parser.add_argument("--only", help="conditions, `run` for the whole run on a GPU; left out, all of the device")
     parser.add_argument("--weights", help="directory for the random weights (1 GB), kept for the next run")
     parser.add_argument("--before", default="", help="command put before each measured process, e.g. one that stops other work")
     parser.add_argument("--log", help="by default target/bench-peer-cpu.jsonl or of the place in question")
     parser.add_argument("--table", action="store_true", help="only write the table of what the log holds")
     parser.add_argument("--machine", help="`avx2` for the table and the log of a processor without AVX-512")
     options = parser.parse_args()
-    card = options.device == "cuda"
-    options.only = (options.only or ",".join([*CONDITIONS[options.device], *(["run"] if card else [])])).split(",")
-    options.steps = options.steps or (20 if card else 2)
-    options.threads = options.threads or (os.cpu_count() if card else 2)
+    on_gpu = options.device == "cuda"
+    options.only = (options.only or ",".join([*CONDITIONS[options.device], *(["run"] if on_gpu else [])])).split(",")
+    options.steps = options.steps or (20 if on_gpu else 2)
+    options.threads = options.threads or (os.cpu_count() if on_gpu else 2)
     options.place = options.device + (f"-{options.machine}" if options.machine else "")
     if options.place not in MARKERS:
         parser.error(f"there is no table for `{options.place}`")
@@ -90,15 +90,15 @@ def measure(command, env=None):
 RATE = """
 import json, time, torch
 torch.set_num_threads({threads})
-card, best = "{device}" == "cuda", 1e9
-for m, k, n in ((8192, 960, 2560), (8192, 8192, 8192)) if card else ((1024, 960, 2560), (2048, 2048, 2048)):
+on_gpu, best = "{device}" == "cuda", 1e9
+for m, k, n in ((8192, 960, 2560), (8192, 8192, 8192)) if on_gpu else ((1024, 960, 2560), (2048, 2048, 2048)):
     a, b = (torch.randn(*shape, device="{device}").to(torch.{dtype}) for shape in ((m, k), (n, k)))
-    rounds, each = (5, 50) if card else (20, 1)
+    rounds, each = (5, 50) if on_gpu else (20, 1)
     for _ in range(rounds):
         t = time.perf_counter()
         for _ in range(each):
             torch.mm(a, b.T)
-        if card:
+        if on_gpu:
             torch.cuda.synchronize()
         best = min(best, (time.perf_counter() - t) / (2e-9 * each * m * k * n))
 print(json.dumps(dict(rate=1 / best)))
