@@ -237,3 +237,32 @@ fn skipped_tests_are_listed_with_their_reasons() {
         "no test was skipped\n"
     );
 }
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if entry.is_dir() && name != "target" {
+            sources(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(entry);
+        }
+    }
+}
+
+#[test]
+fn sources_stay_short_and_commands_thin() {
+    let mut found = Vec::new();
+    for folder in ["crates", "bins"] {
+        sources(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 300, "{} sources", found.len());
+    let lines = |path: &PathBuf| std::fs::read_to_string(path).expect("a source").lines().count();
+    let is_command = |path: &PathBuf| path.ends_with("src/main.rs") && path.to_string_lossy().contains("bins/");
+    let long: Vec<String> = found
+        .iter()
+        .map(|path| (path, lines(path), if is_command(path) { 150 } else { 400 }))
+        .filter(|(_, lines, most)| lines > most)
+        .map(|(path, lines, most)| format!("{}: {lines} lines, at most {most}", path.display()))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}

@@ -1,6 +1,6 @@
 //! What the operations demand of their arguments, on every device.
 
-use super::Attention;
+use super::{Attention, RowTarget};
 use crate::Stored;
 use crate::{Error, Result};
 
@@ -49,6 +49,25 @@ pub(super) fn stored(Stored { dtype, bytes }: Stored<'_>, n: usize, k: usize) ->
     ensure(expected == Some(bytes.len()), || {
         format!("a matrix ({n}, {k}) of {dtype:?} cannot be {} bytes", bytes.len())
     })
+}
+
+/// The width of `len` logits, one row a target, after a check that every target lies in it.
+pub(super) fn vocabulary(len: usize, targets: &[RowTarget<'_>]) -> Result<usize> {
+    ensure(len > 0 && len.is_multiple_of(targets.len().max(1)), || {
+        format!("`logits` holds {len} elements, which are not {} rows", targets.len())
+    })?;
+    let vocabulary = len / targets.len().max(1);
+    let outside = targets.iter().flat_map(|row| row.tokens).find(|(token, _)| *token as usize >= vocabulary);
+    ensure(outside.is_none(), || {
+        format!("token {} is outside {vocabulary}", outside.map_or(0, |(token, _)| *token))
+    })?;
+    Ok(vocabulary)
+}
+
+/// Checks the length of rotated heads, and that each has pairs.
+pub(super) fn rotary(len: usize, positions: usize, heads: usize, head_dim: usize) -> Result<()> {
+    length("x", len, positions * heads * head_dim)?;
+    ensure(head_dim > 0 && head_dim.is_multiple_of(2), || format!("heads of {head_dim} cannot be rotated"))
 }
 
 /// Checks the shape of attention and that queries, keys and values hold so many elements.

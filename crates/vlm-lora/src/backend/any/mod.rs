@@ -2,48 +2,19 @@
 
 mod gpu;
 mod parts;
+mod types;
+
+pub use types::{AnyBackend, AnyBuffer, AnyWeight};
 
 use crate::Stored;
 use std::sync::Arc;
 
 use self::parts::{Part, backward, forward, tensor};
 use super::{
-    AdamWStep, AdamWTensor, Attention, Backend, Cpu, Gemm, LinearOutput, LowRankBackward, LowRankForward,
-    Pending, RowTarget, Write, cpu,
+    AdamWStep, AdamWTensor, Attention, Backend, Gemm, LinearOutput, LowRankBackward, LowRankForward, Pending,
+    RowTarget, Write,
 };
-#[cfg(feature = "cuda")]
-use super::{Cuda, cuda};
 use crate::{Result, Tiles};
-
-/// The CPU, or in a build with the feature `cuda` a GPU.
-#[derive(Debug)]
-pub enum AnyBackend {
-    /// The CPU.
-    Cpu(Cpu<f32>),
-    /// A GPU.
-    #[cfg(feature = "cuda")]
-    Cuda(Cuda),
-}
-
-/// A buffer of an [`AnyBackend`].
-#[derive(Debug)]
-pub enum AnyBuffer {
-    /// Of the CPU.
-    Cpu(cpu::Buffer<f32>),
-    /// Of a GPU.
-    #[cfg(feature = "cuda")]
-    Cuda(cuda::Buffer<cuda::Driver>),
-}
-
-/// A frozen matrix of an [`AnyBackend`].
-#[derive(Debug)]
-pub enum AnyWeight {
-    /// Of the CPU.
-    Cpu(cpu::Weight<f32>),
-    /// Of a GPU.
-    #[cfg(feature = "cuda")]
-    Cuda(cuda::Weight<cuda::Driver>),
-}
 
 /// The same call on the backend in use.
 macro_rules! on {

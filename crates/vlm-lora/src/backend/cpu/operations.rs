@@ -2,27 +2,15 @@
 
 use super::bf16::Activation;
 use super::buffer::Buffer;
-use super::check::{ensure, inside, length, room, whole_rows};
+use super::check::{ensure, inside, length, linear_lengths, norm_backward_lengths, room, whole_rows};
 use super::matmul::{Matmul, View};
 use super::real::Real;
 use super::weight::Weight;
 use super::{BaseDtype, Cpu, Isa, attention, gather, loss, norm, optimizer, pointwise};
 use crate::Result;
 use crate::Stored;
-use crate::backend::check;
 use crate::backend::dropout::Mask;
-use crate::backend::{AdamWStep, Attention, Backend, Gemm, LinearOutput, RowTarget, Write};
-
-/// Checks that `x (m, k)`, `y (m, n)` and `bias (n)` are so long.
-fn linear_lengths<T: Real>(
-    (x, m, k): (&Buffer<T>, usize, usize),
-    (y, n): (&Buffer<T>, usize),
-    bias: Option<&Buffer<T>>,
-) -> Result<()> {
-    length("x", x.len(), m * k)?;
-    length("y", y.len(), m * n)?;
-    bias.map_or(Ok(()), |bias| length("bias", bias.len(), n))
-}
+use crate::backend::{AdamWStep, Attention, Backend, Gemm, LinearOutput, RowTarget, Write, check};
 
 impl<T: Real> Backend for Cpu<T> {
     type Buffer = Buffer<T>;
@@ -214,9 +202,7 @@ impl<T: Real> Backend for Cpu<T> {
         dx: &mut Buffer<T>,
         write: Write,
     ) -> Result<()> {
-        whole_rows("x", x.len(), weight.len())?;
-        length("dy", dy.len(), x.len())?;
-        length("dx", dx.len(), x.len())?;
+        norm_backward_lengths(dy, x, weight, dx)?;
         norm::layer_norm_backward(dy, x, weight, eps, dx, write);
         Ok(())
     }
@@ -237,9 +223,7 @@ impl<T: Real> Backend for Cpu<T> {
         dx: &mut Buffer<T>,
         write: Write,
     ) -> Result<()> {
-        whole_rows("x", x.len(), weight.len())?;
-        length("dy", dy.len(), x.len())?;
-        length("dx", dx.len(), x.len())?;
+        norm_backward_lengths(dy, x, weight, dx)?;
         norm::rms_norm_backward(dy, x, weight, eps, dx, write);
         Ok(())
     }
@@ -253,10 +237,7 @@ impl<T: Real> Backend for Cpu<T> {
         theta: f64,
         inverse: bool,
     ) -> Result<()> {
-        length("x", x.len(), positions.len() * heads * head_dim)?;
-        ensure(head_dim > 0 && head_dim.is_multiple_of(2), || {
-            format!("heads of {head_dim} cannot be rotated")
-        })?;
+        check::rotary(x.len(), positions.len(), heads, head_dim)?;
         if heads > 0 {
             self.rope.rotate(x, positions, head_dim, theta, inverse);
         }
@@ -389,15 +370,7 @@ impl<T: Real> Backend for Cpu<T> {
         if targets.is_empty() {
             return length("logits", logits.len(), 0).map(|()| Vec::new());
         }
-        ensure(!logits.is_empty() && logits.len().is_multiple_of(targets.len()), || {
-            format!("`logits` holds {} elements, which are not {} rows", logits.len(), targets.len())
-        })?;
-        let vocabulary = logits.len() / targets.len();
-        let outside =
-            targets.iter().flat_map(|row| row.tokens).find(|(token, _)| *token as usize >= vocabulary);
-        ensure(outside.is_none(), || {
-            format!("token {} is outside {vocabulary}", outside.map_or(0, |(token, _)| *token))
-        })?;
+        let vocabulary = check::vocabulary(logits.len(), targets)?;
         Ok(loss::cross_entropy(logits, vocabulary, targets, scale))
     }
 

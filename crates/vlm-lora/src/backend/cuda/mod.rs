@@ -18,6 +18,7 @@ mod matmul;
 mod norm;
 mod operations;
 mod pixels;
+mod pointwise;
 mod rope;
 mod staging;
 mod sums;
@@ -182,6 +183,16 @@ impl<D: Device> Cuda<D> {
         }
         self.launch(kernel, [check::to_u32("rows", rows.div_ceil(ROWS))?, 1], ROWS as u32 * 32, arguments)
     }
+}
+
+/// The number of elements as kernels take it.
+fn count(n: usize) -> device::Argument {
+    device::Argument::Word(n as u64)
+}
+
+/// Whether a kernel adds to what is there.
+fn flag(write: crate::backend::Write) -> device::Argument {
+    device::Argument::U32(u32::from(write == crate::backend::Write::Add))
 }
 
 /// The address of element `index` of an array of f32.

@@ -4,7 +4,7 @@ use super::Cuda;
 use super::buffer::Buffer;
 use super::check::{length, to_u32, whole_rows};
 use super::device::{Argument, Device};
-use super::operations::flag;
+use super::flag;
 use crate::Result;
 use crate::backend::Write;
 

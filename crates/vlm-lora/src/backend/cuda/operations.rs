@@ -8,7 +8,7 @@ use super::buffer::Buffer;
 use super::check::{ensure, inside, length, to_u32, whole_rows};
 use super::device::{Argument, Device};
 use super::weight::Weight;
-use super::{Cuda, element};
+use super::{Cuda, count, element, flag};
 use crate::backend::check;
 use crate::backend::dropout::Mask;
 use crate::backend::{
@@ -16,16 +16,6 @@ use crate::backend::{
     Write,
 };
 use crate::{Result, Tiles};
-
-/// The number of elements as kernels take it.
-fn count(n: usize) -> Argument {
-    Argument::Word(n as u64)
-}
-
-/// Whether a kernel adds to what is there.
-pub(super) fn flag(write: Write) -> Argument {
-    Argument::U32(u32::from(write == Write::Add))
-}
 
 impl<D: Device> Backend for Cuda<D> {
     type Buffer = Buffer<D>;
@@ -248,15 +238,7 @@ impl<D: Device> Backend for Cuda<D> {
         dgate: &mut Buffer<D>,
         dup: &mut Buffer<D>,
     ) -> Result<()> {
-        length("dy", dy.len(), gate.len())?;
-        length("up", up.len(), gate.len())?;
-        length("dgate", dgate.len(), gate.len())?;
-        length("dup", dup.len(), gate.len())?;
-        let n = gate.len();
-        let inputs = [dy.at(), gate.at(), up.at()].into_iter();
-        let outputs = [self.output(dgate)?, self.output(dup)?].into_iter().flatten();
-        let arguments: Vec<Argument> = inputs.chain(outputs).map(Argument::Word).chain([count(n)]).collect();
-        self.each("swiglu_backward", n, &arguments)
+        self.swiglu_gradients(dy, gate, up, [dgate, dup])
     }
 
     fn gelu(&self, x: &Buffer<D>, y: &mut Buffer<D>) -> Result<()> {
@@ -307,11 +289,8 @@ impl<D: Device> Backend for Cuda<D> {
         to_u32("rows of together", dst.len())?;
         let (n, indices) = (dst.len(), self.words(rows)?);
         let to = dst.at_mut().into();
-        self.each(
-            "gather_rows",
-            n,
-            &[src.at().into(), indices.address.into(), (width as u32).into(), to, count(n)],
-        )
+        let arguments = [src.at().into(), indices.address.into(), (width as u32).into(), to, count(n)];
+        self.each("gather_rows", n, &arguments)
     }
 
     fn scatter_rows(
@@ -327,11 +306,9 @@ impl<D: Device> Backend for Cuda<D> {
         to_u32("rows of together", src.len())?;
         let (n, indices) = (src.len(), self.words(rows)?);
         let to = dst.at_mut().into();
-        self.each(
-            "scatter_rows",
-            n,
-            &[src.at().into(), indices.address.into(), (width as u32).into(), to, count(n), flag(write)],
-        )
+        let arguments =
+            [src.at().into(), indices.address.into(), (width as u32).into(), to, count(n), flag(write)];
+        self.each("scatter_rows", n, &arguments)
     }
 
     fn add(&self, alpha: f32, x: &Buffer<D>, y: &mut Buffer<D>) -> Result<()> {
@@ -364,18 +341,8 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn dropout(&self, x: &Buffer<D>, p: f32, key: u64, y: &mut Buffer<D>) -> Result<()> {
-        length("y", y.len(), x.len())?;
         ensure((0.0..=1.0).contains(&p), || format!("{p} is not a probability"))?;
-        let mask = Mask::new(key, p);
-        let arguments = [
-            x.at().into(),
-            key.into(),
-            mask.threshold().into(),
-            (mask.scale() as f32).into(),
-            y.at_mut().into(),
-            count(x.len()),
-        ];
-        self.each("dropout", x.len(), &arguments)
+        self.drop_out(x, key, Mask::new(key, p), y)
     }
 
     fn cross_entropy(

@@ -2,9 +2,10 @@
 
 use super::Cuda;
 use super::buffer::Buffer;
-use super::check::{ensure, length, to_u32};
+use super::check::to_u32;
 use super::device::Device;
 use crate::Result;
+use crate::backend::check::rotary;
 
 impl<D: Device> Cuda<D> {
     /// Rotates `x (positions, heads, head_dim)` in place, or back.
@@ -16,10 +17,7 @@ impl<D: Device> Cuda<D> {
         theta: f64,
         inverse: bool,
     ) -> Result<()> {
-        length("x", x.len(), positions.len() * heads * head_dim)?;
-        ensure(head_dim > 0 && head_dim.is_multiple_of(2), || {
-            format!("heads of {head_dim} cannot be rotated")
-        })?;
+        rotary(x.len(), positions.len(), heads, head_dim)?;
         // As the reference implementation rounds them.
         let frequency = |pair: usize| {
             let exponent = (2 * pair) as f32 / head_dim as f32;

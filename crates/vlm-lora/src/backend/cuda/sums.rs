@@ -1,7 +1,7 @@
 //! Loss, norms of gradients, optimizer: what ends a step.
 
 use super::buffer::{Block, Buffer};
-use super::check::{ensure, length, to_u32};
+use super::check::{length, to_u32};
 use super::device::{Address, Argument, Device};
 use super::{Cuda, THREADS};
 use crate::Result;
@@ -23,12 +23,8 @@ impl<D: Device> Cuda<D> {
         if targets.is_empty() {
             return length("logits", logits.len(), 0).map(|()| Pending::Ready(Vec::new()));
         }
-        ensure(logits.len() > 0 && logits.len().is_multiple_of(targets.len()), || {
-            format!("`logits` holds {} elements, which are not {} rows", logits.len(), targets.len())
-        })?;
-        let vocabulary = logits.len() / targets.len();
+        let vocabulary = crate::backend::check::vocabulary(logits.len(), targets)?;
         let tokens: Vec<u32> = targets.iter().flat_map(|row| row.tokens).map(|&(token, _)| token).collect();
-        super::check::inside(&tokens, vocabulary)?;
         let mut words = vec![0];
         for row in targets {
             words.push(words[words.len() - 1] + row.tokens.len() as u32);
