@@ -6,12 +6,12 @@ use std::path::Path;
 
 use anyhow::Result;
 use pq_cli::{Layout, ProjectConfig};
-use project_files::{Release, RunFiles, hash_file};
+use project_files::{Release, RunFiles, hash_file, with_causes};
 use serde::Serialize;
 use slide_data::{Labels, Rubric};
 use slide_label::{Journal, LabelConfig, Store};
 
-use crate::files::{self, Contents, FileRow, error_text};
+use crate::files::{self, Contents, FileRow};
 use crate::findings::{Findings, Severity};
 
 /// The files of a project and what was found in them.
@@ -61,7 +61,7 @@ fn labels_follow_the_journal(
         findings.problem(format!(
             "{count} ratings do not count, `{}` first: {}",
             event.id,
-            error_text(error)
+            with_causes(error)
         ));
     }
     let expected = slide_label::labels(&store, config.consensus, &|slide| layout.image_path(slide));
@@ -128,7 +128,7 @@ fn latest_run(layout: &Layout, contents: &Contents, findings: &mut Findings) {
         Ok(reasons) => reasons.into_iter().for_each(|reason| {
             findings.problem(format!("the validation of `{}`: {reason}", validation.model_version));
         }),
-        Err(error) => findings.problem(error_text(&error)),
+        Err(error) => findings.problem(with_causes(&error)),
     }
     for path in [layout.labels(), layout.splits()] {
         changed_since(&validation.inputs, &path, "the latest run was validated on it", findings);
@@ -141,7 +141,7 @@ fn changed_since(inputs: &BTreeMap<String, String>, path: &Path, when: &str, fin
     match hash_file(path) {
         Ok(now) if now.sha256 == *then => {}
         Ok(_) => findings.note(format!("`{}` changed since {when}", path.display())),
-        Err(error) => findings.problem(error_text(&error)),
+        Err(error) => findings.problem(with_causes(&error)),
     }
 }
 
@@ -165,7 +165,7 @@ fn damaged(stored: &RunFiles, release: &Release, findings: &mut Findings) {
         match hash_file(&path) {
             Ok(found) if found == *expected => {}
             Ok(_) => findings.problem(format!("`{}` is not what was released", path.display())),
-            Err(error) => findings.problem(error_text(&error)),
+            Err(error) => findings.problem(with_causes(&error)),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use pq_cli::Layout;
 use project_files::{
     CATALOG, Contract, Defects, Entry, RunFiles, RunRecord, ValidationResults, VersionFile, versions_of,
+    with_causes,
 };
 use serde::Serialize;
 
@@ -110,7 +111,7 @@ impl Reader<'_> {
                 Some(log.entries)
             }
             Err(error) => {
-                self.findings.problem(error_text(&error));
+                self.findings.problem(with_causes(&error));
                 None
             }
         }
@@ -121,7 +122,7 @@ impl Reader<'_> {
         match T::read_if_present(path) {
             Ok(value) => value,
             Err(error) => {
-                self.findings.problem(error_text(&error));
+                self.findings.problem(with_causes(&error));
                 None
             }
         }
@@ -155,15 +156,4 @@ impl Reader<'_> {
             entry.map_or((&[], &[]), |entry| (entry.writers, entry.readers));
         self.rows.push(FileRow { path: path.to_owned(), exists: path.exists(), versions, writers, readers });
     }
-}
-
-/// An error with its cause, on one line.
-pub(crate) fn error_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.extend([": ", &cause.to_string()]);
-        source = cause.source();
-    }
-    text
 }

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-use minijinja::{AutoEscape, Environment, Value, context};
+use minijinja::{AutoEscape, Environment, HtmlEscape, Value, context};
 
 use crate::compare::deviations;
 use crate::{DriftReport, DriftStatus, FeatureDrift, Result};
@@ -88,7 +88,7 @@ fn plot(feature: &FeatureDrift) -> Value {
     );
     let mut svg = format!(
         r#"<svg viewBox="0 0 270 140" role="img" aria-label="{}"><rect class="frame" x="10" y="8" width="{WIDE}" height="{HIGH}"/>"#,
-        escape(&label)
+        HtmlEscape(&label)
     );
     for (quantiles, class) in feature.quantiles.iter().zip(["reference", "recent"]) {
         let last = quantiles.len().saturating_sub(1).max(1) as f64;
@@ -106,8 +106,4 @@ fn plot(feature: &FeatureDrift) -> Value {
         significant(high)
     );
     Value::from_safe_string(svg)
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

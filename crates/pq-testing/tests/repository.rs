@@ -257,7 +257,8 @@ fn sources_stay_short_and_commands_thin() {
     }
     assert!(found.len() > 300, "{} sources", found.len());
     let lines = |path: &PathBuf| std::fs::read_to_string(path).expect("a source").lines().count();
-    let is_command = |path: &PathBuf| path.ends_with("src/main.rs") && path.to_string_lossy().contains("bins/");
+    let is_command =
+        |path: &PathBuf| path.ends_with("src/main.rs") && path.to_string_lossy().contains("bins/");
     let long: Vec<String> = found
         .iter()
         .map(|path| (path, lines(path), if is_command(path) { 150 } else { 400 }))

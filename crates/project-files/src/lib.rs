@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod catalog;
+mod causes;
 mod contract;
 mod error;
 mod gate;
@@ -20,6 +21,7 @@ mod run_record;
 mod validation;
 
 pub use catalog::{CATALOG, Entry, Shape};
+pub use causes::with_causes;
 pub use contract::{BrokenLine, Contract, Defects, Log, versions_of};
 pub use durable_files::{FileHash, hash_file, sha256_hex, write_atomic};
 pub use error::{Error, Result};

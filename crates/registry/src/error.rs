@@ -43,16 +43,3 @@ pub enum Error {
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
-
-impl Error {
-    /// The message with those of its sources, for a place that keeps text.
-    pub(crate) fn in_words(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.extend([": ", &cause.to_string()]);
-            source = cause.source();
-        }
-        text
-    }
-}

@@ -3,11 +3,11 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use project_files::Layout;
+use project_files::{Layout, with_causes};
 use slide_data::{Label, Labels, write_atomic};
 
 use crate::consensus::{Consensus, median_label};
-use crate::shared::{Shared, lock, with_causes};
+use crate::shared::{Shared, lock};
 use crate::{ConsensusRule, Result, Store};
 
 /// `labels.json` is written at most this often while ratings stream in.

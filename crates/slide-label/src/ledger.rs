@@ -4,12 +4,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, mpsc}
 use std::thread::JoinHandle;
 
 use jiff::{Timestamp, ToSpan};
-use project_files::{Defects, Layout};
+use project_files::{Defects, Layout, with_causes};
 use slide_data::{Labels, Rubric};
 use tokio::sync::oneshot;
 
 use crate::derived::{LabelTexts, derive_changes};
-use crate::shared::{Shared, lock, with_causes};
+use crate::shared::{Shared, lock};
 use crate::{ConsensusRule, Error, Event, Journal, Result, Standing, Store, StoreBuilder, labels};
 
 /// An event that is on disk.

@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 
 use base64::Engine as _;
-use minijinja::{AutoEscape, Environment, Value};
+use minijinja::{AutoEscape, Environment, HtmlEscape, Value};
 use slide_data::Score;
 
 use crate::{CalibrationBin, Result};
@@ -66,7 +66,7 @@ pub(crate) fn calibration_svg(bins: &[CalibrationBin], label: &str) -> Value {
     let at = |x: f64, y: f64| (24.0 + x * SIDE, 8.0 + (1.0 - y) * SIDE);
     let mut svg = format!(
         r#"<svg viewBox="0 0 212 216" role="img" aria-label="{}"><rect class="frame" x="24" y="8" width="180" height="180"/><path class="ideal" d="M24 188L204 8"/>"#,
-        escape(label)
+        HtmlEscape(label)
     );
     let mut line = String::new();
     let mut dots = String::new();
@@ -90,7 +90,7 @@ pub(crate) fn calibration_svg(bins: &[CalibrationBin], label: &str) -> Value {
 /// How often the score was off by -4 … +4 points.
 pub(crate) fn histogram_svg(errors: &[usize; 9], label: &str) -> Value {
     let largest = errors.iter().copied().max().unwrap_or(0).max(1) as f64;
-    let mut svg = format!(r#"<svg viewBox="0 0 486 190" role="img" aria-label="{}">"#, escape(label));
+    let mut svg = format!(r#"<svg viewBox="0 0 486 190" role="img" aria-label="{}">"#, HtmlEscape(label));
     for (index, &count) in errors.iter().enumerate() {
         let points = index as i64 - 4;
         let height = 130.0 * count as f64 / largest;
@@ -127,8 +127,4 @@ pub(crate) fn sparkline_svg(distribution: &[f64; Score::LEVELS]) -> Value {
     }
     svg.push_str("</svg>");
     Value::from_safe_string(svg)
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -6,6 +6,8 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use project_files::with_causes;
+
 use super::api::{Api, RunAddress, Start};
 use super::offline::OfflineFile;
 use super::settings::{Finished, RunInfo, WandbConfig, WandbMode, WandbOptions};
@@ -46,7 +48,7 @@ impl WandbRun {
                 match api.start(config, info) {
                     Ok((address, start)) => Some((api, address, start)),
                     Err(error @ Error::Unreachable { .. }) => {
-                        offline_reason = Some(error.in_words());
+                        offline_reason = Some(with_causes(&error));
                         None
                     }
                     Err(error) => return Err(error),

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
+use project_files::with_causes;
+
 use super::Finished;
 use super::api::{Api, RunAddress};
 use super::offline::{Line, OfflineFile};
@@ -129,7 +131,7 @@ impl Worker {
         match sent {
             Some(Ok(())) => return self.uploaded.push(name.to_owned()),
             Some(Err(error)) => {
-                self.problem = Some(format!("`{name}` was not uploaded: {}", error.in_words()));
+                self.problem = Some(format!("`{name}` was not uploaded: {}", with_causes(&error)));
             }
             None => {}
         }
@@ -175,13 +177,13 @@ impl Worker {
                 true
             }
             Err(error) if is_final(&error) => {
-                self.problem = Some(error.in_words());
+                self.problem = Some(with_causes(&error));
                 self.online = None;
                 self.write_offline();
                 false
             }
             Err(error) => {
-                self.problem = Some(error.in_words());
+                self.problem = Some(with_causes(&error));
                 online.failures += 1;
                 let delay = Duration::from_secs(1 << online.failures.min(6))
                     .min(self.interval.max(Duration::from_secs(1)) * 4);

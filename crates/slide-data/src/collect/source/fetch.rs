@@ -122,7 +122,7 @@ impl<'a> Fetcher<'a> {
             http_client::Error::TooLarge { .. } => {
                 format!("is larger than `limits.max_file_mib` = {}", self.limits.max_file_mib)
             }
-            error => error_text(&error),
+            error => project_files::with_causes(&error),
         })
     }
 
@@ -204,17 +204,6 @@ impl<'a> Fetcher<'a> {
 fn redirect(at: &Url, response: &Response) -> Option<Option<Url>> {
     let is_redirect = (300..400).contains(&response.status);
     is_redirect.then(|| response.header("location").and_then(|target| at.join(target).ok()))
-}
-
-/// A failure with its causes.
-fn error_text(error: &http_client::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.extend([": ", &cause.to_string()]);
-        source = cause.source();
-    }
-    text
 }
 
 fn check_scheme(url: &Url) -> std::result::Result<(), String> {
