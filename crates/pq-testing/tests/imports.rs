@@ -3,7 +3,7 @@
 //! The graph is made from paths that start with `crate`, `self` or `super`, in `use` and elsewhere; a name that a module brings in
 //! from another one leads on to where it is defined. A module and the files of its own folder count as one where they only share
 //! names downwards and upwards. Tests do not count.
-#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ struct Graph {
 struct Paths<'a> {
     module: &'a Module,
     modules: &'a BTreeSet<Module>,
-    paths: BTreeSet<Module>,
+    found: BTreeSet<Module>,
     names: Names,
     /// Modules inside the file around the present place.
     inline: usize,
@@ -70,20 +70,20 @@ impl Paths<'_> {
             syn::UseTree::Path(path) => self.tree(&with(&path.ident), &path.tree),
             syn::UseTree::Name(name) if name.ident == "self" => {
                 let name = before.last().cloned().unwrap_or_default();
-                self.bring_in(before.to_vec(), name);
+                self.bring_in(before, name);
             }
-            syn::UseTree::Name(name) => self.bring_in(with(&name.ident), name.ident.to_string()),
-            syn::UseTree::Rename(rename) => self.bring_in(with(&rename.ident), rename.rename.to_string()),
-            syn::UseTree::Glob(_) => self.bring_in(before.to_vec(), String::new()),
+            syn::UseTree::Name(name) => self.bring_in(&with(&name.ident), name.ident.to_string()),
+            syn::UseTree::Rename(rename) => self.bring_in(&with(&rename.ident), rename.rename.to_string()),
+            syn::UseTree::Glob(_) => self.bring_in(before, String::new()),
             syn::UseTree::Group(group) => group.items.iter().for_each(|item| self.tree(before, item)),
         }
     }
 
-    fn bring_in(&mut self, path: Vec<String>, name: String) {
-        if let Some(path) = self.absolute(&path) {
+    fn bring_in(&mut self, path: &[String], name: String) {
+        if let Some(path) = self.absolute(path) {
             self.names.insert(name, path.clone());
             if !self.passes_on {
-                self.paths.insert(path);
+                self.found.insert(path);
             }
         }
     }
@@ -127,7 +127,7 @@ impl<'ast> Visit<'ast> for Paths<'_> {
             && ["crate", "self", "super"].contains(&segments[0].as_str())
             && let Some(path) = self.absolute(&segments)
         {
-            self.paths.insert(path);
+            self.found.insert(path);
         }
         visit::visit_path(self, path);
     }
@@ -139,7 +139,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         if path.is_dir() && name != "tests" && name != "bin" {
             files(&path, found);
-        } else if name.ends_with(".rs")
+        } else if path.extension().is_some_and(|extension| extension == "rs")
             && name != "main.rs"
             && name != "tests.rs"
             && !name.ends_with("_tests.rs")
@@ -171,13 +171,13 @@ impl Graph {
             let mut paths = Paths {
                 module: &module,
                 modules: &modules,
-                paths: BTreeSet::new(),
+                found: BTreeSet::new(),
                 names: Names::new(),
                 inline: 0,
                 passes_on: false,
             };
             paths.visit_file(&parsed);
-            let Paths { paths, names, .. } = paths;
+            let Paths { found: paths, names, .. } = paths;
             graph.names.insert(module.clone(), names);
             graph.paths.insert(module, paths);
         }

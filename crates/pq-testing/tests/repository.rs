@@ -238,11 +238,11 @@ fn skipped_tests_are_listed_with_their_reasons() {
     );
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+fn rust_sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
         let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if entry.is_dir() && name != "target" {
-            sources(&entry, found);
+            rust_sources(&entry, found);
         } else if entry.extension().is_some_and(|extension| extension == "rs") {
             found.push(entry);
         }
@@ -253,7 +253,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 fn sources_stay_short_and_commands_thin() {
     let mut found = Vec::new();
     for folder in ["crates", "bins"] {
-        sources(&root().join(folder), &mut found);
+        rust_sources(&root().join(folder), &mut found);
     }
     assert!(found.len() > 300, "{} sources", found.len());
     let lines = |path: &PathBuf| std::fs::read_to_string(path).expect("a source").lines().count();

@@ -99,7 +99,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Registry {
     layout: Layout,
-    /// WeightFormat while the registry is open, so that two commands cannot release at once.
+    /// Held while the registry is open, so that two commands cannot release at once.
     _lock: FileLock,
 }
 

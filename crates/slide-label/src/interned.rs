@@ -56,12 +56,12 @@ impl Names {
 #[derive(Debug, Clone)]
 enum Link {
     None,
-    WeightFormat(u32),
+    Interned(u32),
     Elsewhere(Box<str>),
 }
 
 #[derive(Debug, Clone)]
-struct WeightFormat {
+struct InternedEvent {
     at: Timestamp,
     base: Link,
     undoes: Link,
@@ -79,7 +79,7 @@ struct WeightFormat {
 pub(crate) struct InternedEvents {
     keys: Vec<String>,
     ids: IndexSet<Box<str>>,
-    held: Vec<WeightFormat>,
+    held: Vec<InternedEvent>,
     /// One code per criterion and event.
     codes: Vec<u8>,
     pub(crate) slides: Names,
@@ -115,7 +115,7 @@ impl InternedEvents {
     fn link(&self, id: Option<String>) -> Link {
         match id {
             None => Link::None,
-            Some(id) => self.find(&id).map_or_else(|| Link::Elsewhere(id.into()), Link::WeightFormat),
+            Some(id) => self.find(&id).map_or_else(|| Link::Elsewhere(id.into()), Link::Interned),
         }
     }
 
@@ -128,7 +128,7 @@ impl InternedEvents {
             Some(Some(score)) => Score::get(*score),
         };
         self.codes.extend(self.keys.iter().map(code));
-        let held = WeightFormat {
+        let held = InternedEvent {
             at: event.at,
             base: self.link(event.base),
             undoes: self.link(event.undoes),
@@ -149,7 +149,7 @@ impl InternedEvents {
 #[derive(Clone, Copy)]
 pub struct EventRef<'a> {
     events: &'a InternedEvents,
-    held: &'a WeightFormat,
+    held: &'a InternedEvent,
     index: u32,
 }
 
@@ -208,7 +208,7 @@ impl<'a> EventRef<'a> {
     fn linked(&self, link: &'a Link) -> Option<&'a str> {
         match link {
             Link::None => None,
-            Link::WeightFormat(index) => Some(self.events.get(*index).id()),
+            Link::Interned(index) => Some(self.events.get(*index).id()),
             Link::Elsewhere(id) => Some(id),
         }
     }

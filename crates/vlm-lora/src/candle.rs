@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::backend::Backend;
 use crate::{Checkpoint, Error, Features, Model, Param, PeftAdapter, Result, Tiles, pixel_values};
 
+#[expect(clippy::needless_pass_by_value, reason = "the form that `map_err` takes")]
 fn candle_error(error: candle_core::Error) -> Error {
     Error::Backend { device: "candle".to_owned(), reason: error.to_string() }
 }

@@ -34,7 +34,7 @@ fn twenty_steps_agree_with_candle_nn() {
             ours.adamw(step, &mut value, &grad, &mut m, &mut v).unwrap();
         }
         let theirs: Vec<f64> = var.as_tensor().to_vec1().unwrap();
-        let difference = max_difference(&ours.download_f64(&value).unwrap(), &theirs);
+        let difference = max_difference(ours.download_f64(&value).unwrap(), &theirs);
         assert!(difference < 1e-6, "{difference:e} with weight decay {weight_decay}");
     }
 }

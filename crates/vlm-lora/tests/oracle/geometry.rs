@@ -25,7 +25,7 @@ impl Dice {
 
     /// One of these.
     pub(crate) fn pick(&mut self, values: &[usize]) -> usize {
-        let at = (self.uniform() + 1.0) / 2.0 * values.len() as f32;
+        let at = f32::midpoint(self.uniform(), 1.0) * values.len() as f32;
         values[(at as usize).min(values.len() - 1)]
     }
 }
@@ -83,7 +83,7 @@ pub(crate) fn sample(config: &ModelConfig, dice: &mut Dice) -> Sample {
     let image = vec![config.image_token_id; count * config.image_seq_len()];
     let below = config.image_token_id as f32;
     let mut words =
-        |n: usize| (0..n).map(|_| ((dice.uniform() + 1.0) / 2.0 * below) as u32).collect::<Vec<_>>();
+        |n: usize| (0..n).map(|_| (f32::midpoint(dice.uniform(), 1.0) * below) as u32).collect::<Vec<_>>();
     let input_ids = [words(3), image, words(6)].concat();
     Sample { input_ids, tiles: Arc::new(Tiles { rows, cols, side, data }), targets: Vec::new() }
 }
