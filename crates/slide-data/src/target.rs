@@ -21,7 +21,7 @@
 //!
 //! # In `labels.json`
 //!
-//! A [`Label`] holds what was said, and [`Label::target`] is the rule. `distribution` counts the raters' scores, `not_applicable`
+//! A [`Label`](crate::Label) holds what was said, and [`Label::target`](crate::Label::target) is the rule. `distribution` counts the raters' scores, `not_applicable`
 //! those who said so, `severity_corrected` holds the masses of the severity rule, `decided` names the criteria whose score is a
 //! final word or a correction. Files without the last three are read by the same rule. A score that the raters' distribution does not
 //! give (older files name no final word, and a person may have edited the file) was decided by somebody: it has all the mass.

@@ -31,7 +31,8 @@ use std::sync::Arc;
 
 use crate::{Result, Stored, Tiles};
 
-/// The operations of the passes. Implementations: [`Cpu`] and, as its reference, [`Candle`].
+/// The operations of the passes. Implementations: [`Cpu`], with the feature `cuda` `Cuda`, and for tests a reference by plain
+/// operations of candle.
 pub trait Backend: Sized + Send + Sync + 'static {
     /// A flat array of activations, gradients or trainable values.
     type Buffer: Send + Sync;
