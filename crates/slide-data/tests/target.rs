@@ -214,7 +214,7 @@ fn a_label_without_decisions_is_written_as_ever_and_what_is_new_has_names() {
     let written: serde_json::Value = serde_json::to_value(full.label()).unwrap();
     assert_eq!(written["severity_corrected"]["clarity"], serde_json::json!([0.0, 0.6, 1.4, 0.0, 0.0]));
     assert_eq!(written["not_applicable"]["clarity"], 1);
-    let decided = serde_json::json!({"by": "adjudication", "at": "1970-01-01T00:01:40Z", "id": "f"});
+    let decided = serde_json::json!({"by": "final_word", "at": "1970-01-01T00:01:40Z", "id": "f"});
     assert_eq!(written["decided"]["clarity"], decided);
 }
 
@@ -231,7 +231,7 @@ fn what_no_label_can_hold_is_refused_by_name() {
         assert!(error.contains(word), "{text}: {error}");
     }
     let by_hand: Label = serde_json::from_str(
-        r#"{"clarity":4,"distribution":{"clarity":[0,0,1,1,1]},"decided":{"clarity":{"by":"adjudication"}}}"#,
+        r#"{"clarity":4,"distribution":{"clarity":[0,0,1,1,1]},"decided":{"clarity":{"by":"final_word"}}}"#,
     )
     .unwrap();
     assert_eq!(by_hand.target(KEY), Target::decided(answer(4)));

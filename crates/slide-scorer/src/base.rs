@@ -21,7 +21,7 @@ pub struct Base {
     pub checkpoint: Checkpoint,
     /// Where it is computed.
     pub backend: Arc<AnyBackend>,
-    /// How the weights are format there.
+    /// How the weights are stored there.
     format: WeightFormat,
     /// Computed when it is first asked for.
     identity: OnceLock<BaseIdentity>,
@@ -98,7 +98,7 @@ impl Base {
         Ok(Model::load(Arc::clone(&self.backend), &self.checkpoint)?)
     }
 
-    /// Names the weights, the processor and how the weights are format.
+    /// Names the weights, the processor and how the weights are stored in memory.
     ///
     /// # Errors
     /// When a file of the processor is missing or invalid.

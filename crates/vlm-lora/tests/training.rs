@@ -165,7 +165,7 @@ fn a_run_is_not_resumed_over_other_inputs() {
     let (mut narrow, data) = (model(base.path(), &lora()), samples(7));
     let resumed = Trainer::new(&mut narrow, config.clone()).unwrap().resume(Resume::Latest);
     assert!(message(resumed.run(&data)).contains("the validation data"));
-    let (mut wide, validation) = (model(base.path(), &toml::from_str("r = 3").unwrap()), samples(3));
+    let (mut wide, validation) = (model(base.path(), &LoraConfig { r: 3, ..lora() }), samples(3));
     let resumed =
         Trainer::new(&mut wide, config.clone()).unwrap().validation(&validation).resume(Resume::Latest);
     assert!(message(resumed.run(&data)).contains("`lora.r` was 2 and is now 3"));

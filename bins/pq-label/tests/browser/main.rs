@@ -60,9 +60,9 @@ fn sign_in(browser: &Browser<'_>, url: &str, name: &str) {
 #[track_caller]
 fn wait_for_slide(browser: &Browser<'_>) {
     wait_until("a slide is shown", || {
-        browser
-            .run("return !document.getElementById('rate').hidden && !document.getElementById('image').hidden")
-            == true
+        browser.run(
+            "return !document.getElementById('rate').hidden && !document.getElementById('picture').hidden",
+        ) == true
     });
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn without_the_server_the_page_still_loads_shows_its_slides_and_takes
     sign_in(&browser, &wire.url, "Ana");
     wait_until("the page and the next slides are kept", || {
         let count = "const done = arguments[arguments.length - 1];
-            Promise.all(['pq-shell', 'pq-images'].map(async (name) => (await (await caches.open(name)).keys()).length)).then(done)";
+            Promise.all(['pq-shell', 'pq-pictures'].map(async (name) => (await (await caches.open(name)).keys()).length)).then(done)";
         let kept = browser.run_async(count);
         kept[0].as_u64() >= Some(17) && kept[1] == 5
     });

@@ -28,7 +28,7 @@ pub enum FingerprintScheme {
     /// `sha256-processor-v1`: tokenizer, chat template and image processing, by
     /// [`Processor::fingerprint`](crate::Processor::fingerprint).
     Processor,
-    /// `sha256-base-v1`: both, with how the weights are format, by [`BaseIdentity::fingerprint`].
+    /// `sha256-base-v1`: both, with how the weights are stored in memory, by [`BaseIdentity::fingerprint`].
     Base,
     /// `sha256`: some bytes, by [`Fingerprint::of_bytes`].
     Bytes,
@@ -167,7 +167,7 @@ pub struct BaseIdentity {
     /// The checkpoint.
     #[serde(flatten)]
     pub checkpoint: CheckpointFingerprint,
-    /// How its weights are format.
+    /// How its weights are stored in memory.
     pub format: WeightFormat,
 }
 
@@ -196,7 +196,7 @@ impl BaseIdentity {
             ));
         }
         let (then, now) = (self.format, now.format);
-        (then != now).then(|| format!("the base model was format as {then} and is now format as {now}"))
+        (then != now).then(|| format!("the base model was held as {then} and is now held as {now}"))
     }
 }
 
@@ -244,7 +244,7 @@ mod tests {
                 "the run began on the base model 50e721e49c01…, and this one is fcb5f40df9be…",
             ),
             (of(b"w", b"P", false), "chat template"),
-            (of(b"w", b"p", true), "format as cpu, float32 and is now format as cpu, float32, 8 bits"),
+            (of(b"w", b"p", true), "held as cpu, float32 and is now held as cpu, float32, 8 bits"),
         ] {
             assert_ne!(base.fingerprint(), other.fingerprint());
             let text = base.difference(&other).unwrap();

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How a base's frozen weights are format: a part of a run's identity and of the feature cache's key, because the numbers depend
+/// How a base's frozen weights are stored in memory: a part of a run's identity and of the feature cache's key, because the numbers depend
 /// on it, but not of the weights' name. It is the same on every machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]

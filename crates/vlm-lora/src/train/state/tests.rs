@@ -102,7 +102,7 @@ fn a_run_goes_on_with_the_same_inputs_only() {
         (|other| other.base.as_mut().unwrap().checkpoint.processor = Fingerprint::of_bytes(b""), "tokenizer"),
         (
             |other| other.base.as_mut().unwrap().format.load_in_8bit = true,
-            "is now format as cpu, float32, 8 bits",
+            "is now held as cpu, float32, 8 bits",
         ),
         (|other| other.base = None, "was named then and is not now"),
         (|other| other.adapter.config.r = 8, "`lora.r` was 16 and is now 8"),
