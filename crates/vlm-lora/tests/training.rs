@@ -25,7 +25,11 @@ fn base() -> tempfile::TempDir {
 
 /// Dropout on, so that a wrong seed after a resumption would show.
 fn lora() -> LoraConfig {
-    toml::from_str("r = 2\nlora_alpha = 4\nlora_dropout = 0.2\nuse_dora = true").unwrap()
+    lora_of_rank(2)
+}
+
+fn lora_of_rank(r: usize) -> LoraConfig {
+    toml::from_str(&format!("r = {r}\nlora_alpha = 4\nlora_dropout = 0.2\nuse_dora = true")).unwrap()
 }
 
 fn config(output_dir: &Path) -> TrainingConfig {
@@ -165,7 +169,7 @@ fn a_run_is_not_resumed_over_other_inputs() {
     let (mut narrow, data) = (model(base.path(), &lora()), samples(7));
     let resumed = Trainer::new(&mut narrow, config.clone()).unwrap().resume(Resume::Latest);
     assert!(message(resumed.run(&data)).contains("the validation data"));
-    let (mut wide, validation) = (model(base.path(), &LoraConfig { r: 3, ..lora() }), samples(3));
+    let (mut wide, validation) = (model(base.path(), &lora_of_rank(3)), samples(3));
     let resumed =
         Trainer::new(&mut wide, config.clone()).unwrap().validation(&validation).resume(Resume::Latest);
     assert!(message(resumed.run(&data)).contains("`lora.r` was 2 and is now 3"));

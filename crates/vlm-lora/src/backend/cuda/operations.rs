@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::attention::Saved;
 use super::buffer::Buffer;
 use super::check::{ensure, inside, length, to_u32, whole_rows};
-use super::device::{Argument, Device};
+use super::device::Device;
 use super::weight::Weight;
 use super::{Cuda, count, element, flag};
 use crate::backend::check;

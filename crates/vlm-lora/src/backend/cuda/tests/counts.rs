@@ -146,7 +146,7 @@ fn checkpoint(dir: &Path) -> Checkpoint {
     let (mut header, mut end) = (serde_json::Map::new(), 0);
     for (tensor, shape) in ModelConfig::open(dir).unwrap().tensors() {
         let start = end;
-        end += shape.iter().matmul::<usize>() * 2;
+        end += shape.iter().product::<usize>() * 2;
         let entry = serde_json::json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]});
         header.insert(tensor, entry);
     }

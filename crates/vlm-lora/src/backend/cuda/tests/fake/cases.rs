@@ -122,7 +122,7 @@ fn wrong_calls_are_refused() -> Result<()> {
     assert!(device.read(at + 252, &mut [0; 8]).is_err());
     assert!(device.clear(at - 4, 8).is_err());
     assert!(device.copy(at, at + 192, 65).is_err());
-    assert!(device.matmul(product(at, at, at + 4)).is_err());
+    assert!(device.matmul(matmul(at, at, at + 4)).is_err());
     let factor = Factor::At(0);
     assert!(device.matmul(Matmul { factor, ..matmul(at, at, at) }).is_err());
     let launch = |kernel| Launch { kernel, grid: [1, 1], threads: 33, arguments: &[] };
