@@ -6,7 +6,16 @@ const KEY = "pq:work";
 
 /** Browsers have service workers on encrypted connections and on this machine; elsewhere the page needs the server to load. */
 export function setUpOffline() {
-  navigator.serviceWorker?.register("/sw.js").catch(() => { /* the page works without */ });
+  const workers = navigator.serviceWorker;
+  workers?.addEventListener("controllerchange", () => { passOnPictures(); setTimeout(passOnPictures, 3000); });
+  workers?.register("/sw.js").catch(() => { /* the page works without */ });
+}
+
+/** Pictures that were asked for before the service worker took over go through it once more, so that it keeps them. */
+function passOnPictures() {
+  const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
+  const pictures = new Set(loaded.filter((name) => /^\/api\/slides\/[^/]+\/image$/.test(new URL(name).pathname)));
+  for (const picture of pictures) fetch(picture).catch(() => { /* the page has them all the same */ });
 }
 
 export function remember(session, deck) {
