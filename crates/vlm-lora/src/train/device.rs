@@ -60,7 +60,7 @@ impl BaseModelConfig {
             return self.gpu(ordinal, checkpoint, kernel_cache);
         }
         let mut passed_over = None;
-        if wanted == Wanted::Auto && card_is_there() {
+        if wanted == Wanted::Auto && gpu_is_there() {
             match self.gpu(0, checkpoint, kernel_cache) {
                 Ok(chosen) => return Ok(chosen),
                 Err(error) => passed_over = Some(error),
@@ -113,12 +113,12 @@ fn format_on_cpu(base: BaseDtype) -> WeightFormat {
 }
 
 #[cfg(feature = "cuda")]
-fn card_is_there() -> bool {
+fn gpu_is_there() -> bool {
     cuda::device_count() > 0
 }
 
 #[cfg(not(feature = "cuda"))]
-fn card_is_there() -> bool {
+fn gpu_is_there() -> bool {
     false
 }
 
@@ -152,7 +152,7 @@ mod tests {
         };
         assert!(open("cpu").unwrap().backend.name().starts_with("cpu"));
         let chosen = open("auto").unwrap();
-        if !card_is_there() {
+        if !gpu_is_there() {
             assert!(chosen.backend.name().starts_with("cpu") && chosen.passed_over.is_none());
         }
         let error = open("cuda:1000").unwrap_err();

@@ -17,7 +17,7 @@ use super::simd::{Isa, lane_sum, simd_fn};
 use crate::Result;
 use crate::backend::{Write, check};
 
-/// Elements of a narrow matrix that are upcast at a time: two megabytes of f32, which stay in the caches.
+/// Elements of a bf16 or 8-bit matrix that are upcast at a time: two megabytes of f32, which stay in the caches.
 const WIDENED: usize = 1 << 19;
 
 /// The precision in which frozen matrices are kept.
@@ -104,7 +104,7 @@ impl<T: Real> Weight<T> {
         context.kernel != Bf16Kernel::Upcast && !matches!(self.rows, Rows::Full(_) | Rows::Panels(_))
     }
 
-    /// As [`forward`](Self::forward) of rounded rows, where it [is narrow](Self::is_bf16).
+    /// As [`forward`](Self::forward) of rounded rows, where it [is kept in bf16](Self::is_bf16).
     pub(super) fn forward_rounded(&self, context: Context<'_>, x: &Rounded, bias: Option<&[T]>, y: &mut [T]) {
         let initial = bias.map_or(Initial::Zero, |bias| Initial::Bias(bytemuck::cast_slice::<T, f32>(bias)));
         self.with_bf16(context, |w| {
@@ -237,7 +237,7 @@ impl<T: Real> Weight<T> {
     }
 }
 
-/// Converts stored rows of `k` to what is kept of them. Only f32 computes with narrow rows; f64 rounds to them, so that it can
+/// Converts stored rows of `k` to what is kept of them. Only f32 computes with bf16 and 8-bit rows; f64 rounds to them, so that it can
 /// check what they compute.
 fn keep<T: Real, const BYTES: usize>(
     bytes: &[u8],

@@ -66,7 +66,7 @@ impl<D: Device> Cuda<D> {
         self.each("largest", x.len(), &[x.at().into(), (x.len() as u64).into(), to.into()])
     }
 
-    /// A frozen matrix as an operand; integers are widened into a block that is kept until the product is queued.
+    /// A frozen matrix as an operand; integers are dequantized into a block that is kept until the product is queued.
     fn with_weight(&self, weight: &Weight<D>, product: impl FnOnce(Address) -> Result<()>) -> Result<()> {
         match &weight.rows {
             Rows::Operands(block) => product(block.address),
@@ -187,7 +187,7 @@ impl<D: Device> Cuda<D> {
         })
     }
 
-    /// Adapters: their products stay in f32, or TF32 where the base is to_u32.
+    /// Adapters: their products stay in f32, or TF32 where the base is in bf16 or f16.
     pub(super) fn multiply_buffers(
         &self,
         shape: Gemm,

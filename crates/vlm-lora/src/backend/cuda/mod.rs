@@ -66,7 +66,7 @@ pub struct CudaOptions {
     pub ordinal: usize,
     /// The element of frozen matrices and of products with them; by default bf16 where the GPU has it, else f16.
     pub dtype: Option<CudaDtype>,
-    /// Whether frozen matrices are kept as 8-bit integers, a scale a row, and widened for each product.
+    /// Whether frozen matrices are kept as 8-bit integers, a scale a row, and dequantized for each product.
     pub load_in_8bit: bool,
     /// A folder in which compiled kernels are kept; without one they are compiled at each start, which takes some seconds.
     pub kernel_cache: Option<PathBuf>,

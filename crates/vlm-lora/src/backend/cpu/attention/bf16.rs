@@ -1,4 +1,4 @@
-//! Attention whose products are taken in bf16 with sums in f32, for backends whose base is narrow: scores, softmax and
+//! Attention whose products are taken in bf16 with sums in f32, for backends whose base is bf16 or 8-bit: scores, softmax and
 //! gradients stay f32, operands of products are rounded. Keys and values are packed once for all query heads that share them.
 
 use std::sync::Arc;

@@ -126,7 +126,7 @@ fn a_real_device_agrees_with_f64() -> Result<()> {
     Ok(())
 }
 
-/// As [`check`], but products of buffers are in TF32 where the base is to_u32: 11 bits of each operand.
+/// As [`check`], but products of buffers are in TF32 where the base is in bf16 or f16: 11 bits of each operand.
 fn check_on_device(cuda: &Cuda, dtype: CudaDtype) -> Result<()> {
     if dtype == CudaDtype::Float32 {
         return check(cuda, dtype);
