@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Parser;
-use pq_cli::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
+use pq_cli::{CommonArgs, HasCommon, Hint, Verdict};
 use registry::wandb::WandbConfig;
 use slide_data::Split;
 use slide_scorer::{LabelledSlide, NewGroups, RatingPrompt, Settings, SlideSamples, Store, open_base};
-use vlm_lora::{FeatureCache, FeaturePrecision, RunStatus, Trainer};
 
 mod evaluate;
 mod observe;
@@ -17,6 +16,7 @@ mod record;
 mod report;
 mod run;
 mod track;
+mod training;
 
 use run::RunDir;
 
@@ -69,47 +69,23 @@ fn run(args: &Args) -> Result<Verdict> {
     if !args.plan {
         plan::check(&plan, &settings)?; // what is free is only a warning
     }
-    let mut model = base.model()?;
-    model
-        .attach(&settings.lora, &base.checkpoint, settings.training.seed)
-        .hint("the adapter cannot be attached", "see `[lora] target_modules` in training.toml")?;
     let Some(dir) = dir else {
-        return plan::show(plan, &settings, &mut model, &largest, args.common.json);
+        let show =
+            plan::Show { plan, settings: &settings, base: &base, samples: largest, json: args.common.json };
+        return base.device.run(show);
     };
-    dir.files.dir().clone_into(&mut settings.training.output_dir);
     drop(largest);
-    let identity = base.identity()?;
-    let cache = FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32)
-        .on_disk(store.layout().feature_cache());
-    let mut tracker = track::Tracker::start(&wandb, &dir, &settings)?;
-    let record = record::Record::start(&dir, &settings, &base, &store, &slides)?;
-    let outcome = Trainer::new(&mut model, settings.training.clone())?
-        .validation(&val)
-        .evaluator(evaluate::RatingError::new(&rating_prompt, &val, &settings.training))
-        .observer(observe::Progress::new())
-        .observer(observe::Interrupt)
-        .observer(&mut tracker)
-        .feature_cache(&cache)
-        .base_identity(identity)
-        .resolved_config(settings.to_toml()?)
-        .resume(dir.resume_from(args.resume))
-        .run(&train);
-    tracker.finish(outcome.is_ok());
-    let remedy = match &outcome {
-        Err(vlm_lora::Error::Resume { .. }) => {
-            "resume with the base, data and settings that the run began with, or begin a new run with another --run"
-        }
-        _ => "`--resume` carries on from the last checkpoint",
-    };
-    let outcome = outcome.hint("the training did not finish", remedy)?;
-    record.finish(&outcome)?;
-    if outcome.status == RunStatus::Stopped {
-        tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);
-        return Ok(Verdict::Fail);
-    }
-    record::reference_predictions(&rating_prompt, &model, &train, &val, &dir)?;
-    dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;
-    report::print(dir.files.dir(), &outcome, args.common.json)
+    dir.files.dir().clone_into(&mut settings.training.output_dir);
+    let samples = training::Samples { prompt: &rating_prompt, all: &slides, train, val };
+    base.device.run(training::Training {
+        args,
+        settings: &settings,
+        wandb: &wandb,
+        store: &store,
+        dir: &dir,
+        base: &base,
+        samples,
+    })
 }
 
 /// The slides to train on and those to choose the checkpoint by.

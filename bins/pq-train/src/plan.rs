@@ -1,13 +1,16 @@
 //! What `--plan` says, and the check before a run.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use pq_cli::{Hint, Verdict};
 use slide_scorer::{Base, Settings, SlideSamples, open_base};
-use vlm_lora::backend::Backend;
+use vlm_lora::backend::{Backend, OnDevice};
 use vlm_lora::plan::{Largest, Remedy, RunDevice, RunPlan, RunSettings, Seconds};
-use vlm_lora::{BaseModelConfig, MemoryPlan, Model, ModelDtype, Place, Sample, memory};
+use vlm_lora::{BaseModelConfig, MemoryPlan, ModelDtype, Place, Sample, memory};
+
+use crate::training::attach;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -31,13 +34,13 @@ pub(crate) fn open(config: &BaseModelConfig) -> Result<(Base, bool)> {
 
 /// What the plan is made for.
 fn device(settings: &Settings, base: &Base, is_here: bool) -> RunDevice {
-    let is_gpu = !is_here || base.backend.is_gpu();
-    let (free, total) = match base.backend.gpu_memory() {
+    let is_gpu = !is_here || base.device.is_gpu();
+    let (free, total) = match base.device.gpu_memory() {
         _ if !is_here => (None, None),
         Some((free, total)) => (Some(free), Some(total)),
         None => (memory::available_bytes(), memory::total_bytes()),
     };
-    let name = if is_here { base.backend.name() } else { settings.model.device.clone() };
+    let name = if is_here { base.device.name() } else { settings.model.device.clone() };
     RunDevice { name, is_here, place: if is_gpu { Place::Gpu } else { Place::Cpu }, free, total }
 }
 
@@ -99,19 +102,28 @@ fn in_words(remedy: Remedy) -> &'static str {
 }
 
 /// Measures a step where the memory suffices for it, and prints the plan.
-pub(crate) fn show<B: Backend>(
-    mut plan: RunPlan,
-    settings: &Settings,
-    model: &mut Model<B>,
-    samples: &[Sample],
-    json: bool,
-) -> Result<Verdict> {
-    let fits = check(&plan, settings);
-    if plan.device_is_here && *fits.as_ref().unwrap_or(&false) {
-        plan.measure(run_settings(settings), model, samples)?;
+pub(crate) struct Show<'a> {
+    pub(crate) plan: RunPlan,
+    pub(crate) settings: &'a Settings,
+    pub(crate) base: &'a Base,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) json: bool,
+}
+
+impl OnDevice for Show<'_> {
+    type Output = Result<Verdict>;
+
+    fn run<B: Backend>(self, backend: &Arc<B>) -> Result<Verdict> {
+        let Self { mut plan, settings, base, samples, json } = self;
+        let mut model = base.model(backend)?;
+        attach(&mut model, settings, base)?;
+        let fits = check(&plan, settings);
+        if plan.device_is_here && *fits.as_ref().unwrap_or(&false) {
+            plan.measure(run_settings(settings), &mut model, &samples)?;
+        }
+        let verdict = print(&plan, json)?;
+        fits.map(|_| verdict)
     }
-    let verdict = print(&plan, json)?;
-    fits.map(|_| verdict)
 }
 
 /// Prints the plan.

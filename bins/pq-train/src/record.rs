@@ -66,7 +66,7 @@ impl Record {
                 cores: std::thread::available_parallelism().map_or(0, usize::from),
                 os: std::env::consts::OS.to_owned(),
                 architecture: std::env::consts::ARCH.to_owned(),
-                device: base.backend.name(),
+                device: base.device.name(),
             },
         };
         let path = dir.files.record();

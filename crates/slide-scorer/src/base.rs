@@ -3,10 +3,10 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, bail};
 use pq_cli::{Hint, WithHint as _, secrets};
-use vlm_lora::backend::{AnyBackend, Backend as _};
+use vlm_lora::backend::{Backend, Device};
 use vlm_lora::hub::{self, HubOptions};
 use vlm_lora::{
-    BaseIdentity, BaseModelConfig, Checkpoint, CheckpointFingerprint, ChosenBackend, FingerprintCache, Model,
+    BaseIdentity, BaseModelConfig, Checkpoint, CheckpointFingerprint, ChosenDevice, FingerprintCache, Model,
     Processor, WeightFormat,
 };
 
@@ -20,7 +20,7 @@ pub struct Base {
     /// Its weights.
     pub checkpoint: Checkpoint,
     /// Where it is computed.
-    pub backend: Arc<AnyBackend>,
+    pub device: Device,
     /// How the weights are stored there.
     format: WeightFormat,
     /// Computed when it is first asked for.
@@ -34,16 +34,16 @@ pub struct Base {
 pub fn open_base(config: &BaseModelConfig) -> Result<Base> {
     let (dir, is_hub_id) = find(&config.name)?;
     let checkpoint = open_checkpoint(&dir)?;
-    let ChosenBackend { backend, format, passed_over } =
-        config.open_backend(&checkpoint, kernel_cache().as_deref()).hint(
+    let ChosenDevice { device, format, passed_over } =
+        config.open_device(&checkpoint, kernel_cache().as_deref()).hint(
             format!("the device `{}` cannot be used", config.device),
             "set `model.device` to `auto` or `cpu`; GPUs need a build with `--features cuda`",
         )?;
     if let Some(error) = passed_over {
         tracing::warn!("the GPU is left alone: {error}");
     }
-    tracing::info!("computing on {}", backend.name());
-    Ok(Base { dir, is_hub_id, checkpoint, backend: Arc::new(backend), format, identity: OnceLock::new() })
+    tracing::info!("computing on {}", device.name());
+    Ok(Base { dir, is_hub_id, checkpoint, device, format, identity: OnceLock::new() })
 }
 
 /// Names the checkpoint that the configuration names, without opening a device.
@@ -90,12 +90,12 @@ const NEEDED_BY_PROCESSOR: &str =
     "a base model needs its tokenizer.json, chat template and preprocessor configuration";
 
 impl Base {
-    /// The model on the device that was chosen.
+    /// The model on the backend of [the device](Self::device).
     ///
     /// # Errors
     /// When a tensor is missing or has another shape than the configuration says.
-    pub fn model(&self) -> Result<Model<AnyBackend>> {
-        Ok(Model::load(Arc::clone(&self.backend), &self.checkpoint)?)
+    pub fn model<B: Backend>(&self, backend: &Arc<B>) -> Result<Model<B>> {
+        Ok(Model::load(Arc::clone(backend), &self.checkpoint)?)
     }
 
     /// Names the weights, the processor and how the weights are stored in memory.

@@ -6,11 +6,11 @@ use pq_cli::WithHint as _;
 use project_files::{Contract as _, RunFiles};
 use slide_data::image::{DynamicImage, RgbImage};
 use slide_data::{Prediction, expected_score, image_features, pixels_sha256};
-use vlm_lora::backend::{AnyBackend, Backend};
+use vlm_lora::backend::{Backend, OnDevice};
 use vlm_lora::{Model, PeftAdapter};
 
 use crate::lineage::check_base;
-use crate::{RatingPrompt, Settings, open_base};
+use crate::{Base, RatingPrompt, Settings, open_base};
 
 /// A slide in memory.
 #[derive(Debug, Clone)]
@@ -26,8 +26,38 @@ pub struct SlideImage {
 /// A model with an adapter that rates slides.
 pub struct SlideScorer {
     rating_prompt: RatingPrompt,
-    model: Model<AnyBackend>,
+    model: Box<dyn Rater>,
     version: String,
+}
+
+/// A model on the backend that it was loaded for.
+trait Rater: Send + Sync {
+    /// As [`predict`].
+    fn rate(&self, prompt: &RatingPrompt, slides: &[SlideImage], version: &str) -> Result<Vec<Prediction>>;
+}
+
+impl<B: Backend> Rater for Model<B> {
+    fn rate(&self, prompt: &RatingPrompt, slides: &[SlideImage], version: &str) -> Result<Vec<Prediction>> {
+        predict(prompt, self, slides, version)
+    }
+}
+
+/// Loads the base and an adapter on it.
+struct Load<'a> {
+    base: &'a Base,
+    adapter: Option<&'a PeftAdapter>,
+}
+
+impl OnDevice for Load<'_> {
+    type Output = Result<Box<dyn Rater>>;
+
+    fn run<B: Backend>(self, backend: &Arc<B>) -> Self::Output {
+        let mut model = self.base.model(backend)?;
+        if let Some(adapter) = self.adapter {
+            model.attach_adapter(adapter).context("the adapter does not fit the base")?;
+        }
+        Ok(Box::new(model))
+    }
 }
 
 impl SlideScorer {
@@ -41,15 +71,15 @@ impl SlideScorer {
         if let Some(run) = adapter {
             check_base(run, &settings.model.name, &base.identity()?.checkpoint)?;
         }
-        let mut model = base.model()?;
-        if let Some(run) = adapter {
+        let read = |run: &RunFiles| {
             let adapter = PeftAdapter::open(run.dir(), base.checkpoint.config());
-            let adapter = adapter.and_then(|adapter| adapter.on_base(&base.checkpoint)).hint(
+            adapter.and_then(|adapter| adapter.on_base(&base.checkpoint)).hint(
                 format!("`{}` does not hold an adapter for this base", run.dir().display()),
                 "name a run of pq-train, or a released version",
-            )?;
-            model.attach_adapter(&adapter).context("the adapter does not fit the base")?;
-        }
+            )
+        };
+        let adapter = adapter.map(read).transpose()?;
+        let model = base.device.run(Load { base: &base, adapter: adapter.as_ref() })?;
         let processor = base.processor(settings.longest_edge())?;
         let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?;
         Ok(Self { rating_prompt, model, version: version.to_owned() })
@@ -65,7 +95,7 @@ impl SlideScorer {
     /// # Errors
     /// When an image cannot be used or the model fails.
     pub fn rate(&self, slides: &[SlideImage]) -> Result<Vec<Prediction>> {
-        predict(&self.rating_prompt, &self.model, slides, &self.version)
+        self.model.rate(&self.rating_prompt, slides, &self.version)
     }
 }
 

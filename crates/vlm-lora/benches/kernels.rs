@@ -13,7 +13,8 @@ use vlm_lora::Result;
 use vlm_lora::Stored;
 use vlm_lora::backend::cpu::{Buffer, Weight};
 use vlm_lora::backend::{
-    AdamWStep, Attention, Backend, BaseDtype, Bf16Kernel, Cpu, CpuOptions, Gemm, RowTarget, Write,
+    AdamWStep, AdamWTensor, Attention, AttentionGradients, AttentionInputs, AttentionSaved, Backend as _,
+    BaseDtype, Bf16Kernel, Cpu, CpuOptions, Gemm, Kernels as _, Norm, Rope, RowTarget, Write,
 };
 
 const ROWS: usize = 1024;
@@ -47,7 +48,7 @@ fn random(backend: &Cpu, n: usize) -> Result<Buffer<f32>> {
 
 fn weight(backend: &Cpu, n: usize, k: usize) -> Result<Weight<f32>> {
     let bytes: Vec<u8> = values(n * k).iter().flat_map(|v| (v * 0.05).to_le_bytes()).collect();
-    backend.weight(Stored { dtype: Dtype::F32, bytes: &bytes }, n, k, true)
+    backend.weight(Stored { dtype: Dtype::F32, bytes: &bytes }, n, k)
 }
 
 /// The backends to compare: f32, and a bf16 base by every kernel of this CPU.
@@ -126,17 +127,33 @@ fn attention(c: &mut Criterion) -> Result<()> {
         let pairs = if causal { ROWS * (ROWS + 1) / 2 } else { ROWS * ROWS };
         let flops = 4 * (heads * HEAD * pairs) as u64;
         group.throughput(Throughput::Elements(flops));
-        bench(&mut group, name, "forward", || backend.attention(shape, &q, &k, &v, &mut o, &mut lse));
+        bench(&mut group, name, "forward", || {
+            backend.attention(shape, AttentionInputs { q: &q, k: &k, v: &v }, &mut o, &mut lse)
+        });
         let mut dq = backend.zeros(ROWS * heads * HEAD)?;
         let (mut dk, mut dv) =
             (backend.zeros(ROWS * kv_heads * HEAD)?, backend.zeros(ROWS * kv_heads * HEAD)?);
         group.throughput(Throughput::Elements(flops / 2 * 5));
         bench(&mut group, name, "backward", || {
-            backend.attention_backward(shape, &d_o, &q, &k, &v, &o, &lse, &mut dq, &mut dk, &mut dv)
+            let saved = AttentionSaved { q: &q, k: &k, v: &v, o: &o, lse: &lse };
+            let gradients = AttentionGradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
+            backend.attention_backward(shape, &d_o, saved, gradients)
         });
     }
     group.finish();
     Ok(())
+}
+
+fn rms<T>(weight: &T) -> Norm<'_, T> {
+    Norm::RootMeanSquare { weight, eps: 1e-5 }
+}
+
+fn layer_norm<T>(weight: &T) -> Norm<'_, T> {
+    Norm::Layer { weight, bias: weight, eps: 1e-5 }
+}
+
+fn rope(positions: &[u32], heads: usize, inverse: bool) -> Rope<'_> {
+    Rope { positions, heads, head_dim: HEAD, theta: 1e5, inverse }
 }
 
 /// What works row by row or element by element is bound by memory.
@@ -147,15 +164,15 @@ fn rows(c: &mut Criterion) -> Result<()> {
     let (x, dy, w) = (random(&b, ROWS * HIDDEN)?, random(&b, ROWS * HIDDEN)?, random(&b, HIDDEN)?);
     let (mut y, mut dx) = (b.zeros(ROWS * HIDDEN)?, b.zeros(ROWS * HIDDEN)?);
     group.throughput(bytes(2, HIDDEN));
-    bench(&mut group, "rms norm", "forward", || b.rms_norm(&x, &w, 1e-5, &mut y));
-    bench(&mut group, "layer norm", "forward", || b.layer_norm(&x, &w, &w, 1e-5, &mut y));
+    bench(&mut group, "rms norm", "forward", || b.norm(&x, rms(&w), &mut y));
+    bench(&mut group, "layer norm", "forward", || b.norm(&x, layer_norm(&w), &mut y));
     let positions: Vec<u32> = (0..ROWS as u32).collect();
-    bench(&mut group, "rope", "15 heads", || b.rope(&mut y, &positions, HEADS, HEAD, 100_000.0, false));
+    bench(&mut group, "rope", "15 heads", || b.rope(&mut y, rope(&positions, HEADS, false)));
     bench(&mut group, "dropout", "0.05", || b.dropout(&x, 0.05, 7, &mut dx));
     group.throughput(bytes(3, HIDDEN));
-    bench(&mut group, "rms norm", "backward", || b.rms_norm_backward(&dy, &x, &w, 1e-5, &mut dx, Write::Set));
+    bench(&mut group, "rms norm", "backward", || b.norm_backward(&dy, &x, rms(&w), &mut dx, Write::Set));
     bench(&mut group, "layer norm", "backward", || {
-        b.layer_norm_backward(&dy, &x, &w, 1e-5, &mut dx, Write::Set)
+        b.norm_backward(&dy, &x, layer_norm(&w), &mut dx, Write::Set)
     });
     bench(&mut group, "add", "rows", || b.add(1.0, &x, &mut dx));
     let (gate, up, dy) = (random(&b, ROWS * INNER)?, random(&b, ROWS * INNER)?, random(&b, ROWS * INNER)?);
@@ -178,7 +195,9 @@ fn rows(c: &mut Criterion) -> Result<()> {
         grad_scale: 1.0,
     };
     group.throughput(bytes(7, INNER));
-    bench(&mut group, "adamw", "2.6 M", || b.adamw(step, &mut act, &dy, &mut m, &mut v));
+    bench(&mut group, "adamw", "2.6 M", || {
+        b.adamw(vec![AdamWTensor { step, value: &mut act, grad: &dy, m: &mut m, v: &mut v }])
+    });
     group.finish();
     Ok(())
 }
@@ -246,18 +265,17 @@ impl<'a> Layer<'a> {
             q_offsets: &offsets,
             k_offsets: &offsets,
         };
-        let rope =
-            |x: &mut Buffer<f32>, heads, inverse| b.rope(x, &self.positions, heads, HEAD, 1e5, inverse);
+        let rotate = |x: &mut Buffer<f32>, heads, inverse| b.rope(x, rope(&self.positions, heads, inverse));
         let mut h = hidden()?;
-        b.rms_norm(x, &self.norm, 1e-5, &mut h)?;
+        b.norm(x, rms(&self.norm), &mut h)?;
         let (mut q, mut k, v) = (self.project(0, &h)?, self.project(1, &h)?, self.project(2, &h)?);
-        rope(&mut q, HEADS, false)?;
-        rope(&mut k, KV_HEADS, false)?;
+        rotate(&mut q, HEADS, false)?;
+        rotate(&mut k, KV_HEADS, false)?;
         let (mut o, mut lse) = (hidden()?, b.zeros(ROWS * HEADS)?);
-        b.attention(shape, &q, &k, &v, &mut o, &mut lse)?;
+        b.attention(shape, AttentionInputs { q: &q, k: &k, v: &v }, &mut o, &mut lse)?;
         let mut x2 = self.project(3, &o)?;
         b.add(1.0, x, &mut x2)?;
-        b.rms_norm(&x2, &self.norm, 1e-5, &mut h)?;
+        b.norm(&x2, rms(&self.norm), &mut h)?;
         let (gate, up) = (self.project(4, &h)?, self.project(5, &h)?);
         let mut act = b.zeros(ROWS * INNER)?;
         b.swiglu(&gate, &up, &mut act)?;
@@ -273,17 +291,19 @@ impl<'a> Layer<'a> {
         self.back(5, &dup, &mut dh, Write::Add)?;
         let mut dx2 = hidden()?;
         b.add(1.0, dy, &mut dx2)?;
-        b.rms_norm_backward(&dh, &x2, &self.norm, 1e-5, &mut dx2, Write::Add)?;
+        b.norm_backward(&dh, &x2, rms(&self.norm), &mut dx2, Write::Add)?;
         let mut d_o = y;
         self.back(3, &dx2, &mut d_o, Write::Set)?;
         let (mut dq, mut dk, mut dv) = (hidden()?, b.zeros(b.len(&k))?, b.zeros(b.len(&v))?);
-        b.attention_backward(shape, &d_o, &q, &k, &v, &o, &lse, &mut dq, &mut dk, &mut dv)?;
-        rope(&mut dq, HEADS, true)?;
-        rope(&mut dk, KV_HEADS, true)?;
+        let saved = AttentionSaved { q: &q, k: &k, v: &v, o: &o, lse: &lse };
+        let gradients = AttentionGradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
+        b.attention_backward(shape, &d_o, saved, gradients)?;
+        rotate(&mut dq, HEADS, true)?;
+        rotate(&mut dk, KV_HEADS, true)?;
         self.back(0, &dq, &mut dh, Write::Set)?;
         self.back(1, &dk, &mut dh, Write::Add)?;
         self.back(2, &dv, &mut dh, Write::Add)?;
-        b.rms_norm_backward(&dh, x, &self.norm, 1e-5, &mut dx2, Write::Add)?;
+        b.norm_backward(&dh, x, rms(&self.norm), &mut dx2, Write::Add)?;
         Ok(dx2)
     }
 }

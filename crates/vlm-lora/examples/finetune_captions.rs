@@ -1,17 +1,18 @@
 //! Teaches a model to caption images: a folder in which `NAME.txt` beside `NAME.png` or `NAME.jpg` holds the caption.
 //!
 //! ```text
-//! cargo run --release -p vlm-lora --example finetune_captions -- MODEL_DIR PICTURES_DIR OUTPUT_DIR
+//! cargo run --release -p vlm-lora --example finetune_captions -- MODEL_DIR IMAGES_DIR OUTPUT_DIR
 //! ```
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use vlm_lora::backend::{Backend, OnDevice};
 use vlm_lora::{
-    BaseIdentity, BaseModelConfig, Checkpoint, ChosenBackend, Dataset, Error, FeatureCache, FeaturePrecision,
+    BaseIdentity, BaseModelConfig, Checkpoint, ChosenDevice, Dataset, Error, FeatureCache, FeaturePrecision,
     FingerprintCache, LoraConfig, Model, Observer, Processor, Result, Sample, StepReport, Trainer,
-    TrainingConfig,
+    TrainingConfig, WeightFormat,
 };
 
 const PROMPT: &str = "Describe this image.";
@@ -62,31 +63,53 @@ impl Observer for Progress {
     }
 }
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+type AnyResult<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> AnyResult<()> {
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [model_dir, images, output_dir] = paths.as_slice() else {
-        return Err("usage: finetune_captions MODEL_DIR PICTURES_DIR OUTPUT_DIR".into());
+        return Err("usage: finetune_captions MODEL_DIR IMAGES_DIR OUTPUT_DIR".into());
     };
     let checkpoint = Checkpoint::open(model_dir)?;
-    let base = BaseModelConfig { device: "cpu".to_owned(), ..BaseModelConfig::default() };
-    let ChosenBackend { backend, format, .. } = base.open_backend(&checkpoint, None)?;
-    let mut model = Model::load(Arc::new(backend), &checkpoint)?;
-    let config =
-        TrainingConfig { output_dir: output_dir.clone(), logging_steps: 1, ..TrainingConfig::default() };
-    model.attach(&LoraConfig::default(), &checkpoint, config.seed)?;
+    let ChosenDevice { device, format, .. } = BaseModelConfig::default().open_device(&checkpoint, None)?;
+    device.run(Finetuning { model_dir, images, output_dir, checkpoint, format })
+}
 
-    let data = Captions::open(Processor::open(model_dir, Some(512))?, images)?;
-    let names = FingerprintCache::in_folder(output_dir);
-    let base = BaseIdentity { checkpoint: names.checkpoint(&checkpoint)?, format };
-    let cache = FeatureCache::new(base.fingerprint(), FeaturePrecision::Bfloat16)
-        .on_disk(output_dir.join("features"));
-    let trainer = Trainer::new(&mut model, config)?;
-    let outcome = trainer.feature_cache(&cache).base_identity(base).observer(Progress).run(&data)?;
-    println!(
-        "{} values trained in {:.0} s: {}",
-        outcome.trainable_parameters,
-        outcome.train_seconds,
-        output_dir.display()
-    );
-    Ok(())
+/// A run on the device that was opened.
+struct Finetuning<'a> {
+    model_dir: &'a Path,
+    images: &'a Path,
+    output_dir: &'a Path,
+    checkpoint: Checkpoint,
+    format: WeightFormat,
+}
+
+impl OnDevice for Finetuning<'_> {
+    type Output = AnyResult<()>;
+
+    fn run<B: Backend>(self, backend: &Arc<B>) -> AnyResult<()> {
+        let Self { model_dir, images, output_dir, checkpoint, format } = self;
+        let mut model = Model::load(Arc::clone(backend), &checkpoint)?;
+        let config = TrainingConfig {
+            output_dir: output_dir.to_owned(),
+            logging_steps: 1,
+            ..TrainingConfig::default()
+        };
+        model.attach(&LoraConfig::default(), &checkpoint, config.seed)?;
+
+        let data = Captions::open(Processor::open(model_dir, Some(512))?, images)?;
+        let names = FingerprintCache::in_folder(output_dir);
+        let base = BaseIdentity { checkpoint: names.checkpoint(&checkpoint)?, format };
+        let cache = FeatureCache::new(base.fingerprint(), FeaturePrecision::Bfloat16)
+            .on_disk(output_dir.join("features"));
+        let trainer = Trainer::new(&mut model, config)?;
+        let outcome = trainer.feature_cache(&cache).base_identity(base).observer(Progress).run(&data)?;
+        println!(
+            "{} values trained in {:.0} s: {}",
+            outcome.trainable_parameters,
+            outcome.train_seconds,
+            output_dir.display()
+        );
+        Ok(())
+    }
 }

@@ -112,7 +112,7 @@ pub use sample::{Sample, Target, Tiles};
 pub use stored::Stored;
 pub use train::run_plan as plan;
 pub use train::{
-    BaseModelConfig, BatchSize, BestMetric, CheckpointReport, ChosenBackend, Dataset, EvaluationReport,
+    BaseModelConfig, BatchSize, BestMetric, CheckpointReport, ChosenDevice, Dataset, EvaluationReport,
     Evaluator, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics, ModelDtype, Observer, Place,
     Resume, RunStart, RunStatus, SamplingStrategy, StepReport, TrainOutcome, Trainer, TrainingConfig,
 };

@@ -1,6 +1,5 @@
 //! Every way of computing, forced on in turn, against f64 and against what transformers and peft computed: the instruction
-//! sets in f32, and each kernel of a narrow base. The limit of the instruction set is the whole process's, so these tests run in
-//! turn, in a program of their own.
+//! sets in f32, and each kernel of a narrow base.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the differences are read by people")]
@@ -99,7 +98,6 @@ fn cases() -> &'static [(Case, Computed)] {
         cases.retain(|path| path.join("expected.json").is_file());
         cases.sort();
         assert!(!cases.is_empty());
-        Isa::Avx512.limit();
         let exact = |dir: PathBuf| {
             let case = open(&dir);
             let exact = Computed::new(&case, Cpu::<f64>::new());
@@ -128,8 +126,7 @@ fn check_isa(isa: Isa) {
 /// A kernel with a base in bf16 and in 8 bits.
 fn check_kernel(isa: Isa, kernel: Bf16Kernel) {
     for (case, exact) in cases() {
-        isa.limit();
-        assert!(Bf16Kernel::available().contains(&kernel), "{kernel:?}");
+        assert!(Bf16Kernel::available_with(isa).contains(&kernel), "{kernel:?}");
         for (base, of_loss, of_norm) in [(BaseDtype::Bf16, 1e-2, 2e-2), (BaseDtype::Int8, 2e-2, 5e-2)] {
             let narrow = Computed::new(case, options(isa, base, Some(kernel)));
             let loss = narrow.loss_difference(&exact.losses);
@@ -162,7 +159,6 @@ fn bf16_in_amx() {
 }
 
 pq_testing::tests! {
-    in turn;
     plain;
     avx2: needs Avx2;
     avx512: needs Avx512;

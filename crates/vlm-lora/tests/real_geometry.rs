@@ -10,7 +10,7 @@ use std::time::Instant;
 use pq_testing::{largest, relative_difference};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use vlm_lora::backend::{Backend, Cpu};
+use vlm_lora::backend::{Cpu, Kernels as _};
 use vlm_lora::{Checkpoint, Item, Model, PeftAdapter, Sample, StepMode, Target, Tiles};
 
 struct Reference {

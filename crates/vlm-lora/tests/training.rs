@@ -303,7 +303,7 @@ fn numbers_that_are_not_finite_end_the_run_before_they_reach_the_adapter() {
 
     let backend = Arc::clone(model.backend());
     let wild = vec![f32::MAX; model.params()[0].elements()];
-    model.params_mut()[0].value = vlm_lora::backend::Backend::upload(&*backend, &wild).unwrap();
+    model.params_mut()[0].value = vlm_lora::backend::Kernels::upload(&*backend, &wild).unwrap();
     let config = TrainingConfig { output_dir: dir.path().join("second"), ..config };
     let error = Trainer::new(&mut model, config).unwrap().run(&samples(4)).unwrap_err();
     assert!(matches!(error, Error::NotFinite { step: 1, .. }), "{error}");

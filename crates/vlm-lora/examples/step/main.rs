@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use vlm_lora::backend::{AnyBackend, Backend as _, Cpu, CpuOptions};
+use vlm_lora::backend::{Backend, Cpu, CpuOptions, Device, OnDevice};
 use vlm_lora::{BaseModelConfig, Checkpoint, Dataset as _, Model, PeftAdapter};
 
 use inputs::Slides;
@@ -31,7 +31,7 @@ use options::Options;
 type AnyResult<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// The device that the options ask for. Kernels for a GPU are kept between runs, as the commands keep them.
-fn open_backend(options: &Options, checkpoint: &Checkpoint) -> AnyResult<AnyBackend> {
+fn open_device(options: &Options, checkpoint: &Checkpoint) -> AnyResult<Device> {
     let base = BaseModelConfig {
         dtype: options.dtype,
         device: options.device.clone(),
@@ -44,10 +44,10 @@ fn open_backend(options: &Options, checkpoint: &Checkpoint) -> AnyResult<AnyBack
         }
         let kernels =
             std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/pitchquest/kernels"));
-        return Ok(base.open_backend(checkpoint, kernels.as_deref())?.backend);
+        return Ok(base.open_device(checkpoint, kernels.as_deref())?.device);
     }
     let cpu = CpuOptions { isa: options.isa, ..base.cpu_options(checkpoint)? };
-    Ok(AnyBackend::Cpu(Cpu::with_options(cpu)?))
+    Ok(Device::Cpu(Arc::new(Cpu::with_options(cpu)?)))
 }
 
 /// Writes random weights of the usual kind where none are given, and opens them.
@@ -74,45 +74,64 @@ fn median(values: &[f64]) -> f64 {
 }
 
 fn main() -> AnyResult<()> {
-    let (options, started) = (Options::parse()?, Instant::now());
+    let options = Options::parse()?;
     if let Some(dir) = &options.write {
         return inputs::write(dir);
     }
     rayon::ThreadPoolBuilder::new().num_threads(options.threads).build_global()?;
     let random = tempfile::tempdir()?;
     let (dir, checkpoint) = open_checkpoint(&options, random.path())?;
-    let write_s = started.elapsed().as_secs_f64();
-    let backend = open_backend(&options, &checkpoint)?;
-    if options.rate {
-        println!("{}", serde_json::json!({"rate": measure::rate(&options, &backend)?}));
-        return Ok(());
+    let begin = Instant::now();
+    let device = open_device(&options, &checkpoint)?;
+    device.run(Measurement { options: &options, device: &device, dir, checkpoint, begin })
+}
+
+/// What is measured, on the device that was opened.
+struct Measurement<'a> {
+    options: &'a Options,
+    device: &'a Device,
+    dir: PathBuf,
+    checkpoint: Checkpoint,
+    /// When the weights lay on disk.
+    begin: Instant,
+}
+
+impl OnDevice for Measurement<'_> {
+    type Output = AnyResult<()>;
+
+    fn run<B: Backend>(self, backend: &Arc<B>) -> AnyResult<()> {
+        let Self { options, device, dir, checkpoint, begin } = self;
+        if options.rate {
+            println!("{}", serde_json::json!({"rate": measure::rate(options, backend.as_ref())?}));
+            return Ok(());
+        }
+        let mut model = Model::load(Arc::clone(backend), &checkpoint)?;
+        model.attach_adapter(&PeftAdapter::open(dir.join("adapter"), checkpoint.config())?)?;
+        drop(checkpoint);
+        let (load_s, load_peak_mib) = (begin.elapsed().as_secs_f64(), peak_mib());
+        let sample = Slides(options).sample(0)?;
+        let before_s = begin.elapsed().as_secs_f64();
+        let steps = if options.forward_only {
+            measure::score(options, &model)?
+        } else {
+            measure::train(options, &mut model)?
+        };
+        let total_s = begin.elapsed().as_secs_f64();
+        let Steps { times, losses, norms } = steps;
+        let step_s = median(times.get(1..).unwrap_or_default());
+        let on_gpu = device.peak_bytes().map(|bytes| bytes >> 20);
+        let line = serde_json::json!({
+            "dtype": options.dtype, "device": options.device, "load_in_8bit": options.load_in_8bit, "edge": options.edge,
+            "tiles": sample.tiles.count(), "tokens": sample.input_ids.len() * options.batch, "batch": options.batch,
+            "ckpt": options.ckpt, "cached": options.cached, "slides": options.slides, "epochs": options.epochs,
+            "params": model.base_parameters(), "trainable": model.trainable_parameters(),
+            "forward_only": options.forward_only, "threads": options.threads,
+            "backend": device.name(), "losses": losses, "grad_norms": norms,
+            "load_s": load_s, "to_first_step_s": before_s + times[0], "first_s": times[0], "step_s": step_s,
+            "total_s": total_s, "times_s": times, "peak_mib": on_gpu.unwrap_or_else(peak_mib),
+            "host_peak_mib": peak_mib(), "load_peak_mib": load_peak_mib,
+        });
+        println!("{line}");
+        Ok(())
     }
-    let mut model = Model::load(Arc::new(backend), &checkpoint)?;
-    model.attach_adapter(&PeftAdapter::open(dir.join("adapter"), checkpoint.config())?)?;
-    drop(checkpoint);
-    let (load_s, load_peak_mib) = (started.elapsed().as_secs_f64() - write_s, peak_mib());
-    let sample = Slides(&options).sample(0)?;
-    let before_s = started.elapsed().as_secs_f64() - write_s;
-    let steps = if options.forward_only {
-        measure::score(&options, &model)?
-    } else {
-        measure::train(&options, &mut model)?
-    };
-    let total_s = started.elapsed().as_secs_f64() - write_s;
-    let Steps { times, losses, norms } = steps;
-    let step_s = median(times.get(1..).unwrap_or_default());
-    let on_gpu = model.backend().peak_bytes().map(|bytes| bytes >> 20);
-    let line = serde_json::json!({
-        "dtype": options.dtype, "device": options.device, "load_in_8bit": options.load_in_8bit, "edge": options.edge,
-        "tiles": sample.tiles.count(), "tokens": sample.input_ids.len() * options.batch, "batch": options.batch,
-        "ckpt": options.ckpt, "cached": options.cached, "slides": options.slides, "epochs": options.epochs,
-        "params": model.base_parameters(), "trainable": model.trainable_parameters(),
-        "forward_only": options.forward_only, "threads": options.threads,
-        "backend": model.backend().name(), "losses": losses, "grad_norms": norms,
-        "load_s": load_s, "to_first_step_s": before_s + times[0], "first_s": times[0], "step_s": step_s,
-        "total_s": total_s, "times_s": times, "peak_mib": on_gpu.unwrap_or_else(peak_mib),
-        "host_peak_mib": peak_mib(), "load_peak_mib": load_peak_mib,
-    });
-    println!("{line}");
-    Ok(())
 }

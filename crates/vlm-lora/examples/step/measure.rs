@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use safetensors::Dtype;
 use vlm_lora::Stored;
-use vlm_lora::backend::{AnyBackend, Backend as _};
+use vlm_lora::backend::Backend;
 use vlm_lora::{
     ChoiceAnswer, Dataset, FeatureCache, FeaturePrecision, Fingerprint, Item, LrSchedulerType, Model,
     Observer, Sample, Scorer, StepReport, Tiles, Trainer, TrainingConfig,
@@ -33,7 +33,7 @@ impl Observer for Watch<'_> {
 }
 
 /// A first optimizer step and `steps` more, or with `--slides` all steps of a run that ends with a saved adapter.
-pub(crate) fn train(options: &Options, model: &mut Model<AnyBackend>) -> AnyResult<Steps> {
+pub(crate) fn train<B: Backend>(options: &Options, model: &mut Model<B>) -> AnyResult<Steps> {
     let dir = tempfile::tempdir()?;
     let is_run = options.slides > 0;
     let max_steps = if is_run { 0 } else { options.steps + 1 };
@@ -64,7 +64,7 @@ pub(crate) fn train(options: &Options, model: &mut Model<AnyBackend>) -> AnyResu
 }
 
 /// Times of `steps` scorings of a batch on five criteria after a first one.
-pub(crate) fn score(options: &Options, model: &Model<AnyBackend>) -> AnyResult<Steps> {
+pub(crate) fn score<B: Backend>(options: &Options, model: &Model<B>) -> AnyResult<Steps> {
     let names = ["Clarity", "Design", "Data visualization", "Readability", "Content quality"];
     let answer = ChoiceAnswer::lines(&names, &["1", "2", "3", "4", "5"])?;
     // about as many tokens as the real tokenizer makes: a word, a colon, a space, a digit, a newline
@@ -99,21 +99,21 @@ pub(crate) fn score(options: &Options, model: &Model<AnyBackend>) -> AnyResult<S
 
 /// Rounds of products that are timed, and products in each. A GPU is waited for at the end of a round.
 const CPU_ROUNDS: (usize, usize) = (20, 1);
-const CARD_ROUNDS: (usize, usize) = (5, 50);
+const GPU_ROUNDS: (usize, usize) = (5, 50);
 
 /// The fastest of some products of a batch with a frozen matrix, in GFLOP/s.
-pub(crate) fn rate(options: &Options, backend: &AnyBackend) -> AnyResult<f64> {
+pub(crate) fn rate<B: Backend>(options: &Options, backend: &B) -> AnyResult<f64> {
     let is_gpu = options.is_gpu();
     let shapes = if is_gpu {
         [(8192, 2560, 960), (8192, 8192, 8192)]
     } else {
         [(1024, 2560, 960), (2048, 2048, 2048)]
     };
-    let (rounds, each) = if is_gpu { CARD_ROUNDS } else { CPU_ROUNDS };
+    let (rounds, each) = if is_gpu { GPU_ROUNDS } else { CPU_ROUNDS };
     let (mut best, one) = (0.0_f64, backend.zeros(1)?);
     for (m, n, k) in shapes {
         let bytes: Vec<u8> = (0..2 * n * k).map(|i| if i % 2 == 0 { 0 } else { 0x3f }).collect();
-        let weight = backend.weight(Stored { dtype: Dtype::BF16, bytes: &bytes }, n, k, true)?;
+        let weight = backend.weight(Stored { dtype: Dtype::BF16, bytes: &bytes }, n, k)?;
         let (x, mut y) = (backend.upload(&vec![0.5; m * k])?, backend.zeros(m * n)?);
         for _ in 0..rounds {
             let started = Instant::now();
@@ -121,7 +121,7 @@ pub(crate) fn rate(options: &Options, backend: &AnyBackend) -> AnyResult<f64> {
                 backend.linear(&x, m, &weight, None, &mut y)?;
             }
             if is_gpu {
-                backend.sum_squares(&one)?; // waits for what is queued
+                backend.sum_squares(&[&one])?.wait()?; // waits for what is queued
             }
             best = best.max(2e-9 * (each * m * n * k) as f64 / started.elapsed().as_secs_f64());
         }

@@ -28,6 +28,29 @@ pub struct Gemm {
     pub write: Write,
 }
 
+impl Gemm {
+    /// A plain product that overwrites its result.
+    pub(crate) fn new(m: usize, n: usize, k: usize) -> Self {
+        Self { m, n, k, transpose_a: false, transpose_b: false, alpha: 1.0, write: Write::Set }
+    }
+
+    pub(crate) fn transposed_a(self) -> Self {
+        Self { transpose_a: true, ..self }
+    }
+
+    pub(crate) fn transposed_b(self) -> Self {
+        Self { transpose_b: true, ..self }
+    }
+
+    pub(crate) fn scaled(self, alpha: f32) -> Self {
+        Self { alpha, ..self }
+    }
+
+    pub(crate) fn added(self) -> Self {
+        Self { write: Write::Add, ..self }
+    }
+}
+
 /// Attention over packed sequences: rows `q_offsets[i]..q_offsets[i + 1]` of the queries attend to rows
 /// `k_offsets[i]..k_offsets[i + 1]` of keys and values. With `causal`, the last query of a sequence sees all its keys.
 /// Query head `h` uses key/value head `h / (heads / kv_heads)`; the scale is `1 / sqrt(head_dim)`.
@@ -45,6 +68,79 @@ pub struct Attention<'a> {
     pub q_offsets: &'a [usize],
     /// Start of each sequence in the key rows, and the total; equal to `q_offsets` except when decoding with a cache.
     pub k_offsets: &'a [usize],
+}
+
+/// What attention reads: queries `(rows, heads, head_dim)`, keys and values `(rows, kv_heads, head_dim)`.
+#[derive(Debug)]
+pub struct AttentionInputs<'a, T: ?Sized> {
+    /// Queries.
+    pub q: &'a T,
+    /// Keys.
+    pub k: &'a T,
+    /// Values.
+    pub v: &'a T,
+}
+
+/// What the backward pass of attention reads of the forward pass: its inputs and outputs.
+#[derive(Debug)]
+pub struct AttentionSaved<'a, T: ?Sized> {
+    /// Queries.
+    pub q: &'a T,
+    /// Keys.
+    pub k: &'a T,
+    /// Values.
+    pub v: &'a T,
+    /// The output `(rows, heads, head_dim)`.
+    pub o: &'a T,
+    /// The log-sum-exp of the scores `(rows, heads)`.
+    pub lse: &'a T,
+}
+
+/// Gradients of the inputs of attention, each as long as its input.
+#[derive(Debug)]
+pub struct AttentionGradients<'a, T: ?Sized> {
+    /// Of the queries.
+    pub dq: &'a mut T,
+    /// Of the keys.
+    pub dk: &'a mut T,
+    /// Of the values.
+    pub dv: &'a mut T,
+}
+
+/// A row-wise norm with its parameters `(width)`.
+#[derive(Debug)]
+pub enum Norm<'a, T: ?Sized> {
+    /// `y = (x - mean) / sqrt(var + eps) · weight + bias` (Ba et al. 2016).
+    Layer {
+        /// Factors.
+        weight: &'a T,
+        /// Addends.
+        bias: &'a T,
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// `y = x / sqrt(mean(x²) + eps) · weight` (Zhang & Sennrich 2019).
+    RootMeanSquare {
+        /// Factors.
+        weight: &'a T,
+        /// Added to the mean square.
+        eps: f64,
+    },
+}
+
+/// A rotary embedding (Su et al. 2021) in its rotate-half form, with angles computed in f32.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rope<'a> {
+    /// The position of each row.
+    pub positions: &'a [u32],
+    /// Heads of a row.
+    pub heads: usize,
+    /// Size of a head.
+    pub head_dim: usize,
+    /// Base of the angles.
+    pub theta: f64,
+    /// Rotates back, which is the backward pass.
+    pub inverse: bool,
 }
 
 /// One row of logits and what it should predict.
@@ -150,3 +246,20 @@ pub struct LowRankBackward<'a, B> {
     /// The gradient of `B`, added to.
     pub db: &'a mut B,
 }
+
+/// References are copied whatever they refer to, which `derive` does not see.
+macro_rules! copied {
+    ($($name:ident),*) => {
+        $(
+            impl<T: ?Sized> Clone for $name<'_, T> {
+                fn clone(&self) -> Self {
+                    *self
+                }
+            }
+
+            impl<T: ?Sized> Copy for $name<'_, T> {}
+        )*
+    };
+}
+
+copied!(AttentionInputs, AttentionSaved, Norm);

@@ -1,6 +1,6 @@
 //! What the operations demand of their arguments, on every device.
 
-use super::{Attention, RowTarget};
+use super::{Attention, Kernels, LowRank, Rope, RowTarget};
 use crate::Stored;
 use crate::{Error, Result};
 
@@ -65,8 +65,9 @@ pub(super) fn vocabulary(len: usize, targets: &[RowTarget<'_>]) -> Result<usize>
 }
 
 /// Checks the length of rotated heads, and that each has pairs.
-pub(super) fn rotary(len: usize, positions: usize, heads: usize, head_dim: usize) -> Result<()> {
-    length("x", len, positions * heads * head_dim)?;
+pub(super) fn rotary(len: usize, rope: Rope<'_>) -> Result<()> {
+    let Rope { positions, heads, head_dim, .. } = rope;
+    length("x", len, positions.len() * heads * head_dim)?;
     ensure(head_dim > 0 && head_dim.is_multiple_of(2), || format!("heads of {head_dim} cannot be rotated"))
 }
 
@@ -91,4 +92,22 @@ pub(super) fn attention(shape: &Attention<'_>, [q, k, v]: [usize; 3]) -> Result<
     length("q", q, q_offsets[q_offsets.len() - 1] * heads * head_dim)?;
     length("k", k, k_offsets[k_offsets.len() - 1] * kv_heads * head_dim)?;
     length("v", v, k)
+}
+
+/// Checks that a share lies in 0..=1.
+pub(super) fn probability(p: f32) -> Result<()> {
+    ensure((0.0..=1.0).contains(&p), || format!("{p} is not a probability"))
+}
+
+/// Sizes of an adapter over an input of `m` rows: `(n, k)`.
+pub(super) fn low_rank<B: Kernels>(
+    backend: &B,
+    x: &B::Buffer,
+    m: usize,
+    pair: &LowRank<'_, B::Buffer>,
+) -> Result<(usize, usize)> {
+    let n = whole_rows("lora_B", backend.len(pair.b), pair.r)?;
+    let k = whole_rows("lora_A", backend.len(pair.a), pair.r)?;
+    length("x", backend.len(x), m * k)?;
+    Ok((n, k))
 }

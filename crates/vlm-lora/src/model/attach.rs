@@ -1,8 +1,7 @@
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
 use super::adapter::dora::Dora;
-use super::adapter::{Adapter, FrozenPair};
+use super::adapter::{Adapter, Frozen, FrozenPair, Pair, Plain, Variant};
 use super::{Model, Param};
 use crate::backend::Backend;
 use crate::checkpoint::Checkpoint;
@@ -151,24 +150,16 @@ impl<B: Backend> Model<B> {
                 what: format!("an adapter on `{}` without A and B", spec.module),
             });
         };
-        let mut adapter = Adapter {
-            r: spec.r,
-            scale: spec.scale as f32,
-            dropout: spec.dropout as f32,
-            key: name_key(&spec.module),
-            a,
-            b,
-            principal: principal.map(|principal| FrozenPair::new(backend, principal)).transpose()?,
-            dora: None,
+        let (r, scale, dropout) = (spec.r, spec.scale as f32, spec.dropout as f32);
+        let pair = Pair { r, scale, dropout, key: name_key(&spec.module), a, b };
+        let principal =
+            principal.map(|principal| FrozenPair::new(backend, principal, r, scale)).transpose()?;
+        let frozen = Frozen { principal: principal.as_ref(), ..linear.frozen() };
+        let variant: Box<dyn Variant<B>> = match indices.next() {
+            Some(magnitude) => Box::new(Dora::new(backend, frozen, magnitude)?),
+            None => Box::new(Plain),
         };
-        if let Some(magnitude) = indices.next() {
-            adapter.dora = Some(Dora {
-                magnitude,
-                base_norms_squared: adapter.base_norms_squared(backend, &linear.frozen())?,
-                inverse_norms: OnceLock::new(),
-            });
-        }
-        linear.adapter = Some(adapter);
+        linear.adapter = Some(Adapter { pair, principal, variant });
         Ok(())
     }
 
@@ -216,8 +207,8 @@ impl<B: Backend> Model<B> {
 
     /// As [`params`](Self::params), for an optimizer.
     pub fn params_mut(&mut self) -> &mut [Param<B>] {
-        for dora in self.network.linears_mut().filter_map(|linear| linear.adapter.as_mut()?.dora.as_mut()) {
-            dora.inverse_norms.take();
+        for adapter in self.network.linears_mut().filter_map(|linear| linear.adapter.as_mut()) {
+            adapter.variant.forget();
         }
         &mut self.params
     }
@@ -232,7 +223,7 @@ impl<B: Backend> Model<B> {
     /// # Errors
     /// When the backend fails.
     pub fn clear_gradients(&mut self) -> Result<()> {
-        self.backend.clear_all(self.params.iter_mut().map(|param| &mut param.grad).collect())
+        self.backend.clear(self.params.iter_mut().map(|param| &mut param.grad).collect())
     }
 
     /// Whether the adapter stands on the vision tower or the connector, so that [`Features`](super::Features) change with

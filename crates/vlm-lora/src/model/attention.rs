@@ -1,7 +1,7 @@
 use super::linear::{Linear, LinearSaved};
 use super::params::{Grads, Pass};
 use crate::Result;
-use crate::backend::{self, Backend, Write};
+use crate::backend::{self, AttentionGradients, AttentionInputs, Backend, Rope, Write};
 
 /// Where the sequences of a batch stand in its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,15 +12,21 @@ pub(crate) struct Layout {
     pub(crate) positions: Vec<u32>,
 }
 
-/// The rows of a block's output that somebody reads: all, or these.
-pub(crate) type Read<'a> = Option<&'a [u32]>;
+/// A batch, and what somebody reads of a tower's output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Read<'a> {
+    /// The rows of the input.
+    pub(crate) layout: &'a Layout,
+    /// The rows of the output that are read; `None`: all.
+    pub(crate) rows: Option<&'a [u32]>,
+}
 
-/// `x`, or its rows that are read.
+/// The rows of `x` that are read, where not all are.
 pub(crate) fn select_rows<B: Backend>(
     pass: Pass<'_, B>,
     x: &B::Buffer,
     width: usize,
-    read: Read<'_>,
+    read: Option<&[u32]>,
 ) -> Result<Option<B::Buffer>> {
     let Some(rows) = read else { return Ok(None) };
     let mut y = pass.backend.scratch(rows.len() * width)?;
@@ -32,8 +38,9 @@ pub(crate) fn select_rows<B: Backend>(
 pub(crate) fn scatter_to_all<B: Backend>(
     backend: &B,
     dy: B::Buffer,
-    (rows, width): (usize, usize),
-    read: Read<'_>,
+    rows: usize,
+    width: usize,
+    read: Option<&[u32]>,
 ) -> Result<B::Buffer> {
     let Some(indices) = read else { return Ok(dy) };
     let mut all = backend.zeros(rows * width)?;
@@ -94,7 +101,7 @@ impl<B: Backend> SelfAttention<B> {
         self.reads_input() || self.out.trains()
     }
 
-    fn shape<'a>(&self, q_offsets: &'a [usize], k_offsets: &'a [usize]) -> backend::Attention<'a> {
+    pub(crate) fn shape<'a>(&self, q_offsets: &'a [usize], k_offsets: &'a [usize]) -> backend::Attention<'a> {
         backend::Attention {
             heads: self.heads,
             kv_heads: self.kv_heads,
@@ -110,8 +117,9 @@ impl<B: Backend> SelfAttention<B> {
         let [(mut q, q_saved), (mut k, k_saved), (v, v_saved)] =
             Linear::forward_all([&self.q, &self.k, &self.v], pass, input)?;
         if let Some(theta) = self.rope_theta {
-            pass.backend.rope(&mut q, positions, self.heads, self.head_dim, theta, false)?;
-            pass.backend.rope(&mut k, positions, self.kv_heads, self.head_dim, theta, false)?;
+            let of = |heads| Rope { positions, heads, head_dim: self.head_dim, theta, inverse: false };
+            pass.backend.rope(&mut q, of(self.heads))?;
+            pass.backend.rope(&mut k, of(self.kv_heads))?;
         }
         Ok(Qkv { q, k, v, saved: [q_saved, k_saved, v_saved] })
     }
@@ -120,15 +128,14 @@ impl<B: Backend> SelfAttention<B> {
     pub(crate) fn attend(
         &self,
         pass: Pass<'_, B>,
-        q: &B::Buffer,
-        (k, v): (&B::Buffer, &B::Buffer),
-        (q_offsets, k_offsets): (&[usize], &[usize]),
-        read: Read<'_>,
+        shape: backend::Attention<'_>,
+        inputs: AttentionInputs<'_, B::Buffer>,
+        read: Option<&[u32]>,
     ) -> Result<Attended<B>> {
         let backend = pass.backend;
-        let len = backend.len(q);
+        let len = backend.len(inputs.q);
         let (mut o, mut lse) = (backend.scratch(len)?, backend.scratch(len / self.head_dim)?);
-        backend.attention(self.shape(q_offsets, k_offsets), q, k, v, &mut o, &mut lse)?;
+        backend.attention(shape, inputs, &mut o, &mut lse)?;
         let o_read = select_rows(pass, &o, self.out.in_features, read)?;
         let (y, saved) = self.out.forward(pass, o_read.as_ref().unwrap_or(&o))?;
         Ok(Attended { y, o, o_read, lse, saved })
@@ -139,13 +146,13 @@ impl<B: Backend> SelfAttention<B> {
         &self,
         pass: Pass<'_, B>,
         input: &B::Buffer,
-        layout: &Layout,
         read: Read<'_>,
     ) -> Result<(B::Buffer, AttentionSaved<B>)> {
-        let qkv = self.project(pass, input, &layout.positions)?;
-        let offsets = (&layout.offsets[..], &layout.offsets[..]);
+        let Read { layout: Layout { offsets, positions }, rows } = read;
+        let qkv = self.project(pass, input, positions)?;
+        let inputs = AttentionInputs { q: &qkv.q, k: &qkv.k, v: &qkv.v };
         let Attended { y, o, o_read, lse, saved } =
-            self.attend(pass, &qkv.q, (&qkv.k, &qkv.v), offsets, read)?;
+            self.attend(pass, self.shape(offsets, offsets), inputs, rows)?;
         Ok((y, AttentionSaved { qkv, o, o_read, lse, out: saved }))
     }
 
@@ -156,9 +163,10 @@ impl<B: Backend> SelfAttention<B> {
         input: Option<&B::Buffer>,
         saved: &AttentionSaved<B>,
         dy: &B::Buffer,
-        (layout, read): (&Layout, Read<'_>),
+        read: Read<'_>,
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
+        let Layout { offsets, positions } = read.layout;
         let backend = grads.backend;
         let o_read = Some(saved.o_read.as_ref().unwrap_or(&saved.o));
         if !needs_input && !self.reads_input() {
@@ -166,20 +174,22 @@ impl<B: Backend> SelfAttention<B> {
             return Ok(None);
         }
         let Qkv { q, k, v, saved: projections } = &saved.qkv;
-        let rows = layout.offsets.last().copied().unwrap_or(0);
+        let rows = offsets.last().copied().unwrap_or(0);
         let width = self.out.in_features;
         let mut d_o = backend.scratch(backend.len(dy) / self.out.out_features * width)?;
         self.out.backward(grads, o_read, &saved.out, dy, Some((&mut d_o, Write::Set)))?;
-        let d_o = scatter_to_all(backend, d_o, (rows, width), read)?;
+        let d_o = scatter_to_all(backend, d_o, rows, width, read.rows)?;
         let mut dq = backend.scratch(backend.len(q))?;
         let mut dk = backend.scratch(backend.len(k))?;
         let mut dv = backend.scratch(backend.len(v))?;
-        let shape = self.shape(&layout.offsets, &layout.offsets);
-        backend.attention_backward(shape, &d_o, q, k, v, &saved.o, &saved.lse, &mut dq, &mut dk, &mut dv)?;
+        let attention = backend::AttentionSaved { q, k, v, o: &saved.o, lse: &saved.lse };
+        let gradients = AttentionGradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
+        backend.attention_backward(self.shape(offsets, offsets), &d_o, attention, gradients)?;
         drop(d_o);
         if let Some(theta) = self.rope_theta {
-            backend.rope(&mut dq, &layout.positions, self.heads, self.head_dim, theta, true)?;
-            backend.rope(&mut dk, &layout.positions, self.kv_heads, self.head_dim, theta, true)?;
+            let of = |heads| Rope { positions, heads, head_dim: self.head_dim, theta, inverse: true };
+            backend.rope(&mut dq, of(self.heads))?;
+            backend.rope(&mut dk, of(self.kv_heads))?;
         }
         let mut dx = needs_input.then(|| backend.scratch(rows * self.q.in_features)).transpose()?;
         let [q_saved, k_saved, v_saved] = projections;

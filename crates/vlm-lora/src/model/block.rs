@@ -1,4 +1,4 @@
-use super::attention::{AttentionSaved, Layout, Read, SelfAttention, scatter_to_all, select_rows};
+use super::attention::{AttentionSaved, Read, SelfAttention, scatter_to_all, select_rows};
 use super::linear::Linear;
 use super::mlp::{Mlp, MlpSaved};
 use super::norm::Norm;
@@ -58,13 +58,12 @@ impl<B: Backend> Block<B> {
         &self,
         pass: Pass<'_, B>,
         x: B::Buffer,
-        layout: &Layout,
         read: Read<'_>,
     ) -> Result<(B::Buffer, BlockSaved<B>)> {
         let normed = self.norm1.forward(pass, &x)?;
-        let (mut middle, attention) = self.attention.forward(pass, &normed, layout, read)?;
+        let (mut middle, attention) = self.attention.forward(pass, &normed, read)?;
         drop(normed);
-        let x_read = select_rows(pass, &x, self.attention.q.in_features, read)?;
+        let x_read = select_rows(pass, &x, self.attention.q.in_features, read.rows)?;
         pass.backend.add(1.0, x_read.as_ref().unwrap_or(&x), &mut middle)?;
         let (y, mlp) = self.second_half(pass, &middle)?;
         Ok((y, BlockSaved { x, attention, middle, mlp }))
@@ -89,7 +88,7 @@ impl<B: Backend> Block<B> {
         grads: &mut Grads<'_, B>,
         saved: &BlockSaved<B>,
         mut dy: B::Buffer,
-        (layout, read): (&Layout, Read<'_>),
+        read: Read<'_>,
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
         let needs_middle = needs_input || self.norm1.trains() || self.attention.trains();
@@ -106,19 +105,12 @@ impl<B: Backend> Block<B> {
         let reads = self.attention.reads_input();
         let input = reads.then(|| self.norm1.forward(grads.pass(), &saved.x)).transpose()?;
         let needs_normed = needs_input || self.norm1.trains();
-        let read_layout = (layout, read);
-        let d_normed = self.attention.backward(
-            grads,
-            input.as_ref(),
-            &saved.attention,
-            &dy,
-            read_layout,
-            needs_normed,
-        )?;
+        let d_normed =
+            self.attention.backward(grads, input.as_ref(), &saved.attention, &dy, read, needs_normed)?;
         if let Some(d_normed) = d_normed {
             let width = self.attention.q.in_features;
             let backend = grads.backend;
-            dy = scatter_to_all(backend, dy, (backend.len(&saved.x) / width, width), read)?;
+            dy = scatter_to_all(backend, dy, backend.len(&saved.x) / width, width, read.rows)?;
             let target = needs_input.then_some((&mut dy, Write::Add));
             self.norm1.backward(grads, &d_normed, &saved.x, target)?;
         }
@@ -162,7 +154,8 @@ impl<B: Backend> Stack<B> {
 
     /// The rows of block `index` that are read, where `read` are those of the last one.
     fn read_of<'a>(&self, index: usize, read: Read<'a>) -> Read<'a> {
-        read.filter(|_| index + 1 == self.blocks.len())
+        let is_last = index + 1 == self.blocks.len();
+        Read { rows: read.rows.filter(|_| is_last), ..read }
     }
 
     /// The rows of the last block's output that are read.
@@ -170,7 +163,7 @@ impl<B: Backend> Stack<B> {
         &self,
         pass: Pass<'_, B>,
         mut x: B::Buffer,
-        (layout, read): (&Layout, Read<'_>),
+        read: Read<'_>,
         save: Save,
     ) -> Result<(B::Buffer, Vec<Saved<B>>)> {
         let (lowest, checkpointing) = match save {
@@ -179,7 +172,7 @@ impl<B: Backend> Stack<B> {
         };
         let mut all = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
-            let (y, saved) = block.forward(pass, x, layout, self.read_of(index, read))?;
+            let (y, saved) = block.forward(pass, x, self.read_of(index, read))?;
             all.push(match () {
                 () if index < lowest => Saved::Nothing,
                 () if checkpointing => Saved::Input(saved.x),
@@ -196,7 +189,7 @@ impl<B: Backend> Stack<B> {
         grads: &mut Grads<'_, B>,
         saved: Vec<Saved<B>>,
         mut dy: B::Buffer,
-        (layout, read): (&Layout, Read<'_>),
+        read: Read<'_>,
         below: bool,
     ) -> Result<Option<B::Buffer>> {
         let lowest = self.lowest(below);
@@ -204,10 +197,10 @@ impl<B: Backend> Stack<B> {
             let read = self.read_of(index, read);
             let saved = match saved {
                 Saved::Whole(saved) => saved,
-                Saved::Input(x) => block.forward(grads.pass(), x, layout, read)?.1,
+                Saved::Input(x) => block.forward(grads.pass(), x, read)?.1,
                 Saved::Nothing => return Ok(None),
             };
-            match block.backward(grads, &saved, dy, (layout, read), below || index > lowest)? {
+            match block.backward(grads, &saved, dy, read, below || index > lowest)? {
                 Some(dx) => dy = dx,
                 None => return Ok(None),
             }

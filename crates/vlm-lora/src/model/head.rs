@@ -26,7 +26,7 @@ impl<B: Backend> Head<B> {
         for (index, targets) in targets.chunks(ROWS_AT_ONCE).enumerate() {
             let rows = pass.slice(x, index * ROWS_AT_ONCE * width, targets.len() * width)?;
             let mut logits = self.logits(pass, &rows)?;
-            loss = added(loss, pass.backend.cross_entropy_async(&mut logits, targets, 1.0)?);
+            loss = added(loss, pass.backend.cross_entropy(&mut logits, targets, 1.0)?);
         }
         loss.wait()
     }
@@ -49,7 +49,7 @@ impl<B: Backend> Head<B> {
             let rows = grads.pass().slice(x, at, targets.len() * width)?;
             let normed = self.norm.forward(grads.pass(), &rows)?;
             let (mut logits, saved) = self.linear.forward(grads.pass(), &normed)?;
-            loss = added(loss, backend.cross_entropy_async(&mut logits, targets, scale)?);
+            loss = added(loss, backend.cross_entropy(&mut logits, targets, scale)?);
             let Some(dx) = &mut dx else {
                 self.linear.backward(grads, Some(&normed), &saved, &logits, None)?;
                 continue;

@@ -4,7 +4,7 @@ use super::attention::{Layout, select_rows};
 use super::batch::Batch;
 use super::params::Pass;
 use super::{Features, Model};
-use crate::backend::{Backend, Write};
+use crate::backend::{AttentionInputs, Backend, Write};
 use crate::error::{Error, Result};
 use crate::sample::Tiles;
 
@@ -154,8 +154,9 @@ impl<B: Backend> Model<B> {
                 k: Arc::new(rows.join(pass, width, &past.k, qkv.k)?),
                 v: Arc::new(rows.join(pass, width, &past.v, qkv.v)?),
             };
-            let offsets = (q_offsets, &rows.k_offsets[..]);
-            let mut middle = block.attention.attend(pass, &qkv.q, (&layer.k, &layer.v), offsets, None)?.y;
+            let shape = block.attention.shape(q_offsets, &rows.k_offsets);
+            let inputs = AttentionInputs { q: &qkv.q, k: &layer.k, v: &layer.v };
+            let mut middle = block.attention.attend(pass, shape, inputs, None)?.y;
             pass.backend.add(1.0, &x, &mut middle)?;
             x = block.second_half(pass, &middle)?.0;
             layers.push(layer);

@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
-use super::adapter::{Adapter, AdapterSaved, Begun, Frozen, adapter_gradients, add_all, invalid_argument};
+use super::adapter::{
+    Adapter, AdapterSaved, Begun, Frozen, Gradient, adapter_gradients, add_all, invalid_argument,
+};
 use super::params::{Bias, Grads, Pass};
 use crate::Result;
-use crate::backend::{Backend, LinearOutput, Write};
+use crate::backend::{Backend, Kernels, LinearOutput, Write};
 
 /// A frozen linear `y = x·Wᵀ + bias`, with an adapter where one is attached.
 pub(crate) struct Linear<B: Backend> {
@@ -20,7 +22,7 @@ pub(crate) struct Linear<B: Backend> {
 pub(crate) struct LinearSaved<B: Backend>(Option<AdapterSaved<B>>);
 
 /// What a linear computes, with what its backward pass needs.
-pub(crate) type Output<B> = (<B as Backend>::Buffer, LinearSaved<B>);
+pub(crate) type Output<B> = (<B as Kernels>::Buffer, LinearSaved<B>);
 
 impl<B: Backend> Linear<B> {
     pub(crate) fn new(
@@ -39,7 +41,8 @@ impl<B: Backend> Linear<B> {
 
     /// The frozen side as a backward pass sees it: no gradient depends on the bias.
     pub(crate) fn frozen(&self) -> Frozen<'_, B> {
-        Frozen { weight: &self.weight, bias: None, shape: (self.out_features, self.in_features) }
+        let principal = self.adapter.as_ref().and_then(|adapter| adapter.principal.as_ref());
+        Frozen { weight: &self.weight, bias: None, shape: (self.out_features, self.in_features), principal }
     }
 
     /// `y (rows, out)` of `x (rows, in)`.
@@ -60,7 +63,7 @@ impl<B: Backend> Linear<B> {
         for (linear, y) in linears.into_iter().zip(products) {
             let frozen = Frozen { bias: linear.bias_values(pass), ..linear.frozen() };
             begun.push(match &linear.adapter {
-                Some(adapter) => Stage::Begun(adapter, adapter.begin(pass, &frozen, x, y)?),
+                Some(adapter) => Stage::Begun(adapter, adapter.begin(pass, frozen, x, y)?),
                 None => Stage::Done(y),
             });
         }
@@ -74,7 +77,7 @@ impl<B: Backend> Linear<B> {
             let frozen = Frozen { bias: linear.bias_values(pass), ..linear.frozen() };
             outputs.push(match stage {
                 Stage::Begun(adapter, begun) => {
-                    let (y, saved) = adapter.end(pass, &frozen, begun)?;
+                    let (y, saved) = adapter.end(pass, frozen, begun)?;
                     (y, LinearSaved(Some(saved)))
                 }
                 Stage::Done(y) => (y, LinearSaved(None)),
@@ -97,7 +100,7 @@ impl<B: Backend> Linear<B> {
         }
         let (mut rows, mut outputs) = (0, Vec::with_capacity(N));
         for (linear, y) in linears.iter().zip(&mut products) {
-            if linear.adapter.as_ref().is_none_or(Adapter::adds) {
+            if linear.adapter.as_ref().is_none_or(|adapter| adapter.variant.adds_to_product()) {
                 rows = backend.len(x) / linear.in_features;
                 outputs.push(LinearOutput { weight: &*linear.weight, bias: linear.bias_values(pass), y });
             }
@@ -154,7 +157,7 @@ impl<B: Backend> Linear<B> {
             let target = dx.as_mut().map(|(dx, write)| (&mut **dx, std::mem::replace(write, Write::Add)));
             match (&linear.adapter, &saved.0, target) {
                 (Some(adapter), Some(saved), target) => {
-                    let own = adapter.base_gradient(grads, &linear.frozen(), saved, dy, target)?;
+                    let own = adapter.backward(grads, linear.frozen(), saved, dy, target)?;
                     scaled.push((adapter, saved, own, dy));
                 }
                 (None, _, Some((dx, write))) => {
@@ -176,8 +179,10 @@ impl<B: Backend> Linear<B> {
         let x = x.ok_or_else(|| {
             invalid_argument(backend.name(), "the input of an adapted linear was not saved")
         })?;
-        let all: Vec<_> =
-            scaled.iter().map(|(adapter, saved, own, dy)| (*adapter, *saved, own, *dy)).collect();
+        let mut all = Vec::with_capacity(N);
+        for &(adapter, saved, ref own, dy) in &scaled {
+            all.push(Gradient { adapter, saved, dy: own.as_ref().unwrap_or(dy) });
+        }
         adapter_gradients(grads, x, &all, dx.map(|(dx, _)| dx))
     }
 }

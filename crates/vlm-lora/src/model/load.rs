@@ -41,7 +41,7 @@ impl<B: Backend> Loader<'_, B> {
         let (config, text) = (self.config, &self.config.text);
         let shape = (text.vocab_size, text.hidden_size);
         let tied = config.tie_word_embeddings;
-        let embedding = Arc::new(self.weight(EMBEDDING, &[shape.0, shape.1], shape, tied)?);
+        let embedding = Arc::new(self.weight(EMBEDDING, &[shape.0, shape.1], shape)?);
         let linear = if tied {
             Linear::new("lm_head".to_owned(), shape, Arc::clone(&embedding), None)
         } else {
@@ -65,7 +65,7 @@ impl<B: Backend> Loader<'_, B> {
         let name = format!("{prefix}.embeddings.patch_embedding");
         let shape = (hidden, vision.num_channels * patch * patch);
         let kernel = [hidden, vision.num_channels, patch, patch];
-        let weight = Arc::new(self.weight(&format!("{name}.weight"), &kernel, shape, false)?);
+        let weight = Arc::new(self.weight(&format!("{name}.weight"), &kernel, shape)?);
         let bias = self.bias(&name, hidden)?;
         let positions = format!("{prefix}.embeddings.position_embedding.weight");
         let layers = 0..vision.num_hidden_layers;
@@ -148,19 +148,13 @@ impl<B: Backend> Loader<'_, B> {
     }
 
     fn linear(&self, name: String, (out, input): (usize, usize), bias: bool) -> Result<Linear<B>> {
-        let weight = Arc::new(self.weight(&format!("{name}.weight"), &[out, input], (out, input), true)?);
+        let weight = Arc::new(self.weight(&format!("{name}.weight"), &[out, input], (out, input))?);
         let bias = bias.then(|| self.bias(&name, out)).transpose()?;
         Ok(Linear::new(name, (out, input), weight, bias))
     }
 
-    fn weight(
-        &self,
-        name: &str,
-        shape: &[usize],
-        (n, k): (usize, usize),
-        needs_backward: bool,
-    ) -> Result<B::Weight> {
-        let weight = self.backend.weight(self.checkpoint.stored(name, shape)?, n, k, needs_backward)?;
+    fn weight(&self, name: &str, shape: &[usize], (n, k): (usize, usize)) -> Result<B::Weight> {
+        let weight = self.backend.weight(self.checkpoint.stored(name, shape)?, n, k)?;
         self.checkpoint.release(name);
         Ok(weight)
     }

@@ -1,6 +1,6 @@
 use super::params::{Bias, Grads, Pass};
 use crate::Result;
-use crate::backend::{Backend, Write};
+use crate::backend::{self, Backend, Write};
 
 /// A layer norm (with bias) or a root-mean-square norm (without).
 pub(crate) struct Norm<B: Backend> {
@@ -18,11 +18,16 @@ impl<B: Backend> Norm<B> {
     pub(crate) fn forward(&self, pass: Pass<'_, B>, x: &B::Buffer) -> Result<B::Buffer> {
         let backend = pass.backend;
         let mut y = backend.scratch(backend.len(x))?;
-        match &self.bias {
-            Some(bias) => backend.layer_norm(x, &self.weight, bias.values(pass), self.eps, &mut y)?,
-            None => backend.rms_norm(x, &self.weight, self.eps, &mut y)?,
-        }
+        backend.norm(x, self.parameters(pass), &mut y)?;
         Ok(y)
+    }
+
+    fn parameters<'a>(&'a self, pass: Pass<'a, B>) -> backend::Norm<'a, B::Buffer> {
+        let Self { weight, bias, eps } = self;
+        match bias {
+            Some(bias) => backend::Norm::Layer { weight, bias: bias.values(pass), eps: *eps },
+            None => backend::Norm::RootMeanSquare { weight, eps: *eps },
+        }
     }
 
     /// Whether its bias is trained.
@@ -41,10 +46,7 @@ impl<B: Backend> Norm<B> {
         if let Some(bias) = &self.bias {
             bias.backward(grads, dy)?;
         }
-        let (Some((dx, write)), backend) = (dx, grads.backend) else { return Ok(()) };
-        match self.bias {
-            Some(_) => backend.layer_norm_backward(dy, x, &self.weight, self.eps, dx, write),
-            None => backend.rms_norm_backward(dy, x, &self.weight, self.eps, dx, write),
-        }
+        let Some((dx, write)) = dx else { return Ok(()) };
+        grads.backend.norm_backward(dy, x, self.parameters(grads.pass()), dx, write)
     }
 }

@@ -1,3 +1,4 @@
+use super::attention::Read;
 use super::batch::{Batch, check_images};
 use super::block::Save;
 use super::network::Network;
@@ -29,8 +30,8 @@ impl<B: Backend> Model<B> {
         }
         let features = network.frozen_features(pass, batch)?;
         let x = network.embed(pass, &packed, &features)?;
-        let read = Some(&packed.target_rows[..]);
-        let (rows, _) = network.text.forward(pass, x, (&packed.layout, read), Save::Nothing)?;
+        let read = Read { layout: &packed.layout, rows: Some(&packed.target_rows) };
+        let (rows, _) = network.text.forward(pass, x, read, Save::Nothing)?;
         let loss = network.head.loss(pass, &rows, &packed.targets)?;
         Ok(LossSum { loss: loss / normalizer, weight: total_weight(&packed) })
     }
@@ -81,7 +82,8 @@ impl<B: Backend> Model<B> {
         let features = network.frozen_features(pass, &items)?;
         let x = network.embed(pass, &packed, &features)?;
         let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-        let (y, _) = network.text.forward(pass, x, (&packed.layout, Some(&rows)), Save::Nothing)?;
+        let read = Read { layout: &packed.layout, rows: Some(&rows) };
+        let (y, _) = network.text.forward(pass, x, read, Save::Nothing)?;
         let logits = network.head.logits(pass, &y)?;
         self.backend.download(&logits)
     }
@@ -116,7 +118,7 @@ impl<B: Backend> Network<B> {
         let x = self.embed(grads.pass(), batch, &features)?;
         drop(features);
         let save = Save::ForBackward { below, checkpointing };
-        let read = (&batch.layout, Some(&batch.target_rows[..]));
+        let read = Read { layout: &batch.layout, rows: Some(&batch.target_rows) };
         let (rows, saved) = self.text.forward(grads.pass(), x, read, save)?;
         let needs_rows = below || self.text.trains();
         let (loss, d_rows) =

@@ -1,5 +1,5 @@
 use super::Features;
-use super::attention::Layout;
+use super::attention::{Layout, Read};
 use super::block::{Save, Saved, Stack};
 use super::linear::{Linear, LinearSaved};
 use super::norm::Norm;
@@ -145,7 +145,7 @@ impl<B: Backend> Vision<B> {
         backend.add(1.0, &positions, &mut x)?;
         let offsets = (0..=tiles.len()).map(|tile| tile * grid * grid).collect();
         let layout = Layout { offsets, positions: Vec::new() };
-        let (last, blocks) = self.stack.forward(pass, x, (&layout, None), save)?;
+        let (last, blocks) = self.stack.forward(pass, x, Read { layout: &layout, rows: None }, save)?;
         let normed = self.post_norm.forward(pass, &last)?;
         let permutation = pixel_shuffle(tiles.len(), grid, self.scale_factor);
         let mut shuffled = backend.scratch(backend.len(&normed))?;
@@ -186,7 +186,8 @@ impl<B: Backend> Vision<B> {
             let target = d_last.as_mut().map(|d_last| (d_last, Write::Set));
             self.post_norm.backward(grads, &d_normed, &saved.last, target)?;
             let Some(d_last) = d_last else { continue };
-            let dx = self.stack.backward(grads, saved.blocks, d_last, (&saved.layout, None), below)?;
+            let read = Read { layout: &saved.layout, rows: None };
+            let dx = self.stack.backward(grads, saved.blocks, d_last, read, below)?;
             if let (Some(dx), Some(bias)) = (dx, &self.patch_embedding.bias) {
                 bias.backward(grads, &dx)?;
             }

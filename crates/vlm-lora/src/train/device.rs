@@ -1,19 +1,20 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use super::BaseModelConfig;
 #[cfg(feature = "cuda")]
 use super::config::ModelDtype;
-use crate::backend::{AnyBackend, BaseDtype, Cpu};
+use crate::backend::{BaseDtype, Cpu, Device};
 #[cfg(feature = "cuda")]
 use crate::backend::{Cuda, CudaDtype, CudaOptions, cuda};
 use crate::fingerprint::{ElementType, WeightDevice, WeightFormat};
 use crate::{Checkpoint, Error, Result};
 
-/// The backend that a configuration asks for.
+/// The device that a configuration asks for.
 #[derive(Debug)]
-pub struct ChosenBackend {
-    /// The backend.
-    pub backend: AnyBackend,
+pub struct ChosenDevice {
+    /// The device.
+    pub device: Device,
     /// How the frozen weights are stored.
     pub format: WeightFormat,
     /// Why a GPU that is there is not used, although `device = "auto"` would have taken it.
@@ -50,11 +51,7 @@ impl BaseModelConfig {
     ///
     /// # Errors
     /// When `device` is none that there is, or the device cannot compute with this element type.
-    pub fn open_backend(
-        &self,
-        checkpoint: &Checkpoint,
-        kernel_cache: Option<&Path>,
-    ) -> Result<ChosenBackend> {
+    pub fn open_device(&self, checkpoint: &Checkpoint, kernel_cache: Option<&Path>) -> Result<ChosenDevice> {
         let wanted = self.wanted()?;
         if let Wanted::Cuda(ordinal) = wanted {
             return self.gpu(ordinal, checkpoint, kernel_cache);
@@ -67,8 +64,8 @@ impl BaseModelConfig {
             }
         }
         let options = self.cpu_options(checkpoint)?;
-        let backend = AnyBackend::Cpu(Cpu::with_options(options)?);
-        Ok(ChosenBackend { backend, format: format_on_cpu(options.base), passed_over })
+        let device = Device::Cpu(Arc::new(Cpu::with_options(options)?));
+        Ok(ChosenDevice { device, format: format_on_cpu(options.base), passed_over })
     }
 
     #[cfg(feature = "cuda")]
@@ -77,7 +74,7 @@ impl BaseModelConfig {
         ordinal: usize,
         checkpoint: &Checkpoint,
         kernel_cache: Option<&Path>,
-    ) -> Result<ChosenBackend> {
+    ) -> Result<ChosenDevice> {
         let dtype = match self.dtype {
             ModelDtype::Float32 => Some(CudaDtype::Float32),
             ModelDtype::Float16 => Some(CudaDtype::Float16),
@@ -97,12 +94,12 @@ impl BaseModelConfig {
             CudaDtype::Bfloat16 => ElementType::Bfloat16,
         };
         let format = WeightFormat { device: WeightDevice::Cuda, dtype, load_in_8bit: self.load_in_8bit };
-        Ok(ChosenBackend { backend: AnyBackend::Cuda(cuda), format, passed_over: None })
+        Ok(ChosenDevice { device: Device::Cuda(Arc::new(cuda)), format, passed_over: None })
     }
 
     #[cfg(not(feature = "cuda"))]
     #[expect(clippy::unused_self, reason = "the signature of a build with the feature `cuda`")]
-    fn gpu(&self, _: usize, _: &Checkpoint, _: Option<&Path>) -> Result<ChosenBackend> {
+    fn gpu(&self, _: usize, _: &Checkpoint, _: Option<&Path>) -> Result<ChosenDevice> {
         Err(Error::Unsupported { what: "CUDA in a build without the feature `cuda`".to_owned() })
     }
 }
@@ -125,7 +122,6 @@ fn gpu_is_there() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Backend as _;
 
     fn wanted(device: &str) -> Result<Wanted> {
         BaseModelConfig { device: device.to_owned(), ..BaseModelConfig::default() }.wanted()
@@ -148,12 +144,12 @@ mod tests {
         let checkpoint = Checkpoint::open(model).unwrap();
         let open = |device: &str| {
             BaseModelConfig { device: device.to_owned(), ..BaseModelConfig::default() }
-                .open_backend(&checkpoint, None)
+                .open_device(&checkpoint, None)
         };
-        assert!(open("cpu").unwrap().backend.name().starts_with("cpu"));
+        assert!(open("cpu").unwrap().device.name().starts_with("cpu"));
         let chosen = open("auto").unwrap();
         if !gpu_is_there() {
-            assert!(chosen.backend.name().starts_with("cpu") && chosen.passed_over.is_none());
+            assert!(chosen.device.name().starts_with("cpu") && chosen.passed_over.is_none());
         }
         let error = open("cuda:1000").unwrap_err();
         let expected = if cfg!(feature = "cuda") { "there is no device 1000" } else { "without the feature" };

@@ -62,14 +62,14 @@ impl<B: Backend> AdamW<B> {
             let Moments { first, second } = moments;
             AdamWTensor { step: constants, value: &mut param.value, grad: &param.grad, m: first, v: second }
         });
-        self.backend.adamw_all(tensors.collect())
+        self.backend.adamw(tensors.collect())
     }
 }
 
 /// Euclidean norm of the gradient over all of a model's trained tensors.
 pub(super) fn gradient_norm<B: Backend>(model: &Model<B>) -> Result<Pending<f64>> {
     let gradients: Vec<&B::Buffer> = model.params().iter().map(|param| &param.grad).collect();
-    Ok(model.backend().sums_of_squares(&gradients)?.map(f64::sqrt))
+    Ok(model.backend().sum_squares(&gradients)?.map(f64::sqrt))
 }
 
 /// Factor that brings a gradient of this norm to at most `max_norm`, as torch computes it; 0 leaves it as it is.

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor, Var};
 use candle_nn::optim::{AdamW, Optimizer as _, ParamsAdamW};
 use pq_testing::max_difference;
-use vlm_lora::backend::{AdamWStep, Backend as _, Cpu};
+use vlm_lora::backend::{AdamWStep, AdamWTensor, Backend as _, Cpu, Kernels as _};
 
 use crate::geometry::Dice;
 
@@ -31,7 +31,8 @@ fn twenty_steps_agree_with_candle_nn() {
             let grad = ours.upload_f64(gradient).unwrap();
             let step = index as u64 + 1;
             let step = AdamWStep { learning_rate, beta1, beta2, eps, weight_decay, step, grad_scale: 1.0 };
-            ours.adamw(step, &mut value, &grad, &mut m, &mut v).unwrap();
+            let (value, grad, m, v) = (&mut value, &grad, &mut m, &mut v);
+            ours.adamw(vec![AdamWTensor { step, value, grad, m, v }]).unwrap();
         }
         let theirs: Vec<f64> = var.as_tensor().to_vec1().unwrap();
         let difference = max_difference(ours.download_f64(&value).unwrap(), &theirs);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use vlm_lora::backend::{AnyBackend, Cpu};
+use vlm_lora::backend::{Backend, Cpu, Device};
 use vlm_lora::{Checkpoint, Model, PeftAdapter, Processor, Sample, Target};
 
 /// The directories of all cases.
@@ -41,23 +41,35 @@ pub(crate) fn answer(expected: &Value, case: &Value) -> String {
     lines.join("\n")
 }
 
-/// The backend that is held against the reference: the CPU in f32, or with `VLM_DEVICE=cuda` the first GPU in f32. Who
+/// The device that is held against the reference: the CPU in f32, or with `VLM_DEVICE=cuda` the first GPU in f32. Who
 /// asks for a GPU that is not there is told so.
 #[expect(clippy::panic, reason = "a test that cannot run as it was asked to fails")]
-pub(crate) fn backend() -> Arc<AnyBackend> {
+pub(crate) fn device() -> Device {
     match std::env::var("VLM_DEVICE").as_deref() {
-        Err(_) | Ok("" | "cpu") => Arc::new(AnyBackend::Cpu(Cpu::new())),
+        Err(_) | Ok("" | "cpu") => Device::Cpu(Arc::new(Cpu::new())),
         #[cfg(feature = "cuda")]
         Ok("cuda") => {
             use vlm_lora::backend::{Cuda, CudaDtype, CudaOptions};
             let options = CudaOptions { dtype: Some(CudaDtype::Float32), ..CudaOptions::default() };
-            Arc::new(AnyBackend::Cuda(Cuda::open(&options).unwrap()))
+            Device::Cuda(Arc::new(Cuda::open(&options).unwrap()))
         }
         Ok(other) => {
             panic!("VLM_DEVICE={other} is not in this build (features: cuda {})", cfg!(feature = "cuda"))
         }
     }
 }
+
+/// Calls a function with the backend of [`device`].
+macro_rules! on_device {
+    ($test:ident) => {
+        match $crate::case::device() {
+            vlm_lora::backend::Device::Cpu(backend) => $test(&backend),
+            #[cfg(feature = "cuda")]
+            vlm_lora::backend::Device::Cuda(backend) => $test(&backend),
+        }
+    };
+}
+pub(crate) use on_device;
 
 /// A case, opened.
 pub(crate) struct Case {
@@ -106,8 +118,8 @@ impl Case {
     }
 
     /// What peft computes when the adapter is disabled: the base, or with PiSSA what is left of it.
-    pub(crate) fn disabled(&self) -> Model<AnyBackend> {
-        let mut model = self.model();
+    pub(crate) fn disabled<B: Backend>(&self, backend: &Arc<B>) -> Model<B> {
+        let mut model = self.model(backend);
         let mut adapter = self.adapter("adapter");
         if adapter.config.init_lora_weights.is_pissa() {
             adapter.config.use_dora = false;
@@ -122,8 +134,8 @@ impl Case {
     }
 
     /// The base model.
-    pub(crate) fn model(&self) -> Model<AnyBackend> {
-        Model::load(backend(), &self.checkpoint).unwrap()
+    pub(crate) fn model<B: Backend>(&self, backend: &Arc<B>) -> Model<B> {
+        Model::load(Arc::clone(backend), &self.checkpoint).unwrap()
     }
 }
 

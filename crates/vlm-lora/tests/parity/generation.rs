@@ -1,12 +1,14 @@
 //! Greedy text and the probabilities of scores.
 
+use std::sync::Arc;
+
 use serde_json::Value;
-use vlm_lora::backend::AnyBackend;
+use vlm_lora::backend::Backend;
 use vlm_lora::{
     ChoiceAnswer, Generation, Item, Model, Processor, Prompt, Sample, Scorer, choice_probabilities, generate,
 };
 
-use crate::case::{Case, Report, cases, numbers};
+use crate::case::{Case, Report, cases, numbers, on_device};
 
 /// Kernels may sum in another order for another number of rows; this is what that can change in f32.
 const ROUNDING: f64 = 5e-6;
@@ -15,8 +17,8 @@ fn ids(value: &Value) -> Vec<u32> {
     numbers(value).into_iter().map(|id| id as u32).collect()
 }
 
-fn adapted(case: &Case) -> (Model<AnyBackend>, Processor) {
-    let mut model = case.model();
+fn adapted<B: Backend>(case: &Case, backend: &Arc<B>) -> (Model<B>, Processor) {
+    let mut model = case.model(backend);
     model.attach_adapter(&case.adapter("adapter")).unwrap();
     (model, Processor::open(case.dir.join("model"), None).unwrap())
 }
@@ -40,9 +42,13 @@ fn prompts(samples: &[Sample]) -> Vec<Prompt<'_>> {
 
 #[test]
 fn greedy_text_equals_the_reference_alone_and_in_a_batch() {
+    on_device!(check_greedy);
+}
+
+fn check_greedy<B: Backend>(backend: &Arc<B>) {
     for dir in cases() {
         let case = Case::open(&dir);
-        let ((model, processor), questions) = (adapted(&case), questions(&case));
+        let ((model, processor), questions) = (adapted(&case, backend), questions(&case));
         let prompts = prompts(&questions);
         let limits = Generation { eos_token_id: processor.eos_token_id(), max_new_tokens: 24 };
         let together = generate(&model, &prompts, limits).unwrap();
@@ -55,8 +61,12 @@ fn greedy_text_equals_the_reference_alone_and_in_a_batch() {
 
 #[test]
 fn a_sequence_ends_with_the_token_that_ends_it_and_leaves_the_others_going() {
+    on_device!(check_ends);
+}
+
+fn check_ends<B: Backend>(backend: &Arc<B>) {
     let case = Case::open(&cases()[0]);
-    let ((model, _), questions) = (adapted(&case), questions(&case));
+    let ((model, _), questions) = (adapted(&case, backend), questions(&case));
     let prompts = prompts(&questions[..3]);
     let full: Vec<Vec<u32>> = case.slides()[..3].iter().map(|slide| ids(&slide["greedy_ids"])).collect();
     let eos_token_id = full[1][5];
@@ -69,10 +79,14 @@ fn a_sequence_ends_with_the_token_that_ends_it_and_leaves_the_others_going() {
 
 #[test]
 fn digit_probabilities_equal_the_reference() {
+    on_device!(check_digits);
+}
+
+fn check_digits<B: Backend>(backend: &Arc<B>) {
     let mut failures = Vec::new();
     for dir in cases() {
         let case = Case::open(&dir);
-        let ((model, _), mut report) = (adapted(&case), Report::new(&case));
+        let ((model, _), mut report) = (adapted(&case, backend), Report::new(&case));
         for (slide, sample) in case.slides().iter().zip(&case.samples) {
             let positions = numbers(&slide["rating_positions"]);
             let choices = vec![ids(&case.expected["digit_token_ids"]); positions.len()];
@@ -93,20 +107,24 @@ fn digit_probabilities_equal_the_reference() {
 
 #[test]
 fn scores_from_the_cache_equal_teacher_forcing_in_any_batch_and_with_any_lines() {
+    on_device!(check_scores);
+}
+
+fn check_scores<B: Backend>(backend: &Arc<B>) {
     let mut failures = Vec::new();
     for dir in cases() {
         let case = Case::open(&dir);
         let mut report = Report::new(&case);
         for asked in [[true; 5], [true, false, true, false, true]] {
-            compare_scores(&case, &asked, &mut report);
+            compare_scores(&case, backend, &asked, &mut report);
         }
         failures.extend(report.finish());
     }
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-fn compare_scores(case: &Case, asked: &[bool], report: &mut Report) {
-    let ((model, processor), questions) = (adapted(case), questions(case));
+fn compare_scores<B: Backend>(case: &Case, backend: &Arc<B>, asked: &[bool], report: &mut Report) {
+    let ((model, processor), questions) = (adapted(case, backend), questions(case));
     let names = case.expected["criteria"].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
     let answer = ChoiceAnswer::lines(&names.collect::<Vec<_>>(), &["1", "2", "3", "4", "5"]).unwrap();
     let tokens = answer.tokens(asked, |text| processor.answer_ids(text)).unwrap();

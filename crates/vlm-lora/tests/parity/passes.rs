@@ -1,19 +1,21 @@
 //! Image features, logits, losses, gradients, digit probabilities and merged weights.
 
+use std::sync::Arc;
+
 use safetensors::Dtype;
-use vlm_lora::backend::{AnyBackend, Backend};
+use vlm_lora::backend::Backend;
 use vlm_lora::{Checkpoint, Item, Model, Sample, StepMode, merge, unmerge};
 
 use pq_testing::{largest, max_difference, relative_difference};
 
-use super::case::{Case, Report, backend, cases, numbers};
+use super::case::{Case, Report, cases, numbers, on_device};
 
 fn item(sample: &Sample) -> Item<'_> {
     Item { sample, features: None }
 }
 
 /// Logits of the row before the answer and of all rows behind it.
-fn answer_logits(model: &Model<AnyBackend>, sample: &Sample) -> Vec<f32> {
+fn answer_logits<B: Backend>(model: &Model<B>, sample: &Sample) -> Vec<f32> {
     let rows: Vec<usize> = (sample.targets[0].position - 1..sample.input_ids.len()).collect();
     model.logits(item(sample), &rows).unwrap()
 }
@@ -25,7 +27,7 @@ fn digit_probabilities(logits: &[f32], digits: &[usize]) -> Vec<f64> {
     weights.iter().map(|weight| weight / sum).collect()
 }
 
-fn check_features(case: &Case, model: &Model<AnyBackend>, report: &mut Report) {
+fn check_features<B: Backend>(case: &Case, model: &Model<B>, report: &mut Report) {
     for (index, sample) in case.samples.iter().enumerate() {
         let Some(theirs) = case.tensor(&format!("{index}.image_features")) else { continue };
         let ours = model.image_features(&[&sample.tiles]).unwrap();
@@ -33,7 +35,7 @@ fn check_features(case: &Case, model: &Model<AnyBackend>, report: &mut Report) {
     }
 }
 
-fn check_logits(case: &Case, model: &Model<AnyBackend>, of: &str, report: &mut Report) {
+fn check_logits<B: Backend>(case: &Case, model: &Model<B>, of: &str, report: &mut Report) {
     for (index, sample) in case.samples.iter().enumerate() {
         let Some(theirs) = case.tensor(&format!("{index}.logits_{of}")) else { continue };
         let quantity = match of {
@@ -64,7 +66,7 @@ fn check_digits(case: &Case, index: usize, logits: &[f32], report: &mut Report) 
     }
 }
 
-fn check_losses(case: &Case, model: &mut Model<AnyBackend>, report: &mut Report) {
+fn check_losses<B: Backend>(case: &Case, model: &mut Model<B>, report: &mut Report) {
     for (index, sample) in case.samples.iter().enumerate() {
         let (theirs, count) = (case.slides()[index]["loss"].as_f64().unwrap(), sample.targets.len() as f64);
         let loss = model.loss(&[item(sample)], count).unwrap();
@@ -89,7 +91,7 @@ fn is_without_effect(name: &str) -> bool {
 }
 
 /// Every gradient relative to its largest element.
-fn check_gradients(case: &Case, model: &Model<AnyBackend>, prefix: &str, report: &mut Report) {
+fn check_gradients<B: Backend>(case: &Case, model: &Model<B>, prefix: &str, report: &mut Report) {
     let mut theirs = case.tensors(prefix).collect::<std::collections::BTreeMap<_, _>>();
     let largest_of_all = largest(theirs.values().map(|values| largest(*values)));
     for param in model.params() {
@@ -109,7 +111,7 @@ fn check_gradients(case: &Case, model: &Model<AnyBackend>, prefix: &str, report:
     assert!(theirs.is_empty(), "{}: not trained here: {:?}", case.name, theirs.keys());
 }
 
-fn check_merged(case: &Case, report: &mut Report) {
+fn check_merged<B: Backend>(case: &Case, backend: &Arc<B>, report: &mut Report) {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("merged");
     let adapter = case.adapter("adapter");
@@ -124,7 +126,7 @@ fn check_merged(case: &Case, report: &mut Report) {
     if case.checkpoint.head().unwrap().dtype != Dtype::F32 {
         return; // 16-bit weights round what was merged; the round trip below is not exact either
     }
-    let merged = Model::load(backend(), &checkpoint).unwrap();
+    let merged = Model::load(Arc::clone(backend), &checkpoint).unwrap();
     if is_tied_head {
         // peft changes the tied embedding along with the head, so its merged weights are another model.
         check_logits(case, &merged, "adapter", report);
@@ -143,17 +145,21 @@ fn check_merged(case: &Case, report: &mut Report) {
 
 #[test]
 fn passes_agree_with_transformers_and_peft() {
+    on_device!(check_passes);
+}
+
+fn check_passes<B: Backend>(backend: &Arc<B>) {
     let mut failures = Vec::new();
     for dir in cases() {
         let case = Case::open(&dir);
         let mut report = Report::new(&case);
-        check_logits(&case, &case.disabled(), "base", &mut report);
-        let mut model = case.model();
+        check_logits(&case, &case.disabled(backend), "base", &mut report);
+        let mut model = case.model(backend);
         model.attach_adapter(&case.adapter("adapter")).unwrap();
         check_features(&case, &model, &mut report);
         check_logits(&case, &model, "adapter", &mut report);
         check_losses(&case, &mut model, &mut report);
-        check_merged(&case, &mut report);
+        check_merged(&case, backend, &mut report);
         failures.extend(report.finish());
     }
     assert!(failures.is_empty(), "{failures:#?}");
@@ -162,9 +168,13 @@ fn passes_agree_with_transformers_and_peft() {
 /// Several slides in one pass equal one by one, with and without given features.
 #[test]
 fn packed_slides_equal_one_by_one() {
+    on_device!(check_packed);
+}
+
+fn check_packed<B: Backend>(backend: &Arc<B>) {
     for dir in cases() {
         let case = Case::open(&dir);
-        let mut model = case.model();
+        let mut model = case.model(backend);
         model.attach_adapter(&case.adapter("adapter")).unwrap();
         let some = &case.samples[..4];
         let tiles: Vec<_> = some.iter().map(|sample| &*sample.tiles).collect();

@@ -1,9 +1,12 @@
 //! The optimizer steps of transformers' Trainer.
 
+use std::sync::Arc;
+
 use pq_testing::max_difference;
+use vlm_lora::backend::Backend;
 use vlm_lora::{Observer, SamplingStrategy, StepReport, Trainer, TrainingConfig};
 
-use crate::case::{Case, Report, cases, json};
+use crate::case::{Case, Report, cases, json, on_device};
 
 struct Steps<'a>(&'a mut Vec<StepReport>);
 
@@ -15,11 +18,16 @@ impl Observer for Steps<'_> {
 
 #[test]
 fn the_steps_of_the_reference_trainer_are_reproduced() {
-    let failures: Vec<String> = cases().iter().flat_map(|dir| compare_steps(&Case::open(dir))).collect();
+    on_device!(check_steps);
+}
+
+fn check_steps<B: Backend>(backend: &Arc<B>) {
+    let failures: Vec<String> =
+        cases().iter().flat_map(|dir| compare_steps(&Case::open(dir), backend)).collect();
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-fn compare_steps(case: &Case) -> Vec<String> {
+fn compare_steps<B: Backend>(case: &Case, backend: &Arc<B>) -> Vec<String> {
     let (reference, run) = (json(&case.dir.join("training.json")), tempfile::tempdir().unwrap());
     let own = TrainingConfig {
         output_dir: run.path().to_owned(),
@@ -32,7 +40,7 @@ fn compare_steps(case: &Case) -> Vec<String> {
         config[key] = if *value == -1 { 0.into() } else { value.clone() };
     }
     let config: TrainingConfig = serde_json::from_value(config).unwrap();
-    let (mut model, mut steps) = (case.model(), Vec::new());
+    let (mut model, mut steps) = (case.model(backend), Vec::new());
     model.attach_adapter(&case.adapter("adapter")).unwrap();
     Trainer::new(&mut model, config).unwrap().observer(Steps(&mut steps)).run(&case.samples).unwrap();
 

@@ -2,7 +2,8 @@
 
 use super::buffer::Buffer;
 use super::real::Real;
-pub(super) use crate::backend::check::{ensure, inside, invalid_argument, length, whole_rows};
+use super::weight::Weight;
+pub(super) use crate::backend::check::{inside, invalid_argument, length, whole_rows};
 use crate::memory::available_bytes;
 use crate::{Error, Result};
 
@@ -26,25 +27,16 @@ pub(super) fn room(pool: &super::buffer::Pool, bytes: usize) -> Result<()> {
 
 /// Checks that `x (m, k)`, `y (m, n)` and `bias (n)` are so long.
 pub(super) fn linear_lengths<T: Real>(
-    (x, m, k): (&Buffer<T>, usize, usize),
-    (y, n): (&Buffer<T>, usize),
+    x: &Buffer<T>,
+    m: usize,
+    weight: &Weight<T>,
     bias: Option<&Buffer<T>>,
+    y: &Buffer<T>,
 ) -> Result<()> {
+    let (n, k) = weight.shape();
     length("x", x.len(), m * k)?;
     length("y", y.len(), m * n)?;
     bias.map_or(Ok(()), |bias| length("bias", bias.len(), n))
-}
-
-/// Checks the arguments of a norm's backward pass.
-pub(super) fn norm_backward_lengths<T: Real>(
-    dy: &Buffer<T>,
-    x: &Buffer<T>,
-    weight: &Buffer<T>,
-    dx: &Buffer<T>,
-) -> Result<()> {
-    whole_rows("x", x.len(), weight.len())?;
-    length("dy", dy.len(), x.len())?;
-    length("dx", dx.len(), x.len())
 }
 
 #[cfg(test)]

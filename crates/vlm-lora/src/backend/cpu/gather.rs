@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::real::Real;
+use super::simd::Simd;
 use super::tasks::rows_per_task;
 use crate::backend::Write;
 
@@ -14,16 +15,23 @@ pub(super) fn gather<T: Real>(src: &[T], width: usize, rows: &[u32], dst: &mut [
 }
 
 /// `dst[rows[i]] (+)= src[i]`.
-pub(super) fn scatter<T: Real>(src: &[T], width: usize, rows: &[u32], dst: &mut [T], write: Write) {
+pub(super) fn scatter<T: Real>(
+    simd: Simd,
+    src: &[T],
+    width: usize,
+    rows: &[u32],
+    dst: &mut [T],
+    write: Write,
+) {
     for (src, &row) in src.chunks_exact(width).zip(rows) {
-        store(src, &mut dst[row as usize * width..][..width], write);
+        store(simd, src, &mut dst[row as usize * width..][..width], write);
     }
 }
 
 /// `dst (+)= src`.
-pub(super) fn store<T: Real>(src: &[T], dst: &mut [T], write: Write) {
+pub(super) fn store<T: Real>(simd: Simd, src: &[T], dst: &mut [T], write: Write) {
     match write {
         Write::Set => dst.copy_from_slice(src),
-        Write::Add => super::pointwise::add(T::ONE, src, dst),
+        Write::Add => super::pointwise::add(simd, T::ONE, src, dst),
     }
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::simd::{LANES, lane_max, simd_fn, sum_lanes};
+use super::simd::{LANES, Simd, lane_max, simd_fn, sum_lanes};
 use crate::backend::RowTarget;
 
 simd_fn! {
@@ -51,23 +51,28 @@ pub(super) fn negligible_is_zero<T: Real>(difference: T) -> T {
 
 /// The weighted loss of each row; the logits become `scale · d loss / d logits`. Tokens are inside the vocabulary.
 pub(super) fn cross_entropy<T: Real>(
+    simd: Simd,
     logits: &mut [T],
     vocabulary: usize,
     targets: &[RowTarget<'_>],
     scale: f64,
 ) -> Vec<f64> {
-    logits.par_chunks_mut(vocabulary).zip(targets).map(|(row, target)| row_loss(row, target, scale)).collect()
+    logits
+        .par_chunks_mut(vocabulary)
+        .zip(targets)
+        .map(|(row, target)| row_loss(simd, row, target, scale))
+        .collect()
 }
 
-fn row_loss<T: Real>(row: &mut [T], target: &RowTarget<'_>, scale: f64) -> f64 {
+fn row_loss<T: Real>(simd: Simd, row: &mut [T], target: &RowTarget<'_>, scale: f64) -> f64 {
     let weight = f64::from(target.weight);
     let mass: f64 = target.tokens.iter().map(|&(_, probability)| f64::from(probability)).sum();
     let expected: f64 =
         target.tokens.iter().map(|&(token, p)| f64::from(p) * row[token as usize].to_f64()).sum();
-    let largest = largest_of(row);
-    let total = exponentials(row, largest);
+    let largest = largest_of(simd, row);
+    let total = exponentials(simd, row, largest);
     let log_sum = largest.to_f64() + total.ln();
-    scale_row(row, T::of(scale * weight * mass / total));
+    scale_row(simd, row, T::of(scale * weight * mass / total));
     for &(token, probability) in target.tokens {
         row[token as usize] -= T::of(scale * weight * f64::from(probability));
     }

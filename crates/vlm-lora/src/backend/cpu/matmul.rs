@@ -5,8 +5,9 @@
     reason = "the product works on pointers and strides, which are checked against the slices here"
 )]
 
+use super::f32_kernels;
 use super::real::{Multiply, Operand, Real, Sizes};
-use super::{Isa, f32_kernels};
+use super::simd::{Isa, Simd};
 use crate::backend::Write;
 
 /// A matrix inside a slice: element `(i, j)` is `data[i * row + j * column]`.
@@ -49,6 +50,7 @@ impl<'a, T> View<'a, T> {
 /// Sizes of a product `C (m, n) (+)= alpha · A (m, k) · B (k, n)`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Matmul<T> {
+    pub(super) simd: Simd,
     pub(super) m: usize,
     pub(super) n: usize,
     pub(super) k: usize,
@@ -58,8 +60,8 @@ pub(super) struct Matmul<T> {
 
 impl<T: Real> Matmul<T> {
     /// A product with factor 1 that overwrites.
-    pub(super) fn new(m: usize, n: usize, k: usize) -> Self {
-        Self { m, n, k, alpha: T::ONE, write: Write::Set }
+    pub(super) fn new(simd: Simd, m: usize, n: usize, k: usize) -> Self {
+        Self { simd, m, n, k, alpha: T::ONE, write: Write::Set }
     }
 
     /// With factor `alpha`.
@@ -74,11 +76,12 @@ impl<T: Real> Matmul<T> {
 
     /// Computes into rows of `c` that are `stride` apart, on this thread.
     pub(super) fn here(self, a: View<'_, T>, b: View<'_, T>, c: &mut [T], stride: usize) {
-        if T::NAME == f32::NAME && self.alpha == T::ONE && f32_kernels::suits(self.m, self.n, b.cast()) {
-            let Self { m, n, k, write, .. } = self;
+        if T::HAS_KERNELS && self.alpha == T::ONE && f32_kernels::suits(self.simd, self.m, self.n, b.cast()) {
+            let Self { simd, m, n, k, write, .. } = self;
             self.check(a, b, c, stride);
+            let product = Matmul::new(simd, m, n, k).write(write);
             let c = bytemuck::cast_slice_mut(c);
-            return f32_kernels::multiply_activations((m, n, k), a.cast(), b.cast(), (c, stride), write);
+            return f32_kernels::multiply_activations(product, a.cast(), b.cast(), c, stride);
         }
         self.run(a, b, c, stride, gemm_common::Parallelism::None);
     }
@@ -105,7 +108,7 @@ impl<T: Real> Matmul<T> {
         stride: usize,
         threads: gemm_common::Parallelism,
     ) {
-        let Self { m, n, k, alpha, write } = self;
+        let Self { simd, m, n, k, alpha, write } = self;
         if m == 0 || n == 0 {
             return;
         }
@@ -114,6 +117,7 @@ impl<T: Real> Matmul<T> {
         // its rows do not overlap, since they are at least `n` apart.
         unsafe {
             T::gemm(
+                simd,
                 (m, n, k),
                 (c.as_mut_ptr(), stride),
                 write == Write::Add,
@@ -130,6 +134,7 @@ macro_rules! multiply {
     ($t:ident, $kernels:ident, $scalar:literal, $fma:literal, $avx512:literal) => {
         impl Multiply for $t {
             unsafe fn gemm(
+                simd: Simd,
                 (m, n, k): Sizes,
                 (c, c_stride): (*mut Self, usize),
                 add: bool,
@@ -157,7 +162,7 @@ macro_rules! multiply {
                 #[cfg(target_arch = "x86_64")]
                 {
                     use gemm_common::simd::{V3, V4};
-                    let isa = Isa::in_use();
+                    let isa = simd.isa();
                     if isa == Isa::Avx512 && let Some(simd) = V4::try_new() {
                         return call!(avx512f, $avx512, simd);
                     }
@@ -165,6 +170,8 @@ macro_rules! multiply {
                         return call!(fma, $fma, simd);
                     }
                 }
+                #[cfg(not(target_arch = "x86_64"))]
+                let _ = simd;
                 #[cfg(target_arch = "aarch64")]
                 if std::arch::is_aarch64_feature_detected!("neon") {
                     return call!(neon, $scalar, gemm_common::simd::Scalar);

@@ -12,7 +12,9 @@ mod attention;
 mod bf16;
 mod buffer;
 mod check;
+mod context;
 mod f32_kernels;
+mod fused;
 mod gather;
 mod loss;
 mod matmul;
@@ -37,7 +39,8 @@ pub use weight::{BaseDtype, LARGEST_INT8_ROWS, Weight};
 
 use self::bf16::{Activation, Rounded};
 use self::buffer::Pool;
-use self::weight::Context;
+use self::context::Context;
+use self::simd::Simd;
 use crate::{Error, Result};
 
 /// How a [`Cpu`] keeps and multiplies frozen matrices.
@@ -47,7 +50,7 @@ pub struct CpuOptions {
     pub base: BaseDtype,
     /// How products with a narrow base are computed; by default the fastest way there is here.
     pub kernel: Option<Bf16Kernel>,
-    /// Limits the whole process to an instruction set from now on, as [`Isa::limit`] does; otherwise what it may use stays.
+    /// The widest instruction set that may be used; by default the widest of this CPU.
     pub isa: Option<Isa>,
 }
 
@@ -56,6 +59,7 @@ pub struct CpuOptions {
 pub struct Cpu<T: Real = f32> {
     base: BaseDtype,
     kernel: Bf16Kernel,
+    simd: Simd,
     pool: Arc<Pool>,
     rope: rope::Tables<T>,
 }
@@ -72,6 +76,7 @@ impl<T: Real> Cpu<T> {
         Self {
             base: BaseDtype::Full,
             kernel: Bf16Kernel::Upcast,
+            simd: Simd::at_most(None),
             pool: Arc::default(),
             rope: rope::Tables::default(),
         }
@@ -82,26 +87,24 @@ impl<T: Real> Cpu<T> {
     /// # Errors
     /// [`Error::Unsupported`] for a kernel that this CPU cannot run.
     pub fn with_options(options: CpuOptions) -> Result<Self> {
-        if let Some(isa) = options.isa {
-            isa.limit();
-        }
-        let available = Bf16Kernel::available();
+        let simd = Simd::at_most(options.isa);
+        let available = Bf16Kernel::available_with(simd.isa());
         let kernel = options.kernel.unwrap_or(available[0]);
         if !available.contains(&kernel) {
             return Err(Error::Unsupported { what: format!("the {} kernel on this CPU", kernel.name()) });
         }
         // In full precision there is nothing that a narrow kernel could compute.
         let kernel = if options.base == BaseDtype::Full { Bf16Kernel::Upcast } else { kernel };
-        Ok(Self { base: options.base, kernel, ..Self::new() })
+        Ok(Self { base: options.base, kernel, simd, ..Self::new() })
     }
 
     fn context(&self) -> Context<'_> {
-        Context { pool: &self.pool, kernel: self.kernel }
+        Context { pool: &self.pool, kernel: self.kernel, simd: self.simd }
     }
 
     /// `x (m, k)`, after the activation, rounded for products with narrow matrices; `T` is f32, the one type that has them.
-    fn rounded(&self, (x, m, k): (&[T], usize, usize), activation: Activation) -> Rounded {
-        Rounded::new(self.kernel, &self.pool, (bytemuck::cast_slice(x), m, k), activation)
+    fn rounded(&self, x: &[T], m: usize, k: usize, activation: Activation) -> Rounded {
+        Rounded::new(self.context(), bytemuck::cast_slice(x), m, k, activation)
     }
 
     fn filled<S: Copy>(&self, values: &[S], convert: impl Fn(S) -> T) -> Buffer<T> {

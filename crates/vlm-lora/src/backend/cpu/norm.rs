@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::simd::{lane_sum, simd_fn};
+use super::simd::{Simd, lane_sum, simd_fn};
 use super::tasks::rows_per_task;
 use crate::backend::Write;
 
@@ -84,17 +84,18 @@ fn rms_scale<T: Real>(x: &[T], eps: T) -> T {
     T::ONE / (lane_sum(x.len(), |i| x[i] * x[i]) / T::of(x.len() as f64) + eps).sqrt()
 }
 
-pub(super) fn layer_norm<T: Real>(x: &[T], weight: &[T], bias: &[T], eps: f64, y: &mut [T]) {
+pub(super) fn layer_norm<T: Real>(simd: Simd, x: &[T], weight: &[T], bias: &[T], eps: f64, y: &mut [T]) {
     let width = weight.len();
-    each_row(x, y, width, |x, y| layer_norm_row(x, weight, bias, T::of(eps), y));
+    each_row(x, y, width, |x, y| layer_norm_row(simd, x, weight, bias, T::of(eps), y));
 }
 
-pub(super) fn rms_norm<T: Real>(x: &[T], weight: &[T], eps: f64, y: &mut [T]) {
+pub(super) fn rms_norm<T: Real>(simd: Simd, x: &[T], weight: &[T], eps: f64, y: &mut [T]) {
     let width = weight.len();
-    each_row(x, y, width, |x, y| rms_norm_row(x, weight, T::of(eps), y));
+    each_row(x, y, width, |x, y| rms_norm_row(simd, x, weight, T::of(eps), y));
 }
 
 pub(super) fn layer_norm_backward<T: Real>(
+    simd: Simd,
     dy: &[T],
     x: &[T],
     weight: &[T],
@@ -104,11 +105,12 @@ pub(super) fn layer_norm_backward<T: Real>(
 ) {
     let add = write == Write::Add;
     each_row_of_two(dy, x, dx, weight.len(), |dy, x, dx| {
-        layer_norm_backward_row(dy, x, weight, T::of(eps), dx, add);
+        layer_norm_backward_row(simd, dy, x, weight, T::of(eps), dx, add);
     });
 }
 
 pub(super) fn rms_norm_backward<T: Real>(
+    simd: Simd,
     dy: &[T],
     x: &[T],
     weight: &[T],
@@ -118,7 +120,7 @@ pub(super) fn rms_norm_backward<T: Real>(
 ) {
     let add = write == Write::Add;
     each_row_of_two(dy, x, dx, weight.len(), |dy, x, dx| {
-        rms_norm_backward_row(dy, x, weight, T::of(eps), dx, add);
+        rms_norm_backward_row(simd, dy, x, weight, T::of(eps), dx, add);
     });
 }
 

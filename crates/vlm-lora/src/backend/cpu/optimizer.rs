@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::simd::simd_fn;
+use super::simd::{Simd, simd_fn};
 use crate::backend::AdamWStep;
 
 const BLOCK: usize = 8192;
@@ -35,7 +35,14 @@ simd_fn! {
 }
 
 /// One step, in the order of operations of `torch.optim.AdamW`.
-pub(super) fn adamw<T: Real>(step: AdamWStep, value: &mut [T], grad: &[T], m: &mut [T], v: &mut [T]) {
+pub(super) fn adamw<T: Real>(
+    simd: Simd,
+    step: AdamWStep,
+    value: &mut [T],
+    grad: &[T],
+    m: &mut [T],
+    v: &mut [T],
+) {
     let count = step.step as f64;
     let constants = Constants {
         grad_scale: T::of(step.grad_scale),
@@ -51,5 +58,5 @@ pub(super) fn adamw<T: Real>(step: AdamWStep, value: &mut [T], grad: &[T], m: &m
         .par_chunks_mut(BLOCK)
         .zip(grad.par_chunks(BLOCK))
         .zip(m.par_chunks_mut(BLOCK).zip(v.par_chunks_mut(BLOCK)))
-        .for_each(|((value, grad), (m, v))| step_block(constants, value, grad, m, v));
+        .for_each(|((value, grad), (m, v))| step_block(simd, constants, value, grad, m, v));
 }

@@ -23,8 +23,29 @@ pub(super) const TOGETHER: usize = 1 << 19;
 /// Elements that are packed at a time where a matrix is not kept packed: four megabytes, which stay in the third-level cache.
 const PACKED: usize = 1 << 20;
 
-/// What the sums of a block start from: nothing, or rows of a panel, so many elements apart.
-pub(super) type Start = Option<(*const f32, usize)>;
+/// Rows of a result, `stride` elements apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Out {
+    pub(super) at: *mut f32,
+    pub(super) stride: usize,
+}
+
+/// Rows that are read, `stride` elements apart; 0 where they are one and the same.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source {
+    pub(super) at: *const f32,
+    pub(super) stride: usize,
+}
+
+/// What the sums of a block start from: nothing, or rows of a panel.
+pub(super) type Start = Option<Source>;
+
+/// A block of rows, of which the first `rows` count.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block {
+    pub(super) index: usize,
+    pub(super) rows: usize,
+}
 
 /// What the sums of a product start from.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +61,22 @@ pub(super) enum Initial<'a> {
 impl From<Write> for Initial<'_> {
     fn from(write: Write) -> Self {
         if write == Write::Add { Self::Result } else { Self::Zero }
+    }
+}
+
+/// The first columns of rows of a result.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    pub(super) data: &'a mut [f32],
+    /// Elements from one row to the next.
+    pub(super) stride: usize,
+    pub(super) columns: usize,
+}
+
+impl<'a> Part<'a> {
+    /// All columns of rows that lie side by side.
+    pub(super) fn whole(data: &'a mut [f32], columns: usize) -> Self {
+        Self { data, stride: columns, columns }
     }
 }
 
@@ -62,17 +99,17 @@ pub(super) trait Rows: Sync {
     /// Makes a thread ready for these blocks.
     fn thread(&self, blocks: Range<usize>) -> Self::Thread;
 
-    /// `C (rows, 32) = start + A · panel` for the first `rows` rows of block `block`; up to a whole block of rows may be written.
+    /// `C (rows, 32) = start + A · panel` for the rows of a block that count; up to a whole block of rows may be written.
     ///
     /// # Safety
-    /// `c` has a block's rows of 32 elements, `stride` apart, that no one else uses; `start` likewise has rows to read, which
-    /// may be one and the same.
+    /// `c` has a block's rows of 32 elements that no one else uses; `start` likewise has rows to read, which may be one and
+    /// the same.
     unsafe fn multiply(
         &self,
         thread: &Self::Thread,
-        at: (usize, usize),
+        block: Block,
         panel: &[Self::Element],
-        c: (*mut f32, usize),
+        c: Out,
         start: Start,
     );
 }
@@ -193,16 +230,32 @@ fn one_block<A: Rows>(
         let c = unsafe { target.at(row, column) };
         let start: Start = match target.initial {
             Initial::Zero => None,
-            Initial::Result => Some((c, target.columns)),
-            Initial::Bias(bias) => Some((bias[column..column + PANEL].as_ptr(), 0)),
+            Initial::Result => Some(Source { at: c, stride: target.columns }),
+            Initial::Bias(bias) => Some(Source { at: bias[column..column + PANEL].as_ptr(), stride: 0 }),
         };
         // SAFETY: the block lies inside the result as a whole, as do the rows that it starts from.
-        unsafe { a.multiply(thread, (block, rows), panel, (c, target.columns), start) };
+        unsafe {
+            a.multiply(
+                thread,
+                Block { index: block, rows },
+                panel,
+                Out { at: c, stride: target.columns },
+                start,
+            )
+        };
         return;
     }
     let mut beside = [0.0_f32; MOST_ROWS * PANEL];
     // SAFETY: no block has more rows than there are beside the result.
-    unsafe { a.multiply(thread, (block, rows), panel, (beside.as_mut_ptr(), PANEL), None) };
+    unsafe {
+        a.multiply(
+            thread,
+            Block { index: block, rows },
+            panel,
+            Out { at: beside.as_mut_ptr(), stride: PANEL },
+            None,
+        )
+    };
     for (r, line) in beside.chunks_exact(PANEL).enumerate().take(rows) {
         for (j, &value) in line.iter().enumerate().take(columns) {
             // SAFETY: `r < rows` and `j < columns` lie inside the block, which is inside the result.

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::simd::simd_fn;
+use super::simd::{Simd, simd_fn};
 use super::tasks::rows_per_task;
 use crate::backend::dropout::Mask;
 
@@ -118,55 +118,64 @@ simd_fn! {
     }
 }
 
-pub(super) fn swiglu<T: Real>(gate: &[T], up: &[T], y: &mut [T]) {
+pub(super) fn swiglu<T: Real>(simd: Simd, gate: &[T], up: &[T], y: &mut [T]) {
     y.par_chunks_mut(BLOCK)
         .zip(gate.par_chunks(BLOCK).zip(up.par_chunks(BLOCK)))
-        .for_each(|(y, (gate, up))| swiglu_block(gate, up, y));
+        .for_each(|(y, (gate, up))| swiglu_block(simd, gate, up, y));
 }
 
-pub(super) fn swiglu_backward<T: Real>(dy: &[T], gate: &[T], up: &[T], dgate: &mut [T], dup: &mut [T]) {
+pub(super) fn swiglu_backward<T: Real>(
+    simd: Simd,
+    dy: &[T],
+    gate: &[T],
+    up: &[T],
+    dgate: &mut [T],
+    dup: &mut [T],
+) {
     dgate
         .par_chunks_mut(BLOCK)
         .zip(dup.par_chunks_mut(BLOCK))
         .zip(dy.par_chunks(BLOCK).zip(gate.par_chunks(BLOCK).zip(up.par_chunks(BLOCK))))
-        .for_each(|((dgate, dup), (dy, (gate, up)))| swiglu_backward_block(dy, gate, up, dgate, dup));
+        .for_each(|((dgate, dup), (dy, (gate, up)))| swiglu_backward_block(simd, dy, gate, up, dgate, dup));
 }
 
-pub(super) fn gelu<T: Real>(x: &[T], y: &mut [T]) {
-    y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| gelu_block(x, y));
+pub(super) fn gelu<T: Real>(simd: Simd, x: &[T], y: &mut [T]) {
+    y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| gelu_block(simd, x, y));
 }
 
-pub(super) fn gelu_backward<T: Real>(dy: &[T], x: &[T], dx: &mut [T]) {
+pub(super) fn gelu_backward<T: Real>(simd: Simd, dy: &[T], x: &[T], dx: &mut [T]) {
     dx.par_chunks_mut(BLOCK)
         .zip(dy.par_chunks(BLOCK).zip(x.par_chunks(BLOCK)))
-        .for_each(|(dx, (dy, x))| gelu_backward_block(dy, x, dx));
+        .for_each(|(dx, (dy, x))| gelu_backward_block(simd, dy, x, dx));
 }
 
 /// `y += alpha · x`, with `x` repeated; its length divides that of `y`.
-pub(super) fn add<T: Real>(alpha: T, x: &[T], y: &mut [T]) {
+pub(super) fn add<T: Real>(simd: Simd, alpha: T, x: &[T], y: &mut [T]) {
     if x.len() == y.len() {
-        y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| add_block(alpha, x, y));
+        y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(y, x)| add_block(simd, alpha, x, y));
     } else {
-        y.par_chunks_mut(x.len()).with_min_len(rows_per_task(x.len())).for_each(|y| add_block(alpha, x, y));
+        y.par_chunks_mut(x.len())
+            .with_min_len(rows_per_task(x.len()))
+            .for_each(|y| add_block(simd, alpha, x, y));
     }
 }
 
-pub(super) fn scale_columns<T: Real>(x: &[T], s: &[T], y: &mut [T]) {
+pub(super) fn scale_columns<T: Real>(simd: Simd, x: &[T], s: &[T], y: &mut [T]) {
     y.par_chunks_mut(s.len())
         .with_min_len(rows_per_task(s.len()))
         .zip(x.par_chunks(s.len()))
-        .for_each(|(y, x)| scale_block(x, s, y));
+        .for_each(|(y, x)| scale_block(simd, x, s, y));
 }
 
-pub(super) fn dropout<T: Real>(x: &[T], mask: Mask, y: &mut [T]) {
+pub(super) fn dropout<T: Real>(simd: Simd, x: &[T], mask: Mask, y: &mut [T]) {
     y.par_chunks_mut(BLOCK)
         .zip(x.par_chunks(BLOCK))
         .enumerate()
-        .for_each(|(block, (y, x))| dropout_block(x, (block * BLOCK) as u64, mask, y));
+        .for_each(|(block, (y, x))| dropout_block(simd, x, (block * BLOCK) as u64, mask, y));
 }
 
 /// `out += Σ_rows a · b`: partial sums of fixed groups of rows, added in their order.
-pub(super) fn column_dot<T: Real>(a: &[T], b: Option<&[T]>, out: &mut [T]) {
+pub(super) fn column_dot<T: Real>(simd: Simd, a: &[T], b: Option<&[T]>, out: &mut [T]) {
     const ROWS: usize = 64;
     let group = ROWS * out.len();
     let partials: Vec<Vec<T>> = a
@@ -175,17 +184,17 @@ pub(super) fn column_dot<T: Real>(a: &[T], b: Option<&[T]>, out: &mut [T]) {
         .map(|(i, a)| {
             let mut sums = vec![T::ZERO; out.len()];
             let b = b.map_or(&[][..], |b| &b[i * group..i * group + a.len()]);
-            column_sums(a, b, &mut sums);
+            column_sums(simd, a, b, &mut sums);
             sums
         })
         .collect();
     for partial in partials {
-        add_block(T::ONE, &partial, out);
+        add_block(simd, T::ONE, &partial, out);
     }
 }
 
 /// Σ x²: blocks of fixed size, added in their order.
-pub(super) fn sum_squares<T: Real>(x: &[T]) -> f64 {
-    let blocks: Vec<f64> = x.par_chunks(BLOCK).map(squares_block).collect();
+pub(super) fn sum_squares<T: Real>(simd: Simd, x: &[T]) -> f64 {
+    let blocks: Vec<f64> = x.par_chunks(BLOCK).map(|x| squares_block(simd, x)).collect();
     blocks.into_iter().sum()
 }

@@ -30,6 +30,8 @@ pub trait Real:
 {
     /// The type's name.
     const NAME: &'static str;
+    /// Whether it is f32, the type that has kernels of its own and narrow matrices; slices of it may be cast to f32.
+    const HAS_KERNELS: bool;
     /// 0.
     const ZERO: Self;
     /// 1.
@@ -72,6 +74,7 @@ pub trait Multiply: Sized {
     /// Every element that the sizes and strides name lies inside its slice; no one else uses those of `C`.
     #[doc(hidden)]
     unsafe fn gemm(
+        simd: super::simd::Simd,
         sizes: Sizes,
         c: (*mut Self, usize),
         add: bool,
@@ -84,6 +87,7 @@ pub trait Multiply: Sized {
 
 impl Real for f32 {
     const NAME: &'static str = "f32";
+    const HAS_KERNELS: bool = true;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LEAST: Self = f32::MIN;
@@ -131,6 +135,7 @@ impl Real for f32 {
 
 impl Real for f64 {
     const NAME: &'static str = "f64";
+    const HAS_KERNELS: bool = false;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LEAST: Self = f64::MIN;

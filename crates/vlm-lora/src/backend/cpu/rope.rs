@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::real::Real;
-use super::simd::simd_fn;
+use super::simd::{Simd, simd_fn};
 use super::tasks::rows_per_task;
+use crate::backend::Rope;
 
 /// Positions beyond this one are computed in each call and not kept.
 const LONGEST_TABLE: usize = 1 << 17;
@@ -21,7 +22,8 @@ pub(super) struct Tables<T>(Mutex<HashMap<(u64, usize), Angles<T>>>);
 
 impl<T: Real> Tables<T> {
     /// Rotates `x (positions, heads, head_dim)` in place.
-    pub(super) fn rotate(&self, x: &mut [T], positions: &[u32], head_dim: usize, theta: f64, inverse: bool) {
+    pub(super) fn rotate(&self, simd: Simd, x: &mut [T], rope: Rope<'_>) {
+        let Rope { positions, head_dim, theta, inverse, .. } = rope;
         let Some(&last) = positions.iter().max() else { return };
         let last = last as usize;
         let table = if last < LONGEST_TABLE { self.get(last, head_dim, theta) } else { Arc::default() };
@@ -30,9 +32,9 @@ impl<T: Real> Tables<T> {
             |(x, &position)| {
                 let at = position as usize * head_dim;
                 if let Some(angles) = table.get(at..at + head_dim) {
-                    rotate_row(x, angles, inverse);
+                    rotate_row(simd, x, angles, inverse);
                 } else {
-                    rotate_row(x, &angles(position, head_dim, theta), inverse);
+                    rotate_row(simd, x, &angles(position, head_dim, theta), inverse);
                 }
             },
         );

@@ -1,14 +1,12 @@
 //! Loops compiled for several instruction sets, of which the widest that the CPU has is taken at run time.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Elements that a reduction keeps side by side: its order is then the same whatever the width of the registers.
 pub(super) const LANES: usize = 16;
 
 /// An instruction set that loops and products are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
 pub enum Isa {
     /// What every CPU of the target has.
     Plain,
@@ -19,8 +17,6 @@ pub enum Isa {
 }
 
 impl Isa {
-    const ALL: [Self; 3] = [Self::Plain, Self::Avx2, Self::Avx512];
-
     /// The name that a backend's description shows: `plain`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self {
@@ -32,7 +28,7 @@ impl Isa {
 
     /// The instruction set of this name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|isa| isa.name() == name)
+        [Self::Plain, Self::Avx2, Self::Avx512].into_iter().find(|isa| isa.name() == name)
     }
 
     /// The widest instruction set of this CPU.
@@ -40,20 +36,24 @@ impl Isa {
         static DETECTED: OnceLock<Isa> = OnceLock::new();
         *DETECTED.get_or_init(detect)
     }
-
-    /// The widest instruction set in use: that of this CPU, or less where it was limited.
-    pub fn in_use() -> Self {
-        let limit = LIMIT.load(Ordering::Relaxed);
-        Self::ALL[usize::from(limit).min(Self::ALL.len() - 1)].min(Self::detected())
-    }
-
-    /// Lets the whole process use at most this one from now on, for comparisons; results differ in rounding only.
-    pub fn limit(self) {
-        LIMIT.store(self as u8, Ordering::Relaxed);
-    }
 }
 
-static LIMIT: AtomicU8 = AtomicU8::new(u8::MAX);
+/// An instruction set that this CPU has: what a backend computes with. Results differ in rounding only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Simd(Isa);
+
+impl Simd {
+    /// The widest there is, at most `limit`.
+    pub(super) fn at_most(limit: Option<Isa>) -> Self {
+        let detected = Isa::detected();
+        Self(limit.map_or(detected, |limit| limit.min(detected)))
+    }
+
+    /// Which one it is.
+    pub(super) fn isa(self) -> Isa {
+        self.0
+    }
+}
 
 #[cfg(target_arch = "x86_64")]
 fn detect() -> Isa {
@@ -74,13 +74,16 @@ fn detect() -> Isa {
     Isa::Plain
 }
 
-/// Defines `fn name<T: Real>(arguments) -> result` whose body is compiled once per [`Isa`] and chosen at run time. What the
-/// body calls must be `#[inline(always)]` to be compiled with it.
+/// Defines `fn name<T: Real>(simd: Simd, arguments) -> result` whose body is compiled once per [`Isa`], of which `simd` says
+/// which one runs. What the body calls must be `#[inline(always)]` to be compiled with it.
 macro_rules! simd_fn {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments, reason = "kernels take their rows and constants one by one")]
-        $vis fn $name<T: $crate::backend::cpu::real::Real>($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name<T: $crate::backend::cpu::real::Real>(
+            simd: $crate::backend::cpu::simd::Simd,
+            $($arg: $ty),*
+        ) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments, reason = "as above")]
             fn body<T: $crate::backend::cpu::real::Real>($($arg: $ty),*) $(-> $ret)? $body
@@ -100,13 +103,17 @@ macro_rules! simd_fn {
             }
 
             #[cfg(target_arch = "x86_64")]
-            #[expect(unsafe_code, reason = "a function with target features is called after asking the CPU")]
-            match $crate::backend::cpu::simd::Isa::in_use() {
-                // SAFETY: `in_use` says Avx512 only where the CPU has all of these features.
+            #[expect(unsafe_code, reason = "a function with target features is called where the CPU has them")]
+            match simd.isa() {
+                // SAFETY: a `Simd` is Avx512 only where the CPU has all of these features.
                 $crate::backend::cpu::simd::Isa::Avx512 => unsafe { avx512::<T>($($arg),*) },
-                // SAFETY: `in_use` says Avx2 only where the CPU has both features.
+                // SAFETY: a `Simd` is Avx2 only where the CPU has both features.
                 $crate::backend::cpu::simd::Isa::Avx2 => unsafe { avx2::<T>($($arg),*) },
                 $crate::backend::cpu::simd::Isa::Plain => body::<T>($($arg),*),
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            {
+                let _ = simd;
             }
             #[cfg(not(target_arch = "x86_64"))]
             body::<T>($($arg),*)

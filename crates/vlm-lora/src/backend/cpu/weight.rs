@@ -1,21 +1,19 @@
 //! Frozen matrices: kept once, in the chosen precision.
 
-use crate::Stored;
-use std::sync::Arc;
-
 use rayon::prelude::*;
 use safetensors::Dtype;
 
 use super::bf16::{self, Activation, Bf16Kernel, Frozen, Matrix, Panels, Rounded};
-use super::buffer::{Buffer, Pool};
+use super::buffer::Buffer;
 use super::check::invalid_argument;
+use super::context::Context;
 use super::f32_kernels;
 use super::matmul::{Matmul, View};
 use super::panels::Initial;
 use super::real::Real;
-use super::simd::{Isa, lane_sum, simd_fn};
-use crate::Result;
+use super::simd::{Simd, lane_sum, simd_fn};
 use crate::backend::{Write, check};
+use crate::{Result, Stored};
 
 /// Elements of a bf16 or 8-bit matrix that are upcast at a time: two megabytes of f32, which stay in the caches.
 const WIDENED: usize = 1 << 19;
@@ -58,36 +56,31 @@ pub struct Weight<T> {
     rows: Rows<T>,
 }
 
-/// What products with a frozen matrix need besides their operands.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Context<'a> {
-    pub(super) pool: &'a Arc<Pool>,
-    pub(super) kernel: Bf16Kernel,
-}
-
 impl<T: Real> Weight<T> {
     pub(super) fn new(
+        context: Context<'_>,
         stored: Stored<'_>,
-        (n, k): (usize, usize),
+        n: usize,
+        k: usize,
         base: BaseDtype,
-        kernel: Bf16Kernel,
     ) -> Result<Self> {
+        let keep = Keep { simd: context.simd, k, base };
         check::stored(stored, n, k)?;
         let Stored { dtype, bytes } = stored;
         let rows = match dtype {
-            Dtype::F32 => keep(bytes, (n, k), base, |b| f64::from(f32::from_le_bytes(b))),
-            Dtype::F64 => keep(bytes, (n, k), base, f64::from_le_bytes),
-            Dtype::F16 => keep(bytes, (n, k), base, |b| half::f16::from_le_bytes(b).to_f64()),
+            Dtype::F32 => keep.rows(bytes, |b| f64::from(f32::from_le_bytes(b))),
+            Dtype::F64 => keep.rows(bytes, f64::from_le_bytes),
+            Dtype::F16 => keep.rows(bytes, |b| half::f16::from_le_bytes(b).to_f64()),
             Dtype::BF16 if is_bf16::<T>(base, n) => {
                 Rows::Bf16(convert(bytes.as_chunks().0, u16::from_le_bytes))
             }
-            Dtype::BF16 => keep(bytes, (n, k), base, |b| {
-                f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))
-            }),
+            Dtype::BF16 => {
+                keep.rows(bytes, |b| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)))
+            }
             other => return Err(invalid_argument(format!("a matrix of {other:?} cannot be used"))),
         };
         let rows = match rows {
-            Rows::Bf16(bits) if kernel != Bf16Kernel::Upcast => {
+            Rows::Bf16(bits) if context.kernel != Bf16Kernel::Upcast => {
                 Rows::Packed(bf16::packed(Matrix { bits: &bits, n, k }))
             }
             rows => rows,
@@ -119,17 +112,10 @@ impl<T: Real> Weight<T> {
             let initial =
                 bias.map_or(Initial::Zero, |bias| Initial::Bias(bytemuck::cast_slice::<T, f32>(bias)));
             let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
-            return f32_kernels::forward(
-                context.pool,
-                (x, m),
-                f32_kernels::Panels { data, n, k },
-                y,
-                initial,
-            );
+            return f32_kernels::forward(context, x, m, f32_kernels::Panels { data, n, k }, y, initial);
         }
         if self.is_bf16(context) {
-            let x = (bytemuck::cast_slice(x), m, k);
-            let x = Rounded::new(context.kernel, context.pool, x, Activation::Identity);
+            let x = Rounded::new(context, bytemuck::cast_slice(x), m, k, Activation::Identity);
             return self.forward_rounded(context, &x, bias, y);
         }
         let write = if let Some(bias) = bias {
@@ -140,11 +126,11 @@ impl<T: Real> Weight<T> {
         };
         match &self.rows {
             Rows::Full(rows) => {
-                let product = Matmul::new(m, n, k).write(write);
+                let product = Matmul::new(context.simd, m, n, k).write(write);
                 product.everywhere(View::rows(x, k), View::columns(rows, k), y, n);
             }
             _ => self.each_upcast(context, |first, rows| {
-                let product = Matmul::new(m, rows.len() / k, k).write(write);
+                let product = Matmul::new(context.simd, m, rows.len() / k, k).write(write);
                 product.everywhere(View::rows(x, k), View::columns(rows, k), &mut y[first..], n);
             }),
         }
@@ -155,21 +141,21 @@ impl<T: Real> Weight<T> {
         let (n, k) = (self.n, self.k);
         match &self.rows {
             Rows::Full(rows) => {
-                let product = Matmul::new(m, k, n).write(write);
+                let product = Matmul::new(context.simd, m, k, n).write(write);
                 product.everywhere(View::rows(dy, n), View::rows(rows, k), dx, k);
             }
             Rows::Panels(data) => {
                 let (dy, dx) = (bytemuck::cast_slice(dy), bytemuck::cast_slice_mut(dx));
-                f32_kernels::backward(context.pool, (dy, m), f32_kernels::Panels { data, n, k }, dx, write);
+                f32_kernels::backward(context, dy, m, f32_kernels::Panels { data, n, k }, dx, write);
             }
             _ if context.kernel == Bf16Kernel::Upcast => self.each_upcast(context, |first, rows| {
                 let write = if first == 0 { write } else { Write::Add };
-                let product = Matmul::new(m, k, rows.len() / k).write(write);
+                let product = Matmul::new(context.simd, m, k, rows.len() / k).write(write);
                 product.everywhere(View::rows(&dy[first.min(dy.len())..], n), View::rows(rows, k), dx, k);
             }),
             _ => self.with_bf16(context, |w| {
                 let (dy, dx) = (bytemuck::cast_slice(dy), bytemuck::cast_slice_mut(dx));
-                bf16::backward(context.kernel, context.pool, (dy, m), w, dx, write);
+                bf16::backward(context, dy, m, w, dx, write);
             }),
         }
     }
@@ -184,7 +170,7 @@ impl<T: Real> Weight<T> {
             rows.par_chunks_mut(self.k)
                 .with_min_len(8)
                 .enumerate()
-                .for_each(|(i, row)| self.row(first + i, row));
+                .for_each(|(i, row)| self.row(context.simd, first + i, row));
             product(first, rows);
         }
     }
@@ -202,14 +188,14 @@ impl<T: Real> Weight<T> {
                 bits.par_chunks_mut(self.k)
                     .with_min_len(8)
                     .zip(rows.par_chunks(self.k).zip(scales))
-                    .for_each(|(bits, (row, &scale))| dequantize_to_bf16(row, scale, bits));
+                    .for_each(|(bits, (row, &scale))| dequantize_to_bf16(context.simd, row, scale, bits));
                 product(Frozen::Rows(Matrix { bits, n, k }));
             }
         }
     }
 
     /// Copies row `row` into `y`.
-    pub(super) fn row(&self, row: usize, y: &mut [T]) {
+    pub(super) fn row(&self, simd: Simd, row: usize, y: &mut [T]) {
         let range = row * self.k..(row + 1) * self.k;
         match &self.rows {
             Rows::Full(rows) => y.copy_from_slice(&rows[range]),
@@ -217,69 +203,90 @@ impl<T: Real> Weight<T> {
                 let row = f32_kernels::Panels { data, n: self.n, k: self.k }.row(row);
                 bytemuck::cast_slice_mut(y).iter_mut().zip(row).for_each(|(y, value)| *y = value);
             }
-            Rows::Bf16(bits) => upcast(&bits[range], y),
+            Rows::Bf16(bits) => upcast(simd, &bits[range], y),
             Rows::Packed(data) => {
                 let bits = Panels { data, n: self.n, k: self.k }.row(row);
                 y.iter_mut().zip(bits).for_each(|(y, bits)| *y = T::of(half::bf16::from_bits(bits).to_f64()));
             }
-            Rows::Int8 { rows, scales } => dequantize(&rows[range], scales[row], y),
+            Rows::Int8 { rows, scales } => dequantize(simd, &rows[range], scales[row], y),
         }
     }
 
-    pub(super) fn row_norms_squared(&self, out: &mut [T]) {
+    pub(super) fn row_norms_squared(&self, simd: Simd, out: &mut [T]) {
         out.par_iter_mut().enumerate().for_each_init(
             || vec![T::ZERO; self.k],
             |row, (index, norm)| {
-                self.row(index, row);
-                *norm = norm_squared(row);
+                self.row(simd, index, row);
+                *norm = norm_squared(simd, row);
             },
         );
     }
 }
 
-/// Converts stored rows of `k` to what is kept of them. Only f32 computes with bf16 and 8-bit rows; f64 rounds to them, so that it can
-/// check what they compute.
-fn keep<T: Real, const BYTES: usize>(
-    bytes: &[u8],
-    (n, k): (usize, usize),
+/// How the rows of a matrix are kept.
+#[derive(Clone, Copy)]
+struct Keep {
+    simd: Simd,
+    /// Elements of a row.
+    k: usize,
     base: BaseDtype,
-    read: impl Fn([u8; BYTES]) -> f64 + Sync,
-) -> Rows<T> {
-    let (elements, _) = bytes.as_chunks::<BYTES>();
-    let narrow = T::NAME == f32::NAME;
-    let bf16_bits = |element| half::bf16::from_f64(read(element)).to_bits();
-    match base {
-        BaseDtype::Int8 if k > 0 && elements.len() / k <= LARGEST_INT8_ROWS => {
-            let quantised = elements.par_chunks(k).map(|row| quantise(row, &read)).collect::<Vec<_>>();
-            let scales: Vec<T> = quantised.iter().map(|&(_, scale)| T::of(f64::from(scale))).collect();
-            let rows: Vec<i8> = quantised.into_iter().flat_map(|(row, _)| row).collect();
-            if narrow {
-                return Rows::Int8 { rows, scales };
+}
+
+impl Keep {
+    /// Converts stored rows to what is kept of them. Only f32 computes with bf16 and 8-bit rows; f64 rounds to them, so that it
+    /// can check what they compute.
+    fn rows<T: Real, const BYTES: usize>(
+        self,
+        bytes: &[u8],
+        read: impl Fn([u8; BYTES]) -> f64 + Sync,
+    ) -> Rows<T> {
+        let Self { simd, k, base } = self;
+        let (elements, _) = bytes.as_chunks::<BYTES>();
+        let bf16_bits = |element| half::bf16::from_f64(read(element)).to_bits();
+        match base {
+            BaseDtype::Int8 if k > 0 && elements.len() / k <= LARGEST_INT8_ROWS => {
+                quantised_rows(simd, elements, k, read)
             }
-            let mut full = vec![T::ZERO; rows.len()];
-            for ((y, row), &scale) in full.chunks_mut(k).zip(rows.chunks(k)).zip(&scales) {
-                dequantize(row, scale, y);
+            BaseDtype::Full if T::HAS_KERNELS && f32_kernels::worth_packing(simd) => {
+                let n = elements.len() / k.max(1);
+                Rows::Panels(f32_kernels::packed(simd, n, k, |row, column, out| {
+                    let from = &elements[row * k + column..][..out.len()];
+                    out.iter_mut().zip(from).for_each(|(out, &element)| *out = read(element) as f32);
+                }))
             }
-            Rows::Full(full)
-        }
-        BaseDtype::Full if narrow && f32_kernels::worth_packing(Isa::in_use()) => {
-            Rows::Panels(f32_kernels::packed((n, k), |row, column, out| {
-                let from = &elements[row * k + column..][..out.len()];
-                out.iter_mut().zip(from).for_each(|(out, &element)| *out = read(element) as f32);
-            }))
-        }
-        BaseDtype::Full => Rows::Full(convert(elements, |element| T::of(read(element)))),
-        _ if narrow => Rows::Bf16(convert(elements, bf16_bits)),
-        _ => {
-            Rows::Full(convert(elements, |element| T::of(half::bf16::from_bits(bf16_bits(element)).to_f64())))
+            BaseDtype::Full => Rows::Full(convert(elements, |element| T::of(read(element)))),
+            _ if T::HAS_KERNELS => Rows::Bf16(convert(elements, bf16_bits)),
+            _ => Rows::Full(convert(elements, |element| {
+                T::of(half::bf16::from_bits(bf16_bits(element)).to_f64())
+            })),
         }
     }
 }
 
+/// Rows of `k` in 8 bits; in f64 the values that these stand for.
+fn quantised_rows<T: Real, const BYTES: usize>(
+    simd: Simd,
+    elements: &[[u8; BYTES]],
+    k: usize,
+    read: impl Fn([u8; BYTES]) -> f64 + Sync,
+) -> Rows<T> {
+    let quantised = elements.par_chunks(k).map(|row| quantise(row, &read)).collect::<Vec<_>>();
+    let scales: Vec<T> = quantised.iter().map(|&(_, scale)| T::of(f64::from(scale))).collect();
+    let rows: Vec<i8> = quantised.into_iter().flat_map(|(row, _)| row).collect();
+    if T::HAS_KERNELS {
+        return Rows::Int8 { rows, scales };
+    }
+    let mut full = vec![T::ZERO; rows.len()];
+    for ((y, row), &scale) in full.chunks_mut(k).zip(rows.chunks(k)).zip(&scales) {
+        dequantize(simd, row, scale, y);
+    }
+    Rows::Full(full)
+}
+
 /// Whether a matrix of `n` rows is kept in bf16.
 fn is_bf16<T: Real>(base: BaseDtype, n: usize) -> bool {
-    let narrow = base == BaseDtype::Bf16 || base == BaseDtype::Int8 && n > LARGEST_INT8_ROWS;
-    narrow && T::NAME == f32::NAME
+    let in_bf16 = base == BaseDtype::Bf16 || base == BaseDtype::Int8 && n > LARGEST_INT8_ROWS;
+    in_bf16 && T::HAS_KERNELS
 }
 
 fn convert<E: Copy + Sync, V: Send>(elements: &[E], read: impl Fn(E) -> V + Sync) -> Vec<V> {

@@ -6,7 +6,7 @@ use super::check::{fail, length, to_u32};
 use super::device::{Address, Argument, CudaDtype, Device};
 use crate::Result;
 use crate::backend::dropout::Mask;
-use crate::backend::{Dropout, LowRank, LowRankBackward, LowRankForward, low_rank};
+use crate::backend::{Dropout, LowRank, LowRankBackward, LowRankForward, check};
 
 /// Adapters that go together, and the jobs of a kernel: the numbers stand in `adapters.cu` as well.
 const TOGETHER: usize = 4;
@@ -96,7 +96,7 @@ impl Sizes {
 
 impl<D: Device> Cuda<D> {
     fn sizes(&self, x: &Buffer<D>, m: usize, pair: &LowRank<'_, Buffer<D>>) -> Result<Sizes> {
-        let (n, k) = low_rank::shape(self, x, m, pair)?;
+        let (n, k) = check::low_rank(self, x, m, pair)?;
         Ok(Sizes {
             n: to_u32("an adapter to", n)?,
             k: to_u32("an adapter of", k)?,

@@ -4,7 +4,7 @@ use super::Cuda;
 use super::buffer::{Block, Buffer};
 use super::check::{ensure, length, to_u32};
 use super::device::{Address, Argument, CudaDtype, Device};
-use crate::backend::{Attention, check};
+use crate::backend::{Attention, AttentionGradients, AttentionInputs, AttentionSaved, check};
 use crate::{Error, Result};
 
 /// How the kernels for heads of up to `dim` elements divide the rows; the numbers stand in `attention.cu` as well.
@@ -38,16 +38,6 @@ struct Checked {
     sizes: [Argument; 5],
 }
 
-/// What the backward pass reads.
-pub(super) struct Saved<'a, D: Device> {
-    pub(super) d_o: &'a Buffer<D>,
-    pub(super) q: &'a Buffer<D>,
-    pub(super) k: &'a Buffer<D>,
-    pub(super) v: &'a Buffer<D>,
-    pub(super) o: &'a Buffer<D>,
-    pub(super) lse: &'a Buffer<D>,
-}
-
 /// `(first query, queries, first key, keys, first own row)` of every block, where a block has `rows` of the queries or keys.
 fn parts(shape: &Attention<'_>, rows: usize, of_keys: bool) -> Vec<u32> {
     let mut parts = Vec::new();
@@ -64,10 +54,9 @@ impl<D: Device> Cuda<D> {
     fn check_attention(
         &self,
         shape: &Attention<'_>,
-        q: &Buffer<D>,
-        k: &Buffer<D>,
-        v: &Buffer<D>,
+        inputs: AttentionInputs<'_, Buffer<D>>,
     ) -> Result<Checked> {
+        let AttentionInputs { q, k, v } = inputs;
         check::attention(shape, [q.len(), k.len(), v.len()])?;
         let Attention { heads, kv_heads, head_dim, causal, q_offsets, k_offsets } = *shape;
         let (queries, keys) = (q_offsets[q_offsets.len() - 1], k_offsets[k_offsets.len() - 1]);
@@ -88,7 +77,8 @@ impl<D: Device> Cuda<D> {
     /// Launches a kernel for every part and head.
     fn each_part(
         &self,
-        (kernel, rows): (&str, usize),
+        kernel: &str,
+        rows: usize,
         parts: &[u32],
         heads: usize,
         buffers: &[Address],
@@ -110,28 +100,31 @@ impl<D: Device> Cuda<D> {
     pub(super) fn attend(
         &self,
         shape: &Attention<'_>,
-        [q, k, v]: [&Buffer<D>; 3],
+        inputs: AttentionInputs<'_, Buffer<D>>,
         o: &mut Buffer<D>,
         lse: &mut Buffer<D>,
     ) -> Result<()> {
-        let Checked { tiling, queries, sizes } = self.check_attention(shape, q, k, v)?;
+        let Checked { tiling, queries, sizes } = self.check_attention(shape, inputs)?;
+        let AttentionInputs { q, k, v } = inputs;
         length("o", o.len(), q.len())?;
         length("lse", lse.len(), queries * shape.heads)?;
         let parts = parts(shape, tiling.forward_rows, false);
         let [to, operand] = self.output(o)?;
         let buffers = [q.at(), k.at(), v.at(), to, operand, lse.at_mut()];
         let kernel = format!("attention_forward_{}", tiling.dim);
-        self.each_part((&kernel, tiling.forward_rows), &parts, shape.heads, &buffers, &sizes)
+        self.each_part(&kernel, tiling.forward_rows, &parts, shape.heads, &buffers, &sizes)
     }
 
     pub(super) fn attend_backward(
         &self,
         shape: &Attention<'_>,
-        saved: &Saved<'_, D>,
-        [dq, dk, dv]: [&mut Buffer<D>; 3],
+        d_o: &Buffer<D>,
+        saved: AttentionSaved<'_, Buffer<D>>,
+        gradients: AttentionGradients<'_, Buffer<D>>,
     ) -> Result<()> {
-        let Saved { d_o, q, k, v, o, lse } = *saved;
-        let Checked { tiling, queries, sizes } = self.check_attention(shape, q, k, v)?;
+        let AttentionSaved { q, k, v, o, lse } = saved;
+        let AttentionGradients { dq, dk, dv } = gradients;
+        let Checked { tiling, queries, sizes } = self.check_attention(shape, AttentionInputs { q, k, v })?;
         length("d_o", d_o.len(), q.len())?;
         length("o", o.len(), q.len())?;
         length("lse", lse.len(), queries * shape.heads)?;
@@ -152,12 +145,12 @@ impl<D: Device> Cuda<D> {
         let kernel = format!("attention_backward_queries_{}", tiling.dim);
         let of_queries = parts(shape, tiling.backward_rows, false);
         let buffers = [&read[..], &[dq.at_mut()]].concat();
-        self.each_part((&kernel, tiling.backward_rows), &of_queries, shape.heads, &buffers, &sizes)?;
+        self.each_part(&kernel, tiling.backward_rows, &of_queries, shape.heads, &buffers, &sizes)?;
         let kernel = format!("attention_backward_keys_{}", tiling.dim);
         let of_keys = parts(shape, tiling.backward_rows, true);
         // Queries and keys are still turned before a product reads them.
         let [values, operand] = self.output(dv)?;
         let buffers = [&read[..], &[dk.at_mut(), values, operand]].concat();
-        self.each_part((&kernel, tiling.backward_rows), &of_keys, shape.kv_heads, &buffers, &sizes)
+        self.each_part(&kernel, tiling.backward_rows, &of_keys, shape.kv_heads, &buffers, &sizes)
     }
 }

@@ -6,7 +6,7 @@ use super::check::{ensure, length, to_u32};
 use super::device::{Address, CudaDtype, Device, Factor, Matmul, Operands};
 use super::weight::{Rows, Weight};
 use crate::Result;
-use crate::backend::{Backend, Gemm, Write};
+use crate::backend::{Backend as _, Gemm, Kernels as _, Write};
 
 /// What stands before scaled operands: the bits of the largest magnitude, the factor of the product, and room for alignment.
 const HEADER: usize = 16;

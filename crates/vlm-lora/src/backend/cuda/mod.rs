@@ -14,6 +14,7 @@ mod buffer;
 mod check;
 mod device;
 mod driver;
+mod fused;
 mod matmul;
 mod norm;
 mod operations;

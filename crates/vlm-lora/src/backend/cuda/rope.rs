@@ -5,19 +5,14 @@ use super::buffer::Buffer;
 use super::check::to_u32;
 use super::device::Device;
 use crate::Result;
+use crate::backend::Rope;
 use crate::backend::check::rotary;
 
 impl<D: Device> Cuda<D> {
     /// Rotates `x (positions, heads, head_dim)` in place, or back.
-    pub(super) fn rotate(
-        &self,
-        x: &mut Buffer<D>,
-        positions: &[u32],
-        (heads, head_dim): (usize, usize),
-        theta: f64,
-        inverse: bool,
-    ) -> Result<()> {
-        rotary(x.len(), positions.len(), heads, head_dim)?;
+    pub(super) fn rotate(&self, x: &mut Buffer<D>, rope: Rope<'_>) -> Result<()> {
+        rotary(x.len(), rope)?;
+        let Rope { positions, heads, head_dim, theta, inverse } = rope;
         // As the reference implementation rounds them.
         let frequency = |pair: usize| {
             let exponent = (2 * pair) as f32 / head_dim as f32;

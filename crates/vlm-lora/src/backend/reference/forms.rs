@@ -1,9 +1,10 @@
 //! The operations as formulas over candle tensors, all of them differentiable by candle's autograd, and what takes their
 //! gradients with it.
 
-use candle_core::{D, DType, Device, Result, Tensor, Var};
+use candle_core::{D, DType, Result, Tensor, Var};
 
-use crate::backend::{Attention, RowTarget};
+use super::Buffer;
+use crate::backend::{Attention, Norm, Rope};
 
 /// Gradients of `Σ dy · f(inputs)` by candle's autograd.
 pub(super) fn gradients(
@@ -21,20 +22,23 @@ pub(super) fn gradients(
 }
 
 /// `x (rows, width)`.
-pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
-    centred.broadcast_div(&deviation)?.broadcast_mul(weight)?.broadcast_add(bias)
-}
-
-/// `x (rows, width)`.
-pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
-    let size = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
-    x.broadcast_div(&size)?.broadcast_mul(weight)
+pub(super) fn norm(x: &Tensor, norm: Norm<'_, Buffer>) -> Result<Tensor> {
+    match norm {
+        Norm::Layer { weight, bias, eps } => {
+            let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+            let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+            centred.broadcast_div(&deviation)?.broadcast_mul(&weight.0)?.broadcast_add(&bias.0)
+        }
+        Norm::RootMeanSquare { weight, eps } => {
+            let size = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+            x.broadcast_div(&size)?.broadcast_mul(&weight.0)
+        }
+    }
 }
 
 /// `x (positions, heads, head_dim)`.
-pub(super) fn rope(x: &Tensor, positions: &[u32], theta: f64, inverse: bool) -> Result<Tensor> {
+pub(super) fn rope(x: &Tensor, rope: Rope<'_>) -> Result<Tensor> {
+    let Rope { positions, theta, inverse, .. } = rope;
     let (rows, _, head_dim) = x.dims3()?;
     let half = head_dim / 2;
     let (device, dtype) = (x.device(), x.dtype());
@@ -111,31 +115,4 @@ fn causal_mask(queries: usize, keys: usize, like: &Tensor) -> Result<Tensor> {
     let element = |i: usize| if i % keys >= before + i / keys { f32::NEG_INFINITY } else { 0.0 };
     let mask: Vec<f32> = (0..queries * keys).map(element).collect();
     Tensor::from_vec(mask, (queries, keys), like.device())?.to_dtype(like.dtype())
-}
-
-/// Weighted losses `(rows)` of `logits (rows, vocab)`.
-pub(super) fn cross_entropy(logits: &Tensor, targets: &[RowTarget<'_>]) -> Result<Tensor> {
-    let (rows, vocabulary) = logits.dims2()?;
-    let mut expected = vec![0.0_f64; rows * vocabulary];
-    for (row, target) in targets.iter().enumerate() {
-        for &(token, probability) in target.tokens {
-            let Some(element) = expected.get_mut(row * vocabulary + token as usize) else {
-                candle_core::bail!("token {token} is outside {vocabulary}");
-            };
-            *element += f64::from(probability) * f64::from(target.weight);
-        }
-    }
-    let expected = constant(expected, (rows, vocabulary), logits)?;
-    let centred = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
-    let log_probabilities = centred.broadcast_sub(&centred.exp()?.sum_keepdim(D::Minus1)?.log()?)?;
-    (log_probabilities * expected)?.sum(D::Minus1)?.neg()
-}
-
-/// Values on the device and in the dtype of `like`.
-pub(super) fn constant(
-    values: Vec<f64>,
-    shape: impl Into<candle_core::Shape>,
-    like: &Tensor,
-) -> Result<Tensor> {
-    Tensor::from_vec(values, shape.into(), &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device())
 }

@@ -1,5 +1,5 @@
 //! The reference backend: plain candle operations, gradients by candle's own autograd. Slow, short, and independent of the
-//! kernels that are tested against it.
+//! kernels that are tested against it. It writes what every backend must, so that it also shows that the defaults suffice.
 
 mod buffer;
 mod forms;
@@ -9,8 +9,9 @@ use candle_core::{DType, Device, Result as CandleResult, Tensor};
 pub(crate) use self::buffer::{Buffer, Weight};
 
 use self::buffer::run;
-use super::dropout::Mask;
-use super::{AdamWStep, Attention, Backend, Gemm, RowTarget, Write};
+use super::{
+    Attention, AttentionGradients, AttentionInputs, AttentionSaved, Backend, Gemm, Kernels, Norm, Rope, Write,
+};
 use crate::Stored;
 use crate::{Error, Result};
 
@@ -45,7 +46,7 @@ impl Candle {
     }
 }
 
-impl Backend for Candle {
+impl Kernels for Candle {
     type Buffer = Buffer;
     type Weight = Weight;
 
@@ -63,14 +64,6 @@ impl Backend for Candle {
 
     fn download(&self, buffer: &Buffer) -> Result<Vec<f32>> {
         run(|| buffer.0.to_dtype(DType::F32)?.to_vec1())
-    }
-
-    fn upload_f64(&self, values: &[f64]) -> Result<Buffer> {
-        self.tensor(values)
-    }
-
-    fn download_f64(&self, buffer: &Buffer) -> Result<Vec<f64>> {
-        run(|| buffer.0.to_dtype(DType::F64)?.to_vec1())
     }
 
     fn len(&self, buffer: &Buffer) -> usize {
@@ -102,7 +95,7 @@ impl Backend for Candle {
         dst.set(moved)
     }
 
-    fn weight(&self, stored: Stored<'_>, n: usize, k: usize, _needs_backward: bool) -> Result<Weight> {
+    fn weight(&self, stored: Stored<'_>, n: usize, k: usize) -> Result<Weight> {
         let expected = n.checked_mul(k).and_then(|count| count.checked_mul(stored.dtype.bitsize() / 8));
         if expected != Some(stored.bytes.len()) {
             let reason = format!("a matrix ({n}, {k}) cannot be {} bytes", stored.bytes.len());
@@ -117,10 +110,6 @@ impl Backend for Candle {
 
     fn weight_shape(&self, weight: &Weight) -> (usize, usize) {
         (weight.0.dims()[0], weight.0.dims()[1])
-    }
-
-    fn weight_row_norms_squared(&self, weight: &Weight) -> Result<Buffer> {
-        run(|| weight.0.sqr()?.sum(1).map(Buffer))
     }
 
     fn linear(
@@ -166,58 +155,28 @@ impl Backend for Candle {
         c.write(product(), write)
     }
 
-    fn layer_norm(&self, x: &Buffer, weight: &Buffer, bias: &Buffer, eps: f64, y: &mut Buffer) -> Result<()> {
-        y.set(x.rows(weight.len()).and_then(|x| forms::layer_norm(&x, &weight.0, &bias.0, eps)))
+    fn norm(&self, x: &Buffer, norm: Norm<'_, Buffer>, y: &mut Buffer) -> Result<()> {
+        y.set(x.rows(width(norm)).and_then(|x| forms::norm(&x, norm)))
     }
 
-    fn layer_norm_backward(
+    fn norm_backward(
         &self,
         dy: &Buffer,
         x: &Buffer,
-        weight: &Buffer,
-        eps: f64,
+        norm: Norm<'_, Buffer>,
         dx: &mut Buffer,
         write: Write,
     ) -> Result<()> {
         let gradient = || {
-            let bias = weight.0.zeros_like()?;
-            let form = |x: &[Tensor]| forms::layer_norm(&x[0], &weight.0, &bias, eps);
-            Ok(forms::gradients(&[&x.rows(weight.len())?], &dy.0, form)?.swap_remove(0))
+            let found = forms::gradients(&[&x.rows(width(norm))?], &dy.0, |x| forms::norm(&x[0], norm))?;
+            found[0].flatten_all()
         };
-        dx.write(gradient().and_then(|gradient: Tensor| gradient.flatten_all()), write)
+        dx.write(gradient(), write)
     }
 
-    fn rms_norm(&self, x: &Buffer, weight: &Buffer, eps: f64, y: &mut Buffer) -> Result<()> {
-        y.set(x.rows(weight.len()).and_then(|x| forms::rms_norm(&x, &weight.0, eps)))
-    }
-
-    fn rms_norm_backward(
-        &self,
-        dy: &Buffer,
-        x: &Buffer,
-        weight: &Buffer,
-        eps: f64,
-        dx: &mut Buffer,
-        write: Write,
-    ) -> Result<()> {
-        let gradient = || {
-            let form = |x: &[Tensor]| forms::rms_norm(&x[0], &weight.0, eps);
-            Ok(forms::gradients(&[&x.rows(weight.len())?], &dy.0, form)?.swap_remove(0))
-        };
-        dx.write(gradient().and_then(|gradient: Tensor| gradient.flatten_all()), write)
-    }
-
-    fn rope(
-        &self,
-        x: &mut Buffer,
-        positions: &[u32],
-        heads: usize,
-        head_dim: usize,
-        theta: f64,
-        inverse: bool,
-    ) -> Result<()> {
-        let shaped = x.0.reshape((positions.len(), heads, head_dim));
-        x.set(shaped.and_then(|x| forms::rope(&x, positions, theta, inverse)))
+    fn rope(&self, x: &mut Buffer, rope: Rope<'_>) -> Result<()> {
+        let shaped = x.0.reshape((rope.positions.len(), rope.heads, rope.head_dim));
+        x.set(shaped.and_then(|x| forms::rope(&x, rope)))
     }
 
     fn swiglu(&self, gate: &Buffer, up: &Buffer, y: &mut Buffer) -> Result<()> {
@@ -249,12 +208,11 @@ impl Backend for Candle {
     fn attention(
         &self,
         shape: Attention<'_>,
-        q: &Buffer,
-        k: &Buffer,
-        v: &Buffer,
+        inputs: AttentionInputs<'_, Buffer>,
         o: &mut Buffer,
         lse: &mut Buffer,
     ) -> Result<()> {
+        let AttentionInputs { q, k, v } = inputs;
         if q.len() == 0 {
             return Ok(());
         }
@@ -267,15 +225,10 @@ impl Backend for Candle {
         &self,
         shape: Attention<'_>,
         d_o: &Buffer,
-        q: &Buffer,
-        k: &Buffer,
-        v: &Buffer,
-        _o: &Buffer,
-        _lse: &Buffer,
-        dq: &mut Buffer,
-        dk: &mut Buffer,
-        dv: &mut Buffer,
+        saved: AttentionSaved<'_, Buffer>,
+        gradients: AttentionGradients<'_, Buffer>,
     ) -> Result<()> {
+        let (AttentionSaved { q, k, v, .. }, AttentionGradients { dq, dk, dv }) = (saved, gradients);
         let form = |x: &[Tensor]| forms::attention(&shape, &x[0], &x[1], &x[2]).map(|[output, _]| output);
         let found = run(|| forms::gradients(&[&q.0, &k.0, &v.0], &d_o.0, form))?;
         for (buffer, gradient) in [dq, dk, dv].into_iter().zip(found) {
@@ -319,72 +272,21 @@ impl Backend for Candle {
         let sum = y.rows(x.len()).and_then(|y| y.broadcast_add(&(&x.0 * f64::from(alpha))?));
         y.set(sum)
     }
+}
 
-    fn scale_columns(&self, x: &Buffer, s: &Buffer, y: &mut Buffer) -> Result<()> {
-        y.set(x.rows(s.len()).and_then(|x| x.broadcast_mul(&s.0)))
+/// The defaults, over f64 where the backend computes in it.
+impl Backend for Candle {
+    fn upload_f64(&self, values: &[f64]) -> Result<Buffer> {
+        self.tensor(values)
     }
 
-    fn column_dot(&self, a: &Buffer, b: Option<&Buffer>, out: &mut Buffer) -> Result<()> {
-        let width = out.len();
-        let sums = || {
-            let product = b.map_or(Ok(a.0.clone()), |b| &a.0 * &b.0)?;
-            product.reshape(((), width))?.sum(0)
-        };
-        out.write(sums(), Write::Add)
+    fn download_f64(&self, buffer: &Buffer) -> Result<Vec<f64>> {
+        run(|| buffer.0.to_dtype(DType::F64)?.to_vec1())
     }
+}
 
-    fn dropout(&self, x: &Buffer, p: f32, key: u64, y: &mut Buffer) -> Result<()> {
-        let mask = Mask::new(key, p);
-        let factors = (0..x.len() as u64).map(|i| if mask.keeps(i) { mask.scale() } else { 0.0 }).collect();
-        y.set(forms::constant(factors, x.len(), &x.0).and_then(|factors| &x.0 * factors))
-    }
-
-    fn cross_entropy(&self, logits: &mut Buffer, targets: &[RowTarget<'_>], scale: f64) -> Result<Vec<f64>> {
-        if targets.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (losses, gradient) = run(|| {
-            let rows = logits.0.reshape((targets.len(), ()))?;
-            let losses = forms::cross_entropy(&rows, targets)?;
-            let dy = (losses.ones_like()? * scale)?;
-            let found = forms::gradients(&[&rows], &dy, |x| forms::cross_entropy(&x[0], targets))?;
-            Ok((losses.to_dtype(DType::F64)?.to_vec1()?, found))
-        })?;
-        logits.set(Ok(gradient[0].clone()))?;
-        Ok(losses)
-    }
-
-    fn sum_squares(&self, x: &Buffer) -> Result<f64> {
-        run(|| x.0.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar())
-    }
-
-    fn adamw(
-        &self,
-        step: AdamWStep,
-        value: &mut Buffer,
-        grad: &Buffer,
-        m: &mut Buffer,
-        v: &mut Buffer,
-    ) -> Result<()> {
-        let AdamWStep { learning_rate, beta1, beta2, eps, weight_decay, step: count, grad_scale } = step;
-        let correction = |beta: f64| 1.0 - beta.powf(count as f64);
-        let (first, second, moved) = run(|| {
-            let grad = (&grad.0 * grad_scale)?;
-            let first = ((&m.0 * beta1)? + (&grad * (1.0 - beta1))?)?;
-            let second = ((&v.0 * beta2)? + (grad.sqr()? * (1.0 - beta2))?)?;
-            let mean = (&first / correction(beta1))?;
-            let root = ((&second / correction(beta2))?.sqrt()? + eps)?;
-            let decayed = (&value.0 * (1.0 - learning_rate * weight_decay))?;
-            let moved = (decayed - ((mean / root)? * learning_rate)?)?;
-            Ok((first, second, moved))
-        })?;
-        m.set(Ok(first))?;
-        v.set(Ok(second))?;
-        value.set(Ok(moved))
-    }
-
-    fn clear(&self, buffer: &mut Buffer) -> Result<()> {
-        let zeros = buffer.0.zeros_like();
-        buffer.set(zeros)
-    }
+/// The width of the rows that a norm takes.
+fn width(norm: Norm<'_, Buffer>) -> usize {
+    let (Norm::Layer { weight, .. } | Norm::RootMeanSquare { weight, .. }) = norm;
+    weight.len()
 }

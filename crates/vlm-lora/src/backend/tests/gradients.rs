@@ -5,7 +5,10 @@ use safetensors::Dtype;
 
 use super::scenarios::{ATTENTION, AttentionCase, offsets, stored, values};
 use crate::Result;
-use crate::backend::{Attention, Backend, Cpu, RowTarget, Write};
+use crate::backend::{
+    Attention, AttentionGradients, AttentionInputs, AttentionSaved, Backend, Cpu, Kernels, Norm, Rope,
+    RowTarget, Write,
+};
 
 type Inputs = Vec<Vec<f64>>;
 
@@ -51,15 +54,15 @@ fn assert_gradients(
 struct Bench(Cpu<f64>);
 
 impl Bench {
-    fn up(&self, values: &[f64]) -> <Cpu<f64> as Backend>::Buffer {
+    fn up(&self, values: &[f64]) -> <Cpu<f64> as Kernels>::Buffer {
         self.0.upload_f64(values).expect("the CPU takes any values")
     }
 
-    fn zeros(&self, n: usize) -> <Cpu<f64> as Backend>::Buffer {
+    fn zeros(&self, n: usize) -> <Cpu<f64> as Kernels>::Buffer {
         self.0.zeros(n).expect("the CPU has memory")
     }
 
-    fn down(&self, buffer: &<Cpu<f64> as Backend>::Buffer) -> Vec<f64> {
+    fn down(&self, buffer: &<Cpu<f64> as Kernels>::Buffer) -> Vec<f64> {
         self.0.download_f64(buffer).expect("the CPU gives its values")
     }
 }
@@ -73,7 +76,7 @@ fn linear() -> Result<()> {
     let b = bench();
     for (m, n, k) in [(1, 1, 1), (3, 5, 4), (2, 9, 17)] {
         let bytes = stored(&values(n * k, 1), Dtype::F64);
-        let weight = b.0.weight(Stored { dtype: Dtype::F64, bytes: &bytes }, n, k, true)?;
+        let weight = b.0.weight(Stored { dtype: Dtype::F64, bytes: &bytes }, n, k)?;
         assert_gradients(
             "linear",
             &[values(m * k, 2)],
@@ -97,17 +100,19 @@ fn norms() -> Result<()> {
     let b = bench();
     for (rows, width) in [(1, 2), (3, 5), (2, 33)] {
         let (weight, bias) = (b.up(&values(width, 3)), b.up(&values(width, 4)));
+        let layer = Norm::Layer { weight: &weight, bias: &bias, eps: 1e-3 };
+        let rms = Norm::RootMeanSquare { weight: &weight, eps: 1e-3 };
         assert_gradients(
             "layer norm",
             &[values(rows * width, 5)],
             |inputs| {
                 let mut y = b.zeros(rows * width);
-                b.0.layer_norm(&b.up(&inputs[0]), &weight, &bias, 1e-3, &mut y)?;
+                b.0.norm(&b.up(&inputs[0]), layer, &mut y)?;
                 Ok(b.down(&y))
             },
             |inputs, dy| {
                 let mut dx = b.zeros(rows * width);
-                b.0.layer_norm_backward(&b.up(dy), &b.up(&inputs[0]), &weight, 1e-3, &mut dx, Write::Set)?;
+                b.0.norm_backward(&b.up(dy), &b.up(&inputs[0]), layer, &mut dx, Write::Set)?;
                 Ok(vec![b.down(&dx)])
             },
         )?;
@@ -116,12 +121,12 @@ fn norms() -> Result<()> {
             &[values(rows * width, 6)],
             |inputs| {
                 let mut y = b.zeros(rows * width);
-                b.0.rms_norm(&b.up(&inputs[0]), &weight, 1e-3, &mut y)?;
+                b.0.norm(&b.up(&inputs[0]), rms, &mut y)?;
                 Ok(b.down(&y))
             },
             |inputs, dy| {
                 let mut dx = b.zeros(rows * width);
-                b.0.rms_norm_backward(&b.up(dy), &b.up(&inputs[0]), &weight, 1e-3, &mut dx, Write::Set)?;
+                b.0.norm_backward(&b.up(dy), &b.up(&inputs[0]), rms, &mut dx, Write::Set)?;
                 Ok(vec![b.down(&dx)])
             },
         )?;
@@ -135,7 +140,8 @@ fn rope() -> Result<()> {
     let (positions, heads, head_dim) = ([0, 3, 17], 2, 6);
     let rotate = |values: &[f64], inverse| -> Result<Vec<f64>> {
         let mut x = b.up(values);
-        b.0.rope(&mut x, &positions, heads, head_dim, 10_000.0, inverse)?;
+        let rope = Rope { positions: &positions, heads, head_dim, theta: 10_000.0, inverse };
+        b.0.rope(&mut x, rope)?;
         Ok(b.down(&x))
     };
     assert_gradients(
@@ -206,7 +212,8 @@ fn attention_case(case: AttentionCase) -> Result<()> {
     let (q_len, k_len) = (queries * heads * head_dim, keys * kv_heads * head_dim);
     let forward = |inputs: &[Vec<f64>]| {
         let (mut o, mut lse) = (b.zeros(q_len), b.zeros(queries * heads));
-        b.0.attention(shape, &b.up(&inputs[0]), &b.up(&inputs[1]), &b.up(&inputs[2]), &mut o, &mut lse)?;
+        let [q, k, v] = [0, 1, 2].map(|i| b.up(&inputs[i]));
+        b.0.attention(shape, AttentionInputs { q: &q, k: &k, v: &v }, &mut o, &mut lse)?;
         Ok((o, lse))
     };
     assert_gradients(
@@ -217,7 +224,9 @@ fn attention_case(case: AttentionCase) -> Result<()> {
             let (o, lse) = forward(inputs)?;
             let (mut dq, mut dk, mut dv) = (b.zeros(q_len), b.zeros(k_len), b.zeros(k_len));
             let [q, k, v] = [0, 1, 2].map(|i| b.up(&inputs[i]));
-            b.0.attention_backward(shape, &b.up(dy), &q, &k, &v, &o, &lse, &mut dq, &mut dk, &mut dv)?;
+            let saved = AttentionSaved { q: &q, k: &k, v: &v, o: &o, lse: &lse };
+            let gradients = AttentionGradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
+            b.0.attention_backward(shape, &b.up(dy), saved, gradients)?;
             Ok(vec![b.down(&dq), b.down(&dk), b.down(&dv)])
         },
     )
@@ -233,7 +242,7 @@ fn cross_entropy() -> Result<()> {
     assert_gradients(
         "cross-entropy",
         &[values(3 * vocabulary, 15)],
-        |inputs| Ok(vec![b.0.cross_entropy(&mut b.up(&inputs[0]), &targets, 1.0)?.iter().sum()]),
+        |inputs| Ok(vec![b.0.cross_entropy(&mut b.up(&inputs[0]), &targets, 1.0)?.wait()?.iter().sum()]),
         |inputs, dy| {
             let mut logits = b.up(&inputs[0]);
             b.0.cross_entropy(&mut logits, &targets, dy[0])?;

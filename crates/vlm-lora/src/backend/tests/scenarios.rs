@@ -9,7 +9,10 @@ use crate::Stored;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-use crate::backend::{AdamWStep, AdamWTensor, Attention, Backend, Gemm, LinearOutput, RowTarget, Write};
+use crate::backend::{
+    AdamWStep, AdamWTensor, Attention, AttentionGradients, AttentionInputs, AttentionSaved, Backend, Gemm,
+    LinearOutput, Norm, Rope, RowTarget, Write,
+};
 use crate::{Result, Tiles};
 
 /// The values of one output of one call.
@@ -121,7 +124,7 @@ impl<B: Backend> Run<'_, B> {
             // Numbers that bf16 holds, so that every dtype and every kernel sees the same; one byte ahead, unaligned.
             let matrix = in_bf16(values(n * k, seed));
             let bytes = [vec![0], stored(&matrix, dtype)].concat();
-            let weight = b.weight(Stored { dtype, bytes: &bytes[1..] }, n, k, true)?;
+            let weight = b.weight(Stored { dtype, bytes: &bytes[1..] }, n, k)?;
             assert_eq!(b.weight_shape(&weight), (n, k));
             let exact = |n, seed| b.upload_f64(&in_bf16(values(n, seed)));
             let (x, dy, bias) = (exact(m * k, seed + 1)?, exact(m * n, seed + 2)?, self.random(n, seed + 3)?);
@@ -176,17 +179,19 @@ impl<B: Backend> Run<'_, B> {
             let seed = 300 + 10 * case as u64;
             let (x, dy) = (self.random(rows * width, seed)?, self.random(rows * width, seed + 1)?);
             let (weight, bias) = (self.random(width, seed + 2)?, self.random(width, seed + 3)?);
+            let layer = Norm::Layer { weight: &weight, bias: &bias, eps: 1e-2 };
+            let rms = Norm::RootMeanSquare { weight: &weight, eps: 1e-2 };
             let mut y = b.zeros(rows * width)?;
-            b.layer_norm(&x, &weight, &bias, 1e-2, &mut y)?;
+            b.norm(&x, layer, &mut y)?;
             self.keep(format!("layer norm ({rows}, {width})"), &y)?;
-            b.rms_norm(&x, &weight, 1e-2, &mut y)?;
+            b.norm(&x, rms, &mut y)?;
             self.keep(format!("rms norm ({rows}, {width})"), &y)?;
             for write in [Write::Set, Write::Add] {
                 let mut dx = self.random(rows * width, seed + 4)?;
-                b.layer_norm_backward(&dy, &x, &weight, 1e-2, &mut dx, write)?;
+                b.norm_backward(&dy, &x, layer, &mut dx, write)?;
                 self.keep(format!("layer norm backward {write:?} ({rows}, {width})"), &dx)?;
                 let mut dx = self.random(rows * width, seed + 4)?;
-                b.rms_norm_backward(&dy, &x, &weight, 1e-2, &mut dx, write)?;
+                b.norm_backward(&dy, &x, rms, &mut dx, write)?;
                 self.keep(format!("rms norm backward {write:?} ({rows}, {width})"), &dx)?;
             }
         }
@@ -198,7 +203,8 @@ impl<B: Backend> Run<'_, B> {
             for inverse in [false, true] {
                 let positions = [0, 1, 2, 5, 0, 33, 70];
                 let mut x = self.random(positions.len() * heads * head_dim, 400 + heads as u64)?;
-                self.backend.rope(&mut x, &positions, heads, head_dim, 100_000.0, inverse)?;
+                let rope = Rope { positions: &positions, heads, head_dim, theta: 100_000.0, inverse };
+                self.backend.rope(&mut x, rope)?;
                 self.keep(format!("rope {heads} × {head_dim}, inverse {inverse}"), &x)?;
             }
         }
@@ -239,12 +245,14 @@ impl<B: Backend> Run<'_, B> {
         let q = b.upload_f64(&values(q_len, 600).iter().map(|v| v * 3.0).collect::<Vec<_>>())?;
         let (k, v, d_o) = (self.random(k_len, 601)?, self.random(k_len, 602)?, self.random(q_len, 603)?);
         let (mut o, mut lse) = (b.zeros(q_len)?, b.zeros(queries * heads)?);
-        b.attention(shape, &q, &k, &v, &mut o, &mut lse)?;
+        b.attention(shape, AttentionInputs { q: &q, k: &k, v: &v }, &mut o, &mut lse)?;
         self.keep(format!("o of {case:?}"), &o)?;
         self.keep(format!("lse of {case:?}"), &lse)?;
         let (mut dq, mut dk, mut dv) =
             (self.random(q_len, 604)?, self.random(k_len, 605)?, self.random(k_len, 606)?);
-        b.attention_backward(shape, &d_o, &q, &k, &v, &o, &lse, &mut dq, &mut dk, &mut dv)?;
+        let saved = AttentionSaved { q: &q, k: &k, v: &v, o: &o, lse: &lse };
+        let gradients = AttentionGradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
+        b.attention_backward(shape, &d_o, saved, gradients)?;
         self.keep(format!("dq of {case:?}"), &dq)?;
         self.keep(format!("dk of {case:?}"), &dk)?;
         self.keep(format!("dv of {case:?}"), &dv)
@@ -284,9 +292,9 @@ impl<B: Backend> Run<'_, B> {
             self.keep(format!("column dot ({rows}, {width})"), &out)?;
             b.column_dot(&x, None, &mut out)?;
             self.keep(format!("column sum ({rows}, {width})"), &out)?;
-            let squares = b.sum_squares(&x)?;
+            let squares = b.sum_squares(&[&x])?.wait()?;
             self.outputs.push(Output { name: format!("squares ({rows}, {width})"), values: vec![squares] });
-            b.clear(&mut y)?;
+            b.clear(vec![&mut y])?;
             self.keep("clear", &y)?;
         }
         Ok(())
@@ -303,7 +311,7 @@ impl<B: Backend> Run<'_, B> {
                 tokens.iter().zip(weights).map(|(tokens, weight)| RowTarget { tokens, weight }).collect();
             let logits: Vec<f64> = values(3 * vocabulary, 900).iter().map(|v| v * 10.0).collect();
             let mut logits = b.upload_f64(&logits)?;
-            let losses = b.cross_entropy(&mut logits, &targets, 0.125)?;
+            let losses = b.cross_entropy(&mut logits, &targets, 0.125)?.wait()?;
             self.outputs.push(Output { name: format!("losses of {vocabulary}"), values: losses });
             self.keep(format!("logit gradients of {vocabulary}"), &logits)?;
         }
@@ -316,7 +324,8 @@ impl<B: Backend> Run<'_, B> {
             let (mut value, mut m, mut v) = (self.random(n, 1000)?, b.zeros(n)?, b.zeros(n)?);
             for step in 1..=3 {
                 let grad = self.random(n, 1000 + step)?;
-                b.adamw(adamw_step(step, 0.1), &mut value, &grad, &mut m, &mut v)?;
+                let (value, m, v) = (&mut value, &mut m, &mut v);
+                b.adamw(vec![AdamWTensor { step: adamw_step(step, 0.1), value, grad: &grad, m, v }])?;
             }
             self.keep(format!("adamw value {n}"), &value)?;
             self.keep(format!("adamw m {n}"), &m)?;
@@ -341,24 +350,24 @@ impl<B: Backend> Run<'_, B> {
                     let weight_decay = if i % 2 == 0 { 0.0 } else { 0.1 };
                     AdamWTensor { step: adamw_step(step, weight_decay), value, grad, m, v }
                 });
-            b.adamw_all(tensors.collect())?;
+            b.adamw(tensors.collect())?;
         }
         for (n, (value, (m, v))) in all.iter().zip(first.iter().zip(&second)).enumerate() {
             self.keep(format!("adamw of several, value {n}"), value)?;
             self.keep(format!("adamw of several, m {n}"), m)?;
             self.keep(format!("adamw of several, v {n}"), v)?;
         }
-        let squares = b.sums_of_squares(&grads.iter().collect::<Vec<_>>())?.wait()?;
+        let squares = b.sum_squares(&grads.iter().collect::<Vec<_>>())?.wait()?;
         self.outputs.push(Output { name: "squares of several".to_owned(), values: vec![squares] });
         let (one, others) = grads.split_at_mut(1);
-        b.clear_all(others.iter_mut().collect())?;
+        b.clear(others.iter_mut().collect())?;
         self.keep("not cleared", &one[0])?;
         for (n, cleared) in others.iter().enumerate() {
             self.keep(format!("cleared {n}"), cleared)?;
         }
-        b.adamw_all(Vec::new())?;
-        b.clear_all(Vec::new())?;
-        let nothing = b.sums_of_squares(&[])?.wait()?;
+        b.adamw(Vec::new())?;
+        b.clear(Vec::new())?;
+        let nothing = b.sum_squares(&[])?.wait()?;
         self.outputs.push(Output { name: "squares of nothing".to_owned(), values: vec![nothing] });
         Ok(())
     }

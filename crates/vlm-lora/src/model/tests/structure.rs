@@ -3,7 +3,7 @@
 use pq_testing::{assert_close, relative_difference};
 
 use super::fixture::{EVERYTHING, IMAGE, adapter, checkpoint, exact, gradients, items, model, sample};
-use crate::backend::{Backend, Cpu};
+use crate::backend::{Backend, Cpu, Kernels as _};
 use crate::model::{Features, Item, Model, StepMode};
 use crate::{Error, Sample};
 

@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use super::super::bf16::{
-    Bf16Kernel, Engine, Matrix, PANEL, STEP, Scores, exponentials, pack_columns, pack_rows, probabilities,
-    round_row,
+    Bf16Kernel, BitRows, Engine, Matrix, PANEL, PairPanels, STEP, Scores, Upstream, exponentials,
+    pack_columns, pack_rows, probabilities, round_row,
 };
 use super::super::buffer::{Buffer, Pool};
-use super::super::simd::simd_fn;
+use super::super::context::Context;
+use super::super::panels::Part;
+use super::super::simd::{Simd, simd_fn};
 use super::layout::{Layout, Segment};
-use super::{BLOCK, HeadTask, Saved, Task, dot};
+use super::{BLOCK, HeadTask, Read, Task, dot};
 use crate::backend::Write;
 
 /// Keys and values of one sequence and head as panels: rows as columns, and columns.
@@ -46,7 +48,8 @@ impl Packed {
         pool: &Arc<Pool>,
         layout: Layout,
         [k, v]: [&[f32]; 2],
-        (segment, head): (Segment, usize),
+        segment: Segment,
+        head: usize,
         backward: bool,
     ) -> Self {
         let sizes = Sizes::new(layout, segment);
@@ -64,27 +67,44 @@ impl Packed {
             }
             panels
         };
-        round_rows(&k[at..], layout.key_stride(), layout.head_dim, segment.keys, (bits, sizes.head));
+        let key_stride = layout.key_stride();
+        let rows = |x| Spread { x, stride: key_stride, width: layout.head_dim, rows: segment.keys };
+        rows(&k[at..]).round(bits, sizes.head);
         let (k_rows, k_columns) = (panels(bits, false), backward.then(|| panels(bits, true)));
-        round_rows(&v[at..], layout.key_stride(), layout.head_dim, segment.keys, (bits, sizes.head));
+        rows(&v[at..]).round(bits, sizes.head);
         let (v_columns, v_rows) = (panels(bits, true), backward.then(|| panels(bits, false)));
         Self { k_rows, k_columns, v_rows, v_columns }
     }
 }
 
-/// Rounds `rows` rows of `width` elements, `stride` apart, into rows of `out_width`; whatever `out` holds more becomes zero.
-fn round_rows(x: &[f32], stride: usize, width: usize, rows: usize, (out, out_width): (&mut [u16], usize)) {
-    for (r, out) in out.chunks_exact_mut(out_width).enumerate() {
-        if r < rows { round_row(&x[r * stride..][..width], out) } else { out.fill(0) }
-    }
+/// Rows of `width` elements, `stride` apart.
+#[derive(Clone, Copy)]
+struct Spread<'a> {
+    x: &'a [f32],
+    stride: usize,
+    width: usize,
+    rows: usize,
 }
 
-/// Writes the transpose of `rows` rows of `width` elements, `stride` apart, into rows of `out_stride`.
-fn transpose(x: &[f32], stride: usize, width: usize, rows: usize, (out, out_stride): (&mut [f32], usize)) {
-    out.fill(0.0);
-    for r in 0..rows {
-        for (j, &x) in x[r * stride..][..width].iter().enumerate() {
-            out[j * out_stride + r] = x;
+impl Spread<'_> {
+    fn row(&self, r: usize) -> &[f32] {
+        &self.x[r * self.stride..][..self.width]
+    }
+
+    /// Rounds them into rows of `out_width`; whatever `out` holds more becomes zero.
+    fn round(&self, out: &mut [u16], out_width: usize) {
+        for (r, out) in out.chunks_exact_mut(out_width).enumerate() {
+            if r < self.rows { round_row(self.row(r), out) } else { out.fill(0) }
+        }
+    }
+
+    /// Writes their transpose into rows of `out_stride`; whatever `out` holds more becomes zero.
+    fn transpose(&self, out: &mut [f32], out_stride: usize) {
+        out.fill(0.0);
+        for r in 0..self.rows {
+            for (j, &x) in self.row(r).iter().enumerate() {
+                out[j * out_stride + r] = x;
+            }
         }
     }
 }
@@ -99,13 +119,13 @@ simd_fn! {
 }
 
 pub(super) fn forward_block(
-    pool: &Arc<Pool>,
-    kernel: Bf16Kernel,
+    context: Context<'_>,
     layout: Layout,
     q: &[f32],
     packed: &[Packed],
     task: Task<'_, f32>,
 ) {
+    let Context { pool, kernel, simd } = context;
     let Task { segment, first, o, lse, .. } = task;
     let (heads, head_dim, stride) = (layout.heads, layout.head_dim, layout.query_stride());
     let sizes = Sizes::new(layout, segment);
@@ -124,14 +144,10 @@ pub(super) fn forward_block(
     for head in 0..heads {
         let packed = &packed[head / (heads / layout.kv_heads)];
         let q = &q[layout.query(segment.first_query + first, head)..];
-        round_rows(q, stride, head_dim, rows, (q_bits, sizes.head));
-        engine.multiply(
-            (q_bits, sizes.head),
-            (panels(&packed.k_rows), sizes.row_panel),
-            scores,
-            keys,
-            Write::Set,
-        );
+        Spread { x: q, stride, width: head_dim, rows }.round(q_bits, sizes.head);
+        let q = BitRows { bits: q_bits, width: sizes.head };
+        let k = panels(&packed.k_rows, sizes.row_panel);
+        engine.multiply(q, k, Part::whole(scores, keys), Write::Set);
         for (r, (row, bits)) in scores.chunks_exact(keys).zip(p_bits.chunks_exact_mut(keys)).enumerate() {
             if r >= rows {
                 bits.fill(0);
@@ -143,21 +159,17 @@ pub(super) fn forward_block(
             totals[r] = total;
         }
         let out = &mut out[..padded * sizes.head];
-        engine.multiply(
-            (p_bits, keys),
-            (panels(&packed.v_columns), sizes.column_panel),
-            out,
-            sizes.head,
-            Write::Set,
-        );
+        let p = BitRows { bits: p_bits, width: keys };
+        let v = panels(&packed.v_columns, sizes.column_panel);
+        engine.multiply(p, v, Part::whole(out, sizes.head), Write::Set);
         for (r, out) in out.chunks_exact(sizes.head).enumerate().take(rows) {
-            divided(&out[..head_dim], totals[r], &mut o[r * stride + head * head_dim..][..head_dim]);
+            divided(simd, &out[..head_dim], totals[r], &mut o[r * stride + head * head_dim..][..head_dim]);
         }
     }
 }
 
-fn panels(buffer: &Buffer<f32>) -> &[u32] {
-    bytemuck::cast_slice(buffer)
+fn panels(buffer: &Buffer<f32>, panel: usize) -> PairPanels<'_> {
+    PairPanels { pairs: bytemuck::cast_slice(buffer), panel }
 }
 
 /// What the backward pass of one head works in.
@@ -195,8 +207,9 @@ impl Scratch {
 struct Backward<'a> {
     engine: Engine,
     kernel: Bf16Kernel,
+    simd: Simd,
     layout: Layout,
-    saved: Saved<'a, f32>,
+    read: Read<'a, f32>,
     packed: &'a Packed,
     sizes: Sizes,
     segment: Segment,
@@ -204,18 +217,18 @@ struct Backward<'a> {
 }
 
 pub(super) fn backward_head(
-    pool: &Arc<Pool>,
-    kernel: Bf16Kernel,
+    context: Context<'_>,
     layout: Layout,
-    saved: Saved<'_, f32>,
+    read: Read<'_, f32>,
     packed: &Packed,
     task: HeadTask<'_, f32>,
 ) {
+    let Context { pool, kernel, simd } = context;
     let HeadTask { segment, head, dq, dk, dv, .. } = task;
     let sizes = Sizes::new(layout, segment);
     let mut scratch = Scratch::new(pool, kernel, sizes);
     let engine = Engine::new(kernel);
-    let pass = Backward { engine, kernel, layout, saved, packed, sizes, segment, head };
+    let pass = Backward { engine, kernel, simd, layout, read, packed, sizes, segment, head };
     for first in (0..segment.queries).step_by(BLOCK) {
         pass.block(&mut scratch, first, dq);
     }
@@ -229,6 +242,15 @@ pub(super) fn backward_head(
     }
 }
 
+/// Scores `(rows, keys)` of the queries from `first` on, and the gradients of their probabilities.
+struct BlockScores<'a> {
+    first: usize,
+    rows: usize,
+    keys: usize,
+    scores: &'a [f32],
+    dp: &'a [f32],
+}
+
 impl Backward<'_> {
     fn block(&self, scratch: &mut Scratch, first: usize, dq: &mut [f32]) {
         let (sizes, segment, head_dim) = (self.sizes, self.segment, self.layout.head_dim);
@@ -236,7 +258,7 @@ impl Backward<'_> {
         let padded = rows.next_multiple_of(self.kernel.rows());
         let keys = segment.visible(first + rows - 1).next_multiple_of(STEP);
         let at = self.layout.query(segment.first_query + first, self.head);
-        let (q, d_o) = (&self.saved.q[at..], &self.saved.d_o[at..]);
+        let (q, d_o) = (&self.read.saved.q[at..], &self.read.d_o[at..]);
         let scores = &mut scratch.scores[..padded * keys];
         let dp = &mut scratch.dp[..padded * keys];
         let row_bits: &mut [u16] = bytemuck::cast_slice_mut(&mut scratch.row_bits);
@@ -244,22 +266,20 @@ impl Backward<'_> {
         let v_rows = self.packed.v_rows.as_ref().unwrap_or(&self.packed.k_rows);
         for (x, b, c) in [(q, &self.packed.k_rows, &mut *scores), (d_o, v_rows, &mut *dp)] {
             let bits = &mut row_bits[..padded * sizes.head];
-            round_rows(x, stride, head_dim, rows, (bits, sizes.head));
-            self.engine.multiply((bits, sizes.head), (panels(b), sizes.row_panel), c, keys, Write::Set);
+            Spread { x, stride, width: head_dim, rows }.round(bits, sizes.head);
+            let a = BitRows { bits, width: sizes.head };
+            self.engine.multiply(a, panels(b, sizes.row_panel), Part::whole(c, keys), Write::Set);
         }
         let p_bits: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut scratch.p_bits)[..padded * keys];
         let ds_bits: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut scratch.ds_bits)[..padded * keys];
-        self.gradients_of_scores((scores, dp), first, (rows, keys), (p_bits, ds_bits));
+        let scores = BlockScores { first, rows, keys, scores, dp };
+        self.gradients_of_scores(scores, p_bits, ds_bits);
 
         let out = &mut scratch.rows[..padded * sizes.head];
         let k_columns = self.packed.k_columns.as_ref().unwrap_or(&self.packed.v_columns);
-        self.engine.multiply(
-            (ds_bits, keys),
-            (panels(k_columns), sizes.column_panel),
-            out,
-            sizes.head,
-            Write::Set,
-        );
+        let ds = BitRows { bits: ds_bits, width: keys };
+        let k = panels(k_columns, sizes.column_panel);
+        self.engine.multiply(ds, k, Part::whole(out, sizes.head), Write::Set);
         for (r, out) in out.chunks_exact(sizes.head).enumerate().take(rows) {
             dq[(first + r) * head_dim..][..head_dim].copy_from_slice(&out[..head_dim]);
         }
@@ -269,31 +289,23 @@ impl Backward<'_> {
         let width = sizes.head.next_multiple_of(self.kernel.rows());
         for (x, bits, sums) in [(q, &*ds_bits, &mut scratch.dk), (d_o, &*p_bits, &mut scratch.dv)] {
             let transposed = &mut scratch.rows[..width * depth];
-            transpose(x, stride, head_dim, rows, (transposed, depth));
+            Spread { x, stride, width: head_dim, rows }.transpose(transposed, depth);
             let transposed_bits = &mut row_bits[..width * depth];
-            round_rows(transposed, depth, depth, width, (transposed_bits, depth));
+            Spread { x: transposed, stride: depth, width: depth, rows: width }.round(transposed_bits, depth);
             let panel = depth / 2 * PANEL;
             let packed: &mut [u32] =
                 &mut bytemuck::cast_slice_mut(&mut scratch.panels)[..keys / PANEL * panel];
             pack_columns(Matrix { bits: &bits[..rows * keys], n: rows, k: keys }, packed);
-            self.engine.multiply_part(
-                (transposed_bits, depth),
-                (packed, panel),
-                (sums, sizes.keys, keys),
-                Write::Add,
-            );
+            let a = BitRows { bits: transposed_bits, width: depth };
+            let sums = Part { data: sums, stride: sizes.keys, columns: keys };
+            self.engine.multiply(a, PairPanels { pairs: packed, panel }, sums, Write::Add);
         }
     }
 
     /// Probabilities and gradients of the scores, of scores and `dp`.
-    fn gradients_of_scores(
-        &self,
-        (scores, dp): (&[f32], &[f32]),
-        first: usize,
-        (rows, keys): (usize, usize),
-        (p_bits, ds_bits): (&mut [u16], &mut [u16]),
-    ) {
-        let (layout, saved) = (self.layout, self.saved);
+    fn gradients_of_scores(&self, block: BlockScores<'_>, p_bits: &mut [u16], ds_bits: &mut [u16]) {
+        let BlockScores { first, rows, keys, scores, dp } = block;
+        let (layout, Read { d_o, saved }) = (self.layout, self.read);
         let outputs = p_bits.chunks_exact_mut(keys).zip(ds_bits.chunks_exact_mut(keys));
         let inputs = scores.chunks_exact(keys).zip(dp.chunks_exact(keys));
         for (r, ((scores, dp), (p, ds))) in inputs.zip(outputs).enumerate() {
@@ -306,9 +318,9 @@ impl Backward<'_> {
             let at = layout.query(row, self.head);
             let range = at..at + layout.head_dim;
             let lse = saved.lse[row * layout.heads + self.head];
-            let delta = dot(&saved.d_o[range.clone()], &saved.o[range]);
+            let delta = dot(self.simd, &d_o[range.clone()], &saved.o[range]);
             let (visible, scale) = (self.segment.visible(first + r), layout.scale());
-            probabilities(Scores { row: scores, visible, scale }, (dp, lse, delta), p, ds);
+            probabilities(Scores { row: scores, visible, scale }, Upstream { dp, lse, delta }, p, ds);
         }
     }
 }

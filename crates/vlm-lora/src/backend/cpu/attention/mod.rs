@@ -4,22 +4,20 @@
 mod bf16;
 mod layout;
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 
 use self::bf16::Packed;
 use self::layout::{Layout, Segment, layout, segments};
 use super::bf16::Bf16Kernel;
-use super::buffer::{Buffer, Pool};
+use super::buffer::Buffer;
 use super::check::length;
+use super::context::Context;
 use super::loss::negligible_is_zero;
 use super::matmul::{Matmul, View};
 use super::real::Real;
-use super::simd::{LANES, lane_max, lane_sum, simd_fn, sum_lanes};
-use super::weight::Context;
+use super::simd::{LANES, Simd, lane_max, lane_sum, simd_fn, sum_lanes};
 use crate::Result;
-use crate::backend::{Attention, Write};
+use crate::backend::{Attention, AttentionGradients, AttentionInputs, AttentionSaved, Write};
 
 /// Query rows whose scores are computed together: whole blocks of every kernel.
 const BLOCK: usize = 96;
@@ -107,12 +105,12 @@ fn pack<T: Real>(
     [k, v]: [&[T]; 2],
     backward: bool,
 ) -> Vec<Vec<Packed>> {
-    let narrow = context.kernel != Bf16Kernel::Upcast && T::NAME == f32::NAME;
+    let in_bf16 = context.kernel != Bf16Kernel::Upcast && T::HAS_KERNELS;
     let pack = |segment: &Segment| {
-        let heads = if narrow && segment.queries >= FEW_QUERIES { layout.kv_heads } else { 0 };
+        let heads = if in_bf16 && segment.queries >= FEW_QUERIES { layout.kv_heads } else { 0 };
         let one = |head| {
             let keys_and_values = [k, v].map(bytemuck::cast_slice);
-            Packed::new(context.pool, layout, keys_and_values, (*segment, head), backward)
+            Packed::new(context.pool, layout, keys_and_values, *segment, head, backward)
         };
         (0..heads).into_par_iter().map(one).collect()
     };
@@ -122,10 +120,11 @@ fn pack<T: Real>(
 pub(super) fn forward<T: Real>(
     context: Context<'_>,
     shape: &Attention<'_>,
-    [q, k, v]: [&[T]; 3],
+    inputs: AttentionInputs<'_, [T]>,
     mut o: &mut [T],
     mut lse: &mut [T],
 ) -> Result<()> {
+    let AttentionInputs { q, k, v } = inputs;
     let segments = segments(shape, q, k, v)?;
     let layout = layout(shape);
     length("o", o.len(), q.len())?;
@@ -144,15 +143,21 @@ pub(super) fn forward<T: Real>(
     let packed = pack(context, layout, &segments, [k, v], false);
     tasks.into_par_iter().with_max_len(1).for_each(|task| {
         if packed[task.index].is_empty() {
-            return forward_block(context.pool, layout, [q, k, v], task);
+            return forward_block(context, layout, inputs, task);
         }
         let (q, packed) = (bytemuck::cast_slice(q), &packed[task.index]);
-        bf16::forward_block(context.pool, context.kernel, layout, q, packed, task.cast());
+        bf16::forward_block(context, layout, q, packed, task.cast());
     });
     Ok(())
 }
 
-fn forward_block<T: Real>(pool: &Arc<Pool>, layout: Layout, [q, k, v]: [&[T]; 3], task: Task<'_, T>) {
+fn forward_block<T: Real>(
+    context: Context<'_>,
+    layout: Layout,
+    inputs: AttentionInputs<'_, [T]>,
+    task: Task<'_, T>,
+) {
+    let (Context { pool, simd, .. }, AttentionInputs { q, k, v }) = (context, inputs);
     let Task { segment, first, o, lse, .. } = task;
     let (heads, head_dim) = (layout.heads, layout.head_dim);
     let rows = lse.len() / heads;
@@ -162,33 +167,22 @@ fn forward_block<T: Real>(pool: &Arc<Pool>, layout: Layout, [q, k, v]: [&[T]; 3]
     for head in 0..heads {
         let q = &q[layout.query(segment.first_query + first, head)..];
         let at = layout.key(segment.first_key, head);
-        Matmul::new(rows, keys, head_dim).here(
+        Matmul::new(simd, rows, keys, head_dim).here(
             View::rows(q, layout.query_stride()),
             View::columns(&k[at..], layout.key_stride()),
             scores,
             keys,
         );
         for (r, row) in scores.chunks_exact_mut(keys).enumerate() {
-            lse[r * heads + head] = softmax_row(row, segment.visible(first + r), layout.scale());
+            lse[r * heads + head] = softmax_row(simd, row, segment.visible(first + r), layout.scale());
         }
-        Matmul::new(rows, head_dim, keys).here(
+        Matmul::new(simd, rows, head_dim, keys).here(
             View::rows(scores, keys),
             View::rows(&v[at..], layout.key_stride()),
             &mut o[head * head_dim..],
             layout.query_stride(),
         );
     }
-}
-
-/// What the backward pass reads.
-#[derive(Clone, Copy)]
-pub(super) struct Saved<'a, T> {
-    pub(super) d_o: &'a [T],
-    pub(super) q: &'a [T],
-    pub(super) k: &'a [T],
-    pub(super) v: &'a [T],
-    pub(super) o: &'a [T],
-    pub(super) lse: &'a [T],
 }
 
 /// One query head of one sequence, with gradients of its own, `(rows, head_dim)` each.
@@ -210,24 +204,33 @@ impl<'a, T: Real> HeadTask<'a, T> {
     }
 }
 
-impl<'a, T: Real> Saved<'a, T> {
+/// What a backward pass reads: what its forward pass saved, and the gradient of the output.
+#[derive(Clone, Copy)]
+struct Read<'a, T> {
+    d_o: &'a [T],
+    saved: AttentionSaved<'a, [T]>,
+}
+
+impl<'a, T: Real> Read<'a, T> {
     /// What the one type that computes in bf16 reads.
-    fn cast(self) -> Saved<'a, f32> {
-        let [d_o, q, k, v, o, lse] =
-            [self.d_o, self.q, self.k, self.v, self.o, self.lse].map(bytemuck::cast_slice);
-        Saved { d_o, q, k, v, o, lse }
+    fn cast(self) -> Read<'a, f32> {
+        let AttentionSaved { q, k, v, o, lse } = self.saved;
+        let [d_o, q, k, v, o, lse] = [self.d_o, q, k, v, o, lse].map(bytemuck::cast_slice);
+        Read { d_o, saved: AttentionSaved { q, k, v, o, lse } }
     }
 }
 
 pub(super) fn backward<T: Real>(
     context: Context<'_>,
     shape: &Attention<'_>,
-    saved: Saved<'_, T>,
-    [dq, dk, dv]: [&mut [T]; 3],
+    d_o: &[T],
+    saved: AttentionSaved<'_, [T]>,
+    gradients: AttentionGradients<'_, [T]>,
 ) -> Result<()> {
+    let AttentionGradients { dq, dk, dv } = gradients;
     let segments = segments(shape, saved.q, saved.k, saved.v)?;
     let layout = layout(shape);
-    length("d_o", saved.d_o.len(), saved.q.len())?;
+    length("d_o", d_o.len(), saved.q.len())?;
     length("o", saved.o.len(), saved.q.len())?;
     length("lse", saved.lse.len(), saved.q.len() / layout.head_dim)?;
     length("dq", dq.len(), saved.q.len())?;
@@ -249,24 +252,28 @@ pub(super) fn backward<T: Real>(
         }
     }
     let packed = pack(context, layout, &segments, [saved.k, saved.v], true);
+    let read = Read { d_o, saved };
     tasks.into_par_iter().with_max_len(1).for_each(|task| {
         if packed[task.index].is_empty() {
-            return backward_head(context.pool, layout, saved, task);
+            return backward_head(context, layout, read, task);
         }
         let packed = &packed[task.index][task.head / (layout.heads / layout.kv_heads)];
-        bf16::backward_head(context.pool, context.kernel, layout, saved.cast(), packed, task.cast());
+        bf16::backward_head(context, layout, read.cast(), packed, task.cast());
     });
     for segment in segments {
-        let queries = (segment.first_query, segment.queries);
-        let keys = (segment.first_key, segment.keys);
-        gather_heads(&by_head_q, queries, layout.heads, layout.heads, layout.head_dim, dq);
-        gather_heads(&by_head_k, keys, layout.heads, layout.kv_heads, layout.head_dim, dk);
-        gather_heads(&by_head_v, keys, layout.heads, layout.kv_heads, layout.head_dim, dv);
+        let Segment { first_query, queries, first_key, keys, .. } = segment;
+        let Layout { heads, kv_heads, head_dim } = layout;
+        let of_queries = Heads { first: first_query, rows: queries, heads, heads_out: heads, head_dim };
+        let of_keys = Heads { first: first_key, rows: keys, heads, heads_out: kv_heads, head_dim };
+        of_queries.gather(context.simd, &by_head_q, dq);
+        of_keys.gather(context.simd, &by_head_k, dk);
+        of_keys.gather(context.simd, &by_head_v, dv);
     }
     Ok(())
 }
 
-fn backward_head<T: Real>(pool: &Arc<Pool>, layout: Layout, saved: Saved<'_, T>, task: HeadTask<'_, T>) {
+fn backward_head<T: Real>(context: Context<'_>, layout: Layout, read: Read<'_, T>, task: HeadTask<'_, T>) {
+    let (Context { pool, simd, .. }, Read { d_o, saved }) = (context, read);
     let HeadTask { segment, head, dq, dk, dv, .. } = task;
     let (head_dim, stride) = (layout.head_dim, layout.query_stride());
     let at = layout.key(segment.first_key, head);
@@ -278,49 +285,60 @@ fn backward_head<T: Real>(pool: &Arc<Pool>, layout: Layout, saved: Saved<'_, T>,
         let keys = segment.visible(first + rows - 1);
         let (p, ds) = (&mut scratch_p[..rows * keys], &mut scratch_ds[..rows * keys]);
         let at = layout.query(segment.first_query + first, head);
-        let (q, d_o, o) = (&saved.q[at..], &saved.d_o[at..], &saved.o[at..]);
+        let (q, d_o, o) = (&saved.q[at..], &d_o[at..], &saved.o[at..]);
         let (q_view, d_o_view) = (View::rows(q, stride), View::rows(d_o, stride));
-        Matmul::new(rows, keys, head_dim).here(q_view, View::columns(k, layout.key_stride()), p, keys);
-        Matmul::new(rows, keys, head_dim).here(d_o_view, View::columns(v, layout.key_stride()), ds, keys);
+        Matmul::new(simd, rows, keys, head_dim).here(q_view, View::columns(k, layout.key_stride()), p, keys);
+        Matmul::new(simd, rows, keys, head_dim).here(
+            d_o_view,
+            View::columns(v, layout.key_stride()),
+            ds,
+            keys,
+        );
         for (r, (p, ds)) in p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys)).enumerate() {
             let lse = saved.lse[(segment.first_query + first + r) * layout.heads + head];
             let at = r * stride;
-            let delta = dot(&d_o[at..at + head_dim], &o[at..at + head_dim]);
-            probabilities_row(p, ds, segment.visible(first + r), lse, delta, layout.scale());
+            let delta = dot(simd, &d_o[at..at + head_dim], &o[at..at + head_dim]);
+            probabilities_row(simd, p, ds, segment.visible(first + r), lse, delta, layout.scale());
         }
         let dq = &mut dq[first * head_dim..];
-        Matmul::new(rows, head_dim, keys).here(
+        Matmul::new(simd, rows, head_dim, keys).here(
             View::rows(ds, keys),
             View::rows(k, layout.key_stride()),
             dq,
             head_dim,
         );
-        let to_keys = Matmul::new(keys, head_dim, rows).write(Write::Add);
+        let to_keys = Matmul::new(simd, keys, head_dim, rows).write(Write::Add);
         to_keys.here(View::columns(ds, keys), q_view, dk, head_dim);
         to_keys.here(View::columns(p, keys), d_o_view, dv, head_dim);
     }
 }
 
-/// Brings `(heads, rows, head_dim)` of one sequence into its rows of `y (rows, heads_out, head_dim)`, adding the heads that
-/// share one of the fewer `heads_out`.
-fn gather_heads<T: Real>(
-    by_head: &[T],
-    (first, rows): (usize, usize),
+/// Heads of one sequence, whose rows begin at `first` of all rows.
+#[derive(Clone, Copy)]
+struct Heads {
+    first: usize,
+    rows: usize,
     heads: usize,
     heads_out: usize,
     head_dim: usize,
-    y: &mut [T],
-) {
-    let group = heads / heads_out;
-    let by_head = &by_head[first * heads * head_dim..(first + rows) * heads * head_dim];
-    let y = &mut y[first * heads_out * head_dim..(first + rows) * heads_out * head_dim];
-    y.par_chunks_mut(heads_out * head_dim).with_min_len(16).enumerate().for_each(|(row, y)| {
-        for (i, y) in y.chunks_exact_mut(head_dim).enumerate() {
-            let part = |head: usize| &by_head[(head * rows + row) * head_dim..][..head_dim];
-            y.copy_from_slice(part(i * group));
-            for head in i * group + 1..(i + 1) * group {
-                add_to(y, part(head));
+}
+
+impl Heads {
+    /// Brings `(heads, rows, head_dim)` of the sequence into its rows of `y (rows, heads_out, head_dim)`, adding the heads that
+    /// share one of the fewer `heads_out`.
+    fn gather<T: Real>(self, simd: Simd, by_head: &[T], y: &mut [T]) {
+        let Self { first, rows, heads, heads_out, head_dim } = self;
+        let group = heads / heads_out;
+        let by_head = &by_head[first * heads * head_dim..(first + rows) * heads * head_dim];
+        let y = &mut y[first * heads_out * head_dim..(first + rows) * heads_out * head_dim];
+        y.par_chunks_mut(heads_out * head_dim).with_min_len(16).enumerate().for_each(|(row, y)| {
+            for (i, y) in y.chunks_exact_mut(head_dim).enumerate() {
+                let part = |head: usize| &by_head[(head * rows + row) * head_dim..][..head_dim];
+                y.copy_from_slice(part(i * group));
+                for head in i * group + 1..(i + 1) * group {
+                    add_to(simd, y, part(head));
+                }
             }
-        }
-    });
+        });
+    }
 }

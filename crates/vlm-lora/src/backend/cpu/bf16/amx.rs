@@ -6,7 +6,7 @@ pub(super) use linux::{Tiles, available};
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub(super) use elsewhere::{Tiles, available};
 
-use super::{Order, PANEL, STEP, Start};
+use super::{Order, Out, PANEL, STEP, Source, Start};
 
 /// Rows of a block.
 pub(super) const ROWS: usize = 32;
@@ -32,17 +32,10 @@ trait Unit {
 /// `C (32, 32) = start + A (32, k) · panel`, with `k` the thirty-second part of `a`.
 ///
 /// # Safety
-/// `c` has 32 rows of 32 elements, `stride` apart, that no one else uses; `start` likewise has 32 rows to read, which may be
+/// `c` has 32 rows of 32 elements that no one else uses; `start` likewise has 32 rows to read, which may be
 /// one and the same.
 #[inline(always)]
-unsafe fn block(
-    unit: &mut impl Unit,
-    (a, order): (&[u16], Order),
-    b: &[u32],
-    c: *mut f32,
-    stride: usize,
-    start: Start,
-) {
+unsafe fn block(unit: &mut impl Unit, a: &[u16], order: Order, b: &[u32], c: Out, start: Start) {
     let row = a.len() / ROWS;
     assert!(row > 0 && a.len() == ROWS * row && row.is_multiple_of(STEP) && b.len() == row / 2 * PANEL);
     // Distances in elements: from row to row of a tile, and from step to step.
@@ -52,12 +45,12 @@ unsafe fn block(
     };
     // SAFETY: by the assertion and the caller's promise every tile lies inside its matrix.
     unsafe {
-        if let Some((from, apart)) = start {
-            let (right, below) = (from.add(16), from.add(16 * apart));
-            unit.load::<0>(from.cast(), 4 * apart);
-            unit.load::<1>(right.cast(), 4 * apart);
-            unit.load::<2>(below.cast(), 4 * apart);
-            unit.load::<3>(below.add(16).cast(), 4 * apart);
+        if let Some(Source { at, stride }) = start {
+            let (right, below) = (at.add(16), at.add(16 * stride));
+            unit.load::<0>(at.cast(), 4 * stride);
+            unit.load::<1>(right.cast(), 4 * stride);
+            unit.load::<2>(below.cast(), 4 * stride);
+            unit.load::<3>(below.add(16).cast(), 4 * stride);
         } else {
             unit.zero::<0>();
             unit.zero::<1>();
@@ -76,9 +69,10 @@ unsafe fn block(
             unit.multiply::<2, 5, 6>();
             unit.multiply::<3, 5, 7>();
         }
-        let below = c.add(16 * stride);
-        unit.store::<0>(c.cast(), 4 * stride);
-        unit.store::<1>(c.add(16).cast(), 4 * stride);
+        let Out { at, stride } = c;
+        let below = at.add(16 * stride);
+        unit.store::<0>(at.cast(), 4 * stride);
+        unit.store::<1>(at.add(16).cast(), 4 * stride);
         unit.store::<2>(below.cast(), 4 * stride);
         unit.store::<3>(below.add(16).cast(), 4 * stride);
     }
@@ -91,7 +85,7 @@ mod linux {
     use std::marker::PhantomData;
     use std::sync::OnceLock;
 
-    use super::super::{Order, Start};
+    use super::super::{Order, Out, Start};
     use super::{Unit, block};
 
     /// Whether the CPU has the tiles and the system lets this process use them.
@@ -152,14 +146,14 @@ mod linux {
         /// As of [`block`].
         pub(in super::super) unsafe fn multiply(
             &self,
-            a: (&[u16], Order),
+            a: &[u16],
+            order: Order,
             b: &[u32],
-            c: *mut f32,
-            stride: usize,
+            c: Out,
             start: Start,
         ) {
             // SAFETY: the caller's promise; the tiles are set up while `self` lives.
-            unsafe { block(&mut Registers(self), a, b, c, stride, start) };
+            unsafe { block(&mut Registers(self), a, order, b, c, start) };
         }
     }
 
@@ -212,7 +206,7 @@ mod linux {
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 mod elsewhere {
-    use super::super::{Order, Start};
+    use super::super::{Order, Out, Start};
 
     /// There are no tiles here.
     pub(in super::super::super) enum Tiles {}
@@ -226,14 +220,7 @@ mod elsewhere {
             unreachable!("the kernel is never chosen on this architecture");
         }
 
-        pub(in super::super) unsafe fn multiply(
-            &self,
-            _: (&[u16], Order),
-            _: &[u32],
-            _: *mut f32,
-            _: usize,
-            _: Start,
-        ) {
+        pub(in super::super) unsafe fn multiply(&self, _: &[u16], _: Order, _: &[u32], _: Out, _: Start) {
             match *self {}
         }
     }
@@ -327,10 +314,11 @@ mod tests {
             let bias: Vec<f32> = (0..PANEL).map(|j| 100.0 + j as f32).collect();
             for start in 0..3 {
                 let mut c = before.clone();
-                let out = c.as_mut_ptr();
-                let from: Start = [None, Some((out.cast_const(), STRIDE)), Some((bias.as_ptr(), 0))][start];
+                let out = Out { at: c.as_mut_ptr(), stride: STRIDE };
+                let result = Source { at: out.at.cast_const(), stride: STRIDE };
+                let from = [None, Some(result), Some(Source { at: bias.as_ptr(), stride: 0 })][start];
                 // SAFETY: `c` and what the sums start from have 32 rows of 32 elements.
-                unsafe { block(&mut Emulated([[[0; 64]; 16]; 8]), (&a, order), &b, out, STRIDE, from) };
+                unsafe { block(&mut Emulated([[[0; 64]; 16]; 8]), &a, order, &b, out, from) };
                 for r in 0..ROWS {
                     for j in 0..STRIDE {
                         let initial = [0.0, before[r * STRIDE + j], *bias.get(j).unwrap_or(&0.0)][start];

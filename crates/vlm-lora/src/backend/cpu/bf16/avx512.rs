@@ -20,7 +20,7 @@ mod x86 {
         _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     };
 
-    use super::super::{Matrix, PANEL, Panels, STEP, Start};
+    use super::super::{Matrix, Out, PANEL, Panels, STEP, Source, Start};
     use super::{FEW_ROWS, ROWS};
 
     /// Lanes of a register.
@@ -230,22 +230,16 @@ mod x86 {
     /// `C (rows, 32) = start + A (rows, k) · panel`, where `a` has 12 or 4 rows of `k`.
     ///
     /// # Safety
-    /// The CPU has the features of [`available`]; `c` has as many rows of 32 elements, `stride` apart, that no one else
+    /// The CPU has the features of [`available`]; `c` has as many rows of 32 elements that no one else
     /// uses; `start` likewise has rows to read, which may be one and the same.
-    pub(in super::super) unsafe fn multiply(
-        (a, k): (&[u16], usize),
-        b: &[u32],
-        c: *mut f32,
-        stride: usize,
-        start: Start,
-    ) {
+    pub(in super::super) unsafe fn multiply(a: &[u16], k: usize, b: &[u32], c: Out, start: Start) {
         assert!(a.len() == ROWS * k || a.len() == FEW_ROWS * k, "a block has 12 rows or 4");
         // SAFETY: the caller's promise.
         unsafe {
             if a.len() == FEW_ROWS * k {
-                multiply_rows::<1>(a, b, c, stride, start);
+                multiply_rows::<1>(a, b, c, start);
             } else {
-                multiply_rows::<3>(a, b, c, stride, start);
+                multiply_rows::<3>(a, b, c, start);
             }
         }
     }
@@ -255,22 +249,16 @@ mod x86 {
     /// # Safety
     /// As of [`multiply`].
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    unsafe fn multiply_rows<const EACH: usize>(
-        a: &[u16],
-        b: &[u32],
-        c: *mut f32,
-        stride: usize,
-        start: Start,
-    ) {
+    unsafe fn multiply_rows<const EACH: usize>(a: &[u16], b: &[u32], c: Out, start: Start) {
         let row = a.len() / (4 * EACH);
         let pairs = row / 2;
         assert!(a.len() == 4 * EACH * row && row.is_multiple_of(STEP) && b.len() == pairs * PANEL);
         let mut sums = [[[_mm512_setzero_ps(); 2]; EACH]; 4];
-        if let Some((from, apart)) = start {
+        if let Some(Source { at, stride }) = start {
             for (r, sums) in sums.as_flattened_mut().iter_mut().enumerate() {
                 // SAFETY: the caller's promise about `start`.
                 *sums = unsafe {
-                    [_mm512_loadu_ps(from.add(r * apart)), _mm512_loadu_ps(from.add(r * apart + LANES))]
+                    [_mm512_loadu_ps(at.add(r * stride)), _mm512_loadu_ps(at.add(r * stride + LANES))]
                 };
             }
         }
@@ -297,8 +285,8 @@ mod x86 {
         for (r, sums) in sums.as_flattened().iter().enumerate() {
             // SAFETY: the caller's promise about `c`.
             unsafe {
-                _mm512_storeu_ps(c.add(r * stride), sums[0]);
-                _mm512_storeu_ps(c.add(r * stride + LANES), sums[1]);
+                _mm512_storeu_ps(c.at.add(r * c.stride), sums[0]);
+                _mm512_storeu_ps(c.at.add(r * c.stride + LANES), sums[1]);
             }
         }
     }
@@ -306,7 +294,7 @@ mod x86 {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod elsewhere {
-    use super::super::{Matrix, Panels, Start};
+    use super::super::{Matrix, Out, Panels, Start};
 
     const ABSENT: &str = "the kernel is never chosen on this architecture";
 
@@ -330,7 +318,7 @@ mod elsewhere {
         unreachable!("{ABSENT}");
     }
 
-    pub(in super::super) unsafe fn multiply(_: (&[u16], usize), _: &[u32], _: *mut f32, _: usize, _: Start) {
+    pub(in super::super) unsafe fn multiply(_: &[u16], _: usize, _: &[u32], _: Out, _: Start) {
         unreachable!("{ABSENT}");
     }
 }

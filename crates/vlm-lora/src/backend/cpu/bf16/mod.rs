@@ -15,12 +15,13 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-pub(super) use engine::Engine;
-pub(super) use softmax::{Scores, exponentials, probabilities};
+pub(super) use engine::{BitRows, Engine, PairPanels};
+pub(super) use softmax::{Scores, Upstream, exponentials, probabilities};
 
 use super::Isa;
 use super::buffer::{Buffer, Pool};
-use super::panels::{self, Initial, Rows, Start, Target};
+use super::context::Context;
+use super::panels::{self, Block, Initial, Out, Part, Rows, Source, Start, Target};
 use super::pointwise::gelu_block;
 use crate::backend::Write;
 
@@ -42,8 +43,13 @@ pub enum Bf16Kernel {
 impl Bf16Kernel {
     /// The kernels that this CPU and system can run, the fastest first.
     pub fn available() -> Vec<Self> {
+        Self::available_with(Isa::detected())
+    }
+
+    /// As [`available`](Self::available), of those that need no more than this instruction set.
+    pub fn available_with(isa: Isa) -> Vec<Self> {
         let mut kernels = Vec::new();
-        if Isa::in_use() == Isa::Avx512 && avx512::available() {
+        if isa == Isa::Avx512 && avx512::available() {
             if amx::available() {
                 kernels.push(Self::Amx);
             }
@@ -152,20 +158,20 @@ pub(super) fn forward(pool: &Arc<Pool>, x: &Rounded, w: Frozen<'_>, y: &mut [f32
     }
 }
 
-/// `dx (m, k) (+)= dy (m, n) · W`. `kernel` is one of those available, not `Upcast`.
+/// `dx (m, k) (+)= dy (m, n) · W`. The kernel is one of those available, not `Upcast`.
 pub(super) fn backward(
-    kernel: Bf16Kernel,
-    pool: &Arc<Pool>,
-    (dy, m): (&[f32], usize),
+    context: Context<'_>,
+    dy: &[f32],
+    m: usize,
     w: Frozen<'_>,
     dx: &mut [f32],
     write: Write,
 ) {
     let (n, k) = w.shape();
     assert_eq!(dy.len(), m * n);
-    let a = Rounded::new(kernel, pool, (dy, m, n), Activation::Identity);
+    let a = Rounded::new(context, dy, m, n, Activation::Identity);
     let target = Target::new(dx, m, k, write.into());
-    panels::multiply_packing(pool, &a, target, |panel, out| match w {
+    panels::multiply_packing(context.pool, &a, target, |panel, out| match w {
         Frozen::Panels(w) => avx512::repack(w, panel * PANEL, out),
         Frozen::Rows(w) => avx512::pack_columns(w, panel * PANEL, out),
     });
@@ -189,13 +195,9 @@ pub(super) enum Activation {
 }
 
 impl Rounded {
-    /// Of `x (m, k)`. `kernel` is one of those available, not `Upcast`.
-    pub(super) fn new(
-        kernel: Bf16Kernel,
-        pool: &Arc<Pool>,
-        (x, m, k): (&[f32], usize, usize),
-        activation: Activation,
-    ) -> Self {
+    /// Of `x (m, k)`. The kernel is one of those available, not `Upcast`.
+    pub(super) fn new(context: Context<'_>, x: &[f32], m: usize, k: usize, activation: Activation) -> Self {
+        let Context { pool, kernel, simd } = context;
         assert_eq!(x.len(), m * k, "rows and columns of the input");
         let kernel = kernel.for_rows(m);
         let order = if kernel == Bf16Kernel::Amx { Order::Steps } else { Order::Rows };
@@ -208,7 +210,7 @@ impl Rounded {
                 let mut x = if row < m { &x[row * k..(row + 1) * k] } else { &[] };
                 if activation == Activation::Gelu {
                     activated.resize(x.len(), 0.0);
-                    gelu_block(x, activated);
+                    gelu_block(simd, x, activated);
                     x = activated;
                 }
                 match order {
@@ -250,24 +252,17 @@ impl Rows for Rounded {
         (self.kernel == Bf16Kernel::Amx).then(amx::Tiles::new)
     }
 
-    unsafe fn multiply(
-        &self,
-        tiles: &Option<amx::Tiles>,
-        (block, rows): (usize, usize),
-        b: &[u32],
-        (c, stride): (*mut f32, usize),
-        start: Start,
-    ) {
+    unsafe fn multiply(&self, tiles: &Option<amx::Tiles>, block: Block, b: &[u32], c: Out, start: Start) {
         let whole = self.block() * self.stride;
-        let a = &self.bits()[block * whole..][..whole];
+        let a = &self.bits()[block.index * whole..][..whole];
         if let Some(tiles) = tiles {
             // SAFETY: the caller's promise about `c` and `start`.
-            unsafe { tiles.multiply((a, self.order), b, c, stride, start) };
+            unsafe { tiles.multiply(a, self.order, b, c, start) };
             return;
         }
-        let a = if rows <= avx512::FEW_ROWS { &a[..avx512::FEW_ROWS * self.stride] } else { a };
+        let a = if block.rows <= avx512::FEW_ROWS { &a[..avx512::FEW_ROWS * self.stride] } else { a };
         // SAFETY: as above; the kernel was found available before it was chosen.
-        unsafe { avx512::multiply((a, self.stride), b, c, stride, start) };
+        unsafe { avx512::multiply(a, self.stride, b, c, start) };
     }
 }
 

@@ -14,6 +14,15 @@ pub(in super::super) struct Scores<'a> {
     pub(in super::super) scale: f32,
 }
 
+/// What the backward pass knows of one query: the gradients of its probabilities, its log-sum-exp, and the sum of the
+/// probabilities times their gradients.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Upstream<'a> {
+    pub(in super::super) dp: &'a [f32],
+    pub(in super::super) lse: f32,
+    pub(in super::super) delta: f32,
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
@@ -26,7 +35,7 @@ mod x86 {
     use std::f32::consts::LOG2_E;
 
     use super::super::{STEP, avx512};
-    use super::Scores;
+    use super::{Scores, Upstream};
 
     /// Lanes of a register.
     const LANES: usize = 16;
@@ -55,13 +64,13 @@ mod x86 {
     /// behind the visible ones.
     pub(in super::super::super) fn probabilities(
         scores: Scores<'_>,
-        (dp, lse, delta): (&[f32], f32, f32),
+        upstream: Upstream<'_>,
         p_bits: &mut [u16],
         ds_bits: &mut [u16],
     ) {
-        check(scores, &[dp.len(), p_bits.len(), ds_bits.len()]);
+        check(scores, &[upstream.dp.len(), p_bits.len(), ds_bits.len()]);
         // SAFETY: as above.
-        unsafe { probabilities_avx512(scores, (dp, lse, delta), p_bits, ds_bits) }
+        unsafe { probabilities_avx512(scores, upstream, p_bits, ds_bits) }
     }
 
     /// Which lanes of the sixteen from `first` on are among the first `visible`.
@@ -149,11 +158,11 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
     unsafe fn probabilities_avx512(
         scores: Scores<'_>,
-        (dp, lse, delta): (&[f32], f32, f32),
+        upstream: Upstream<'_>,
         p_bits: &mut [u16],
         ds_bits: &mut [u16],
     ) {
-        let Scores { row, visible, scale } = scores;
+        let (Scores { row, visible, scale }, Upstream { dp, lse, delta }) = (scores, upstream);
         let (factor, shift) = (_mm512_set1_ps(scale * LOG2_E), _mm512_set1_ps(lse * LOG2_E));
         let (delta, scale) = (_mm512_set1_ps(delta), _mm512_set1_ps(scale));
         let hidden = _mm512_set1_ps(f32::NEG_INFINITY);
@@ -230,7 +239,8 @@ mod x86 {
                 let exact_of = |x: f32| f64::from(x) * f64::from(scale);
                 let lse = row[..visible].iter().map(|&x| exact_of(x).exp()).sum::<f64>().ln() as f32;
                 let (mut p, mut ds) = (vec![0xffff; len], vec![0xffff; len]);
-                probabilities(Scores { row: &row, visible, scale }, (&dp, lse, delta), &mut p, &mut ds);
+                let upstream = Upstream { dp: &dp, lse, delta };
+                probabilities(Scores { row: &row, visible, scale }, upstream, &mut p, &mut ds);
                 for i in 0..len {
                     let exact = if i < visible { (exact_of(row[i]) - f64::from(lse)).exp() } else { 0.0 };
                     assert!((value(p[i]) - exact).abs() <= 0.004 * exact + 1e-26, "{i}");
@@ -256,7 +266,7 @@ mod x86 {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod elsewhere {
-    use super::Scores;
+    use super::{Scores, Upstream};
 
     const ABSENT: &str = "the kernel is never chosen on this architecture";
 
@@ -266,7 +276,7 @@ mod elsewhere {
 
     pub(in super::super::super) fn probabilities(
         _: Scores<'_>,
-        _: (&[f32], f32, f32),
+        _: Upstream<'_>,
         _: &mut [u16],
         _: &mut [u16],
     ) {

@@ -1,7 +1,7 @@
 //! Blocks of up to 12 rows times a panel of 32 columns, with the sums in registers.
 
-use super::super::Isa;
-use super::super::panels::{PANEL, Start};
+use super::super::panels::{Out, PANEL, Source, Start};
+use super::super::simd::{Isa, Simd};
 
 /// Rows of a block.
 pub(super) const ROWS: usize = 12;
@@ -27,24 +27,18 @@ impl Strided<'_> {
 /// `C (rows, 32) = start + A (rows, k) · panel`.
 ///
 /// # Safety
-/// `c` has as many rows of 32 elements, `stride` apart, that no one else uses; `start` likewise has rows to read, which may be
-/// one and the same. The CPU has the instruction set.
-pub(super) unsafe fn multiply(
-    isa: Isa,
-    a: Strided<'_>,
-    panel: &[f32],
-    (c, stride): (*mut f32, usize),
-    start: Start,
-) {
+/// `c` has as many rows of 32 elements that no one else uses; `start` likewise has rows to read, which may be
+/// one and the same.
+pub(super) unsafe fn multiply(simd: Simd, a: Strided<'_>, panel: &[f32], c: Out, start: Start) {
     a.check(panel);
     // SAFETY: the caller's promise, and what was just checked.
     unsafe {
-        match isa {
+        match simd.isa() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => x86::avx512::multiply(a, panel, (c, stride), start),
+            Isa::Avx512 => x86::avx512::multiply(a, panel, c, start),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => x86::avx2::multiply(a, panel, (c, stride), start),
-            _ => plain(a, panel, (c, stride), start),
+            Isa::Avx2 => x86::avx2::multiply(a, panel, c, start),
+            _ => plain(a, panel, c, start),
         }
     }
 }
@@ -53,19 +47,19 @@ pub(super) unsafe fn multiply(
 ///
 /// # Safety
 /// As of [`multiply`].
-unsafe fn plain(a: Strided<'_>, panel: &[f32], (c, stride): (*mut f32, usize), start: Start) {
+unsafe fn plain(a: Strided<'_>, panel: &[f32], c: Out, start: Start) {
     for r in 0..a.rows {
         let mut sums = [0.0; PANEL];
-        if let Some((from, apart)) = start {
+        if let Some(Source { at, stride }) = start {
             // SAFETY: the caller's promise about `start`.
-            unsafe { std::ptr::copy_nonoverlapping(from.add(r * apart), sums.as_mut_ptr(), PANEL) };
+            unsafe { std::ptr::copy_nonoverlapping(at.add(r * stride), sums.as_mut_ptr(), PANEL) };
         }
         for (l, line) in panel.chunks_exact(PANEL).enumerate() {
             let x = a.data[r * a.row + l * a.column];
             sums.iter_mut().zip(line).for_each(|(sum, w)| *sum += x * w);
         }
         // SAFETY: the caller's promise about `c`.
-        unsafe { std::ptr::copy_nonoverlapping(sums.as_ptr(), c.add(r * stride), PANEL) };
+        unsafe { std::ptr::copy_nonoverlapping(sums.as_ptr(), c.at.add(r * c.stride), PANEL) };
     }
 }
 
@@ -82,7 +76,7 @@ mod x86 {
             pub(super) mod $module {
                 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch, $fma, $load, $set1, $store, $zero};
 
-                use super::super::{PANEL, Start, Strided};
+                use super::super::{Out, PANEL, Source, Start, Strided};
                 use super::AHEAD;
 
                 const LANES: usize = $lanes;
@@ -90,34 +84,47 @@ mod x86 {
                 /// # Safety
                 /// As of the function of the same name above, for a block that was checked; the features are there.
                 #[target_feature(enable = $features)]
-                pub(in super::super) unsafe fn multiply(
-                    a: Strided<'_>,
-                    panel: &[f32],
-                    (c, stride): (*mut f32, usize),
-                    start: Start,
-                ) {
+                pub(in super::super) unsafe fn multiply(a: Strided<'_>, panel: &[f32], c: Out, start: Start) {
                     for column in (0..PANEL).step_by(2 * LANES) {
                         let mut first = 0;
                         while first < a.rows {
                             // SAFETY: these rows and columns lie inside the block, which the caller promises to be there.
                             unsafe {
-                                let x = (a.data.as_ptr().add(first * a.row), a.row, a.column);
-                                let b = (panel.as_ptr().add(column), a.k);
-                                let c = (c.add(first * stride + column), stride);
-                                let start =
-                                    start.map(|(from, apart)| (from.add(first * apart + column), apart));
+                                let x = Lines {
+                                    a: a.data.as_ptr().add(first * a.row),
+                                    row: a.row,
+                                    next: a.column,
+                                    b: panel.as_ptr().add(column),
+                                    k: a.k,
+                                };
+                                let Out { at, stride } = c;
+                                let c = Out { at: at.add(first * stride + column), stride };
+                                let start = start.map(|Source { at, stride }| Source {
+                                    at: at.add(first * stride + column),
+                                    stride,
+                                });
                                 first += match a.rows - first {
-                                    rows if rows >= $each * $parts => some::<$each, $parts>(x, b, c, start),
-                                    1 => some::<1, 1>(x, b, c, start),
-                                    2 => some::<1, 2>(x, b, c, start),
-                                    3 => some::<1, 3>(x, b, c, start),
-                                    4 => some::<1, 4>(x, b, c, start),
-                                    5 => some::<1, 5>(x, b, c, start),
-                                    _ => some::<1, 6>(x, b, c, start),
+                                    rows if rows >= $each * $parts => some::<$each, $parts>(x, c, start),
+                                    1 => some::<1, 1>(x, c, start),
+                                    2 => some::<1, 2>(x, c, start),
+                                    3 => some::<1, 3>(x, c, start),
+                                    4 => some::<1, 4>(x, c, start),
+                                    5 => some::<1, 5>(x, c, start),
+                                    _ => some::<1, 6>(x, c, start),
                                 };
                             }
                         }
                     }
+                }
+
+                /// `k` elements of rows of `a`, `row` apart, of which the next is `next` further, and `k` lines of `b`.
+                #[derive(Clone, Copy)]
+                struct Lines {
+                    a: *const f32,
+                    row: usize,
+                    next: usize,
+                    b: *const f32,
+                    k: usize,
                 }
 
                 /// `EACH` times `PARTS` rows times two registers of columns; returns how many rows.
@@ -126,17 +133,16 @@ mod x86 {
                 /// There are as many rows of `a`, `c` and `start` and `k` lines of `b`.
                 #[target_feature(enable = $features)]
                 unsafe fn some<const EACH: usize, const PARTS: usize>(
-                    (a, row, next): (*const f32, usize, usize),
-                    (mut b, k): (*const f32, usize),
-                    (c, stride): (*mut f32, usize),
+                    x: Lines,
+                    c: Out,
                     start: Start,
                 ) -> usize {
+                    let Lines { a, row, next, mut b, k } = x;
                     let mut sums = [[[$zero(); 2]; EACH]; PARTS];
-                    if let Some((from, apart)) = start {
+                    if let Some(Source { at, stride }) = start {
                         for (r, sums) in sums.as_flattened_mut().iter_mut().enumerate() {
                             // SAFETY: the caller's promise about `start`.
-                            *sums =
-                                unsafe { [$load(from.add(r * apart)), $load(from.add(r * apart + LANES))] };
+                            *sums = unsafe { [$load(at.add(r * stride)), $load(at.add(r * stride + LANES))] };
                         }
                     }
                     // SAFETY: the caller's promise about the rows of `a` and the lines of `b`; asking for what lies behind
@@ -165,8 +171,8 @@ mod x86 {
                     for (r, sums) in sums.as_flattened().iter().enumerate() {
                         // SAFETY: the caller's promise about `c`.
                         unsafe {
-                            $store(c.add(r * stride), sums[0]);
-                            $store(c.add(r * stride + LANES), sums[1]);
+                            $store(c.at.add(r * c.stride), sums[0]);
+                            $store(c.at.add(r * c.stride + LANES), sums[1]);
                         }
                     }
                     EACH * PARTS

@@ -16,9 +16,10 @@ use rayon::prelude::*;
 
 pub(super) use self::activations::{multiply as multiply_activations, suits};
 use self::transpose::transpose;
-use super::Isa;
 use super::buffer::{Buffer, Pool};
-use super::panels::{self, Initial, PANEL, Rows, Start, Target};
+use super::context::Context;
+use super::panels::{self, Block, Initial, Out, PANEL, Rows, Start, Target};
+use super::simd::{Isa, Simd};
 use crate::backend::Write;
 
 /// Rows that are this many elements apart share the sets of a first-level cache, which holds fewer of them than a block has.
@@ -41,12 +42,17 @@ impl Panels<'_> {
 }
 
 /// Whether there are kernels for packed matrices under this instruction set that are worth packing for.
-pub(super) fn worth_packing(isa: Isa) -> bool {
-    isa >= Isa::Avx2
+pub(super) fn worth_packing(simd: Simd) -> bool {
+    simd.isa() >= Isa::Avx2
 }
 
 /// Packs a matrix `(n, k)` of which `read` copies elements `column..` of a row.
-pub(super) fn packed((n, k): (usize, usize), read: impl Fn(usize, usize, &mut [f32]) + Sync) -> Vec<f32> {
+pub(super) fn packed(
+    simd: Simd,
+    n: usize,
+    k: usize,
+    read: impl Fn(usize, usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
     let mut data = vec![0.0; n.div_ceil(PANEL) * k * PANEL];
     data.par_chunks_mut((k * PANEL).max(1)).enumerate().for_each(|(panel, out)| {
         let mut rows = [0.0; PANEL * PANEL];
@@ -56,7 +62,7 @@ pub(super) fn packed((n, k): (usize, usize), read: impl Fn(usize, usize, &mut [f
                 read(row, step * PANEL, &mut part[..columns]);
             }
             if let Ok(out) = out.try_into() {
-                transpose(&rows, out);
+                transpose(simd, &rows, out);
             } else {
                 for (l, line) in out.chunks_exact_mut(PANEL).enumerate() {
                     line.iter_mut().zip(rows[l..].iter().step_by(PANEL)).for_each(|(to, &from)| *to = from);
@@ -69,49 +75,53 @@ pub(super) fn packed((n, k): (usize, usize), read: impl Fn(usize, usize, &mut [f
 
 /// `y (m, n) = initial + x (m, k) · Wᵀ`.
 pub(super) fn forward(
-    pool: &Arc<Pool>,
-    (x, m): (&[f32], usize),
+    context: Context<'_>,
+    x: &[f32],
+    m: usize,
     w: Panels<'_>,
     y: &mut [f32],
     initial: Initial<'_>,
 ) {
     assert_eq!(x.len(), m * w.k);
-    let a = InPlace::new(pool, x, w.k, w.k);
+    let a = InPlace::new(context, x, w.k, w.k);
     panels::multiply(&a, Target::new(y, m, w.n, initial), 0, w.data);
 }
 
 /// `dx (m, k) (+)= dy (m, n) · W`.
 pub(super) fn backward(
-    pool: &Arc<Pool>,
-    (dy, m): (&[f32], usize),
+    context: Context<'_>,
+    dy: &[f32],
+    m: usize,
     w: Panels<'_>,
     dx: &mut [f32],
     write: Write,
 ) {
     assert_eq!(dy.len(), m * w.n);
-    let a = InPlace::new(pool, dy, w.n, w.n.next_multiple_of(PANEL));
+    let a = InPlace::new(context, dy, w.n, w.n.next_multiple_of(PANEL));
     let target = Target::new(dx, m, w.k, write.into());
-    panels::multiply_packing(pool, &a, target, |panel, out| columns(w, panel * PANEL, out));
+    panels::multiply_packing(context.pool, &a, target, |panel, out| {
+        columns(context.simd, w, panel * PANEL, out);
+    });
 }
 
 /// Packs columns `first..first + 32` of the matrix: `out[i][j]` is element `first + j` of row `i`.
-fn columns(w: Panels<'_>, first: usize, out: &mut [f32]) {
+fn columns(simd: Simd, w: Panels<'_>, first: usize, out: &mut [f32]) {
     let count = PANEL.min(w.k - first) * PANEL;
     let panels = w.data.chunks_exact(w.k * PANEL).map(|panel| &panel[first * PANEL..][..count]);
     let mut padded = [0.0; PANEL * PANEL];
     for (block, out) in panels.zip(out.as_chunks_mut().0) {
         if let Ok(block) = block.try_into() {
-            transpose(block, out);
+            transpose(simd, block, out);
         } else {
             padded[..count].copy_from_slice(block);
-            transpose(&padded, out);
+            transpose(simd, &padded, out);
         }
     }
 }
 
 /// Rows of activations as they lie in memory.
 struct InPlace<'a> {
-    isa: Isa,
+    simd: Simd,
     pool: &'a Arc<Pool>,
     data: &'a [f32],
     /// Elements of a row.
@@ -121,8 +131,8 @@ struct InPlace<'a> {
 }
 
 impl<'a> InPlace<'a> {
-    fn new(pool: &'a Arc<Pool>, data: &'a [f32], k: usize, depth: usize) -> Self {
-        Self { isa: Isa::in_use(), pool, data, k, depth }
+    fn new(context: Context<'a>, data: &'a [f32], k: usize, depth: usize) -> Self {
+        Self { simd: context.simd, pool: context.pool, data, k, depth }
     }
 }
 
@@ -162,20 +172,19 @@ impl Rows for InPlace<'_> {
         Some(Apart { first, rows, stride })
     }
 
-    unsafe fn multiply(
-        &self,
-        apart: &Option<Apart>,
-        (block, rows): (usize, usize),
-        panel: &[f32],
-        (c, c_stride): (*mut f32, usize),
-        start: Start,
-    ) {
-        let first = block * kernel::ROWS;
+    unsafe fn multiply(&self, apart: &Option<Apart>, block: Block, panel: &[f32], c: Out, start: Start) {
+        let first = block.index * kernel::ROWS;
         let (data, first, stride) =
             apart.as_ref().map_or((self.data, first, self.k), |a| (&a.rows[..], first - a.first, a.stride));
-        let a = kernel::Strided { data: &data[first * stride..], row: stride, column: 1, rows, k: self.k };
-        // SAFETY: the caller's promise about `c` and `start`; the instruction set is in use, hence there.
-        unsafe { kernel::multiply(self.isa, a, &panel[..self.k * PANEL], (c, c_stride), start) };
+        let a = kernel::Strided {
+            data: &data[first * stride..],
+            row: stride,
+            column: 1,
+            rows: block.rows,
+            k: self.k,
+        };
+        // SAFETY: the caller's promise about `c` and `start`.
+        unsafe { kernel::multiply(self.simd, a, &panel[..self.k * PANEL], c, start) };
     }
 }
 

@@ -1,6 +1,7 @@
 //! The kernels against sums of small integers, which are exact.
 
-use super::super::matmul::View;
+use super::super::bf16::Bf16Kernel;
+use super::super::matmul::{Matmul, View};
 use super::*;
 
 /// Small integers, of which every sum below is exact whatever its order.
@@ -30,16 +31,26 @@ fn sizes() -> Vec<(usize, usize, usize)> {
     sizes
 }
 
-fn sets() -> impl Iterator<Item = Isa> {
-    [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= Isa::detected())
+fn sets() -> impl Iterator<Item = Simd> {
+    let all = [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= Isa::detected());
+    all.map(|isa| Simd::at_most(Some(isa)))
+}
+
+fn widest() -> Simd {
+    Simd::at_most(None)
+}
+
+fn context(pool: &Arc<Pool>, simd: Simd) -> Context<'_> {
+    Context { pool, kernel: Bf16Kernel::Upcast, simd }
 }
 
 #[test]
 fn packed_rows_are_read_back() {
     for (n, k) in SIZES.into_iter().flat_map(|n| SIZES.map(|k| (n, k))) {
         let matrix = integers(n * k, 1);
-        let data =
-            packed((n, k), |row, column, out| out.copy_from_slice(&matrix[row * k + column..][..out.len()]));
+        let data = packed(widest(), n, k, |row, column, out| {
+            out.copy_from_slice(&matrix[row * k + column..][..out.len()])
+        });
         let w = Panels { data: &data, n, k };
         for (row, expected) in matrix.chunks_exact(k).enumerate() {
             assert!(w.row(row).eq(expected.iter().copied()), "row {row} of ({n}, {k})");
@@ -59,8 +70,9 @@ fn every_kernel_is_exact_in_integers() {
     for (m, n, k) in sizes() {
         let (matrix, x, bias, before) =
             (integers(n * k, 1), integers(m * k, 2), integers(n, 3), integers(m * n, 4));
-        let data =
-            packed((n, k), |row, column, out| out.copy_from_slice(&matrix[row * k + column..][..out.len()]));
+        let data = packed(widest(), n, k, |row, column, out| {
+            out.copy_from_slice(&matrix[row * k + column..][..out.len()])
+        });
         let expected = |initial: &dyn Fn(usize, usize) -> f32| {
             reference((m, n, k), initial, |i, l| x[i * k + l], |l, j| matrix[j * k + l])
         };
@@ -69,11 +81,12 @@ fn every_kernel_is_exact_in_integers() {
             (Initial::Result, expected(&|i, j| before[i * n + j])),
             (Initial::Bias(&bias), expected(&|_, j| bias[j])),
         ];
-        for (isa, (initial, expected)) in sets().flat_map(|isa| cases.iter().map(move |case| (isa, case))) {
+        for (simd, (initial, expected)) in sets().flat_map(|simd| cases.iter().map(move |case| (simd, case)))
+        {
             let mut y = before.clone();
-            let a = InPlace { isa, ..InPlace::new(&pool, &x, k, k) };
+            let a = InPlace::new(context(&pool, simd), &x, k, k);
             panels::multiply(&a, Target::new(&mut y, m, n, *initial), 0, &data);
-            assert_eq!(&y, expected, "{isa:?} ({m}, {n}, {k}), {initial:?}");
+            assert_eq!(&y, expected, "{simd:?} ({m}, {n}, {k}), {initial:?}");
         }
     }
 }
@@ -83,17 +96,18 @@ fn every_kernel_of_the_gradient_is_exact_in_integers() {
     let pool = Arc::default();
     for (m, n, k) in sizes() {
         let (matrix, dy, before) = (integers(n * k, 1), integers(m * n, 2), integers(m * k, 3));
-        let data =
-            packed((n, k), |row, column, out| out.copy_from_slice(&matrix[row * k + column..][..out.len()]));
+        let data = packed(widest(), n, k, |row, column, out| {
+            out.copy_from_slice(&matrix[row * k + column..][..out.len()])
+        });
         let w = Panels { data: &data, n, k };
         let initial = |i, j| before[i * k + j];
         let expected = reference((m, k, n), initial, |i, l| dy[i * n + l], |l, j| matrix[l * k + j]);
-        for isa in sets() {
+        for simd in sets() {
             let mut dx = before.clone();
-            let a = InPlace { isa, ..InPlace::new(&pool, &dy, n, n.next_multiple_of(PANEL)) };
+            let a = InPlace::new(context(&pool, simd), &dy, n, n.next_multiple_of(PANEL));
             let target = Target::new(&mut dx, m, k, Initial::Result);
-            panels::multiply_packing(&pool, &a, target, |panel, out| columns(w, panel * PANEL, out));
-            assert_eq!(dx, expected, "{isa:?} ({m}, {n}, {k})");
+            panels::multiply_packing(&pool, &a, target, |panel, out| columns(simd, w, panel * PANEL, out));
+            assert_eq!(dx, expected, "{simd:?} ({m}, {n}, {k})");
         }
     }
 }
@@ -107,11 +121,13 @@ fn products_of_activations_are_exact_in_integers() {
                 if transpose { View::columns(data, rows) } else { View::rows(data, columns) }
             };
             let (a, b) = (view(&a, transpose_a, m, k), view(&b, transpose_b, k, n));
-            assert!(suits(m, n, b) == (Isa::in_use() >= Isa::Avx2));
+            let simd = widest();
+            assert!(suits(simd, m, n, b) == (simd.isa() >= Isa::Avx2));
             let element = |view: View<'_, f32>, i, j| view.data[i * view.row + j * view.column];
             for write in [Write::Set, Write::Add] {
                 let mut c = before.clone();
-                multiply_activations((m, n, k), a, b, (&mut c[..m * (n + 3) - 3], n + 3), write);
+                let product = Matmul::new(simd, m, n, k).write(write);
+                multiply_activations(product, a, b, &mut c[..m * (n + 3) - 3], n + 3);
                 let initial = |i, j| if write == Write::Add { before[i * (n + 3) + j] } else { 0.0 };
                 let inside = reference((m, n, k), initial, |i, l| element(a, i, l), |l, j| element(b, l, j));
                 let mut expected = before.clone();
@@ -128,15 +144,15 @@ fn products_of_activations_are_exact_in_integers() {
 fn nothing_times_something_is_what_it_starts_from() {
     let pool = Arc::default();
     for (m, n, k) in [(0, 40, 7), (3, 0, 7), (3, 40, 0), (0, 0, 0)] {
-        let data = packed((n, k), |_, _, out| out.fill(1.0));
+        let data = packed(widest(), n, k, |_, _, out| out.fill(1.0));
         let (w, bias) = (Panels { data: &data, n, k }, vec![2.0; n]);
         let mut y = vec![1.0; m * n];
-        forward(&pool, (&vec![1.0; m * k], m), w, &mut y, Initial::Bias(&bias));
+        forward(context(&pool, widest()), &vec![1.0; m * k], m, w, &mut y, Initial::Bias(&bias));
         assert_eq!(y, vec![2.0; m * n], "({m}, {n}, {k})");
         let mut dx = vec![3.0; m * k];
-        backward(&pool, (&vec![1.0; m * n], m), w, &mut dx, Write::Add);
+        backward(context(&pool, widest()), &vec![1.0; m * n], m, w, &mut dx, Write::Add);
         assert_eq!(dx, vec![3.0; m * k], "({m}, {n}, {k})");
-        backward(&pool, (&vec![1.0; m * n], m), w, &mut dx, Write::Set);
+        backward(context(&pool, widest()), &vec![1.0; m * n], m, w, &mut dx, Write::Set);
         assert_eq!(dx, vec![0.0; m * k], "({m}, {n}, {k})");
     }
 }

@@ -1,13 +1,13 @@
 //! Transposes squares of 32 × 32 elements.
 
-use super::super::Isa;
 use super::super::panels::PANEL;
+use super::super::simd::{Isa, Simd};
 
 /// `out[j][i] = from[i][j]`.
-pub(super) fn transpose(from: &[f32; PANEL * PANEL], out: &mut [f32; PANEL * PANEL]) {
+pub(super) fn transpose(simd: Simd, from: &[f32; PANEL * PANEL], out: &mut [f32; PANEL * PANEL]) {
     #[cfg(target_arch = "x86_64")]
-    if Isa::in_use() >= Isa::Avx2 {
-        // SAFETY: the CPU has the instruction set that is in use.
+    if simd.isa() >= Isa::Avx2 {
+        // SAFETY: the CPU has the instruction set of a `Simd`.
         unsafe { x86::transpose(from, out) };
         return;
     }

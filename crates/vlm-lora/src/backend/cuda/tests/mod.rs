@@ -12,7 +12,7 @@ use super::device::CudaDtype;
 use super::{Cuda, CudaOptions};
 use crate::backend::tests::compare::{assert_close, rounded_apart};
 use crate::backend::tests::scenarios::{AttentionCase, Output, attention, every_operation};
-use crate::backend::{Backend, BaseDtype, Cpu, CpuOptions};
+use crate::backend::{Backend, BaseDtype, Cpu, CpuOptions, Kernels as _};
 use crate::{Error, Result};
 
 /// The backend on an emulated device.

@@ -8,7 +8,10 @@ use super::emulated;
 use crate::Result;
 use crate::backend::cuda::{Buffer, Cuda, CudaDtype, Device};
 use crate::backend::tests::scenarios::values;
-use crate::backend::{Attention, Backend, Write};
+use crate::backend::{
+    Attention, AttentionGradients, AttentionInputs, AttentionSaved, Backend as _, Kernels as _, Norm, Rope,
+    Write,
+};
 
 const ROWS: usize = 6;
 const WIDTH: usize = 24;
@@ -17,7 +20,7 @@ const WIDTH: usize = 24;
 fn both_matmuls<D: Device>(cuda: &Cuda<D>, x: &Buffer<D>) -> Result<[Vec<u32>; 2]> {
     let bytes: Vec<u8> =
         values(5 * WIDTH, 7).into_iter().flat_map(|value| bf16::from_f64(value).to_le_bytes()).collect();
-    let weight = cuda.weight(Stored { dtype: Dtype::BF16, bytes: &bytes }, 5, WIDTH, false)?;
+    let weight = cuda.weight(Stored { dtype: Dtype::BF16, bytes: &bytes }, 5, WIDTH)?;
     let product = |x: &Buffer<D>| -> Result<Vec<u32>> {
         let mut y = cuda.scratch(ROWS * 5)?;
         cuda.linear(x, ROWS, &weight, None, &mut y)?;
@@ -38,17 +41,20 @@ fn operands_that_kernels_write_are_those_of_a_cast() -> Result<()> {
         else {
             unreachable!()
         };
-        cuda.rms_norm(&x, &weight, 1e-5, rms)?;
-        cuda.layer_norm(&x, &weight, &bias, 1e-5, layer)?;
+        let rms_norm = Norm::RootMeanSquare { weight: &weight, eps: 1e-5 };
+        let layer_norm = Norm::Layer { weight: &weight, bias: &bias, eps: 1e-5 };
+        cuda.norm(&x, rms_norm, rms)?;
+        cuda.norm(&x, layer_norm, layer)?;
         cuda.swiglu(&x, &up, swiglu)?;
         cuda.swiglu_backward(&dy, &x, &up, dgate, dup)?;
         cuda.gelu(&x, gelu)?;
         cuda.gelu_backward(&dy, &x, dgelu)?;
         cuda.copy(&x, 0, ROWS * WIDTH, rope, 0, Write::Set)?;
-        cuda.rope(rope, &[0, 1, 2, 3, 4, 5], 3, WIDTH / 3, 100.0, true)?;
+        let positions = &[0, 1, 2, 3, 4, 5];
+        cuda.rope(rope, Rope { positions, heads: 3, head_dim: WIDTH / 3, theta: 100.0, inverse: true })?;
         cuda.copy(&up, 0, ROWS * WIDTH, drms, 0, Write::Set)?;
-        cuda.rms_norm_backward(&dy, &x, &weight, 1e-5, drms, Write::Add)?;
-        cuda.layer_norm_backward(&dy, &x, &weight, 1e-5, dlayer, Write::Set)?;
+        cuda.norm_backward(&dy, &x, rms_norm, drms, Write::Add)?;
+        cuda.norm_backward(&dy, &x, layer_norm, dlayer, Write::Set)?;
         let shape = Attention {
             heads: 3,
             kv_heads: 3,
@@ -58,9 +64,11 @@ fn operands_that_kernels_write_are_those_of_a_cast() -> Result<()> {
             k_offsets: &[0, 2, 6],
         };
         let mut lse = cuda.scratch(ROWS * 3)?;
-        cuda.attention(shape, &x, &up, &dy, o, &mut lse)?;
+        cuda.attention(shape, AttentionInputs { q: &x, k: &up, v: &dy }, o, &mut lse)?;
         let (mut dq, mut dk) = (new(0)?, new(0)?);
-        cuda.attention_backward(shape, &dy, &x, &up, &dy, o, &lse, &mut dq, &mut dk, dv)?;
+        let saved = AttentionSaved { q: &x, k: &up, v: &dy, o, lse: &lse };
+        let gradients = AttentionGradients { dq: &mut dq, dk: &mut dk, dv };
+        cuda.attention_backward(shape, &dy, saved, gradients)?;
         for (index, output) in outputs.iter_mut().enumerate() {
             let [ours, cast] = both_matmuls(&cuda, output)?;
             assert_eq!(ours, cast, "output {index} in {dtype:?}");

@@ -4,11 +4,11 @@ use crate::Stored;
 use half::bf16;
 use safetensors::Dtype;
 
-use crate::backend::Backend;
 use crate::backend::cuda::device::{Device, Factor, Launch, Matmul, Operands};
 use crate::backend::cuda::driver::Driver;
 use crate::backend::cuda::tests::check_on_device;
 use crate::backend::cuda::{Cuda, CudaDtype, CudaOptions};
+use crate::backend::{Backend as _, Kernels as _};
 use crate::{Error, Result};
 
 fn open() -> Result<Cuda> {
@@ -88,7 +88,7 @@ fn biases_are_added() -> Result<()> {
     let expected: Vec<f32> = (0..m * n).map(result).collect();
     for dtype in [CudaDtype::Float32, CudaDtype::Float16, CudaDtype::Bfloat16] {
         let cuda = Cuda::open(&CudaOptions { dtype: Some(dtype), ..CudaOptions::default() })?;
-        let weight = cuda.weight(Stored { dtype: Dtype::BF16, bytes: &bytes }, n, k, false)?;
+        let weight = cuda.weight(Stored { dtype: Dtype::BF16, bytes: &bytes }, n, k)?;
         let (x, bias, mut y) = (cuda.upload(&x)?, cuda.upload(&bias)?, cuda.scratch(m * n)?);
         cuda.linear(&x, m, &weight, Some(&bias), &mut y)?;
         assert_eq!(cuda.download(&y)?, expected, "{dtype:?}");

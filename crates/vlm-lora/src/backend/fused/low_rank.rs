@@ -1,20 +1,8 @@
 //! Adapters by plain products: what a device does that has no kernels of its own for them.
 
-use super::{Backend, Dropout, Gemm, LowRank, LowRankBackward, LowRankForward, Write, check};
+use super::Backend;
 use crate::Result;
-
-/// Sizes of an adapter over an input of `m` rows: `(n, k)`.
-pub(super) fn shape<B: Backend>(
-    backend: &B,
-    x: &B::Buffer,
-    m: usize,
-    pair: &LowRank<'_, B::Buffer>,
-) -> Result<(usize, usize)> {
-    let n = check::whole_rows("lora_B", backend.len(pair.b), pair.r)?;
-    let k = check::whole_rows("lora_A", backend.len(pair.a), pair.r)?;
-    check::length("x", backend.len(x), m * k)?;
-    Ok((n, k))
-}
+use crate::backend::{Dropout, Gemm, LowRankBackward, LowRankForward, check};
 
 /// `x` after dropout; nothing where it is `x`.
 fn dropped<B: Backend>(backend: &B, x: &B::Buffer, dropout: Option<Dropout>) -> Result<Option<B::Buffer>> {
@@ -32,7 +20,7 @@ pub(super) fn forward<B: Backend>(
     adapters: &mut [LowRankForward<'_, B::Buffer>],
 ) -> Result<()> {
     for LowRankForward { pair, down, y } in adapters {
-        let (n, k) = shape(backend, x, m, pair)?;
+        let (n, k) = check::low_rank(backend, x, m, pair)?;
         let dropped = dropped(backend, x, pair.dropout)?;
         let input = dropped.as_ref().unwrap_or(x);
         backend.gemm(Gemm::new(m, pair.r, k).transposed_b(), input, pair.a, down)?;
@@ -50,7 +38,7 @@ pub(super) fn backward<B: Backend>(
     mut dx: Option<&mut B::Buffer>,
 ) -> Result<()> {
     for LowRankBackward { pair, down, dy, da, db } in adapters {
-        let (n, k) = shape(backend, x, m, pair)?;
+        let (n, k) = check::low_rank(backend, x, m, pair)?;
         let (r, scale) = (pair.r, pair.scale);
         backend.gemm(Gemm::new(n, r, m).transposed_a().scaled(scale).added(), dy, down, db)?;
         let mut d_down = backend.scratch(m * r)?;
@@ -72,27 +60,4 @@ pub(super) fn backward<B: Backend>(
         backend.add(1.0, &masked, dx)?;
     }
     Ok(())
-}
-
-impl Gemm {
-    /// A plain product that overwrites its result.
-    pub(crate) fn new(m: usize, n: usize, k: usize) -> Self {
-        Self { m, n, k, transpose_a: false, transpose_b: false, alpha: 1.0, write: Write::Set }
-    }
-
-    pub(crate) fn transposed_a(self) -> Self {
-        Self { transpose_a: true, ..self }
-    }
-
-    pub(crate) fn transposed_b(self) -> Self {
-        Self { transpose_b: true, ..self }
-    }
-
-    pub(crate) fn scaled(self, alpha: f32) -> Self {
-        Self { alpha, ..self }
-    }
-
-    pub(crate) fn added(self) -> Self {
-        Self { write: Write::Add, ..self }
-    }
 }

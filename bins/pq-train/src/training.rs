@@ -1,0 +1,84 @@
+//! A run on the device that was opened.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use pq_cli::{Verdict, WithHint as _};
+use registry::wandb::WandbConfig;
+use slide_scorer::{Base, LabelledSlide, RatingPrompt, Settings, SlideSamples, Store};
+use vlm_lora::backend::{Backend, OnDevice};
+use vlm_lora::{FeatureCache, FeaturePrecision, Model, RunStatus, Trainer};
+
+use crate::run::RunDir;
+use crate::{Args, evaluate, observe, record, report, track};
+
+/// What is trained on.
+pub(crate) struct Samples<'a> {
+    pub(crate) prompt: &'a RatingPrompt,
+    /// Every labelled slide.
+    pub(crate) all: &'a [LabelledSlide],
+    pub(crate) train: SlideSamples<'a>,
+    /// Those to choose the checkpoint by.
+    pub(crate) val: SlideSamples<'a>,
+}
+
+/// Trains an adapter and writes the run.
+pub(crate) struct Training<'a> {
+    pub(crate) args: &'a Args,
+    pub(crate) settings: &'a Settings,
+    pub(crate) wandb: &'a WandbConfig,
+    pub(crate) store: &'a Store,
+    pub(crate) dir: &'a RunDir,
+    pub(crate) base: &'a Base,
+    pub(crate) samples: Samples<'a>,
+}
+
+/// Attaches the adapter that the settings describe.
+pub(crate) fn attach<B: Backend>(model: &mut Model<B>, settings: &Settings, base: &Base) -> Result<()> {
+    model
+        .attach(&settings.lora, &base.checkpoint, settings.training.seed)
+        .hint("the adapter cannot be attached", "see `[lora] target_modules` in training.toml")
+}
+
+impl OnDevice for Training<'_> {
+    type Output = Result<Verdict>;
+
+    fn run<B: Backend>(self, backend: &Arc<B>) -> Result<Verdict> {
+        let Self { args, settings, wandb, store, dir, base, samples } = self;
+        let Samples { prompt, all, train, val } = samples;
+        let mut model = base.model(backend)?;
+        attach(&mut model, settings, base)?;
+        let identity = base.identity()?;
+        let cache = FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32)
+            .on_disk(store.layout().feature_cache());
+        let mut tracker = track::Tracker::start(wandb, dir, settings)?;
+        let record = record::Record::start(dir, settings, base, store, all)?;
+        let outcome = Trainer::new(&mut model, settings.training.clone())?
+            .validation(&val)
+            .evaluator(evaluate::RatingError::new(prompt, &val, &settings.training))
+            .observer(observe::Progress::new())
+            .observer(observe::Interrupt)
+            .observer(&mut tracker)
+            .feature_cache(&cache)
+            .base_identity(identity)
+            .resolved_config(settings.to_toml()?)
+            .resume(dir.resume_from(args.resume))
+            .run(&train);
+        tracker.finish(outcome.is_ok());
+        let remedy = match &outcome {
+            Err(vlm_lora::Error::Resume { .. }) => {
+                "resume with the base, data and settings that the run began with, or begin a new run with another --run"
+            }
+            _ => "`--resume` carries on from the last checkpoint",
+        };
+        let outcome = outcome.hint("the training did not finish", remedy)?;
+        record.finish(&outcome)?;
+        if outcome.status == RunStatus::Stopped {
+            tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);
+            return Ok(Verdict::Fail);
+        }
+        record::reference_predictions(prompt, &model, &train, &val, dir)?;
+        dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;
+        report::print(dir.files.dir(), &outcome, args.common.json)
+    }
+}

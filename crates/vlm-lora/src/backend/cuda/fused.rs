@@ -1,0 +1,113 @@
+//! The fused and optional operations of the CUDA backend.
+
+use std::sync::Arc;
+
+use super::buffer::Buffer;
+use super::check::{length, to_u32, whole_rows};
+use super::device::Device;
+use super::weight::Weight;
+use super::{Cuda, count};
+use crate::backend::dropout::Mask;
+use crate::backend::{AdamWTensor, Backend, LowRankBackward, LowRankForward, Pending, RowTarget, check};
+use crate::{Result, Tiles};
+
+impl<D: Device> Backend for Cuda<D> {
+    fn scratch(&self, len: usize) -> Result<Buffer<D>> {
+        Buffer::new(&self.pool, len)
+    }
+
+    fn clear(&self, buffers: Vec<&mut Buffer<D>>) -> Result<()> {
+        self.clear_tensors(buffers)
+    }
+
+    fn tiles_at_once(&self) -> usize {
+        super::pixels::TILES_AT_ONCE
+    }
+
+    fn is_async(&self) -> bool {
+        true
+    }
+
+    fn stage(&self, tiles: &Arc<Tiles>) -> Result<()> {
+        self.begin_copy(tiles)
+    }
+
+    fn patches(&self, tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Result<Buffer<D>> {
+        self.patches_of(tiles, grid, patch)
+    }
+
+    fn weight_row_norms_squared(&self, weight: &Weight<D>) -> Result<Buffer<D>> {
+        self.norms_of(weight)
+    }
+
+    fn linear_of_gelu(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        weight: &Weight<D>,
+        bias: Option<&Buffer<D>>,
+        y: &mut Buffer<D>,
+    ) -> Result<()> {
+        self.multiply_of_gelu(x, m, weight, bias, y)
+    }
+
+    fn adapters(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        adapters: &mut [LowRankForward<'_, Buffer<D>>],
+    ) -> Result<()> {
+        self.add_adapters(x, m, adapters)
+    }
+
+    fn adapters_backward(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        adapters: &mut [LowRankBackward<'_, Buffer<D>>],
+        dx: Option<&mut Buffer<D>>,
+    ) -> Result<()> {
+        self.adapter_gradients(x, m, adapters, dx)
+    }
+
+    fn scale_columns(&self, x: &Buffer<D>, s: &Buffer<D>, y: &mut Buffer<D>) -> Result<()> {
+        whole_rows("x", x.len(), s.len())?;
+        length("y", y.len(), x.len())?;
+        let (n, width) = (x.len(), to_u32("a row of", s.len())?);
+        to_u32("rows of together", n)?;
+        let arguments = [x.at().into(), s.at().into(), width.into(), y.at_mut().into(), count(n)];
+        self.each("scale_columns", n, &arguments)
+    }
+
+    fn column_dot(&self, a: &Buffer<D>, b: Option<&Buffer<D>>, out: &mut Buffer<D>) -> Result<()> {
+        let (rows, width) = (whole_rows("a", a.len(), out.len())?, out.len());
+        if let Some(b) = b {
+            length("b", b.len(), a.len())?;
+        }
+        let second = b.map_or(0, Buffer::at);
+        let arguments = [a.at().into(), second.into(), out.at_mut().into(), count(rows), count(width)];
+        self.launch("column_dot", [to_u32("columns", width.div_ceil(32))?, 1], super::THREADS, &arguments)
+    }
+
+    fn dropout(&self, x: &Buffer<D>, p: f32, key: u64, y: &mut Buffer<D>) -> Result<()> {
+        check::probability(p)?;
+        self.drop_out(x, key, Mask::new(key, p), y)
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &mut Buffer<D>,
+        targets: &[RowTarget<'_>],
+        scale: f64,
+    ) -> Result<Pending<Vec<f64>>> {
+        self.loss_rows(logits, targets, scale)
+    }
+
+    fn sum_squares(&self, tensors: &[&Buffer<D>]) -> Result<Pending<f64>> {
+        self.squares(tensors)
+    }
+
+    fn adamw(&self, tensors: Vec<AdamWTensor<'_, Buffer<D>>>) -> Result<()> {
+        self.adamw_steps(tensors)
+    }
+}

@@ -1,0 +1,140 @@
+//! What the passes call beside the [`Kernels`]: fused and optional operations, each with a default made of those.
+//!
+//! A backend overrides what it does better. The defaults of whole-array arithmetic go over the host's memory in f64: right
+//! everywhere, fast nowhere.
+
+mod host;
+mod low_rank;
+
+use std::sync::Arc;
+
+use super::dropout::Mask;
+use super::{AdamWTensor, Kernels, LinearOutput, LowRankBackward, LowRankForward, Pending, RowTarget, check};
+use crate::{Result, Tiles};
+
+/// The operations of the passes.
+pub trait Backend: Kernels {
+    /// A buffer of unspecified values, for those who overwrite them all.
+    fn scratch(&self, len: usize) -> Result<Self::Buffer> {
+        self.zeros(len)
+    }
+    /// As [`upload`](Kernels::upload), without rounding where the backend computes in f64.
+    fn upload_f64(&self, values: &[f64]) -> Result<Self::Buffer> {
+        self.upload(&values.iter().map(|&value| value as f32).collect::<Vec<_>>())
+    }
+    /// As [`download`](Kernels::download), without rounding.
+    fn download_f64(&self, buffer: &Self::Buffer) -> Result<Vec<f64>> {
+        Ok(self.download(buffer)?.into_iter().map(f64::from).collect())
+    }
+    /// Sets every element of these buffers to zero.
+    fn clear(&self, buffers: Vec<&mut Self::Buffer>) -> Result<()> {
+        buffers.into_iter().try_for_each(|buffer| {
+            *buffer = self.zeros(self.len(buffer))?;
+            Ok(())
+        })
+    }
+
+    /// Tiles that go through a frozen vision tower together; on a CPU, the activations of one should stay
+    /// in its third-level cache.
+    fn tiles_at_once(&self) -> usize {
+        1
+    }
+    /// Whether a device computes while the CPU goes on, so that it can be given what comes next.
+    fn is_async(&self) -> bool {
+        false
+    }
+    /// Says that [`patches`](Self::patches) of this image will be asked for soon: an asynchronous device
+    /// begins to copy it.
+    fn stage(&self, tiles: &Arc<Tiles>) -> Result<()> {
+        let _ = tiles;
+        Ok(())
+    }
+    /// Normalised pixels `(tiles · grid², 3 · patch²)` of tiles of `grid · patch` pixels a side, named by image and index:
+    /// one row a patch, its values in the order channel, row, column.
+    fn patches(&self, tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Result<Self::Buffer> {
+        self.upload(&crate::patches::patches(tiles, grid, patch))
+    }
+
+    /// Squared Euclidean norm of each row of a packed matrix: `(n)`.
+    fn weight_row_norms_squared(&self, weight: &Self::Weight) -> Result<Self::Buffer> {
+        host::row_norms_squared(self, weight)
+    }
+    /// As [`linear`](Kernels::linear) by several matrices of one `k`, whose input is then made ready once.
+    fn linears(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        outputs: &mut [LinearOutput<'_, Self::Weight, Self::Buffer>],
+    ) -> Result<()> {
+        outputs.iter_mut().try_for_each(|out| self.linear(x, m, out.weight, out.bias, out.y))
+    }
+    /// As [`linear`](Kernels::linear) of [`gelu`](Kernels::gelu)`(x)`.
+    fn linear_of_gelu(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        weight: &Self::Weight,
+        bias: Option<&Self::Buffer>,
+        y: &mut Self::Buffer,
+    ) -> Result<()> {
+        let mut activated = self.scratch(self.len(x))?;
+        self.gelu(x, &mut activated)?;
+        self.linear(&activated, m, weight, bias, y)
+    }
+    /// Adapters that read one input `x (m, k)`: for each, with `x'` the input after its dropout, `down = x'·Aᵀ` and
+    /// `y += scale · down·Bᵀ`.
+    fn adapters(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        adapters: &mut [LowRankForward<'_, Self::Buffer>],
+    ) -> Result<()> {
+        low_rank::forward(self, x, m, adapters)
+    }
+    /// The backward pass of [`adapters`](Self::adapters): with `d = scale · dy·B` for each, `dB += scale · dyᵀ·down`,
+    /// `dA += dᵀ·x'` and, where it is given, `dx += d·A` through the dropout.
+    fn adapters_backward(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        adapters: &mut [LowRankBackward<'_, Self::Buffer>],
+        dx: Option<&mut Self::Buffer>,
+    ) -> Result<()> {
+        low_rank::backward(self, x, m, adapters, dx)
+    }
+
+    /// `y (rows, width) = x · s (width)`, element by element in each row.
+    fn scale_columns(&self, x: &Self::Buffer, s: &Self::Buffer, y: &mut Self::Buffer) -> Result<()> {
+        host::scale_columns(self, x, s, y)
+    }
+    /// `out (width) += Σ_rows a · b`; without `b` the sum of `a` (a bias gradient).
+    fn column_dot(&self, a: &Self::Buffer, b: Option<&Self::Buffer>, out: &mut Self::Buffer) -> Result<()> {
+        host::column_dot(self, a, b, out)
+    }
+    /// `y = x · mask / (1 - p)` with a mask that is a pure function of `key` and the element's index; the backward pass is
+    /// the same call on the gradient.
+    fn dropout(&self, x: &Self::Buffer, p: f32, key: u64, y: &mut Self::Buffer) -> Result<()> {
+        check::probability(p)?;
+        host::dropout(self, x, Mask::new(key, p), y)
+    }
+
+    /// Softmax cross-entropy of `logits (targets, vocab)`: the weighted loss of each row; the logits are overwritten by their
+    /// gradient times `scale`. Sums in f32 or wider whatever the dtype. Does not wait for an asynchronous device.
+    fn cross_entropy(
+        &self,
+        logits: &mut Self::Buffer,
+        targets: &[RowTarget<'_>],
+        scale: f64,
+    ) -> Result<Pending<Vec<f64>>> {
+        host::cross_entropy(self, logits, targets, scale).map(Pending::Ready)
+    }
+    /// Σ x² over these tensors, summed in f64 in an order that does not depend on the number of threads. Does not wait for an
+    /// asynchronous device.
+    fn sum_squares(&self, tensors: &[&Self::Buffer]) -> Result<Pending<f64>> {
+        host::sum_squares(self, tensors).map(Pending::Ready)
+    }
+    /// One step of `AdamW` on each of these tensors.
+    fn adamw(&self, tensors: Vec<AdamWTensor<'_, Self::Buffer>>) -> Result<()> {
+        tensors.into_iter().try_for_each(|tensor| host::adamw(self, tensor))
+    }
+}
