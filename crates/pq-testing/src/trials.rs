@@ -56,15 +56,7 @@ enum Verdict {
 
 /// Runs the tests that the command line asks for, several at a time.
 pub fn run(trials: &[Trial]) -> ExitCode {
-    run_with(&Arguments::from_args(), trials)
-}
-
-/// As [`run`], one after the other.
-pub fn run_in_turn(trials: &[Trial]) -> ExitCode {
-    run_with(&Arguments { test_threads: Some(1), ..Arguments::from_args() }, trials)
-}
-
-fn run_with(arguments: &Arguments, trials: &[Trial]) -> ExitCode {
+    let arguments = Arguments::from_args();
     let required = std::env::var(REQUIRED).unwrap_or_default();
     let asked = arguments.ignored || arguments.include_ignored;
     let tests = trials.iter().map(|&trial| {
@@ -83,7 +75,7 @@ fn run_with(arguments: &Arguments, trials: &[Trial]) -> ExitCode {
         // Without being asked it is not flagged but says itself that it is ignored, and why.
         test.with_ignored_flag(asked && trial.ignored.is_some())
     });
-    libtest_mimic::run(arguments, tests.collect()).exit_code()
+    libtest_mimic::run(&arguments, tests.collect()).exit_code()
 }
 
 #[doc(hidden)]
@@ -140,13 +132,12 @@ fn verdict(needs: &[Tool], required: &str, missing: impl Fn(Tool) -> Option<Stri
 }
 
 /// The `main` of a test program: its tests, each with the tools it needs (`needs Browser, Axe`), and why it is only run when
-/// it is asked for (`ignored "takes an hour"`). After `in turn;` they run one after the other.
+/// it is asked for (`ignored "takes an hour"`).
 #[macro_export]
 macro_rules! tests {
-    (in turn; $($tests:tt)+) => { $crate::tests! { @run_in_turn $($tests)+ } };
-    (@$run:ident $($name:path $(: $(ignored $reason:literal)? $(needs $($tool:ident),+)?)?;)+) => {
+    ($($name:path $(: $(ignored $reason:literal)? $(needs $($tool:ident),+)?)?;)+) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::trials::$run(&[$($crate::trials::Trial {
+            $crate::trials::run(&[$($crate::trials::Trial {
                 name: stringify!($name),
                 needs: &[$($($($crate::trials::Tool::$tool),+)?)?],
                 ignored: $crate::trials::first(&[$($($reason)?)?]),
@@ -154,7 +145,6 @@ macro_rules! tests {
             }),+])
         }
     };
-    ($($tests:tt)+) => { $crate::tests! { @run $($tests)+ } };
 }
 
 #[cfg(test)]

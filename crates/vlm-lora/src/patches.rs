@@ -18,13 +18,13 @@ pub(crate) const NORMALIZED: [f32; 256] = {
 pub(crate) fn patches(tiles: &[(&Tiles, usize)], grid: usize, patch: usize) -> Vec<f32> {
     let mut rows = Vec::with_capacity(tiles.len() * (grid * patch).pow(2) * 3);
     for (tiles, index) in tiles {
-        append_patches(tiles, *index, (grid, patch), &mut rows);
+        append_patches(tiles, *index, grid, patch, &mut rows);
     }
     rows
 }
 
 /// Appends the patches of tile `index`: one row a patch, row-major, its values in the order channel, row, column.
-fn append_patches(tiles: &Tiles, index: usize, (grid, patch): (usize, usize), rows: &mut Vec<f32>) {
+fn append_patches(tiles: &Tiles, index: usize, grid: usize, patch: usize, rows: &mut Vec<f32>) {
     let side = tiles.side;
     let tile = &tiles.data[index * side * side * 3..(index + 1) * side * side * 3];
     for row in 0..grid {
@@ -62,7 +62,7 @@ mod tests {
         let data: Vec<u8> = (0..side * side * 3).map(|value| value as u8).collect();
         let tiles = Tiles { rows: 0, cols: 0, side, data };
         let mut rows = Vec::new();
-        append_patches(&tiles, 0, (2, 2), &mut rows);
+        append_patches(&tiles, 0, 2, 2, &mut rows);
         let second = [6, 9, 18, 21, 7, 10, 19, 22, 8, 11, 20, 23].map(|byte: usize| NORMALIZED[byte]);
         assert_eq!(rows[12..24], second);
         assert_eq!(rows.len(), 48);

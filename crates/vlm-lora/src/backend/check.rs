@@ -35,8 +35,8 @@ pub(super) fn inside(rows: &[u32], count: usize) -> Result<()> {
     })
 }
 
-/// Checks that `len` elements from `from` of `src` on fit at `at` of `dst`, which hold so many.
-pub(super) fn ranges(len: usize, (from, src): (usize, usize), (at, dst): (usize, usize)) -> Result<()> {
+/// Checks that `len` elements from `from` of `src` elements on fit at `at` of `dst` elements.
+pub(super) fn ranges(len: usize, from: usize, src: usize, at: usize, dst: usize) -> Result<()> {
     let fits = |start: usize, total: usize| start.checked_add(len).is_some_and(|end| end <= total);
     ensure(fits(from, src) && fits(at, dst), || {
         format!("{len} elements from {from} of {src} do not fit at {at} of {dst}")

@@ -74,7 +74,8 @@ impl MemoryPlan {
         model: &ModelConfig,
         specs: &[AdapterSpec],
         training: &TrainingConfig,
-        (place, base): (Place, BaseDtype),
+        place: Place,
+        base: BaseDtype,
         batch: BatchSize,
     ) -> Self {
         let is_gpu = place == Place::Gpu;
@@ -89,7 +90,7 @@ impl MemoryPlan {
             layers * text.kept
         };
         let together = if is_gpu { TILES_ON_A_GPU.min(batch.tiles) } else { 1 };
-        let vision = vision_bytes(model, specs, training, (batch.tiles, together));
+        let vision = vision_bytes(model, specs, training, batch.tiles, together);
         let logits = LOGITS_AT_ONCE.min(batch.targets) * model.text.vocab_size * 4;
         let ahead = training.dataloader_num_workers.max(1) * 2 + training.per_device_train_batch_size;
         let per_sample = batch.tiles.div_ceil(batch.samples.max(1));
@@ -159,7 +160,8 @@ fn vision_bytes(
     model: &ModelConfig,
     specs: &[AdapterSpec],
     training: &TrainingConfig,
-    (tiles, together): (usize, usize),
+    tiles: usize,
+    together: usize,
 ) -> (usize, usize) {
     let vision = &model.vision;
     let (hidden, inner, rows) = (vision.hidden_size, vision.intermediate_size, vision.grid().pow(2));
@@ -196,7 +198,7 @@ mod tests {
         let specs = crate::LoraConfig::default().adapters(&model).unwrap();
         let batch = BatchSize { samples: 1, tokens: 484, targets: 40, tiles: 5 };
         let plan = |training: &TrainingConfig, base, batch| {
-            MemoryPlan::new(&model, &specs, training, (Place::Cpu, base), batch)
+            MemoryPlan::new(&model, &specs, training, Place::Cpu, base, batch)
         };
         let full = plan(&training, BaseDtype::Full, batch);
         let narrow = plan(&training, BaseDtype::Bf16, batch);
@@ -206,7 +208,7 @@ mod tests {
         assert_eq!(full.activations, narrow.activations);
         let twice = BatchSize { samples: 2, tokens: 968, targets: 80, tiles: 10 };
         assert_eq!(plan(&training, BaseDtype::Full, twice).activations, 2 * full.activations);
-        let gpu = MemoryPlan::new(&model, &specs, &training, (Place::Gpu, BaseDtype::Bf16), batch);
+        let gpu = MemoryPlan::new(&model, &specs, &training, Place::Gpu, BaseDtype::Bf16, batch);
         assert_eq!((gpu.weights, gpu.images), (narrow.weights, 0));
         assert!(gpu.activations > narrow.activations && gpu.process > narrow.process);
         training.gradient_checkpointing = true;

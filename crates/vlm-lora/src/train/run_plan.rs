@@ -138,7 +138,7 @@ impl RunPlan {
         let specs = lora.adapters(config)?;
         let size = BatchSize::of(largest, training.per_device_train_batch_size.min(data.len()));
         let memory =
-            MemoryPlan::new(config, &specs, training, (device.place, model.base_dtype(checkpoint)?), size);
+            MemoryPlan::new(config, &specs, training, device.place, model.base_dtype(checkpoint)?, size);
         let adapter = memory.adapter / 4;
         let kept = match training.save_total_limit {
             0 => training.total_steps(data.len()).div_ceil(training.save_steps.max(1)),

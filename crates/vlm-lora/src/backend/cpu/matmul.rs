@@ -6,7 +6,7 @@
 )]
 
 use super::f32_kernels;
-use super::real::{Multiply, Operand, Real, Sizes};
+use super::real::{Multiply, Operand, Product, Real};
 use super::simd::{Isa, Simd};
 use crate::backend::Write;
 
@@ -113,36 +113,19 @@ impl<T: Real> Matmul<T> {
             return;
         }
         self.check(a, b, c, stride);
+        let operand = |x: View<'_, T>| Operand { at: x.data.as_ptr(), row: x.row, column: x.column };
+        let (a, b, c, add) = (operand(a), operand(b), c.as_mut_ptr(), write == Write::Add);
         // SAFETY: every element the product touches was just checked to lie inside the slices; `c` is borrowed mutably and
         // its rows do not overlap, since they are at least `n` apart.
-        unsafe {
-            T::gemm(
-                simd,
-                (m, n, k),
-                (c.as_mut_ptr(), stride),
-                write == Write::Add,
-                (a.data.as_ptr(), a.column, a.row),
-                (b.data.as_ptr(), b.column, b.row),
-                alpha,
-                threads,
-            );
-        }
+        unsafe { T::gemm(Product { simd, m, n, k, alpha, a, b, c, stride, add, threads }) };
     }
 }
 
 macro_rules! multiply {
     ($t:ident, $kernels:ident, $scalar:literal, $fma:literal, $avx512:literal) => {
         impl Multiply for $t {
-            unsafe fn gemm(
-                simd: Simd,
-                (m, n, k): Sizes,
-                (c, c_stride): (*mut Self, usize),
-                add: bool,
-                (a, a_column, a_row): Operand<Self>,
-                (b, b_column, b_row): Operand<Self>,
-                alpha: Self,
-                threads: gemm_common::Parallelism,
-            ) {
+            unsafe fn gemm(product: Product<Self>) {
+                let Product { simd, m, n, k, alpha, a, b, c, stride, add, threads } = product;
                 macro_rules! call {
                     ($module:ident, $lanes:literal, $simd:expr) => {{
                         use $kernels::microkernel::$module::$t::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
@@ -152,8 +135,8 @@ macro_rules! multiply {
                                 _, $t, $lanes, { MR_DIV_N * $lanes }, NR, MR_DIV_N, H_M, H_N,
                             >(
                                 // Its vectors run down columns, so it is given the transpose: Cᵀ = Bᵀ · Aᵀ.
-                                $simd, n, m, k, c, c_stride as isize, 1, add, b, b_row as isize, b_column as isize, a,
-                                a_row as isize, a_column as isize, 1.0, alpha, false, false, false,
+                                $simd, n, m, k, c, stride as isize, 1, add, b.at, b.row as isize, b.column as isize, a.at,
+                                a.row as isize, a.column as isize, 1.0, alpha, false, false, false,
                                 |a, b, c| a * b + c, &UKR, &H_UKR, false, threads,
                             )
                         }

@@ -51,7 +51,7 @@ impl<T: Real> Kernels for Cpu<T> {
         at: usize,
         write: Write,
     ) -> Result<()> {
-        check::ranges(len, (from, src.len()), (at, dst.len()))?;
+        check::ranges(len, from, src.len(), at, dst.len())?;
         if len > 0 {
             gather::store(self.simd, &src[from..from + len], &mut dst[at..at + len], write);
         }

@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use super::simd::Simd;
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
@@ -61,28 +63,39 @@ pub trait Real:
     fn sin_cos(self) -> (Self, Self);
 }
 
-/// A strided product of the `gemm` crate: sizes, result with row stride, whether it adds, operands with column and row stride.
-pub(super) type Sizes = (usize, usize, usize);
-pub(super) type Operand<T> = (*const T, usize, usize);
+/// An operand of a strided product: elements from `at` on, so many elements from row to row and from column to column.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operand<T> {
+    pub(super) at: *const T,
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
 
-/// The products of one element type, by the instruction set in use: the `gemm` crate alone always takes the widest.
+/// A strided product of the `gemm` crate: `C (m, n) (+)= alpha · A (m, k) · B (k, n)`, with rows of `C` `stride` apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Product<T> {
+    pub(super) simd: Simd,
+    pub(super) m: usize,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) alpha: T,
+    pub(super) a: Operand<T>,
+    pub(super) b: Operand<T>,
+    pub(super) c: *mut T,
+    pub(super) stride: usize,
+    pub(super) add: bool,
+    pub(super) threads: gemm_common::Parallelism,
+}
+
+/// The products of one element type, by an instruction set of our choice: the `gemm` crate alone always takes the widest.
 #[expect(unsafe_code, reason = "the product works on pointers and strides, which the caller checks")]
 pub trait Multiply: Sized {
-    /// `C (+)= alpha · A · B`.
+    /// Computes the product.
     ///
     /// # Safety
     /// Every element that the sizes and strides name lies inside its slice; no one else uses those of `C`.
     #[doc(hidden)]
-    unsafe fn gemm(
-        simd: super::simd::Simd,
-        sizes: Sizes,
-        c: (*mut Self, usize),
-        add: bool,
-        a: Operand<Self>,
-        b: Operand<Self>,
-        alpha: Self,
-        threads: gemm_common::Parallelism,
-    );
+    unsafe fn gemm(product: Product<Self>);
 }
 
 impl Real for f32 {

@@ -40,7 +40,7 @@ impl Isa {
 
 /// An instruction set that this CPU has: what a backend computes with. Results differ in rounding only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Simd(Isa);
+pub(super) struct Simd(Isa);
 
 impl Simd {
     /// The widest there is, at most `limit`.

@@ -97,7 +97,8 @@ impl<D: Device> Cuda<D> {
         y: &mut Buffer<D>,
     ) -> Result<()> {
         length("x", x.len(), m * weight.k)?;
-        self.multiply_operand(self.operand(x)?, m, weight, bias, y)
+        let (a, factor) = self.operand(x)?;
+        self.multiply_operand(a, factor, m, weight, bias, y)
     }
 
     /// As [`multiply`](Self::multiply) of the activations `gelu(x)`, which in bf16 are written as an operand alone.
@@ -119,13 +120,14 @@ impl<D: Device> Cuda<D> {
         let to = operand.address + HEADER as u64;
         let arguments = [x.at().into(), 0_u64.into(), to.into(), (x.len() as u64).into()];
         self.each("gelu", x.len(), &arguments)?;
-        self.multiply_operand((to, Factor::Value(1.0)), m, weight, bias, y)
+        self.multiply_operand(to, Factor::Value(1.0), m, weight, bias, y)
     }
 
     /// As [`multiply`](Self::multiply), with the operand and the factor that stand for x.
     fn multiply_operand(
         &self,
-        (a, factor): (Address, Factor),
+        a: Address,
+        factor: Factor,
         m: usize,
         weight: &Weight<D>,
         bias: Option<&Buffer<D>>,

@@ -53,7 +53,7 @@ impl<D: Device> Kernels for Cuda<D> {
         at: usize,
         write: Write,
     ) -> Result<()> {
-        check::ranges(len, (from, src.len()), (at, dst.len()))?;
+        check::ranges(len, from, src.len(), at, dst.len())?;
         if len == 0 {
             return Ok(());
         }

@@ -46,13 +46,13 @@ impl AdapterWeights {
     /// `weight += sign·scale·(B·A − B₀·A₀)`.
     fn add_update(&self, weight: &mut [f32], sign: f64) {
         if let Some(Principal { a, b }) = &self.principal {
-            self.add_product(weight, (a, b), -sign);
+            self.add_product(weight, a, b, -sign);
         }
-        self.add_product(weight, (&self.a, &self.b), sign);
+        self.add_product(weight, &self.a, &self.b, sign);
     }
 
     /// `weight += sign·scale·B·A`; each row is summed by one thread in the order of the ranks.
-    fn add_product(&self, weight: &mut [f32], (a, b): (&[f32], &[f32]), sign: f64) {
+    fn add_product(&self, weight: &mut [f32], a: &[f32], b: &[f32], sign: f64) {
         let (width, r) = (self.spec.in_features, self.spec.r);
         let scale = (self.spec.scale * sign) as f32;
         weight.par_chunks_exact_mut(width).zip(b.par_chunks_exact(r)).for_each(|(row, b)| {
