@@ -36,11 +36,15 @@ impl Checkpoint {
             hash
         };
         let hashes: Vec<[u8; 32]> = pieces.par_iter().map(hash_piece).collect();
+        self.of_pieces(&tensors, &hashes)
+    }
 
+    /// The fingerprint, of the hashes of all pieces in their order.
+    fn of_pieces(&self, tensors: &[(&str, &TensorFile, &TensorEntry)], hashes: &[[u8; 32]]) -> Fingerprint {
         let mut all = Sha256::new();
         add_number(&mut all, tensors.len());
-        let mut rest = hashes.as_slice();
-        for (name, _, entry) in &tensors {
+        let mut rest = hashes;
+        for (name, _, entry) in tensors {
             let (own, others) = rest.split_at(pieces_of(entry));
             all.update(hash_tensor(name, entry, own));
             rest = others;

@@ -133,18 +133,8 @@ fn float_type(name: &str, dtype: Dtype) -> Result<Dtype> {
 }
 
 /// Writes f32 tensors with the metadata `{"format": "pt"}`, atomically. Names are sorted, so equal content gives equal bytes.
-pub(crate) fn write_f32(path: &Path, tensors: &BTreeMap<String, (Vec<usize>, &[f32])>) -> Result<()> {
-    let mut header = serde_json::Map::new();
-    header.insert("__metadata__".to_owned(), serde_json::json!({"format": "pt"}));
-    let mut end = 0;
-    for (name, (shape, values)) in tensors {
-        let start = end;
-        end += size_of_val(*values);
-        let entry = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
-        header.insert(name.clone(), entry);
-    }
-    let mut header = serde_json::Value::Object(header).to_string().into_bytes();
-    header.resize(header.len().next_multiple_of(LENGTH_BYTES), b' ');
+pub(crate) fn write_f32(path: &Path, tensors: &F32Tensors<'_>) -> Result<()> {
+    let header = header_of(tensors);
     write_atomic_with(path, |file| {
         let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(io_error("write", path));
         put(&(header.len() as u64).to_le_bytes())?;
@@ -156,4 +146,23 @@ pub(crate) fn write_f32(path: &Path, tensors: &BTreeMap<String, (Vec<usize>, &[f
         }
         Ok(())
     })
+}
+
+/// Shapes and values by name.
+pub(crate) type F32Tensors<'a> = BTreeMap<String, (Vec<usize>, &'a [f32])>;
+
+/// The header of a file of these tensors, filled up with blanks.
+fn header_of(tensors: &F32Tensors<'_>) -> Vec<u8> {
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".to_owned(), serde_json::json!({"format": "pt"}));
+    let mut end = 0;
+    for (name, (shape, values)) in tensors {
+        let start = end;
+        end += size_of_val(*values);
+        let entry = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [start, end]});
+        header.insert(name.clone(), entry);
+    }
+    let mut header = serde_json::Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(LENGTH_BYTES), b' ');
+    header
 }

@@ -101,16 +101,8 @@ impl FingerprintCache {
     /// [`Processor::fingerprint`], remembered.
     fn processor(&self, dir: &Path) -> Result<Fingerprint> {
         let stamps = || {
-            let stamp = |name: &&str| {
-                let path = dir.join(name);
-                match std::fs::metadata(&path) {
-                    Ok(metadata) => Stamped::of(&path, &metadata).map(Some),
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(None),
-                    Err(_) => None,
-                }
-            };
-            let stamps = Processor::FILES.iter().map(stamp).collect::<Option<Vec<Option<Stamped>>>>();
-            key(FingerprintScheme::Processor, "", stamps)
+            let stamps = Processor::FILES.iter().map(|name| stamp_if_present(&dir.join(name)));
+            key(FingerprintScheme::Processor, "", stamps.collect::<Option<Vec<Option<Stamped>>>>())
         };
         let before = stamps();
         if let Some(fingerprint) = self.get(before.as_deref()) {
@@ -179,6 +171,15 @@ fn key(scheme: FingerprintScheme, numbers: &str, files: Option<Vec<Option<Stampe
         "scheme": scheme.name(), "numbers": numbers, "files": stamps,
     }));
     Some(hex(&Sha256::digest(text)))
+}
+
+/// By what a file is recognised, where it is there; `None` where the system does not say.
+fn stamp_if_present(path: &Path) -> Option<Option<Stamped>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Stamped::of(path, &metadata).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(None),
+        Err(_) => None,
+    }
 }
 
 #[cfg(test)]

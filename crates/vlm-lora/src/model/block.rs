@@ -92,13 +92,7 @@ impl<B: Backend> Block<B> {
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
         let needs_middle = needs_input || self.norm1.trains() || self.attention.trains();
-        let reads = self.mlp.reads_input();
-        let input = reads.then(|| self.norm2.forward(grads.pass(), &saved.middle)).transpose()?;
-        let needs_normed = needs_middle || self.norm2.trains();
-        if let Some(d_normed) = self.mlp.backward(grads, input.as_ref(), &saved.mlp, &dy, needs_normed)? {
-            let target = needs_middle.then_some((&mut dy, Write::Add));
-            self.norm2.backward(grads, &d_normed, &saved.middle, target)?;
-        }
+        self.second_half_backward(grads, saved, &mut dy, needs_middle)?;
         if !needs_middle {
             return Ok(None);
         }
@@ -115,6 +109,26 @@ impl<B: Backend> Block<B> {
             self.norm1.backward(grads, &d_normed, &saved.x, target)?;
         }
         Ok(needs_input.then_some(dy))
+    }
+}
+
+impl<B: Backend> Block<B> {
+    /// Adds to `dy`, the gradient of the block's output, that of [`second_half`](Self::second_half)'s input, where that is
+    /// wanted.
+    fn second_half_backward(
+        &self,
+        grads: &mut Grads<'_, B>,
+        saved: &BlockSaved<B>,
+        dy: &mut B::Buffer,
+        needs_middle: bool,
+    ) -> Result<()> {
+        let reads = self.mlp.reads_input();
+        let input = reads.then(|| self.norm2.forward(grads.pass(), &saved.middle)).transpose()?;
+        let needs_normed = needs_middle || self.norm2.trains();
+        let d_normed = self.mlp.backward(grads, input.as_ref(), &saved.mlp, dy, needs_normed)?;
+        let Some(d_normed) = d_normed else { return Ok(()) };
+        let target = needs_middle.then_some((dy, Write::Add));
+        self.norm2.backward(grads, &d_normed, &saved.middle, target)
     }
 }
 

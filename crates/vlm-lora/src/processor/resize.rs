@@ -96,16 +96,17 @@ fn horizontal(image: &Rgb, width: usize) -> Rgb {
             for (index, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
                 let (first, weights) = taps.of(index);
                 let mut sums = [HALF; 3];
-                for (weight, source) in weights.iter().zip(&source[first..]) {
-                    for (sum, value) in sums.iter_mut().zip(source) {
-                        *sum += weight * i32::from(*value);
-                    }
-                }
+                weights.iter().zip(&source[first..]).for_each(|(weight, rgb)| add(&mut sums, *weight, rgb));
                 *pixel = sums.map(clip);
             }
         },
     );
     Rgb { width, height: image.height, data }
+}
+
+/// `sums += weight · values`.
+fn add(sums: &mut [i32], weight: i32, values: &[u8]) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * i32::from(*value));
 }
 
 fn vertical(image: &Rgb, height: usize) -> Rgb {
@@ -120,14 +121,9 @@ fn vertical(image: &Rgb, height: usize) -> Rgb {
         |sums, (index, row)| {
             let (first, weights) = taps.of(index);
             sums.fill(HALF);
-            for (weight, source) in weights.iter().zip(image.data[first * stride..].chunks_exact(stride)) {
-                for (sum, value) in sums.iter_mut().zip(source) {
-                    *sum += weight * i32::from(*value);
-                }
-            }
-            for (value, sum) in row.iter_mut().zip(sums.iter()) {
-                *value = clip(*sum);
-            }
+            let rows = image.data[first * stride..].chunks_exact(stride);
+            weights.iter().zip(rows).for_each(|(weight, source)| add(sums, *weight, source));
+            row.iter_mut().zip(sums.iter()).for_each(|(value, sum)| *value = clip(*sum));
         },
     );
     Rgb { width: image.width, height, data }

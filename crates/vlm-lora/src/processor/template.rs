@@ -104,16 +104,21 @@ fn source(dir: &Path, tokenizer: &Map<String, Value>) -> Result<String> {
             return Ok(text.to_owned());
         }
     }
-    let named_default = |items: &Vec<Value>| {
-        let item = items.iter().find(|item| item.get("name").and_then(Value::as_str) == Some("default"))?;
-        item.get("template").and_then(Value::as_str).map(str::to_owned)
-    };
-    let found = tokenizer.get(NAME).and_then(|value| match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(items) => named_default(items),
-        _ => None,
-    });
+    let found = tokenizer.get(NAME).and_then(in_tokenizer);
     found.ok_or_else(|| invalid_file(&jinja, WHAT, "no file of the checkpoint holds one"))
+}
+
+/// The template that `tokenizer_config.json` holds: a text, or the one of several that is called `default`.
+fn in_tokenizer(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) => {
+            let is_default = |item: &&Value| item.get("name").and_then(Value::as_str) == Some("default");
+            let template = items.iter().find(is_default)?.get("template")?;
+            template.as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
 }
 
 /// `json.dumps(value, ensure_ascii=False, indent=indent)`, which unlike Jinja's own filter escapes no markup.

@@ -36,12 +36,12 @@ pub(super) fn restore<B: Backend>(
     let backend = std::sync::Arc::clone(model.backend());
     let moment = |prefix: &str, param: &Param<B>| {
         let name = format!("{prefix}.{}", param.name);
-        match checkpoint.optimizer.get(&name) {
-            Some((shape, values)) if *shape == param.shape => backend.upload(values),
-            _ => {
-                Err(invalid_file(path, "checkpoint of this run", format!("`{name}` is missing or misshapen")))
-            }
-        }
+        let stored = checkpoint.optimizer.get(&name).filter(|(shape, _)| *shape == param.shape);
+        let Some((_, values)) = stored else {
+            let problem = format!("`{name}` is missing or misshapen");
+            return Err(invalid_file(path, "checkpoint of this run", problem));
+        };
+        backend.upload(values)
     };
     for (param, moments) in model.params().iter().zip(optimizer.moments_mut()) {
         moments.first = moment("exp_avg", param)?;

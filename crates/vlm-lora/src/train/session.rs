@@ -76,13 +76,17 @@ impl<B: Backend> Session<'_, '_, B> {
                 if improved || self.is_due(self.config.save_steps) {
                     self.save(improved)?;
                 }
-                let patience = self.config.early_stopping_patience;
-                if patience > 0 && self.state.progress.evaluations_without_improvement >= patience {
+                if self.is_out_of_patience() {
                     return Ok(RunStatus::EarlyStopped);
                 }
             }
             Ok(RunStatus::Finished)
         })
+    }
+
+    fn is_out_of_patience(&self) -> bool {
+        let patience = self.config.early_stopping_patience;
+        patience > 0 && self.state.progress.evaluations_without_improvement >= patience
     }
 
     /// The epoch of the next step and how many of its samples are already used.
@@ -152,16 +156,27 @@ impl<B: Backend> Session<'_, '_, B> {
         self.look_ahead(windows)?;
         let (loss, grad_norm) = self.update(losses, grad_norm, learning_rate)?;
         let (step, epoch, elapsed) = (self.state.step, self.epochs(), started.elapsed());
-        let progress = &mut self.state.progress;
-        progress.run.add(loss, tokens, elapsed.as_secs_f64());
-        progress.interval.add(loss, tokens, elapsed.as_secs_f64());
         let total_steps = self.total_steps;
-        let report = StepReport { step, total_steps, epoch, loss, grad_norm, learning_rate, tokens, elapsed };
-        self.observers.iter_mut().for_each(|observer| observer.on_step(&report));
-        if self.is_due(self.config.logging_steps) {
-            self.log(&report)?;
-        }
+        self.report(&StepReport {
+            step,
+            total_steps,
+            epoch,
+            loss,
+            grad_norm,
+            learning_rate,
+            tokens,
+            elapsed,
+        })?;
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Adds a step to the sums of the run, and tells who wants to know.
+    fn report(&mut self, step: &StepReport) -> Result<()> {
+        let (progress, seconds) = (&mut self.state.progress, step.elapsed.as_secs_f64());
+        progress.run.add(step.loss, step.tokens, seconds);
+        progress.interval.add(step.loss, step.tokens, seconds);
+        self.observers.iter_mut().for_each(|observer| observer.on_step(step));
+        if self.is_due(self.config.logging_steps) { self.log(step) } else { Ok(()) }
     }
 
     /// Moves the adapter along its clipped gradient; returns the loss and the norm before clipping.
@@ -174,10 +189,8 @@ impl<B: Backend> Session<'_, '_, B> {
         let step = self.state.step + 1;
         // A GPU is waited for here and nowhere else in a step: what was queued before the norm is then done as well.
         let grad_norm = grad_norm.wait()?;
-        let mut loss = 0.0;
-        for pending in losses {
-            loss += pending.wait()?.loss;
-        }
+        let losses = losses.into_iter().map(|pending| Ok(pending.wait()?.loss));
+        let loss = losses.sum::<Result<f64>>()?;
         for (what, value) in [("the loss", loss), ("the gradient", grad_norm)] {
             if !value.is_finite() {
                 return Err(Error::NotFinite { what, step });
