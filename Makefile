@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda demo test check check-cuda dependencies docs mutants bench bench-peer bench-peer-cuda parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda demo test check check-cuda dependencies docs mutants bench bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,10 +37,15 @@ check-cuda: ## the CUDA backend as far as it can be checked without a GPU: build
 dependencies: ## licences, sources and unused dependencies (needs cargo-deny and cargo-machete; what is missing is named)
 	.ci/dependencies
 
-docs: ## the book in target/book, its generated pages and its links (needs mdbook; without it the pages and links alone)
+docs: ## the book in target/book, its generated pages, its links and whether the exercises' patches apply (needs mdbook; without it the pages and links alone)
 	docs/generate-reference --check
 	docs/check-links
+	docs/check-exercises --no-tests
 	@if mdbook --version >/dev/null 2>&1; then set -x; mdbook build docs; else echo "mdbook is not installed: no book was built"; fi
+
+EXERCISES ?=
+exercises: ## each patch of docs/exercises solves its exercise, and its tests alone do not (EXERCISES="criterion trigger": these)
+	docs/check-exercises $(EXERCISES)
 
 MUTANTS_ARGS ?=
 mutants: ## change the code that computes losses, adapters, metrics and verdicts, and count which changes no test finds (needs cargo-mutants)

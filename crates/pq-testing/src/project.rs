@@ -35,6 +35,10 @@ impl Project {
                 .unwrap();
         }
         let project = Self { dir };
+        // The rubric that the labels are made for: what ships may ask more.
+        let mut model = project.read("config/model.toml").parse::<toml::Table>().unwrap();
+        model.insert("rubric".to_owned(), toml::Value::try_from(Rubric::default()).unwrap());
+        project.write("config/model.toml", &model.to_string());
         project.write_slides(decks);
         project
     }

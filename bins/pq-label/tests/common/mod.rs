@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use slide_data::{Labels, Rubric};
 use slide_label::{Event, Journal, Store};
 
-/// A folder with a configuration, a manifest and images.
+/// A folder with a configuration, a manifest and images. Its rubric is the default: what ships may ask more.
 pub struct Site {
     pub dir: tempfile::TempDir,
 }
@@ -36,8 +36,6 @@ impl Site {
         std::fs::write(raw.join("manifest.jsonl"), lines).unwrap();
         let config = site.dir.path().join("config");
         std::fs::create_dir_all(&config).unwrap();
-        let rubric = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/model.toml");
-        std::fs::copy(rubric, config.join("model.toml")).unwrap();
         std::fs::write(config.join("data.toml"), format!("[label]\n{label_table}\n")).unwrap();
         site
     }
