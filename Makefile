@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda demo test check check-cuda dependencies docs mutants bench bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda demo test check check-cuda dependencies docs packages mutants bench bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,10 @@ docs: ## the book in target/book, its generated pages, its links and whether the
 	docs/check-links
 	docs/check-exercises --no-tests
 	@if mdbook --version >/dev/null 2>&1; then set -x; mdbook build docs; else echo "mdbook is not installed: no book was built"; fi
+
+PACKAGES ?=
+packages: ## pack each library as it would be published, and build it from its package (PACKAGES=--no-verify: pack alone)
+	.ci/packages $(PACKAGES)
 
 EXERCISES ?=
 exercises: ## each patch of docs/exercises solves its exercise, and its tests alone do not (EXERCISES="criterion trigger": these)

@@ -100,6 +100,7 @@ impl Reason {
 }
 
 /// Names the action and the file of an I/O error.
+#[cfg(feature = "render")]
 pub(crate) fn io_error(
     action: &'static str,
     path: &std::path::Path,
