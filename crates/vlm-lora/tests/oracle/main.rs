@@ -4,4 +4,6 @@
 
 mod adamw;
 mod geometry;
+#[path = "../../examples/candle_scores/smolvlm.rs"]
+mod smolvlm;
 mod towers;
