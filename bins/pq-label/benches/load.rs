@@ -73,7 +73,8 @@ fn rate(url: &str, person: usize) -> Times {
     let mut count = 0;
     while Instant::now() < end {
         let asked = Instant::now();
-        let (_, queue) = client.post("/queue", &json!({"held": [], "count": 5})).expect("the server answers");
+        let (_, queue) =
+            client.post("/queue", &json!({"assigned": [], "count": 5})).expect("the server answers");
         times.2.push(asked.elapsed());
         let slide = queue["slides"][0]["slide_id"].as_str().expect("slides are left").to_owned();
         let asked = Instant::now();

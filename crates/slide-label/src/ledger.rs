@@ -205,7 +205,7 @@ pub struct Merged {
 /// (a table that was exported, changed and read back): it counts as a change made now.
 ///
 /// # Errors
-/// When the journal is held by another process, or cannot be read or written.
+/// When another process has locked the journal, or cannot be read or written.
 pub fn merge(paths: &Layout, rubric: &Rubric, rule: ConsensusRule, mut events: Vec<Event>) -> Result<Merged> {
     let mut builder = StoreBuilder::new(rubric.clone());
     let (mut journal, _) = Journal::open_with(&paths.journal(), |event| builder.add(event))?;

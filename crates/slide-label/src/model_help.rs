@@ -14,7 +14,7 @@ pub fn read_predictions(path: &Path) -> Result<BTreeMap<String, Prediction>> {
     let mut newest: BTreeMap<String, Prediction> = BTreeMap::new();
     for prediction in Prediction::read_log_if_present(path)?.entries {
         match newest.get(&prediction.slide_id) {
-            Some(held) if held.scored_at > prediction.scored_at => {}
+            Some(found) if found.scored_at > prediction.scored_at => {}
             _ => drop(newest.insert(prediction.slide_id.clone(), prediction)),
         }
     }

@@ -8,7 +8,7 @@ use crate::{Kind, LabelConfig, Store};
 /// Who rates which slide next.
 ///
 /// Each person has an order of their own. First come the calibration slides that all share, then slides on which people disagree,
-/// slides that others have begun, and untouched ones; a slide that was handed out is kept for that person for a while, so that no
+/// slides that others have begun, and untouched ones; a slide that was handed out is assigned to that person for a while, so that no
 /// two get the last place of a slide, and slides of one deck are kept apart.
 #[derive(Debug)]
 pub struct Queue {
@@ -167,13 +167,13 @@ impl Queue {
         }
     }
 
-    /// The next `count` slides for a person, kept for them from `now` on. `held` are slides their page already shows or has loaded:
+    /// The next `count` slides for a person, assigned to them from `now` on. `assigned` are slides their page already has:
     /// they stay theirs, in their order (also after the server was started anew).
-    pub fn next(&mut self, annotator: &str, held: &[String], count: usize, now: Instant) -> Vec<String> {
+    pub fn next(&mut self, annotator: &str, assigned: &[String], count: usize, now: Instant) -> Vec<String> {
         let until = now + Duration::from_secs(u64::from(self.config.lease_minutes) * 60);
         let slides = self.slides.len();
         self.people.entry(annotator.to_owned()).or_insert_with(|| Person::new(slides));
-        let (mut chosen, mut decks) = self.keep_held(annotator, held);
+        let (mut chosen, mut decks) = self.still_open(annotator, assigned);
         chosen.truncate(count);
         while chosen.len() < count {
             let Some(index) = self.best(annotator, &chosen, &decks, now) else { break };
@@ -188,13 +188,13 @@ impl Queue {
         chosen.iter().map(|&index| self.slides[index as usize].id.clone()).collect()
     }
 
-    /// The slides a page holds that are still to do, and the decks of what is behind and before the person.
-    fn keep_held(&self, annotator: &str, held: &[String]) -> (Vec<u32>, Vec<u32>) {
+    /// The slides of a page that are still to do, and the decks of what is behind and before the person.
+    fn still_open(&self, annotator: &str, assigned: &[String]) -> (Vec<u32>, Vec<u32>) {
         let person = &self.people[annotator];
         let recent = person.recent_decks.len().saturating_sub(self.config.deck_gap);
         let mut decks = person.recent_decks[recent..].to_vec();
         let mut chosen: Vec<u32> = Vec::new();
-        for &index in held.iter().filter_map(|id| self.by_id.get(id)) {
+        for &index in assigned.iter().filter_map(|id| self.by_id.get(id)) {
             if !person.has_done(index) && !chosen.contains(&index) {
                 chosen.push(index);
                 decks.push(self.slides[index as usize].deck);

@@ -151,11 +151,11 @@ fn the_model_s_doubt_chooses_where_wanted_and_undo_reopens() {
 #[test]
 fn slides_a_page_holds_stay_its_own_after_a_restart() {
     let mut room = Room::new(6, 1, &config(1, 0));
-    let held = room.queue.next("Ana", &[], 3, room.now);
+    let assigned = room.queue.next("Ana", &[], 3, room.now);
     let mut again = Room::new(6, 1, &config(1, 0));
-    assert_eq!(again.queue.next("Ana", &held, 3, again.now), held);
+    assert_eq!(again.queue.next("Ana", &assigned, 3, again.now), assigned);
     let others = again.queue.next("Ben", &[], 6, again.now);
-    assert!(others.len() == 3 && others.iter().all(|slide| !held.contains(slide)));
+    assert!(others.len() == 3 && others.iter().all(|slide| !assigned.contains(slide)));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Every way of computing, forced on in turn, against f64 and against what transformers and peft computed: the instruction
-//! sets in f32, and each kernel of a narrow base.
+//! sets in f32, and each kernel of a base in bf16 or in 8 bits.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "the differences are read by people")]
@@ -112,7 +112,7 @@ fn options(isa: Isa, base: BaseDtype, kernel: Option<Bf16Kernel>) -> Cpu<f32> {
     Cpu::with_options(CpuOptions { base, kernel, isa: Some(isa) }).unwrap()
 }
 
-/// An instruction set in f32, and with the kernel of a narrow base that needs no more.
+/// An instruction set in f32, and with the kernel of a base in bf16 or 8 bits that needs no more.
 fn check_isa(isa: Isa) {
     for (case, exact) in cases() {
         let full = Computed::new(case, options(isa, BaseDtype::Full, None));
@@ -128,9 +128,9 @@ fn check_kernel(isa: Isa, kernel: Bf16Kernel) {
     for (case, exact) in cases() {
         assert!(Bf16Kernel::available_with(isa).contains(&kernel), "{kernel:?}");
         for (base, of_loss, of_norm) in [(BaseDtype::Bf16, 1e-2, 2e-2), (BaseDtype::Int8, 2e-2, 5e-2)] {
-            let narrow = Computed::new(case, options(isa, base, Some(kernel)));
-            let loss = narrow.loss_difference(&exact.losses);
-            let norm = (narrow.norm() - exact.norm()).abs() / exact.norm();
+            let rounded = Computed::new(case, options(isa, base, Some(kernel)));
+            let loss = rounded.loss_difference(&exact.losses);
+            let norm = (rounded.norm() - exact.norm()).abs() / exact.norm();
             let (dir, isa) = (case.dir.display(), isa.name());
             println!("{dir} {base:?} {kernel:?} {isa}: loss {loss:.1e}, norm {norm:.1e}");
             assert!(loss < of_loss && norm < of_norm);

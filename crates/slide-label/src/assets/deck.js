@@ -45,11 +45,11 @@ export class Deck {
     this.place = this.behind.length;
   }
 
-  /** Asks for more slides; those loaded already are kept for this person. */
+  /** Asks for more slides; those loaded already stay assigned to this person. */
   async refill() {
     if (this.refilling) return this.refilling;
     const ask = async () => {
-      const { slides, progress } = await api("POST", "/queue", { held: this.ahead, count: AHEAD });
+      const { slides, progress } = await api("POST", "/queue", { assigned: this.ahead, count: AHEAD });
       for (const slide of slides) {
         if (!this.records.has(slide.slide_id)) this.records.set(slide.slide_id, slide);
         if (!this.ahead.includes(slide.slide_id) && !this.behind.includes(slide.slide_id)) this.ahead.push(slide.slide_id);

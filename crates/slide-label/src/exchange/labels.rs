@@ -81,7 +81,7 @@ fn column(label: &Label, key: &str, score: Option<Score>) -> Vec<u8> {
     match Answer::from(score) {
         // A file without distributions has one rater; in one with them, a score that nobody gave is the lead's.
         Answer::Score(score) if label.distribution.is_empty() => codes.push(score.get()),
-        // Older files do not say how many held the criterion not to apply.
+        // Older files do not say how many people said that the criterion does not apply.
         Answer::NotApplicable if tally.not_applicable() == 0 => {
             let rest = label.annotators.saturating_sub(codes.len()).max(usize::from(codes.is_empty()));
             codes.extend(std::iter::repeat_n(crate::code::NOT_APPLICABLE, rest));

@@ -24,9 +24,9 @@ pub(super) async fn report(State(app): State<Arc<App>>, _lead: Lead) -> Result<R
 }
 
 fn current_report(app: &App) -> Arc<LeadReport> {
-    let mut held = app.report.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cached = app.report.lock().unwrap_or_else(PoisonError::into_inner);
     let revision = app.ledger().revision();
-    if let Some((made_for, made_at, report)) = &*held
+    if let Some((made_for, made_at, report)) = &*cached
         && (*made_for == revision || made_at.elapsed() < REPORT_PAUSE)
     {
         return report.clone();
@@ -35,7 +35,7 @@ fn current_report(app: &App) -> Arc<LeadReport> {
     let place = |slide: &str| app.slide(slide).map(|card| (card.deck_id, card.number));
     let snapshot = Snapshot::of(&app.ledger().store(), &app.queue(), config, &place);
     let report = Arc::new(snapshot.report(config.raters_per_slide, app.corrections().len()));
-    *held = Some((revision, Instant::now(), report.clone()));
+    *cached = Some((revision, Instant::now(), report.clone()));
     report
 }
 

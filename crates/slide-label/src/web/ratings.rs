@@ -18,15 +18,16 @@ use crate::{Error, Event, Kind, Person, Role, Store, exchange};
 
 #[derive(Deserialize)]
 pub(super) struct Wanted {
-    #[serde(default)]
-    held: Vec<String>,
+    /// Slides that the page has; pages that were loaded before an update say `held`.
+    #[serde(default, alias = "held")]
+    assigned: Vec<String>,
     count: usize,
 }
 
 /// So many slides are handed out at once at most.
 const MAX_HANDED_OUT: usize = 20;
 
-/// The next slides of the person, kept for them.
+/// The next slides of the person, assigned to them.
 pub(super) async fn queue(
     State(app): State<Arc<App>>,
     SignedIn(person): SignedIn,
@@ -36,7 +37,7 @@ pub(super) async fn queue(
     let now = Instant::now();
     let (ids, progress) = {
         let mut queue = app.queue();
-        let ids = queue.next(&person.name, &wanted.held, wanted.count.min(MAX_HANDED_OUT), now);
+        let ids = queue.next(&person.name, &wanted.assigned, wanted.count.min(MAX_HANDED_OUT), now);
         (ids, progress(&queue.progress(&person.name, now), queue.len()))
     };
     let store = app.ledger().store();

@@ -78,7 +78,7 @@ impl App {
     /// Opens the store for serving; also says what was found in the journal.
     ///
     /// # Errors
-    /// When the configuration is invalid, the store is held by another process, or a file cannot be read.
+    /// When the configuration is invalid, another process has locked the store, or a file cannot be read.
     pub fn open(settings: AppSettings) -> Result<(Self, Opened)> {
         settings.config.validate()?;
         settings.rubric.validate()?;

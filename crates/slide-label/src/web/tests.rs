@@ -216,7 +216,7 @@ async fn the_lead_sees_disputes_decides_them_and_everything_is_kept() {
 async fn the_queue_hands_out_every_open_slide_without_scores() {
     let site = Site::new(Access::Local);
     let cookie = site.sign_in(json!({"name": "Ana"})).await.unwrap();
-    let (_, queue) = site.post("/api/queue", &cookie, json!({"held": [], "count": 20})).await;
+    let (_, queue) = site.post("/api/queue", &cookie, json!({"assigned": [], "count": 20})).await;
     assert_eq!((queue["slides"].as_array().unwrap().len(), &queue["progress"]["open"]), (6, &json!(6)));
     assert!(queue["slides"][0]["mine"]["scores"].is_null(), "nothing is preselected");
 }
