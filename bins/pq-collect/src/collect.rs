@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use pq_cli::{Verdict, WithHint};
 use slide_data::collect::source::{Source, SourceBatch, Uploads, UrlList, Web};
-use slide_data::collect::{Collector, Reader, Report, Store, Subprocess, contact_sheet};
+use slide_data::collect::{Collector, Reader, Report, Store, Subprocess};
 use slide_data::render::{InputFile, find_all_inputs};
 
 use crate::args::Args;
@@ -110,7 +110,7 @@ fn named(args: &Args, project: &Project, raw: &Path) -> Result<SourceBatch> {
 
 pub(crate) fn write_contact_sheet(store: &Store) -> Result<()> {
     let path = store.raw().join("contact_sheet.html");
-    let page = contact_sheet(store.slides());
+    let page = report_pages::render_contact_sheet(store.slides())?;
     if std::fs::read(&path).is_ok_and(|old| old == page.as_bytes()) {
         return Ok(());
     }

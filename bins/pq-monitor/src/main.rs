@@ -13,6 +13,7 @@ use drift::{
 use jiff::Timestamp;
 use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
 use serde_json::json;
+use slide_data::write_atomic;
 
 mod inputs;
 
@@ -95,6 +96,9 @@ fn run(args: &Args) -> Result<Verdict> {
     });
     performance.inputs.clone_from(&inputs.hashes);
     let advice = "check that the monitoring folder can be written and that the disk is not full";
+    let page = report_pages::render_drift_report(&drift)?;
+    write_atomic(&layout.latest_drift().with_extension("html"), page.as_bytes())
+        .hint("cannot write the drift report", advice)?;
     write_drift_report(&layout, &drift).hint("cannot write the drift report", advice)?;
     write_performance_report(&layout, &performance).hint("cannot write the performance report", advice)?;
     print(args, &layout, &drift, &performance)?;

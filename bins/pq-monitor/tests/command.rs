@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use pq_testing::adverse;
+use pq_testing::adverse::{self, write_file};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -13,15 +13,9 @@ const NOW: &str = "2025-06-01T12:00:00Z";
 /// A project's folder with the default configuration.
 fn project() -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    write(dir.path(), "config/monitoring.toml", include_str!("../../../config/monitoring.toml"));
+    write_file(dir.path(), "config/monitoring.toml", include_str!("../../../config/monitoring.toml"));
     std::fs::create_dir_all(dir.path().join("data")).expect("a data folder");
     dir
-}
-
-fn write(dir: &Path, name: &str, text: &str) {
-    let path = dir.join(name);
-    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-    std::fs::write(path, text).expect("a file");
 }
 
 fn run(dir: &Path, args: &[&str]) -> Output {
@@ -73,13 +67,13 @@ fn corrections(total: usize, score: u8) -> String {
 
 fn with_data(shift: f64) -> TempDir {
     let dir = project();
-    write(dir.path(), "monitoring/predictions.jsonl", &scored("new", 16, shift));
-    write(dir.path(), "outputs/latest/reference_predictions.jsonl", &scored("old", 24, 0.0));
+    write_file(dir.path(), "monitoring/predictions.jsonl", &scored("new", 16, shift));
+    write_file(dir.path(), "outputs/latest/reference_predictions.jsonl", &scored("old", 24, 0.0));
     let validated = json!({
         "schema_version": 1, "created_at": "2025-05-01T08:00:00Z", "model_version": "v1", "human_agreement": 0.95,
         "threshold": 0.85, "passes_threshold": true, "reasons": [], "metrics": {"clarity_within_1": 0.95}, "more": [1],
     });
-    write(dir.path(), "outputs/latest/validation_results.json", &validated.to_string());
+    write_file(dir.path(), "outputs/latest/validation_results.json", &validated.to_string());
     dir
 }
 
@@ -107,7 +101,7 @@ fn nothing_yet_is_too_little_data() {
 #[test]
 fn unchanged_slides_are_stable_and_corrections_measured() {
     let dir = with_data(0.0);
-    write(dir.path(), "data/user_feedback/corrections.jsonl", &corrections(40, 4));
+    write_file(dir.path(), "data/user_feedback/corrections.jsonl", &corrections(40, 4));
     let output = run(dir.path(), &["--exit-code", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let printed: Value = serde_json::from_slice(&output.stdout).expect("only JSON on stdout");
@@ -124,7 +118,7 @@ fn unchanged_slides_are_stable_and_corrections_measured() {
 #[test]
 fn brighter_slides_are_drift_and_wrong_scores_a_drop() {
     let dir = with_data(0.5);
-    write(dir.path(), "data/user_feedback/corrections.jsonl", &corrections(40, 5));
+    write_file(dir.path(), "data/user_feedback/corrections.jsonl", &corrections(40, 5));
     let output = run(dir.path(), &["--exit-code"]);
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let drift = read(dir.path(), "monitoring/drift_reports/latest_drift.json");
@@ -138,12 +132,12 @@ fn brighter_slides_are_drift_and_wrong_scores_a_drop() {
 #[test]
 fn a_released_version_is_compared_with_its_own_run() {
     let dir = with_data(0.5);
-    write(dir.path(), "outputs/run-7/reference_predictions.jsonl", &scored("same", 24, 0.5));
+    write_file(dir.path(), "outputs/run-7/reference_predictions.jsonl", &scored("same", 24, 0.5));
     let release = json!({
         "version": "v1", "released_at": NOW, "run_id": "run-7", "human_agreement": 0.9, "metrics": {}, "files": {},
     });
     let history = json!({"schema_version": 1, "version": "v1", "history": [release]});
-    write(dir.path(), "model_registry/version.json", &history.to_string());
+    write_file(dir.path(), "model_registry/version.json", &history.to_string());
     assert_eq!(run(dir.path(), &[]).status.code(), Some(0));
     assert_eq!(read(dir.path(), "monitoring/drift_reports/latest_drift.json")["status"], "stable");
     assert_eq!(run(dir.path(), &["--run", "outputs/latest"]).status.code(), Some(0));
@@ -153,7 +147,7 @@ fn a_released_version_is_compared_with_its_own_run() {
 #[test]
 fn a_torn_last_line_is_left_out_with_a_warning() {
     let dir = with_data(0.0);
-    write(dir.path(), "monitoring/predictions.jsonl", &(scored("new", 16, 0.0) + "{\"schema_ver"));
+    write_file(dir.path(), "monitoring/predictions.jsonl", &(scored("new", 16, 0.0) + "{\"schema_ver"));
     let output = run(dir.path(), &[]);
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stderr).contains("unfinished"));
@@ -173,7 +167,7 @@ fn bad_input_is_named_and_nothing_is_written() {
         ("model_registry/version.json", "{\"history\": 3}"),
     ] {
         let kept = std::fs::read(dir.path().join(name)).ok();
-        write(dir.path(), name, text);
+        write_file(dir.path(), name, text);
         assert_error(&run(dir.path(), &[]), &[name, "hint: "]);
         assert!(!dir.path().join("monitoring/drift_reports").exists(), "{name}");
         match kept {
@@ -201,7 +195,7 @@ fn wrong_arguments_and_configuration_are_named() {
 #[test]
 fn a_folder_that_cannot_be_written_is_an_error() {
     let dir = with_data(0.0);
-    write(dir.path(), "monitoring/drift_reports", "a file where the folder should be");
+    write_file(dir.path(), "monitoring/drift_reports", "a file where the folder should be");
     assert_error(&run(dir.path(), &[]), &["monitoring/drift_reports", "hint: "]);
 }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use pq_cli::{Hint, Verdict};
 use project_files::Contract as _;
+use report_pages::{DeckReport, Image, MediaType, ScoredSlide, render_deck_report};
 use slide_data::render::RenderedSlide;
 use slide_data::{Prediction, write_atomic};
 use slide_scorer::{Settings, SlideImage, SlideScorer, thumbnail};
-use vlm_eval::{DeckReport, Image, MediaType, ScoredSlide, render_deck_report};
 
 use crate::Args;
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use pq_testing::adverse;
+use pq_testing::adverse::{self, write_file};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -13,7 +13,7 @@ const NOW: &str = "2025-06-01T12:00:00Z";
 /// A project's folder with the default configuration and a release two days ago.
 fn project() -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    write(dir.path(), "config/monitoring.toml", include_str!("../../../config/monitoring.toml"));
+    write_file(dir.path(), "config/monitoring.toml", include_str!("../../../config/monitoring.toml"));
     release(dir.path(), "2025-05-30T12:00:00Z");
     std::fs::create_dir_all(dir.path().join("data")).expect("a data folder");
     dir
@@ -22,17 +22,11 @@ fn project() -> TempDir {
 fn release(dir: &Path, at: &str) {
     let release = |version: &str, at: &str| json!({"version": version, "released_at": at, "run_id": "r", "human_agreement": 0.9, "metrics": {}, "files": {}});
     let history = json!([release("v2", at), release("v1", "2024-01-01T00:00:00Z")]);
-    write(
+    write_file(
         dir,
         "model_registry/version.json",
         &json!({"schema_version": 1, "version": "v2", "history": history}).to_string(),
     );
-}
-
-fn write(dir: &Path, name: &str, text: &str) {
-    let path = dir.join(name);
-    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-    std::fs::write(path, text).expect("a file");
 }
 
 fn run(dir: &Path, args: &[&str]) -> Output {
@@ -54,7 +48,7 @@ fn corrections(dir: &Path, total: usize) {
         let _ = writeln!(lines, "{line}");
         lines
     });
-    write(dir, "data/user_feedback/corrections.jsonl", &lines);
+    write_file(dir, "data/user_feedback/corrections.jsonl", &lines);
 }
 
 fn decisions(dir: &Path) -> Vec<Value> {
@@ -90,7 +84,7 @@ fn no_reason_is_no_and_is_kept() {
 fn a_hundred_corrections_are_a_reason_for_people_and_workflows() {
     let dir = project();
     corrections(dir.path(), 100);
-    write(dir.path(), "github_output", "before=1\n");
+    write_file(dir.path(), "github_output", "before=1\n");
     let output =
         command(dir.path(), &["--exit-code", "--json"]).env("GITHUB_OUTPUT", "github_output").output();
     let output = output.expect("the executable starts");
@@ -147,7 +141,7 @@ fn bad_input_is_named_and_nothing_is_decided() {
         ("monitoring/performance_metrics/latest_metrics.json", ""),
     ] {
         let kept = std::fs::read(dir.path().join(name)).ok();
-        write(dir.path(), name, text);
+        write_file(dir.path(), name, text);
         let output = run(dir.path(), &[]);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{name}: {error}");
@@ -203,7 +197,7 @@ fn data_that_lies_elsewhere_is_found() {
     let dir = project();
     corrections(dir.path(), 150);
     std::fs::rename(dir.path().join("data"), dir.path().join("elsewhere")).expect("moved");
-    write(dir.path(), "config/data.toml", "[storage]\ndata_dir = \"elsewhere\"\n");
+    write_file(dir.path(), "config/data.toml", "[storage]\ndata_dir = \"elsewhere\"\n");
     let output = run(dir.path(), &["--exit-code"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("150 corrections"));

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use pq_cli::Verdict;
+use report_pages::{Image, MediaType, ValidationReport, render_validation_report};
 use slide_data::{Rubric, write_atomic};
 use slide_scorer::{LabelledSlide, thumbnail};
-use vlm_eval::{Comparison, Evaluation, Image, MediaType, Report, render_report};
+use vlm_eval::{Comparison, Evaluation};
 
 const SHOWN: [(&str, &str); 4] = [
     ("overall_within_1", "within one point"),
@@ -30,7 +31,7 @@ pub(crate) fn write_report(
         images.insert(worst.to_owned(), Image { media_type: MediaType::Jpeg, bytes });
     }
     let facts = [("Test slides".to_owned(), slides.len().to_string())];
-    let html = render_report(&Report {
+    let html = render_validation_report(&ValidationReport {
         evaluation,
         rubric,
         title: &format!("Validation of {}", evaluation.results.model_version),

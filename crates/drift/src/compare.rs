@@ -4,11 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 use project_files::Contract;
 use serde::{Deserialize, Serialize};
 use slide_data::Prediction;
+use statistics::{mean, median, quantile};
 
 use crate::DriftConfig;
 use crate::columns::{Column, FeatureGroup, Table};
+use crate::distances::{Bins, js_divergence, ks_of_sorted, psi, wasserstein};
 use crate::permutation::{Significance, power, significance};
-use crate::statistics::{Bins, js_divergence, ks_of_sorted, psi, quantile, wasserstein};
 
 /// What a comparison found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,8 +254,8 @@ fn feature(
     // Two samples of one distribution have about this PSI (Yurdakul 2018).
     let by_chance = (bins.count() - 1) as f64 * (1.0 / reference.len() as f64 + 1.0 / recent.len() as f64);
     let strength = if drifted { ((psi - by_chance) / MAJOR_PSI).clamp(0.0, 1.0) } else { 0.0 };
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let quantiles = |values: &[f64]| (0..=20).map(|i| quantile(values, f64::from(i) / 20.0)).collect();
+    let mean = |values: &[f64]| mean(values).unwrap_or(f64::NAN);
+    let quantiles = |values: &[f64]| (0..=20).filter_map(|i| quantile(values, f64::from(i) / 20.0)).collect();
     FeatureDrift {
         name: column.name.clone(),
         group: column.group,
@@ -277,26 +278,23 @@ fn feature(
 
 fn drift_score(features: &[FeatureDrift]) -> f64 {
     let groups: BTreeSet<FeatureGroup> = features.iter().map(|feature| feature.group).collect();
-    let mean = |group: FeatureGroup| {
-        let own: Vec<f64> = features
-            .iter()
-            .filter(|feature| feature.group == group)
-            .map(|feature| feature.strength)
-            .collect();
-        own.iter().sum::<f64>() / own.len() as f64
+    let of_group = |group: FeatureGroup| {
+        let own = features.iter().filter(|feature| feature.group == group);
+        mean(&own.map(|feature| feature.strength).collect::<Vec<_>>())
     };
-    let count = groups.len().max(1) as f64;
-    groups.into_iter().map(mean).sum::<f64>() / count
+    mean(&groups.into_iter().filter_map(of_group).collect::<Vec<_>>()).unwrap_or(0.0)
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    (!values.is_empty()).then(|| quantile(&values, 0.5))
-}
-
-pub(crate) fn deviations(shift: f64) -> String {
-    let is_one = (shift - 1.0).abs() < 1e-9;
-    if is_one { "one standard deviation".to_owned() } else { format!("{shift} standard deviations") }
+impl DriftReport {
+    /// The shift that `power` is about, as in "one standard deviation".
+    pub fn power_shift_in_words(&self) -> String {
+        let is_one = (self.power_shift - 1.0).abs() < 1e-9;
+        if is_one {
+            "one standard deviation".to_owned()
+        } else {
+            format!("{} standard deviations", self.power_shift)
+        }
+    }
 }
 
 fn reasons(
@@ -310,7 +308,7 @@ fn reasons(
         features.iter().filter(|feature| feature.drifted).map(|feature| feature.name.as_str()).collect();
     let threshold = report.threshold;
     let seen = power.map_or_else(String::new, |power| {
-        let (percent, shift) = (100.0 * power, deviations(report.power_shift));
+        let (percent, shift) = (100.0 * power, report.power_shift_in_words());
         format!("a shift of {shift} would be seen with a chance of {percent:.0} %")
     });
     let mut reasons = vec![match status {

@@ -9,9 +9,6 @@ pub enum Error {
     /// A file could not be read or written, or does not hold what it should.
     #[error(transparent)]
     Contract(#[from] project_files::Error),
-    /// The report template failed.
-    #[error("cannot render the report")]
-    Template(#[from] minijinja::Error),
 }
 
 /// The result of this crate's functions.

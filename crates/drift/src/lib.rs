@@ -16,24 +16,22 @@
 mod columns;
 mod compare;
 mod config;
+mod distances;
 mod error;
 mod files;
-mod html;
 mod performance;
 mod permutation;
-mod statistics;
 mod trigger;
 
 pub use columns::FeatureGroup;
 pub use compare::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, compare};
 pub use config::{DriftConfig, MonitoringConfig, PerformanceConfig, TriggerConfig};
+pub use distances::{Bins, js_divergence, ks_statistic, psi, wasserstein};
 pub use error::{Error, Result};
 pub use files::write_drift_report;
-pub use html::render_drift_report;
 pub use performance::{
     CriterionAccuracy, PerformanceInput, PerformanceReport, PerformanceSizes, PerformanceStatus,
     SourceAccuracy, measure, write_performance_report,
 };
 pub use project_files::{Interval, Release, ValidationResults, VersionFile};
-pub use statistics::{Bins, js_divergence, ks_statistic, psi, wasserstein};
 pub use trigger::{Decision, Evidence, LastRelease, Trigger, TriggerName, TriggerState, decide};

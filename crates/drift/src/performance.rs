@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use project_files::{Contract, Layout};
 use serde::{Deserialize, Serialize};
 use slide_data::{Correction, Label, Prediction, Score, expected_score};
+use statistics::Tails;
 
 use crate::compare::{days_before, latest_version};
-use crate::statistics::quantile;
 use crate::{Interval, PerformanceConfig, Result, ValidationResults};
 
 /// Whether accuracy could be measured.
@@ -253,19 +253,16 @@ fn clustered_interval(ratings: &Ratings, config: &PerformanceConfig) -> Option<I
         *total += 1.0;
     }
     let decks: Vec<(f64, f64)> = decks.into_values().collect();
-    if decks.len() < 2 {
-        return None;
-    }
-    let mut rng = fastrand::Rng::with_seed(config.seed);
-    let mut draw = || {
-        let (right, total) = (0..decks.len())
-            .map(|_| decks[rng.usize(..decks.len())])
-            .fold((0.0, 0.0), |(right, total), deck| (right + deck.0, total + deck.1));
-        right / total
+    let accuracy = |weights: &[f64]| {
+        let drawn = decks.iter().zip(weights);
+        let (right, total) = drawn.fold((0.0, 0.0), |(right, total), (deck, weight)| {
+            (right + weight * deck.0, total + weight * deck.1)
+        });
+        vec![Some(right / total)]
     };
-    let mut accuracies: Vec<f64> = (0..config.bootstrap_samples.max(1)).map(|_| draw()).collect();
-    accuracies.sort_by(f64::total_cmp);
-    Some(Interval { low: quantile(&accuracies, 0.025), high: quantile(&accuracies, 0.975) })
+    let samples = config.bootstrap_samples.max(1);
+    let intervals = statistics::intervals(decks.len(), samples, config.seed, Tails::CENTRAL_95, accuracy);
+    intervals.into_iter().flatten().next().map(|(low, high)| Interval { low, high })
 }
 
 fn criteria(ratings: &Ratings, validated: Option<&ValidationResults>) -> BTreeMap<String, CriterionAccuracy> {

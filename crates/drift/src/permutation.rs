@@ -1,5 +1,7 @@
 use crate::columns::{Column, Table};
-use crate::statistics::ks_of_sorted;
+use statistics::standard_deviation;
+
+use crate::distances::ks_of_sorted;
 
 /// How surprising each column's Kolmogorov–Smirnov statistic is where nothing has changed.
 ///
@@ -75,8 +77,8 @@ pub(crate) fn power(columns: &Table, significance: &Significance, shift: f64, se
     const TRIALS: usize = 100;
     let mut rng = fastrand::Rng::with_seed(seed ^ 0x706f_7765_7200_0000);
     let observed = columns.labels();
-    let shifts: Vec<f64> =
-        columns.columns.iter().map(|column| shift * standard_deviation(&column.sides(&observed).0)).collect();
+    let deviation = |column: &Column| standard_deviation(&column.sides(&observed).0).unwrap_or(0.0);
+    let shifts: Vec<f64> = columns.columns.iter().map(|column| shift * deviation(column)).collect();
     let mut found = vec![0usize; shifts.len()];
     let mut labels = observed;
     let mut order: Vec<usize> = (0..labels.len()).collect();
@@ -92,13 +94,4 @@ pub(crate) fn power(columns: &Table, significance: &Significance, shift: f64, se
     }
     let chance = |(found, shift): (usize, f64)| (shift > 0.0).then(|| found as f64 / TRIALS as f64);
     found.into_iter().zip(shifts).map(chance).collect()
-}
-
-pub(crate) fn standard_deviation(values: &[f64]) -> f64 {
-    if values.len() < 2 {
-        return 0.0;
-    }
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (squares / (values.len() - 1) as f64).sqrt()
 }

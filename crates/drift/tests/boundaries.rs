@@ -12,7 +12,7 @@ use drift::{
 };
 use jiff::{SignedDuration, Timestamp};
 use pq_testing::assert_close;
-use slide_data::{Correction, Score};
+use slide_data::Correction;
 
 fn seconds_ago(seconds: i64) -> Timestamp {
     now() - SignedDuration::from_secs(seconds)
@@ -27,17 +27,7 @@ fn released(seconds: i64) -> VersionFile {
 }
 
 fn correction(id: usize, seconds: i64) -> Correction {
-    Correction {
-        schema_version: 1,
-        id: format!("c{id}"),
-        slide_id: format!("slide-{id}"),
-        model_version: "v4".to_owned(),
-        annotator: "user".to_owned(),
-        corrected_at: seconds_ago(seconds),
-        predicted: [("clarity".to_owned(), 3.0)].into(),
-        scores: [("clarity".to_owned(), Score::new(3))].into(),
-        notes: String::new(),
-    }
+    Correction { model_version: "v4".to_owned(), ..common::correction(id, seconds_ago(seconds), 3.0, 3) }
 }
 
 fn trigger(decision: &Decision, name: TriggerName) -> &Trigger {

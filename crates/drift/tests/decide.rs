@@ -5,7 +5,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use common::{CRITERIA, Side, distribution, now, slides};
+use common::{CRITERIA, Side, correction, distribution, now, slides};
 use drift::{
     Decision, DriftConfig, DriftReport, Evidence, PerformanceConfig, PerformanceInput, PerformanceReport,
     PerformanceStatus, Release, Trigger, TriggerConfig, TriggerName, TriggerState, ValidationResults,
@@ -17,20 +17,6 @@ use slide_data::{Correction, Label, Prediction, Score};
 
 fn ago(days: i64) -> Timestamp {
     now() - SignedDuration::from_hours(24 * days)
-}
-
-fn correction(id: usize, at: Timestamp, predicted: f64, score: u8) -> Correction {
-    Correction {
-        schema_version: 1,
-        id: format!("c{id}"),
-        slide_id: format!("slide-{id}"),
-        model_version: "v1".to_owned(),
-        annotator: "user".to_owned(),
-        corrected_at: at,
-        predicted: [("clarity".to_owned(), predicted)].into(),
-        scores: [("clarity".to_owned(), Score::new(score))].into(),
-        notes: String::new(),
-    }
 }
 
 fn releases(days: i64) -> VersionFile {

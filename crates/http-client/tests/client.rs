@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http_client::{
     Body, Client, Credential, Error, Method, Notice, Options, Request, Retry, Timeouts, parse,
 };
+use project_files::with_causes;
 use test_server::{Answer, Server, json, redirect, text};
 
 fn retry() -> Retry {
@@ -27,16 +28,6 @@ fn client() -> Client {
 
 fn get(server: &Server, path: &str) -> Request {
     Request::get(parse(&format!("{}{path}", server.base)).unwrap())
-}
-
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.extend([": ", &cause.to_string()]);
-        source = cause.source();
-    }
-    text
 }
 
 /// Two servers, the second on a port that begins with the digits of the first one's, as 1870 and 18700.
@@ -218,7 +209,7 @@ fn an_answer_that_never_comes_ends_its_attempt() {
     let begun = Instant::now();
     let error = Client::new(options).unwrap().send(&get(&server, "/x?secret=1")).unwrap_err();
     assert!(error.is_transient() && begun.elapsed() < Duration::from_secs(5), "{error:?}");
-    assert!(!chain(&error).contains("secret"), "{}", chain(&error));
+    assert!(!with_causes(&error).contains("secret"), "{}", with_causes(&error));
     assert_eq!(server.requests().len(), 2);
 
     let dripping = Server::start(|_| Answer::Drip {
@@ -244,9 +235,9 @@ fn a_web_page_where_json_is_due_is_named() {
         client().send(&get(&server, "/api?x=secret")).unwrap().json::<serde_json::Value>().unwrap_err();
     assert!(matches!(error, Error::Form { .. }) && !error.is_transient());
     assert!(
-        error.to_string().contains("a web page") && !chain(&error).contains("secret"),
+        error.to_string().contains("a web page") && !with_causes(&error).contains("secret"),
         "{}",
-        chain(&error)
+        with_causes(&error)
     );
 }
 

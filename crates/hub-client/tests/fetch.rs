@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use durable_files::sha256_hex;
 use http_client::{Options, Timeouts};
 use hub_client::{Error, HubOptions, fetch, fetch_with};
-use support::{CDN, COMMIT, CONFIG, FakeHub, Kind, MODEL, chain, git_blob, quick, sha256, weights};
+use project_files::with_causes;
+use support::{CDN, COMMIT, CONFIG, FakeHub, Kind, MODEL, git_blob, quick, weights};
 use test_server::{Answer, ranged, text};
 
 fn repository(cache: &Path) -> PathBuf {
@@ -77,7 +79,7 @@ fn a_private_checkpoint_is_fetched_with_the_token_which_never_reaches_the_storag
     }
     let none = HubOptions { token: None, ..hub.options(cache.path()) };
     let error = fetch_with("o/n", None, &none, quick()).unwrap_err();
-    assert!(chain(&error).contains("needs a token"), "{}", chain(&error));
+    assert!(with_causes(&error).contains("needs a token"), "{}", with_causes(&error));
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn what_is_wrong_never_becomes_a_file() {
             let hub = FakeHub::start(Kind { is_private }, hook);
             let cache = tempfile::tempdir().unwrap();
             let error = fetch_with("o/n", None, &hub.options(cache.path()), quick()).unwrap_err();
-            let words = chain(&error);
+            let words = with_causes(&error);
             assert!(words.contains(named) && !words.contains("secret"), "{path} {status}: {words}");
             assert!(blobs(cache.path()) <= 1, "{path} {status}");
             assert!(!repository(cache.path()).join("refs/main").exists());
@@ -117,7 +119,7 @@ fn a_web_page_in_place_of_the_listing_is_named() {
     });
     let cache = tempfile::tempdir().unwrap();
     let error = fetch_with("o/n", None, &hub.options(cache.path()), quick()).unwrap_err();
-    assert!(chain(&error).contains("a web page where JSON"), "{}", chain(&error));
+    assert!(with_causes(&error).contains("a web page where JSON"), "{}", with_causes(&error));
 }
 
 #[test]
@@ -152,7 +154,7 @@ fn a_body_that_breaks_off_is_taken_up_where_it_ended() {
 fn a_part_that_is_no_beginning_of_the_file_is_fetched_anew() {
     for length in [1000, weights().len(), weights().len() + 5] {
         let (hub, cache) = (FakeHub::good(), tempfile::tempdir().unwrap());
-        let hash = sha256(&weights());
+        let hash = sha256_hex(&weights());
         let folder = repository(cache.path()).join(".partial").join(&hash).join("models--o--n/blobs");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(format!("{hash}.part")), vec![9; length]).unwrap();
@@ -224,7 +226,7 @@ fn a_killed_process_is_taken_up_by_the_next() {
     let hub = FakeHub::start(Kind::default(), slow);
     let cache = tempfile::tempdir().unwrap();
     let mut child = command(&hub, cache.path()).spawn().unwrap();
-    let hash = sha256(&weights());
+    let hash = sha256_hex(&weights());
     let part = repository(cache.path()).join(format!(".partial/{hash}/models--o--n/blobs/{hash}.part"));
     let length = || std::fs::metadata(&part).map_or(0, |metadata| metadata.len());
     let until = Instant::now() + Duration::from_secs(20);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use http_client::{Options, Retry};
 use hub_client::{Error, Hub, PushFile};
+use project_files::with_causes;
 use serde_json::{Value, json};
 use test_server::{Answer, Request, Server, json};
 
@@ -249,22 +250,12 @@ fn a_tag_is_not_moved() {
 fn a_refused_token_is_one_clear_message_without_the_token() {
     let (server, _state, _) = hub(State::default());
     let error = connect(&server, "hf_wrong").push("team/m", &files(), "v1").unwrap_err();
-    let words = chain(&error);
+    let words = with_causes(&error);
     assert!(
         words.contains("401") && words.contains("Invalid credentials") && !words.contains("hf_wrong"),
         "{words}"
     );
     assert_eq!(server.asked("POST", "/preupload/").len(), 1, "it is not tried again");
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.extend([": ", &cause.to_string()]);
-        source = cause.source();
-    }
-    text
 }
 
 #[test]
@@ -278,7 +269,7 @@ fn a_busy_service_at_the_commit_is_waited_for_and_named_in_the_end() {
 
     let (_server, state, hub) = self::hub(State { busy: usize::MAX, is_broken: true, ..State::default() });
     let error = hub.push("team/m", &files(), "v1").unwrap_err();
-    assert_eq!(error.status(), Some(500), "{}", chain(&error));
+    assert_eq!(error.status(), Some(500), "{}", with_causes(&error));
     assert!(state.lock().unwrap().commits.is_empty());
 }
 
@@ -286,7 +277,7 @@ fn a_busy_service_at_the_commit_is_waited_for_and_named_in_the_end() {
 fn a_tag_that_a_proxy_swallowed_is_no_tag() {
     let (_server, _state, hub) = hub(State { swallow_tags: true, ..State::default() });
     let error = hub.tag("team/m", "v1", "c1", "m").unwrap_err();
-    assert!(matches!(error, Error::Protocol { .. }), "{}", chain(&error));
+    assert!(matches!(error, Error::Protocol { .. }), "{}", with_causes(&error));
 }
 
 #[test]

@@ -6,6 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+/// Writes a file below a folder, and the folders in between.
+pub fn write_file(folder: &Path, relative: &str, text: &str) {
+    let path = folder.join(relative);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
 /// All files below a folder with their bytes; links are not followed, lock files left out.
 pub fn files_of(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use slide_data::image::{Rgb, RgbImage};
-use slide_data::{Contract, Label, Labels, Rubric, Score, SlideRecord, Source, SourceKind};
+use slide_data::{Contract, Label, Labels, Rubric, Score, SlideRecord};
 
 pub struct Project {
     dir: tempfile::TempDir,
@@ -48,8 +48,7 @@ impl Project {
     }
 
     pub fn write(&self, relative: &str, text: &str) {
-        std::fs::create_dir_all(self.path(relative).parent().unwrap()).unwrap();
-        std::fs::write(self.path(relative), text).unwrap();
+        crate::adverse::write_file(self.dir.path(), relative, text);
     }
 
     pub fn read(&self, relative: &str) -> String {
@@ -119,29 +118,17 @@ impl Project {
 }
 
 fn record(slide_id: &str, deck_id: &str, number: usize) -> SlideRecord {
-    SlideRecord {
-        schema_version: 1,
+    let mut record = SlideRecord {
         slide_id: slide_id.to_owned(),
-        deck_id: deck_id.to_owned(),
-        number,
-        source: Source {
-            kind: SourceKind::Generated,
-            origin: format!("{deck_id}.pdf"),
-            sha256: String::new(),
-            page: Some(number),
-            license: None,
-        },
         sha256: slide_id.to_owned(),
-        phash: String::new(),
         width: 160,
         height: 90,
-        group: deck_id.to_owned(),
-        quality: std::collections::BTreeMap::new(),
-        duplicate_of: None,
-        excluded: false,
         collected_at: "2026-01-01T00:00:00Z".parse().unwrap(),
-        tool_version: String::new(),
-    }
+        ..SlideRecord::sample(deck_id, number)
+    };
+    record.source.origin = format!("{deck_id}.pdf");
+    record.source.page = Some(number);
+    record
 }
 
 pub fn stderr(output: &Output) -> String {

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use repeatable_random::fnv1a;
 use slide_data::{Manifest, Score};
 
 use crate::{Error, Latents, Quality, Result, Rng};
@@ -46,10 +47,7 @@ impl Rater {
     /// Rates a slide: the latent quality, seen through severity, leaning and noise, rounded to a score. The noise depends
     /// on the slide alone, so the order in which slides are rated does not matter.
     pub fn rate(&self, slide_id: &str, quality: &Quality) -> [Option<Score>; 5] {
-        let part = slide_id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3) // FNV-1a
-        });
-        let mut rng = self.rng.part(part);
+        let mut rng = self.rng.part(fnv1a(slide_id.as_bytes()));
         let mut scores = [None; 5];
         for (index, value) in quality.values().into_iter().enumerate() {
             let noise = self.noise * rng.normal();

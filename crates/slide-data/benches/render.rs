@@ -34,11 +34,6 @@ fn theirs(paths: &[PathBuf], folder: &Path) -> Option<f64> {
     Some(start.elapsed().as_secs_f64())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() {
     let paths: Vec<PathBuf> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).map(PathBuf::from).collect();
@@ -59,7 +54,7 @@ fn main() {
         one.push(ours(&paths, 1).1);
         poppler.extend(theirs(&paths, folder.path()));
     }
-    let rate = |seconds: Vec<f64>| pages as f64 / median(seconds);
+    let rate = |seconds: Vec<f64>| pages as f64 / statistics::median(seconds).unwrap_or(f64::NAN);
     let (all, one) = (rate(all), rate(one));
     println!("{pages} pages, {cores} cores, medians of {ROUNDS} rounds in turn");
     println!("this crate, {cores} threads: {all:.1} pages/s; 1 thread: {one:.1} pages/s");

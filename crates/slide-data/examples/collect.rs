@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use slide_data::collect::{Collector, DataConfig, Reader, Store, Subprocess, contact_sheet, serve, verify};
+use slide_data::collect::{Collector, DataConfig, Reader, Store, Subprocess, serve, verify};
 use slide_data::render::find_inputs;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -21,10 +21,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut collector = Collector { store: &mut store, config: &config, readers: 2, retry: false };
     let report = collector.run(&inputs, &reader, &())?;
     println!("{}", serde_json::to_string_pretty(&report)?);
-    slide_data::write_atomic(
-        &store.raw().join("contact_sheet.html"),
-        contact_sheet(store.slides()).as_bytes(),
-    )?;
     println!("{} problems found", verify(&store).len());
     Ok(())
 }

@@ -31,6 +31,25 @@ pub struct Prediction {
     pub latency_ms: f64,
 }
 
+impl Prediction {
+    /// A scored slide that stands for any, for tests and examples, which change what matters to them: of the deck `deck` and the
+    /// version `v1`, without scores.
+    pub fn sample(slide_id: &str) -> Self {
+        Self {
+            schema_version: Self::VERSION,
+            slide_id: slide_id.to_owned(),
+            deck_id: "deck".to_owned(),
+            sha256: String::new(),
+            scored_at: Timestamp::UNIX_EPOCH,
+            model_version: "v1".to_owned(),
+            distributions: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            features: BTreeMap::new(),
+            latency_ms: 1.0,
+        }
+    }
+}
+
 impl Contract for Prediction {
     const NAME: &'static str = "scored slide";
     const VERSION: u32 = 1;

@@ -81,6 +81,37 @@ pub struct SlideRecord {
     pub tool_version: String,
 }
 
+impl SlideRecord {
+    /// A slide that stands for any, for tests and examples, which change what matters to them: drawn, one pixel large, in the group
+    /// of its deck, and nothing else is known of it.
+    pub fn sample(deck_id: &str, number: usize) -> Self {
+        let source = Source {
+            kind: SourceKind::Generated,
+            origin: String::new(),
+            sha256: String::new(),
+            page: None,
+            license: None,
+        };
+        Self {
+            schema_version: Self::VERSION,
+            slide_id: format!("{deck_id}-{number}"),
+            deck_id: deck_id.to_owned(),
+            number,
+            source,
+            sha256: String::new(),
+            phash: String::new(),
+            width: 1,
+            height: 1,
+            group: deck_id.to_owned(),
+            quality: BTreeMap::new(),
+            duplicate_of: None,
+            excluded: false,
+            collected_at: Timestamp::UNIX_EPOCH,
+            tool_version: String::new(),
+        }
+    }
+}
+
 impl Contract for SlideRecord {
     const NAME: &'static str = "slide record";
     const VERSION: u32 = 1;

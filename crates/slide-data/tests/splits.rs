@@ -3,9 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use proptest::prelude::*;
-use slide_data::{GroupStats, Manifest, SlideRecord, Source, SourceKind, Split, SplitRatios, Splits};
+use slide_data::{GroupStats, Manifest, SlideRecord, Split, SplitRatios, Splits};
 
 type Groups = BTreeMap<String, GroupStats>;
 
@@ -26,37 +25,11 @@ fn assigned(groups: &Groups, before: &Splits, seed: u64) -> Splits {
     splits
 }
 
-fn slide(group: &str, number: usize) -> SlideRecord {
-    SlideRecord {
-        schema_version: 1,
-        slide_id: format!("{group}-{number}"),
-        deck_id: group.to_owned(),
-        number,
-        source: Source {
-            kind: SourceKind::Image,
-            origin: String::new(),
-            sha256: String::new(),
-            page: None,
-            license: None,
-        },
-        sha256: String::new(),
-        phash: String::new(),
-        width: 1,
-        height: 1,
-        group: group.to_owned(),
-        quality: BTreeMap::new(),
-        duplicate_of: None,
-        excluded: false,
-        collected_at: Timestamp::UNIX_EPOCH,
-        tool_version: String::new(),
-    }
-}
-
 /// `extra` slides more in each group than it has now.
 fn manifest(groups: &Groups, extra: usize) -> Manifest {
-    let slides = groups
-        .iter()
-        .flat_map(|(group, stats)| (1..=stats.slides + extra).map(move |number| slide(group, number)));
+    let slides = groups.iter().flat_map(|(group, stats)| {
+        (1..=stats.slides + extra).map(move |number| SlideRecord::sample(group, number))
+    });
     Manifest { slides: slides.collect() }
 }
 

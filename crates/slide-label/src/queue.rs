@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use repeatable_random::{finalize, fnv1a, mix};
 use slide_data::{Manifest, Score, sha256_hex};
 
 use crate::{Kind, LabelConfig, Store};
@@ -207,7 +208,7 @@ impl Queue {
     fn best(&self, annotator: &str, chosen: &[u32], decks: &[u32], now: Instant) -> Option<u32> {
         let person = &self.people[annotator];
         let recent = &decks[decks.len().saturating_sub(self.config.deck_gap)..];
-        let salt = order_of(annotator);
+        let salt = fnv1a(annotator.as_bytes());
         let choice = self.choice(salt, person.rated + person.skipped + chosen.len());
         let rank = |(index, slide): (u32, &Slide)| {
             if person.has_done(index) || chosen.contains(&index) {
@@ -218,8 +219,8 @@ impl Queue {
             let (within, order) = match choice {
                 _ if class == 1 => (class, slide.order),
                 // An order of its own: what the other turns have taken must not shift it.
-                Choice::Random => (0, mix(slide.order ^ !salt)),
-                _ => (class, mix(slide.order ^ salt)),
+                Choice::Random => (0, finalize(slide.order ^ !salt)),
+                _ => (class, finalize(slide.order ^ salt)),
             };
             let certainty = if choice == Choice::Uncertain { -slide.uncertainty } else { 0.0 };
             // Calibration comes before everything; among the other slides the deck matters more than the class.
@@ -301,20 +302,9 @@ pub(crate) fn spread(ratings: &[&[u8]]) -> u8 {
         .unwrap_or(0)
 }
 
-/// Spreads neighbouring numbers over all of `u64` (the finaliser of splitmix64).
-fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
-}
-
+/// A share, 0 to 1, that follows from a number alone.
 fn fraction(value: u64) -> f64 {
-    mix(value.wrapping_add(0x9e37_79b9_7f4a_7c15)) as f64 / u64::MAX as f64
-}
-
-fn order_of(name: &str) -> u64 {
-    name.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    mix(value) as f64 / u64::MAX as f64
 }
 
 #[cfg(test)]

@@ -1,32 +1,10 @@
 use super::*;
 use crate::Event;
 use jiff::Timestamp;
-use slide_data::{Rubric, SlideRecord, Source, SourceKind};
+use slide_data::{Rubric, SlideRecord};
 
 fn manifest(decks: usize, slides: usize) -> Manifest {
-    let record = |deck: usize, number: usize| SlideRecord {
-        schema_version: 1,
-        slide_id: format!("d{deck}-{number}"),
-        deck_id: format!("d{deck}"),
-        number,
-        source: Source {
-            kind: SourceKind::Generated,
-            origin: String::new(),
-            sha256: String::new(),
-            page: None,
-            license: None,
-        },
-        sha256: String::new(),
-        phash: String::new(),
-        width: 1,
-        height: 1,
-        group: format!("d{deck}"),
-        quality: std::collections::BTreeMap::new(),
-        duplicate_of: None,
-        excluded: false,
-        collected_at: Timestamp::UNIX_EPOCH,
-        tool_version: String::new(),
-    };
+    let record = |deck: usize, number: usize| SlideRecord::sample(&format!("d{deck}"), number);
     Manifest {
         slides: (0..decks).flat_map(|deck| (1..=slides).map(move |number| record(deck, number))).collect(),
     }

@@ -1,4 +1,4 @@
-/// What can go wrong while evaluating predictions or writing a report.
+/// What can go wrong while evaluating predictions.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages name each field")]
@@ -26,9 +26,6 @@ pub enum Error {
     /// A file could not be read or written.
     #[error(transparent)]
     Data(#[from] slide_data::Error),
-    /// A report template failed.
-    #[error("cannot render the report")]
-    Template(#[from] minijinja::Error),
 }
 
 /// The result of this crate's functions.

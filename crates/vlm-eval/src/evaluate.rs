@@ -67,7 +67,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// The slides whose images [`render_report`](crate::render_report) shows, the worst first.
+    /// The slides whose images a report shows, the worst first.
     pub fn worst_slides(&self, limit: usize) -> impl Iterator<Item = &str> {
         self.details.misses.iter().take(limit).map(|miss| miss.slide_id.as_str())
     }

@@ -1,4 +1,4 @@
-//! How good a rater is: metrics, intervals clustered by deck, baselines, the human ceiling, the gate, and two HTML reports.
+//! How good a rater is: metrics, intervals clustered by deck, baselines, the human ceiling and the gate.
 //!
 //! Everything is a pure function of labels and predictions. From a distribution over the scores 1 to 5 two things are read:
 //! its mean, the *expected score*, and that mean rounded (halves up), the *score* ([`rounded`]). MAE, agreement and kappa
@@ -22,23 +22,17 @@
 
 mod baseline;
 mod bootstrap;
-mod deck_report;
 mod detail;
 mod error;
 mod evaluate;
-mod html;
 mod measures;
-mod report;
 
 pub use baseline::{best_constants, human_ceiling};
 pub use bootstrap::BootstrapOptions;
-pub use deck_report::{DeckReport, ScoredSlide, render_deck_report};
 pub use detail::{CalibrationBin, CriterionDetail, Details, Miss};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, EvaluationInput, EvaluationOptions, Item, evaluate};
-pub use html::{Image, MediaType};
 pub use measures::{Confusion, Measures, expected_calibration_error, rounded, spearman};
 pub use project_files::{
     Baseline, Check, Comparison, Gate, HumanCeiling, Interval, Sizes, ValidationResults,
 };
-pub use report::{Report, render_report};

@@ -32,16 +32,8 @@ fn item(index: usize, group: usize, actual: u8, distribution: [f64; 5]) -> Item 
     let slide_id = format!("slide-{index:03}");
     let keys = || Rubric::default().keys().map(str::to_owned).collect::<Vec<_>>();
     let prediction = Prediction {
-        schema_version: 1,
-        slide_id: slide_id.clone(),
-        deck_id: "deck".to_owned(),
-        sha256: String::new(),
-        scored_at: Timestamp::UNIX_EPOCH,
-        model_version: "test".to_owned(),
         distributions: keys().into_iter().map(|key| (key, distribution)).collect(),
-        expected: BTreeMap::new(),
-        features: BTreeMap::new(),
-        latency_ms: 1.0,
+        ..Prediction::sample(&slide_id)
     };
     let scores = keys().into_iter().map(|key| (key, Score::new(actual))).collect();
     Item { slide_id, group: format!("deck-{group}"), label: Label { scores, ..Label::default() }, prediction }

@@ -13,16 +13,8 @@ use vlm_eval::{
 
 fn prediction(slide_id: &str, distribution: [f64; 5]) -> Prediction {
     Prediction {
-        schema_version: 1,
-        slide_id: slide_id.to_owned(),
-        deck_id: "deck".to_owned(),
-        sha256: String::new(),
-        scored_at: Timestamp::UNIX_EPOCH,
-        model_version: "test".to_owned(),
         distributions: Rubric::default().keys().map(|key| (key.to_owned(), distribution)).collect(),
-        expected: BTreeMap::new(),
-        features: BTreeMap::new(),
-        latency_ms: 1.0,
+        ..Prediction::sample(slide_id)
     }
 }
 

@@ -42,18 +42,7 @@ fn item(slide: &Slide) -> Item {
             distribution: slide.distribution.clone(),
             ..Label::default()
         },
-        prediction: Prediction {
-            schema_version: 1,
-            slide_id: slide.id.clone(),
-            deck_id: slide.group.clone(),
-            sha256: String::new(),
-            scored_at: Timestamp::UNIX_EPOCH,
-            model_version: "test".to_owned(),
-            distributions: slide.p.clone(),
-            expected: BTreeMap::new(),
-            features: BTreeMap::new(),
-            latency_ms: 1.0,
-        },
+        prediction: Prediction { distributions: slide.p.clone(), ..Prediction::sample(&slide.id) },
     }
 }
 

@@ -1,9 +1,10 @@
 //! Made-up slides whose features vary between decks and within them.
+#![allow(dead_code, reason = "not every test program needs all of it")]
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use slide_data::{Prediction, expected_score};
+use slide_data::{Correction, Prediction, Score, expected_score};
 
 pub(crate) const CRITERIA: [&str; 5] =
     ["clarity", "design", "data_visualization", "readability", "content_quality"];
@@ -11,6 +12,21 @@ const FEATURES: [&str; 4] = ["brightness", "contrast", "edge_density", "saturati
 
 pub(crate) fn now() -> Timestamp {
     "2025-06-01T12:00:00Z".parse().expect("a timestamp")
+}
+
+/// A user's score of the clarity of a slide that nobody else corrected.
+pub(crate) fn correction(id: usize, at: Timestamp, predicted: f64, score: u8) -> Correction {
+    Correction {
+        schema_version: 1,
+        id: format!("c{id}"),
+        slide_id: format!("slide-{id}"),
+        model_version: "v1".to_owned(),
+        annotator: "user".to_owned(),
+        corrected_at: at,
+        predicted: [("clarity".to_owned(), predicted)].into(),
+        scores: [("clarity".to_owned(), Score::new(score))].into(),
+        notes: String::new(),
+    }
 }
 
 /// One side of a comparison.
@@ -56,16 +72,13 @@ pub(crate) fn slides(name: &str, side: Side, rng: &mut fastrand::Rng) -> Vec<Pre
                 })
                 .collect();
             slides.push(Prediction {
-                schema_version: 1,
                 sha256: format!("pixels of {slide_id}"),
-                slide_id,
                 deck_id: format!("{name}-{deck}"),
                 scored_at: now(),
-                model_version: "v1".to_owned(),
                 expected: distributions.iter().map(|(k, d)| (k.clone(), expected_score(d))).collect(),
                 distributions,
                 features,
-                latency_ms: 20.0,
+                ..Prediction::sample(&slide_id)
             });
         }
     }

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use durable_files::{hex, sha256_hex};
 use http_client::{Options, Retry};
 use hub_client::HubOptions;
 use serde_json::json;
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use sha1::{Digest, Sha1};
 use test_server::{Answer, Request, Server, ranged};
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -28,16 +28,8 @@ pub fn weights() -> Vec<u8> {
     (0..400_000u32).map(|n| (n * 31 % 251) as u8).collect()
 }
 
-pub fn sha256(content: &[u8]) -> String {
-    hex(&Sha256::digest(content))
-}
-
 pub fn git_blob(content: &[u8]) -> String {
     hex(&Sha1::new().chain_update(format!("blob {}\0", content.len())).chain_update(content).finalize())
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 pub struct FakeHub {
@@ -113,7 +105,7 @@ fn answer(request: &Request, kind: Kind, location: &str) -> Answer {
             &json!([
                 {"type": "file", "path": "config.json", "size": CONFIG.len(), "oid": git_blob(CONFIG)},
                 {"type": "file", "path": "model.safetensors", "size": 134, "oid": "0".repeat(40),
-                    "lfs": {"oid": sha256(&weights), "size": weights.len(), "pointerSize": 134}},
+                    "lfs": {"oid": sha256_hex(&weights), "size": weights.len(), "pointerSize": 134}},
                 {"type": "directory", "path": "onnx", "oid": "0".repeat(40), "size": 0},
                 {"type": "file", "path": "README.md", "size": 3, "oid": "0".repeat(40)},
             ]),
@@ -128,7 +120,7 @@ fn answer(request: &Request, kind: Kind, location: &str) -> Answer {
             let headers = vec![
                 commit,
                 ("Location", location.to_owned()),
-                ("X-Linked-ETag", format!("\"{}\"", sha256(&weights))),
+                ("X-Linked-ETag", format!("\"{}\"", sha256_hex(&weights))),
                 ("X-Linked-Size", weights.len().to_string()),
             ];
             Answer::Status(302, headers, b"moved".to_vec())
@@ -141,15 +133,4 @@ fn answer(request: &Request, kind: Kind, location: &str) -> Answer {
 pub fn quick() -> Options {
     let retry = Retry { attempts: 4, base: Duration::from_millis(10), ..Retry::default() };
     Options { retry, ..Options::default() }
-}
-
-/// An error with its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.extend([": ", &cause.to_string()]);
-        source = cause.source();
-    }
-    text
 }

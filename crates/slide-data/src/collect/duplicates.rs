@@ -190,31 +190,12 @@ fn leader(leaders: &BTreeMap<String, String>, deck: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Source, SourceKind};
 
     fn slide(deck: &str, number: usize, group: &str) -> SlideRecord {
         SlideRecord {
-            schema_version: 1,
-            slide_id: format!("{deck}-{number}"),
-            deck_id: deck.to_owned(),
-            number,
-            source: Source {
-                kind: SourceKind::Image,
-                origin: String::new(),
-                sha256: String::new(),
-                page: None,
-                license: None,
-            },
             sha256: format!("{deck}{number}"),
-            phash: String::new(),
-            width: 1,
-            height: 1,
             group: group.to_owned(),
-            quality: BTreeMap::new(),
-            duplicate_of: None,
-            excluded: false,
-            collected_at: jiff::Timestamp::UNIX_EPOCH,
-            tool_version: String::new(),
+            ..SlideRecord::sample(deck, number)
         }
     }
 

@@ -3,7 +3,6 @@
 mod card;
 mod comparer;
 mod config;
-mod contact_sheet;
 mod duplicates;
 mod export;
 mod ingest;
@@ -19,7 +18,6 @@ mod worker;
 
 pub use card::dataset_card;
 pub use config::{DataConfig, SourcesConfig};
-pub use contact_sheet::contact_sheet;
 pub use export::{Export, ExportSummary};
 pub use leakage::{SplitProof, prove};
 pub use report::{Progress, Quarantined, Report};

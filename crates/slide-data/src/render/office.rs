@@ -1,7 +1,8 @@
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::{Limits, Reason};
 
@@ -74,17 +75,12 @@ fn start(program: &Path, folder: &Path, input: &Path, own_group: bool) -> std::i
     command.spawn()
 }
 
+/// What stays as it is in the path of an address: unreserved characters (RFC 3986, 2.3) and the slash.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// The path as a part of an address: bytes other than plain ones as `%20`.
 fn escaped(path: &Path) -> String {
-    let mut text = String::new();
-    for &byte in path.as_os_str().as_encoded_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
+    percent_encode(path.as_os_str().as_encoded_bytes(), PATH).to_string()
 }
 
 /// Waits for the end; after the limit the whole process group ends (the launcher starts the office as a child).

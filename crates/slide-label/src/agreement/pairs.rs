@@ -1,5 +1,6 @@
 use serde::Serialize;
 use slide_data::Score;
+use statistics::Resamples;
 
 use super::measures::{Table, alpha_ordinal, exact, quadratic_weighted_kappa, within_one};
 use super::{Estimate, RatingMatrix};
@@ -82,11 +83,11 @@ fn resample(table: &Table, resamples: usize, seed: u64) -> Vec<Table> {
         .flat_map(|a| (0..Score::LEVELS).map(move |b| (a, b)))
         .flat_map(|(a, b)| std::iter::repeat_n((a, b), table[a][b] as usize))
         .collect();
-    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut resampled = Resamples::new(cells.len(), seed);
     let draw = |_| {
         let mut drawn = Table::default();
-        for _ in 0..cells.len() {
-            let (a, b) = cells[rng.usize(..cells.len())];
+        for place in resampled.draw() {
+            let (a, b) = cells[place];
             drawn[a][b] += 1.0;
         }
         drawn

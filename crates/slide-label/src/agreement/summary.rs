@@ -120,6 +120,7 @@ fn draw_clusters(clusters: usize, options: AgreementOptions) -> Vec<Vec<u32>> {
     if clusters < 2 {
         return Vec::new();
     }
+    // Not `statistics::Resamples`: the 32-bit draws are another sequence, and the intervals of a seed must stay what they are.
     let mut rng = fastrand::Rng::with_seed(options.seed);
     let mut draw = || (0..clusters).map(|_| rng.u32(..clusters as u32)).collect();
     (0..options.resamples).map(|_| draw()).collect()

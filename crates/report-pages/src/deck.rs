@@ -2,7 +2,9 @@ use jiff::Timestamp;
 use minijinja::{Value, context};
 use slide_data::{Criterion, Prediction, Rubric, Score, expected_score};
 
-use crate::html::{number, render, sparkline_svg};
+use crate::format::{number, time};
+use crate::page::render;
+use crate::plots::sparkline;
 use crate::{Image, Result};
 
 /// One slide of a deck report.
@@ -49,12 +51,12 @@ const FINE: f64 = 4.0;
 pub fn render_deck_report(report: &DeckReport<'_>) -> Result<String> {
     let deck = Deck::new(report);
     render(
-        "deck_report.html",
+        "deck.html",
         context! {
             title => report.title,
             model_version => report.model_version,
             caveat => report.caveat,
-            generated_at => report.generated_at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+            generated_at => time(report.generated_at),
             summary => report.rubric.criteria.iter().map(|c| deck.summary(c)).collect::<Vec<_>>(),
             advice => deck.advice(),
             weakest => deck.weakest(|_, mean| mean),
@@ -70,8 +72,7 @@ struct Deck<'a> {
 }
 
 fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let (sum, count) = values.flatten().fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
-    (count > 0).then(|| sum / count as f64)
+    statistics::mean(&values.flatten().collect::<Vec<_>>())
 }
 
 fn tone(score: Option<f64>) -> &'static str {
@@ -232,7 +233,7 @@ fn bar(criterion: &Criterion, prediction: &Prediction) -> Option<Value> {
         width => width(Some(expected)),
         low => number(Some(low), 1),
         range => number(Some(high - low), 1),
-        spark => sparkline_svg(distribution),
+        spark => sparkline(distribution),
         chances => chances.collect::<Vec<_>>().join(", "),
     })
 }

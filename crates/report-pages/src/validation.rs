@@ -2,16 +2,19 @@ use std::collections::BTreeMap;
 
 use minijinja::{Value, context};
 use slide_data::Rubric;
+use vlm_eval::{Confusion, Details, Evaluation, Measures, Miss, ValidationResults};
 
-use crate::html::{calibration_svg, histogram_svg, number, percent, render};
-use crate::{Confusion, Details, Evaluation, Image, Measures, Miss, Result, ValidationResults};
+use crate::format::{number, percent, time};
+use crate::page::render;
+use crate::plots::{calibration, histogram};
+use crate::{Image, Result};
 
 /// How many of the worst misses are shown.
 const MISSES: usize = 12;
 
 /// What `report.html` is made from.
 #[derive(Debug, Clone, Copy)]
-pub struct Report<'a> {
+pub struct ValidationReport<'a> {
     /// The evaluation.
     pub evaluation: &'a Evaluation,
     /// Gives the criteria their names.
@@ -30,15 +33,15 @@ pub struct Report<'a> {
 ///
 /// # Errors
 /// When a template fails, which no input should cause.
-pub fn render_report(report: &Report<'_>) -> Result<String> {
+pub fn render_validation_report(report: &ValidationReport<'_>) -> Result<String> {
     let Evaluation { results, details } = report.evaluation;
     let name = |key: &str| criterion_name(report.rubric, key);
     render(
-        "report.html",
+        "validation.html",
         context! {
             title => report.title,
             model_version => results.model_version,
-            created_at => results.created_at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+            created_at => time(results.created_at),
             slides => results.sizes.slides,
             groups => results.sizes.groups,
             ratings => results.sizes.ratings,
@@ -52,7 +55,7 @@ pub fn render_report(report: &Report<'_>) -> Result<String> {
             comparisons => comparisons(results),
             confusions => details.criteria.iter().filter(|c| c.confusion.total() > 0.0).map(|c| matrix(&name(&c.key), &c.confusion)).collect::<Vec<_>>(),
             calibrations => calibrations(results, details, name),
-            histogram => histogram_svg(&details.errors, "Histogram of the errors in points"),
+            histogram => histogram(&details.errors, "Histogram of the errors in points"),
             misses => details.misses.iter().take(MISSES).map(|m| miss(m, report)).collect::<Vec<_>>(),
             facts => report.facts,
             inputs => results.inputs.iter().collect::<Vec<_>>(),
@@ -60,7 +63,7 @@ pub fn render_report(report: &Report<'_>) -> Result<String> {
     )
 }
 
-pub(crate) fn criterion_name(rubric: &Rubric, key: &str) -> String {
+fn criterion_name(rubric: &Rubric, key: &str) -> String {
     if key == "overall" {
         return "Overall".to_owned();
     }
@@ -155,13 +158,13 @@ fn calibrations(results: &ValidationResults, details: &Details, name: impl Fn(&s
         .map(|detail| {
             let name = name(&detail.key);
             let ece = number(get(&results.metrics, &format!("{}_ece", detail.key)), 2);
-            let svg = calibration_svg(&detail.calibration, &format!("Calibration of {name}, ECE {ece}"));
-            context! { name => name, ece => ece, svg => svg }
+            let plot = calibration(&detail.calibration, &format!("Calibration of {name}, ECE {ece}"));
+            context! { name => name, ece => ece, plot => plot }
         })
         .collect()
 }
 
-fn miss(miss: &Miss, report: &Report<'_>) -> Value {
+fn miss(miss: &Miss, report: &ValidationReport<'_>) -> Value {
     let scores = report.rubric.keys().filter_map(|key| {
         let (people, model) = miss.scores.get(key)?;
         Some(context! {

@@ -1,3 +1,5 @@
+use statistics::{quantile, sorted};
+
 /// Cut points that put about equal shares of a reference sample into each bin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bins {
@@ -10,10 +12,9 @@ impl Bins {
     ///
     /// Where much of the reference sits at its minimum, values below that get a bin of their own.
     pub fn quantiles(reference: &[f64], count: usize) -> Self {
-        let mut sorted = reference.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let cuts = if sorted.is_empty() { 1..1 } else { 1..count };
-        let mut edges: Vec<f64> = cuts.map(|i| quantile(&sorted, i as f64 / count as f64)).collect();
+        let sorted = sorted(reference);
+        let mut edges: Vec<f64> =
+            (1..count).filter_map(|i| quantile(&sorted, i as f64 / count as f64)).collect();
         edges.dedup();
         if let (Some(&edge), Some(&least)) = (edges.first(), sorted.first())
             && edge <= least
@@ -36,13 +37,6 @@ impl Bins {
         }
         counts
     }
-}
-
-/// The linearly interpolated quantile of sorted, non-empty values (numpy's default).
-pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let at = q * (sorted.len() - 1) as f64;
-    let (below, above) = (at.floor() as usize, at.ceil() as usize);
-    sorted[below] + (at - at.floor()) * (sorted[above] - sorted[below])
 }
 
 /// Shares with half a count added to each bin, so that an empty bin does not make a statistic infinite.
@@ -92,12 +86,6 @@ pub fn wasserstein(reference: &[f64], recent: &[f64]) -> f64 {
         last = Some((value, below));
     });
     area
-}
-
-pub(crate) fn sorted(values: &[f64]) -> Vec<f64> {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values
 }
 
 /// The statistic of sorted samples, `shift` added to the second.

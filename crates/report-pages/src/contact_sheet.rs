@@ -1,0 +1,71 @@
+use minijinja::{Value, context};
+use slide_data::SlideRecord;
+
+use crate::Result;
+use crate::page::render;
+
+/// What the measure of a quality flag is.
+const MEANINGS: [(&str, &str); 7] = [
+    ("blank", "share of background"),
+    ("nearly_blank", "share of empty cells"),
+    ("too_small", "shorter edge in pixels"),
+    ("extreme_shape", "longer edge by shorter edge"),
+    ("blurred", "steepness of edges"),
+    ("cut_off", "strokes that run out of one side"),
+    ("photograph", "share of texture"),
+];
+
+/// A page that shows which slides were flagged or found to repeat others, and why. Images are linked relative to the store's
+/// folder, where the page belongs.
+///
+/// # Errors
+/// When a template fails, which no input should cause.
+pub fn render_contact_sheet(slides: &[SlideRecord]) -> Result<String> {
+    let count = |is: fn(&SlideRecord) -> bool| slides.iter().filter(|slide| is(slide)).count();
+    let mut sections: Vec<Value> =
+        MEANINGS.iter().map(|(flag, meaning)| flagged(slides, flag, meaning)).collect();
+    sections.push(repeated(slides));
+    render(
+        "contact_sheet.html",
+        context! {
+            title => "Contact sheet",
+            slides => slides.len(),
+            flagged => count(|slide| !slide.quality.is_empty()),
+            excluded => count(|slide| slide.excluded),
+            repeated => count(|slide| slide.duplicate_of.is_some()),
+            sections => sections,
+        },
+    )
+}
+
+fn flagged(slides: &[SlideRecord], flag: &str, meaning: &str) -> Value {
+    let item = |slide: &SlideRecord| {
+        let value = slide.quality.get(flag)?;
+        Some(context! { why => format!("{meaning}: {}", rounded(*value)), original => (), ..figure(slide) })
+    };
+    let figures: Vec<Value> = slides.iter().filter_map(item).collect();
+    context! { title => flag.replace('_', " "), figures => figures }
+}
+
+fn repeated(slides: &[SlideRecord]) -> Value {
+    let item = |slide: &SlideRecord| {
+        let original = slide.duplicate_of.as_ref()?;
+        Some(context! { why => "repeats", original => original, ..figure(slide) })
+    };
+    let figures: Vec<Value> = slides.iter().filter_map(item).collect();
+    context! { title => "repeats another slide", figures => figures }
+}
+
+/// What each figure shows.
+fn figure(slide: &SlideRecord) -> Value {
+    context! {
+        id => slide.slide_id,
+        origin => slide.source.origin,
+        number => slide.number,
+        excluded => slide.excluded,
+    }
+}
+
+fn rounded(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.3}") }
+}

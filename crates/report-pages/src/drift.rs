@@ -1,0 +1,63 @@
+use ::drift::{DriftReport, DriftStatus, FeatureDrift};
+use minijinja::{Value, context};
+
+use crate::Result;
+use crate::format::{number, percent, significant, time};
+use crate::page::render;
+use crate::plots::distributions;
+
+/// `latest_drift.html`: the finding first, then each feature with its statistics and distribution functions; one
+/// self-contained file.
+///
+/// # Errors
+/// When a template fails, which no input should cause.
+pub fn render_drift_report(report: &DriftReport) -> Result<String> {
+    let (class, finding) = match report.status {
+        DriftStatus::Stable if report.features.iter().any(|feature| feature.drifted) => {
+            ("pass", "Some features changed, not enough to count as drift")
+        }
+        DriftStatus::Stable => ("pass", "No drift seen"),
+        DriftStatus::Drifted => ("fail", "Drift: recent slides differ from those of training"),
+        DriftStatus::Insufficient => ("unsure", "Too little data to tell"),
+    };
+    render(
+        "drift.html",
+        context! {
+            title => "Drift report",
+            class => class,
+            finding => finding,
+            score => number(report.drift_score, 2),
+            threshold => number(Some(report.threshold), 2),
+            bar => number(report.drift_score.map(|score| 100.0 * score), 1),
+            mark => number(Some(100.0 * report.threshold), 1),
+            has_score => report.drift_score.is_some(),
+            reasons => report.reasons,
+            sizes => report.sizes,
+            model_version => report.model_version,
+            created_at => time(report.created_at),
+            alpha => number(Some(report.alpha), 2),
+            power_shift => report.power_shift_in_words(),
+            features => report.features.iter().map(row).collect::<Vec<_>>(),
+            inputs => report.inputs.iter().collect::<Vec<_>>(),
+        },
+    )
+}
+
+fn row(feature: &FeatureDrift) -> Value {
+    context! {
+        name => feature.name,
+        drifted => feature.drifted,
+        reference_mean => significant(feature.reference_mean),
+        recent_mean => significant(feature.recent_mean),
+        psi => number(Some(feature.psi), 2),
+        js => number(Some(feature.js_divergence), 3),
+        ks => number(Some(feature.ks), 2),
+        wasserstein => significant(feature.wasserstein),
+        p => number(Some(feature.p_value), 3),
+        adjusted => number(Some(feature.adjusted_p_value), 3),
+        power => percent(feature.power),
+        strength => number(Some(feature.strength), 2),
+        sizes => format!("{} / {}", feature.reference_slides, feature.recent_slides),
+        plot => distributions(feature),
+    }
+}

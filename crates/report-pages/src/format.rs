@@ -1,0 +1,56 @@
+//! Numbers as the pages show them.
+
+/// What stands where a number is not defined.
+const NONE: &str = "–";
+
+/// A number with `digits` decimals, or a dash where it is undefined.
+pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
+    let finite = value.filter(|value| value.is_finite());
+    finite.map_or_else(|| NONE.to_owned(), |value| format!("{value:.digits$}"))
+}
+
+/// A share in percent, or a dash where it is undefined.
+#[cfg(any(feature = "drift", feature = "validation"))]
+pub(crate) fn percent(value: Option<f64>) -> String {
+    let finite = value.filter(|value| value.is_finite());
+    finite.map_or_else(|| NONE.to_owned(), |value| format!("{:.0} %", 100.0 * value))
+}
+
+/// Three significant digits: features have very different units.
+#[cfg(feature = "drift")]
+pub(crate) fn significant(value: f64) -> String {
+    let digits = 2 - value.abs().max(1e-9).log10().floor() as i64;
+    format!("{value:.*}", digits.clamp(0, 6) as usize)
+}
+
+/// Day and time in UTC, to the minute.
+pub(crate) fn time(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_defined_is_a_dash() {
+        assert_eq!((number(Some(1.25), 1), number(None, 2), number(Some(f64::NAN), 2)), own("1.2", "–", "–"));
+        assert_eq!((percent(Some(0.5)), percent(None), percent(Some(f64::INFINITY))), own("50 %", "–", "–"));
+    }
+
+    #[test]
+    fn three_digits_are_significant() {
+        assert_eq!(
+            (significant(0.012_345), significant(1.0), significant(12_345.6)),
+            own("0.0123", "1.00", "12346")
+        );
+        assert_eq!(
+            (significant(0.0), significant(-0.5), significant(1e-12)),
+            own("0.000000", "-0.500", "0.000000")
+        );
+    }
+
+    fn own(a: &str, b: &str, c: &str) -> (String, String, String) {
+        (a.to_owned(), b.to_owned(), c.to_owned())
+    }
+}

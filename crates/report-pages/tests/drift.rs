@@ -1,0 +1,106 @@
+//! The drift report holds what it should, escaped, in one self-contained file.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{assert_self_contained, keep};
+use drift::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, FeatureGroup};
+use jiff::Timestamp;
+use report_pages::render_drift_report;
+
+fn feature(name: &str, shift: f64, drifted: bool) -> FeatureDrift {
+    let quantiles = |shift: f64| (0..=20).map(|i| f64::from(i * i) / 400.0 + shift).collect();
+    FeatureDrift {
+        name: name.to_owned(),
+        group: FeatureGroup::Image,
+        reference_slides: 192,
+        recent_slides: 96,
+        reference_mean: 0.341_5,
+        recent_mean: 0.341_5 + shift,
+        psi: shift,
+        js_divergence: shift / 4.0,
+        ks: shift / 2.0,
+        wasserstein: shift * 12_345.6,
+        p_value: 0.005,
+        adjusted_p_value: if drifted { 0.01 } else { 0.8 },
+        power: drifted.then_some(0.93),
+        drifted,
+        strength: if drifted { 0.7 } else { 0.0 },
+        quantiles: [quantiles(0.0), quantiles(shift)],
+    }
+}
+
+fn report(status: DriftStatus, features: Vec<FeatureDrift>) -> DriftReport {
+    DriftReport {
+        schema_version: 1,
+        created_at: Timestamp::UNIX_EPOCH,
+        model_version: Some("v4".to_owned()),
+        status,
+        drift_score: (status != DriftStatus::Insufficient).then_some(0.42),
+        threshold: 0.30,
+        reasons: vec![
+            "the drift score 0.42 is above 0.30".to_owned(),
+            "changed: picture.background_brightness".to_owned(),
+        ],
+        sizes: DriftSizes { reference_slides: 192, reference_decks: 24, recent_slides: 96, recent_decks: 12 },
+        alpha: 0.05,
+        power: Some(0.9),
+        power_shift: 1.0,
+        features,
+        left_out: Vec::new(),
+        inputs: BTreeMap::from([("predictions.jsonl".to_owned(), "9f".repeat(32))]),
+    }
+}
+
+#[test]
+fn the_finding_comes_first_and_each_feature_is_drawn() {
+    let names = [
+        "picture.background_brightness",
+        "picture.<b>",
+        "score.clarity",
+        "entropy.design",
+        "picture.contrast",
+    ];
+    let features =
+        names.iter().zip(0u8..).map(|(name, i)| feature(name, 0.4 - 0.1 * f64::from(i), i < 2)).collect();
+    let page = render_drift_report(&report(DriftStatus::Drifted, features)).unwrap();
+    keep("drift.html", &page);
+    assert_self_contained(&page);
+    assert!(!page.contains("<b>") && page.contains("picture.&lt;b&gt;"));
+    for part in [
+        "<section class=\"verdict fail\"",
+        "Drift: recent slides differ from those of training",
+        "threshold 0.30",
+        "v4 · 96 recent slides of 12 decks",
+        "a shift of one standard deviation",
+        "192 &#x2f; 96",
+        "93 %",
+        "4938",
+        "predictions.jsonl",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert_eq!(page.matches("<svg class=\"distributions\"").count(), 5);
+    assert_eq!(page.matches("<span class=\"off\">changed</span>").count(), 2);
+}
+
+#[test]
+fn each_status_has_its_words_and_colour() {
+    let change = || vec![feature("score.clarity", 0.1, true)];
+    for (status, features, class, finding) in [
+        (DriftStatus::Stable, Vec::new(), "pass", "No drift seen"),
+        (DriftStatus::Stable, change(), "pass", "Some features changed, not enough"),
+        (DriftStatus::Insufficient, Vec::new(), "unsure", "Too little data to tell"),
+    ] {
+        let page = render_drift_report(&report(status, features)).unwrap();
+        assert_self_contained(&page);
+        assert!(
+            page.contains(&format!("<section class=\"verdict {class}\"")) && page.contains(finding),
+            "{finding}"
+        );
+        let has_score = status != DriftStatus::Insufficient;
+        assert_eq!(page.contains("drift score, 0 to 1"), has_score);
+    }
+}
