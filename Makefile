@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda demo test check check-cuda dependencies docs mutants bench bench-peer bench-peer-cuda parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda demo test check check-cuda dependencies docs endurance mutants bench bench-peer bench-peer-cuda parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,11 @@ docs: ## the book in target/book, its generated pages and its links (needs mdboo
 	docs/generate-reference --check
 	docs/check-links
 	@if mdbook --version >/dev/null 2>&1; then set -x; mdbook build docs; else echo "mdbook is not installed: no book was built"; fi
+
+# Tests that take minutes: ignored ones whose reason begins with "endurance".
+ENDURANCE ?= registry hub-client
+endurance: ## the long forms of tests with random input, kills and races (minutes; ENDURANCE="crates")
+	$(CARGO) test $(ENDURANCE:%=-p %) --tests -- --ignored
 
 MUTANTS_ARGS ?=
 mutants: ## change the code that computes losses, adapters, metrics and verdicts, and count which changes no test finds (needs cargo-mutants)

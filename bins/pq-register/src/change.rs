@@ -3,20 +3,31 @@
 use anyhow::Result;
 use pq_cli::{Verdict, WithHint as _};
 use project_files::with_causes;
-use registry::{Event, Outcome};
+use registry::{Event, Outcome, Release};
 
 use crate::context::Context;
 use crate::print;
 
 /// Says how a change ended: 1 where the Hub is not up to it.
 pub(crate) fn finished(context: &Context<'_>, outcome: &Outcome, what: &str) -> Result<Verdict> {
-    if let Some(error) = &outcome.pending {
-        let (version, error) = (&outcome.release.version, with_causes(error));
+    let pending = outcome.pending.as_ref().map(|error| with_causes(error));
+    ended(context, &outcome.release, what, pending)
+}
+
+fn ended(context: &Context<'_>, release: &Release, what: &str, pending: Option<String>) -> Result<Verdict> {
+    if let Some(reason) = &pending {
+        let version = &release.version;
         tracing::warn!(
-            "{version} {what} here; the Hub is not up to it, `pq-register push` finishes that: {error}"
+            "{version} {what} here; the Hub is not up to it, `pq-register push` finishes that: {reason}"
         );
     }
-    print::released(outcome, &context.registry.version_dir(&outcome.release.version), what, context.json)
+    print::released(
+        release,
+        &context.registry.version_dir(&release.version),
+        what,
+        pending.as_deref(),
+        context.json,
+    )
 }
 
 /// Puts a version in use: here at once, then on the Hub.
@@ -27,8 +38,12 @@ pub(crate) fn promote(context: &Context<'_>, version: Option<&str>, event: Event
         "`pq-register history` lists the versions, `pq-register doctor` says what is wrong with their files",
     )?;
     tracing::info!("{} is in use", release.version);
-    let pending = context.hub_if_possible().and_then(|hub| writer.push(&hub).err());
-    finished(context, &Outcome { release, pending }, "is in use")
+    let pending = match context.hub() {
+        Ok(Some(hub)) => writer.push(&hub).err().map(|error| with_causes(&error)),
+        Ok(None) => None,
+        Err(error) => Some(format!("{error:#}")),
+    };
+    ended(context, &release, "is in use", pending)
 }
 
 /// Brings the Hub up to this registry.
@@ -58,7 +73,10 @@ pub(crate) fn fetch(context: &Context<'_>, version: &str) -> Result<Verdict> {
 pub(crate) fn doctor(context: &Context<'_>, repair: bool) -> Result<Verdict> {
     let hub = context.hub_if_possible();
     let findings = if repair {
-        context.write()?.repair(hub.as_ref()).hint("not everything could be mended", "run it again")?
+        context.write()?.repair(hub.as_ref()).hint(
+            "not everything could be mended",
+            "run it again; `pq-register resume --abandon` gives up a release that cannot be finished",
+        )?
     } else {
         context.registry.examine(hub.as_ref())?
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use pq_cli::Verdict;
-use registry::{Event, Finding, JournalEntry, Outcome, Plan, Release, Remedy, VersionFile};
+use registry::{Event, Finding, JournalEntry, Plan, Release, Remedy, VersionFile};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -131,13 +131,17 @@ pub(crate) fn planned(plan: &Plan, json: bool) -> Result<Verdict> {
     Ok(Verdict::Pass)
 }
 
-pub(crate) fn released(outcome: &Outcome, dir: &Path, what: &str, json: bool) -> Result<Verdict> {
-    let release = &outcome.release;
+pub(crate) fn released(
+    release: &Release,
+    dir: &Path,
+    what: &str,
+    pending: Option<&str>,
+    json: bool,
+) -> Result<Verdict> {
     let place = match &release.hub {
         Some(hub) => format!("{} and {} (tag {}, commit {})", dir.display(), hub.repo, hub.tag, hub.commit),
         None => dir.display().to_string(),
     };
-    let pending = outcome.pending.as_ref().map(|error| project_files::with_causes(error));
     emit(
         json,
         &json!({"released": true, "release": release, "pending": pending}),

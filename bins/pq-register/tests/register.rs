@@ -180,6 +180,10 @@ fn without_a_token_nothing_is_released_unless_it_shall_stay_here() {
     assert!(code == 2 && text.contains("no token") && text.contains("--local"), "{text}");
     assert!(!dir.path().join("model_registry").exists());
     assert_eq!(register(dir.path(), &[&set[..], &["--local"]].concat()).0, 0);
+    train_again(dir.path(), "two");
+    assert_eq!(register(dir.path(), &[&set[..], &["--local"]].concat()).0, 0);
+    let (code, text) = register(dir.path(), &[&set[..], &["rollback"]].concat());
+    assert!(code == 1 && text.contains("v1.0.0 is in use") && text.contains("no token"), "{text}");
     let (code, text) = register(dir.path(), &[&set[..], &["push"]].concat());
     assert!(code == 2 && text.contains("HF_TOKEN"), "{text}");
 }

@@ -166,16 +166,20 @@ impl Journal {
         known.get(since)
     }
 
-    /// The versions in use one after the other, without those that were gone back from; the last one is in use.
+    /// The versions in use one after the other, without those that were gone back from or struck out; the last one is in use.
     pub fn line_of_use(&self) -> Vec<&str> {
         let mut line: Vec<&str> = Vec::new();
-        for entry in self.entries.iter().filter(|entry| entry.live != entry.before) {
+        for entry in &self.entries {
+            if entry.event == Event::Removed {
+                line.retain(|version| Some(*version) != entry.version.as_deref());
+            }
             let Some(live) = entry.live.as_deref() else {
                 line.clear();
                 continue;
             };
             match line.iter().rposition(|version| *version == live) {
                 Some(at) if entry.event == Event::RolledBack => line.truncate(at + 1),
+                Some(at) if at + 1 == line.len() => {}
                 _ => line.push(live),
             }
         }

@@ -1,6 +1,6 @@
 //! What folder, `version.json`, journal and Hub say of each other, and how they are brought together.
 
-use project_files::{Event, Manifest, Release, check_stored, with_causes};
+use project_files::{Manifest, Release, check_stored, with_causes};
 
 use crate::place::{HubPlace, Place, Stage};
 use crate::plan::unfinished;
@@ -187,15 +187,12 @@ impl Writer {
         Registry { layout: self.layout.clone(), steps: self.steps.clone() }
     }
 
-    /// Strikes out a version whose files are nowhere. Where it was in use, the one before it is put in use.
+    /// Strikes out a version whose files are nowhere.
     fn remove(&mut self, version: &str) -> Result<()> {
         let release = match self.versions().release(version) {
             Ok(release) => release.clone(),
             Err(_) => Manifest { version: version.to_owned(), ..Manifest::default() }.release(None),
         };
-        if self.versions().aliases.champion.as_deref() == Some(version) {
-            self.promote(None, Event::RolledBack)?;
-        }
         self.strike(&release)
     }
 }

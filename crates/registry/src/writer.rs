@@ -211,12 +211,21 @@ impl Writer {
         Ok(())
     }
 
-    /// Strikes out a version that lies nowhere, or removes one that was never entered.
+    /// Strikes out a version that lies nowhere, or removes one that was never entered. In use is then what was before it.
     pub(crate) fn strike(&mut self, release: &Release) -> Result<()> {
-        let entry = self.ledger.entry(release, Event::Removed, &self.by, Timestamp::now());
+        let mut entry = self.ledger.entry(release, Event::Removed, &self.by, Timestamp::now());
         let version = release.version.clone();
+        let was_live = entry.live.as_ref() == Some(&version);
+        if was_live {
+            entry.live = self.ledger.before();
+        }
+        let live = entry.live.clone();
         self.ledger.write(&self.layout, entry, &self.steps, |versions| {
             versions.history.retain(|release| release.version != version);
+            if was_live {
+                versions.aliases.champion.clone_from(&live);
+                versions.version = live;
+            }
         })?;
         let (version, id) = (release.version.clone(), release.id.clone());
         self.folder().give_up(&Bundle { version, id, hub: None, files: BTreeMap::new() })

@@ -336,6 +336,12 @@ fn a_version_that_lies_nowhere_is_struck_out() {
     assert_eq!((versions.history.len(), versions.version.as_deref()), (1, Some("v1.0.0")));
     let next = release(&registry, &run("r3", b"333").write(dir.path()), None, true).unwrap().release;
     assert_eq!(next.version, "v1.0.2", "a number is never given twice");
+    for version in ["v1.0.0", "v1.0.2"] {
+        std::fs::remove_dir_all(registry.version_dir(version)).unwrap();
+    }
+    assert!(registry.write(by()).unwrap().repair(None).unwrap().is_empty());
+    let versions = registry.versions().unwrap();
+    assert!(versions.history.is_empty() && versions.version.is_none(), "{versions:?}");
 }
 
 #[test]
