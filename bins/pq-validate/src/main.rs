@@ -123,7 +123,7 @@ fn champion(
 /// The hashes that tie the results to base, adapter and data, and the base's name.
 fn inputs(store: &Store, run: &RunFiles, settings: &Settings) -> Result<BTreeMap<String, String>> {
     let mut files = store.inputs();
-    for path in ValidationResults::of_a_run(run) {
+    for path in ValidationResults::of_a_run(run).into_iter().filter(|path| path.exists()) {
         files.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path);
     }
     let mut inputs = base_inputs(&fingerprint_of_base(&settings.model)?);
