@@ -198,6 +198,15 @@ mod tests {
     }
 
     #[test]
+    fn frozen_samples_are_whole() {
+        let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/v1");
+        let manifest = Manifest::read(&samples.join("release.json")).unwrap();
+        let journal = crate::Journal::read(&samples.join("journal.jsonl")).unwrap();
+        assert_eq!((journal.entries.len(), journal.problems), (2, vec![]));
+        assert_eq!(journal.entries[0].id, Some(manifest.id));
+    }
+
+    #[test]
     fn names_that_lead_elsewhere_are_refused() {
         for name in ["../version.json", "a/b", ".hidden", ""] {
             let mut manifest = manifest();

@@ -5,7 +5,12 @@ use durable_files::hash_file;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Check, Contract, Gate, GateInput, Interval, Result, RunFiles};
+use crate::{Check, Contract, Gate, GateInput, Interval, Result, RunFiles, RunRecord};
+
+/// Fingerprints that training and validation state of the base.
+const BASE: [&str; 2] = ["base_model", "base_processor"];
+/// What validation says of the data that it took.
+const DATA: [&str; 3] = ["labels.json", "splits.json", "manifest.jsonl"];
 
 /// How much was evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -150,6 +155,25 @@ impl ValidationResults {
         let required = [run.adapter_config(), run.adapter_weights(), run.config(), run.record()];
         let others = [run.metrics(), run.reference_predictions(), run.report()];
         required.into_iter().chain(others.into_iter().filter(|path| path.exists())).collect()
+    }
+
+    /// What ties results to base and data, and is missing or speaks of another one than the run was trained on, in words.
+    pub fn unbound(&self, record: &RunRecord) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for name in BASE {
+            match (self.inputs.get(name), record.inputs.get(name)) {
+                (Some(validated), Some(trained)) if validated == trained => {}
+                (Some(_), Some(_)) => {
+                    reasons.push(format!("they are of another `{name}` than the run was trained on"));
+                }
+                (None, _) => reasons.push(format!("the results do not say which `{name}` was validated")),
+                (_, None) => reasons.push(format!("the run does not say which `{name}` it was trained on")),
+            }
+        }
+        for name in DATA.into_iter().filter(|name| !self.inputs.contains_key(*name)) {
+            reasons.push(format!("the results do not say which `{name}` they are of"));
+        }
+        reasons
     }
 
     /// Which of a run's own files the results do not speak of, or speak of in another state, in words.
