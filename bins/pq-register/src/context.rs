@@ -5,7 +5,7 @@ use pq_cli::{Hint, Layout, WithHint as _, secrets};
 use registry::hub::{self, Hub};
 use registry::{By, HubPlace, Registry, RegistryConfig, Writer};
 
-use crate::How;
+use crate::args::How;
 
 pub(crate) struct Context<'a> {
     pub(crate) config: &'a RegistryConfig,

@@ -56,7 +56,12 @@ impl Writer {
         let stored = self.layout.version(&release.version);
         let bundle = Bundle::of_stored(&stored, Some(&release))?;
         let mut done = Vec::new();
-        match hub.stage(&bundle)? {
+        let mut stage = hub.stage(&bundle)?;
+        if stage < Stage::Named && release.id.is_some() {
+            self.push_version(hub, &release)?; // another repository, or its tag was removed
+            stage = Stage::Named;
+        }
+        match stage {
             Stage::Live => {}
             Stage::Named => {
                 if let Some(version) = self.later_there(hub, &release)? {

@@ -211,9 +211,13 @@ impl Killer {
 }
 
 pub fn place(fake: &FakeHub, cancel: Option<http_client::Cancel>) -> HubPlace {
+    place_of(fake, REPO, cancel)
+}
+
+pub fn place_of(fake: &FakeHub, repo: &str, cancel: Option<http_client::Cancel>) -> HubPlace {
     let retry = Retry { attempts: 3, base: Duration::from_millis(10), ..Retry::default() };
     let options = Options { retry, cancel, ..Options::default() };
-    HubPlace::new(Hub::new(&fake.server.base, Some(TOKEN), options).unwrap(), REPO, true)
+    HubPlace::new(Hub::new(&fake.server.base, Some(TOKEN), options).unwrap(), repo, true)
 }
 
 pub fn copy(from: &Path, to: &Path) {
