@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda demo test check check-cuda dependencies docs packages mutants bench bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda demo test check check-cuda dependencies docs endurance packages mutants bench bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,11 @@ packages: ## pack each library as it would be published, and build it from its p
 EXERCISES ?=
 exercises: ## each patch of docs/exercises solves its exercise, and its tests alone do not (EXERCISES="criterion trigger": these)
 	docs/check-exercises $(EXERCISES)
+
+# Tests that take minutes: ignored ones whose reason begins with "endurance".
+ENDURANCE ?= pitchquest-registry hub-client
+endurance: ## the long forms of tests with random input, kills and races (minutes; ENDURANCE="crates")
+	$(CARGO) test $(ENDURANCE:%=-p %) --tests -- --ignored
 
 MUTANTS_ARGS ?=
 mutants: ## change the code that computes losses, adapters, metrics and verdicts, and count which changes no test finds (needs cargo-mutants)

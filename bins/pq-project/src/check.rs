@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use pq_cli::{Layout, ProjectConfig};
-use project_files::{Release, RunFiles, hash_file, with_causes};
+use project_files::{check_stored, hash_file, with_causes};
 use serde::Serialize;
 use slide_data::{Labels, Rubric};
 use slide_label::{Journal, LabelConfig, Store};
@@ -151,21 +151,12 @@ fn releases(layout: &Layout, contents: &Contents, findings: &mut Findings) {
         let stored = layout.version(&release.version);
         let is_champion = versions.aliases.champion.as_deref() == Some(release.version.as_str());
         if stored.dir().is_dir() {
-            damaged(&stored, release, findings);
+            if let Err(error) = check_stored(&stored, Some(release)) {
+                findings.problem(with_causes(&error));
+            }
         } else {
             let text = format!("the files of {} are not in `{}`", release.version, stored.dir().display());
             if is_champion { findings.problem(text) } else { findings.note(text) }
-        }
-    }
-}
-
-fn damaged(stored: &RunFiles, release: &Release, findings: &mut Findings) {
-    for (name, expected) in &release.files {
-        let path = stored.dir().join(name);
-        match hash_file(&path) {
-            Ok(found) if found == *expected => {}
-            Ok(_) => findings.problem(format!("`{}` is not what was released", path.display())),
-            Err(error) => findings.problem(with_causes(&error)),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use pq_cli::Layout;
 use project_files::{
-    CATALOG, Contract, Defects, Entry, RunFiles, RunRecord, ValidationResults, VersionFile, versions_of,
-    with_causes,
+    CATALOG, Contract, Defects, Entry, JournalEntry, Manifest, RunFiles, RunRecord, ValidationResults,
+    VersionFile, versions_of, with_causes,
 };
 use serde::Serialize;
 
@@ -57,6 +57,12 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
         drift: reader.document("monitoring/drift_reports/latest_drift.json", &layout.latest_drift()),
         rows: Vec::new(),
     };
+    reader.log::<JournalEntry>("model_registry/journal.jsonl", &layout.registry_journal());
+    let champion = contents.releases.as_ref().and_then(|releases| releases.version.clone());
+    if let Some(champion) = champion {
+        let manifest = layout.version(&champion).manifest();
+        reader.document::<Manifest>("model_registry/versions/<version>/release.json", &manifest);
+    }
     reader.log::<slide_data::collect::InputRecord>("data/raw/inputs.jsonl", &slides.inputs());
     reader.log::<slide_label::Event>("data/labeled/ratings.jsonl", &layout.journal());
     reader.document::<slide_label::PeopleFile>("data/labeled/people.json", &layout.people());

@@ -160,7 +160,7 @@ impl Project {
                 schema_version: Correction::VERSION,
                 id: format!("c{at}"),
                 slide_id: slide.clone(),
-                model_version: "v1".to_owned(),
+                model_version: "v1.0.0".to_owned(),
                 annotator: "user".to_owned(),
                 corrected_at: "2099-01-01T00:00:00Z".parse().unwrap(),
                 predicted: [("clarity".to_owned(), 3.0)].into(),
@@ -186,12 +186,16 @@ fn round(project: &Project) {
     project.expect("pq-validate", &[], 1); // a tiny model with random weights does not pass
     pass(&layout);
     let released = project.expect("pq-register", &[], 0);
-    assert!(released.contains("v1 released"), "{released}");
-    assert_eq!(VersionFile::read(&layout.version_file()).unwrap().champion().unwrap().version, "v1");
+    assert!(released.contains("v1.0.0 released"), "{released}");
+    assert_eq!(VersionFile::read(&layout.version_file()).unwrap().champion().unwrap().version, "v1.0.0");
     let slide = decks.join("deck 0/0.png");
     project.expect("pq-score", &[slide.to_str().unwrap()], 0);
     let predictions = Prediction::read_log(&layout.predictions()).unwrap().entries;
-    assert_eq!((predictions.len(), predictions[0].model_version.as_str()), (1, "v1"), "the champion scored");
+    assert_eq!(
+        (predictions.len(), predictions[0].model_version.as_str()),
+        (1, "v1.0.0"),
+        "the champion scored"
+    );
     project.correct();
     let monitored = project.expect("pq-monitor", &["--json"], 0);
     let monitored: serde_json::Value = serde_json::from_str(&monitored).unwrap();

@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use project_files::{CATALOG, Contract, Error, RunRecord, Shape, ValidationResults, VersionFile};
+use project_files::{
+    CATALOG, Contract, Error, JournalEntry, Manifest, RunRecord, Shape, ValidationResults, VersionFile,
+};
 
 fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/project-files/samples")
@@ -74,6 +76,11 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
             check::<ValidationResults>("outputs/<run>/validation_results.json"),
         ),
         ("model_registry/version.json", check::<VersionFile>("model_registry/version.json")),
+        ("model_registry/journal.jsonl", check::<JournalEntry>("model_registry/journal.jsonl")),
+        (
+            "model_registry/versions/<version>/release.json",
+            check::<Manifest>("model_registry/versions/<version>/release.json"),
+        ),
         ("monitoring/predictions.jsonl", check::<slide_data::Prediction>("monitoring/predictions.jsonl")),
         (
             "monitoring/drift_reports/latest_drift.json",

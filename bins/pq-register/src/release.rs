@@ -1,61 +1,99 @@
-//! A release: gate, plan, upload.
+//! A release: gate, plan, upload; and what becomes of one that was killed.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use pq_cli::{Verdict, WithHint as _};
 use project_files::{Contract as _, RunFiles, RunRecord};
-use registry::hub::Hub;
-use registry::{CardFacts, Lineage, Plan, Registry, RegistryConfig, Release, validated};
+use registry::{Candidate, CardFacts, Lineage, Outcome, Place, ValidationResults, validated};
 
-use crate::{Args, print};
+use crate::context::Context;
+use crate::{change, print};
 
 /// Releases the run, unless the gate says no or it was released already.
-pub(crate) fn release(
-    args: &Args,
-    run: &RunFiles,
-    registry: &Registry,
-    config: &RegistryConfig,
-    hub: Option<(&Hub, &RegistryConfig)>,
-) -> Result<Verdict> {
+pub(crate) fn release(context: &Context<'_>, run: &RunFiles, is_dry: bool, promote: bool) -> Result<Verdict> {
     let results = validated(run)
         .hint("there is nothing to release", "train with pq-train, then validate with pq-validate")?;
-    let refusals = results.refusals(&config.gate());
+    let refusals = results.refusals(&context.config.gate());
     if !refusals.is_empty() {
-        return print::refused(&refusals, args.common.json);
+        if !is_dry {
+            context.write()?.refused(run, &refusals)?;
+        }
+        return print::refused(&refusals, context.json);
     }
-    let (lineage, mut facts) = describe(run)?;
-    facts.repo = hub.map(|(_, config)| config.huggingface_repo.clone());
-    facts.verdict = format!(
-        "Released because human agreement is {:.3} (above {:.2} is asked) and the mean absolute error {:.3} (below {:.2} is asked).",
-        results.human_agreement, config.min_human_agreement, results.metrics["overall_mae"], config.max_mae
-    );
-    let plan: Plan = registry.plan(run, &results, lineage, &facts, jiff::Timestamp::now())?;
-    if let Some(version) = &plan.already {
-        tracing::info!("this adapter was released as {version} already; nothing to do");
-        let versions = registry.versions()?;
-        return print::released(
-            versions.release(version)?,
-            &registry.version_dir(version),
-            "exists",
-            args.common.json,
-        );
+    let hub = if is_dry { context.hub_if_possible() } else { context.hub()? };
+    let hub = hub.as_ref().map(|hub| hub as &dyn Place);
+    let (lineage, facts) = describe(context, run, &results)?;
+    let by = context.by();
+    let now = jiff::Timestamp::now();
+    let candidate = Candidate { run, results: &results, lineage, facts: &facts, by: &by, now };
+    if is_dry {
+        return print::planned(&context.registry.plan(&candidate, hub)?, context.json);
     }
-    if args.dry_run {
-        return print::planned(&plan, args.common.json);
+    let mut writer = context.write()?;
+    let plan = writer.plan(&candidate, hub).hint("the release cannot be planned", RESUME)?;
+    if let Some(release) = plan.already {
+        tracing::info!("this run was released as {} already; nothing to do", release.version);
+        let pending = hub.and_then(|hub| writer.push(hub).err());
+        return change::finished(context, &Outcome { release, pending }, "exists");
     }
-    let release: Release =
-        registry.release(&plan, hub).context("the release was not completed; run it again")?;
-    print::released(&release, &registry.version_dir(&release.version), "released", args.common.json)
+    if plan.was_begun {
+        tracing::info!("{} was begun before and is finished now", plan.manifest.version);
+    }
+    let outcome = writer.release(&plan, hub, promote).hint("the release was not completed", RESUME)?;
+    change::finished(context, &outcome, "released")
+}
+
+const RESUME: &str = "run the same command again, or `pq-register resume`: it goes on from where it stopped";
+
+/// Finishes what was begun.
+pub(crate) fn resume(context: &Context<'_>, promote: bool) -> Result<Verdict> {
+    let hub = context.hub()?;
+    let place = hub.as_ref().map(|hub| hub as &dyn Place);
+    let outcomes = context.write()?.resume(place, promote).hint("the release was not completed", RESUME)?;
+    if outcomes.is_empty() {
+        return print::done(&["nothing was left unfinished".to_owned()], context.json);
+    }
+    let mut verdict = Verdict::Pass;
+    for outcome in outcomes {
+        if change::finished(context, &outcome, "released")? == Verdict::Fail {
+            verdict = Verdict::Fail;
+        }
+    }
+    Ok(verdict)
+}
+
+/// Gives up what was begun.
+pub(crate) fn abandon(context: &Context<'_>) -> Result<Verdict> {
+    let hub = context.hub()?;
+    let place = hub.as_ref().map(|hub| hub as &dyn Place);
+    let versions = context.write()?.abandon(place).hint(
+        "the release was not given up",
+        "one that the Hub has named is finished by `pq-register resume`",
+    )?;
+    let given_up: Vec<String> = versions.iter().map(|version| format!("{version} was given up")).collect();
+    print::done(&given_up, context.json)
 }
 
 /// The lineage and the card's facts, from the run's record.
-fn describe(run: &RunFiles) -> Result<(Lineage, CardFacts)> {
+fn describe(
+    context: &Context<'_>,
+    run: &RunFiles,
+    results: &ValidationResults,
+) -> Result<(Lineage, CardFacts)> {
     let record = RunRecord::read(&run.record())
         .hint("what the run was made from cannot be told", "train the run again, or bring the file back")?;
+    let repo = &context.config.huggingface_repo;
     let facts = CardFacts {
+        repo: (!repo.is_empty()).then(|| repo.clone()),
         base_is_hub_id: record.base_is_hub_id,
         training: print::rows(&record.training)?,
         data: print::rows(&record.data)?,
-        ..CardFacts::default()
+        verdict: format!(
+            "Released because human agreement is {:.3} (above {:.2} is asked) and the mean absolute error {:.3} (below {:.2} is asked).",
+            results.human_agreement,
+            context.config.min_human_agreement,
+            results.metrics["overall_mae"],
+            context.config.max_mae
+        ),
     };
     Ok((Lineage { base_model: record.base_model, inputs: record.inputs, parent: None }, facts))
 }

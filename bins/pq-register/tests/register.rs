@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use pq_testing::adverse;
 use project_files::{Baseline, Contract as _, RunFiles, ValidationResults, hash_file};
+use test_server::Answer;
+use test_server::hub::{FakeHub, Fault, TOKEN};
 
 fn project(mae: f64) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -22,7 +25,8 @@ fn project(mae: f64) -> tempfile::TempDir {
     write(
         "outputs/latest/run.json",
         r#"{"schema_version":2,"run_id":"r","started_at":"2026-01-02T03:04:05Z","base_model":"a/b",
-            "training":{"steps":3},"data":{"slides":9},"inputs":{}}"#,
+            "training":{"steps":3},"data":{"slides":9},
+            "inputs":{"base_model":"sha256-tensors-v1:1","base_processor":"sha256-processor-v1:2","labels.json":"3"}}"#,
     );
     let run = RunFiles::new(dir.path().join("outputs/latest"));
     let mut results = ValidationResults {
@@ -40,7 +44,16 @@ fn project(mae: f64) -> tempfile::TempDir {
         }),
         ..ValidationResults::default()
     };
-    for path in [run.adapter_config(), run.adapter_weights(), run.config()] {
+    for (name, hash) in [
+        ("base_model", "sha256-tensors-v1:1"),
+        ("base_processor", "sha256-processor-v1:2"),
+        ("labels.json", "3"),
+        ("splits.json", "4"),
+        ("manifest.jsonl", "5"),
+    ] {
+        results.inputs.insert(name.to_owned(), hash.to_owned());
+    }
+    for path in ValidationResults::of_a_run(&run) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         results.inputs.insert(name, hash_file(&path).unwrap().sha256);
     }
@@ -50,7 +63,10 @@ fn project(mae: f64) -> tempfile::TempDir {
 
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pq-register"));
-    command.args(args).current_dir(dir).env_remove("HF_TOKEN").env("HOME", dir);
+    command.args(args).current_dir(dir).env("HOME", dir).env("USER", "ann");
+    for name in ["HF_TOKEN", "HF_HOME", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "GITHUB_ACTOR"] {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -65,10 +81,10 @@ fn register(dir: &Path, args: &[&str]) -> (i32, String) {
 fn a_validated_run_becomes_a_version_once() {
     let dir = project(0.4);
     assert_eq!(register(dir.path(), &["--dry-run"]).0, 0);
-    assert!(!dir.path().join("model_registry/version.json").exists(), "a dry run writes nothing");
+    assert!(!dir.path().join("model_registry").exists(), "a dry run writes nothing");
     let (code, text) = register(dir.path(), &[]);
-    assert!(code == 0 && text.contains("v1 released"), "{text}");
-    assert!(dir.path().join("model_registry/versions/v1/README.md").exists());
+    assert!(code == 0 && text.contains("v1.0.0 released"), "{text}");
+    assert!(dir.path().join("model_registry/versions/v1.0.0/README.md").exists());
     let (code, text) = register(dir.path(), &[]);
     assert!(code == 0 && text.contains("nothing to do"), "{text}");
     let (code, text) = register(dir.path(), &["history", "--json"]);
@@ -110,6 +126,137 @@ fn what_is_missing_is_named() {
     std::fs::write(dir.path().join("model_registry/version.json"), "{").unwrap();
     let (code, text) = register(dir.path(), &["history"]);
     assert!(code == 2 && text.contains("version.json"), "{text}");
+}
+
+/// Another run under the same name: other weights, validated anew.
+fn train_again(dir: &Path, weights: &str) {
+    let run = RunFiles::new(dir.join("outputs/latest"));
+    std::fs::write(run.adapter_weights(), weights).unwrap();
+    let mut results = ValidationResults::read(&run.validation()).unwrap();
+    let hash = hash_file(&run.adapter_weights()).unwrap().sha256;
+    results.inputs.insert("adapter_model.safetensors".to_owned(), hash);
+    results.write(&run.validation()).unwrap();
+}
+
+#[test]
+fn journal_and_manifests_answer_who_when_why_and_what() {
+    let dir = project(0.4);
+    let run = |args: &[&str]| register(dir.path(), args);
+    assert_eq!(run(&["--reason", "the first one"]).0, 0);
+    train_again(dir.path(), "better");
+    assert_eq!(run(&["--by", "bob"]).0, 0);
+    let (code, text) = run(&["rollback", "--reason", "worse on charts"]);
+    assert!(code == 0 && text.contains("v1.0.0 is in use"), "{text}");
+    let (code, text) = run(&["history"]);
+    assert!(code == 0 && text.contains("rolled back to v1.0.0     by ann"), "{text}");
+    assert!(text.contains("before: v1.0.1") && text.contains("worse on charts"), "{text}");
+    let (code, text) = run(&["show", "v1"]);
+    assert!(code == 0 && text.contains("released by ann: the first one"), "{text}");
+    let (code, text) = run(&["diff", "v1.0.0", "v1.0.1"]);
+    assert!(code == 0 && text.contains("file adapter_model.safetensors"), "{text}");
+    assert!(!text.contains("file config.toml"), "{text}");
+    let (code, text) = run(&["live"]);
+    assert!(code == 0 && text.starts_with("v1.0.0 since"), "{text}");
+    let (code, text) = run(&["live", "--on", "2020-01-01"]);
+    assert!(code == 0 && text.contains("nothing was in use"), "{text}");
+    assert_eq!(run(&["live", "--on", "soon"]).0, 2);
+    let (code, text) = run(&["rollback"]);
+    assert!(code == 2 && text.contains("no version was in use before v1.0.0"), "{text}");
+    let (code, text) = run(&["doctor"]);
+    assert!(code == 0 && text.contains("everything fits together"), "{text}");
+    assert_eq!(run(&["verify"]).0, 0);
+    let journal = dir.path().join("model_registry/journal.jsonl");
+    let changed = std::fs::read_to_string(&journal).unwrap().replace("worse on", "better on");
+    std::fs::write(&journal, changed).unwrap();
+    let (code, text) = run(&["verify"]);
+    assert!(code == 1 && text.contains("line 3 was changed"), "{text}");
+}
+
+#[test]
+fn without_a_token_nothing_is_released_unless_it_shall_stay_here() {
+    let dir = project(0.4);
+    let set = ["--set", "registry.huggingface_repo=team/rater"];
+    let (code, text) = register(dir.path(), &set);
+    assert!(code == 2 && text.contains("no token") && text.contains("--local"), "{text}");
+    assert!(!dir.path().join("model_registry").exists());
+    assert_eq!(register(dir.path(), &[&set[..], &["--local"]].concat()).0, 0);
+    train_again(dir.path(), "two");
+    assert_eq!(register(dir.path(), &[&set[..], &["--local"]].concat()).0, 0);
+    let (code, text) = register(dir.path(), &[&set[..], &["rollback"]].concat());
+    assert!(code == 1 && text.contains("v1.0.0 is in use") && text.contains("no token"), "{text}");
+    let (code, text) = register(dir.path(), &[&set[..], &["push"]].concat());
+    assert!(code == 2 && text.contains("HF_TOKEN"), "{text}");
+}
+
+fn with_hub<'a>(dir: &Path, args: &[&'a str], fake: &FakeHub) -> Command {
+    let set = ["--set", "registry.huggingface_repo=team/rater"];
+    let mut command = command(dir, &[&set[..], args].concat());
+    command.env("HF_TOKEN", TOKEN).env("HF_ENDPOINT", &fake.server.base);
+    command
+}
+
+#[test]
+fn a_command_that_is_killed_is_finished_by_the_same_command() {
+    let fake = FakeHub::start();
+    let dir = project(0.4);
+    for (part, version) in [("/commit/release", "v1.0.0"), ("/tag/", "v1.0.1"), ("/commit/main", "v1.0.2")] {
+        train_again(dir.path(), version);
+        let child = Arc::new(Mutex::new(
+            with_hub(dir.path(), &[], &fake).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap(),
+        ));
+        let victim = Arc::clone(&child);
+        fake.on_request(move |request| {
+            if request.path.contains(part) {
+                victim.lock().unwrap().kill().unwrap();
+                return Fault::Afterwards(Answer::Lost);
+            }
+            Fault::None
+        });
+        while child.lock().unwrap().try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        fake.heal();
+        let output = with_hub(dir.path(), &[], &fake).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let repository = fake.repository("team/rater");
+        assert!(repository.tree("main") == repository.tree(version), "{part}: {:?}", repository.tags);
+        assert!(repository.served.iter().all(|(_, is_tagged)| *is_tagged), "{part}");
+        assert_eq!(repository.branches.len(), 1, "{part}");
+        let output = with_hub(dir.path(), &["doctor"], &fake).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    assert_eq!(fake.repository("team/rater").tags.len(), 3);
+    let secret = adverse::files_of(dir.path())
+        .into_values()
+        .any(|bytes| bytes.windows(TOKEN.len()).any(|part| part == TOKEN.as_bytes()));
+    assert!(!secret, "the token is in no file");
+}
+
+#[test]
+fn going_back_is_done_here_while_the_hub_hangs_and_ctrl_c_ends_the_wait() {
+    let fake = FakeHub::start();
+    let dir = project(0.4);
+    for weights in ["one", "two"] {
+        train_again(dir.path(), weights);
+        assert_eq!(with_hub(dir.path(), &[], &fake).status().unwrap().code(), Some(0));
+    }
+    fake.on_request(|_| Fault::Instead(Answer::Hang(std::time::Duration::from_secs(60))));
+    let is_flipped = || {
+        let versions = std::fs::read_to_string(dir.path().join("model_registry/version.json")).unwrap();
+        versions.contains("\"champion\": \"v1.0.0\"")
+    };
+    let begun = std::time::Instant::now();
+    let output = adverse::interrupted_when(with_hub(dir.path(), &["rollback"], &fake), || is_flipped());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(is_flipped() && output.status.code() == Some(1), "{text}");
+    assert!(text.contains("`pq-register push` finishes that"), "{text}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    fake.heal();
+    assert_eq!(with_hub(dir.path(), &["doctor"], &fake).status().unwrap().code(), Some(1));
+    assert_eq!(with_hub(dir.path(), &["push"], &fake).status().unwrap().code(), Some(0));
+    assert_eq!(with_hub(dir.path(), &["doctor"], &fake).status().unwrap().code(), Some(0));
+    let repository = fake.repository("team/rater");
+    assert!(repository.tree("main") == repository.tree("v1.0.0"), "{:?}", repository.tags);
 }
 
 #[test]

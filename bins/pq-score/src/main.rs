@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_cli::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
-use project_files::{Contract as _, RunFiles, VersionFile};
+use project_files::{Contract as _, RunFiles, VersionFile, check_stored};
 use slide_data::{Limits, render};
 use slide_scorer::{Settings, SlideScorer};
 
@@ -98,19 +98,26 @@ fn run(args: &Args) -> Result<Verdict> {
     session.finish(&settings, &version)
 }
 
-/// The adapter and its name: the one that was named, else the champion, else the latest run.
+const REMEDY: &str = "`pq-register doctor` says what is wrong and brings files back from the Hub; `pq-register rollback` puts the version before in use";
+
+/// The adapter and its name, checked against what was released: the one that was named, else the champion, else the latest run.
 fn find_adapter(args: &Args, layout: &Layout) -> Result<(RunFiles, String)> {
     let named = |run: RunFiles| -> Result<(RunFiles, String)> {
         let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
         Ok((run, name))
     };
     if let Some(dir) = &args.adapter {
-        return named(RunFiles::new(dir));
+        let run = RunFiles::new(dir);
+        check_stored(&run, None).hint("the version is not used", REMEDY)?;
+        return named(run);
     }
     layout.require_registry()?;
     let versions = VersionFile::read_if_present(&layout.version_file())?.unwrap_or_default();
     if let Some(champion) = versions.champion() {
-        return Ok((layout.version(&champion.version), champion.version.clone()));
+        let stored = layout.version(&champion.version);
+        check_stored(&stored, Some(champion))
+            .hint(format!("{}, which is in use, is not used", champion.version), REMEDY)?;
+        return Ok((stored, champion.version.clone()));
     }
     let latest = layout.latest_run();
     if !latest.dir().exists() {

@@ -119,3 +119,61 @@ fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_line() {
     assert!(!project.path("report.html").exists(), "half a deck is no report");
     adverse::assert_refused(&cut, "interrupted after");
 }
+
+#[test]
+fn a_version_that_is_not_what_was_released_is_not_used() {
+    use project_files::{Contract as _, FileHash, Manifest, RunFiles, VersionFile, hash_file};
+    let project = Project::new(1);
+    fake_run(&project);
+    let stored = RunFiles::new(project.path("model_registry/versions/v1.0.0"));
+    std::fs::create_dir_all(stored.dir()).unwrap();
+    let mut files = std::collections::BTreeMap::<String, FileHash>::new();
+    let card = "# Rater".to_owned();
+    std::fs::write(stored.card(), &card).unwrap();
+    for entry in std::fs::read_dir(project.path("outputs/run-1")).unwrap().flatten() {
+        if entry.path().is_file() {
+            std::fs::copy(entry.path(), stored.dir().join(entry.file_name())).unwrap();
+        }
+    }
+    for entry in std::fs::read_dir(stored.dir()).unwrap().flatten() {
+        files.insert(entry.file_name().to_string_lossy().into_owned(), hash_file(&entry.path()).unwrap());
+    }
+    let version = "v1.0.0".to_owned();
+    let mut manifest = Manifest { schema_version: 1, version, files, card, ..Manifest::default() };
+    std::fs::write(stored.manifest(), manifest.seal().unwrap()).unwrap();
+    let mut versions = VersionFile { history: vec![manifest.release(None)], ..VersionFile::default() };
+    versions.promote("v1.0.0");
+    versions.write(&project.path("model_registry/version.json")).unwrap();
+
+    let slide = "data/raw/slides/deck0-p001.png";
+    let folder = "model_registry/versions/v1.0.0";
+    let champion = project.run(SCORE, &["--no-log", slide]);
+    assert_eq!(code(&champion), 0, "{}", stderr(&champion));
+    assert!(String::from_utf8_lossy(&champion.stdout).contains("\"v1.0.0\""));
+    let assert_refused = |what: &str| {
+        for args in [vec!["--no-log", slide], vec!["--no-log", "--adapter", folder, slide]] {
+            let output = project.run(SCORE, &args);
+            assert_eq!(code(&output), 2, "{what}: {}", stderr(&output));
+            assert!(stderr(&output).contains("pq-register doctor"), "{what}: {}", stderr(&output));
+            assert!(output.stdout.is_empty(), "{what}");
+        }
+    };
+    let mut names: Vec<String> = manifest.files.keys().cloned().collect();
+    names.push("release.json".to_owned());
+    for name in names {
+        let path = stored.dir().join(&name);
+        let before = std::fs::read(&path).unwrap();
+        let mut changed = before.clone();
+        let at = changed.len() / 2;
+        changed[at] ^= 1;
+        std::fs::write(&path, changed).unwrap();
+        assert_refused(&format!("{name} changed"));
+        if name != "release.json" {
+            std::fs::remove_file(&path).unwrap();
+            assert_refused(&format!("{name} is missing"));
+        }
+        std::fs::write(&path, before).unwrap();
+    }
+    std::fs::write(stored.dir().join("pytorch_model.bin"), "x").unwrap();
+    assert_refused("a file was added");
+}

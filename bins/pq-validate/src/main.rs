@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_cli::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
-use project_files::{Contract as _, RunFiles, VersionFile, hash_file};
+use project_files::{Contract as _, RunFiles, ValidationResults, VersionFile, check_stored, hash_file};
 use registry::RegistryConfig;
 use slide_data::Split;
 use slide_scorer::{NewGroups, Settings, Store, base_inputs, fingerprint_of_base};
@@ -82,10 +82,13 @@ fn run(args: &Args) -> Result<Verdict> {
     let inputs = inputs(&store, &run, &settings)?;
     let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
     let beside = Beside { champion: champion.as_ref(), before: before.as_ref(), inputs: &inputs };
-    let evaluation = evaluator.evaluate(&settings, Some(&run), &name, &beside)?;
-    evaluation.results.write(&run.validation())?;
+    let mut evaluation = evaluator.evaluate(&settings, Some(&run), &name, &beside)?;
     let report = run.report();
     print::write_report(&report, &evaluation, &settings.rubric, &evaluator.test)?;
+    // The results come last and name the report too: a release is bound to all that they name.
+    let report_name = report.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    evaluation.results.inputs.insert(report_name, hash_file(&report)?.sha256);
+    evaluation.results.write(&run.validation())?;
     print::verdict(&evaluation, &report, args.common.json)
 }
 
@@ -107,6 +110,10 @@ fn champion(
         );
         return Ok(None);
     }
+    check_stored(&stored, Some(champion)).hint(
+        format!("{}, which is in use, cannot be compared", champion.version),
+        "`pq-register doctor` says what is wrong and brings files back from the Hub",
+    )?;
     if hash_file(&stored.adapter_weights())? == hash_file(&run.adapter_weights())? {
         return Ok(None);
     }
@@ -116,7 +123,7 @@ fn champion(
 /// The hashes that tie the results to base, adapter and data, and the base's name.
 fn inputs(store: &Store, run: &RunFiles, settings: &Settings) -> Result<BTreeMap<String, String>> {
     let mut files = store.inputs();
-    for path in [run.adapter_config(), run.adapter_weights(), run.config()] {
+    for path in ValidationResults::of_a_run(run).into_iter().filter(|path| path.exists()) {
         files.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), path);
     }
     let mut inputs = base_inputs(&fingerprint_of_base(&settings.model)?);

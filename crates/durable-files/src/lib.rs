@@ -2,7 +2,8 @@
 //!
 //! - [`write_atomic`], [`write_atomic_with`], [`write_json`]: a reader meets the old content or the whole new one.
 //! - [`append_lines`]: an append-only log of JSON lines that several processes may write at once; what was acknowledged is on
-//!   disk, and a line that a crash cut off is moved aside before the next one is written.
+//!   disk, and a line that a crash cut off is moved aside before the next one is written. [`append_after`] makes a line from the
+//!   one before it.
 //! - [`for_each_line`]: the whole lines of a log, streamed; a line that is being written is never seen in part.
 //! - [`FileLock`]: an advisory lock beside a file.
 //! - [`FileHash`], [`hash_file`], [`sha256_hex`].
@@ -20,4 +21,4 @@ pub use atomic::{sync_dir, write_atomic, write_atomic_with, write_json, write_js
 pub use error::{Error, Result, io_error};
 pub use hash::{FileHash, hash_bytes, hash_file, hex, sha256_hex};
 pub use lock::FileLock;
-pub use log::{Tail, append_json_lines, append_lines, for_each_line, replace_lines, set_aside};
+pub use log::{Tail, append_after, append_json_lines, append_lines, for_each_line, replace_lines, set_aside};

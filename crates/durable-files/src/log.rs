@@ -40,6 +40,29 @@ pub fn append_lines(path: &Path, lines: &[u8]) -> Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
+    append(path, |_| Ok(lines.to_vec()))
+}
+
+/// As [`append_lines`], for lines that are made from what the log holds: `make` gets its last whole line, where there is one,
+/// and no other writer comes in between. The caller's error type may hold this crate's.
+///
+/// # Errors
+/// As [`append_lines`], and whatever `make` returns; nothing is then appended.
+pub fn append_after<E: From<Error>>(
+    path: &Path,
+    make: impl FnOnce(Option<&[u8]>) -> std::result::Result<Vec<u8>, E>,
+) -> std::result::Result<(), E> {
+    append(path, |path| {
+        let before = std::fs::read(path).map_err(io_error("read", path))?;
+        let is_blank = |line: &&[u8]| !line.iter().all(u8::is_ascii_whitespace);
+        make(before.split(|&byte| byte == b'\n').rfind(is_blank))
+    })
+}
+
+fn append<E: From<Error>>(
+    path: &Path,
+    make: impl FnOnce(&Path) -> std::result::Result<Vec<u8>, E>,
+) -> std::result::Result<(), E> {
     let folder = folder_of(path);
     std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
     let _lock = FileLock::exclusive(path)?;
@@ -51,14 +74,15 @@ pub fn append_lines(path: &Path, lines: &[u8]) -> Result<()> {
         .open(path)
         .map_err(io_error("append to", path))?;
     let completion = mend_torn_line(path, &mut file)?;
+    let lines = make(path)?;
     let before = file.metadata().map_err(io_error("read", path))?.len();
-    let written = file.write_all(completion).and_then(|()| file.write_all(lines));
+    let written = file.write_all(completion).and_then(|()| file.write_all(&lines));
     if let Err(source) = written {
         let _ = file.set_len(before); // what remains where this fails too is mended by the next append
-        return Err(io_error("append to", path)(source));
+        return Err(io_error("append to", path)(source).into());
     }
     file.sync_data().map_err(io_error("append to", path))?;
-    if is_new { sync_dir(folder) } else { Ok(()) }
+    if is_new { Ok(sync_dir(folder)?) } else { Ok(()) }
 }
 
 /// Replaces the whole log, atomically and while no other process appends.
@@ -207,6 +231,30 @@ mod tests {
         .unwrap();
         assert_eq!(lengths, [(1, 70_002), (2, 3)]);
         assert_eq!(std::fs::metadata(dir.path().join("log.jsonl.torn")).unwrap().len(), 200_002);
+    }
+
+    #[test]
+    fn a_line_can_be_made_from_the_last_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.jsonl");
+        let count = |last: Option<&[u8]>| {
+            let last: u32 = last.map_or(0, |last| serde_json::from_slice(last).unwrap());
+            Ok::<_, Error>(format!("{}\n", last + 1).into_bytes())
+        };
+        for before in ["", "{\"torn", "\n\n"] {
+            std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(&path)
+                .and_then(|mut file| file.write_all(before.as_bytes()))
+                .unwrap();
+            append_after(&path, count).unwrap();
+        }
+        assert_eq!(numbers(&path), (vec![1, 2, 3], 0));
+        let refused =
+            append_after(&path, |_| Err(io_error("write", &path)(std::io::ErrorKind::Other.into())));
+        assert!(refused.is_err());
+        assert_eq!(numbers(&path).0.len(), 3);
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub enum Error {
     /// A tag stands on another commit already.
     #[error("{what} exists already and is something else")]
     Exists { what: String },
+    /// A repository that shall be private is public.
+    #[error("{id} is public, and was to be private: make it private on its page, or set `private = false`")]
+    Public { id: String },
     /// What was to be found is not there.
     #[error("{what} does not exist")]
     Missing { what: String },

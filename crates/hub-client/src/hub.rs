@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use http_client::{Client, Credential, Method, Options, Request, Response, Url, join, segment};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -37,8 +39,17 @@ pub struct RevisionInfo {
     pub is_public: bool,
 }
 
+/// What the branches and tags of a repository stand at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refs {
+    /// Commits by branch.
+    pub branches: BTreeMap<String, String>,
+    /// Commits by tag.
+    pub tags: BTreeMap<String, String>,
+}
+
 #[derive(Deserialize)]
-struct Refs {
+struct RefLists {
     #[serde(default)]
     branches: Vec<Ref>,
     #[serde(default)]
@@ -81,16 +92,21 @@ impl Hub {
     /// Creates the repository unless it exists.
     ///
     /// # Errors
-    /// When the token may not, or the service cannot be reached.
+    /// [`Error::Public`] when it shall be private and is not; when the token may not, or the service cannot be reached.
     pub fn create_repository(&self, id: &str, private: bool) -> Result<()> {
         check_id(id)?;
-        let (owner, name) = id.split_once('/').unwrap_or_default();
-        let body = json!({"name": name, "organization": owner, "type": "model", "private": private});
-        let answer = self.post("/api/repos/create", &body)?;
-        match answer.status {
-            200..300 | 409 => Ok(()),
-            403 if self.head(id, "main").is_ok() => Ok(()), // it exists in a namespace where we may not create
-            _ => Err(answer.refusal().into()),
+        if self.repository(id)?.is_none() {
+            let (owner, name) = id.split_once('/').unwrap_or_default();
+            let body = json!({"name": name, "organization": owner, "type": "model", "private": private});
+            let answer = self.post("/api/repos/create", &body)?;
+            if !answer.is_success() && answer.status != 409 {
+                return Err(answer.refusal().into());
+            }
+        }
+        match self.repository(id)? {
+            Some(repository) if private && !repository.is_private => Err(Error::Public { id: id.to_owned() }),
+            Some(_) => Ok(()),
+            None => Err(protocol(id, "it was created and is not there")),
         }
     }
 
@@ -117,10 +133,8 @@ impl Hub {
     /// # Errors
     /// When the repository or the branch does not exist.
     pub fn head(&self, id: &str, branch: &str) -> Result<String> {
-        let found = self.refs(id)?.branches.into_iter().find(|entry| entry.name == branch);
-        found
-            .map(|entry| entry.target_commit)
-            .ok_or_else(|| Error::Missing { what: format!("the branch `{branch}` of {id}") })
+        let found = self.refs(id)?.branches.remove(branch);
+        found.ok_or_else(|| Error::Missing { what: format!("the branch `{branch}` of {id}") })
     }
 
     /// The commit that a tag stands at, if there is such a tag.
@@ -128,8 +142,7 @@ impl Hub {
     /// # Errors
     /// When the repository cannot be read.
     pub fn tagged(&self, id: &str, tag: &str) -> Result<Option<String>> {
-        let found = self.refs(id)?.tags.into_iter().find(|entry| entry.name == tag);
-        Ok(found.map(|entry| entry.target_commit))
+        Ok(self.refs(id)?.tags.remove(tag))
     }
 
     /// Names `commit` by a tag, and sees that it is there. A tag of that name on the same commit is success.
@@ -218,9 +231,37 @@ impl Hub {
         Ok(Request::get(join(&self.base, &address)?).credential(self.credential.as_ref()))
     }
 
-    fn refs(&self, id: &str) -> Result<Refs> {
+    /// The branches and tags of a repository.
+    ///
+    /// # Errors
+    /// When the repository cannot be read.
+    pub fn refs(&self, id: &str) -> Result<Refs> {
         check_id(id)?;
-        Ok(self.get(&format!("/api/models/{id}/refs"))?.json()?)
+        let lists: RefLists = self.get(&format!("/api/models/{id}/refs"))?.json()?;
+        let map = |list: Vec<Ref>| list.into_iter().map(|entry| (entry.name, entry.target_commit)).collect();
+        Ok(Refs { branches: map(lists.branches), tags: map(lists.tags) })
+    }
+
+    /// Creates a branch at a commit; one that is there stays where it is.
+    ///
+    /// # Errors
+    /// When the token may not, the commit does not exist, or the service cannot be reached.
+    pub fn create_branch(&self, id: &str, branch: &str, commit: &str) -> Result<()> {
+        check_id(id)?;
+        let path = format!("/api/models/{id}/branch/{}", segment(branch));
+        let answer = self.post(&path, &json!({"startingPoint": commit}))?;
+        if answer.is_success() || answer.status == 409 { Ok(()) } else { Err(answer.refusal().into()) }
+    }
+
+    /// Removes a branch; one that is not there is none.
+    ///
+    /// # Errors
+    /// When the token may not, or the service cannot be reached.
+    pub fn delete_branch(&self, id: &str, branch: &str) -> Result<()> {
+        check_id(id)?;
+        let path = format!("/api/models/{id}/branch/{}", segment(branch));
+        let answer = self.client.send(&self.request(Method::DELETE, &path)?)?;
+        if answer.is_success() || answer.status == 404 { Ok(()) } else { Err(answer.refusal().into()) }
     }
 
     fn get(&self, path: &str) -> Result<Response> {

@@ -47,18 +47,18 @@ struct Action {
 
 impl Hub {
     /// Stores the content of large files; a commit can then name them.
-    pub(crate) fn upload_large(&self, id: &str, files: &[&PushFile]) -> Result<()> {
+    pub(crate) fn upload_large(&self, id: &str, branch: &str, files: &[&PushFile]) -> Result<()> {
         for some in files.chunks(BATCH) {
-            self.upload_batch(id, some)?;
+            self.upload_batch(id, branch, some)?;
         }
         Ok(())
     }
 
-    fn upload_batch(&self, id: &str, files: &[&PushFile]) -> Result<()> {
+    fn upload_batch(&self, id: &str, branch: &str, files: &[&PushFile]) -> Result<()> {
         let objects: Vec<Value> =
             files.iter().map(|file| json!({"oid": file.sha256(), "size": file.content.len()})).collect();
         let body = json!({"operation": "upload", "transfers": ["basic", "multipart"], "hash_algo": "sha256",
-            "ref": {"name": "main"}, "objects": objects});
+            "ref": {"name": branch}, "objects": objects});
         let request = self.request(Method::POST, &format!("/{id}.git/info/lfs/objects/batch"))?;
         let batch: Batch = self.lfs(request, &body)?.json()?;
         for file in files {

@@ -1,4 +1,5 @@
 use serde_json::Value;
+use sha1::{Digest as _, Sha1};
 
 use crate::error::protocol;
 use crate::{Error, Result};
@@ -40,6 +41,20 @@ pub struct RemoteFile {
     pub size: u64,
     /// What its content is checked against.
     pub hash: Hash,
+}
+
+impl RemoteFile {
+    /// Whether this is its content.
+    pub fn is(&self, content: &[u8]) -> bool {
+        let hash = match &self.hash {
+            Hash::Sha256(_) => durable_files::sha256_hex(content),
+            Hash::GitBlob(_) => {
+                let blob = Sha1::new().chain_update(format!("blob {}\0", content.len()));
+                durable_files::hex(&blob.chain_update(content).finalize())
+            }
+        };
+        self.size == content.len() as u64 && self.hash.hex() == hash
+    }
 }
 
 /// One entry of a listing; folders give nothing.

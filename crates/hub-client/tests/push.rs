@@ -30,6 +30,8 @@ struct State {
     /// Large files are to be sent in parts of that size, where it is not 0.
     part_size: usize,
     parts: BTreeMap<String, Vec<u8>>,
+    /// Whether only its owners see the repository.
+    is_private: bool,
     /// Commits by somebody else that come between preupload and commit.
     intruders: usize,
 }
@@ -137,6 +139,7 @@ impl State {
             return json(401, &json!({"error": "Invalid credentials in Authorization header"}));
         }
         match path {
+            "/api/models/team/m" => json(200, &json!({"id": "team/m", "private": self.is_private})),
             "/api/repos/create" => json(409, &json!({"error": "You already created this model repo"})),
             "/api/models/team/m/preupload/main" => {
                 let mode = |file: &Value| if file["size"].as_u64() > Some(1000) { "lfs" } else { "regular" };
@@ -215,13 +218,21 @@ fn files() -> Vec<PushFile> {
 
 #[test]
 fn a_push_is_one_commit_whose_files_were_read_back() {
-    let (server, state, hub) = hub(State::default());
+    let (server, state, hub) = hub(State { is_private: true, ..State::default() });
     hub.create_repository("team/m", true).unwrap();
     let pushed = hub.push("team/m", &files(), "v1").unwrap();
     assert_eq!(pushed.commit, "c1");
     assert_eq!(state.lock().unwrap().commits.len(), 1);
     assert_eq!(state.lock().unwrap().commits[0]["adapter_model.safetensors"], vec![7; 5000]);
     assert_eq!(server.asked("GET", "/resolve/c1/").len(), 2, "both files are read back");
+}
+
+#[test]
+fn a_public_repository_is_not_taken_for_a_private_one() {
+    let (server, _state, hub) = hub(State::default());
+    hub.create_repository("team/m", false).unwrap();
+    assert!(matches!(hub.create_repository("team/m", true), Err(Error::Public { .. })));
+    assert!(server.asked("POST", "").is_empty(), "nothing was changed");
 }
 
 #[test]

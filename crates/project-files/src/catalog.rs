@@ -164,6 +164,22 @@ pub const CATALOG: &[Entry] = &[
         &["pq-register", "pq-validate", "pq-score", "pq-monitor", "pq-trigger"],
     ),
     entry(
+        "model_registry/journal.jsonl",
+        "project_files::JournalEntry",
+        Log,
+        1,
+        &["pq-register"],
+        &["pq-register", "people"],
+    ),
+    entry(
+        "model_registry/versions/<version>/release.json",
+        "project_files::Manifest",
+        Document,
+        1,
+        &["pq-register"],
+        &["pq-register", "pq-validate", "pq-score"],
+    ),
+    entry(
         "monitoring/predictions.jsonl",
         "slide_data::Prediction",
         Log,

@@ -26,6 +26,9 @@ pub enum Error {
     /// A file that the command line names is not there.
     #[error("there is no file `{path}` ({setting})")]
     NoFile { path: PathBuf, setting: &'static str },
+    /// A version's folder does not hold what was released.
+    #[error("`{path}` does not hold what was released: {reasons}")]
+    NotReleased { path: PathBuf, reasons: String },
     /// A version that the registry does not know.
     #[error("version `{version}` is not in the registry (known: {known})")]
     UnknownVersion { version: String, known: String },

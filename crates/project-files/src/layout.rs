@@ -53,6 +53,7 @@ impl Default for Storage {
 ///   decisions.jsonl                    each decision to retrain or not
 /// <registry_dir>/                      [storage] registry_dir
 ///   version.json                       releases, and which one is in use
+///   journal.jsonl                      what happened to them: who, when, why
 ///   versions/<version>/                see RunFiles
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,6 +261,11 @@ impl Layout {
     /// The releases, and which one is in use.
     pub fn version_file(&self) -> PathBuf {
         self.registry.join("version.json")
+    }
+
+    /// What happened in the registry: a [`Journal`](crate::Journal).
+    pub fn registry_journal(&self) -> PathBuf {
+        self.registry.join("journal.jsonl")
     }
 
     /// The folder of all released versions.

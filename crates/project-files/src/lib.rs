@@ -5,7 +5,8 @@
 //! appended and written through that trait. [`CATALOG`] lists all of them with who writes and who reads them.
 //!
 //! The types that belong to one stage live with it (`slide_data::SlideRecord`, `drift::DriftReport`, …); those that several
-//! stages share live here: [`RunRecord`], [`VersionFile`], [`ValidationResults`].
+//! stages share live here: [`RunRecord`], [`ValidationResults`], and those of released versions: [`Manifest`], [`VersionFile`] and
+//! [`Journal`]. [`check_stored`] says whether a version's folder is what was released.
 #![forbid(unsafe_code)]
 
 mod catalog;
@@ -14,11 +15,16 @@ mod contract;
 mod error;
 mod gate;
 mod interval;
+mod journal;
 mod layout;
+mod manifest;
 mod release;
 mod run_files;
 mod run_record;
+mod seal;
+mod stored;
 mod validation;
+mod version;
 
 pub use catalog::{CATALOG, Entry, Shape};
 pub use causes::with_causes;
@@ -27,8 +33,12 @@ pub use durable_files::{FileHash, hash_file, sha256_hex, write_atomic};
 pub use error::{Error, Result};
 pub use gate::{Check, Gate, GateInput};
 pub use interval::Interval;
+pub use journal::{Event, Journal, JournalEntry};
 pub use layout::{Layout, SlideFiles, Storage};
+pub use manifest::{Basis, Manifest};
 pub use release::{Aliases, HubRelease, Lineage, Release, VersionFile};
 pub use run_files::{RELEASED_FILES, ReleasedFile, RunFiles};
 pub use run_record::{BestCheckpoint, DataSummary, Hardware, RunRecord, TrainingSummary};
+pub use stored::{check_stored, differences};
 pub use validation::{Baseline, Comparison, HumanCeiling, Sizes, ValidationResults};
+pub use version::{Change, Version};

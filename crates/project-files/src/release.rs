@@ -4,7 +4,7 @@ use durable_files::FileHash;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Contract, Error, Result};
+use crate::{Contract, Error, Result, Version};
 
 /// Where a version stands on the Hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +32,11 @@ pub struct Lineage {
 /// One released version.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Release {
-    /// `v1`, `v2`, …
+    /// `v1.0.0`, …; earlier programs counted `v1`, `v2`, ….
     pub version: String,
+    /// The identity of its manifest; versions of earlier programs have none.
+    #[serde(default)]
+    pub id: Option<String>,
     /// When it was released.
     pub released_at: Timestamp,
     /// The run that it comes from.
@@ -102,12 +105,16 @@ impl Default for VersionFile {
 }
 
 impl VersionFile {
-    /// The release of that name.
+    /// The release of that name; `v1` and `v1.0.0` are one name.
     ///
     /// # Errors
     /// When the registry does not know it.
     pub fn release(&self, version: &str) -> Result<&Release> {
-        self.history.iter().find(|release| release.version == version).ok_or_else(|| {
+        let parsed = Version::parse(version);
+        let is_it = |release: &&Release| {
+            release.version == version || parsed.is_some() && Version::parse(&release.version) == parsed
+        };
+        self.history.iter().find(is_it).ok_or_else(|| {
             let known: Vec<&str> = self.history.iter().map(|release| release.version.as_str()).collect();
             Error::UnknownVersion { version: version.to_owned(), known: known.join(", ") }
         })
@@ -123,11 +130,9 @@ impl VersionFile {
         self.history.iter().max_by_key(|release| release.released_at)
     }
 
-    /// The name that the next release gets: one above the highest there ever was.
-    pub fn next_version(&self) -> String {
-        let highest =
-            self.history.iter().filter_map(|release| release.version.strip_prefix('v')?.parse::<u64>().ok());
-        format!("v{}", highest.max().unwrap_or(0) + 1)
+    /// The highest version there is.
+    pub fn highest(&self) -> Option<Version> {
+        self.history.iter().filter_map(|release| Version::parse(&release.version)).max()
     }
 
     /// Puts a version in use; the one that was in use becomes the previous one.
@@ -143,6 +148,15 @@ impl VersionFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_of_earlier_programs_go_on_counting() {
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/v1/version.json");
+        let versions = VersionFile::read(std::path::Path::new(sample)).unwrap();
+        assert_eq!(versions.release("v2.0.0").unwrap().version, "v2");
+        assert_eq!(versions.highest().unwrap().to_string(), "v2.0.0");
+        assert!(versions.release("v2.0.1").is_err());
+    }
 
     #[test]
     fn an_alias_must_name_a_release() {

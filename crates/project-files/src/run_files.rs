@@ -48,6 +48,8 @@ pub const RELEASED_FILES: [ReleasedFile; 8] = [
 ///   validation_results.json        how good the adapter is, and whether it may be released
 ///   report.html                    the same as a page
 ///   README.md                      the model card (released versions only)
+///   release.json                   the release's plan and identity (released versions only)
+///   .fetched                       it came from the Hub, without what stays on a team's machines
 ///   checkpoints/step-<n>/
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +120,16 @@ impl RunFiles {
     /// The model card.
     pub fn card(&self) -> PathBuf {
         self.dir.join("README.md")
+    }
+
+    /// The plan and identity of a release: a [`Manifest`](crate::Manifest).
+    pub fn manifest(&self) -> PathBuf {
+        self.dir.join(crate::Manifest::FILE)
+    }
+
+    /// Says that a version came from the Hub, without the files that stay on a team's machines.
+    pub fn fetched(&self) -> PathBuf {
+        self.dir.join(".fetched")
     }
 
     /// The folder of checkpoints.

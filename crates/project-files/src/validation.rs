@@ -1,10 +1,16 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use durable_files::hash_file;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Check, Contract, Gate, GateInput, Interval, Result, RunFiles};
+use crate::{Check, Contract, Gate, GateInput, Interval, Result, RunFiles, RunRecord};
+
+/// Fingerprints that training and validation state of the base.
+const BASE: [&str; 2] = ["base_model", "base_processor"];
+/// What validation says of the data that it took.
+const DATA: [&str; 3] = ["labels.json", "splits.json", "manifest.jsonl"];
 
 /// How much was evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -144,13 +150,39 @@ impl ValidationResults {
         refusals
     }
 
+    /// The files of a run that results speak of: what a model is made of, and what else is there and is released with it.
+    pub fn of_a_run(run: &RunFiles) -> Vec<PathBuf> {
+        let required = [run.adapter_config(), run.adapter_weights(), run.config(), run.record()];
+        let others = [run.metrics(), run.reference_predictions(), run.report()];
+        required.into_iter().chain(others.into_iter().filter(|path| path.exists())).collect()
+    }
+
+    /// What ties results to base and data, and is missing or speaks of another one than the run was trained on, in words.
+    pub fn unbound(&self, record: &RunRecord) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for name in BASE {
+            match (self.inputs.get(name), record.inputs.get(name)) {
+                (Some(validated), Some(trained)) if validated == trained => {}
+                (Some(_), Some(_)) => {
+                    reasons.push(format!("they are of another `{name}` than the run was trained on"));
+                }
+                (None, _) => reasons.push(format!("the results do not say which `{name}` was validated")),
+                (_, None) => reasons.push(format!("the run does not say which `{name}` it was trained on")),
+            }
+        }
+        for name in DATA.into_iter().filter(|name| !self.inputs.contains_key(*name)) {
+            reasons.push(format!("the results do not say which `{name}` they are of"));
+        }
+        reasons
+    }
+
     /// Which of a run's own files the results do not speak of, or speak of in another state, in words.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub fn stale(&self, run: &RunFiles) -> Result<Vec<String>> {
         let mut stale = Vec::new();
-        for path in [run.adapter_config(), run.adapter_weights(), run.config()] {
+        for path in Self::of_a_run(run) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match self.inputs.get(&name) {
                 None => stale.push(format!("the results do not say which `{name}` was validated")),
@@ -220,8 +252,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = RunFiles::new(dir.path());
         let mut results = results();
-        assert_eq!(results.stale(&run).unwrap().len(), 3, "nothing says what was validated");
-        for path in [run.adapter_config(), run.adapter_weights(), run.config()] {
+        assert_eq!(results.stale(&run).unwrap().len(), 4, "nothing says what was validated");
+        for path in [run.adapter_config(), run.adapter_weights(), run.config(), run.record(), run.metrics()] {
             std::fs::write(&path, path.to_string_lossy().as_bytes()).unwrap();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             results.inputs.insert(name, hash_file(&path).unwrap().sha256);

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use project_files::RELEASED_FILES;
+
 use crate::Release;
 
 /// What a model card states beyond the release itself. Everything is measured or given; nothing is made up.
@@ -46,6 +48,7 @@ pub fn model_card(release: &Release, facts: &CardFacts) -> String {
     let files: Vec<(String, String)> = release
         .files
         .iter()
+        .filter(|(name, _)| RELEASED_FILES.iter().any(|file| file.name == *name && file.is_public))
         .map(|(name, hash)| (name.clone(), format!("`{}` ({} bytes)", hash.sha256, hash.size)))
         .collect();
     section(&mut card, "Files (SHA-256)", &files);

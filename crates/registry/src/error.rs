@@ -24,9 +24,33 @@ pub enum Error {
     /// The validation results speak of other files than those in the run.
     #[error("the validation results in `{run}` are not of this run, validate it again: {}", reasons.join("; "))]
     StaleValidation { run: PathBuf, reasons: Vec<String> },
-    /// What is stored is not what was released.
+    /// A file is not what was released.
     #[error("`{what}` of version {version} does not have the hash that was released")]
     Corrupt { what: String, version: String },
+    /// Another release has the same name.
+    #[error(
+        "{version} was released to {place} by another registry; nothing of this release is to be seen there: run it again, and it gets a later number"
+    )]
+    Taken { version: String, place: String },
+    /// A place has no such version, or one without a manifest.
+    #[error("{place} has no version `{version}` that can be fetched")]
+    NoVersion { version: String, place: String },
+    /// A place serves a version that came after all that this registry knows.
+    #[error(
+        "{place} serves {version}, which this registry does not have: `pq-register fetch {version}` brings it"
+    )]
+    Ahead { version: String, place: String },
+    /// An earlier release was killed.
+    #[error(
+        "the release {version} of run `{run_id}` is not finished: `pq-register resume` finishes it, `pq-register resume --abandon` gives it up"
+    )]
+    Unfinished { version: String, run_id: String },
+    /// There is no version to go back to.
+    #[error("no version was in use before {}", live.as_deref().unwrap_or("now"))]
+    NothingBefore { live: Option<String> },
+    /// The caller asked to stop; what is done stays, and the same command goes on from there.
+    #[error("stopped on request, before: {before}")]
+    Stopped { before: String },
     /// Weights & Biases refused a request; `wait` is how long it asks to wait before the next one.
     #[error("Weights & Biases refused with status {status}")]
     Refused { status: u16, wait: Option<Duration>, source: http_client::Error },

@@ -1,21 +1,47 @@
 //! What was trained and released: run tracking, versions, the model card, the Hub, rollback.
 //!
 //! - [`wandb`] sends a run to Weights & Biases over plain HTTP and falls back to the service's offline file.
-//! - [`Registry`] keeps released versions in a folder: gate first, next version, hashes, lineage, aliases.
-//! - [`hub`] (the crate `hub-client`) pushes a version to the Hugging Face Hub as one commit with a tag, and reads it back.
+//! - [`Registry`] reads what was released: versions, journal, what was in use when. Reading takes no lock.
+//! - [`Writer`], from [`Registry::write`], changes it: releases, promotes, goes back, pushes, fetches, repairs. A release is a
+//!   transaction that can be interrupted anywhere and is finished by the same call.
+//! - [`Place`]: where versions are kept, a folder ([`FolderPlace`]) or a repository on the Hub ([`HubPlace`]).
+//! - [`validated`] is the gate over content: results count for the very files, base and data that they name.
+//! - [`hub`] is the crate `hub-client`.
 //!
 //! The library reads no environment variable: keys and end points are arguments.
 #![forbid(unsafe_code)]
 
+mod basis;
+mod bundle;
 mod card;
+mod config;
+mod doctor;
 mod error;
-mod release;
+mod gate;
+mod ledger;
+mod mirror;
+mod place;
+mod plan;
+mod reader;
+mod steps;
 pub mod wandb;
+mod writer;
 
+pub use bundle::Bundle;
 pub use card::{CardFacts, model_card};
+pub use config::RegistryConfig;
+pub use doctor::{Finding, Remedy};
 pub use error::{Error, Result};
+pub use gate::validated;
 pub use hub_client as hub;
+pub use ledger::By;
+pub(crate) use ledger::Ledger;
+pub use place::{FolderPlace, HubPlace, Place, Stage};
+pub use plan::{Candidate, Plan};
 pub use project_files::{
-    Aliases, FileHash, Gate, HubRelease, Lineage, Release, ValidationResults, VersionFile, hash_file,
+    Aliases, Change, Event, FileHash, Gate, HubRelease, Journal, JournalEntry, Lineage, Manifest, Release,
+    ValidationResults, Version, VersionFile, hash_file,
 };
-pub use release::{Plan, Registry, RegistryConfig, validated};
+pub use reader::Registry;
+pub use steps::Watch;
+pub use writer::{Outcome, Writer};

@@ -1,7 +1,9 @@
 //! A small HTTP server for tests: hands every request to a closure, keeps what it was asked, and can do what servers do on bad
-//! days: hang, lose an answer, cut a body, answer drop by drop.
+//! days: hang, lose an answer, cut a body, answer drop by drop. [`hub`] is a whole Hugging Face Hub in memory.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
+
+pub mod hub;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -174,7 +176,7 @@ impl Server {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

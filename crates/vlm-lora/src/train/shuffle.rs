@@ -92,7 +92,10 @@ mod tests {
     #[test]
     fn streams_are_those_of_earlier_versions() {
         let streams = [(0, 0, 0), (42, 3, 1), (u64::MAX, 1, 2)].map(|(seed, a, b)| mix(seed, a, b));
-        assert_eq!(streams, [7_249_806_472_804_444_651, 11_718_793_711_030_511_640, 7_267_052_812_161_556_045]);
+        assert_eq!(
+            streams,
+            [7_249_806_472_804_444_651, 11_718_793_711_030_511_640, 7_267_052_812_161_556_045]
+        );
     }
 
     #[test]

@@ -1,0 +1,131 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use durable_files::{FileHash, hash_file, io_error};
+
+use crate::{Contract as _, Error, Manifest, RELEASED_FILES, Release, Result, RunFiles};
+
+/// Checks that a folder holds what was released and nothing else: every file by its hash, none missing, none added. To be
+/// called before anything in it is used.
+///
+/// `release` is the version as `version.json` lists it, where that is known. A folder without a manifest that is no known
+/// version, such as a run's, is not checked. Returns the manifest; versions of earlier programs have none.
+///
+/// # Errors
+/// [`Error::NotReleased`] with everything that differs, or a file cannot be read.
+pub fn check_stored(stored: &RunFiles, release: Option<&Release>) -> Result<Option<Manifest>> {
+    let refused = |reasons: Vec<String>| Error::NotReleased {
+        path: stored.dir().to_owned(),
+        reasons: reasons.join("; "),
+    };
+    let manifest = Manifest::read_if_present(&stored.manifest())?;
+    let mut reasons = Vec::new();
+    if let Some(id) = release.and_then(|release| release.id.as_ref()) {
+        match &manifest {
+            None => reasons.push(format!("`{}` is missing", Manifest::FILE)),
+            Some(manifest) if manifest.id != *id => {
+                reasons.push(format!("`{}` is of another release", Manifest::FILE));
+            }
+            Some(_) => {}
+        }
+    }
+    let Some(files) = manifest.as_ref().map(|m| &m.files).or(release.map(|release| &release.files)) else {
+        return Ok(None);
+    };
+    reasons.extend(differences(stored, files)?);
+    if reasons.is_empty() { Ok(manifest) } else { Err(refused(reasons)) }
+}
+
+/// How a folder differs from a list of files with their hashes, in words. The manifest itself is not looked at, and files
+/// that stay on a team's machines may be missing where the version was fetched from the Hub.
+///
+/// # Errors
+/// When the folder or a file cannot be read.
+pub fn differences(stored: &RunFiles, files: &BTreeMap<String, FileHash>) -> Result<Vec<String>> {
+    let mut reasons = Vec::new();
+    let found = names(stored)?;
+    let was_fetched = stored.fetched().exists();
+    for (name, expected) in files {
+        let path = stored.dir().join(name);
+        if !found.contains(name) {
+            let stays = RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public);
+            if !(was_fetched && stays) {
+                reasons.push(format!("`{name}` is missing"));
+            }
+        } else if !path.is_file() || hash_file(&path)? != *expected {
+            reasons.push(format!("`{name}` changed"));
+        }
+    }
+    let card = stored.card();
+    let of_its_own = [stored.manifest(), stored.fetched(), card];
+    for name in found {
+        if !files.contains_key(&name) && !of_its_own.contains(&stored.dir().join(&name)) {
+            reasons.push(format!("`{name}` was added"));
+        }
+    }
+    Ok(reasons)
+}
+
+fn names(stored: &RunFiles) -> Result<BTreeSet<String>> {
+    let dir = stored.dir();
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(dir).map_err(io_error("read", dir))? {
+        let entry = entry.map_err(io_error("read", dir))?;
+        names.insert(entry.file_name().to_string_lossy().into_owned());
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use durable_files::hash_bytes;
+
+    fn version() -> (tempfile::TempDir, RunFiles, Release) {
+        let dir = tempfile::tempdir().unwrap();
+        let stored = RunFiles::new(dir.path());
+        let card = "# Rater".to_owned();
+        let mut files = BTreeMap::from([("README.md".to_owned(), hash_bytes(card.as_bytes()))]);
+        std::fs::write(stored.card(), &card).unwrap();
+        for path in [stored.adapter_weights(), stored.report()] {
+            std::fs::write(&path, "content").unwrap();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            files.insert(name, hash_bytes(b"content"));
+        }
+        let (schema_version, version) = (1, "v1.0.0".to_owned());
+        let mut manifest = Manifest { schema_version, version, files, card, ..Manifest::default() };
+        std::fs::write(stored.manifest(), manifest.seal().unwrap()).unwrap();
+        (dir, stored, manifest.release(None))
+    }
+
+    fn reasons(stored: &RunFiles, release: Option<&Release>) -> String {
+        check_stored(stored, release).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_was_changed_added_or_taken_away_is_named() {
+        let (_dir, stored, release) = version();
+        for release in [None, Some(&release)] {
+            assert_eq!(reasons(&stored, release), "");
+            std::fs::write(stored.dir().join("pytorch_model.bin"), "x").unwrap();
+            assert!(reasons(&stored, release).contains("`pytorch_model.bin` was added"));
+            std::fs::remove_file(stored.dir().join("pytorch_model.bin")).unwrap();
+            std::fs::write(stored.card(), "# Better").unwrap();
+            assert!(reasons(&stored, release).contains("`README.md` changed"));
+            std::fs::write(stored.card(), "# Rater").unwrap();
+            std::fs::remove_file(stored.report()).unwrap();
+            assert!(reasons(&stored, release).contains("`report.html` is missing"));
+            std::fs::write(stored.fetched(), "{}").unwrap();
+            assert_eq!(reasons(&stored, release), "", "the Hub has no reports");
+            std::fs::remove_file(stored.fetched()).unwrap();
+            std::fs::write(stored.report(), "content").unwrap();
+        }
+        let other = Release { id: Some("00".to_owned()), ..release.clone() };
+        assert!(reasons(&stored, Some(&other)).contains("another release"));
+        std::fs::remove_file(stored.manifest()).unwrap();
+        assert!(reasons(&stored, Some(&release)).contains("`release.json` is missing"));
+        let old = Release { id: None, ..release };
+        assert_eq!(reasons(&stored, Some(&old)), "", "earlier programs wrote no manifest");
+        std::fs::write(stored.adapter_weights(), "other").unwrap();
+        assert!(reasons(&stored, Some(&old)).contains("`adapter_model.safetensors` changed"));
+    }
+}

@@ -1,0 +1,84 @@
+use std::collections::BTreeMap;
+
+use durable_files::{hash_bytes, io_error as io};
+use project_files::{HubRelease, Manifest, RELEASED_FILES, Release, RunFiles, check_stored};
+
+use crate::hub::PushFile;
+use crate::{Error, Result};
+
+/// A version with all its files, as it goes from one place to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// Its name.
+    pub version: String,
+    /// The identity of its manifest; versions of earlier programs have none.
+    pub id: Option<String>,
+    /// Where it is known to stand on the Hub.
+    pub hub: Option<HubRelease>,
+    /// The contents by name, with manifest and model card.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Bundle {
+    /// The files of a run as a planned release.
+    pub(crate) fn of_run(run: &RunFiles, manifest: &Manifest, manifest_bytes: Vec<u8>) -> Result<Self> {
+        let card = name(&run.card());
+        let mut files = BTreeMap::new();
+        for (name, expected) in &manifest.files {
+            let content = if *name == card { manifest.card.clone().into_bytes() } else { read(run, name)? };
+            if hash_bytes(&content) != *expected {
+                return Err(Error::Corrupt { what: name.clone(), version: manifest.version.clone() });
+            }
+            files.insert(name.clone(), content);
+        }
+        files.insert(Manifest::FILE.to_owned(), manifest_bytes);
+        Ok(Self { version: manifest.version.clone(), id: Some(manifest.id.clone()), hub: None, files })
+    }
+
+    /// A stored version, checked against what was released.
+    ///
+    /// # Errors
+    /// When a file was changed, is missing or was added.
+    pub fn of_stored(stored: &RunFiles, release: Option<&Release>) -> Result<Self> {
+        let manifest = check_stored(stored, release)?;
+        let listed = manifest.as_ref().map(|manifest| &manifest.files);
+        let names =
+            listed.or(release.map(|release| &release.files)).into_iter().flatten().map(|(name, _)| name);
+        let mut files = BTreeMap::new();
+        for name in names.filter(|name| stored.dir().join(name).exists()) {
+            files.insert(name.clone(), read(stored, name)?);
+        }
+        for path in [stored.manifest(), stored.card()].into_iter().filter(|path| path.exists()) {
+            files.insert(name(&path), std::fs::read(&path).map_err(io("read", &path))?);
+        }
+        let version = match (&manifest, release) {
+            (Some(manifest), _) => manifest.version.clone(),
+            (None, Some(release)) => release.version.clone(),
+            (None, None) => {
+                return Err(Error::Missing {
+                    path: stored.manifest(),
+                    needed_for: "a version is told by it",
+                });
+            }
+        };
+        let hub = release.and_then(|release| release.hub.clone());
+        Ok(Self { version, id: manifest.map(|manifest| manifest.id), hub, files })
+    }
+
+    /// What of it goes to the Hub: images and properties of a team's own slides stay on its machines.
+    pub fn public(&self) -> Vec<PushFile> {
+        let stays = |name: &str| RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public);
+        let public = self.files.iter().filter(|(name, _)| !stays(name));
+        public.map(|(path, content)| PushFile { path: path.clone(), content: content.clone() }).collect()
+    }
+}
+
+fn read(run: &RunFiles, name: &str) -> Result<Vec<u8>> {
+    let path = run.dir().join(name);
+    Ok(std::fs::read(&path).map_err(io("read", &path))?)
+}
+
+/// The last part of a path of ours.
+pub(crate) fn name(path: &std::path::Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

@@ -1,0 +1,198 @@
+//! What folder, `version.json`, journal and Hub say of each other, and how they are brought together.
+
+use project_files::{Manifest, Release, check_stored, with_causes};
+
+use crate::place::{HubPlace, Place, Stage};
+use crate::plan::unfinished;
+use crate::writer::Writer;
+use crate::{Bundle, Error, Ledger, Registry, Result};
+
+/// What is done about a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// The release is finished.
+    Resume,
+    /// `version.json` and journal are brought together.
+    Reconcile,
+    /// The version is brought from the Hub: one that is not here, or its files.
+    Fetch(String),
+    /// The version is struck out: it lies nowhere.
+    Remove(String),
+    /// The version is pushed.
+    Push(String),
+    /// The Hub is made to serve the version in use.
+    Serve,
+    /// What a release left on the Hub is removed.
+    Tidy(String),
+    /// A person has to look.
+    None,
+}
+
+/// Something that does not fit together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// In words.
+    pub text: String,
+    /// What [`Writer::repair`] does about it.
+    pub remedy: Remedy,
+}
+
+fn finding(text: impl Into<String>, remedy: Remedy) -> Finding {
+    Finding { text: text.into(), remedy }
+}
+
+impl Registry {
+    /// Compares folder, `version.json`, journal and, where one is given, the Hub. Writes nothing.
+    ///
+    /// # Errors
+    /// When `version.json` or the journal cannot be read, or the Hub cannot be asked.
+    pub fn examine(&self, hub: Option<&HubPlace>) -> Result<Vec<Finding>> {
+        let ledger = Ledger::read(&self.layout)?;
+        let mut findings: Vec<Finding> =
+            ledger.journal.problems.iter().map(|problem| finding(problem, Remedy::None)).collect();
+        if ledger.is_behind {
+            findings.push(finding("version.json is behind the journal", Remedy::Reconcile));
+        }
+        if !ledger.unrecorded.is_empty() {
+            let names: Vec<&str> = ledger.unrecorded.iter().map(|release| release.version.as_str()).collect();
+            findings.push(finding(format!("the journal lacks {}", names.join(", ")), Remedy::Reconcile));
+        }
+        for manifest in unfinished(&ledger, &self.folder())? {
+            let text =
+                format!("the release {} of run `{}` is not finished", manifest.version, manifest.run_id);
+            findings.push(finding(text, Remedy::Resume));
+        }
+        let there = hub.map(Place::taken).transpose()?.unwrap_or_default();
+        let is_there = |version: &str| there.values().any(|name| name == version);
+        for version in &ledger.lost {
+            let remedy = lost(version, is_there(version));
+            findings
+                .push(finding(format!("the journal names {version}, and its files are not here"), remedy));
+        }
+        for release in &ledger.versions.history {
+            findings.extend(self.examine_files(release, is_there(&release.version)));
+        }
+        if let Some(hub) = hub {
+            findings.extend(self.examine_hub(&ledger, hub, &there.into_values().collect::<Vec<_>>())?);
+        }
+        Ok(findings)
+    }
+
+    fn examine_files(&self, release: &Release, is_there: bool) -> Option<Finding> {
+        let stored = self.layout.version(&release.version);
+        if !stored.dir().exists() {
+            let text = format!("version.json names {}, and its files are not here", release.version);
+            return Some(finding(text, lost(&release.version, is_there && release.id.is_some())));
+        }
+        let error = check_stored(&stored, Some(release)).err()?;
+        let can_be_restored = is_there && release.id.is_some();
+        let remedy = if can_be_restored { Remedy::Fetch(release.version.clone()) } else { Remedy::None };
+        Some(finding(with_causes(&error), remedy))
+    }
+
+    fn examine_hub(&self, ledger: &Ledger, hub: &HubPlace, there: &[String]) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for release in ledger.versions.history.iter().filter(|release| release.id.is_some()) {
+            let stored = self.layout.version(&release.version);
+            let Ok(bundle) = Bundle::of_stored(&stored, Some(release)) else { continue };
+            match (hub.stage(&bundle), &release.hub) {
+                (Ok(Stage::Named | Stage::Live), Some(_)) => {}
+                (Ok(_), _) => {
+                    let text = format!("{} is not on the Hub", release.version);
+                    findings.push(finding(text, Remedy::Push(release.version.clone())));
+                }
+                (Err(error @ Error::Taken { .. }), _) => {
+                    findings.push(finding(error.to_string(), Remedy::None))
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+        for version in there.iter().filter(|version| ledger.versions.release(version).is_err()) {
+            let begun =
+                unfinished(ledger, &self.folder())?.iter().any(|manifest| manifest.version == *version);
+            if !begun {
+                let remedy = match hub.manifest(version) {
+                    Ok(Some(_)) => Remedy::Fetch(version.clone()),
+                    _ => Remedy::None,
+                };
+                findings.push(finding(format!("the Hub has {version}, and it is not here"), remedy));
+            }
+        }
+        for (version, is_named) in hub.open_branches()? {
+            if is_named {
+                findings
+                    .push(finding(format!("the Hub has a branch left of {version}"), Remedy::Tidy(version)));
+            }
+        }
+        findings.extend(self.examine_live(ledger, hub)?);
+        Ok(findings)
+    }
+
+    fn examine_live(&self, ledger: &Ledger, hub: &HubPlace) -> Result<Option<Finding>> {
+        let Some(champion) = ledger.versions.champion() else { return Ok(None) };
+        let Ok(bundle) = Bundle::of_stored(&self.layout.version(&champion.version), Some(champion)) else {
+            return Ok(None);
+        };
+        let is_served = matches!(hub.stage(&bundle), Ok(Stage::Live));
+        let served = hub.live()?.unwrap_or_else(|| "no version".to_owned());
+        let text = format!("{} is in use here, and the Hub serves {served}", champion.version);
+        Ok((!is_served).then(|| finding(text, Remedy::Serve)))
+    }
+}
+
+fn lost(version: &str, is_there: bool) -> Remedy {
+    if is_there { Remedy::Fetch(version.to_owned()) } else { Remedy::Remove(version.to_owned()) }
+}
+
+impl Writer {
+    /// Does what the findings ask for, in the order in which it is safe, and returns what is left.
+    ///
+    /// # Errors
+    /// As [`Registry::examine`], and when a place cannot be written.
+    pub fn repair(&mut self, hub: Option<&HubPlace>) -> Result<Vec<Finding>> {
+        let place = hub.map(|hub| hub as &dyn Place);
+        for found in self.reader().examine(hub)? {
+            match found.remedy {
+                Remedy::Resume => drop(self.resume(place, true)?),
+                Remedy::Fetch(version) => {
+                    if let Some(hub) = place {
+                        self.fetch(hub, &version)?;
+                    }
+                }
+                Remedy::Remove(version) => self.remove(&version)?,
+                Remedy::Push(version) => {
+                    let release = self.versions().release(&version).cloned();
+                    if let (Some(hub), Ok(release)) = (place, release) {
+                        self.push_version(hub, &release)?;
+                    }
+                }
+                Remedy::Serve => {
+                    if let Some(hub) = place {
+                        self.push(hub)?;
+                    }
+                }
+                Remedy::Tidy(version) => {
+                    if let Some(hub) = place {
+                        hub.tidy(&version)?;
+                    }
+                }
+                // Opening the registry has done it.
+                Remedy::Reconcile | Remedy::None => {}
+            }
+        }
+        self.reader().examine(hub)
+    }
+
+    fn reader(&self) -> Registry {
+        Registry { layout: self.layout.clone(), steps: self.steps.clone() }
+    }
+
+    /// Strikes out a version whose files are nowhere.
+    fn remove(&mut self, version: &str) -> Result<()> {
+        let release = match self.versions().release(version) {
+            Ok(release) => release.clone(),
+            Err(_) => Manifest { version: version.to_owned(), ..Manifest::default() }.release(None),
+        };
+        self.strike(&release)
+    }
+}
