@@ -1,7 +1,7 @@
 //! What every subcommand works with: the registry, the Hub where it is to be asked, and who asks.
 
 use anyhow::{Result, bail};
-use pq_cli::{Hint, Layout, WithHint as _, secrets};
+use pq_cli::{Hint, WithHint as _, secrets};
 use registry::hub::{self, Hub};
 use registry::{By, HubPlace, Registry, RegistryConfig, Writer};
 
@@ -9,7 +9,6 @@ use crate::args::How;
 
 pub(crate) struct Context<'a> {
     pub(crate) config: &'a RegistryConfig,
-    pub(crate) layout: &'a Layout,
     pub(crate) registry: &'a Registry,
     pub(crate) how: &'a How,
     pub(crate) json: bool,

@@ -30,13 +30,7 @@ fn run(args: &Args) -> Result<Verdict> {
         layout.require_registry()?;
     }
     let registry = Registry::watched(&layout, std::sync::Arc::new(|_| pq_cli::interrupted()));
-    let context = Context {
-        config: &config,
-        layout: &layout,
-        registry: &registry,
-        how: &args.how,
-        json: args.common.json,
-    };
+    let context = Context { config: &config, registry: &registry, how: &args.how, json: args.common.json };
     match &args.command {
         None => {
             let run = args.run.as_ref().map_or_else(|| layout.latest_run(), RunFiles::new);
