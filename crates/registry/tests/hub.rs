@@ -7,9 +7,9 @@ mod support;
 use std::path::Path;
 
 use project_files::{Contract as _, Manifest};
-use registry::{Error, Event, HubPlace, Outcome, Place, Registry};
-use support::{Killer, REPO, by, copy, files, layout, place, release, run};
-use test_server::hub::{FakeHub, Fault, Repository, State};
+use registry::{Error, Event, HubPlace, Outcome, Registry};
+use support::{Killer, REPO, copy, files, layout, place, release, run};
+use test_server::hub::{FakeHub, Repository, State};
 
 /// What is there before the release that is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +139,7 @@ fn kill_everywhere(before: Before, stride: usize) {
     scene.assert_whole(dir.path(), &outcome, None, "not killed");
     for at in (1..=count).filter(|at| at % stride == stride - 1) {
         for does_the_work in [false, true] {
-            scene.kill_and_finish(at, does_the_work, (at / stride) % 2 == 0 || stride == 1);
+            scene.kill_and_finish(at, does_the_work, (at / stride).is_multiple_of(2) || stride == 1);
             if stride == 1 {
                 scene.kill_and_finish(at, does_the_work, false);
             }
