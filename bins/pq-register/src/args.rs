@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args as Arguments, Parser, Subcommand};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use pq_cli::{CommonArgs, HasCommon};
-
-use crate::compare;
 
 /// Releases a validated run: gate, next version, model card, upload, tag.
 ///
@@ -69,8 +70,8 @@ pub(crate) enum Command {
     /// Say which version is in use, or was at a time.
     Live {
         /// A day (its end, in UTC) or a time, as in `2026-01-31` or `2026-01-31T12:00:00Z` [default: now]
-        #[arg(long, value_name = "DATE", value_parser = compare::time)]
-        on: Option<jiff::Timestamp>,
+        #[arg(long, value_name = "DATE", value_parser = time)]
+        on: Option<Timestamp>,
     },
     /// Put the version before the present one in use, or the one given. The Hub follows.
     Rollback {
@@ -109,4 +110,15 @@ impl HasCommon for Args {
     fn common(&self) -> &CommonArgs {
         &self.common
     }
+}
+
+/// A time, or a day, which stands for its end.
+fn time(text: &str) -> Result<Timestamp, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let day: Date = text.parse().map_err(|_| format!("`{text}` is neither a day nor a time"))?;
+    let end = day.tomorrow().ok().and_then(|next| next.to_zoned(TimeZone::UTC).ok());
+    let end = end.and_then(|next| Timestamp::from_nanosecond(next.timestamp().as_nanosecond() - 1).ok());
+    end.ok_or_else(|| format!("`{text}` is out of range"))
 }

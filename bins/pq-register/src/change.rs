@@ -11,23 +11,17 @@ use crate::print;
 /// Says how a change ended: 1 where the Hub is not up to it.
 pub(crate) fn finished(context: &Context<'_>, outcome: &Outcome, what: &str) -> Result<Verdict> {
     let pending = outcome.pending.as_ref().map(|error| with_causes(error));
-    ended(context, &outcome.release, what, pending)
+    ended(context, &outcome.release, what, pending.as_deref())
 }
 
-fn ended(context: &Context<'_>, release: &Release, what: &str, pending: Option<String>) -> Result<Verdict> {
-    if let Some(reason) = &pending {
+fn ended(context: &Context<'_>, release: &Release, what: &str, pending: Option<&str>) -> Result<Verdict> {
+    if let Some(reason) = pending {
         let version = &release.version;
         tracing::warn!(
             "{version} {what} here; the Hub is not up to it, `pq-register push` finishes that: {reason}"
         );
     }
-    print::released(
-        release,
-        &context.registry.version_dir(&release.version),
-        what,
-        pending.as_deref(),
-        context.json,
-    )
+    print::released(release, &context.registry.version_dir(&release.version), what, pending, context.json)
 }
 
 /// Puts a version in use: here at once, then on the Hub.
@@ -43,7 +37,7 @@ pub(crate) fn promote(context: &Context<'_>, version: Option<&str>, event: Event
         Ok(None) => None,
         Err(error) => Some(format!("{error:#}")),
     };
-    ended(context, &release, "is in use", pending)
+    ended(context, &release, "is in use", pending.as_deref())
 }
 
 /// Brings the Hub up to this registry.

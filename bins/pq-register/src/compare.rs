@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use pq_cli::{Verdict, WithHint as _};
 use registry::{Manifest, Release};
 use serde_json::{Value, json};
@@ -14,17 +12,6 @@ use crate::context::Context;
 use crate::print;
 
 const REMEDY: &str = "`pq-register history` lists the versions";
-
-/// A time, or a day, which stands for its end.
-pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
-    }
-    let day: Date = text.parse().map_err(|_| format!("`{text}` is neither a day nor a time"))?;
-    let end = day.tomorrow().ok().and_then(|next| next.to_zoned(TimeZone::UTC).ok());
-    let end = end.and_then(|next| Timestamp::from_nanosecond(next.timestamp().as_nanosecond() - 1).ok());
-    end.ok_or_else(|| format!("`{text}` is out of range"))
-}
 
 /// One release.
 pub(crate) fn show(context: &Context<'_>, version: &str) -> Result<Verdict> {

@@ -83,10 +83,8 @@ fn event_line(entry: &JournalEntry) -> String {
     let mut line = format!("{date}  {event:<14} {what:<10} by {who}");
     if entry.live != entry.before {
         let live = entry.live.as_deref().unwrap_or("nothing");
-        line.push_str(&format!(
-            ", in use: {live} (before: {})",
-            entry.before.as_deref().unwrap_or("nothing")
-        ));
+        let before = entry.before.as_deref().unwrap_or("nothing");
+        line.extend([", in use: ", live, " (before: ", before, ")"]);
     }
     line + &entry.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default()
 }

@@ -188,7 +188,7 @@ fn without_a_token_nothing_is_released_unless_it_shall_stay_here() {
     assert!(code == 2 && text.contains("HF_TOKEN"), "{text}");
 }
 
-fn with_hub<'a>(dir: &Path, args: &[&'a str], fake: &FakeHub) -> Command {
+fn with_hub(dir: &Path, args: &[&str], fake: &FakeHub) -> Command {
     let set = ["--set", "registry.huggingface_repo=team/rater"];
     let mut command = command(dir, &[&set[..], args].concat());
     command.env("HF_TOKEN", TOKEN).env("HF_ENDPOINT", &fake.server.base);
@@ -240,13 +240,13 @@ fn going_back_is_done_here_while_the_hub_hangs_and_ctrl_c_ends_the_wait() {
         train_again(dir.path(), weights);
         assert_eq!(with_hub(dir.path(), &[], &fake).status().unwrap().code(), Some(0));
     }
-    fake.on_request(|_| Fault::Instead(Answer::Hang(std::time::Duration::from_secs(60))));
+    fake.on_request(|_| Fault::Instead(Answer::Hang(std::time::Duration::from_mins(1))));
     let is_flipped = || {
         let versions = std::fs::read_to_string(dir.path().join("model_registry/version.json")).unwrap();
         versions.contains("\"champion\": \"v1.0.0\"")
     };
     let begun = std::time::Instant::now();
-    let output = adverse::interrupted_when(with_hub(dir.path(), &["rollback"], &fake), || is_flipped());
+    let output = adverse::interrupted_when(with_hub(dir.path(), &["rollback"], &fake), is_flipped);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(is_flipped() && output.status.code() == Some(1), "{text}");
     assert!(text.contains("`pq-register push` finishes that"), "{text}");

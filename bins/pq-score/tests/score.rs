@@ -4,6 +4,7 @@
 
 use pq_testing::adverse;
 use pq_testing::project::{Project, code, fake_run, stderr, two_bases};
+use project_files::{Contract as _, Manifest, RunFiles, VersionFile, hash_file};
 use slide_data::Prediction;
 
 const SCORE: &str = env!("CARGO_BIN_EXE_pq-score");
@@ -65,7 +66,7 @@ fn another_base_than_that_of_the_run_is_refused() {
     let unknown = score(&own);
     assert!(code(&unknown) == 0 && stderr(&unknown).contains("cannot be told"), "{}", stderr(&unknown));
 
-    let run = project_files::RunFiles::new(project.path("outputs/run-1"));
+    let run = RunFiles::new(project.path("outputs/run-1"));
     let settings = slide_scorer::Settings::of_run(&run).unwrap();
     let base = slide_scorer::fingerprint_of_base(&settings.model).unwrap();
     let record = |version: u32, inputs: serde_json::Value| {
@@ -120,33 +121,37 @@ fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_line() {
     adverse::assert_refused(&cut, "interrupted after");
 }
 
-#[test]
-fn a_version_that_is_not_what_was_released_is_not_used() {
-    use project_files::{Contract as _, FileHash, Manifest, RunFiles, VersionFile, hash_file};
-    let project = Project::new(1);
-    fake_run(&project);
-    let stored = RunFiles::new(project.path("model_registry/versions/v1.0.0"));
+/// The fake run as the released version in use; returns its files.
+fn release(project: &Project, stored: &RunFiles) -> Vec<String> {
     std::fs::create_dir_all(stored.dir()).unwrap();
-    let mut files = std::collections::BTreeMap::<String, FileHash>::new();
+    let mut files = std::collections::BTreeMap::new();
     let card = "# Rater".to_owned();
     std::fs::write(stored.card(), &card).unwrap();
     for entry in std::fs::read_dir(project.path("outputs/run-1")).unwrap().flatten() {
-        if entry.path().is_file() {
-            std::fs::copy(entry.path(), stored.dir().join(entry.file_name())).unwrap();
-        }
+        std::fs::copy(entry.path(), stored.dir().join(entry.file_name())).unwrap();
     }
     for entry in std::fs::read_dir(stored.dir()).unwrap().flatten() {
         files.insert(entry.file_name().to_string_lossy().into_owned(), hash_file(&entry.path()).unwrap());
     }
+    let mut names: Vec<String> = files.keys().cloned().collect();
+    names.push(Manifest::FILE.to_owned());
     let version = "v1.0.0".to_owned();
     let mut manifest = Manifest { schema_version: 1, version, files, card, ..Manifest::default() };
     std::fs::write(stored.manifest(), manifest.seal().unwrap()).unwrap();
     let mut versions = VersionFile { history: vec![manifest.release(None)], ..VersionFile::default() };
     versions.promote("v1.0.0");
     versions.write(&project.path("model_registry/version.json")).unwrap();
+    names
+}
 
-    let slide = "data/raw/slides/deck0-p001.png";
+#[test]
+fn a_version_that_is_not_what_was_released_is_not_used() {
+    let project = Project::new(1);
+    fake_run(&project);
     let folder = "model_registry/versions/v1.0.0";
+    let stored = RunFiles::new(project.path(folder));
+    let names = release(&project, &stored);
+    let slide = "data/raw/slides/deck0-p001.png";
     let champion = project.run(SCORE, &["--no-log", slide]);
     assert_eq!(code(&champion), 0, "{}", stderr(&champion));
     assert!(String::from_utf8_lossy(&champion.stdout).contains("\"v1.0.0\""));
@@ -158,17 +163,14 @@ fn a_version_that_is_not_what_was_released_is_not_used() {
             assert!(output.stdout.is_empty(), "{what}");
         }
     };
-    let mut names: Vec<String> = manifest.files.keys().cloned().collect();
-    names.push("release.json".to_owned());
     for name in names {
         let path = stored.dir().join(&name);
         let before = std::fs::read(&path).unwrap();
         let mut changed = before.clone();
-        let at = changed.len() / 2;
-        changed[at] ^= 1;
+        changed[before.len() / 2] ^= 1;
         std::fs::write(&path, changed).unwrap();
         assert_refused(&format!("{name} changed"));
-        if name != "release.json" {
+        if path != stored.manifest() {
             std::fs::remove_file(&path).unwrap();
             assert_refused(&format!("{name} is missing"));
         }

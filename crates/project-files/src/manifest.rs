@@ -5,6 +5,7 @@ use durable_files::{FileHash, hash_bytes, io_error, write_atomic};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::run_files::MANIFEST;
 use crate::seal::{sealed, stated_hash};
 use crate::{Change, Contract, Error, HubRelease, Lineage, Release, Result, RunFiles};
 
@@ -80,7 +81,7 @@ pub struct Manifest {
 
 impl Manifest {
     /// The name of the file.
-    pub const FILE: &str = "release.json";
+    pub const FILE: &str = MANIFEST;
 
     /// States its identity, and hands out the file's bytes.
     ///

@@ -23,6 +23,7 @@ const RECORD: &str = "run.json";
 const REFERENCE: &str = "reference_predictions.jsonl";
 const VALIDATION: &str = "validation_results.json";
 const REPORT: &str = "report.html";
+pub(crate) const MANIFEST: &str = "release.json";
 
 /// The files of a run that make a release; the model card is written for it.
 pub const RELEASED_FILES: [ReleasedFile; 8] = [
@@ -124,7 +125,7 @@ impl RunFiles {
 
     /// The plan and identity of a release: a [`Manifest`](crate::Manifest).
     pub fn manifest(&self) -> PathBuf {
-        self.dir.join(crate::Manifest::FILE)
+        self.dir.join(MANIFEST)
     }
 
     /// Says that a version came from the Hub, without the files that stay on a team's machines.

@@ -102,7 +102,7 @@ impl Registry {
                     findings.push(finding(text, Remedy::Push(release.version.clone())));
                 }
                 (Err(error @ Error::Taken { .. }), _) => {
-                    findings.push(finding(error.to_string(), Remedy::None))
+                    findings.push(finding(error.to_string(), Remedy::None));
                 }
                 (Err(error), _) => return Err(error),
             }

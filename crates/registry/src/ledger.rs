@@ -49,7 +49,7 @@ impl Ledger {
         let unrecorded: Vec<Release> =
             stored.history.iter().filter(|release| !known.contains(&release.version)).cloned().collect();
         let (versions, lost) = if unrecorded.is_empty() && !journal.entries.is_empty() {
-            follow(layout, stored.clone(), &journal)?
+            follow(layout, stored.clone(), &journal)
         } else {
             (stored.clone(), Vec::new()) // version.json is the newer one
         };
@@ -165,11 +165,7 @@ fn entry_of(release: &Release, event: Event, by: &By) -> JournalEntry {
 }
 
 /// `version.json` as it follows from the journal, and versions that the journal names but whose manifest lies nowhere.
-fn follow(
-    layout: &Layout,
-    mut versions: VersionFile,
-    journal: &Journal,
-) -> Result<(VersionFile, Vec<String>)> {
+fn follow(layout: &Layout, mut versions: VersionFile, journal: &Journal) -> (VersionFile, Vec<String>) {
     let mut lost = Vec::new();
     for entry in &journal.entries {
         let Some(version) = &entry.version else { continue };
@@ -196,7 +192,7 @@ fn follow(
         versions.aliases.champion.clone_from(&live);
         versions.version = live;
     }
-    Ok((versions, lost))
+    (versions, lost)
 }
 
 fn place(release: &mut Release, hub: Option<&HubRelease>) {

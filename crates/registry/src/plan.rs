@@ -55,7 +55,7 @@ pub(crate) fn plan(
     let same = |listed: &BTreeMap<String, FileHash>| {
         listed.iter().filter(|(name, _)| **name != card).eq(files.iter())
     };
-    for manifest in unfinished(ledger, folder)? {
+    if let Some(manifest) = unfinished(ledger, folder)?.into_iter().next() {
         if !same(&manifest.files) {
             return Err(Error::Unfinished { version: manifest.version, run_id: manifest.run_id });
         }

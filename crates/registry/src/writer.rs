@@ -75,7 +75,7 @@ impl Writer {
     /// dropped). Once the version is entered, what fails on the Hub is no error but [`Outcome::pending`].
     pub fn release(&mut self, plan: &Plan, hub: Option<&dyn Place>, promote: bool) -> Result<Outcome> {
         self.folder().store(&plan.bundle)?;
-        self.carry_on(plan.bundle.clone(), hub, promote)
+        self.carry_on(&plan.bundle, hub, promote)
     }
 
     /// Finishes the releases that were begun.
@@ -98,7 +98,7 @@ impl Writer {
                 }
                 Err(error) => return Err(error),
             };
-            done.push(self.carry_on(bundle, hub, promote)?);
+            done.push(self.carry_on(&bundle, hub, promote)?);
         }
         Ok(done)
     }
@@ -133,12 +133,12 @@ impl Writer {
         Ok(given_up)
     }
 
-    fn carry_on(&mut self, bundle: Bundle, hub: Option<&dyn Place>, promote: bool) -> Result<Outcome> {
+    fn carry_on(&mut self, bundle: &Bundle, hub: Option<&dyn Place>, promote: bool) -> Result<Outcome> {
         let stored = self.layout.version(&bundle.version);
         let manifest = check_stored(&stored, None)?;
-        let place = match hub.map(|hub| bring(hub, &bundle)).transpose() {
+        let place = match hub.map(|hub| bring(hub, bundle)).transpose() {
             Err(error @ Error::Taken { .. }) => {
-                self.folder().give_up(&bundle)?;
+                self.folder().give_up(bundle)?;
                 return Err(error);
             }
             place => place?.flatten(),

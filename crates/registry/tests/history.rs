@@ -1,6 +1,6 @@
 //! What was in use when, in random histories; and what changes of a single byte come to.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -73,7 +73,7 @@ fn the_journal_follows_what_the_writer_does() {
             }
             _ => match registry.write(by()).unwrap().promote(None, Event::RolledBack) {
                 Ok(_) | Err(Error::NothingBefore { .. }) => {}
-                Err(error) => assert!(false, "{error:?}"),
+                Err(error) => panic!("{error:?}"),
             },
         }
         truth.push((Timestamp::now(), registry.versions().unwrap().version));

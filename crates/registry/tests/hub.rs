@@ -139,7 +139,7 @@ fn kill_everywhere(before: Before, stride: usize) {
     scene.assert_whole(dir.path(), &outcome, None, "not killed");
     for at in (1..=count).filter(|at| at % stride == stride - 1) {
         for does_the_work in [false, true] {
-            scene.kill_and_finish(at, does_the_work, (at / stride) % 2 == 0 || stride == 1);
+            scene.kill_and_finish(at, does_the_work, (at / stride).is_multiple_of(2) || stride == 1);
             if stride == 1 {
                 scene.kill_and_finish(at, does_the_work, false);
             }

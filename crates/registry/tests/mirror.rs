@@ -153,10 +153,8 @@ fn a_release_that_was_begun_can_be_given_up() {
     let run = run("r1", b"one").write(dir.path());
     let registry = Registry::new(&layout(dir.path()));
     // The first request at the tag: everything lies on the branch.
-    let fake_is_asked_for_the_tag = |request: &test_server::Request| request.path.contains("/tag/");
-    fake.on_request(move |request| match fake_is_asked_for_the_tag(request) {
-        true => Fault::Instead(text(403, "no")),
-        false => Fault::None,
+    fake.on_request(|request| {
+        if request.path.contains("/tag/") { Fault::Instead(text(403, "no")) } else { Fault::None }
     });
     assert!(release(&registry, &run, Some(&hub), true).is_err());
     fake.heal();
