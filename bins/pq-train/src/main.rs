@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use pq_cli::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _};
-use registry::wandb::WandbConfig;
 use slide_data::Split;
 use slide_scorer::{LabelledSlide, NewGroups, RatingPrompt, Settings, SlideSamples, Store, open_base};
 use vlm_lora::{FeatureCache, FeaturePrecision, RunStatus, Trainer};
@@ -16,6 +15,7 @@ mod plan;
 mod record;
 mod report;
 mod run;
+mod sync;
 mod track;
 
 use run::RunDir;
@@ -38,6 +38,8 @@ struct Args {
     /// Say what the run will take (memory, disk, time, after a short calibration) and train nothing.
     #[arg(long, conflicts_with = "resume")]
     plan: bool,
+    #[command(subcommand)]
+    command: Option<sync::Command>,
 }
 
 impl HasCommon for Args {
@@ -47,13 +49,18 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_cli::run(run)
+    pq_cli::run(|args: &Args| match &args.command {
+        Some(sync::Command::Sync { run }) => {
+            sync::run(&args.common.configuration()?, run.as_deref(), args.common.json)
+        }
+        None => train(args),
+    })
 }
 
-fn run(args: &Args) -> Result<Verdict> {
+fn train(args: &Args) -> Result<Verdict> {
     let project = args.common.configuration()?;
     let mut settings = Settings::load(&project)?;
-    let wandb: WandbConfig = project.section("wandb", |_| Ok::<(), registry::Error>(()))?;
+    let services = track::Services::of(&project)?;
     let store = Store::open(&project)?;
     let begin = || RunDir::choose(store.layout(), args.run.as_deref(), args.resume);
     let dir = if args.plan { None } else { Some(begin()?) };
@@ -81,20 +88,21 @@ fn run(args: &Args) -> Result<Verdict> {
     let identity = base.identity()?;
     let cache = FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32)
         .on_disk(store.layout().feature_cache());
-    let mut tracker = track::Tracker::start(&wandb, &dir, &settings)?;
-    let record = record::Record::start(&dir, &settings, &base, &store, &slides)?;
+    let mut record = record::Record::new(&dir, &settings, &base, &store, &slides)?;
+    let mut tracking = track::Tracking::new(services, &dir, &settings, &record)?;
     let outcome = Trainer::new(&mut model, settings.training.clone())?
         .validation(&val)
         .evaluator(evaluate::RatingError::new(&rating_prompt, &val, &settings.training))
         .observer(observe::Progress::new())
         .observer(observe::Interrupt)
-        .observer(&mut tracker)
+        .observer(&mut record)
+        .observer(&mut tracking)
         .feature_cache(&cache)
         .base_identity(identity)
         .resolved_config(settings.to_toml()?)
         .resume(dir.resume_from(args.resume))
         .run(&train);
-    tracker.finish(outcome.is_ok());
+    let tracked = tracking.finish(&outcome);
     let remedy = match &outcome {
         Err(vlm_lora::Error::Resume { .. }) => {
             "resume with the base, data and settings that the run began with, or begin a new run with another --run"
@@ -109,6 +117,7 @@ fn run(args: &Args) -> Result<Verdict> {
     }
     record::reference_predictions(&rating_prompt, &model, &train, &val, &dir)?;
     dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;
+    tracked?;
     report::print(dir.files.dir(), &outcome, args.common.json)
 }
 

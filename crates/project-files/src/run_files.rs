@@ -48,6 +48,8 @@ pub const RELEASED_FILES: [ReleasedFile; 8] = [
 ///   validation_results.json        how good the adapter is, and whether it may be released
 ///   report.html                    the same as a page
 ///   README.md                      the model card (released versions only)
+///   wandb/                         what is tracked: the spool, its files, and offline files for `wandb sync`
+///   tensorboard/                   event files, where they are asked for
 ///   checkpoints/step-<n>/
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,8 +127,13 @@ impl RunFiles {
         self.dir.join("checkpoints")
     }
 
-    /// What the tracking service's offline files lie in.
+    /// What the spools of the tracked run and the tracking service's offline files lie in.
     pub fn tracking(&self) -> PathBuf {
         self.dir.join("wandb")
+    }
+
+    /// The folder of TensorBoard's event files.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.dir.join("tensorboard")
     }
 }

@@ -1,6 +1,7 @@
 //! What was trained and released: run tracking, versions, the model card, the Hub, rollback.
 //!
-//! - [`wandb`] sends a run to Weights & Biases over plain HTTP and falls back to the service's offline file.
+//! - [`tracking`]: what a run tells while it trains; [`wandb`] keeps it on disk and sends it to Weights & Biases over plain HTTP,
+//!   [`tracking::EventFiles`] writes it for TensorBoard.
 //! - [`Registry`] keeps released versions in a folder: gate first, next version, hashes, lineage, aliases.
 //! - [`hub`] (the crate `hub-client`) pushes a version to the Hugging Face Hub as one commit with a tag, and reads it back.
 //!
@@ -10,6 +11,7 @@
 mod card;
 mod error;
 mod release;
+pub mod tracking;
 pub mod wandb;
 
 pub use card::{CardFacts, model_card};
