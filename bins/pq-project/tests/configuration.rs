@@ -39,6 +39,7 @@ fn known_keys_are_those_of_the_types() {
         ("lora", keys_of::<vlm_lora::LoraConfig>()),
         ("training", keys_of::<vlm_lora::TrainingConfig>()),
         ("wandb", keys_of::<registry::wandb::WandbConfig>()),
+        ("tensorboard", keys_of::<registry::tracking::TensorboardConfig>()),
         ("registry", keys_of::<registry::RegistryConfig>()),
         ("drift", keys_of::<drift::DriftConfig>()),
         ("performance", keys_of::<drift::PerformanceConfig>()),

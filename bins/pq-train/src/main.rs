@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser;
 use pq_cli::{CommonArgs, HasCommon, Hint, Verdict};
-use registry::wandb::WandbConfig;
 use slide_data::Split;
 use slide_scorer::{LabelledSlide, NewGroups, RatingPrompt, Settings, SlideSamples, Store, open_base};
 
@@ -15,6 +14,7 @@ mod plan;
 mod record;
 mod report;
 mod run;
+mod sync;
 mod track;
 mod training;
 
@@ -38,6 +38,8 @@ struct Args {
     /// Say what the run will take (memory, disk, time, after a short calibration) and train nothing.
     #[arg(long, conflicts_with = "resume")]
     plan: bool,
+    #[command(subcommand)]
+    command: Option<sync::Command>,
 }
 
 impl HasCommon for Args {
@@ -47,13 +49,18 @@ impl HasCommon for Args {
 }
 
 fn main() -> ExitCode {
-    pq_cli::run(run)
+    pq_cli::run(|args: &Args| match &args.command {
+        Some(sync::Command::Sync { run }) => {
+            sync::run(&args.common.configuration()?, run.as_deref(), args.common.json)
+        }
+        None => train(args),
+    })
 }
 
-fn run(args: &Args) -> Result<Verdict> {
+fn train(args: &Args) -> Result<Verdict> {
     let project = args.common.configuration()?;
     let mut settings = Settings::load(&project)?;
-    let wandb: WandbConfig = project.section("wandb", |_| Ok::<(), registry::Error>(()))?;
+    let services = track::Services::of(&project)?;
     let store = Store::open(&project)?;
     let begin = || RunDir::choose(store.layout(), args.run.as_deref(), args.resume);
     let dir = if args.plan { None } else { Some(begin()?) };
@@ -80,7 +87,7 @@ fn run(args: &Args) -> Result<Verdict> {
     base.device.run(training::Training {
         args,
         settings: &settings,
-        wandb: &wandb,
+        services,
         store: &store,
         dir: &dir,
         base: &base,

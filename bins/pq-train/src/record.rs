@@ -11,22 +11,24 @@ use slide_scorer::{
     Base, LabelledSlide, RatingPrompt, Settings, SlideImage, SlideSamples, Store, base_inputs, predict,
 };
 use vlm_lora::backend::Backend;
-use vlm_lora::{Model, TrainOutcome};
+use vlm_lora::{Model, Observer, RunStart, TrainOutcome};
 
 use crate::run::RunDir;
 
 /// At most this many training slides stand for the training data when drift is measured.
 const REFERENCE_SLIDES: usize = 400;
 
-/// `run.json` of this run.
+/// `run.json` of this run. Written when the first step begins, so that a run that is killed says what it was made from, and a
+/// refused `--resume` leaves the record that is there.
 pub(crate) struct Record {
     path: PathBuf,
-    record: RunRecord,
+    content: RunRecord,
+    problem: Option<project_files::Error>,
 }
 
 impl Record {
-    /// Writes what the run is made from, so that a run that is killed says so too.
-    pub(crate) fn start(
+    /// What the run is made from.
+    pub(crate) fn new(
         dir: &RunDir,
         settings: &Settings,
         base: &Base,
@@ -69,18 +71,25 @@ impl Record {
                 device: base.device.name(),
             },
         };
-        let path = dir.files.record();
-        record.write(&path)?;
-        Ok(Self { path, record })
+        Ok(Self { path: dir.files.record(), content: record, problem: None })
+    }
+
+    /// What is known before training: hashes of what is read, sizes of the data, versions, the machine.
+    pub(crate) fn facts(&self) -> Value {
+        let RunRecord { inputs, data, versions, hardware, .. } = &self.content;
+        serde_json::json!({"inputs": inputs, "data": data, "versions": versions, "hardware": hardware})
     }
 
     pub(crate) fn finish(mut self, outcome: &TrainOutcome) -> Result<()> {
+        if let Some(problem) = self.problem {
+            return Err(problem.into());
+        }
         let round = |seconds: f64| (seconds * 10.0).round() / 10.0;
         let status = match serde_json::to_value(outcome.status)? {
             Value::String(status) => status,
             other => other.to_string(),
         };
-        self.record.training = Some(TrainingSummary {
+        self.content.training = Some(TrainingSummary {
             status,
             steps: outcome.steps,
             epochs: outcome.epochs,
@@ -95,8 +104,18 @@ impl Record {
                 step: best.step,
             }),
         });
-        self.record.finished_at = Some(jiff::Timestamp::now());
-        Ok(self.record.write(&self.path)?)
+        self.content.finished_at = Some(jiff::Timestamp::now());
+        Ok(self.content.write(&self.path)?)
+    }
+}
+
+impl Observer for Record {
+    fn on_start(&mut self, _start: &RunStart) {
+        self.problem = self.content.write(&self.path).err();
+    }
+
+    fn should_stop(&self) -> bool {
+        self.problem.is_some()
     }
 }
 

@@ -1,115 +1,268 @@
+//! Tells the run to those who track it, from its first step on.
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
-use pq_cli::{Hint, WithHint as _, secrets};
-use registry::wandb::{RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun};
+use anyhow::{Result, bail};
+use pq_cli::{Hint, ProjectConfig, WithHint as _, secrets};
+use registry::tracking::{
+    End, EventFiles, Finished, Machine, Sampler, TensorboardConfig, Tracker, git_state, host_name,
+};
+use registry::wandb::{Environment, RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun};
+use serde_json::{Value, json};
 use slide_scorer::Settings;
-use vlm_lora::{EvaluationReport, LogReport, Observer};
+use vlm_lora::{EvaluationReport, LogReport, Observer, RunStart, RunStatus, TrainOutcome};
 
+use crate::record::Record;
 use crate::run::RunDir;
 
-/// Sends the run to Weights & Biases where a key is set, or writes its offline file where that is asked for.
-pub(crate) struct Tracker {
-    run: Option<WandbRun>,
+/// The program's name at the services.
+const PROGRAM: &str = "pq-train";
+/// How long the first step waits for the service's first answer, so that the run's page can be said.
+const START: Duration = Duration::from_millis(800);
+const SAMPLES: Duration = Duration::from_secs(15);
+
+/// Where tracking goes.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) wandb: WandbConfig,
+    pub(crate) tensorboard: TensorboardConfig,
+    id: Option<String>,
 }
 
-impl Tracker {
-    pub(crate) fn start(config: &WandbConfig, dir: &RunDir, settings: &Settings) -> Result<Self> {
-        let config = &with_environment(config.clone(), &secrets::variable)?;
+impl Services {
+    /// The configuration, with what the service's own variables change of it.
+    pub(crate) fn of(project: &ProjectConfig) -> Result<Self> {
+        let wandb: WandbConfig = project.section("wandb", |_| Ok::<(), registry::Error>(()))?;
+        let tensorboard = project.section("tensorboard", |_| Ok::<(), registry::Error>(()))?;
+        let Environment { config, id } = Environment::over(wandb, &secrets::variable)
+            .hint("the environment cannot be obeyed", "correct the variable, or leave it out")?;
+        Ok(Self { wandb: config, tensorboard, id })
+    }
+
+    /// Where Weights & Biases is, and the key for it.
+    pub(crate) fn options(&self, folder: std::path::PathBuf) -> WandbOptions {
         let base_url =
             secrets::variable(secrets::WANDB_BASE_URL).unwrap_or_else(|| "https://api.wandb.ai".to_owned());
-        let key = secrets::wandb_api_key(&base_url);
-        let is_wanted = match config.mode {
-            WandbMode::Disabled => false,
-            WandbMode::Offline => true,
-            WandbMode::Online => key.is_some(),
-        };
-        if !is_wanted {
-            return Ok(Self { run: None });
-        }
-        let options = WandbOptions {
+        WandbOptions {
+            api_key: secrets::wandb_api_key(&base_url),
             base_url,
-            api_key: key.unwrap_or_default(),
-            offline_dir: dir.files.tracking(),
+            folder,
             flush_interval: Duration::from_secs(10),
-            finish_timeout: Duration::from_mins(1),
+            finish_timeout: Duration::from_secs(self.wandb.finish_timeout_s),
             http: pq_cli::http_options(),
-        };
-        let settings = serde_json::to_value(settings)?;
-        let info = RunInfo {
-            id: dir.name.clone(),
-            config: settings.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            host: String::new(),
-            program: "pq-train".to_owned(),
-            resume: dir.files.checkpoints().exists(),
-        };
-        let run = WandbRun::start(config, &options, &info).hint(
-            "Weights & Biases refuses the run",
-            "check WANDB_API_KEY, `wandb.entity` and `wandb.project`, or set `wandb.mode` to `offline`",
-        )?;
-        let offline = options.offline_dir.display();
-        let place = run.url().map_or_else(|| format!("offline in {offline}"), |url| format!("at {url}"));
-        if let Some(reason) = run.offline_reason() {
-            tracing::warn!("tracked {place}, because: {reason}");
-        } else {
-            tracing::info!("tracked {place}");
-        }
-        Ok(Self { run: Some(run) })
-    }
-
-    fn log(&self, step: usize, values: impl Iterator<Item = (String, f64)>) {
-        if let Some(run) = &self.run {
-            run.log(step as u64, &values.collect::<BTreeMap<_, _>>());
-        }
-    }
-
-    /// Ends the tracked run; trouble is said, never fatal.
-    pub(crate) fn finish(&mut self, is_success: bool) {
-        let Some(run) = self.run.take() else { return };
-        let finished = run.finish(i32::from(!is_success));
-        if let Some(problem) = finished.problem {
-            tracing::warn!("tracking: {problem}");
-        }
-        if let Some(folder) = finished.offline {
-            tracing::info!("`wandb sync {}` uploads what was not sent", folder.display());
         }
     }
 }
 
-/// The service's own variables come before the configuration, as its own client has it.
-fn with_environment(
-    mut config: WandbConfig,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<WandbConfig> {
-    if let Some(mode) = variable("WANDB_MODE") {
-        config.mode = match mode.to_lowercase().as_str() {
-            "online" | "run" => WandbMode::Online,
-            "offline" | "dryrun" => WandbMode::Offline,
-            "disabled" => WandbMode::Disabled,
-            _ => {
-                let remedy = "set it to online, offline or disabled, or leave it out";
-                return Err(Hint::new(format!("WANDB_MODE cannot be `{mode}`"), remedy).into());
+/// Those who track the run.
+pub(crate) struct Tracking {
+    services: Services,
+    options: WandbOptions,
+    info: RunInfo,
+    metadata: Value,
+    event_folder: std::path::PathBuf,
+    run: String,
+    wandb: Option<Arc<WandbRun>>,
+    trackers: Vec<Arc<dyn Tracker>>,
+    sampler: Option<Sampler>,
+    is_page_said: bool,
+    /// Whether Weights & Biases was to be told and cannot be, not even later.
+    is_lost: bool,
+}
+
+impl Tracking {
+    /// Nothing is told before the first step: a run that is refused leaves no trace. Where tracking is required, the service is
+    /// asked now.
+    pub(crate) fn new(
+        services: Services,
+        dir: &RunDir,
+        settings: &Settings,
+        record: &Record,
+    ) -> Result<Self> {
+        let options = services.options(dir.files.tracking());
+        if services.wandb.required && services.wandb.mode == WandbMode::Online {
+            WandbRun::check(&services.wandb, &options).hint(
+                "Weights & Biases does not take the run, which `wandb.required` asks for",
+                "check WANDB_API_KEY, `wandb.entity` and `wandb.project`, or set `wandb.required` to false",
+            )?;
+        }
+        let git = git_state(std::path::Path::new("."));
+        let facts = record.facts();
+        let mut config: BTreeMap<String, Value> = BTreeMap::new();
+        for part in [serde_json::to_value(settings)?, facts.clone()] {
+            config.extend(part.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+        }
+        let info = RunInfo {
+            run: dir.name.clone(),
+            id: services.id.clone(),
+            config,
+            host: host_name(),
+            program: PROGRAM.to_owned(),
+            commit: git.as_ref().map(|git| git.commit.clone()).unwrap_or_default(),
+            completed_steps: 0,
+        };
+        let (memory, cores) = Machine::new().size();
+        let metadata = json!({
+            "os": std::env::consts::OS, "host": info.host, "program": PROGRAM,
+            "args": std::env::args().skip(1).collect::<Vec<_>>(), "startedAt": jiff::Timestamp::now(), "git": git,
+            "cpu_count_logical": cores, "memory": {"total": memory.to_string()}, "pitchquest": facts,
+        });
+        let (run, event_folder) = (dir.name.clone(), dir.files.tensorboard());
+        let (wandb, trackers, sampler) = (None, Vec::new(), None);
+        Ok(Self {
+            services,
+            options,
+            info,
+            metadata,
+            event_folder,
+            run,
+            wandb,
+            trackers,
+            sampler,
+            is_page_said: false,
+            is_lost: false,
+        })
+    }
+
+    fn begin(&mut self, completed_steps: u64) {
+        let mode = self.services.wandb.mode;
+        let has_key = self.options.api_key.is_some();
+        if mode == WandbMode::Offline || (mode == WandbMode::Online && has_key) {
+            self.info.completed_steps = completed_steps;
+            match WandbRun::start(&self.services.wandb, &self.options, &self.info) {
+                Ok(run) => self.begin_wandb(run),
+                Err(error) => {
+                    self.is_lost = true;
+                    tracing::warn!("not tracked: {}", project_files::with_causes(&error));
+                }
+            }
+        }
+        if self.services.tensorboard.enabled {
+            match EventFiles::start(&self.event_folder, &self.info.host, completed_steps) {
+                Ok(files) => self.trackers.push(Arc::new(files)),
+                Err(error) => tracing::warn!("no event files: {}", project_files::with_causes(&error)),
+            }
+        }
+    }
+
+    fn begin_wandb(&mut self, run: WandbRun) {
+        let run = Arc::new(run);
+        run.file("wandb-metadata.json", self.metadata.to_string().as_bytes());
+        if self.services.wandb.mode == WandbMode::Offline {
+            tracing::info!("tracked offline in {}", self.options.folder.display());
+        } else {
+            let (url, problem) = run.wait_for_page(START);
+            if url.is_none() {
+                let reason = problem.unwrap_or_else(|| "there is no answer yet".to_owned());
+                tracing::warn!("Weights & Biases will be told later, the run goes on: {reason}");
+            }
+        }
+        if self.services.wandb.console {
+            let copy = Arc::clone(&run);
+            pq_cli::copy_log(Some(Box::new(move |line| copy.console(line))));
+        }
+        self.trackers.push(Arc::clone(&run) as Arc<dyn Tracker>);
+        self.wandb = Some(run);
+        self.sampler = Some(Sampler::start(SAMPLES, self.trackers.clone()));
+        self.say_page();
+    }
+
+    /// Says where the run can be seen, once that is known.
+    fn say_page(&mut self) {
+        let url = self.wandb.as_ref().filter(|_| !self.is_page_said).and_then(|run| run.url());
+        if let Some(url) = url {
+            self.is_page_said = true;
+            tracing::info!("tracked at {url}");
+        }
+    }
+
+    fn log(&mut self, step: usize, values: impl Iterator<Item = (String, f64)>) {
+        let values: BTreeMap<String, f64> = values.collect();
+        for tracker in &self.trackers {
+            tracker.log(step as u64, &values);
+        }
+        self.say_page();
+    }
+
+    /// Ends what is tracked, as the program will end. A run that never began, as a refused `--resume`, is left as it was.
+    ///
+    /// # Errors
+    /// Where tracking is required and the service has not got all of it.
+    pub(crate) fn finish(mut self, outcome: &vlm_lora::Result<TrainOutcome>) -> Result<()> {
+        pq_cli::copy_log(None);
+        self.sampler = None;
+        let end = match outcome {
+            Ok(outcome) => {
+                self.summary(outcome);
+                let was_stopped = outcome.status == RunStatus::Stopped;
+                End { exit_code: i32::from(was_stopped), was_stopped }
+            }
+            Err(error) => {
+                let line = format!("error: {}", project_files::with_causes(error));
+                for tracker in &self.trackers {
+                    tracker.console(&line);
+                }
+                End { exit_code: 2, was_stopped: false }
             }
         };
+        if self.wandb.is_some() && self.services.wandb.mode == WandbMode::Online {
+            let seconds = self.options.finish_timeout.as_secs();
+            tracing::info!("Weights & Biases is told the rest, for at most {seconds} s; Ctrl-C ends that");
+        }
+        let was_interrupted = pq_cli::interrupted();
+        let cancel = || !was_interrupted && pq_cli::interrupted();
+        let finished: Vec<Finished> =
+            self.trackers.iter().map(|tracker| tracker.finish(end, &cancel)).collect();
+        for finished in &finished {
+            self.say(finished);
+        }
+        let is_missing = self.is_lost || finished.iter().any(|finished| !finished.complete);
+        if self.services.wandb.required && is_missing {
+            let message = "the run is on disk, but Weights & Biases has not got all of it";
+            bail!(Hint::new(message, self.remedy()));
+        }
+        Ok(())
     }
-    for (name, value) in [
-        ("WANDB_PROJECT", &mut config.project),
-        ("WANDB_ENTITY", &mut config.entity),
-        ("WANDB_NAME", &mut config.name),
-    ] {
-        if let Some(named) = variable(name) {
-            *value = named;
+
+    fn summary(&self, outcome: &TrainOutcome) {
+        let mut values = BTreeMap::from([
+            ("run/train_loss".to_owned(), outcome.train_loss),
+            ("run/train_seconds".to_owned(), outcome.train_seconds),
+            ("run/eval_seconds".to_owned(), outcome.eval_seconds),
+            ("run/trainable_parameters".to_owned(), outcome.trainable_parameters as f64),
+        ]);
+        if let Some(best) = &outcome.best {
+            values.insert(format!("best/{}", best.metric), best.value);
+            values.insert("best/step".to_owned(), best.step as f64);
+        }
+        for tracker in &self.trackers {
+            tracker.summary(&values);
         }
     }
-    if let Some(tags) = variable("WANDB_TAGS") {
-        config.tags =
-            tags.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect();
+
+    fn say(&self, finished: &Finished) {
+        if let Some(problem) = &finished.problem {
+            tracing::warn!("tracking: {problem}");
+        }
+        if let Some(folder) = &finished.offline {
+            tracing::info!("`{}` or `wandb sync {}` sends the run", self.remedy(), folder.display());
+        } else if !finished.complete && self.wandb.is_some() {
+            tracing::warn!("nothing is lost: `{}` sends the rest", self.remedy());
+        }
     }
-    Ok(config)
+
+    fn remedy(&self) -> String {
+        format!("{PROGRAM} sync {}", self.run)
+    }
 }
 
-impl Observer for Tracker {
+impl Observer for Tracking {
+    fn on_start(&mut self, start: &RunStart) {
+        self.begin(start.completed_steps as u64);
+    }
+
     fn on_log(&mut self, log: &LogReport) {
         let values = [
             ("train/loss", log.loss),
@@ -127,44 +280,6 @@ impl Observer for Tracker {
     }
 
     fn should_stop(&self) -> bool {
-        self.run.as_ref().is_some_and(WandbRun::stop_asked)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_services_variables_come_before_the_configuration() {
-        let changed = |set: &[(&str, &str)]| {
-            let variable =
-                |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-            with_environment(WandbConfig::default(), &variable)
-        };
-        assert_eq!(changed(&[]).unwrap(), WandbConfig::default());
-        for (mode, expected) in [
-            ("offline", WandbMode::Offline),
-            ("dryrun", WandbMode::Offline),
-            ("DISABLED", WandbMode::Disabled),
-            ("online", WandbMode::Online),
-        ] {
-            assert_eq!(changed(&[("WANDB_MODE", mode)]).unwrap().mode, expected);
-        }
-        assert!(changed(&[("WANDB_MODE", "ofline")]).unwrap_err().to_string().contains("ofline"));
-        let config = changed(&[
-            ("WANDB_PROJECT", "p"),
-            ("WANDB_ENTITY", "e"),
-            ("WANDB_NAME", "n"),
-            ("WANDB_TAGS", "a, b,"),
-        ]);
-        let expected = WandbConfig {
-            project: "p".to_owned(),
-            entity: "e".to_owned(),
-            name: "n".to_owned(),
-            tags: vec!["a".to_owned(), "b".to_owned()],
-            ..WandbConfig::default()
-        };
-        assert_eq!(config.unwrap(), expected);
+        self.trackers.iter().any(|tracker| tracker.is_stop_asked())
     }
 }

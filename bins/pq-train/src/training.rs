@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use pq_cli::{Verdict, WithHint as _};
-use registry::wandb::WandbConfig;
 use slide_scorer::{Base, LabelledSlide, RatingPrompt, Settings, SlideSamples, Store};
 use vlm_lora::backend::{Backend, OnDevice};
 use vlm_lora::{FeatureCache, FeaturePrecision, Model, RunStatus, Trainer};
@@ -26,7 +25,7 @@ pub(crate) struct Samples<'a> {
 pub(crate) struct Training<'a> {
     pub(crate) args: &'a Args,
     pub(crate) settings: &'a Settings,
-    pub(crate) wandb: &'a WandbConfig,
+    pub(crate) services: track::Services,
     pub(crate) store: &'a Store,
     pub(crate) dir: &'a RunDir,
     pub(crate) base: &'a Base,
@@ -44,27 +43,28 @@ impl OnDevice for Training<'_> {
     type Output = Result<Verdict>;
 
     fn run<B: Backend>(self, backend: &Arc<B>) -> Result<Verdict> {
-        let Self { args, settings, wandb, store, dir, base, samples } = self;
+        let Self { args, settings, services, store, dir, base, samples } = self;
         let Samples { prompt, all, train, val } = samples;
         let mut model = base.model(backend)?;
         attach(&mut model, settings, base)?;
         let identity = base.identity()?;
         let cache = FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32)
             .on_disk(store.layout().feature_cache());
-        let mut tracker = track::Tracker::start(wandb, dir, settings)?;
-        let record = record::Record::start(dir, settings, base, store, all)?;
+        let mut record = record::Record::new(dir, settings, base, store, all)?;
+        let mut tracking = track::Tracking::new(services, dir, settings, &record)?;
         let outcome = Trainer::new(&mut model, settings.training.clone())?
             .validation(&val)
             .evaluator(evaluate::RatingError::new(prompt, &val, &settings.training))
             .observer(observe::Progress::new())
             .observer(observe::Interrupt)
-            .observer(&mut tracker)
+            .observer(&mut record)
+            .observer(&mut tracking)
             .feature_cache(&cache)
             .base_identity(identity)
             .resolved_config(settings.to_toml()?)
             .resume(dir.resume_from(args.resume))
             .run(&train);
-        tracker.finish(outcome.is_ok());
+        let tracked = tracking.finish(&outcome);
         let remedy = match &outcome {
             Err(vlm_lora::Error::Resume { .. }) => {
                 "resume with the base, data and settings that the run began with, or begin a new run with another --run"
@@ -79,6 +79,7 @@ impl OnDevice for Training<'_> {
         }
         record::reference_predictions(prompt, &model, &train, &val, dir)?;
         dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;
+        tracked?;
         report::print(dir.files.dir(), &outcome, args.common.json)
     }
 }

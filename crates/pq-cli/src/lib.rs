@@ -9,6 +9,7 @@ mod hint;
 #[cfg(feature = "http")]
 mod http;
 mod keys;
+mod log;
 mod run;
 pub mod secrets;
 
@@ -17,5 +18,6 @@ pub use hint::{Hint, WithHint};
 #[cfg(feature = "http")]
 pub use http::http_options;
 pub use keys::{ConfigFile, FILES};
+pub use log::{LogCopy, copy_log};
 pub use project_files::{Layout, Storage};
 pub use run::{CommonArgs, HasCommon, Verdict, interrupted, run};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{ArgAction, Args, Parser};
 use tracing_subscriber::EnvFilter;
 
-use crate::{ConfigError, Hint, ProjectConfig};
+use crate::{ConfigError, Hint, ProjectConfig, log};
 
 /// The arguments every command takes.
 #[derive(Debug, Clone, Args)]
@@ -93,7 +93,7 @@ fn init_logging(verbose: u8) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(|| log::Writer)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .without_time()

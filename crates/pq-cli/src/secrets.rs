@@ -49,9 +49,9 @@ pub fn is_hub_offline() -> bool {
     is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE")
 }
 
-/// The certificates that are trusted in place of the machine's: `SSL_CERT_FILE`.
+/// The certificates that are trusted in place of the machine's: `SSL_CERT_FILE`, else `REQUESTS_CA_BUNDLE`.
 pub fn certificates() -> Option<PathBuf> {
-    variable("SSL_CERT_FILE").map(PathBuf::from)
+    Sources::here().certificates()
 }
 
 /// Where variables and files are looked for.
@@ -95,6 +95,10 @@ impl Sources<'_> {
                 None
             })
         })
+    }
+
+    fn certificates(&self) -> Option<PathBuf> {
+        self.path("SSL_CERT_FILE").or_else(|| self.path("REQUESTS_CA_BUNDLE"))
     }
 
     fn hub_token(&self) -> Option<String> {
@@ -248,6 +252,19 @@ mod tests {
         assert_eq!(key(&[]).as_deref(), Some("usual"));
         assert_eq!(key(&[("WANDB_API_KEY", "set")]).as_deref(), Some("set"));
         assert_eq!(key(&[("NETRC", "~/other")]), None, "the default entry belongs to somebody else");
+    }
+
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "a method's path is not general enough in its lifetime"
+    )]
+    #[test]
+    fn certificates_are_named_by_either_variable() {
+        let named = |set: &[(&str, &str)]| with(set, Path::new("/home/me"), |sources| sources.certificates());
+        let (first, second) = (("SSL_CERT_FILE", "/a.pem"), ("REQUESTS_CA_BUNDLE", "~/b.pem"));
+        assert_eq!(named(&[]), None);
+        assert_eq!(named(&[second]).as_deref(), Some(Path::new("/home/me/b.pem")));
+        assert_eq!(named(&[second, first]).as_deref(), Some(Path::new("/a.pem")));
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub const RELEASED_FILES: [ReleasedFile; 8] = [
 ///   README.md                      the model card (released versions only)
 ///   release.json                   the release's plan and identity (released versions only)
 ///   .fetched                       it came from the Hub, without what stays on a team's machines
+///   wandb/                         what is tracked: the spool, its files, and offline files for `wandb sync`
+///   tensorboard/                   event files, where they are asked for
 ///   checkpoints/step-<n>/
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,8 +140,13 @@ impl RunFiles {
         self.dir.join("checkpoints")
     }
 
-    /// What the tracking service's offline files lie in.
+    /// What the spools of the tracked run and the tracking service's offline files lie in.
     pub fn tracking(&self) -> PathBuf {
         self.dir.join("wandb")
+    }
+
+    /// The folder of TensorBoard's event files.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.dir.join("tensorboard")
     }
 }

@@ -15,6 +15,15 @@ pub enum Error {
     /// Another command has the registry open.
     #[error("another command has the registry `{path}` open")]
     Busy { path: PathBuf },
+    /// Another process writes or sends the tracked run.
+    #[error("another process tracks the run of `{path}`, and sends it")]
+    SpoolBusy { path: PathBuf },
+    /// A newer version wrote the spool of a tracked run.
+    #[error("`{path}` is of version {version}, and this program reads up to version 1")]
+    NewerSpool { path: PathBuf, version: u32 },
+    /// The spool of a tracked run cannot be used.
+    #[error("the run cannot be tracked: {problem}")]
+    Spool { problem: String },
     /// A file that a release needs is not there.
     #[error("`{path}` is missing: {needed_for}")]
     Missing { path: PathBuf, needed_for: &'static str },

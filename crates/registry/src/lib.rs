@@ -1,6 +1,7 @@
 //! What was trained and released: run tracking, versions, the model card, the Hub, rollback.
 //!
-//! - [`wandb`] sends a run to Weights & Biases over plain HTTP and falls back to the service's offline file.
+//! - [`tracking`]: what a run tells while it trains; [`wandb`] keeps it on disk and sends it to Weights & Biases over plain HTTP,
+//!   [`tracking::EventFiles`] writes it for TensorBoard.
 //! - [`Registry`] reads what was released: versions, journal, what was in use when. Reading takes no lock.
 //! - [`Writer`], from [`Registry::write`], changes it: releases, promotes, goes back, pushes, fetches, repairs. A release is a
 //!   transaction that can be interrupted anywhere and is finished by the same call.
@@ -24,6 +25,7 @@ mod place;
 mod plan;
 mod reader;
 mod steps;
+pub mod tracking;
 pub mod wandb;
 mod writer;
 

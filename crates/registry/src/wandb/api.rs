@@ -1,26 +1,35 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http_client::{Client, Credential, Options, Request, Retry, Timeouts, Url, asked_wait, join, segment};
+use http_client::{
+    Cancel, Client, Credential, Options, Request, Response, Retry, Timeouts, Url, asked_wait, join, segment,
+};
 use serde_json::{Map, Value, json};
 
-use super::{RunInfo, WandbConfig};
+use super::history::{Counts, Outline};
 use crate::{Error, Result};
 
 const UPSERT: &str = "mutation UpsertBucket($name: String, $project: String, $entity: String, $displayName: String, \
-    $config: JSONString, $host: String, $program: String, $jobType: String, $tags: [String!]) { \
-    upsertBucket(input: {name: $name, modelName: $project, entityName: $entity, displayName: $displayName, config: $config, \
-    host: $host, jobProgram: $program, jobType: $jobType, tags: $tags}) { \
+    $groupName: String, $notes: String, $commit: String, $config: JSONString, $host: String, $program: String, \
+    $jobType: String, $state: String, $tags: [String!]) { \
+    upsertBucket(input: {name: $name, modelName: $project, entityName: $entity, displayName: $displayName, \
+    groupName: $groupName, notes: $notes, commit: $commit, config: $config, host: $host, jobProgram: $program, \
+    jobType: $jobType, state: $state, tags: $tags}) { \
     bucket { id name project { name entity { name } } historyLineCount } inserted } }";
 
-const RESUME: &str = "query RunResumeStatus($project: String, $entity: String, $name: String!) { \
+const STATUS: &str = "query RunResumeStatus($project: String, $entity: String, $name: String!) { \
     model(name: $project, entityName: $entity) { bucket(name: $name, missingOk: true) { \
-    id historyLineCount historyTail summaryMetrics } } }";
+    id historyLineCount eventsLineCount logLineCount historyTail config } } }";
 
 const FILES: &str = "mutation CreateRunFiles($entity: String!, $project: String!, $run: String!, $files: [String!]!) { \
     createRunFiles(input: {entityName: $entity, projectName: $project, runName: $run, files: $files}) { \
     runID uploadHeaders files { name uploadUrl } } }";
+
+/// The entry of a run's configuration that says which spool it is sent from.
+const OURS: &str = "pitchquest";
 
 /// Where a run stands, as the service names it.
 #[derive(Debug, Clone)]
@@ -30,50 +39,107 @@ pub(super) struct RunAddress {
     pub(super) run: String,
 }
 
-/// Where the streams of a run carry on.
-#[derive(Debug, Clone)]
-pub(super) struct Start {
-    pub(super) history_lines: u64,
-    pub(super) last_step: Option<u64>,
-    pub(super) runtime: f64,
+impl RunAddress {
+    /// The run's page.
+    pub(super) fn page(&self, base_url: &str) -> String {
+        let site = base_url.replace("://api.wandb.ai", "://wandb.ai");
+        format!("{}/{}/{}/runs/{}", site.trim_end_matches('/'), self.entity, self.project, self.run)
+    }
+}
+
+/// A run that the service has already.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Existing {
+    pub(super) counts: Counts,
+    /// The names in its last history line.
+    pub(super) tail: BTreeSet<String>,
+    /// The spool that it is sent from, where a program of ours made it.
+    pub(super) spool: String,
+    config: Map<String, Value>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Api {
-    /// Repeats what fails, and may be cancelled: for the start.
-    init: Client,
-    /// Sends once, and goes on to the end of the run: what is not taken is sent later.
-    stream: Client,
+    client: Client,
     base: Url,
     credential: Credential,
 }
 
 impl Api {
-    pub(super) fn new(base_url: &str, api_key: &str, http: &Options) -> Result<Self> {
+    /// An interface that sends each request once, until `cancel` says to stop.
+    pub(super) fn new(base_url: &str, api_key: &str, http: &Options, cancel: Cancel) -> Result<Self> {
+        let quiet = Options { retry: Retry::NONE, cancel: Some(cancel), notify: None, ..http.clone() };
+        Self::with(base_url, api_key, quiet)
+    }
+
+    /// An interface for a question that a person waits for.
+    pub(super) fn patient(base_url: &str, api_key: &str, http: &Options) -> Result<Self> {
+        let retry = Retry { attempts: 4, budget: Duration::from_mins(1), ..http.retry };
+        Self::with(base_url, api_key, Options { retry, ..http.clone() })
+    }
+
+    fn with(base_url: &str, api_key: &str, options: Options) -> Result<Self> {
+        check_key(api_key)?;
         let base = http_client::parse(base_url).map_err(failed)?;
         let credential =
             Credential::new(&base, "Basic", &BASE64.encode(format!("api:{api_key}"))).map_err(failed)?;
-        let timeouts = Timeouts { first_byte: Duration::from_secs(30), ..http.timeouts };
-        let retry = Retry { attempts: 4, budget: Duration::from_mins(1), ..http.retry };
-        let init = Client::new(Options { timeouts, retry, ..http.clone() }).map_err(failed)?;
-        let quiet = Options { timeouts, retry: Retry::NONE, cancel: None, notify: None, ..http.clone() };
-        let stream = Client::new(quiet).map_err(failed)?;
-        Ok(Self { init, stream, base, credential })
+        let timeouts = Timeouts { first_byte: Duration::from_secs(30), ..options.timeouts };
+        let client = Client::new(Options { timeouts, ..options }).map_err(failed)?;
+        Ok(Self { client, base, credential })
     }
 
-    /// Creates the run, or finds it where it is to be resumed.
-    pub(super) fn start(&self, config: &WandbConfig, info: &RunInfo) -> Result<(RunAddress, Start)> {
-        let start = if info.resume { self.resume_point(config, info)? } else { Start::default() };
-        let mut entries: Map<String, Value> =
-            info.config.iter().map(|(key, value)| (key.clone(), json!({"value": value}))).collect();
-        entries.insert("_wandb".to_owned(), json!({"value": {"t": {"13": std::env::consts::OS}, "m": []}}));
-        let name = if config.name.is_empty() { &info.id } else { &config.name };
-        let variables = json!({
-            "name": info.id, "project": config.project, "entity": optional(&config.entity), "displayName": name,
-            "config": Value::Object(entries).to_string(), "host": info.host, "program": info.program, "jobType": "train",
-            "tags": config.tags,
+    /// What the service has of a run.
+    pub(super) fn status(&self, project: &str, entity: &str, id: &str) -> Result<Option<Existing>> {
+        let variables = json!({"project": project, "entity": optional(entity), "name": id});
+        let data = self.graphql("RunResumeStatus", STATUS, &variables)?;
+        let bucket = &data["model"]["bucket"];
+        if bucket.is_null() {
+            return Ok(None);
+        }
+        let parse = |text: &Value| text.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let tail = parse(&bucket["historyTail"]).unwrap_or_default();
+        let last = tail.as_array().and_then(|lines| parse(lines.last()?)).unwrap_or_default();
+        let count = |name: &str| bucket[name].as_u64().unwrap_or(0);
+        let config = parse(&bucket["config"]).and_then(|config| config.as_object().cloned());
+        let config = config.unwrap_or_default();
+        Ok(Some(Existing {
+            counts: Counts {
+                history: count("historyLineCount"),
+                last_step: last["_step"].as_u64(),
+                events: count("eventsLineCount"),
+                console: count("logLineCount"),
+            },
+            tail: last.as_object().into_iter().flat_map(|line| line.keys().cloned()).collect(),
+            spool: config.get(OURS).and_then(|ours| ours["value"]["spool"].as_str()).unwrap_or("").to_owned(),
+            config,
+        }))
+    }
+
+    /// Creates the run, or brings the configuration of one that is there up to date. What people change on its page (name,
+    /// notes, tags) stays as they left it. Says whether the run was created.
+    pub(super) fn upsert(
+        &self,
+        outline: &Outline,
+        existing: Option<&Existing>,
+    ) -> Result<(RunAddress, bool)> {
+        let run = &outline.last;
+        let mut config = existing.map(|existing| existing.config.clone()).unwrap_or_default();
+        config.extend(entries(outline));
+        let mut variables = json!({
+            "name": outline.id, "project": run.project, "entity": optional(&run.entity),
+            "config": Value::Object(config).to_string(),
         });
-        let data = self.graphql(&self.init, "UpsertBucket", UPSERT, &variables)?;
+        if existing.is_none() {
+            let described = json!({
+                "displayName": run.name, "groupName": optional(&run.group), "notes": optional(&run.notes),
+                "host": optional(&run.host), "program": run.program, "commit": optional(&run.commit), "jobType": "train",
+                "tags": run.tags,
+            });
+            if let (Some(all), Value::Object(described)) = (variables.as_object_mut(), described) {
+                all.extend(described);
+            }
+        }
+        let data = self.graphql("UpsertBucket", UPSERT, &variables)?;
         let bucket = &data["upsertBucket"]["bucket"];
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let address = || {
@@ -84,76 +150,94 @@ impl Api {
             })
         };
         let address = address().ok_or_else(|| protocol("no run in the answer"))?;
-        Ok((address, start))
+        Ok((address, data["upsertBucket"]["inserted"].as_bool().unwrap_or(false)))
     }
 
-    fn resume_point(&self, config: &WandbConfig, info: &RunInfo) -> Result<Start> {
-        let variables =
-            json!({"project": config.project, "entity": optional(&config.entity), "name": info.id});
-        let data = self.graphql(&self.init, "RunResumeStatus", RESUME, &variables)?;
-        let bucket = &data["model"]["bucket"];
-        let tail: Vec<String> = bucket["historyTail"]
-            .as_str()
-            .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default();
-        let last: Value = tail.last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or(Value::Null);
-        Ok(Start {
-            history_lines: bucket["historyLineCount"].as_u64().unwrap_or(0),
-            last_step: last["_step"].as_u64(),
-            runtime: last["_runtime"].as_f64().unwrap_or(0.0),
-        })
+    /// Shows a run that has ended as one that somebody stopped.
+    pub(super) fn mark_stopped(&self, address: &RunAddress) -> Result<()> {
+        let variables = json!({
+            "name": address.run, "project": address.project, "entity": address.entity, "state": "killed"
+        });
+        self.graphql("UpsertBucket", UPSERT, &variables).map(drop)
     }
 
-    fn graphql(&self, client: &Client, operation: &str, query: &str, variables: &Value) -> Result<Value> {
+    fn graphql(&self, operation: &str, query: &str, variables: &Value) -> Result<Value> {
         let body = json!({"query": query, "variables": variables, "operationName": operation});
-        let answer = self.post(client, "/graphql", body.to_string())?;
+        let answer = self.post("/graphql", body.to_string())?;
         let mut parsed: Value = answer.json().map_err(failed)?;
         if parsed["errors"].as_array().is_some_and(|errors| !errors.is_empty()) {
             return Err(failed(answer.refusal()));
         }
-        Ok(parsed["data"].take())
+        if parsed["data"].is_object() { Ok(parsed["data"].take()) } else { Err(protocol("no data")) }
     }
 
-    /// A successful answer.
-    fn post(&self, client: &Client, path: &str, body: String) -> Result<http_client::Response> {
+    /// A successful answer. A refusal that is not in the service's form comes from something on the way there.
+    fn post(&self, path: &str, body: String) -> Result<Response> {
         let request = Request::post(join(&self.base, path).map_err(failed)?)
             .credential(Some(&self.credential))
             .header("Content-Type", "application/json")
             .map_err(failed)?
             .body(body.into_bytes());
-        let answer = client.send(&request).map_err(failed)?;
+        let answer = self.client.send(&request).map_err(failed)?;
         if answer.is_success() {
             return Ok(answer);
         }
         let (status, source) = (answer.status, answer.refusal());
+        if !http_client::is_transient(status) && answer.json::<Map<String, Value>>().is_err() {
+            let reason = format!("status {status} without a reason, as a proxy gives it");
+            return Err(Error::Protocol { reason, source: Some(source) });
+        }
         Err(Error::Refused { status, wait: asked_wait(&answer.headers, SystemTime::now()), source })
     }
 
     /// Sends a `file_stream` body once; the answer says whether somebody pressed Stop.
     pub(super) fn stream(&self, address: &RunAddress, body: &str) -> Result<bool> {
         let names = [&address.entity, &address.project, &address.run].map(|name| segment(name)).join("/");
-        let answer = self.post(&self.stream, &format!("/files/{names}/file_stream"), body.to_owned())?;
-        let parsed: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
-        Ok(parsed["stopped"].as_bool().unwrap_or(false))
+        let answer = self.post(&format!("/files/{names}/file_stream"), body.to_owned())?;
+        let parsed: Map<String, Value> = answer.json().map_err(failed)?;
+        Ok(parsed.get("stopped").and_then(Value::as_bool).unwrap_or(false))
     }
 
     /// Uploads one file to the address that the service signs for it.
-    pub(super) fn upload(&self, address: &RunAddress, name: &str, content: &[u8]) -> Result<()> {
+    pub(super) fn upload(&self, address: &RunAddress, name: &str, content: Vec<u8>) -> Result<()> {
         let variables = json!({"entity": address.entity, "project": address.project, "run": address.run, "files": [name]});
-        let data = self.graphql(&self.stream, "CreateRunFiles", FILES, &variables)?;
+        let data = self.graphql("CreateRunFiles", FILES, &variables)?;
         let created = &data["createRunFiles"];
         let url = created["files"][0]["uploadUrl"].as_str().and_then(|url| self.base.join(url).ok());
         let url = url.ok_or_else(|| protocol("no upload address"))?;
-        let retry = Retry { attempts: 4, budget: Duration::from_mins(1), ..Retry::default() };
-        let mut request = Request::put(url).body(content.to_vec()).retry(retry);
+        let mut request = Request::put(url).body(content);
         for header in created["uploadHeaders"].as_array().into_iter().flatten() {
             if let Some((name, value)) = header.as_str().and_then(|header| header.split_once(':')) {
                 request = request.header(name, value.trim()).map_err(failed)?;
             }
         }
-        let answer = self.stream.send(&request).map_err(failed)?;
+        let answer = self.client.send(&request).map_err(failed)?;
         answer.success().map(drop).map_err(failed)
     }
+}
+
+/// The configuration as the service takes it: each entry as the value of an object.
+pub(super) fn entries(outline: &Outline) -> Map<String, Value> {
+    let run = &outline.last;
+    let mut entries: Map<String, Value> =
+        run.config.iter().map(|(key, value)| (key.clone(), json!({"value": value}))).collect();
+    entries.insert(OURS.to_owned(), json!({"value": {"spool": outline.first.spool}}));
+    entries.insert("_wandb".to_owned(), json!({"value": {"t": {"13": std::env::consts::OS}, "m": []}}));
+    entries
+}
+
+/// Where several threads share the question whether to stop.
+pub(super) fn cancel_when(quit: impl Fn() -> bool + Send + Sync + 'static) -> Cancel {
+    Arc::new(quit)
+}
+
+fn check_key(key: &str) -> Result<()> {
+    let plain = key.chars().all(|c| c.is_ascii_graphic());
+    if key.len() >= 40 && plain {
+        return Ok(());
+    }
+    let actual = format!("{} characters", key.chars().count()); // never the key itself
+    Err(Error::Domain { key: "WANDB_API_KEY", expected: "40 or more characters without spaces", actual })
 }
 
 /// What a failure of the way there means to a run.

@@ -1,13 +1,25 @@
-//! Sends a training run to Weights & Biases over plain HTTP (GraphQL and `file_stream`).
+//! Sends training runs to Weights & Biases over plain HTTP (GraphQL and `file_stream`).
 //!
-//! Logging never stops or slows training: lines go through a bounded queue to one thread, which sends them every few seconds.
-//! What cannot be sent is written in the service's own offline format, which its `wandb sync` uploads later.
+//! Every record is on disk, in the run's spool, before anything is sent, and one thread reads the spool as its queue. What is
+//! missing at the service follows from the service's own counts and the step of its last line, so that an outage, a kill, a lost
+//! answer or a repeated [`sync`] neither loses nor doubles a line. A run without a network has the service's own offline file made
+//! from the same spool.
 
 mod api;
+mod batch;
+mod environment;
+mod history;
 mod offline;
+mod record;
 mod run;
+mod sender;
 mod settings;
-mod worker;
+mod shared;
+mod spool;
+mod sync;
+mod wire;
 
+pub use environment::{Environment, EnvironmentError};
 pub use run::WandbRun;
-pub use settings::{Finished, RunInfo, WandbConfig, WandbMode, WandbOptions};
+pub use settings::{RunInfo, WandbConfig, WandbMode, WandbOptions};
+pub use sync::{Spooled, Synced, spooled, sync, write_offline};

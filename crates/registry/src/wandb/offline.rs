@@ -1,194 +1,227 @@
-//! The service's offline file: a LevelDB-style log of protobuf records, which its `wandb sync` uploads.
+//! Runs that stay on disk: the spool, and made from it as a whole the file that the service's own `wandb sync` takes.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{RunInfo, WandbConfig};
+use durable_files::{io_error, write_atomic_with};
+use project_files::with_causes;
+use serde::{Deserialize, Serialize};
 
-/// A history line: its items as JSON texts, so that `NaN` and `Infinity` can be written as the service takes them.
-pub(super) type Line = Vec<(String, String)>;
+use super::history::{Counts, Lines, Outline};
+use super::record::Record;
+use super::sender::{Sent, files_of};
+use super::settings::WandbOptions;
+use super::shared::Shared;
+use super::spool::{Spool, SpoolReader};
+use super::wire::Log;
+use crate::{Error, Result};
 
-const BLOCK: usize = 32 * 1024;
-const CHUNK_HEADER: usize = 7;
-const FILE_HEADER: [u8; 7] = [b':', b'W', b'&', b'B', 0xE1, 0xBE, 0];
+/// The file is written again at most this often while a run goes on, and less often where that takes long.
+const INTERVAL: Duration = Duration::from_mins(1);
 
-/// An offline file that comes to be with its first record.
-pub(super) struct OfflineFile {
-    dir: PathBuf,
-    run: Vec<u8>,
-    run_id: String,
-    open: Option<Log>,
+/// Which part of a run an offline file holds.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Part {
+    from: Counts,
+    upto: Counts,
 }
 
-struct Log {
+/// Writes the offline file of a run now and then, and at its end.
+pub(super) struct OfflineWriter {
     folder: PathBuf,
-    file: BufWriter<File>,
-    position: usize,
-    records: u64,
+    interval: Duration,
+    spool: Arc<Spool>,
+    outline: Outline,
+    shared: Arc<Shared>,
 }
 
-impl OfflineFile {
-    /// Plans a file for a run; nothing is written yet.
-    pub(super) fn planned(dir: &Path, config: &WandbConfig, info: &RunInfo) -> Self {
-        let mut run = Vec::new();
-        text(&mut run, 1, &info.id);
-        if !config.entity.is_empty() {
-            text(&mut run, 2, &config.entity);
-        }
-        text(&mut run, 3, &config.project);
-        let mut settings = Vec::new();
-        for (key, value) in &info.config {
-            let mut update = Vec::new();
-            text(&mut update, 1, key);
-            text(&mut update, 16, &value.to_string());
-            bytes(&mut settings, 1, &update);
-        }
-        bytes(&mut run, 4, &settings);
-        text(&mut run, 7, "train");
-        text(&mut run, 8, if config.name.is_empty() { &info.id } else { &config.name });
-        for tag in &config.tags {
-            text(&mut run, 10, tag);
-        }
-        text(&mut run, 13, &info.host);
-        Self { dir: dir.to_owned(), run, run_id: info.id.clone(), open: None }
+impl OfflineWriter {
+    pub(super) fn new(
+        options: &WandbOptions,
+        spool: Arc<Spool>,
+        outline: Outline,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let interval = INTERVAL.min(options.flush_interval * 6);
+        Self { folder: options.folder.clone(), interval, spool, outline, shared }
     }
 
-    /// The folder to sync, once something was written.
-    pub(super) fn path(&self) -> Option<PathBuf> {
-        self.open.as_ref().map(|log| log.folder.clone())
-    }
-
-    pub(super) fn history(&mut self, line: &Line) -> io::Result<()> {
-        let mut history = Vec::new();
-        for (key, value) in line {
-            let mut item = Vec::new();
-            text(&mut item, 1, key);
-            text(&mut item, 16, value);
-            bytes(&mut history, 1, &item);
-        }
-        self.record(2, &history)
-    }
-
-    pub(super) fn console(&mut self, line: &str) -> io::Result<()> {
-        let mut output = Vec::new();
-        text(&mut output, 3, &format!("{line}\n"));
-        self.record(13, &output)
-    }
-
-    pub(super) fn file(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
-        let path = self.log()?.folder.join("files").join(name);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::write(path, content)?;
-        let (mut item, mut files) = (Vec::new(), Vec::new());
-        text(&mut item, 1, name);
-        bytes(&mut files, 1, &item);
-        self.record(6, &files)
-    }
-
-    pub(super) fn exit(&mut self, code: i32) -> io::Result<()> {
-        let mut exit = Vec::new();
-        if code != 0 {
-            varint(&mut exit, 1 << 3);
-            varint(&mut exit, u64::from(code.unsigned_abs()));
-        }
-        self.record(18, &exit)?;
-        self.flush()
-    }
-
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.open.as_mut().map_or(Ok(()), |log| log.file.flush())
-    }
-
-    fn record(&mut self, field: u64, content: &[u8]) -> io::Result<()> {
-        self.log()?.record(field, content)
-    }
-
-    fn log(&mut self) -> io::Result<&mut Log> {
-        if self.open.is_none() {
-            let mut log = Log::create(&self.dir, &self.run_id)?;
-            let mut version = Vec::new();
-            text(&mut version, 1, env!("CARGO_PKG_VERSION"));
-            let mut header = Vec::new();
-            bytes(&mut header, 1, &version);
-            log.record(21, &header)?;
-            log.record(17, &self.run)?;
-            log.file.flush()?;
-            self.open = Some(log);
-        }
-        self.open.as_mut().ok_or_else(|| io::Error::other("the offline file did not open"))
-    }
-}
-
-impl Log {
-    fn create(dir: &Path, run_id: &str) -> io::Result<Self> {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let time = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap_or(0)).unwrap_or_default();
-        let folder = dir.join(format!("offline-run-{}-{run_id}", time.strftime("%Y%m%d_%H%M%S")));
-        std::fs::create_dir_all(folder.join("files"))?;
-        let mut file = BufWriter::new(File::create(folder.join(format!("run-{run_id}.wandb")))?);
-        file.write_all(&FILE_HEADER)?;
-        Ok(Self { folder, file, position: FILE_HEADER.len(), records: 0 })
-    }
-
-    fn record(&mut self, field: u64, content: &[u8]) -> io::Result<()> {
-        let mut record = Vec::new();
-        self.records += 1;
-        varint(&mut record, 1 << 3);
-        varint(&mut record, self.records);
-        bytes(&mut record, field, content);
-        let mut rest: &[u8] = &record;
-        let mut first = true;
+    pub(super) fn run(self) {
+        let mut wait = self.interval;
         loop {
-            let left = BLOCK - self.position % BLOCK;
-            if left < CHUNK_HEADER {
-                self.write(&[0; CHUNK_HEADER][..left])?;
-                continue;
+            let is_ending = self.shared.lock().is_ending;
+            let begun = Instant::now();
+            let written = write(&self.folder, self.spool.path(), &self.outline);
+            wait = wait.max(begun.elapsed() * 20);
+            let is_last = is_ending || self.shared.is_quitting();
+            self.shared.change(|state| {
+                state.is_settled = true;
+                match written {
+                    Ok(folder) => {
+                        state.is_complete = is_ending;
+                        (state.offline, state.problem) = (Some(folder), None);
+                    }
+                    Err(error) => (state.is_complete, state.problem) = (false, Some(with_causes(&error))),
+                }
+            });
+            if is_last {
+                break;
             }
-            let (chunk, after) = rest.split_at(rest.len().min(left - CHUNK_HEADER));
-            let kind = match (first, after.is_empty()) {
-                (true, true) => 1u8,
-                (true, false) => 2,
-                (false, false) => 3,
-                (false, true) => 4,
-            };
-            let mut hasher = crc32fast::Hasher::new();
-            hasher.update(&[kind]);
-            hasher.update(chunk);
-            self.write(&hasher.finalize().to_le_bytes())?;
-            self.write(&(chunk.len() as u16).to_le_bytes())?; // at most 32 KiB
-            self.write(&[kind])?;
-            self.write(chunk)?;
-            (rest, first) = (after, false);
-            if rest.is_empty() {
-                return Ok(());
+            self.shared.pause(wait);
+        }
+        self.shared.change(|state| state.is_done = true);
+    }
+}
+
+/// Writes the offline file with everything that neither the service nor an earlier offline file that was synced has; returns its
+/// folder.
+///
+/// # Errors
+/// When the spool cannot be read or the file not be written.
+pub(super) fn write(folder: &Path, spool: &Path, outline: &Outline) -> Result<PathBuf> {
+    let place = place(folder, outline)?;
+    let from = place.from.max(Sent::read(spool).counts);
+    let files = place.dir.join("files");
+    std::fs::create_dir_all(&files).map_err(io_error("create", &files))?;
+    let path = place.dir.join(format!("run-{}.wandb", outline.id));
+    let mut upto = from;
+    write_atomic_with::<Error>(&path, |file| {
+        upto = records(file, &path, spool, outline, from)?;
+        Ok(())
+    })?;
+    let copied = files_of(spool);
+    if copied.is_dir() {
+        copy(&copied, &files)?;
+    }
+    durable_files::write_json(&part_of(&place.dir), &Part { from, upto })?;
+    Ok(place.dir)
+}
+
+/// Marks the offline file as sent, where there is one: the service has the whole run.
+pub(super) fn mark_synced(folder: &Path, outline: &Outline) -> Result<()> {
+    let Some(dir) = dirs(folder, &outline.id)?.pop() else { return Ok(()) };
+    let path = marker(&dir, &outline.id);
+    Ok(std::fs::write(&path, "").map_err(io_error("write", &path))?)
+}
+
+struct Place {
+    dir: PathBuf,
+    from: Counts,
+}
+
+/// The newest folder of the run, or a new one where `wandb sync` has taken that.
+fn place(folder: &Path, outline: &Outline) -> Result<Place> {
+    let part = |dir: &Path| -> Part {
+        serde_json::from_slice(&std::fs::read(part_of(dir)).unwrap_or_default()).unwrap_or_default()
+    };
+    let time = |seconds: f64| jiff::Timestamp::from_second(seconds as i64).unwrap_or_default();
+    let named = |seconds: f64| {
+        folder.join(format!("offline-run-{}-{}", time(seconds).strftime("%Y%m%d_%H%M%S"), outline.id))
+    };
+    match dirs(folder, &outline.id)?.pop() {
+        None => Ok(Place { dir: named(outline.first.started), from: Counts::default() }),
+        Some(dir) if !marker(&dir, &outline.id).exists() => Ok(Place { from: part(&dir).from, dir }),
+        Some(dir) => {
+            let from = part(&dir).upto;
+            let mut seconds = outline.last.started;
+            while named(seconds) <= dir {
+                seconds += 1.0;
             }
+            Ok(Place { dir: named(seconds), from })
         }
     }
+}
 
-    fn write(&mut self, content: &[u8]) -> io::Result<()> {
-        self.position += content.len();
-        self.file.write_all(content)
+fn part_of(dir: &Path) -> PathBuf {
+    dir.join("part.json")
+}
+
+fn marker(dir: &Path, id: &str) -> PathBuf {
+    dir.join(format!("run-{id}.wandb.synced"))
+}
+
+/// The folders of the run's offline files, oldest first.
+fn dirs(folder: &Path, id: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io_error("read", folder))? {
+        let path = entry.map_err(io_error("read", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // `offline-run-20261128_120000-<id>`
+        let rest = name.strip_prefix("offline-run-").and_then(|rest| rest.get(16..));
+        if rest == Some(id) && path.is_dir() {
+            found.push(path);
+        }
     }
+    found.sort();
+    Ok(found)
 }
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value as u8 & 0x7F) | 0x80);
-        value >>= 7;
+fn records(
+    file: &mut impl Write,
+    path: &Path,
+    spool: &Path,
+    outline: &Outline,
+    from: Counts,
+) -> Result<Counts> {
+    let mut reader = SpoolReader::open(spool)?;
+    let mut lines = Lines::new(outline);
+    let mut seen = Counts::default();
+    let mut end = None;
+    let mut log = Log::new(file, outline);
+    loop {
+        let record = reader.next()?;
+        let line = match &record {
+            Some(record) => lines.take(record),
+            None => lines.close(),
+        };
+        if let Some(line) = line {
+            (seen.history, seen.last_step) = (seen.history + 1, Some(line.step));
+            if from.last_step.is_none_or(|last| line.step > last) {
+                log.history(&line);
+            }
+        }
+        match record {
+            None => break,
+            Some(Record::Event { timestamp, values, .. }) => {
+                seen.events += 1;
+                if seen.events > from.events {
+                    log.event(timestamp, &values);
+                }
+            }
+            Some(Record::Console { line }) => {
+                seen.console += 1;
+                if seen.console > from.console {
+                    log.console(&line);
+                }
+            }
+            Some(Record::File { name, .. }) => log.file(&name),
+            Some(Record::End { exit_code, .. }) if lines.is_newest_attempt() => end = Some(exit_code),
+            Some(_) => {}
+        }
     }
-    out.push(value as u8);
+    if !lines.summary().is_empty() {
+        log.summary(lines.summary());
+    }
+    if let Some(code) = end {
+        log.exit(code);
+    }
+    log.finish().map_err(io_error("write", path))?;
+    Ok(seen.max(from))
 }
 
-fn bytes(out: &mut Vec<u8>, field: u64, content: &[u8]) {
-    varint(out, field << 3 | 2);
-    varint(out, content.len() as u64);
-    out.extend_from_slice(content);
-}
-
-fn text(out: &mut Vec<u8>, field: u64, content: &str) {
-    bytes(out, field, content.as_bytes());
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).map_err(io_error("create", to))?;
+    for entry in std::fs::read_dir(from).map_err(io_error("read", from))? {
+        let entry = entry.map_err(io_error("read", from))?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), &target).map_err(io_error("write", &target))?;
+        }
+    }
+    Ok(())
 }

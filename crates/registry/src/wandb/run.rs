@@ -1,179 +1,236 @@
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use project_files::with_causes;
-
-use super::api::{Api, RunAddress, Start};
-use super::offline::OfflineFile;
-use super::settings::{Finished, RunInfo, WandbConfig, WandbMode, WandbOptions};
-use super::worker::{Message, Worker};
+use super::history::Outline;
+use super::offline::OfflineWriter;
+use super::record::{Attempt, Items, Record, VERSION, items};
+use super::sender::{self, Sender, files_of};
+use super::settings::{RunInfo, WandbConfig, WandbMode, WandbOptions};
+use super::shared::Shared;
+use super::spool::{self, Spool};
+use crate::tracking::{End, Finished, Tracker};
 use crate::{Error, Result};
 
-/// A run that is being tracked. Dropping it without [`finish`](Self::finish) marks the run as failed.
+/// A run that is being tracked: each call writes to the spool, and a thread of its own sends from there.
+///
+/// Dropped without [`finish`](Tracker::finish) it leaves the run as a killed process would: whole on disk, to be sent by
+/// [`sync`](super::sync) or carried on.
 #[derive(Debug)]
 pub struct WandbRun {
-    sender: Option<SyncSender<Message>>,
-    thread: Option<JoinHandle<Finished>>,
-    url: Option<String>,
-    offline_reason: Option<String>,
+    spool: Arc<Spool>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     started: Instant,
-    /// Runtime of the run before it was resumed, in seconds.
+    /// Seconds of the run before it was resumed.
     earlier: f64,
-    /// History lines up to and with this step exist already.
-    logged_up_to: Option<u64>,
-    stop_asked: Arc<AtomicBool>,
-    dropped: AtomicU64,
     finish_timeout: Duration,
 }
 
-const QUEUE: usize = 1 << 14;
-
 impl WandbRun {
-    /// Registers the run. Network trouble turns it into an offline run; a refusal is an error, so that a wrong key is seen
-    /// before hours of training.
+    /// Begins to track a run: a new one, or from [`RunInfo::completed_steps`] on the newest of the folder. The service is asked
+    /// in the background, as often as it takes.
     ///
     /// # Errors
-    /// A malformed key, a refusal by the service, or an offline folder that cannot be written.
+    /// When the folder cannot be written, or another process sends from it.
     pub fn start(config: &WandbConfig, options: &WandbOptions, info: &RunInfo) -> Result<Self> {
-        let mut offline_reason = None;
-        let started = match config.mode {
-            WandbMode::Online => {
-                check_key(&options.api_key)?;
-                let api = Api::new(&options.base_url, &options.api_key, &options.http)?;
-                match api.start(config, info) {
-                    Ok((address, start)) => Some((api, address, start)),
-                    Err(error @ Error::Unreachable { .. }) => {
-                        offline_reason = Some(with_causes(&error));
-                        None
-                    }
-                    Err(error) => return Err(error),
+        let earlier = if info.completed_steps == 0 { None } else { spool::all(&options.folder)?.pop() };
+        let outline = earlier.as_deref().map(Outline::read).transpose()?.flatten();
+        let mut attempt = attempt(config, options, info, outline.as_ref());
+        let path = match earlier {
+            Some(path) if outline.is_some() => path,
+            _ => {
+                if spool::path_of(&options.folder, &attempt.id).exists() {
+                    attempt.id = format!("{}-{:08x}", attempt.id, fastrand::u32(..)); // an earlier run has the id
                 }
+                spool::path_of(&options.folder, &attempt.id)
             }
-            WandbMode::Offline | WandbMode::Disabled => None,
         };
-        let stop_asked = Arc::new(AtomicBool::new(false));
-        let (sender, receiver) = mpsc::sync_channel(QUEUE);
-        let offline = OfflineFile::planned(&options.offline_dir, config, info);
-        let url = started.as_ref().map(|(_, address, _)| address.page(&options.base_url));
-        let resumed = started.as_ref().map(|(_, _, start)| start.clone()).unwrap_or_default();
-        let online = started.map(|(api, address, start)| (api, address, start.history_lines));
-        let worker = Worker::new(online, offline, options.flush_interval, Arc::clone(&stop_asked));
-        let thread = std::thread::Builder::new()
-            .name("wandb".to_owned())
-            .spawn(move || worker.run(&receiver))
-            .map_err(durable_files::io_error("start a thread for", Path::new("wandb")))?;
+        let runtime = attempt.runtime;
+        let spool = Arc::new(Spool::open(&path)?);
+        spool.append(&Record::Attempt(Box::new(attempt)));
+        if let Some(problem) = spool.problem() {
+            return Err(Error::Spool { problem });
+        }
+        let outline = Outline::read(&path)?;
+        let outline = outline.ok_or_else(|| Error::Spool { problem: "it is empty".to_owned() })?;
+        let shared = Arc::new(Shared::default());
+        shared.change(|state| state.damaged_lines = outline.damaged);
+        let is_online = config.mode == WandbMode::Online && options.api_key.is_some();
+        let thread = spawn(is_online, options, &spool, outline, &shared)?;
         Ok(Self {
-            sender: Some(sender),
-            thread: Some(thread),
-            url,
-            offline_reason,
+            spool,
+            shared,
+            thread: Mutex::new(Some(thread)),
             started: Instant::now(),
-            earlier: resumed.runtime,
-            logged_up_to: resumed.last_step,
-            stop_asked,
-            dropped: AtomicU64::new(0),
+            earlier: runtime,
             finish_timeout: options.finish_timeout,
         })
     }
 
-    /// The run's page, if it is online.
-    pub fn url(&self) -> Option<&str> {
-        self.url.as_deref()
+    /// Asks the service, with patience, whether it would take a run: for those who do not want to train without it.
+    ///
+    /// # Errors
+    /// A key that cannot be one, a refusal, or a service that cannot be reached.
+    pub fn check(config: &WandbConfig, options: &WandbOptions) -> Result<()> {
+        sender::ask(options, &config.project, &config.entity).map(drop)
     }
 
-    /// Why a run that was to be online is not, in words.
-    pub fn offline_reason(&self) -> Option<&str> {
-        self.offline_reason.as_deref()
+    /// Waits at most that long for the service's first answer, and returns the run's page or what is wrong so far.
+    pub fn wait_for_page(&self, longest: Duration) -> (Option<String>, Option<String>) {
+        self.shared
+            .wait_until(Instant::now() + longest, &|| false, |state| state.is_settled || state.is_done);
+        let state = self.shared.lock();
+        (state.url.clone(), state.problem.clone())
     }
 
-    /// Whether somebody pressed Stop on the run's page.
-    pub fn stop_asked(&self) -> bool {
-        self.stop_asked.load(Ordering::Relaxed)
+    /// The run's page, once the service has told it.
+    pub fn url(&self) -> Option<String> {
+        self.shared.lock().url.clone()
     }
 
-    /// Logs the values of a step; never waits. Steps that a resumed run has logged already are left out, because the
-    /// service's history only grows.
-    pub fn log(&self, step: u64, values: &BTreeMap<String, f64>) {
-        if self.logged_up_to.is_some_and(|last| step <= last) {
-            return;
-        }
-        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-        let runtime = self.earlier + self.started.elapsed().as_secs_f64();
-        self.send(Message::History { step, runtime, timestamp, values: values.clone() });
+    /// Where the spool lies.
+    pub fn spool(&self) -> &Path {
+        self.spool.path()
     }
 
-    /// Adds a line of the console.
-    pub fn console(&self, line: &str) {
-        self.send(Message::Console(line.to_owned()));
+    fn now(&self) -> (f64, f64) {
+        (self.earlier + self.started.elapsed().as_secs_f64(), seconds())
     }
 
-    /// Adds a file to the run.
-    pub fn file(&self, name: &str, content: Vec<u8>) {
-        self.send(Message::File { name: name.to_owned(), content });
-    }
-
-    fn send(&self, message: Message) {
-        let sent = self.sender.as_ref().is_some_and(|sender| sender.try_send(message).is_ok());
-        if !sent {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+    fn end_thread(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            self.shared.quit();
+            let _ = thread.join();
         }
     }
+}
 
-    /// Ends the run with `exit_code` (0 is success) and waits, within the set time, for what is still to be sent.
-    pub fn finish(mut self, exit_code: i32) -> Finished {
-        let mut finished = self.end(exit_code);
-        let dropped = self.dropped.load(Ordering::Relaxed);
-        if dropped > 0 {
-            finished.complete = false;
-            finished.problem.get_or_insert_with(|| format!("{dropped} lines did not fit into the queue"));
+impl Tracker for WandbRun {
+    fn log(&self, step: u64, values: &BTreeMap<String, f64>) {
+        let (runtime, timestamp) = self.now();
+        self.spool.append(&Record::History { step, runtime, timestamp, values: items(values) });
+    }
+
+    fn summary(&self, values: &BTreeMap<String, f64>) {
+        self.spool.append(&Record::Summary { values: items(values) });
+    }
+
+    fn system(&self, values: &BTreeMap<String, f64>) {
+        let (runtime, timestamp) = self.now();
+        let named = |(name, value): (String, String)| (format!("system.{name}"), value);
+        let values: Items = items(values).into_iter().map(named).collect();
+        self.spool.append(&Record::Event { runtime, timestamp, values });
+    }
+
+    fn console(&self, line: &str) {
+        let time = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f");
+        let line = line.trim_end().replace(['\n', '\r'], " ");
+        self.spool.append(&Record::Console { line: format!("{time} {line}") });
+    }
+
+    fn file(&self, name: &str, content: &[u8]) {
+        let path = files_of(self.spool.path()).join(name);
+        let is_inside =
+            Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+        let written = if is_inside { durable_files::write_atomic(&path, content) } else { return };
+        if let Err(error) = written {
+            let problem = project_files::with_causes(&error);
+            return self.shared.change(|state| state.problem = Some(problem));
+        }
+        let sha256 = durable_files::sha256_hex(content);
+        self.spool.append(&Record::File { name: name.to_owned(), sha256 });
+    }
+
+    fn is_stop_asked(&self) -> bool {
+        self.shared.is_stop_asked()
+    }
+
+    fn finish(&self, end: End, cancel: &dyn Fn() -> bool) -> Finished {
+        let is_first = self.thread.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_first {
+            self.spool.append(&Record::End { exit_code: end.exit_code, was_stopped: end.was_stopped });
+            self.spool.sync();
+            self.shared.change(|state| state.is_ending = true);
+            self.shared.wait_until(Instant::now() + self.finish_timeout, cancel, |state| state.is_done);
+            self.end_thread();
+        }
+        let mut finished = self.shared.finished();
+        if let Some(problem) = self.spool.problem() {
+            (finished.complete, finished.problem) = (false, Some(problem));
+        }
+        if !finished.complete {
+            finished.problem.get_or_insert_with(|| "there was no answer in time".to_owned());
         }
         finished
-    }
-
-    fn end(&mut self, exit_code: i32) -> Finished {
-        let late =
-            |problem: &str| Finished { complete: false, offline: None, problem: Some(problem.to_owned()) };
-        let Some(sender) = self.sender.take() else { return late("the run had ended") };
-        if sender.send(Message::Finish { exit_code, until: Instant::now() + self.finish_timeout }).is_err() {
-            return late("the sending thread had ended");
-        }
-        drop(sender);
-        let Some(thread) = self.thread.take() else { return late("the run had ended") };
-        thread.join().unwrap_or_else(|_| late("the sending thread failed"))
     }
 }
 
 impl Drop for WandbRun {
     fn drop(&mut self) {
-        if self.sender.is_some() {
-            self.end(1);
-        }
+        self.end_thread();
     }
 }
 
-fn check_key(key: &str) -> Result<()> {
-    let plain = key.chars().all(|c| c.is_ascii_graphic());
-    if key.len() >= 40 && plain {
-        return Ok(());
-    }
-    let actual = format!("{} characters", key.chars().count()); // never the key itself
-    Err(Error::Domain { key: "WANDB_API_KEY", expected: "40 or more characters without spaces", actual })
+fn spawn(
+    is_online: bool,
+    options: &WandbOptions,
+    spool: &Arc<Spool>,
+    outline: Outline,
+    shared: &Arc<Shared>,
+) -> Result<JoinHandle<()>> {
+    let builder = std::thread::Builder::new().name("wandb".to_owned());
+    let spawned = if is_online {
+        let sender = Sender::new(options, Arc::clone(spool), outline, Arc::clone(shared));
+        builder.spawn(move || sender.run())
+    } else {
+        let writer = OfflineWriter::new(options, Arc::clone(spool), outline, Arc::clone(shared));
+        builder.spawn(move || writer.run())
+    };
+    Ok(spawned.map_err(durable_files::io_error("start a thread for", spool.path()))?)
 }
 
-impl RunAddress {
-    fn page(&self, base_url: &str) -> String {
-        let site = base_url.replace("://api.wandb.ai", "://wandb.ai");
-        format!("{}/{}/{}/runs/{}", site.trim_end_matches('/'), self.entity, self.project, self.run)
+fn attempt(
+    config: &WandbConfig,
+    options: &WandbOptions,
+    info: &RunInfo,
+    earlier: Option<&Outline>,
+) -> Attempt {
+    let id = || info.id.clone().unwrap_or_else(|| format!("{}-{:08x}", info.run, fastrand::u32(..)));
+    let new_token = || format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    let name = if config.name.is_empty() { &info.run } else { &config.name };
+    Attempt {
+        version: VERSION,
+        spool: earlier.map_or_else(new_token, |outline| outline.first.spool.clone()),
+        completed_steps: info.completed_steps,
+        runtime: earlier.map_or(0.0, |outline| outline.runtime_at(info.completed_steps)),
+        started: seconds(),
+        base_url: options.base_url.clone(),
+        id: earlier.map_or_else(|| plain(&id()), |outline| outline.id.clone()),
+        project: earlier.map_or(&config.project, |outline| &outline.first.project).clone(),
+        entity: earlier.map_or(&config.entity, |outline| &outline.first.entity).clone(),
+        name: name.clone(),
+        group: config.group.clone(),
+        notes: config.notes.clone(),
+        tags: config.tags.clone(),
+        config: info.config.clone(),
+        host: info.host.clone(),
+        program: info.program.clone(),
+        commit: info.commit.clone(),
     }
 }
 
-impl Default for Start {
-    fn default() -> Self {
-        Self { history_lines: 0, last_step: None, runtime: 0.0 }
-    }
+/// An id that the service takes, and that can be a file's name.
+fn plain(id: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let kept: String = id.chars().map(|c| if is_plain(c) { c } else { '-' }).collect();
+    let short = kept.get(kept.len().saturating_sub(100)..).unwrap_or(&kept);
+    short.trim_start_matches('.').to_owned()
+}
+
+fn seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
