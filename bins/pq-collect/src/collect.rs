@@ -119,17 +119,12 @@ pub(crate) fn write_contact_sheet(store: &Store) -> Result<()> {
 }
 
 fn describe(report: &Report, raw: &Path) -> String {
+    let Report { inputs, unchanged, slides_new, slides, decks, groups, .. } = report;
+    let Report { usable, duplicates, flagged, excluded, .. } = report;
     let mut lines = vec![
-        format!("{} files: {} unchanged, {} slides new", report.inputs, report.unchanged, report.slides_new),
+        format!("{inputs} files: {unchanged} unchanged, {slides_new} slides new"),
         format!(
-            "{} slides of {} decks in {} groups: {} usable, {} repeat another, {} flagged, {} left out",
-            report.slides,
-            report.decks,
-            report.groups,
-            report.usable,
-            report.duplicates,
-            report.flagged,
-            report.excluded
+            "{slides} slides of {decks} decks in {groups} groups: {usable} usable, {duplicates} repeat another, {flagged} flagged, {excluded} left out",
         ),
     ];
     if !report.set_aside.is_empty() {

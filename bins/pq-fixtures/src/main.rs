@@ -110,7 +110,7 @@ fn main() -> ExitCode {
         Command::Rate { raw, latents, raters, seed, out } => {
             let hint = "collect the decks first with pq-collect, and give the latents.json written with them";
             let known = Latents::read(latents).hint("the latents could not be read", hint)?;
-            let ratings = rate_slides(raw, (latents, &known), *raters, *seed, Disagreement::default())
+            let ratings = rate_slides(raw, &known, latents, *raters, *seed, Disagreement::default())
                 .hint("the slides could not be rated", hint)?;
             let csv = ratings_csv(&ratings);
             match out {

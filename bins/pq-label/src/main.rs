@@ -9,30 +9,34 @@ mod serve;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use args::{Args, Command};
 use commands::Import;
+use pq_cli::Verdict;
 use project::Project;
 
 fn main() -> ExitCode {
-    pq_cli::run::<Args>(|args| {
-        let project = Project::load(args)?;
-        let as_json = args.common.json;
-        match &args.command {
-            None => serve::serve(args, project),
-            Some(Command::Import { file, format, annotator, keep_unknown }) => {
-                let format = format.map(Into::into);
-                let import = Import { file, format, annotator, keeps_unknown: *keep_unknown };
-                commands::import(&project, &import, as_json)
-            }
-            Some(Command::Export { format, output }) => {
-                commands::export(&project, (*format).into(), output.as_deref())
-            }
-            Some(Command::Agreement { pairs, resamples }) => {
-                commands::report(&project, *pairs, *resamples, as_json)
-            }
-            Some(Command::Verify) => commands::verify(&project, as_json),
-            Some(Command::Rebuild) => commands::rebuild_labels(&project),
-            Some(Command::Invite { name, lead, url }) => commands::invite(&project, name, *lead, url),
+    pq_cli::run(run)
+}
+
+fn run(args: &Args) -> Result<Verdict> {
+    let project = Project::load(args)?;
+    let as_json = args.common.json;
+    match &args.command {
+        None => serve::serve(args, project),
+        Some(Command::Import { file, format, annotator, keep_unknown }) => {
+            let format = format.map(Into::into);
+            let import = Import { file, format, annotator, keeps_unknown: *keep_unknown };
+            commands::import(&project, &import, as_json)
         }
-    })
+        Some(Command::Export { format, output }) => {
+            commands::export(&project, (*format).into(), output.as_deref())
+        }
+        Some(Command::Agreement { pairs, resamples }) => {
+            commands::report(&project, *pairs, *resamples, as_json)
+        }
+        Some(Command::Verify) => commands::verify(&project, as_json),
+        Some(Command::Rebuild) => commands::rebuild_labels(&project),
+        Some(Command::Invite { name, lead, url }) => commands::invite(&project, name, *lead, url),
+    }
 }

@@ -68,18 +68,20 @@ fn runs(layout: &Layout, named: Option<&Path>, version: Option<&str>) -> Result<
     }
     let releases =
         VersionFile::read_if_present(&layout.version_file()).hint("cannot use the registry", REMEDY)?;
-    let mut runs = Vec::new();
-    // A version is a name; whatever else a log may hold does not lead out of these folders.
-    let is_name = |name: &&str| Path::new(name).file_name().is_some_and(|file| file == *name);
-    if let Some(version) = version.filter(is_name) {
-        runs.push(layout.version(version));
-        let release = releases.as_ref().and_then(|releases| releases.release(version).ok());
-        let run_id = release.map(|release| release.run_id.as_str()).filter(is_name);
-        runs.extend(run_id.map(|run_id| layout.run(run_id)));
-        runs.push(layout.run(version));
-    }
+    let mut runs = version.map_or_else(Vec::new, |version| runs_of(layout, releases.as_ref(), version));
     runs.push(layout.latest_run());
     Ok(runs)
+}
+
+/// Where the run that a version came from may lie.
+fn runs_of(layout: &Layout, releases: Option<&VersionFile>, version: &str) -> Vec<RunFiles> {
+    // A version is a name; whatever else a log may hold does not lead out of these folders.
+    let is_name = |name: &&str| Path::new(name).file_name().is_some_and(|file| file == *name);
+    let Some(version) = Some(version).filter(is_name) else { return Vec::new() };
+    let release = releases.and_then(|releases| releases.release(version).ok());
+    let run_id = release.map(|release| release.run_id.as_str()).filter(is_name);
+    let of_release = run_id.map(|run_id| layout.run(run_id));
+    [layout.version(version)].into_iter().chain(of_release).chain([layout.run(version)]).collect()
 }
 
 fn find(runs: &[RunFiles], file: impl Fn(&RunFiles) -> PathBuf) -> Option<PathBuf> {

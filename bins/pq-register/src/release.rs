@@ -87,13 +87,18 @@ fn describe(
         base_is_hub_id: record.base_is_hub_id,
         training: print::rows(&record.training)?,
         data: print::rows(&record.data)?,
-        verdict: format!(
-            "Released because human agreement is {:.3} (above {:.2} is asked) and the mean absolute error {:.3} (below {:.2} is asked).",
-            results.human_agreement,
-            context.config.min_human_agreement,
-            results.metrics["overall_mae"],
-            context.config.max_mae
-        ),
+        verdict: verdict(context, results),
     };
     Ok((Lineage { base_model: record.base_model, inputs: record.inputs, parent: None }, facts))
+}
+
+/// Why the version is released, in a sentence.
+fn verdict(context: &Context<'_>, results: &ValidationResults) -> String {
+    format!(
+        "Released because human agreement is {:.3} (above {:.2} is asked) and the mean absolute error {:.3} (below {:.2} is asked).",
+        results.human_agreement,
+        context.config.min_human_agreement,
+        results.metrics["overall_mae"],
+        context.config.max_mae
+    )
 }

@@ -119,6 +119,15 @@ impl Observer for Record {
     }
 }
 
+/// What production can be compared with. The model is surer of slides it was trained on than of new ones: of those only the
+/// images are comparable.
+fn comparable(slide: &LabelledSlide, prediction: Prediction) -> Prediction {
+    if slide.split != Split::Train {
+        return prediction;
+    }
+    Prediction { distributions: BTreeMap::new(), expected: BTreeMap::new(), ..prediction }
+}
+
 /// Scores slides of training and validation once, so that production can be compared with them.
 pub(crate) fn reference_predictions<B: Backend>(
     rating_prompt: &RatingPrompt,
@@ -132,14 +141,8 @@ pub(crate) fn reference_predictions<B: Backend>(
     let mut predictions = Vec::new();
     for batch in slides.chunks(8) {
         let images = batch.iter().map(|slide| slide.image()).collect::<Result<Vec<SlideImage>>>()?;
-        for (slide, mut prediction) in batch.iter().zip(predict(rating_prompt, model, &images, &dir.name)?) {
-            if slide.split == Split::Train {
-                // The model is surer of slides it was trained on than of new ones: only their images are comparable.
-                prediction.distributions.clear();
-                prediction.expected.clear();
-            }
-            predictions.push(prediction);
-        }
+        let scored = predict(rating_prompt, model, &images, &dir.name)?;
+        predictions.extend(batch.iter().zip(scored).map(|(slide, prediction)| comparable(slide, prediction)));
     }
     Ok(Prediction::replace_log(&dir.files.reference_predictions(), &predictions)?)
 }

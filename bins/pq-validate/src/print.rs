@@ -24,12 +24,7 @@ pub(crate) fn write_report(
     rubric: &Rubric,
     slides: &[LabelledSlide],
 ) -> Result<()> {
-    let mut images = BTreeMap::new();
-    for worst in evaluation.worst_slides(12) {
-        let Some(slide) = slides.iter().find(|slide| slide.record.slide_id == worst) else { continue };
-        let bytes = thumbnail(&slide.image()?.image, 640)?;
-        images.insert(worst.to_owned(), Image { media_type: MediaType::Jpeg, bytes });
-    }
+    let images = worst_images(evaluation, slides)?;
     let facts = [("Test slides".to_owned(), slides.len().to_string())];
     let html = render_validation_report(&ValidationReport {
         evaluation,
@@ -40,6 +35,17 @@ pub(crate) fn write_report(
         caveats: &[],
     })?;
     Ok(write_atomic(path, html.as_bytes())?)
+}
+
+/// The slides that were rated worst, by their ids.
+fn worst_images(evaluation: &Evaluation, slides: &[LabelledSlide]) -> Result<BTreeMap<String, Image>> {
+    let mut images = BTreeMap::new();
+    for worst in evaluation.worst_slides(12) {
+        let Some(slide) = slides.iter().find(|slide| slide.record.slide_id == worst) else { continue };
+        let bytes = thumbnail(&slide.image()?.image, 640)?;
+        images.insert(worst.to_owned(), Image { media_type: MediaType::Jpeg, bytes });
+    }
+    Ok(images)
 }
 
 /// Prints the verdict: a table for people, the results for machines.

@@ -59,11 +59,8 @@ impl fmt::Display for Notice<'_> {
                 if *sent > 0 { write!(f, ", {} sent", Size(*sent)) } else { Ok(()) }
             }
             Self::Retrying { place, attempt, reason, wait } => {
-                write!(
-                    f,
-                    "waiting for {place} ({reason}), attempt {attempt}, next in {} s",
-                    wait.as_secs().max(1)
-                )
+                let seconds = wait.as_secs().max(1);
+                write!(f, "waiting for {place} ({reason}), attempt {attempt}, next in {seconds} s")
             }
             Self::Receiving { place, done, total: Some(total) } => {
                 let share = 100 * done / (*total).max(1);

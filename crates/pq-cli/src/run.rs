@@ -74,7 +74,12 @@ pub fn run<A: Parser + HasCommon>(command: impl FnOnce(&A) -> anyhow::Result<Ver
     if let Err(error) = ctrlc::set_handler(handler) {
         tracing::warn!("Ctrl-C will not be handled cleanly: {error}");
     }
-    match command(&args) {
+    exit_code(command(&args))
+}
+
+/// The exit status of what a command returned; an error is reported.
+fn exit_code(result: anyhow::Result<Verdict>) -> ExitCode {
+    match result {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(Verdict::Fail) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

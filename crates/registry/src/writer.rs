@@ -167,15 +167,10 @@ impl Writer {
     /// When there is no such version, its files are not what was released, or none was in use before.
     pub fn promote(&mut self, version: Option<&str>, event: Event) -> Result<Release> {
         let champion = self.ledger.versions.aliases.champion.clone();
-        let version = match (version, self.caught_up.take()) {
-            (Some(version), _) => version.to_owned(),
-            // The same command was interrupted between journal and alias: it is done now.
-            (None, Some(entry)) if entry.event == event && entry.live == champion && champion.is_some() => {
-                champion.clone().unwrap_or_default()
-            }
-            (None, _) => {
-                self.ledger.before().ok_or_else(|| Error::NothingBefore { live: champion.clone() })?
-            }
+        let caught_up = self.caught_up.take().filter(|entry| entry.event == event);
+        let version = match version {
+            Some(version) => version.to_owned(),
+            None => self.version_before(caught_up.as_ref(), champion.as_ref())?,
         };
         let release = self.ledger.versions.release(&version)?.clone();
         check_stored(&self.layout.version(&release.version), Some(&release))?;
@@ -187,6 +182,17 @@ impl Writer {
             })?;
         }
         Ok(release)
+    }
+
+    /// The version to go back to.
+    fn version_before(&self, caught_up: Option<&JournalEntry>, champion: Option<&String>) -> Result<String> {
+        // The same command was interrupted between journal and alias: it is done now.
+        if let (Some(entry), Some(champion)) = (caught_up, champion)
+            && entry.live.as_ref() == Some(champion)
+        {
+            return Ok(champion.clone());
+        }
+        self.ledger.before().ok_or_else(|| Error::NothingBefore { live: champion.cloned() })
     }
 
     /// Enters that the gate refused a run.

@@ -14,7 +14,7 @@ use registry::Error;
 use registry::tracking::{End, Finished, Tracker as _};
 use registry::wandb::{RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun, spooled, sync};
 use serde_json::{Value, json};
-use service::{Fault, KEY, Service, endpoint, info, options};
+use service::{Fault, KEY, Service, assert_has, endpoint, html, info, options};
 use test_server::{Answer, Server, redirect, text};
 
 const SUCCESS: End = End { exit_code: 0, was_stopped: false };
@@ -34,22 +34,6 @@ fn log(run: &WandbRun, steps: std::ops::RangeInclusive<u32>) {
 
 fn finish(run: &WandbRun, end: End) -> Finished {
     run.finish(end, &|| false)
-}
-
-/// The service has the steps, once each, with both values; nothing that it was sent was ill-formed.
-fn assert_has(service: &Service, id: &str, steps: std::ops::RangeInclusive<u32>) {
-    let run = service.run(id);
-    assert_eq!(run.steps(), steps.map(u64::from).collect::<Vec<_>>());
-    for line in run.lines() {
-        let step = line["_step"].as_f64().unwrap();
-        assert_eq!((line["train/loss"].as_f64(), line["eval/mae"].as_f64()), (Some(step / 4.0), Some(step)));
-    }
-    assert_eq!((run.overwritten, service.complaints()), (0, Vec::new()));
-}
-
-fn html(status: u16) -> Answer {
-    let page = b"<!DOCTYPE html><html>please log in</html>".to_vec();
-    Answer::Status(status, vec![("Content-Type", "text/html".to_owned())], page)
 }
 
 /// What happens on bad days at each of the endpoints, several times in a row.

@@ -49,7 +49,7 @@ impl Deck {
                 let mut rng = rng.part(place as u64);
                 let has_chart = rng.chance(topic.chart_probability());
                 let quality = habit.slide(&mut rng, has_chart);
-                Slide::draw(topic, quality, &theme, &company, (place + 1, rng))
+                Slide::draw(topic, quality, &theme, &company, place + 1, rng)
             })
             .collect();
         Self { company: company.name, slides }
@@ -67,7 +67,8 @@ impl Slide {
         quality: Quality,
         theme: &Theme,
         company: &Company,
-        (number, mut rng): (usize, Rng),
+        number: usize,
+        mut rng: Rng,
     ) -> Self {
         let mut look = Look::draw(&quality, &mut rng);
         let mut painter = Painter {
@@ -88,6 +89,6 @@ impl Slide {
     pub fn of_quality(seed: u64, topic: Topic, quality: Quality) -> Self {
         let mut rng = Rng::new(seed);
         let (theme, company) = (Theme::draw(&mut rng), Company::draw(&mut rng));
-        Self::draw(topic, quality, &theme, &company, (2, rng))
+        Self::draw(topic, quality, &theme, &company, 2, rng)
     }
 }

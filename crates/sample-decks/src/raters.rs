@@ -75,7 +75,8 @@ pub struct Rating {
 /// When the manifest cannot be read, holds no usable slide, or names a slide that the latents do not know.
 pub fn rate_slides(
     raw: &Path,
-    latents: (&Path, &Latents),
+    latents: &Latents,
+    latents_path: &Path,
     raters: usize,
     seed: u64,
     disagreement: Disagreement,
@@ -84,9 +85,9 @@ pub fn rate_slides(
     let people: Vec<Rater> = (0..raters).map(|index| Rater::draw(seed, index, disagreement)).collect();
     let mut ratings = Vec::new();
     for slide in manifest.usable() {
-        let quality = latents.1.quality(&slide.source.origin, slide.source.page).ok_or_else(|| {
+        let quality = latents.quality(&slide.source.origin, slide.source.page).ok_or_else(|| {
             let (origin, page) = (slide.source.origin.clone(), slide.source.page.unwrap_or(slide.number));
-            Error::UnknownSlide { origin, page, path: latents.0.to_owned() }
+            Error::UnknownSlide { origin, page, path: latents_path.to_owned() }
         })?;
         for rater in &people {
             let scores = rater.rate(&slide.slide_id, &quality);

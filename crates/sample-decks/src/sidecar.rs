@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use slide_data::{Contract, write_atomic};
 
-use crate::{Deck, Quality, Result, render_pdf, render_png};
+use crate::{Deck, Quality, Result, Slide, render_pdf, render_png};
 
 /// The name of the file beside the decks that holds every slide's latent quality.
 pub const LATENTS_FILE: &str = "latents.json";
@@ -123,12 +123,7 @@ pub fn write_seen(out: &Path, order: &Order) -> Result<usize> {
             for (page, slide) in deck.slides.iter().enumerate() {
                 let file = format!("{index:04}-{:02}.png", page + 1);
                 write_atomic(&out.join(&file), &render_png(&slide.scene, order.width)?)?;
-                let line = serde_json::json!({
-                    "file": file, "deck": index, "topic": slide.topic, "form": slide.form,
-                    "quality": slide.quality, "look": slide.look, "elements": slide.scene.elements,
-                });
-                lines.push_str(&line.to_string());
-                lines.push('\n');
+                lines.push_str(&seen_line(&file, index, slide));
             }
             Ok(lines)
         })
@@ -136,4 +131,13 @@ pub fn write_seen(out: &Path, order: &Order) -> Result<usize> {
     let lines = lines?.concat();
     write_atomic(&out.join("slides.jsonl"), lines.as_bytes())?;
     Ok(lines.lines().count())
+}
+
+/// What was drawn in a file, as a line of JSON.
+fn seen_line(file: &str, deck: usize, slide: &Slide) -> String {
+    let line = serde_json::json!({
+        "file": file, "deck": deck, "topic": slide.topic, "form": slide.form,
+        "quality": slide.quality, "look": slide.look, "elements": slide.scene.elements,
+    });
+    format!("{line}\n")
 }

@@ -157,11 +157,7 @@ impl Painter<'_> {
         let is_one_of_many = self.look.blocks > 1;
         let is_clashing = is_one_of_many && self.rng.chance(self.look.clash * 0.8);
         let has_card = is_clashing || (is_one_of_many && self.look.polish > 0.5);
-        let paper = match (is_clashing, has_card) {
-            (true, _) => Color::loud(&mut self.rng).mix(Color::WHITE, 0.25),
-            (_, true) => self.theme.surface(),
-            _ => self.theme.background,
-        };
+        let paper = self.paper(is_clashing, has_card);
         if has_card {
             scene_card(&mut self.scene, cell, self.theme.corner, paper);
         }
@@ -175,6 +171,15 @@ impl Painter<'_> {
             y += style.draw(&mut self.scene, Kind::Heading, (inner.x, y), inner.w, &plain(&heading)) + 4.0;
         }
         self.sentences(Rect::new(inner.x, y, inner.w, inner.bottom() - y), wanted, paper)
+    }
+
+    /// What a block's text stands on.
+    fn paper(&mut self, is_clashing: bool, has_card: bool) -> Color {
+        match (is_clashing, has_card) {
+            (true, _) => Color::loud(&mut self.rng).mix(Color::WHITE, 0.25),
+            (_, true) => self.theme.surface(),
+            _ => self.theme.background,
+        }
     }
 
     fn sentences(&mut self, area: Rect, wanted: usize, paper: Color) -> usize {

@@ -43,8 +43,7 @@ impl Rubric {
             return Err(domain("rubric.criteria", "at least one criterion", "none"));
         }
         for (index, criterion) in self.criteria.iter().enumerate() {
-            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-            if criterion.key.is_empty() || !criterion.key.chars().all(plain) {
+            if !is_key(&criterion.key) {
                 return Err(domain("rubric.criteria.key", "lower case with underscores", &criterion.key));
             }
             if criterion.name.trim().is_empty() || criterion.name.contains(['\n', ':', '<']) {
@@ -124,4 +123,9 @@ impl Default for Rubric {
             ],
         }
     }
+}
+
+/// Whether a criterion may have this key.
+fn is_key(key: &str) -> bool {
+    !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }

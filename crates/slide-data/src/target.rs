@@ -280,15 +280,7 @@ fn median(counts: &[u32; LEVELS]) -> Option<Score> {
     let counts = counts.map(u64::from);
     let given: u64 = counts.iter().sum();
     let sum: u64 = (1..).zip(counts).map(|(score, count)| score * count).sum();
-    let at = |place: u64| {
-        let mut seen = 0;
-        let mut levels = (1..).zip(counts);
-        levels.find_map(|(score, count)| {
-            seen += count;
-            (seen > place).then_some(score)
-        })
-    };
-    let doubled: u64 = at(given.checked_sub(1)? / 2)? + at(given / 2)?;
+    let doubled: u64 = score_at(counts, given.checked_sub(1)? / 2)? + score_at(counts, given / 2)?;
     let below = doubled / 2;
     if doubled.is_multiple_of(2) {
         return Score::new(below as u8);
@@ -299,6 +291,15 @@ fn median(counts: &[u32; LEVELS]) -> Option<Score> {
         Ordering::Equal => below % 2 == 1,
     };
     Score::new((below + u64::from(is_above)) as u8)
+}
+
+/// The score at this place of all scores in ascending order, from 0.
+fn score_at(counts: [u64; LEVELS], place: u64) -> Option<u64> {
+    let mut seen = 0;
+    (1..).zip(counts).find_map(|(score, count)| {
+        seen += count;
+        (seen > place).then_some(score)
+    })
 }
 
 /// Whose word counts more than the raters'; of two the later one counts.

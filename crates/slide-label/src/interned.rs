@@ -128,7 +128,7 @@ impl InternedEvents {
             Some(Some(score)) => Score::get(*score),
         };
         self.codes.extend(self.keys.iter().map(code));
-        let held = InternedEvent {
+        self.held.push(InternedEvent {
             at: event.at,
             base: self.link(event.base),
             undoes: self.link(event.undoes),
@@ -138,8 +138,7 @@ impl InternedEvents {
             annotator: self.annotators.intern(&event.annotator),
             model_version: event.model_version.map(|version| self.models.intern(&version)),
             kind: event.kind,
-        };
-        self.held.push(held);
+        });
         self.ids.insert(event.id.into());
         index
     }

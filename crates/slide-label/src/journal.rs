@@ -1,5 +1,5 @@
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use durable_files::set_aside;
@@ -129,9 +129,8 @@ fn take_lock(path: &Path) -> Result<File> {
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let read = lock.read_to_string(&mut holder);
-            let holder = Some(holder.trim().to_owned()).filter(|text| read.is_ok() && !text.is_empty());
+            let holder = std::io::read_to_string(&mut lock).unwrap_or_default().trim().to_owned();
+            let holder = Some(holder).filter(|holder| !holder.is_empty());
             return Err(Error::Locked { path: path.to_owned(), holder });
         }
         Err(TryLockError::Error(source)) => return Err(io_error("lock", path)(source)),

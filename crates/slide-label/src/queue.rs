@@ -260,15 +260,11 @@ impl Queue {
 impl Slide {
     /// How urgent the slide is for this person (0 first), or `None` where it has raters enough.
     fn class(&self, annotator: &str, config: &LabelConfig, now: Instant) -> Option<u8> {
-        let mut others = 0;
-        for (holder, until) in &self.leases {
-            if *until > now {
-                if holder == annotator {
-                    return Some(0);
-                }
-                others += 1;
-            }
+        let running = || self.leases.iter().filter(|(_, until)| *until > now);
+        if running().any(|(holder, _)| holder == annotator) {
+            return Some(0);
         }
+        let others = running().count();
         let claimed = self.raters + others;
         if self.is_calibration {
             Some(1)

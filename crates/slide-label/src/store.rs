@@ -139,18 +139,24 @@ impl Store {
         }
         event.validate(&self.rubric)?;
         if let Some(target) = event.undoes.as_deref().filter(|_| event.kind == Kind::Undone) {
-            let target = self
-                .event(target)
-                .ok_or_else(|| Error::Invalid(format!("the undone event `{target}` is not known")))?;
-            let of_lead = self.is_adjudication(target);
-            if target.slide_id() != event.slide_id || (!of_lead && target.annotator() != event.annotator) {
-                return Err(Error::Invalid("an undo must take back an event of one's own".to_owned()));
-            }
-            if target.kind() == Kind::ModelSeen {
-                return Err(Error::Invalid("what was seen cannot be undone".to_owned()));
-            }
+            self.undo_check(event, target)?;
         }
         Ok(Standing::New)
+    }
+
+    /// Whether an event may take back the one of this id.
+    fn undo_check(&self, event: &Event, target: &str) -> Result<()> {
+        let target = self
+            .event(target)
+            .ok_or_else(|| Error::Invalid(format!("the undone event `{target}` is not known")))?;
+        let of_lead = self.is_adjudication(target);
+        if target.slide_id() != event.slide_id || (!of_lead && target.annotator() != event.annotator) {
+            return Err(Error::Invalid("an undo must take back an event of one's own".to_owned()));
+        }
+        if target.kind() == Kind::ModelSeen {
+            return Err(Error::Invalid("what was seen cannot be undone".to_owned()));
+        }
+        Ok(())
     }
 
     /// Checks an event of a person at a page: besides the rules, it must follow the newest event of its chain.

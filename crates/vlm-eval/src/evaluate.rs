@@ -209,11 +209,7 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn collect(rubric: &'a Rubric, items: &[Item]) -> Result<Self> {
         let keys: Vec<&str> = rubric.keys().collect();
-        let mut sorted: Vec<&Item> = items.iter().collect();
-        sorted.sort_by_key(|item| &item.slide_id);
-        if let Some(pair) = sorted.windows(2).find(|pair| pair[0].slide_id == pair[1].slide_id) {
-            return Err(Error::Repeated { slide_id: pair[0].slide_id.clone() });
-        }
+        let mut sorted = each_once(items)?;
         sorted.retain(|item| keys.iter().any(|key| actual(item, key).is_some()));
         let names: BTreeSet<&str> = sorted.iter().map(|item| item.group.as_str()).collect();
         let groups: BTreeMap<&str, usize> = names.into_iter().zip(0..).collect();
@@ -339,5 +335,15 @@ fn miss(item: &Item, keys: &[&str]) -> Miss {
         error: errors().sum(),
         largest: errors().max().unwrap_or(0),
         scores: scores.clone(),
+    }
+}
+
+/// The items in the order of their slides.
+fn each_once(items: &[Item]) -> Result<Vec<&Item>> {
+    let mut sorted: Vec<&Item> = items.iter().collect();
+    sorted.sort_by_key(|item| &item.slide_id);
+    match sorted.windows(2).find(|pair| pair[0].slide_id == pair[1].slide_id) {
+        Some(pair) => Err(Error::Repeated { slide_id: pair[0].slide_id.clone() }),
+        None => Ok(sorted),
     }
 }

@@ -289,3 +289,19 @@ fn stream(state: &mut State, request: &Request) -> Result<Answer, String> {
     let answer = json!({"exitcode": null, "limits": {}, "stopped": run.is_stopped});
     Ok(json(200, &answer))
 }
+
+/// The service has the steps, once each, with both values; nothing that it was sent was ill-formed.
+pub fn assert_has(service: &Service, id: &str, steps: std::ops::RangeInclusive<u32>) {
+    let run = service.run(id);
+    assert_eq!(run.steps(), steps.map(u64::from).collect::<Vec<_>>());
+    for line in run.lines() {
+        let step = line["_step"].as_f64().unwrap();
+        assert_eq!((line["train/loss"].as_f64(), line["eval/mae"].as_f64()), (Some(step / 4.0), Some(step)));
+    }
+    assert_eq!((run.overwritten, service.complaints()), (0, Vec::new()));
+}
+
+pub fn html(status: u16) -> Answer {
+    let page = b"<!DOCTYPE html><html>please log in</html>".to_vec();
+    Answer::Status(status, vec![("Content-Type", "text/html".to_owned())], page)
+}

@@ -26,12 +26,7 @@ impl Plane {
             for (to, pixel) in line.iter_mut().zip(pixels.chunks_exact(3)) {
                 *to = luma([pixel[0], pixel[1], pixel[2]]);
             }
-            let mut cells = vec![0.0f32; width];
-            for (value, parts) in line.iter().zip(&columns) {
-                for &(cell, weight) in parts {
-                    cells[cell] += value * weight;
-                }
-            }
+            let cells = cells_of(&line, &columns, width);
             for &(row, weight) in &rows[y] {
                 for (to, from) in values[row * width..][..width].iter_mut().zip(&cells) {
                     *to += from * weight;
@@ -59,6 +54,17 @@ fn cover(from: usize, to: usize) -> Vec<Vec<(usize, f32)>> {
                 .collect()
         })
         .collect()
+}
+
+/// A line of pixels, each shared out among the cells that it covers.
+fn cells_of(line: &[f32], columns: &[Vec<(usize, f32)>], width: usize) -> Vec<f32> {
+    let mut cells = vec![0.0f32; width];
+    for (value, parts) in line.iter().zip(columns) {
+        for &(cell, weight) in parts {
+            cells[cell] += value * weight;
+        }
+    }
+    cells
 }
 
 #[cfg(test)]

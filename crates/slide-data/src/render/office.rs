@@ -43,10 +43,7 @@ pub(super) fn to_pdf(
     let io = |error: std::io::Error| Reason::Io(error.to_string());
     let folder = scratch.map_or_else(tempfile::tempdir, tempfile::tempdir_in).map_err(io)?;
     let place = folder.path().canonicalize().map_err(io)?;
-    let input = place.join(format!("deck.{extension}"));
-    std::fs::create_dir_all(place.join("profile/user")).map_err(io)?;
-    std::fs::write(place.join("profile/user/registrymodifications.xcu"), SETTINGS).map_err(io)?;
-    std::fs::write(&input, bytes).map_err(io)?;
+    let input = prepare(&place, bytes, extension).map_err(io)?;
     let is_watched = scratch.is_some();
     let mut child = start(&program, &place, &input, !is_watched).map_err(io)?;
     // Who watches ends this process in time; this is for when nobody is left to watch.
@@ -55,6 +52,15 @@ pub(super) fn to_pdf(
     let Some(status) = status else { return Err(Reason::slow_slide(limits.time_limit_s)) };
     std::fs::read(place.join("deck.pdf"))
         .map_err(|_| Reason::Malformed(format!("LibreOffice could not convert the presentation ({status})")))
+}
+
+/// Writes a profile with our settings, and the presentation, whose path is returned.
+fn prepare(place: &Path, bytes: &[u8], extension: &str) -> std::io::Result<PathBuf> {
+    let input = place.join(format!("deck.{extension}"));
+    std::fs::create_dir_all(place.join("profile/user"))?;
+    std::fs::write(place.join("profile/user/registrymodifications.xcu"), SETTINGS)?;
+    std::fs::write(&input, bytes)?;
+    Ok(input)
 }
 
 fn start(program: &Path, folder: &Path, input: &Path, own_group: bool) -> std::io::Result<Child> {

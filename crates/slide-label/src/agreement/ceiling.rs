@@ -152,28 +152,40 @@ fn reach(qualities: &[f64; GRID], noise: f64, raters: usize) -> Ceiling {
 
 /// The distribution of the median of `raters` independent scores, by going through all multisets of scores.
 fn median_distribution(single: &[f64; Score::LEVELS], raters: usize) -> [f64; Score::LEVELS] {
-    fn descend(single: &[f64], level: usize, left: usize, state: (f64, &mut Vec<u8>), out: &mut [f64]) {
-        let (weight, codes) = state;
-        if level == single.len() - 1 {
-            let weight = weight * single[level].powi(left as i32);
-            codes.extend(std::iter::repeat_n(level as u8 + 1, left));
-            if let Some(Some(score)) = median(codes) {
-                out[score.index()] += weight;
+    let mut multisets =
+        Multisets { single, codes: Vec::with_capacity(raters + 1), out: [0.0; Score::LEVELS] };
+    multisets.descend(0, raters, 1.0);
+    multisets.out
+}
+
+/// Multisets of scores, each added to the probability of its median.
+struct Multisets<'a> {
+    /// Probabilities of one score.
+    single: &'a [f64; Score::LEVELS],
+    /// The scores that are chosen, in ascending order.
+    codes: Vec<u8>,
+    out: [f64; Score::LEVELS],
+}
+
+impl Multisets<'_> {
+    /// All ways to give `left` more scores of this level and those above; `weight` is the probability of what is chosen.
+    fn descend(&mut self, level: usize, left: usize, weight: f64) {
+        let (probability, code, chosen) = (self.single[level], level as u8 + 1, self.codes.len());
+        if level == Score::LEVELS - 1 {
+            self.codes.extend(std::iter::repeat_n(code, left));
+            if let Some(Some(score)) = median(&self.codes) {
+                self.out[score.index()] += weight * probability.powi(left as i32);
             }
-            codes.truncate(codes.len() - left);
-            return;
+            return self.codes.truncate(chosen);
         }
         let mut choose = 1.0;
         for count in 0..=left {
-            descend(single, level + 1, left - count, (weight * choose, codes), out);
-            codes.push(level as u8 + 1);
-            choose *= (left - count) as f64 / (count + 1) as f64 * single[level];
+            self.descend(level + 1, left - count, weight * choose);
+            self.codes.push(code);
+            choose *= (left - count) as f64 / (count + 1) as f64 * probability;
         }
-        codes.truncate(codes.len() - left - 1);
+        self.codes.truncate(chosen);
     }
-    let mut out = [0.0; Score::LEVELS];
-    descend(single, 0, raters, (1.0, &mut Vec::with_capacity(raters + 1)), &mut out);
-    out
 }
 
 /// How each person stands to the median of the others: the share within one point, and the mean distance.

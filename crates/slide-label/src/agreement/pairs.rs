@@ -44,14 +44,13 @@ pub fn pair_agreement(matrix: &RatingMatrix, resamples: usize, seed: u64) -> Vec
         for (place, table) in tables.iter().enumerate() {
             let Some(table) = table else { continue };
             let names = [&matrix.raters()[place / raters], &matrix.raters()[place % raters]];
-            found.push(pair(names, key, table, (resamples, seed ^ place as u64)));
+            found.push(pair(names, key, table, &resample(table, resamples, seed ^ place as u64)));
         }
     }
     found
 }
 
-fn pair(names: [&String; 2], key: &str, table: &Table, (resamples, seed): (usize, u64)) -> PairAgreement {
-    let draws = resample(table, resamples, seed);
+fn pair(names: [&String; 2], key: &str, table: &Table, draws: &[Table]) -> PairAgreement {
     let estimate = |measure: fn(&Table) -> Option<f64>| {
         Estimate::from_draws(measure(table), draws.iter().filter_map(measure).collect())
     };
