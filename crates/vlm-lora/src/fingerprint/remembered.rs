@@ -1,4 +1,5 @@
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -102,7 +103,11 @@ impl FingerprintCache {
     fn processor(&self, dir: &Path) -> Result<Fingerprint> {
         let stamps = || {
             let stamps = Processor::FILES.iter().map(|name| stamp_if_present(&dir.join(name)));
-            key(FingerprintScheme::Processor, "", stamps.collect::<Option<Vec<Option<Stamped>>>>())
+            key(
+                FingerprintScheme::Processor,
+                "",
+                stamps.collect::<std::io::Result<Vec<Option<Stamped>>>>().ok(),
+            )
         };
         let before = stamps();
         if let Some(fingerprint) = self.get(before.as_deref()) {
@@ -173,12 +178,12 @@ fn key(scheme: FingerprintScheme, numbers: &str, files: Option<Vec<Option<Stampe
     Some(hex(&Sha256::digest(text)))
 }
 
-/// By what a file is recognised, where it is there; `None` where the system does not say.
-fn stamp_if_present(path: &Path) -> Option<Option<Stamped>> {
+/// By what a file is recognised, where it is there; an error where the system does not say.
+fn stamp_if_present(path: &Path) -> std::io::Result<Option<Stamped>> {
     match std::fs::metadata(path) {
-        Ok(metadata) => Stamped::of(path, &metadata).map(Some),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(None),
-        Err(_) => None,
+        Ok(metadata) => Stamped::of(path, &metadata).map(Some).ok_or_else(|| ErrorKind::Unsupported.into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -25,7 +25,9 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn clear(&self, buffers: Vec<&mut Buffer<T>>) -> Result<()> {
-        buffers.into_iter().for_each(|buffer| buffer.fill(T::ZERO));
+        for buffer in buffers {
+            buffer.fill(T::ZERO);
+        }
         Ok(())
     }
 

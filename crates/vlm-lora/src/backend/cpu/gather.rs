@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::isa::Simd;
 use super::real::Real;
-use super::simd::Simd;
 use super::tasks::rows_per_task;
 use crate::backend::Write;
 

@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::isa::Simd;
 use super::real::Real;
-use super::simd::{LANES, Simd, lane_max, simd_fn, sum_lanes};
+use super::simd::{LANES, lane_max, simd_fn, sum_lanes};
 use crate::backend::RowTarget;
 
 simd_fn! {

@@ -6,8 +6,8 @@
 )]
 
 use super::f32_kernels;
+use super::isa::{Isa, Simd};
 use super::real::{Multiply, Operand, Product, Real};
-use super::simd::{Isa, Simd};
 use crate::backend::Write;
 
 /// A matrix inside a slice: element `(i, j)` is `data[i * row + j * column]`.

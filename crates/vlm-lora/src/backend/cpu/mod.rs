@@ -12,10 +12,10 @@ mod attention;
 mod bf16;
 mod buffer;
 mod check;
-mod context;
 mod f32_kernels;
 mod fused;
 mod gather;
+mod isa;
 mod loss;
 mod matmul;
 mod norm;
@@ -33,14 +33,14 @@ use std::sync::Arc;
 
 pub use bf16::Bf16Kernel;
 pub use buffer::Buffer;
+pub use isa::Isa;
 pub use real::Real;
-pub use simd::Isa;
 pub use weight::{BaseDtype, LARGEST_INT8_ROWS, Weight};
 
-use self::bf16::{Activation, Rounded};
+use self::bf16::{Activation, Context, Rounded};
 use self::buffer::Pool;
-use self::context::Context;
-use self::simd::Simd;
+
+use self::isa::Simd;
 use crate::{Error, Result};
 
 /// How a [`Cpu`] keeps and multiplies frozen matrices.

@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::isa::Simd;
 use super::real::Real;
-use super::simd::{Simd, lane_sum, simd_fn};
+use super::simd::{lane_sum, simd_fn};
 use super::tasks::rows_per_task;
 use crate::backend::Write;
 

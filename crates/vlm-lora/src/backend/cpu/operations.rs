@@ -143,10 +143,10 @@ impl<T: Real> Kernels for Cpu<T> {
         length("dx", dx.len(), x.len())?;
         match norm {
             Norm::Layer { weight, eps, .. } => {
-                norm::layer_norm_backward(self.simd, dy, x, weight, eps, dx, write)
+                norm::layer_norm_backward(self.simd, dy, x, weight, eps, dx, write);
             }
             Norm::RootMeanSquare { weight, eps } => {
-                norm::rms_norm_backward(self.simd, dy, x, weight, eps, dx, write)
+                norm::rms_norm_backward(self.simd, dy, x, weight, eps, dx, write);
             }
         }
         Ok(())

@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::isa::Simd;
 use super::real::Real;
-use super::simd::{Simd, simd_fn};
+use super::simd::simd_fn;
 use crate::backend::AdamWStep;
 
 const BLOCK: usize = 8192;

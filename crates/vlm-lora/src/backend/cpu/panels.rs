@@ -241,7 +241,7 @@ fn one_block<A: Rows>(
                 panel,
                 Out { at: c, stride: target.columns },
                 start,
-            )
+            );
         };
         return;
     }
@@ -254,7 +254,7 @@ fn one_block<A: Rows>(
             panel,
             Out { at: beside.as_mut_ptr(), stride: PANEL },
             None,
-        )
+        );
     };
     for (r, line) in beside.chunks_exact(PANEL).enumerate().take(rows) {
         for (j, &value) in line.iter().enumerate().take(columns) {

@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::isa::Simd;
 use super::real::Real;
-use super::simd::{Simd, simd_fn};
+use super::simd::simd_fn;
 use super::tasks::rows_per_task;
 use crate::backend::dropout::Mask;
 

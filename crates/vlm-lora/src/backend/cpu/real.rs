@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use super::simd::Simd;
+use super::isa::Simd;
 
 mod sealed {
     pub trait Sealed {}

@@ -3,15 +3,16 @@
 use rayon::prelude::*;
 use safetensors::Dtype;
 
+use super::bf16::Context;
 use super::bf16::{self, Activation, Bf16Kernel, Frozen, Matrix, Panels, Rounded};
 use super::buffer::Buffer;
 use super::check::invalid_argument;
-use super::context::Context;
 use super::f32_kernels;
+use super::isa::Simd;
 use super::matmul::{Matmul, View};
 use super::panels::Initial;
 use super::real::Real;
-use super::simd::{Simd, lane_sum, simd_fn};
+use super::simd::{lane_sum, simd_fn};
 use crate::backend::{Write, check};
 use crate::{Result, Stored};
 

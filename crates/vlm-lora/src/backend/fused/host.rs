@@ -93,7 +93,9 @@ fn loss(row: &mut [f64], target: &RowTarget<'_>, scale: f64) -> f64 {
     let expected = target.tokens.iter().map(|&(token, p)| (token as usize, f64::from(p)));
     let loss: f64 = expected.clone().map(|(token, p)| p * (log_sum - row[token])).sum();
     let mass: f64 = expected.clone().map(|(_, p)| p).sum();
-    row.iter_mut().for_each(|x| *x = scale * weight * mass * (*x - log_sum).exp());
+    for x in row.iter_mut() {
+        *x = scale * weight * mass * (*x - log_sum).exp();
+    }
     expected.for_each(|(token, p)| row[token] -= scale * weight * p);
     weight * loss
 }

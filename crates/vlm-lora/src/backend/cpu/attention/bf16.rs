@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
+use super::super::bf16::Context;
 use super::super::bf16::{
     Bf16Kernel, BitRows, Engine, Matrix, PANEL, PairPanels, STEP, Scores, Upstream, exponentials,
     pack_columns, pack_rows, probabilities, round_row,
 };
 use super::super::buffer::{Buffer, Pool};
-use super::super::context::Context;
+use super::super::isa::Simd;
 use super::super::panels::Part;
-use super::super::simd::{Simd, simd_fn};
+use super::super::simd::simd_fn;
 use super::layout::{Layout, Segment};
 use super::{BLOCK, HeadTask, Read, Task, dot};
 use crate::backend::Write;
@@ -243,6 +244,7 @@ pub(super) fn backward_head(
 }
 
 /// Scores `(rows, keys)` of the queries from `first` on, and the gradients of their probabilities.
+#[derive(Clone, Copy)]
 struct BlockScores<'a> {
     first: usize,
     rows: usize,

@@ -9,13 +9,14 @@ use rayon::prelude::*;
 use self::bf16::Packed;
 use self::layout::{Layout, Segment, layout, segments};
 use super::bf16::Bf16Kernel;
+use super::bf16::Context;
 use super::buffer::Buffer;
 use super::check::length;
-use super::context::Context;
+use super::isa::Simd;
 use super::loss::negligible_is_zero;
 use super::matmul::{Matmul, View};
 use super::real::Real;
-use super::simd::{LANES, Simd, lane_max, lane_sum, simd_fn, sum_lanes};
+use super::simd::{LANES, lane_max, lane_sum, simd_fn, sum_lanes};
 use crate::Result;
 use crate::backend::{Attention, AttentionGradients, AttentionInputs, AttentionSaved, Write};
 
@@ -263,8 +264,8 @@ pub(super) fn backward<T: Real>(
     for segment in segments {
         let Segment { first_query, queries, first_key, keys, .. } = segment;
         let Layout { heads, kv_heads, head_dim } = layout;
-        let of_queries = Heads { first: first_query, rows: queries, heads, heads_out: heads, head_dim };
-        let of_keys = Heads { first: first_key, rows: keys, heads, heads_out: kv_heads, head_dim };
+        let of_queries = ByHead { first: first_query, rows: queries, heads, heads_out: heads, head_dim };
+        let of_keys = ByHead { first: first_key, rows: keys, heads, heads_out: kv_heads, head_dim };
         of_queries.gather(context.simd, &by_head_q, dq);
         of_keys.gather(context.simd, &by_head_k, dk);
         of_keys.gather(context.simd, &by_head_v, dv);
@@ -315,7 +316,7 @@ fn backward_head<T: Real>(context: Context<'_>, layout: Layout, read: Read<'_, T
 
 /// Heads of one sequence, whose rows begin at `first` of all rows.
 #[derive(Clone, Copy)]
-struct Heads {
+struct ByHead {
     first: usize,
     rows: usize,
     heads: usize,
@@ -323,7 +324,7 @@ struct Heads {
     head_dim: usize,
 }
 
-impl Heads {
+impl ByHead {
     /// Brings `(heads, rows, head_dim)` of the sequence into its rows of `y (rows, heads_out, head_dim)`, adding the heads that
     /// share one of the fewer `heads_out`.
     fn gather<T: Real>(self, simd: Simd, by_head: &[T], y: &mut [T]) {

@@ -7,6 +7,7 @@
 
 mod amx;
 mod avx512;
+mod context;
 mod engine;
 mod softmax;
 
@@ -15,12 +16,12 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+pub(super) use context::Context;
 pub(super) use engine::{BitRows, Engine, PairPanels};
 pub(super) use softmax::{Scores, Upstream, exponentials, probabilities};
 
 use super::Isa;
 use super::buffer::{Buffer, Pool};
-use super::context::Context;
 use super::panels::{self, Block, Initial, Out, Part, Rows, Source, Start, Target};
 use super::pointwise::gelu_block;
 use crate::backend::Write;

@@ -2,9 +2,9 @@
 
 use std::cell::RefCell;
 
+use super::super::isa::Simd;
 use super::super::matmul::{Matmul, View};
 use super::super::panels::{Out, PANEL, Part, Source};
-use super::super::simd::Simd;
 use super::kernel::{ROWS, Strided, multiply as block};
 use super::transpose::transpose;
 use crate::backend::Write;

@@ -1,7 +1,7 @@
 //! Blocks of up to 12 rows times a panel of 32 columns, with the sums in registers.
 
+use super::super::isa::{Isa, Simd};
 use super::super::panels::{Out, PANEL, Source, Start};
-use super::super::simd::{Isa, Simd};
 
 /// Rows of a block.
 pub(super) const ROWS: usize = 12;

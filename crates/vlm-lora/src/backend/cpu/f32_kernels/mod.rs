@@ -16,10 +16,10 @@ use rayon::prelude::*;
 
 pub(super) use self::activations::{multiply as multiply_activations, suits};
 use self::transpose::transpose;
+use super::bf16::Context;
 use super::buffer::{Buffer, Pool};
-use super::context::Context;
+use super::isa::{Isa, Simd};
 use super::panels::{self, Block, Initial, Out, PANEL, Rows, Start, Target};
-use super::simd::{Isa, Simd};
 use crate::backend::Write;
 
 /// Rows that are this many elements apart share the sets of a first-level cache, which holds fewer of them than a block has.

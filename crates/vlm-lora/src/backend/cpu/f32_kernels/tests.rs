@@ -49,7 +49,7 @@ fn packed_rows_are_read_back() {
     for (n, k) in SIZES.into_iter().flat_map(|n| SIZES.map(|k| (n, k))) {
         let matrix = integers(n * k, 1);
         let data = packed(widest(), n, k, |row, column, out| {
-            out.copy_from_slice(&matrix[row * k + column..][..out.len()])
+            out.copy_from_slice(&matrix[row * k + column..][..out.len()]);
         });
         let w = Panels { data: &data, n, k };
         for (row, expected) in matrix.chunks_exact(k).enumerate() {
@@ -71,7 +71,7 @@ fn every_kernel_is_exact_in_integers() {
         let (matrix, x, bias, before) =
             (integers(n * k, 1), integers(m * k, 2), integers(n, 3), integers(m * n, 4));
         let data = packed(widest(), n, k, |row, column, out| {
-            out.copy_from_slice(&matrix[row * k + column..][..out.len()])
+            out.copy_from_slice(&matrix[row * k + column..][..out.len()]);
         });
         let expected = |initial: &dyn Fn(usize, usize) -> f32| {
             reference((m, n, k), initial, |i, l| x[i * k + l], |l, j| matrix[j * k + l])
@@ -97,7 +97,7 @@ fn every_kernel_of_the_gradient_is_exact_in_integers() {
     for (m, n, k) in sizes() {
         let (matrix, dy, before) = (integers(n * k, 1), integers(m * n, 2), integers(m * k, 3));
         let data = packed(widest(), n, k, |row, column, out| {
-            out.copy_from_slice(&matrix[row * k + column..][..out.len()])
+            out.copy_from_slice(&matrix[row * k + column..][..out.len()]);
         });
         let w = Panels { data: &data, n, k };
         let initial = |i, j| before[i * k + j];

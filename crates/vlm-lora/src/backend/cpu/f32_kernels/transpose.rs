@@ -1,7 +1,7 @@
 //! Transposes squares of 32 × 32 elements.
 
+use super::super::isa::{Isa, Simd};
 use super::super::panels::PANEL;
-use super::super::simd::{Isa, Simd};
 
 /// `out[j][i] = from[i][j]`.
 pub(super) fn transpose(simd: Simd, from: &[f32; PANEL * PANEL], out: &mut [f32; PANEL * PANEL]) {
