@@ -7,7 +7,6 @@
 
 mod amx;
 mod avx512;
-mod context;
 mod engine;
 mod softmax;
 
@@ -16,12 +15,11 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-pub(super) use context::Context;
 pub(super) use engine::{BitRows, Engine, PairPanels};
 pub(super) use softmax::{Scores, Upstream, exponentials, probabilities};
 
-use super::Isa;
 use super::buffer::{Buffer, Pool};
+use super::isa::{Isa, Simd};
 use super::panels::{self, Block, Initial, Out, Part, Rows, Source, Start, Target};
 use super::pointwise::gelu_block;
 use crate::backend::Write;
@@ -81,6 +79,14 @@ impl Bf16Kernel {
             Self::Avx512 | Self::Upcast => avx512::ROWS,
         }
     }
+}
+
+/// What products need besides their operands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) pool: &'a Arc<Pool>,
+    pub(super) kernel: Bf16Kernel,
+    pub(super) simd: Simd,
 }
 
 /// A frozen matrix `(n, k)` of bf16 bits, row-major.
