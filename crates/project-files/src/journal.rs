@@ -130,26 +130,33 @@ impl Journal {
     /// # Errors
     /// When the journal cannot be locked or written; what was there stays.
     pub fn append(path: &Path, mut entries: Vec<JournalEntry>) -> Result<Vec<JournalEntry>> {
-        append_after(path, |last| {
-            let mut previous = last.map(name_of).unwrap_or_default();
-            let mut at = last.and_then(|last| Some(JournalEntry::parse(path, None, last).ok()?.at));
-            let mut lines = String::new();
-            for entry in &mut entries {
-                entry.schema_version = JournalEntry::VERSION;
-                entry.at = at.map_or(entry.at, |at| at.max(entry.at));
-                at = Some(entry.at);
-                entry.hash.clear();
-                entry.previous = previous;
-                let failed = |source| durable_files::Error::Encode { path: path.to_owned(), source };
-                let empty = serde_json::to_string(entry).map_err(failed)?;
-                let (hash, line) = sealed(&empty, PREFIX).unwrap_or_default();
-                entry.hash.clone_from(&hash);
-                previous = hash;
-                lines.extend([&*line, "\n"]);
-            }
-            Ok::<_, crate::Error>(lines.into_bytes())
-        })?;
+        append_after(path, |last| Self::chain(path, last, &mut entries))?;
         Ok(entries)
+    }
+
+    /// The lines of entries that follow the line `last`, which becomes part of them: for a journal that is no file, `path` is
+    /// what messages call it.
+    ///
+    /// # Errors
+    /// When an entry cannot be written as JSON.
+    pub fn chain(path: &Path, last: Option<&[u8]>, entries: &mut [JournalEntry]) -> Result<Vec<u8>> {
+        let mut previous = last.map(name_of).unwrap_or_default();
+        let mut at = last.and_then(|last| Some(JournalEntry::parse(path, None, last).ok()?.at));
+        let mut lines = String::new();
+        for entry in entries {
+            entry.schema_version = JournalEntry::VERSION;
+            entry.at = at.map_or(entry.at, |at| at.max(entry.at));
+            at = Some(entry.at);
+            entry.hash.clear();
+            entry.previous = previous;
+            let failed = |source| durable_files::Error::Encode { path: path.to_owned(), source };
+            let empty = serde_json::to_string(entry).map_err(failed)?;
+            let (hash, line) = sealed(&empty, PREFIX).unwrap_or_default();
+            entry.hash.clone_from(&hash);
+            previous = hash;
+            lines.extend([&*line, "\n"]);
+        }
+        Ok(lines.into_bytes())
     }
 
     /// The version in use now.

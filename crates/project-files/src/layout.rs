@@ -260,7 +260,7 @@ impl Layout {
 
     /// The releases, and which one is in use.
     pub fn version_file(&self) -> PathBuf {
-        self.registry.join("version.json")
+        version_file_of(&self.registry)
     }
 
     /// What happened in the registry: a [`Journal`](crate::Journal).
@@ -270,13 +270,21 @@ impl Layout {
 
     /// The folder of all released versions.
     pub fn versions(&self) -> PathBuf {
-        self.registry.join("versions")
+        self.registry.join(VERSIONS)
     }
 
     /// The files of a released version.
     pub fn version(&self, version: &str) -> RunFiles {
         RunFiles::new(self.versions().join(version))
     }
+}
+
+/// The folder of all released versions within a registry.
+pub(crate) const VERSIONS: &str = "versions";
+
+/// The releases of the registry in a folder.
+pub(crate) fn version_file_of(registry: &Path) -> PathBuf {
+    registry.join("version.json")
 }
 
 fn existing(folder: Option<&Path>, setting: &'static str) -> Result<Option<PathBuf>> {

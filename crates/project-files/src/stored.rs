@@ -1,14 +1,18 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use durable_files::{FileHash, hash_file, io_error};
 
-use crate::{Contract as _, Error, Manifest, RELEASED_FILES, Release, Result, RunFiles};
+use crate::layout::{VERSIONS, version_file_of};
+use crate::{Contract as _, Error, Manifest, RELEASED_FILES, Release, Result, RunFiles, VersionFile};
 
 /// Checks that a folder holds what was released and nothing else: every file by its hash, none missing, none added. To be
 /// called before anything in it is used.
 ///
-/// `release` is the version as `version.json` lists it, where that is known. A folder without a manifest that is no known
-/// version, such as a run's, is not checked. Returns the manifest; versions of earlier programs have none.
+/// `release` is the version as `version.json` lists it, where that is known; for a folder that lies among the versions of a
+/// registry it is looked up there. A folder that lies among versions, or carries a model card, is a release and must be a whole
+/// one; any other folder without a manifest, such as a run's, is not checked. Returns the manifest; versions of earlier programs
+/// have none.
 ///
 /// # Errors
 /// [`Error::NotReleased`] with everything that differs, or a file cannot be read.
@@ -18,6 +22,9 @@ pub fn check_stored(stored: &RunFiles, release: Option<&Release>) -> Result<Opti
         reasons: reasons.join("; "),
     };
     let manifest = Manifest::read_if_present(&stored.manifest())?;
+    let among = if release.is_none() && manifest.is_none() { among_versions(stored) } else { Vec::new() };
+    let listed = listed(&among)?;
+    let release = release.or(listed.as_ref());
     let mut reasons = Vec::new();
     if let Some(id) = release.and_then(|release| release.id.as_ref()) {
         match &manifest {
@@ -29,10 +36,34 @@ pub fn check_stored(stored: &RunFiles, release: Option<&Release>) -> Result<Opti
         }
     }
     let Some(files) = manifest.as_ref().map(|m| &m.files).or(release.map(|release| &release.files)) else {
-        return Ok(None);
+        if among.is_empty() && !stored.card().exists() {
+            return Ok(None);
+        }
+        return Err(refused(vec![format!("`{}` is missing", Manifest::FILE)]));
     };
     reasons.extend(differences(stored, files)?);
     if reasons.is_empty() { Ok(manifest) } else { Err(refused(reasons)) }
+}
+
+/// The folder, under each of its paths (as given, and with links resolved) that lies among the versions of a registry.
+fn among_versions(stored: &RunFiles) -> Vec<PathBuf> {
+    let paths = [std::path::absolute(stored.dir()), stored.dir().canonicalize()];
+    let is_among = |path: &PathBuf| path.parent().is_some_and(|parent| parent.ends_with(VERSIONS));
+    paths.into_iter().flatten().filter(is_among).collect()
+}
+
+/// The release that the registry of one of these folders lists under its name.
+fn listed(among: &[PathBuf]) -> Result<Option<Release>> {
+    for dir in among {
+        let (Some(name), Some(registry)) = (dir.file_name(), dir.parent().and_then(Path::parent)) else {
+            continue;
+        };
+        let versions = VersionFile::read_if_present(&version_file_of(registry))?.unwrap_or_default();
+        if let Ok(release) = versions.release(&name.to_string_lossy()) {
+            return Ok(Some(release.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// How a folder differs from a list of files with their hashes, in words. The manifest itself is not looked at, and files
@@ -127,5 +158,55 @@ mod tests {
         assert_eq!(reasons(&stored, Some(&old)), "", "earlier programs wrote no manifest");
         std::fs::write(stored.adapter_weights(), "other").unwrap();
         assert!(reasons(&stored, Some(&old)).contains("`adapter_model.safetensors` changed"));
+    }
+
+    /// A registry with a version of this program and one of an earlier program, and a run.
+    fn registry() -> (tempfile::TempDir, RunFiles, RunFiles, RunFiles) {
+        let (from, stored, release) = version();
+        let dir = tempfile::tempdir().unwrap();
+        let within = |name: &str| RunFiles::new(dir.path().join(name));
+        let (new, old, run) = (within("versions/v1.0.0"), within("versions/v2"), within("run"));
+        for target in [&new, &old, &run] {
+            std::fs::create_dir_all(target.dir()).unwrap();
+            for file in std::fs::read_dir(stored.dir()).unwrap().flatten() {
+                std::fs::copy(file.path(), target.dir().join(file.file_name())).unwrap();
+            }
+        }
+        drop(from);
+        std::fs::remove_file(old.manifest()).unwrap();
+        for path in [run.manifest(), run.card()] {
+            std::fs::remove_file(path).unwrap();
+        }
+        let earlier = Release { version: "v2".to_owned(), id: None, ..release.clone() };
+        let versions = VersionFile { history: vec![release, earlier], ..VersionFile::default() };
+        versions.write(&version_file_of(dir.path())).unwrap();
+        (dir, new, old, run)
+    }
+
+    #[test]
+    fn a_folder_that_was_released_must_be_a_whole_release() {
+        let (dir, new, old, run) = registry();
+        for whole in [&new, &old, &run] {
+            assert_eq!(reasons(whole, None), "", "{}", whole.dir().display());
+        }
+        std::fs::write(old.adapter_weights(), "other").unwrap();
+        assert!(reasons(&old, None).contains("`adapter_model.safetensors` changed"));
+        std::fs::remove_file(new.manifest()).unwrap();
+        assert!(reasons(&new, None).contains("`release.json` is missing"));
+        std::fs::remove_file(new.card()).unwrap();
+        assert!(reasons(&new, None).contains("`release.json` is missing"), "known by where it lies");
+        let unlisted = RunFiles::new(dir.path().join("versions/v3.0.0"));
+        std::fs::rename(new.dir(), unlisted.dir()).unwrap();
+        assert!(reasons(&unlisted, None).contains("`release.json` is missing"), "nobody lists it");
+        #[cfg(unix)]
+        {
+            let link = RunFiles::new(dir.path().join("link"));
+            std::os::unix::fs::symlink(unlisted.dir(), link.dir()).unwrap();
+            assert!(reasons(&link, None).contains("`release.json` is missing"), "by another name");
+        }
+        std::fs::write(version_file_of(dir.path()), "nonsense").unwrap();
+        assert!(check_stored(&unlisted, None).is_err(), "what is listed cannot be told");
+        std::fs::write(run.card(), "# Rater").unwrap();
+        assert!(reasons(&run, None).contains("`release.json` is missing"), "known by its card");
     }
 }
