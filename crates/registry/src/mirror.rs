@@ -64,10 +64,7 @@ impl Writer {
         match stage {
             Stage::Live => {}
             Stage::Named => {
-                if let Some(version) = self.later_there(hub, &release)? {
-                    return Err(Error::Ahead { version, place: hub.title() });
-                }
-                hub.make_live(&bundle)?;
+                hub.make_live(&bundle, &|live| self.check_behind(hub, &release, live))?;
                 done.push(format!("the Hub serves {}", release.version));
             }
             _ => return Err(Error::NoVersion { version: release.version, place: hub.title() }),
@@ -81,13 +78,14 @@ impl Writer {
         Ok(done)
     }
 
-    /// A version that the Hub serves, that came after all that this registry has.
-    fn later_there(&self, hub: &dyn Place, release: &Release) -> Result<Option<String>> {
-        let Some(live) = hub.live()? else { return Ok(None) };
-        let is_known = self.ledger.versions.release(&live).is_ok();
-        let is_later =
-            Version::parse(&live) > self.ledger.versions.highest().max(Version::parse(&release.version));
-        Ok((is_later && !is_known).then_some(live))
+    /// Refuses to replace a version that the Hub serves and that came after all that this registry has.
+    fn check_behind(&self, hub: &dyn Place, release: &Release, live: &str) -> Result<()> {
+        let is_known = self.ledger.versions.release(live).is_ok();
+        let ours = self.ledger.versions.highest().max(Version::parse(&release.version));
+        if is_known || Version::parse(live) <= ours {
+            return Ok(());
+        }
+        Err(Error::Ahead { version: live.to_owned(), place: hub.title() })
     }
 
     /// Brings a version from the Hub: one that is not here, or one whose files were lost or changed. What is in use stays.

@@ -4,10 +4,11 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use registry::{Error, Event, Place, Registry};
-use support::{REPO, by, layout, place, release, run};
+use support::{Project, REPO, by, layout, place, release, run};
 use test_server::hub::{FakeHub, Fault, Repository};
 use test_server::{Answer, text};
 
@@ -16,44 +17,29 @@ fn going_back_does_not_wait_for_the_hub() {
     let answers: [fn() -> Answer; 3] =
         [|| text(403, "no"), || text(500, "broken"), || Answer::Hang(Duration::from_secs(30))];
     for answer in answers {
-        let fake = FakeHub::start();
-        let dir = tempfile::tempdir().unwrap();
-        let registry = Registry::new(&layout(dir.path()));
-        let hub = place(&fake, None);
-        for (name, adapter) in [("r1", b"one"), ("r2", b"two")] {
-            release(&registry, &run(name, adapter).write(dir.path()), Some(&hub), true).unwrap();
-        }
-        fake.on_request(move |_| Fault::Instead(answer()));
+        let project = Project::released(&[b"one", b"two"], true);
+        project.fake.on_request(move |_| Fault::Instead(answer()));
         let begun = Instant::now();
-        let mut writer = registry.write(by()).unwrap();
+        let mut writer = project.writer();
         writer.promote(None, Event::RolledBack).unwrap();
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-        assert_eq!(registry.versions().unwrap().version.as_deref(), Some("v1.0.0"));
-        let stopped = begun;
-        let impatient =
-            place(&fake, Some(std::sync::Arc::new(move || stopped.elapsed() > Duration::from_secs(2))));
-        assert!(writer.push(&impatient).is_err());
+        assert_eq!(project.registry.versions().unwrap().version.as_deref(), Some("v1.0.0"));
+        let is_over = move || begun.elapsed() > Duration::from_secs(2);
+        assert!(writer.push(&place(&project.fake, Some(Arc::new(is_over)))).is_err());
         drop(writer);
-        fake.heal();
-        let served = fake.repository(REPO).tree("main").unwrap();
-        assert_eq!(served["adapter_model.safetensors"], b"two");
-        let findings = registry.examine(Some(&hub)).unwrap();
+        project.fake.heal();
+        assert_eq!(project.served().tree("main").unwrap()["adapter_model.safetensors"], b"two");
+        let findings = project.registry.examine(Some(&project.hub)).unwrap();
         assert!(findings.len() == 1 && findings[0].text.contains("the Hub serves v1.0.1"), "{findings:?}");
-        assert!(registry.write(by()).unwrap().repair(Some(&hub)).unwrap().is_empty());
-        let repository = fake.repository(REPO);
+        assert!(project.writer().repair(Some(&project.hub)).unwrap().is_empty());
+        let repository = project.served();
         assert!(repository.tree("main") == repository.tree("v1.0.0"), "with nothing of the other version");
     }
 }
 
 #[test]
 fn what_was_released_locally_is_pushed_later() {
-    let fake = FakeHub::start();
-    let dir = tempfile::tempdir().unwrap();
-    let registry = Registry::new(&layout(dir.path()));
-    for (name, adapter) in [("r1", b"one"), ("r2", b"two")] {
-        release(&registry, &run(name, adapter).write(dir.path()), None, true).unwrap();
-    }
-    let hub = place(&fake, None);
+    let Project { fake, hub, registry, dir: _dir } = Project::released(&[b"one", b"two"], false);
     assert_eq!(registry.examine(Some(&hub)).unwrap().len(), 3);
     let done = registry.write(by()).unwrap().push(&hub).unwrap();
     assert_eq!(done, ["v1.0.0 was pushed", "v1.0.1 was pushed", "the Hub serves v1.0.1"]);
@@ -64,29 +50,18 @@ fn what_was_released_locally_is_pushed_later() {
 
 #[test]
 fn another_repository_gets_the_version_in_use() {
-    let fake = FakeHub::start();
-    let dir = tempfile::tempdir().unwrap();
-    let registry = Registry::new(&layout(dir.path()));
-    let hub = place(&fake, None);
-    for (name, adapter) in [("r1", b"one"), ("r2", b"two")] {
-        release(&registry, &run(name, adapter).write(dir.path()), Some(&hub), true).unwrap();
-    }
-    let other = support::place_of(&fake, "team/other", None);
-    let done = registry.write(by()).unwrap().push(&other).unwrap();
-    assert_eq!(done, ["the Hub serves v1.0.1"]);
-    assert!(fake.repository("team/other").tree("main") == fake.repository(REPO).tree("main"));
-    assert!(registry.write(by()).unwrap().repair(Some(&other)).unwrap().is_empty());
-    assert_eq!(fake.repository("team/other").tags.len(), 2);
+    let project = Project::released(&[b"one", b"two"], true);
+    let other = support::place_of(&project.fake, "team/other", None);
+    assert_eq!(project.writer().push(&other).unwrap(), ["the Hub serves v1.0.1"]);
+    assert!(project.fake.repository("team/other").tree("main") == project.served().tree("main"));
+    assert!(project.writer().repair(Some(&other)).unwrap().is_empty());
+    assert_eq!(project.fake.repository("team/other").tags.len(), 2);
 }
 
 #[test]
 fn versions_come_back_from_the_hub() {
-    let fake = FakeHub::start();
-    let dir = tempfile::tempdir().unwrap();
-    let registry = Registry::new(&layout(dir.path()));
-    let hub = place(&fake, None);
-    let first = release(&registry, &run("r1", b"one").write(dir.path()), Some(&hub), true).unwrap().release;
-    release(&registry, &run("r2", b"two").write(dir.path()), Some(&hub), true).unwrap();
+    let Project { fake: _fake, hub, registry, dir: _dir } = Project::released(&[b"one", b"two"], true);
+    let first = registry.versions().unwrap().release("v1.0.0").unwrap().clone();
 
     let other = tempfile::tempdir().unwrap();
     let elsewhere = Registry::new(&layout(other.path()));
@@ -108,6 +83,40 @@ fn versions_come_back_from_the_hub() {
     assert!(matches!(registry.write(by()).unwrap().fetch(&hub, "v7.0.0"), Err(Error::NoVersion { .. })));
 }
 
+/// Another registry puts a later version in use between two requests of ours: ours is named, and does not replace it.
+#[test]
+fn a_later_version_that_is_served_meanwhile_stays() {
+    // What the other registry will have brought there by then.
+    let later = Project::released(&[b"one", b"two", b"three"], true).served().tree("v1.0.2").unwrap();
+    for part in ["/preupload/main", "/commit/main"] {
+        let project = Project::released(&[b"one"], true);
+        let fake = Arc::new(FakeHub::start());
+        fake.change(|state| *state = project.fake.state());
+        let (shared, tree, mut is_done) = (Arc::downgrade(&fake), later.clone(), false);
+        fake.on_request(move |request| {
+            if !is_done && request.path.contains(part) {
+                is_done = true;
+                shared.upgrade().unwrap().change(|state| {
+                    let repository = state.repositories.get_mut(REPO).unwrap();
+                    let commit = repository.commit("release-v1.0.2", tree.clone());
+                    repository.tags.insert("v1.0.2".to_owned(), commit);
+                    repository.branches.remove("release-v1.0.2");
+                    repository.commit("main", tree.clone());
+                });
+            }
+            Fault::None
+        });
+        let hub = place(&fake, None);
+        let outcome = release(&project.registry, &project.run("r2", b"ours"), Some(&hub), true).unwrap();
+        assert_eq!(outcome.release.version, "v1.0.1", "{part}");
+        let is_told = |error: &Error| matches!(error, Error::Ahead { version, .. } if version == "v1.0.2");
+        assert!(outcome.pending.as_ref().is_some_and(is_told), "{part}: {:?}", outcome.pending);
+        let repository = fake.repository(REPO);
+        assert!(repository.tree("main").as_ref() == Some(&later), "{part}: the older version is served");
+        assert_eq!(repository.tree("v1.0.1").unwrap()["adapter_model.safetensors"], b"ours", "{part}");
+    }
+}
+
 #[test]
 fn a_lost_registry_finds_its_versions_again_and_counts_on() {
     let fake = FakeHub::start();
@@ -126,11 +135,7 @@ fn a_lost_registry_finds_its_versions_again_and_counts_on() {
 
 #[test]
 fn a_version_that_lies_nowhere_is_struck_out() {
-    let dir = tempfile::tempdir().unwrap();
-    let registry = Registry::new(&layout(dir.path()));
-    for (name, adapter) in [("r1", b"one"), ("r2", b"two")] {
-        release(&registry, &run(name, adapter).write(dir.path()), None, true).unwrap();
-    }
+    let Project { registry, dir, .. } = Project::released(&[b"one", b"two"], false);
     std::fs::remove_dir_all(registry.version_dir("v1.0.1")).unwrap();
     assert!(registry.write(by()).unwrap().repair(None).unwrap().is_empty());
     let versions = registry.versions().unwrap();
@@ -185,13 +190,9 @@ fn a_public_repository_gets_nothing_that_shall_be_private() {
 
 #[test]
 fn places_tell_by_themselves_how_far_a_release_has_come() {
-    let fake = FakeHub::start();
-    let dir = tempfile::tempdir().unwrap();
-    let registry = Registry::new(&layout(dir.path()));
-    let hub = place(&fake, None);
-    let outcome = release(&registry, &run("r1", b"one").write(dir.path()), None, true).unwrap();
+    let Project { fake: _fake, hub, registry, dir: _dir } = Project::released(&[b"one"], false);
     let folder = registry.folder();
-    let bundle = folder.load(&outcome.release.version).unwrap();
+    let bundle = folder.load("v1.0.0").unwrap();
     assert_eq!(folder.stage(&bundle).unwrap(), registry::Stage::Live);
     assert_eq!(hub.stage(&bundle).unwrap(), registry::Stage::Absent);
     hub.store(&bundle).unwrap();
@@ -199,7 +200,7 @@ fn places_tell_by_themselves_how_far_a_release_has_come() {
     assert_eq!(hub.live().unwrap(), None);
     hub.name(&bundle).unwrap();
     assert_eq!(hub.stage(&bundle).unwrap(), registry::Stage::Named);
-    hub.make_live(&bundle).unwrap();
+    hub.make_live(&bundle, &|_| Ok(())).unwrap();
     assert_eq!(hub.stage(&bundle).unwrap(), registry::Stage::Live);
     assert_eq!(hub.live().unwrap().as_deref(), Some("v1.0.0"));
     let loaded = hub.load("v1").unwrap();

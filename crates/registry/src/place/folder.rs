@@ -130,8 +130,9 @@ impl Place for FolderPlace {
         Ok(self.versions()?.aliases.champion)
     }
 
-    fn make_live(&self, bundle: &Bundle) -> Result<()> {
+    fn make_live(&self, bundle: &Bundle, check: &dyn Fn(&str) -> Result<()>) -> Result<()> {
         let mut versions = self.versions()?;
+        versions.aliases.champion.as_deref().map_or(Ok(()), check)?;
         versions.release(&bundle.version)?;
         versions.promote(&bundle.version);
         self.steps.take("write version.json")?;

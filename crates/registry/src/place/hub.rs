@@ -213,10 +213,22 @@ impl Place for HubPlace {
         }
     }
 
-    fn make_live(&self, bundle: &Bundle) -> Result<()> {
+    /// The commit is made on a head that `check` has seen, or not at all.
+    fn make_live(&self, bundle: &Bundle, check: &dyn Fn(&str) -> Result<()>) -> Result<()> {
         let summary = format!("Put {} in use", bundle.version);
-        self.hub.replace::<Error>(&self.repo, MAIN, &bundle.public(), &summary, &|_| Ok(()))?;
+        let check = |head: &str| match self.identity(head)? {
+            Some((live, _)) => check(&live),
+            None => Ok(()),
+        };
+        self.hub.replace::<Error>(&self.repo, MAIN, &bundle.public(), &summary, &check)?;
         Ok(())
+    }
+
+    /// The branches that releases grow on.
+    fn left_over(&self) -> Result<Vec<(String, bool)>> {
+        let refs = self.refs()?;
+        let versions = refs.branches.keys().filter_map(|branch| branch.strip_prefix("release-"));
+        Ok(versions.map(|version| (version.to_owned(), tag_of(&refs, version).is_some())).collect())
     }
 
     /// Removes the branch that a release grew on, once it has its tag.

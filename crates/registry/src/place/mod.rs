@@ -79,11 +79,20 @@ pub trait Place {
     /// When the place cannot be read.
     fn live(&self) -> Result<Option<String>>;
 
-    /// Brings a named version to [`Stage::Live`].
+    /// Brings a named version to [`Stage::Live`]. `check` is asked about the version that is live by then, where one is; the
+    /// place is changed as it was seen by `check`, or not at all, whoever else changes it at the same time.
     ///
     /// # Errors
-    /// When the place cannot be written.
-    fn make_live(&self, bundle: &Bundle) -> Result<()>;
+    /// What `check` returns, or when the place cannot be written.
+    fn make_live(&self, bundle: &Bundle, check: &dyn Fn(&str) -> Result<()>) -> Result<()>;
+
+    /// The versions that a release which is not finished, or was not tidied up, left traces of, and whether each has its name.
+    ///
+    /// # Errors
+    /// When the place cannot be read.
+    fn left_over(&self) -> Result<Vec<(String, bool)>> {
+        Ok(Vec::new())
+    }
 
     /// Removes what the finished release of a version left behind.
     ///

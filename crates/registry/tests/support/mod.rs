@@ -16,10 +16,10 @@ use http_client::{Options, Retry};
 use project_files::{Baseline, Contract as _, DataSummary, Hardware, Layout, RunFiles, RunRecord, Storage};
 use registry::hub::Hub;
 use registry::{
-    By, Candidate, CardFacts, HubPlace, Lineage, Outcome, Place, Registry, Result, ValidationResults,
+    By, Candidate, CardFacts, HubPlace, Lineage, Outcome, Place, Registry, Result, ValidationResults, Writer,
     hash_file, validated,
 };
-use test_server::hub::{FakeHub, Fault, TOKEN};
+use test_server::hub::{FakeHub, Fault, Repository, TOKEN};
 use test_server::{Answer, Request};
 
 pub const REPO: &str = "team/rater";
@@ -135,6 +135,42 @@ pub fn release(
     writer.release(&plan, hub, promote)
 }
 
+/// A project of its own, with a Hub of its own.
+pub struct Project {
+    pub fake: FakeHub,
+    pub hub: HubPlace,
+    pub registry: Registry,
+    pub dir: tempfile::TempDir,
+}
+
+impl Project {
+    /// One that released `r1`, `r2` and so on with these adapters, to the Hub as well or here alone.
+    pub fn released(adapters: &[&[u8]], is_pushed: bool) -> Self {
+        let (fake, dir) = (FakeHub::start(), tempfile::tempdir().unwrap());
+        let (hub, registry) = (place(&fake, None), Registry::new(&layout(dir.path())));
+        let project = Self { fake, hub, registry, dir };
+        for (index, adapter) in adapters.iter().enumerate() {
+            let run = project.run(&format!("r{}", index + 1), adapter);
+            let hub = is_pushed.then_some(&project.hub as &dyn Place);
+            release(&project.registry, &run, hub, true).unwrap();
+        }
+        project
+    }
+
+    pub fn run(&self, name: &str, adapter: &[u8]) -> RunFiles {
+        run(name, adapter).write(self.dir.path())
+    }
+
+    pub fn writer(&self) -> Writer {
+        self.registry.write(by()).unwrap()
+    }
+
+    /// What the Hub holds.
+    pub fn served(&self) -> Repository {
+        self.fake.repository(REPO)
+    }
+}
+
 /// Counts requests and steps, and ends everything at one of them.
 #[derive(Default)]
 pub struct Killer {
@@ -184,7 +220,7 @@ impl Killer {
         self.is_dead() || self.is_the_end()
     }
 
-    fn request(&self) -> Fault {
+    pub fn request(&self) -> Fault {
         if self.is_dead() {
             return Fault::Instead(Answer::Lost);
         }
