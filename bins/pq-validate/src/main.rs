@@ -54,6 +54,7 @@ fn run(args: &Args) -> Result<Verdict> {
     let layout = project.layout()?.with_registry(args.registry.as_deref(), true)?;
     layout.require_registry()?;
     let run = args.run.as_ref().map_or_else(|| layout.latest_run(), RunFiles::new);
+    refuse_version(&run)?;
     let settings = Settings::of_run_here(&run, &args.common, &project).hint(
         format!("`{}` is not a run", run.dir().display()),
         "train one with pq-train, name its folder, or check `training.output_dir`",
@@ -90,6 +91,17 @@ fn run(args: &Args) -> Result<Verdict> {
     evaluation.results.inputs.insert(report_name, hash_file(&report)?.sha256);
     evaluation.results.write(&run.validation())?;
     print::verdict(&evaluation, &report, args.common.json)
+}
+
+/// Refuses a released version: its results are part of what was released, and validating writes into the folder.
+fn refuse_version(run: &RunFiles) -> Result<()> {
+    let remedy = "name the folder of the run that it was released from";
+    let is_version = check_stored(run, None).hint("the version is not validated", remedy)?.is_some();
+    if is_version {
+        let message = format!("`{}` is a released version, which stays as it is", run.dir().display());
+        bail!(Hint::new(message, remedy));
+    }
+    Ok(())
 }
 
 /// The champion's results on the same slides, where there is one and it is another adapter.
