@@ -7,6 +7,7 @@
 
 mod api;
 mod batch;
+mod catch_up;
 mod environment;
 mod history;
 mod offline;
@@ -20,6 +21,7 @@ mod sync;
 mod wire;
 
 pub use environment::{Environment, EnvironmentError};
+pub use catch_up::CatchUp;
 pub use run::WandbRun;
 pub use settings::{RunInfo, WandbConfig, WandbMode, WandbOptions};
-pub use sync::{Spooled, Synced, spooled, sync, write_offline};
+pub use sync::{Spooled, Synced, is_of, spooled, sync, write_offline};

@@ -49,7 +49,7 @@ impl WandbRun {
             }
         };
         let runtime = attempt.runtime;
-        let spool = Arc::new(Spool::open(&path)?);
+        let spool = Arc::new(Spool::claim(&path)?);
         spool.append(&Record::Attempt(Box::new(attempt)));
         if let Some(problem) = spool.problem() {
             return Err(Error::Spool { problem });

@@ -16,7 +16,7 @@ use super::history::{Counts, Outline};
 use super::record::Record;
 use super::settings::WandbOptions;
 use super::shared::Shared;
-use super::spool::Spool;
+use super::spool::{self, Spool};
 use crate::{Error, Result};
 
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -34,6 +34,8 @@ pub(super) struct Sent {
     files: BTreeMap<String, String>,
     /// The attempts whose end the service knows.
     attempts: u64,
+    /// Bytes of the spool when the service had all that it holds, where its end was not in it: that of a killed run.
+    bytes: u64,
 }
 
 impl Sent {
@@ -47,9 +49,9 @@ impl Sent {
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
-    /// Whether the service has the whole run, its end included.
-    pub(super) fn is_whole(&self, outline: &Outline) -> bool {
-        self.attempts == outline.attempts()
+    /// Whether the service has the whole run, its end included where there is one.
+    pub(super) fn is_whole(&self, outline: &Outline, bytes: u64) -> bool {
+        self.attempts == outline.attempts() || self.bytes == bytes
     }
 }
 
@@ -292,7 +294,11 @@ impl Sender {
     fn tell_end(&mut self) -> Result<()> {
         let attempts = self.outline.attempts();
         let (Some(link), Some(api)) = (&self.link, &self.api) else { return Ok(()) };
-        let Some(ending) = link.batch.ending else { return Ok(()) }; // it was killed, and may be resumed
+        let Some(ending) = link.batch.ending else {
+            let bytes = spool::size(self.spool.path());
+            self.note(|sent| sent.bytes = bytes); // it was killed, and may be resumed
+            return Ok(());
+        };
         // Also where it was told before: the run counts as running again since it was found.
         let body = json!({
             "files": {"wandb-summary.json": {"offset": 0, "content": [link.batch.summary()]}},

@@ -43,6 +43,8 @@ pub struct WandbConfig {
     pub required: bool,
     /// Whether the lines of the log are sent too.
     pub console: bool,
+    /// Whether a run that begins also sends, in the background, what the service has not got of earlier ones.
+    pub sync_earlier: bool,
     /// How many seconds the end of a run waits at most for what is still to be sent; `pq-train sync` sends the rest.
     pub finish_timeout_s: u64,
 }
@@ -59,6 +61,7 @@ impl Default for WandbConfig {
             mode: WandbMode::Online,
             required: false,
             console: true,
+            sync_earlier: true,
             finish_timeout_s: 60,
         }
     }

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use durable_files::{FileLock, io_error};
 
@@ -13,6 +13,10 @@ use super::record::Record;
 use crate::{Error, Result};
 
 const SUFFIX: &str = "spool";
+/// How long a run that is begun waits for one that only sends the spool.
+const PATIENCE: Duration = Duration::from_millis(800);
+/// Older marks are of processes that died while they waited.
+const MARK_AGE: Duration = Duration::from_secs(5);
 
 /// A spool that is open for writing, by this process alone.
 #[derive(Debug)]
@@ -48,6 +52,26 @@ impl Spool {
         Ok(Self { path: path.to_owned(), writer, _lock: lock })
     }
 
+    /// The same for a run that is carried on: a process that only sends what is missing is asked to let go of the spool.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(super) fn claim(path: &Path) -> Result<Self> {
+        let until = Instant::now() + PATIENCE;
+        let mark = mark(path);
+        let opened = loop {
+            match Self::open(path) {
+                Err(Error::SpoolBusy { .. }) if Instant::now() < until => {
+                    let _ = std::fs::write(&mark, ""); // without it, waiting is all that can be done
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                opened => break opened,
+            }
+        };
+        let _ = std::fs::remove_file(mark);
+        opened
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -80,6 +104,16 @@ impl Spool {
     pub(super) fn problem(&self) -> Option<String> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).problem.clone()
     }
+}
+
+fn mark(path: &Path) -> PathBuf {
+    path.with_extension("wanted")
+}
+
+/// Whether a process waits to carry the run on.
+pub(super) fn is_wanted(path: &Path) -> bool {
+    let modified = std::fs::metadata(mark(path)).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < MARK_AGE))
 }
 
 fn ends_within_a_line(file: &mut File) -> io::Result<bool> {
@@ -151,6 +185,11 @@ impl SpoolReader {
 /// The spool of this name.
 pub(super) fn path_of(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.{SUFFIX}"))
+}
+
+/// Bytes of a spool.
+pub(super) fn size(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
 /// The spools in a folder, oldest first.

@@ -42,19 +42,26 @@ pub fn spooled(folder: &Path) -> Result<Vec<Spooled>> {
     let mut found = Vec::new();
     for path in spool::all(folder)? {
         let Some(outline) = Outline::read(&path)? else { continue };
-        let is_whole = Sent::read(&path).is_whole(&outline);
+        let is_whole = Sent::read(&path).is_whole(&outline, spool::size(&path));
         found.push(Spooled { base_url: outline.first.base_url.clone(), id: outline.id, is_whole, path });
     }
     Ok(found)
 }
 
+/// Whether a run was begun for the service that the options name: a key is for that address, not for one that a file names.
+pub fn is_of(run: &Spooled, options: &WandbOptions) -> bool {
+    run.base_url.trim_end_matches('/') == options.base_url.trim_end_matches('/')
+}
+
 /// Sends what is missing of a run: the service is asked for its line counts first. Ends once all of it has arrived, the service
-/// refuses, [`WandbOptions::finish_timeout`] passes without anything taken, or `cancel` says so.
+/// refuses, [`WandbOptions::finish_timeout`] passes without anything taken, `cancel` says so, or another process wants to carry
+/// the run on.
 ///
 /// # Errors
 /// When the spool cannot be read, or another process sends it, as the one that trains.
 pub fn sync(run: &Spooled, options: &WandbOptions, cancel: &dyn Fn() -> bool) -> Result<Synced> {
     let (spool, outline) = open(run)?;
+    let cancel = &|| cancel() || spool::is_wanted(&run.path);
     let shared = Arc::new(Shared::default());
     shared.change(|state| (state.is_ending, state.damaged_lines) = (true, outline.damaged));
     let sender = Sender::new(options, Arc::clone(&spool), outline, Arc::clone(&shared));
