@@ -14,8 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use registry::tracking::{End, EventFiles, Sampler, Tracker, host_name};
-use registry::wandb::{RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun, spooled};
+use registry::tracking::{Cell, Confusion, End, EventFiles, Picture, Sampler, Table, Tracker, host_name};
+use registry::wandb::{RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun, config_yaml, spooled};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -31,13 +31,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mode = if options.api_key.is_some() { WandbMode::Online } else { WandbMode::Offline };
     let is_resumed = !spooled(&options.folder)?.is_empty();
     let completed_steps = if is_resumed { 150 } else { 0 };
-    let config = WandbConfig { mode, tags: vec!["example".to_owned()], ..WandbConfig::default() };
+    let tags = vec!["example".to_owned()];
+    let config = WandbConfig { mode, tags, pictures: true, ..WandbConfig::default() };
     let info = RunInfo {
         run: "example".to_owned(),
         config: BTreeMap::from([("learning_rate".to_owned(), 1e-4.into())]),
         host: host_name(),
         program: "track".to_owned(),
         completed_steps,
+        charts: vec!["eval/confusion".to_owned()],
         ..RunInfo::default()
     };
     let run: Arc<dyn Tracker> = Arc::new(WandbRun::start(&config, &options, &info)?);
@@ -52,14 +54,37 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for tracker in &trackers {
             tracker.log(step, &values);
             tracker.console(&format!("step {step}: loss {loss:.3}"));
+            if step.is_multiple_of(50) {
+                evaluate(&**tracker, step);
+            }
         }
         std::thread::sleep(Duration::from_millis(5));
     }
     drop(sampler);
     for tracker in &trackers {
+        tracker.file("config.yaml", config_yaml(&info.config).as_bytes());
         tracker.file("notes/result.txt", b"done\n");
         let finished = tracker.finish(End { exit_code: 0, was_stopped: false }, &|| false);
         println!("{finished:?}");
     }
     Ok(())
+}
+
+/// A table of two slides, of which one has a picture, and a confusion matrix.
+fn evaluate(tracker: &dyn Tracker, step: u64) {
+    let picture = Picture::of_png(include_bytes!("slide.png")).map_or(Cell::Missing, Cell::Picture);
+    let text = |text: &str| Cell::Text(text.to_owned());
+    let table = Table {
+        columns: ["picture", "slide", "people", "model"].map(str::to_owned).into(),
+        rows: vec![
+            vec![picture, text("d1-p01"), Cell::Number(4.0), Cell::Number(4.0 - 1.0 / step as f64)],
+            vec![Cell::Missing, text("d1-p02"), Cell::Missing, Cell::Number(2.0)],
+        ],
+    };
+    tracker.table(step, "eval/slides", &table);
+    let mut confusion = Confusion::new((1..=5).map(|score| score.to_string()).collect());
+    for (actual, predicted) in [(0, 0), (1, 2), (2, 2), (3, 3), (4, 3)] {
+        confusion.count(actual, predicted);
+    }
+    tracker.confusion(step, "eval/confusion", &confusion);
 }

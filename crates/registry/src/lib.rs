@@ -24,6 +24,7 @@ mod mirror;
 mod place;
 mod plan;
 mod reader;
+mod protobuf;
 mod steps;
 pub mod tracking;
 pub mod wandb;

@@ -9,8 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use durable_files::io_error;
 
-use super::{End, Finished, Tracker};
+use super::{Cell, Confusion, End, Finished, Picture, Table, Tracker};
 use crate::Result;
+use crate::protobuf::{bytes, double, float, number, text};
 
 /// Writes what is logged as an event file that TensorBoard reads while it grows.
 ///
@@ -53,12 +54,15 @@ impl EventFiles {
         for (name, value) in values {
             let mut scalar = Vec::new();
             bytes(&mut scalar, 1, name.as_bytes());
-            scalar.push(2 << 3 | 5);
-            scalar.extend((*value as f32).to_le_bytes());
+            float(&mut scalar, 2, *value as f32);
             bytes(&mut summary, 1, &scalar);
         }
+        self.write(step, &summary);
+    }
+
+    fn write(&self, step: u64, summary: &[u8]) {
         let mut event = begun(step);
-        bytes(&mut event, 5, &summary);
+        bytes(&mut event, 5, summary);
         self.append(&event);
     }
 
@@ -76,6 +80,26 @@ impl EventFiles {
 impl Tracker for EventFiles {
     fn log(&self, step: u64, values: &BTreeMap<String, f64>) {
         self.scalars(step, values);
+    }
+
+    fn table(&self, step: u64, name: &str, table: &Table) {
+        let mut summary = Vec::new();
+        bytes(&mut summary, 1, &markdown(name, &table.markdown()));
+        for (index, row) in table.rows.iter().enumerate() {
+            for picture in row.iter().filter_map(Cell::picture) {
+                bytes(&mut summary, 1, &image(&format!("{name}/{index}"), picture));
+            }
+        }
+        self.write(step, &summary);
+    }
+
+    fn confusion(&self, step: u64, name: &str, confusion: &Confusion) {
+        let mut summary = Vec::new();
+        bytes(&mut summary, 1, &markdown(name, &confusion.square().markdown()));
+        if let Some(content) = histogram(&format!("{name}/error"), confusion) {
+            bytes(&mut summary, 1, &content);
+        }
+        self.write(step, &summary);
     }
 
     fn summary(&self, _values: &BTreeMap<String, f64>) {}
@@ -112,25 +136,69 @@ fn now() -> f64 {
 
 /// An event of now, for a step.
 fn begun(step: u64) -> Vec<u8> {
-    let mut event = vec![1 << 3 | 1];
-    event.extend(now().to_le_bytes());
-    event.push(2 << 3);
-    varint(&mut event, step);
+    let mut event = Vec::new();
+    double(&mut event, 1, now());
+    number(&mut event, 2, step);
     event
 }
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value as u8 & 0x7F) | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+/// A text of Markdown under a tag.
+fn markdown(tag: &str, content: &str) -> Vec<u8> {
+    let (mut plugin, mut metadata, mut tensor, mut value) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    text(&mut plugin, 1, "text");
+    bytes(&mut metadata, 1, &plugin);
+    number(&mut tensor, 1, 7); // the type of texts
+    bytes(&mut tensor, 2, &[]); // one of them
+    bytes(&mut tensor, 8, content.as_bytes());
+    bytes(&mut value, 1, tag.as_bytes());
+    bytes(&mut value, 8, &tensor);
+    bytes(&mut value, 9, &metadata);
+    value
 }
 
-fn bytes(out: &mut Vec<u8>, field: u8, content: &[u8]) {
-    out.push(field << 3 | 2);
-    varint(out, content.len() as u64);
-    out.extend_from_slice(content);
+/// A picture under a tag.
+fn image(tag: &str, picture: &Picture) -> Vec<u8> {
+    let (mut content, mut value) = (Vec::new(), Vec::new());
+    number(&mut content, 1, u64::from(picture.height));
+    number(&mut content, 2, u64::from(picture.width));
+    number(&mut content, 3, 3); // RGB
+    bytes(&mut content, 4, &picture.png);
+    bytes(&mut value, 1, tag.as_bytes());
+    bytes(&mut value, 4, &content);
+    value
+}
+
+/// How far predictions lie above their classes, in classes; `None` where nothing was counted.
+fn histogram(tag: &str, confusion: &Confusion) -> Option<Vec<u8>> {
+    let (mut counts, mut sum, mut squares) = (BTreeMap::<i64, u64>::new(), 0.0, 0.0);
+    for (actual, row) in (0i64..).zip(&confusion.counts) {
+        for (predicted, count) in (0i64..).zip(row).filter(|(_, count)| **count > 0) {
+            let error = predicted - actual;
+            *counts.entry(error).or_default() += count;
+            sum += (error * *count as i64) as f64;
+            squares += (error * error * *count as i64) as f64;
+        }
+    }
+    let (first, last) = (*counts.keys().next()?, *counts.keys().next_back()?);
+    let packed = |values: Vec<f64>| values.into_iter().flat_map(f64::to_le_bytes).collect::<Vec<u8>>();
+    // A bucket ends half a class above its error; the first one is empty and tells where the second one begins.
+    let limits = std::iter::once(first as f64 - 0.5).chain((first..=last).map(|error| error as f64 + 0.5));
+    let within = (first..=last).map(|error| *counts.get(&error).unwrap_or(&0) as f64);
+    let (mut content, mut value) = (Vec::new(), Vec::new());
+    for (field, number) in [
+        (1, first as f64),
+        (2, last as f64),
+        (3, counts.values().sum::<u64>() as f64),
+        (4, sum),
+        (5, squares),
+    ] {
+        double(&mut content, field, number);
+    }
+    bytes(&mut content, 6, &packed(limits.collect()));
+    bytes(&mut content, 7, &packed(std::iter::once(0.0).chain(within).collect()));
+    bytes(&mut value, 1, tag.as_bytes());
+    bytes(&mut value, 5, &content);
+    Some(value)
 }
 
 /// The checksum of a record's part: CRC-32C, rotated and shifted, so that a checksum over checksums is no trap.

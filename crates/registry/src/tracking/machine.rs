@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::{Value, json};
+
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Measures this machine and process, under the names that the official client of Weights & Biases gives its metrics.
@@ -50,6 +52,27 @@ impl Machine {
         (memory as u64, std::thread::available_parallelism().map_or(0, usize::from))
     }
 
+    /// What the machine has, under the names that the official client gives it in `wandb-metadata.json`.
+    pub fn describe(&self) -> Value {
+        let (memory, cores) = self.size();
+        let mut found = json!({"cpu_count_logical": cores, "memory": {"total": memory.to_string()}});
+        if let Some(model) = cpu_model(&self.proc) {
+            found["cpu"] = json!({"count_logical": cores, "model": model});
+        }
+        if let Some((used, total)) = disk(Path::new("/")) {
+            found["disk"] =
+                json!({"/": {"total": (total as u64).to_string(), "used": (used as u64).to_string()}});
+        }
+        let gpus =
+            nvidia_smi("--query-gpu=name,memory.total").map(|text| gpu_names(&text)).unwrap_or_default();
+        if let Some(first) = gpus.first() {
+            found["gpu"] = first["name"].clone();
+            found["gpu_count"] = json!(gpus.len());
+            found["gpu_nvidia"] = json!(gpus);
+        }
+        found
+    }
+
     /// The measures since the last call.
     pub fn sample(&mut self) -> BTreeMap<String, f64> {
         let mut values = BTreeMap::new();
@@ -85,7 +108,7 @@ impl Machine {
         }
         self.last = now;
         if self.has_gpu {
-            match nvidia_smi() {
+            match nvidia_smi(QUERY) {
                 Some(text) => values.extend(gpus(&text)),
                 None => self.has_gpu = false,
             }
@@ -157,11 +180,28 @@ fn disk(_: &Path) -> Option<(f64, f64)> {
 
 const QUERY: &str = "--query-gpu=index,utilization.gpu,utilization.memory,memory.used,memory.total,temperature.gpu,power.draw";
 
-fn nvidia_smi() -> Option<String> {
+fn nvidia_smi(query: &str) -> Option<String> {
     let mut command = Command::new("nvidia-smi");
-    command.args([QUERY, "--format=csv,noheader,nounits"]).stdin(Stdio::null()).stderr(Stdio::null());
+    command.args([query, "--format=csv,noheader,nounits"]).stdin(Stdio::null()).stderr(Stdio::null());
     let output = command.output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
+}
+
+/// Name and bytes of each GPU.
+fn gpu_names(text: &str) -> Vec<Value> {
+    let gpu = |line: &str| {
+        let (name, mib) = line.rsplit_once(',')?;
+        let bytes = mib.trim().parse::<f64>().ok()? * MIB;
+        Some(json!({"name": name.trim(), "memoryTotal": (bytes as u64).to_string()}))
+    };
+    text.lines().filter_map(gpu).collect()
+}
+
+/// What the first core calls itself.
+fn cpu_model(proc: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(proc.join("cpuinfo")).ok()?;
+    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    model.map(|(_, name)| name.trim().to_owned())
 }
 
 fn gpus(text: &str) -> BTreeMap<String, f64> {
@@ -243,6 +283,21 @@ mod tests {
         let names: Vec<String> =
             machine.sample().into_keys().filter(|name| !name.starts_with("disk./")).collect();
         assert!(names.is_empty(), "{names:?}");
+    }
+
+    #[test]
+    fn a_machine_is_described_by_what_it_tells() {
+        let (_dir, machine) = machine(&[
+            ("meminfo", "MemTotal: 2 kB\nMemAvailable: 1 kB\n"),
+            ("cpuinfo", "processor\t: 0\nmodel name\t: A: fast one\n"),
+        ]);
+        let found = machine.describe();
+        assert_eq!(
+            (&found["memory"]["total"], &found["cpu"]["model"]),
+            (&json!("2048"), &json!("A: fast one"))
+        );
+        let gpus = gpu_names("NVIDIA A, 80 GB, 81920\nnonsense\n");
+        assert_eq!(gpus, [json!({"name": "NVIDIA A, 80 GB", "memoryTotal": "85899345920"})]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod events;
 mod git;
 mod machine;
 mod sampler;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub use events::EventFiles;
 pub use git::{GitState, git_state};
 pub use machine::{Machine, host_name};
 pub use sampler::Sampler;
+pub use table::{Cell, Confusion, Picture, Table};
 
 /// The `[tensorboard]` table of `training.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,6 +60,10 @@ pub struct Finished {
 pub trait Tracker: Send + Sync {
     /// The values of a step. Several calls for one step are one line.
     fn log(&self, step: u64, values: &BTreeMap<String, f64>);
+    /// A table that was made at a step, in it pictures.
+    fn table(&self, step: u64, name: &str, table: &Table);
+    /// A confusion matrix of a step.
+    fn confusion(&self, step: u64, name: &str, confusion: &Confusion);
     /// Values that describe the whole run.
     fn summary(&self, values: &BTreeMap<String, f64>);
     /// A sample of the machine, as [`Sampler`] takes it.
@@ -66,6 +72,8 @@ pub trait Tracker: Send + Sync {
     fn console(&self, line: &str);
     /// A file of the run; its name may hold slashes.
     fn file(&self, name: &str, content: &[u8]);
+    /// The machine is about to end the process, and the run will be carried on later.
+    fn preempting(&self) {}
     /// Whether somebody asked to stop the run.
     fn is_stop_asked(&self) -> bool {
         false

@@ -10,6 +10,7 @@ use http_client::{
 use serde_json::{Map, Value, json};
 
 use super::history::{Counts, Outline};
+use super::media::panels;
 use crate::{Error, Result};
 
 const UPSERT: &str = "mutation UpsertBucket($name: String, $project: String, $entity: String, $displayName: String, \
@@ -221,8 +222,11 @@ pub(super) fn entries(outline: &Outline) -> Map<String, Value> {
     let run = &outline.last;
     let mut entries: Map<String, Value> =
         run.config.iter().map(|(key, value)| (key.clone(), json!({"value": value}))).collect();
-    entries.insert(OURS.to_owned(), json!({"value": {"spool": outline.first.spool}}));
-    entries.insert("_wandb".to_owned(), json!({"value": {"t": {"13": std::env::consts::OS}, "m": []}}));
+    let ours = json!({"spool": outline.first.spool, "attempts": outline.attempts(),
+        "resumed_at_step": run.completed_steps});
+    entries.insert(OURS.to_owned(), json!({"value": ours}));
+    let own = json!({"t": {"13": std::env::consts::OS}, "m": [], "visualize": panels(&run.charts)});
+    entries.insert("_wandb".to_owned(), json!({"value": own}));
     entries
 }
 

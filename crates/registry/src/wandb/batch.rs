@@ -16,11 +16,21 @@ const MAX_BYTES: usize = 1 << 20;
 /// Longer console lines are cut.
 const MAX_CONSOLE: usize = 1 << 16;
 
+/// What the official client reports of a run that a person ended.
+const STOPPED: i32 = 255;
+
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ending {
     pub(super) exit_code: i32,
     pub(super) was_stopped: bool,
+}
+
+impl Ending {
+    /// The exit status that the service is told: it shows this one as killed.
+    pub(super) fn shown_code(self) -> i32 {
+        if self.was_stopped { STOPPED } else { self.exit_code }
+    }
 }
 
 /// What is to be sent next, and what lies before it in the spool.
@@ -42,6 +52,8 @@ pub(super) struct Batch {
     pub(super) files: BTreeMap<String, String>,
     /// How the newest attempt ended, once that was read.
     pub(super) ending: Option<Ending>,
+    /// Whether the service is to be told that the machine is about to end the run.
+    is_preempting: bool,
     is_exhausted: bool,
     runtime: f64,
 }
@@ -71,6 +83,7 @@ impl Batch {
             bytes: 0,
             files: BTreeMap::new(),
             ending: None,
+            is_preempting: false,
             is_exhausted: false,
             runtime: 0.0,
         })
@@ -122,6 +135,7 @@ impl Batch {
             Record::File { name, sha256 } => {
                 self.files.insert(name, sha256);
             }
+            Record::Preempting => self.is_preempting = self.lines.is_newest_attempt(),
             Record::End { exit_code, was_stopped } if self.lines.is_newest_attempt() => {
                 self.ending = Some(Ending { exit_code, was_stopped });
             }
@@ -150,7 +164,7 @@ impl Batch {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.history.is_empty() && self.events.is_empty() && self.console.is_empty()
+        self.history.is_empty() && self.events.is_empty() && self.console.is_empty() && !self.is_preempting
     }
 
     /// Whether everything was gathered, and nothing will follow.
@@ -176,6 +190,9 @@ impl Batch {
         if !files.is_empty() {
             body.insert("files".to_owned(), Value::Object(files));
         }
+        if self.is_preempting {
+            body.insert("preempting".to_owned(), Value::Bool(true));
+        }
         body
     }
 
@@ -199,6 +216,7 @@ impl Batch {
         self.history.clear();
         self.events.clear();
         self.console.clear();
+        self.is_preempting = false;
         self.bytes = 0;
         lines
     }

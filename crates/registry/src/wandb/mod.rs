@@ -10,6 +10,7 @@ mod batch;
 mod catch_up;
 mod environment;
 mod history;
+mod media;
 mod offline;
 mod record;
 mod run;
@@ -20,8 +21,9 @@ mod spool;
 mod sync;
 mod wire;
 
-pub use environment::{Environment, EnvironmentError};
 pub use catch_up::CatchUp;
+pub use environment::{Environment, EnvironmentError};
+pub use media::config_yaml;
 pub use run::WandbRun;
 pub use settings::{RunInfo, WandbConfig, WandbMode, WandbOptions};
 pub use sync::{Spooled, Synced, is_of, spooled, sync, write_offline};

@@ -9,6 +9,7 @@ use durable_files::{io_error, write_atomic_with};
 use project_files::with_causes;
 use serde::{Deserialize, Serialize};
 
+use super::batch::Ending;
 use super::history::{Counts, Lines, Outline};
 use super::record::Record;
 use super::sender::{Sent, files_of};
@@ -198,7 +199,10 @@ fn records(
                 }
             }
             Some(Record::File { name, .. }) => log.file(&name),
-            Some(Record::End { exit_code, .. }) if lines.is_newest_attempt() => end = Some(exit_code),
+            Some(Record::Preempting) if lines.is_newest_attempt() => log.preempting(),
+            Some(Record::End { exit_code, was_stopped }) if lines.is_newest_attempt() => {
+                end = Some(Ending { exit_code, was_stopped }.shown_code());
+            }
             Some(_) => {}
         }
     }

@@ -26,6 +26,8 @@ pub(super) enum Record {
     Console { line: String },
     /// A file that lies beside the spool.
     File { name: String, sha256: String },
+    /// The machine is about to end the attempt, which will be carried on elsewhere or later.
+    Preempting,
     /// The attempt ended in an orderly way.
     End { exit_code: i32, was_stopped: bool },
 }
@@ -56,6 +58,8 @@ pub(super) struct Attempt {
     pub(super) host: String,
     pub(super) program: String,
     pub(super) commit: String,
+    /// Names of confusion matrices that will be logged.
+    pub(super) charts: Vec<String>,
 }
 
 /// The version of the format that is written.

@@ -5,13 +5,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::history::Outline;
+use super::media::{Media, table_of_chart};
 use super::offline::OfflineWriter;
 use super::record::{Attempt, Items, Record, VERSION, items};
 use super::sender::{self, Sender, files_of};
 use super::settings::{RunInfo, WandbConfig, WandbMode, WandbOptions};
 use super::shared::Shared;
 use super::spool::{self, Spool};
-use crate::tracking::{End, Finished, Tracker};
+use crate::tracking::{Confusion, End, Finished, Table, Tracker};
 use crate::{Error, Result};
 
 /// A run that is being tracked: each call writes to the spool, and a thread of its own sends from there.
@@ -27,6 +28,7 @@ pub struct WandbRun {
     /// Seconds of the run before it was resumed.
     earlier: f64,
     finish_timeout: Duration,
+    shows_pictures: bool,
 }
 
 impl WandbRun {
@@ -67,6 +69,7 @@ impl WandbRun {
             started: Instant::now(),
             earlier: runtime,
             finish_timeout: options.finish_timeout,
+            shows_pictures: config.pictures,
         })
     }
 
@@ -100,6 +103,11 @@ impl WandbRun {
         (self.earlier + self.started.elapsed().as_secs_f64(), seconds())
     }
 
+    fn line(&self, step: u64, values: Items) {
+        let (runtime, timestamp) = self.now();
+        self.spool.append(&Record::History { step, runtime, timestamp, values });
+    }
+
     fn end_thread(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -111,8 +119,26 @@ impl WandbRun {
 
 impl Tracker for WandbRun {
     fn log(&self, step: u64, values: &BTreeMap<String, f64>) {
-        let (runtime, timestamp) = self.now();
-        self.spool.append(&Record::History { step, runtime, timestamp, values: items(values) });
+        self.line(step, items(values));
+    }
+
+    fn table(&self, step: u64, name: &str, table: &Table) {
+        let keep = |name: &str, content: &[u8]| {
+            if !files_of(self.spool.path()).join(name).exists() {
+                self.file(name, content);
+            }
+        };
+        let media = Media { shows_pictures: self.shows_pictures, keep: &keep };
+        self.line(step, media.table(step, name, table));
+    }
+
+    fn confusion(&self, step: u64, name: &str, confusion: &Confusion) {
+        self.table(step, &table_of_chart(name), &confusion.pairs());
+    }
+
+    fn preempting(&self) {
+        self.spool.append(&Record::Preempting);
+        self.spool.sync();
     }
 
     fn summary(&self, values: &BTreeMap<String, f64>) {
@@ -220,6 +246,7 @@ fn attempt(
         host: info.host.clone(),
         program: info.program.clone(),
         commit: info.commit.clone(),
+        charts: info.charts.clone(),
     }
 }
 

@@ -302,7 +302,7 @@ impl Sender {
         // Also where it was told before: the run counts as running again since it was found.
         let body = json!({
             "files": {"wandb-summary.json": {"offset": 0, "content": [link.batch.summary()]}},
-            "complete": true, "exitcode": ending.exit_code,
+            "complete": true, "exitcode": ending.shown_code(),
         });
         api.stream(&link.address, &body.to_string())?;
         if ending.was_stopped {

@@ -43,6 +43,8 @@ pub struct WandbConfig {
     pub required: bool,
     /// Whether the lines of the log are sent too.
     pub console: bool,
+    /// Whether the pictures of evaluated slides are sent too. They are the team's own: without this they stay on its machines.
+    pub pictures: bool,
     /// Whether a run that begins also sends, in the background, what the service has not got of earlier ones.
     pub sync_earlier: bool,
     /// How many seconds the end of a run waits at most for what is still to be sent; `pq-train sync` sends the rest.
@@ -61,6 +63,7 @@ impl Default for WandbConfig {
             mode: WandbMode::Online,
             required: false,
             console: true,
+            pictures: false,
             sync_earlier: true,
             finish_timeout_s: 60,
         }
@@ -109,6 +112,8 @@ pub struct RunInfo {
     pub program: String,
     /// The commit that the run was started in.
     pub commit: String,
+    /// Names of the confusion matrices that will be logged: the page gets a panel for each.
+    pub charts: Vec<String>,
     /// Steps that are done already, where a run is resumed; 0 begins a new one.
     pub completed_steps: u64,
 }

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 
 use super::api::entries;
 use super::history::{Line, Outline};
+use super::media::panels;
 use super::record::Items;
+use crate::protobuf::{bytes, number, text};
 
 const BLOCK: usize = 32 * 1024;
 const CHUNK_HEADER: usize = 7;
@@ -77,6 +79,11 @@ impl<W: Write> Log<W> {
         self.record(6, &files);
     }
 
+    /// The machine is about to end the run.
+    pub(super) fn preempting(&mut self) {
+        self.record(23, &[]);
+    }
+
     pub(super) fn exit(&mut self, code: i32) {
         let mut exit = Vec::new();
         if code != 0 {
@@ -143,6 +150,14 @@ fn run(outline: &Outline) -> Vec<u8> {
         text(&mut update, 16, &entry["value"].to_string());
         bytes(&mut settings, 1, &update);
     }
+    for (name, panel) in panels(&info.charts) {
+        let mut update = Vec::new();
+        for key in ["_wandb", "visualize", &name] {
+            text(&mut update, 2, key);
+        }
+        text(&mut update, 16, &panel.to_string());
+        bytes(&mut settings, 1, &update);
+    }
     bytes(&mut run, 4, &settings);
     text(&mut run, 6, &info.group);
     text(&mut run, 7, "train");
@@ -170,30 +185,4 @@ fn timestamp(seconds: f64) -> Vec<u8> {
     number(&mut out, 1, seconds.max(0.0) as u64);
     number(&mut out, 2, (seconds.max(0.0).fract() * 1e9) as u64);
     out
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value as u8 & 0x7F) | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn number(out: &mut Vec<u8>, field: u64, value: u64) {
-    varint(out, field << 3);
-    varint(out, value);
-}
-
-fn bytes(out: &mut Vec<u8>, field: u64, content: &[u8]) {
-    varint(out, field << 3 | 2);
-    varint(out, content.len() as u64);
-    out.extend_from_slice(content);
-}
-
-/// A text; an empty one is left out, which means the same.
-fn text(out: &mut Vec<u8>, field: u64, content: &str) {
-    if !content.is_empty() {
-        bytes(out, field, content.as_bytes());
-    }
 }

@@ -36,6 +36,8 @@ pub struct Run {
     /// Lines that were written a second time with other content.
     pub overwritten: usize,
     pub is_stopped: bool,
+    /// Whether its machine was about to end it.
+    pub is_preempting: bool,
 }
 
 impl Run {
@@ -280,9 +282,12 @@ fn stream(state: &mut State, request: &Request) -> Result<Answer, String> {
         return Err("complete and exitcode go together".to_owned());
     }
     run.exit_code = body.get("exitcode").and_then(Value::as_i64);
+    run.is_preempting |= body.get("preempting").is_some_and(|preempting| *preempting == true);
     run.state = match run.exit_code {
+        None if run.is_preempting => "preempting",
         None => "running",
         Some(0) => "finished",
+        Some(_) if run.is_preempting => "preempted",
         Some(_) => "failed",
     }
     .to_owned();
