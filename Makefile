@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda demo test check check-cuda dependencies docs endurance packages mutants bench bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda demo test check check-bucket check-cuda dependencies docs endurance packages mutants bench bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,10 +51,16 @@ EXERCISES ?=
 exercises: ## each patch of docs/exercises solves its exercise, and its tests alone do not (EXERCISES="criterion trigger": these)
 	docs/check-exercises $(EXERCISES)
 
+BUCKET := pitchquest-registry/object-store,pq-register/object-store
+check-bucket: ## lints and tests of what only the feature object-store builds (the tests need moto_server)
+	$(CARGO) clippy -p pitchquest-registry -p pq-register --features $(BUCKET) --all-targets -- -D warnings
+	$(CARGO) test -p pitchquest-registry --features object-store
+
 # Tests that take minutes: ignored ones whose reason begins with "endurance".
 ENDURANCE ?= pitchquest-registry hub-client
-endurance: ## the long forms of tests with random input, kills and races (minutes; ENDURANCE="crates")
-	$(CARGO) test $(ENDURANCE:%=-p %) --tests -- --ignored
+ENDURANCE_ARGS ?=
+endurance: ## the long forms of tests with random input, kills and races (minutes; ENDURANCE="crates"; ENDURANCE_ARGS="--features pitchquest-registry/object-store" with moto_server)
+	$(CARGO) test $(ENDURANCE:%=-p %) $(ENDURANCE_ARGS) --tests -- --ignored --skip child
 
 MUTANTS_ARGS ?=
 mutants: ## change the code that computes losses, adapters, metrics and verdicts, and count which changes no test finds (needs cargo-mutants)

@@ -33,7 +33,7 @@ pub(crate) fn promote(context: &Context<'_>, version: Option<&str>, event: Event
     )?;
     tracing::info!("{} is in use", release.version);
     let pending = match context.hub() {
-        Ok(Some(hub)) => writer.push(&hub).err().map(|error| with_causes(&error)),
+        Ok(Some(hub)) => writer.push(&*hub).err().map(|error| with_causes(&error)),
         Ok(None) => None,
         Err(error) => Some(format!("{error:#}")),
     };
@@ -43,7 +43,7 @@ pub(crate) fn promote(context: &Context<'_>, version: Option<&str>, event: Event
 /// Brings the Hub up to this registry.
 pub(crate) fn push(context: &Context<'_>) -> Result<Verdict> {
     let hub = context.required_hub()?;
-    let mut done = context.write()?.push(&hub).hint(
+    let mut done = context.write()?.push(&*hub).hint(
         "the Hub is not up to this registry",
         "run it again; `pq-register doctor` says in what both differ",
     )?;
@@ -58,7 +58,7 @@ pub(crate) fn fetch(context: &Context<'_>, version: &str) -> Result<Verdict> {
     let hub = context.required_hub()?;
     let release = context
         .write()?
-        .fetch(&hub, version)
+        .fetch(&*hub, version)
         .hint("the version was not fetched", "`pq-register doctor` lists what the Hub has")?;
     finished(context, &Outcome { release, pending: None }, "was fetched")
 }
@@ -67,12 +67,12 @@ pub(crate) fn fetch(context: &Context<'_>, version: &str) -> Result<Verdict> {
 pub(crate) fn doctor(context: &Context<'_>, repair: bool) -> Result<Verdict> {
     let hub = context.hub_if_possible();
     let findings = if repair {
-        context.write()?.repair(hub.as_ref()).hint(
+        context.write()?.repair(hub.as_deref()).hint(
             "not everything could be mended",
             "run it again; `pq-register resume --abandon` gives up a release that cannot be finished",
         )?
     } else {
-        context.registry.examine(hub.as_ref())?
+        context.registry.examine(hub.as_deref())?
     };
     print::findings(&findings, context.json)
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use pq_cli::{Hint, WithHint as _, secrets};
 use registry::hub::{self, Hub};
-use registry::{By, HubPlace, Registry, RegistryConfig, Writer};
+use registry::{By, HubPlace, Place, Registry, RegistryConfig, Writer};
 
 use crate::args::How;
 
@@ -15,12 +15,24 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The Hub; `None` where no repository is configured, or with `--local`.
-    pub(crate) fn hub(&self) -> Result<Option<HubPlace>> {
-        let repo = &self.config.huggingface_repo;
-        if repo.is_empty() || self.how.local {
+    /// The place beside the folder, the Hub or a bucket; `None` where none is configured, or with `--local`.
+    pub(crate) fn hub(&self) -> Result<Option<Box<dyn Place>>> {
+        let RegistryConfig { huggingface_repo: repo, bucket, .. } = self.config;
+        if self.how.local {
             return Ok(None);
         }
+        match (repo.is_empty(), bucket.is_empty()) {
+            (true, true) => Ok(None),
+            (false, true) => Ok(Some(Box::new(self.repository(repo)?))),
+            (true, false) => Ok(Some(self.bucket(bucket)?)),
+            (false, false) => bail!(Hint::new(
+                "`registry.huggingface_repo` and `registry.bucket` are both set",
+                "versions are kept in one place beside the folder: leave one of them empty"
+            )),
+        }
+    }
+
+    fn repository(&self, repo: &str) -> Result<HubPlace> {
         let Some(token) = secrets::hub_token() else {
             bail!(Hint::new(
                 format!("`registry.huggingface_repo` is {repo}, and there is no token for the Hub"),
@@ -30,22 +42,58 @@ impl Context<'_> {
         let endpoint = secrets::variable(secrets::HF_ENDPOINT).unwrap_or_else(|| hub::ENDPOINT.to_owned());
         let hub = Hub::new(&endpoint, Some(&token), pq_cli::http_options())
             .hint("the Hub cannot be asked", "check HF_ENDPOINT, HF_TOKEN and SSL_CERT_FILE")?;
-        Ok(Some(HubPlace::new(hub, repo, self.config.private)))
+        Ok(HubPlace::new(hub, repo, self.config.private))
+    }
+
+    #[cfg(feature = "object-store")]
+    fn bucket(&self, url: &str) -> Result<Box<dyn Place>> {
+        let (Some(access_key_id), Some(secret_access_key)) =
+            (secrets::variable("AWS_ACCESS_KEY_ID"), secrets::variable("AWS_SECRET_ACCESS_KEY"))
+        else {
+            bail!(Hint::new(
+                format!("`registry.bucket` is {url}, and there is no key for it"),
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or give --local, and `pq-register push` later"
+            ));
+        };
+        let first = |names: [&str; 2]| names.into_iter().find_map(secrets::variable);
+        let options = registry::BucketOptions {
+            url: url.to_owned(),
+            endpoint: first(["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]),
+            region: first(["AWS_REGION", "AWS_DEFAULT_REGION"]),
+            access_key_id,
+            secret_access_key,
+            session_token: secrets::variable("AWS_SESSION_TOKEN"),
+            http: pq_cli::http_options(),
+        };
+        let place = registry::BucketPlace::new(&options, &self.by().who).hint(
+            "the bucket cannot be asked",
+            "check `registry.bucket`, AWS_ENDPOINT_URL and SSL_CERT_FILE",
+        )?;
+        Ok(Box::new(place))
+    }
+
+    #[cfg(not(feature = "object-store"))]
+    #[expect(clippy::unused_self, reason = "the other form of it uses the context")]
+    fn bucket(&self, url: &str) -> Result<Box<dyn Place>> {
+        bail!(Hint::new(
+            format!("`registry.bucket` is {url}, and this pq-register knows no buckets"),
+            "build it with `--features object-store`, or leave the key empty"
+        ))
     }
 
     /// The Hub, for commands that are about it.
-    pub(crate) fn required_hub(&self) -> Result<HubPlace> {
+    pub(crate) fn required_hub(&self) -> Result<Box<dyn Place>> {
         match self.hub()? {
             Some(hub) => Ok(hub),
             None => bail!(Hint::new(
                 "there is no Hub to ask",
-                "set `registry.huggingface_repo` in training.toml, and leave out --local"
+                "set `registry.huggingface_repo` or `registry.bucket` in training.toml, and leave out --local"
             )),
         }
     }
 
     /// The Hub, for commands that can do without.
-    pub(crate) fn hub_if_possible(&self) -> Option<HubPlace> {
+    pub(crate) fn hub_if_possible(&self) -> Option<Box<dyn Place>> {
         self.hub().unwrap_or_else(|error| {
             tracing::warn!("the Hub is not asked: {error:#}");
             None

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use pq_cli::{Verdict, WithHint as _};
 use project_files::{Contract as _, RunFiles, RunRecord};
-use registry::{Candidate, CardFacts, Lineage, Outcome, Place, ValidationResults, validated};
+use registry::{Candidate, CardFacts, Lineage, Outcome, ValidationResults, validated};
 
 use crate::context::Context;
 use crate::{change, print};
@@ -20,7 +20,7 @@ pub(crate) fn release(context: &Context<'_>, run: &RunFiles, is_dry: bool, promo
         return print::refused(&refusals, context.json);
     }
     let hub = if is_dry { context.hub_if_possible() } else { context.hub()? };
-    let hub = hub.as_ref().map(|hub| hub as &dyn Place);
+    let hub = hub.as_deref();
     let (lineage, facts) = describe(context, run, &results)?;
     let by = context.by();
     let now = jiff::Timestamp::now();
@@ -47,8 +47,8 @@ const RESUME: &str = "run the same command again, or `pq-register resume`: it go
 /// Finishes what was begun.
 pub(crate) fn resume(context: &Context<'_>, promote: bool) -> Result<Verdict> {
     let hub = context.hub()?;
-    let place = hub.as_ref().map(|hub| hub as &dyn Place);
-    let outcomes = context.write()?.resume(place, promote).hint("the release was not completed", RESUME)?;
+    let outcomes =
+        context.write()?.resume(hub.as_deref(), promote).hint("the release was not completed", RESUME)?;
     if outcomes.is_empty() {
         return print::done(&["nothing was left unfinished".to_owned()], context.json);
     }
@@ -64,8 +64,7 @@ pub(crate) fn resume(context: &Context<'_>, promote: bool) -> Result<Verdict> {
 /// Gives up what was begun.
 pub(crate) fn abandon(context: &Context<'_>) -> Result<Verdict> {
     let hub = context.hub()?;
-    let place = hub.as_ref().map(|hub| hub as &dyn Place);
-    let versions = context.write()?.abandon(place).hint(
+    let versions = context.write()?.abandon(hub.as_deref()).hint(
         "the release was not given up",
         "one that the Hub has named is finished by `pq-register resume`",
     )?;

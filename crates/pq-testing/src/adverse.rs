@@ -30,6 +30,17 @@ pub fn files_of(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
+/// The files below a folder, but for those `except`, that hold a secret in one of these forms.
+pub fn leaks(folder: &Path, forms: &[&str], except: &[&str]) -> Vec<PathBuf> {
+    let holds =
+        |bytes: &[u8]| forms.iter().any(|form| bytes.windows(form.len()).any(|part| part == form.as_bytes()));
+    let kept = |path: &Path| {
+        except.iter().any(|name| path.strip_prefix(folder).is_ok_and(|rest| rest == Path::new(name)))
+    };
+    let files = files_of(folder).into_iter().filter(|(path, bytes)| !kept(path) && holds(bytes));
+    files.map(|(path, _)| path).collect()
+}
+
 /// Runs `command` where no file can grow past `blocks` × 512 bytes: each write beyond fails, as on a disk that is full.
 pub fn with_full_disk(command: &Command, blocks: usize) -> Output {
     let limit = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");

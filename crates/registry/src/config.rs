@@ -11,6 +11,9 @@ pub struct RegistryConfig {
     pub huggingface_repo: String,
     /// Whether a repository that does not exist yet is made private.
     pub private: bool,
+    /// `s3://bucket` or `s3://bucket/folder` at a service that speaks S3, in place of the Hub; empty uses none. Address and keys
+    /// come from the environment.
+    pub bucket: String,
     /// Human agreement must be above this share.
     pub min_human_agreement: f64,
     /// The overall mean absolute error must be below this many points.
@@ -20,7 +23,13 @@ pub struct RegistryConfig {
 impl Default for RegistryConfig {
     fn default() -> Self {
         let Gate { min_human_agreement, max_mae } = Gate::default();
-        Self { huggingface_repo: String::new(), private: true, min_human_agreement, max_mae }
+        Self {
+            huggingface_repo: String::new(),
+            private: true,
+            bucket: String::new(),
+            min_human_agreement,
+            max_mae,
+        }
     }
 }
 

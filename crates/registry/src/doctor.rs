@@ -1,8 +1,8 @@
-//! What folder, `version.json`, journal and Hub say of each other, and how they are brought together.
+//! What folder, `version.json`, journal and the place of versions beside them say of each other, and how they are brought together.
 
 use project_files::{Manifest, Release, check_stored, with_causes};
 
-use crate::place::{HubPlace, Place, Stage};
+use crate::place::{Place, Stage};
 use crate::plan::unfinished;
 use crate::writer::Writer;
 use crate::{Bundle, Error, Ledger, Registry, Result};
@@ -46,7 +46,7 @@ impl Registry {
     ///
     /// # Errors
     /// When `version.json` or the journal cannot be read, or the Hub cannot be asked.
-    pub fn examine(&self, hub: Option<&HubPlace>) -> Result<Vec<Finding>> {
+    pub fn examine(&self, hub: Option<&dyn Place>) -> Result<Vec<Finding>> {
         let ledger = Ledger::read(&self.layout)?;
         let mut findings: Vec<Finding> =
             ledger.journal.problems.iter().map(|problem| finding(problem, Remedy::None)).collect();
@@ -62,7 +62,7 @@ impl Registry {
                 format!("the release {} of run `{}` is not finished", manifest.version, manifest.run_id);
             findings.push(finding(text, Remedy::Resume));
         }
-        let there = hub.map(Place::taken).transpose()?.unwrap_or_default();
+        let there = hub.map(|hub| hub.taken()).transpose()?.unwrap_or_default();
         let is_there = |version: &str| there.values().any(|name| name == version);
         for version in &ledger.lost {
             let remedy = lost(version, is_there(version));
@@ -90,7 +90,7 @@ impl Registry {
         Some(finding(with_causes(&error), remedy))
     }
 
-    fn examine_hub(&self, ledger: &Ledger, hub: &HubPlace, there: &[String]) -> Result<Vec<Finding>> {
+    fn examine_hub(&self, ledger: &Ledger, hub: &dyn Place, there: &[String]) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
         for release in ledger.versions.history.iter().filter(|release| release.id.is_some()) {
             let stored = self.layout.version(&release.version);
@@ -118,7 +118,7 @@ impl Registry {
                 findings.push(finding(format!("the Hub has {version}, and it is not here"), remedy));
             }
         }
-        for (version, is_named) in hub.open_branches()? {
+        for (version, is_named) in hub.left_over()? {
             if is_named {
                 findings
                     .push(finding(format!("the Hub has a branch left of {version}"), Remedy::Tidy(version)));
@@ -128,7 +128,7 @@ impl Registry {
         Ok(findings)
     }
 
-    fn examine_live(&self, ledger: &Ledger, hub: &HubPlace) -> Result<Option<Finding>> {
+    fn examine_live(&self, ledger: &Ledger, hub: &dyn Place) -> Result<Option<Finding>> {
         let Some(champion) = ledger.versions.champion() else { return Ok(None) };
         let Ok(bundle) = Bundle::of_stored(&self.layout.version(&champion.version), Some(champion)) else {
             return Ok(None);
@@ -149,30 +149,29 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Registry::examine`], and when a place cannot be written.
-    pub fn repair(&mut self, hub: Option<&HubPlace>) -> Result<Vec<Finding>> {
-        let place = hub.map(|hub| hub as &dyn Place);
+    pub fn repair(&mut self, hub: Option<&dyn Place>) -> Result<Vec<Finding>> {
         for found in self.reader().examine(hub)? {
             match found.remedy {
-                Remedy::Resume => drop(self.resume(place, true)?),
+                Remedy::Resume => drop(self.resume(hub, true)?),
                 Remedy::Fetch(version) => {
-                    if let Some(hub) = place {
+                    if let Some(hub) = hub {
                         self.fetch(hub, &version)?;
                     }
                 }
                 Remedy::Remove(version) => self.remove(&version)?,
                 Remedy::Push(version) => {
                     let release = self.versions().release(&version).cloned();
-                    if let (Some(hub), Ok(release)) = (place, release) {
+                    if let (Some(hub), Ok(release)) = (hub, release) {
                         self.push_version(hub, &release)?;
                     }
                 }
                 Remedy::Serve => {
-                    if let Some(hub) = place {
+                    if let Some(hub) = hub {
                         self.push(hub)?;
                     }
                 }
                 Remedy::Tidy(version) => {
-                    if let Some(hub) = place {
+                    if let Some(hub) = hub {
                         hub.tidy(&version)?;
                     }
                 }

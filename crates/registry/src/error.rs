@@ -69,6 +69,10 @@ pub enum Error {
     /// Weights & Biases answered something else than its protocol says.
     #[error("Weights & Biases answered in an unexpected form: {reason}")]
     Protocol { reason: String, source: Option<http_client::Error> },
+    /// A bucket refused or could not be reached.
+    #[cfg(feature = "object-store")]
+    #[error("{title} refused, could not be reached, or holds something else")]
+    Bucket { title: String, source: Box<dyn std::error::Error + Send + Sync> },
     /// The Hub refused or could not be reached.
     #[error(transparent)]
     Hub(#[from] hub_client::Error),

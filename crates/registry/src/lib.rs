@@ -5,7 +5,8 @@
 //! - [`Registry`] reads what was released: versions, journal, what was in use when. Reading takes no lock.
 //! - [`Writer`], from [`Registry::write`], changes it: releases, promotes, goes back, pushes, fetches, repairs. A release is a
 //!   transaction that can be interrupted anywhere and is finished by the same call.
-//! - [`Place`]: where versions are kept, a folder ([`FolderPlace`]) or a repository on the Hub ([`HubPlace`]).
+//! - [`Place`]: where versions are kept, a folder ([`FolderPlace`]) or a repository on the Hub ([`HubPlace`]),
+//!   with the feature `object-store` a bucket that speaks S3 (`BucketPlace`).
 //! - [`validated`] is the gate over content: results count for the very files, base and data that they name.
 //! - [`hub`] is the crate `hub-client`.
 //!
@@ -23,8 +24,8 @@ mod ledger;
 mod mirror;
 mod place;
 mod plan;
-mod reader;
 mod protobuf;
+mod reader;
 mod steps;
 pub mod tracking;
 pub mod wandb;
@@ -39,6 +40,8 @@ pub use gate::validated;
 pub use hub_client as hub;
 pub use ledger::By;
 pub(crate) use ledger::Ledger;
+#[cfg(feature = "object-store")]
+pub use place::{BucketOptions, BucketPlace};
 pub use place::{FolderPlace, HubPlace, Place, Stage};
 pub use plan::{Candidate, Plan};
 pub use project_files::{

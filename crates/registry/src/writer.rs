@@ -122,8 +122,8 @@ impl Writer {
                         let (version, run_id) = (manifest.version, manifest.run_id);
                         return Err(Error::Unfinished { version, run_id });
                     }
-                    Ok(Stage::Stored) => hub.give_up(&bundle)?,
-                    Ok(_) | Err(Error::Taken { .. }) => {}
+                    Ok(Stage::Planned | Stage::Stored) => hub.give_up(&bundle)?,
+                    Ok(Stage::Absent) | Err(Error::Taken { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -20,6 +20,8 @@ pub enum Tool {
     Office,
     /// `script`, which gives a command a terminal.
     Terminal,
+    /// `moto_server`, which stands in for a service that speaks S3.
+    Moto,
     /// A CPU with AVX2 and FMA.
     Avx2,
     /// A CPU with AVX-512 (F, BW, DQ and VL).
@@ -42,6 +44,7 @@ impl Tool {
         Self::OtherUser,
         Self::Office,
         Self::Terminal,
+        Self::Moto,
         Self::Avx2,
         Self::Avx512,
         Self::Avx512Bf16,
@@ -57,6 +60,7 @@ impl Tool {
             Self::OtherUser => "other-user",
             Self::Office => "office",
             Self::Terminal => "terminal",
+            Self::Moto => "moto",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512-bf16",
@@ -105,6 +109,10 @@ impl Tool {
             Self::OtherUser => (can_be_refused(), "no other user than root can start what is built here"),
             Self::Office => (starts("soffice") || starts("libreoffice"), "LibreOffice is not installed"),
             Self::Terminal => (starts("script"), "there is no `script` of util-linux"),
+            Self::Moto => (
+                succeeds(Command::new("moto_server").arg("--help")),
+                "moto is not installed (`pip install 'moto[server]'` brings `moto_server`)",
+            ),
             Self::Avx2 => (cpu_has(&["avx2", "fma"]), "the CPU has no AVX2"),
             Self::Avx512 => {
                 (cpu_has(&["avx512f", "avx512bw", "avx512dq", "avx512vl"]), "the CPU has no AVX-512")

@@ -29,16 +29,6 @@ impl HubPlace {
         &self.repo
     }
 
-    /// The branches of releases that are not finished, or were not tidied up, with the version of each.
-    ///
-    /// # Errors
-    /// When the repository cannot be read.
-    pub fn open_branches(&self) -> Result<Vec<(String, bool)>> {
-        let refs = self.refs()?;
-        let versions = refs.branches.keys().filter_map(|branch| branch.strip_prefix("release-"));
-        Ok(versions.map(|version| (version.to_owned(), tag_of(&refs, version).is_some())).collect())
-    }
-
     /// Empty where there is no repository yet.
     fn refs(&self) -> Result<Refs> {
         match self.hub.refs(&self.repo) {

@@ -1,8 +1,12 @@
-//! Where versions are kept: a folder, the Hub. Each place can tell by itself how far a release has come there, and each step of
-//! one can be taken again.
+//! Where versions are kept: a folder, the Hub, a bucket. Each place can tell by itself how far a release has come there, and each
+//! step of one can be taken again.
 
+#[cfg(feature = "object-store")]
+mod bucket;
 mod folder;
 mod hub;
+#[cfg(feature = "object-store")]
+mod objects;
 
 use std::collections::BTreeMap;
 
@@ -10,9 +14,13 @@ use project_files::{HubRelease, Manifest, Version};
 
 use crate::{Bundle, Result};
 
+#[cfg(feature = "object-store")]
+pub use bucket::BucketPlace;
 pub use folder::FolderPlace;
 pub(crate) use folder::remove_temporary;
 pub use hub::HubPlace;
+#[cfg(feature = "object-store")]
+pub use objects::BucketOptions;
 
 /// How far a release has come at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
