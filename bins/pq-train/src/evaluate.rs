@@ -5,11 +5,14 @@ use slide_scorer::{RatingPrompt, SlideSamples};
 use vlm_lora::backend::Backend;
 use vlm_lora::{Dataset as _, Evaluator, Features, Metrics, Model, Result, Sample, Tiles, TrainingConfig};
 
+use crate::ratings::Ratings;
+
 /// The error of the model's ratings on the validation slides: what picks the best checkpoint.
 pub(crate) struct RatingError<'a> {
     rating_prompt: &'a RatingPrompt,
     slides: &'a SlideSamples<'a>,
     batch: usize,
+    ratings: Ratings,
     /// Questions whose image went through the frozen vision tower already; empty while an adapter changes the tower.
     seen: Vec<(Sample, Option<Features>)>,
 }
@@ -19,8 +22,10 @@ impl<'a> RatingError<'a> {
         rating_prompt: &'a RatingPrompt,
         slides: &'a SlideSamples<'a>,
         config: &TrainingConfig,
+        ratings: Ratings,
     ) -> Self {
-        Self { rating_prompt, slides, batch: config.per_device_train_batch_size.max(1), seen: Vec::new() }
+        let batch = config.per_device_train_batch_size.max(1);
+        Self { rating_prompt, slides, batch, ratings, seen: Vec::new() }
     }
 
     /// The question about a slide, with the features of its image where the vision tower is frozen.
@@ -53,9 +58,10 @@ impl<B: Backend> Evaluator<B> for RatingError<'_> {
     fn evaluate(&mut self, model: &Model<B>) -> Result<Metrics> {
         let questions = self.questions(model)?;
         let (mut error, mut within_one, mut count) = (0.0, 0.0, 0.0_f64);
+        let mut ratings = Vec::new();
         let batches = questions.chunks(self.batch).zip(self.slides.slides().chunks(self.batch));
         for (batch, slides) in batches {
-            for (answer, slide) in self.rating_prompt.ask(model, batch)?.iter().zip(slides) {
+            for (answer, slide) in self.rating_prompt.ask(model, batch)?.into_iter().zip(slides) {
                 for (key, score) in slide.label.scored() {
                     let Some(distribution) = answer.get(key) else { continue };
                     let rounded = (expected_score(distribution) + 0.5).floor();
@@ -64,8 +70,10 @@ impl<B: Backend> Evaluator<B> for RatingError<'_> {
                     within_one += f64::from(u8::from(difference < 1.5));
                     count += 1.0;
                 }
+                ratings.push(answer);
             }
         }
+        self.ratings.put(ratings);
         let count = count.max(1.0);
         Ok(vec![("mae".to_owned(), error / count), ("within_1".to_owned(), within_one / count)])
     }

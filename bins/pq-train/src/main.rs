@@ -11,6 +11,8 @@ use slide_scorer::{LabelledSlide, NewGroups, RatingPrompt, Settings, SlideSample
 mod evaluate;
 mod observe;
 mod plan;
+mod preempt;
+mod ratings;
 mod record;
 mod report;
 mod run;

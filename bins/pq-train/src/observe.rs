@@ -3,12 +3,14 @@ use std::io::IsTerminal as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use vlm_lora::{EvaluationReport, LogReport, Observer, RunStart, StepReport};
 
-/// Ends the run when Ctrl-C was pressed.
-pub(crate) struct Interrupt;
+use crate::preempt::Preemption;
+
+/// Ends the run when Ctrl-C was pressed, or the machine is about to end it.
+pub(crate) struct Interrupt(pub(crate) Preemption);
 
 impl Observer for Interrupt {
     fn should_stop(&self) -> bool {
-        pq_cli::interrupted()
+        pq_cli::interrupted() || self.0.is_announced()
     }
 }
 

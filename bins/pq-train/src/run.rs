@@ -58,6 +58,20 @@ impl RunDir {
         }
     }
 
+    /// The folders in which other runs are tracked, the newest first.
+    pub(crate) fn tracked_elsewhere(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.outputs).into_iter().flatten().flatten();
+        let others =
+            entries.map(|entry| entry.path()).filter(|path| !path.is_symlink() && path != self.files.dir());
+        let mut found: Vec<(Option<SystemTime>, PathBuf)> = others
+            .map(|path| RunFiles::new(path).tracking())
+            .filter(|folder| folder.is_dir())
+            .map(|folder| (folder.metadata().and_then(|about| about.modified()).ok(), folder))
+            .collect();
+        found.sort();
+        found.into_iter().rev().map(|(_, folder)| folder).collect()
+    }
+
     /// Points `latest` at the run, in one step.
     pub(crate) fn make_latest(&self, layout: &Layout) -> Result<()> {
         let staging = self.outputs.join(format!(".latest-{}", std::process::id()));

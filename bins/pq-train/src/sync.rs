@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Subcommand;
 use pq_cli::{Hint, Layout, ProjectConfig, Verdict};
 use project_files::{RunFiles, with_causes};
-use registry::wandb::{Spooled, WandbMode, WandbOptions, spooled, sync, write_offline};
+use registry::wandb::{Spooled, WandbMode, WandbOptions, is_of, spooled, sync, write_offline};
 use serde_json::json;
 
 use crate::track::Services;
@@ -77,7 +77,7 @@ fn one(
         }
         return Ok(true);
     }
-    if spool.base_url.trim_end_matches('/') != options.base_url.trim_end_matches('/') {
+    if !is_of(spool, options) {
         // The key is for the address that is configured, not for one that a file names.
         tracing::warn!("{name} was begun for {}: set WANDB_BASE_URL to send it there", spool.base_url);
         return Ok(false);

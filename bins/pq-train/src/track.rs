@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use pq_cli::{Hint, ProjectConfig, WithHint as _, secrets};
 use registry::tracking::{
-    End, EventFiles, Finished, Machine, Sampler, TensorboardConfig, Tracker, git_state, host_name,
+    End, EventFiles, Finished, GitState, Machine, Sampler, TensorboardConfig, Tracker, git_state, host_name,
 };
-use registry::wandb::{Environment, RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun};
+use registry::wandb::{
+    CatchUp, Environment, RunInfo, WandbConfig, WandbMode, WandbOptions, WandbRun, config_yaml,
+};
 use serde_json::{Value, json};
 use slide_scorer::Settings;
 use vlm_lora::{EvaluationReport, LogReport, Observer, RunStart, RunStatus, TrainOutcome};
 
+use crate::preempt::Preemption;
+use crate::ratings::Evaluated;
 use crate::record::Record;
 use crate::run::RunDir;
 
@@ -56,6 +61,12 @@ impl Services {
     }
 }
 
+/// What is looked at while the run goes on.
+pub(crate) struct Told {
+    pub(crate) evaluated: Evaluated,
+    pub(crate) preemption: Preemption,
+}
+
 /// Those who track the run.
 pub(crate) struct Tracking {
     services: Services,
@@ -67,6 +78,10 @@ pub(crate) struct Tracking {
     wandb: Option<Arc<WandbRun>>,
     trackers: Vec<Arc<dyn Tracker>>,
     sampler: Option<Sampler>,
+    told: Told,
+    earlier: Vec<std::path::PathBuf>,
+    catch_up: Option<CatchUp>,
+    is_preemption_said: AtomicBool,
     is_page_said: bool,
     /// Whether Weights & Biases was to be told and cannot be, not even later.
     is_lost: bool,
@@ -80,6 +95,7 @@ impl Tracking {
         dir: &RunDir,
         settings: &Settings,
         record: &Record,
+        told: Told,
     ) -> Result<Self> {
         let options = services.options(dir.files.tracking());
         if services.wandb.required && services.wandb.mode == WandbMode::Online {
@@ -101,14 +117,11 @@ impl Tracking {
             host: host_name(),
             program: PROGRAM.to_owned(),
             commit: git.as_ref().map(|git| git.commit.clone()).unwrap_or_default(),
+            charts: told.evaluated.charts(),
             completed_steps: 0,
         };
-        let (memory, cores) = Machine::new().size();
-        let metadata = json!({
-            "os": std::env::consts::OS, "host": info.host, "program": PROGRAM,
-            "args": std::env::args().skip(1).collect::<Vec<_>>(), "startedAt": jiff::Timestamp::now(), "git": git,
-            "cpu_count_logical": cores, "memory": {"total": memory.to_string()}, "pitchquest": facts,
-        });
+        let metadata = metadata(&info.host, git.as_ref(), &facts);
+        let earlier = if services.wandb.sync_earlier { dir.tracked_elsewhere() } else { Vec::new() };
         let (run, event_folder) = (dir.name.clone(), dir.files.tensorboard());
         let (wandb, trackers, sampler) = (None, Vec::new(), None);
         Ok(Self {
@@ -121,6 +134,10 @@ impl Tracking {
             wandb,
             trackers,
             sampler,
+            told,
+            earlier,
+            catch_up: None,
+            is_preemption_said: AtomicBool::new(false),
             is_page_said: false,
             is_lost: false,
         })
@@ -139,6 +156,9 @@ impl Tracking {
                 }
             }
         }
+        if mode == WandbMode::Online && has_key && !self.earlier.is_empty() {
+            self.catch_up = Some(CatchUp::start(&self.options, std::mem::take(&mut self.earlier)));
+        }
         if self.services.tensorboard.enabled {
             match EventFiles::start(&self.event_folder, &self.info.host, completed_steps) {
                 Ok(files) => self.trackers.push(Arc::new(files)),
@@ -150,6 +170,8 @@ impl Tracking {
     fn begin_wandb(&mut self, run: WandbRun) {
         let run = Arc::new(run);
         run.file("wandb-metadata.json", self.metadata.to_string().as_bytes());
+        run.file("config.yaml", config_yaml(&self.info.config).as_bytes());
+        run.file("requirements.txt", requirements().as_bytes());
         if self.services.wandb.mode == WandbMode::Offline {
             tracing::info!("tracked offline in {}", self.options.folder.display());
         } else {
@@ -196,8 +218,10 @@ impl Tracking {
         let end = match outcome {
             Ok(outcome) => {
                 self.summary(outcome);
-                let was_stopped = outcome.status == RunStatus::Stopped;
-                End { exit_code: i32::from(was_stopped), was_stopped }
+                let has_stopped = outcome.status == RunStatus::Stopped;
+                let is_preempted = has_stopped && self.told.preemption.is_announced();
+                self.say_preemption();
+                End { exit_code: i32::from(has_stopped), was_stopped: has_stopped && !is_preempted }
             }
             Err(error) => {
                 let line = format!("error: {}", project_files::with_causes(error));
@@ -218,12 +242,24 @@ impl Tracking {
         for finished in &finished {
             self.say(finished);
         }
+        if let Some(lines) =
+            self.catch_up.take().map(|earlier| earlier.sent_lines()).filter(|lines| *lines > 0)
+        {
+            tracing::info!("{lines} lines of earlier runs were sent as well");
+        }
         let is_missing = self.is_lost || finished.iter().any(|finished| !finished.complete);
         if self.services.wandb.required && is_missing {
             let message = "the run is on disk, but Weights & Biases has not got all of it";
             bail!(Hint::new(message, self.remedy()));
         }
         Ok(())
+    }
+
+    /// Tells as soon as it is known that the machine will end the process.
+    fn say_preemption(&self) {
+        if self.told.preemption.is_announced() && !self.is_preemption_said.swap(true, Ordering::Relaxed) {
+            self.trackers.iter().for_each(|tracker| tracker.preempting());
+        }
     }
 
     fn summary(&self, outcome: &TrainOutcome) {
@@ -258,6 +294,36 @@ impl Tracking {
     }
 }
 
+/// What the overview of a run's page shows, under the names of the service's own client.
+fn metadata(host: &str, git: Option<&GitState>, facts: &Value) -> Value {
+    let path = |path: std::io::Result<std::path::PathBuf>| path.ok().map(|path| path.display().to_string());
+    let mut metadata = json!({
+        "os": format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH), "host": host, "program": PROGRAM,
+        "args": std::env::args().skip(1).collect::<Vec<_>>(), "startedAt": jiff::Timestamp::now(), "git": git,
+        "executable": path(std::env::current_exe()), "root": path(std::env::current_dir()), "pitchquest": facts,
+    });
+    if let (Value::Object(all), Value::Object(machine)) = (&mut metadata, Machine::new().describe()) {
+        all.extend(machine);
+    }
+    metadata
+}
+
+/// The versions of everything that the program is built from, a line each, as the service's own client lists packages.
+fn requirements() -> String {
+    let mut lines = String::new();
+    let mut name = "";
+    for line in include_str!("../../../Cargo.lock").lines() {
+        let value = |key: &str| line.strip_prefix(key)?.trim().strip_prefix("= \"")?.strip_suffix('"');
+        if let Some(found) = value("name") {
+            name = found;
+        } else if let Some(version) = value("version").filter(|_| !name.is_empty()) {
+            lines += &format!("{name}=={version}\n");
+            name = "";
+        }
+    }
+    lines
+}
+
 impl Observer for Tracking {
     fn on_start(&mut self, start: &RunStart) {
         self.begin(start.completed_steps as u64);
@@ -277,9 +343,18 @@ impl Observer for Tracking {
     fn on_evaluate(&mut self, evaluation: &EvaluationReport<'_>) {
         let named = |(name, value): &(String, f64)| (name.replacen("eval_", "eval/", 1), *value);
         self.log(evaluation.step, evaluation.metrics.iter().map(named));
+        let Some((table, matrices)) = self.told.evaluated.take() else { return };
+        let step = evaluation.step as u64;
+        for tracker in &self.trackers {
+            tracker.table(step, "eval/slides", &table);
+            for (name, confusion) in &matrices {
+                tracker.confusion(step, name, confusion);
+            }
+        }
     }
 
     fn should_stop(&self) -> bool {
+        self.say_preemption();
         self.trackers.iter().any(|tracker| tracker.is_stop_asked())
     }
 }

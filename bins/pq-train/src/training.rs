@@ -8,6 +8,8 @@ use slide_scorer::{Base, LabelledSlide, RatingPrompt, Settings, SlideSamples, St
 use vlm_lora::backend::{Backend, OnDevice};
 use vlm_lora::{FeatureCache, FeaturePrecision, Model, RunStatus, Trainer};
 
+use crate::preempt::Preemption;
+use crate::ratings::{Evaluated, Ratings};
 use crate::run::RunDir;
 use crate::{Args, evaluate, observe, record, report, track};
 
@@ -51,12 +53,16 @@ impl OnDevice for Training<'_> {
         let cache = FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32)
             .on_disk(store.layout().feature_cache());
         let mut record = record::Record::new(dir, settings, base, store, all)?;
-        let mut tracking = track::Tracking::new(services, dir, settings, &record)?;
+        let (ratings, preemption) = (Ratings::default(), Preemption::listen());
+        let criteria = settings.rubric.keys().map(str::to_owned).collect();
+        let evaluated = Evaluated::new(ratings.clone(), val.slides(), criteria);
+        let told = track::Told { evaluated, preemption: preemption.clone() };
+        let mut tracking = track::Tracking::new(services, dir, settings, &record, told)?;
         let outcome = Trainer::new(&mut model, settings.training.clone())?
             .validation(&val)
-            .evaluator(evaluate::RatingError::new(prompt, &val, &settings.training))
+            .evaluator(evaluate::RatingError::new(prompt, &val, &settings.training, ratings))
             .observer(observe::Progress::new())
-            .observer(observe::Interrupt)
+            .observer(observe::Interrupt(preemption))
             .observer(&mut record)
             .observer(&mut tracking)
             .feature_cache(&cache)

@@ -5,6 +5,7 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use pq_testing::adverse;
 use pq_testing::project::{Project, code, stderr};
 use serde_json::Value;
 use test_server::{Answer, Server, text};
@@ -99,4 +100,136 @@ fn a_refused_resume_leaves_the_run_as_it_was_and_offline_runs_are_files() {
     assert!(id.starts_with("one-"), "{id}");
     assert!(project.path(folder).join(format!("run-{id}.wandb")).exists(), "{line}");
     assert!(server.requests().is_empty(), "offline is offline");
+}
+
+/// The key as the service gets it, and only in its header: `api:KEY` in base64.
+const SENT: &str = "YXBpOjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc=";
+
+/// Whatever the key comes from, and though the service repeats it, it is in no file, no line and no body.
+#[test]
+fn a_run_leaves_no_key_behind() {
+    let project = Project::new(6);
+    let server = Server::start(|request| {
+        let sent = request.header("authorization").unwrap_or_default().to_owned();
+        text(403, &format!("{{\"errors\": [{{\"message\": \"refused {sent}\"}}]}}"))
+    });
+    let netrc = format!("machine 127.0.0.1 login user password {KEY}\n");
+    let env = format!("WANDB_API_KEY={KEY}\n");
+    let sources: [(&str, Option<(&str, &str)>); 3] =
+        [("environment", None), ("dotenv", Some((".env", &env))), ("netrc", Some((".netrc", &netrc)))];
+    for (name, file) in sources {
+        let steps =
+            ["-v", "-v", "--run", name, "--set", "training.max_steps=2", "--set", "tensorboard.enabled=true"];
+        let limit = ["--set", "wandb.finish_timeout_s=1", "--set", "wandb.pictures=true"];
+        let mut outputs = Vec::new();
+        for args in [[&steps[..], &limit].concat(), [&["sync", name][..], &limit].concat()] {
+            let mut command = with_key(project.command(TRAIN, &args), &server);
+            if args[0] == "sync" {
+                command = with_key(project.bare_command(TRAIN), &server);
+                command.args(&args);
+            }
+            if let Some((path, content)) = file {
+                project.write(path, content);
+                command.env_remove("WANDB_API_KEY");
+            }
+            outputs.push(command.output().unwrap());
+        }
+        assert_eq!((code(&outputs[0]), code(&outputs[1])), (0, 1), "{name}: {}", stderr(&outputs[0]));
+        for output in &outputs {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(output);
+            assert!(!text.contains(KEY) && !text.contains(SENT), "{name}: {text}");
+        }
+        let own: Vec<&str> = file.iter().map(|(path, _)| *path).collect();
+        let leaks = adverse::leaks(&project.path(""), &[KEY, SENT], &own);
+        assert!(leaks.is_empty(), "{name}: {leaks:?}");
+        let requests = server.take();
+        assert!(
+            !requests.is_empty()
+                && requests
+                    .iter()
+                    .any(|request| request.header("authorization") == Some(&format!("Basic {SENT}"))),
+            "{name}"
+        );
+        for request in requests {
+            let is_free = |text: &str| !text.contains(KEY) && !text.contains(SENT);
+            let others = request.headers.iter().filter(|(name, _)| *name != "authorization");
+            assert!(is_free(&request.path) && is_free(&String::from_utf8_lossy(&request.body)), "{name}");
+            assert!(others.into_iter().all(|(_, value)| is_free(value)), "{name}");
+        }
+        if let Some((path, _)) = file {
+            std::fs::remove_file(project.path(path)).unwrap();
+        }
+    }
+}
+
+/// Files of the page, by their names below `outputs/RUN/wandb/ID.files`.
+fn page_files(project: &Project, run: &str) -> Vec<String> {
+    let tracking = project.path(&format!("outputs/{run}/wandb"));
+    let names = adverse::files_of(&tracking).into_keys().filter_map(|path| {
+        let name = path.strip_prefix(&tracking).ok()?.to_string_lossy().into_owned();
+        Some(name.split_once(".files/")?.1.to_owned())
+    });
+    names.collect()
+}
+
+#[test]
+fn an_evaluation_is_a_table_with_pictures_where_they_are_asked_for() {
+    let project = Project::new(6);
+    let server = Server::start(|_| text(500, ""));
+    for (run, pictures) in [("with", "wandb.pictures=true"), ("without", "wandb.pictures=false")] {
+        let args =
+            ["--run", run, "--set", "training.max_steps=2", "--set", "wandb.mode=offline", "--set", pictures];
+        let args = [&args[..], &["--set", "tensorboard.enabled=true"]].concat();
+        let output = with_key(project.command(TRAIN, &args), &server).output().unwrap();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let files = page_files(&project, run);
+        let count = |part: &str| files.iter().filter(|name| name.contains(part)).count();
+        for name in ["config.yaml", "requirements.txt", "wandb-metadata.json"] {
+            assert_eq!(count(name), 1, "{name}: {files:?}");
+        }
+        assert_eq!(count("media/table/eval/slides_2_"), 1, "{files:?}");
+        assert!(count("media/table/eval/confusion/") > 1, "one a criterion: {files:?}");
+        assert_eq!(count("media/images/") > 0, run == "with", "{files:?}");
+        let events = adverse::files_of(&project.path(&format!("outputs/{run}/tensorboard")));
+        let holds =
+            |part: &[u8]| events.values().any(|bytes| bytes.windows(part.len()).any(|window| window == part));
+        assert!(
+            holds(b"eval/slides/0") && holds(b"\x89PNG") && holds(b": model |"),
+            "on this machine always"
+        );
+    }
+    let requirements = adverse::files_of(&project.path("outputs/with/wandb"));
+    let (_, versions) = requirements.iter().find(|(path, _)| path.ends_with("requirements.txt")).unwrap();
+    let versions = String::from_utf8_lossy(versions);
+    assert!(versions.contains("\nvlm-lora==") && versions.lines().count() > 100, "{versions}");
+}
+
+/// What schedulers send before they end a process.
+#[cfg(unix)]
+#[test]
+fn a_signal_that_announces_the_end_leaves_a_run_to_carry_on() {
+    let project = Project::new(6);
+    let server = Server::start(|_| text(500, ""));
+    for signal in ["USR1", "TERM"] {
+        let args = ["--run", signal, "--set", "training.max_steps=5000", "--set", "wandb.mode=offline"];
+        let mut command = with_key(project.command(TRAIN, &args), &server);
+        let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        let metrics = project.path(&format!("outputs/{signal}/metrics.jsonl"));
+        let until = Instant::now() + Duration::from_mins(2);
+        while !metrics.exists() {
+            assert!(Instant::now() < until && child.try_wait().unwrap().is_none());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let sent =
+            Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{signal}");
+        let spool = adverse::files_of(&project.path(&format!("outputs/{signal}/wandb")));
+        let (_, spool) =
+            spool.iter().find(|(path, _)| path.extension().is_some_and(|suffix| suffix == "spool")).unwrap();
+        let spool = String::from_utf8_lossy(spool);
+        assert_eq!(spool.matches("\"preempting\"").count(), 1, "{signal}");
+        assert!(spool.contains("{\"end\":{\"exit_code\":1,\"was_stopped\":false}}"), "{signal}");
+        assert!(project.path(&format!("outputs/{signal}/checkpoints")).is_dir(), "{signal}");
+    }
 }

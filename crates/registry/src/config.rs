@@ -11,8 +11,7 @@ pub struct RegistryConfig {
     pub huggingface_repo: String,
     /// Whether a repository that does not exist yet is made private.
     pub private: bool,
-    /// `s3://bucket` or `s3://bucket/folder` at a service that speaks S3, in place of the Hub; empty uses none. Address and keys
-    /// come from the environment.
+    /// `s3://bucket` or `s3://bucket/folder` at a service that speaks S3, in place of the Hub; empty uses none.
     pub bucket: String,
     /// Human agreement must be above this share.
     pub min_human_agreement: f64,

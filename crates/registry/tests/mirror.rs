@@ -117,6 +117,42 @@ fn a_later_version_that_is_served_meanwhile_stays() {
     }
 }
 
+/// A tag that somebody removed, and files that somebody put on main.
+#[test]
+fn what_others_did_on_the_hub_is_seen_and_mended() {
+    let project = Project::released(&[b"one", b"two"], true);
+    let seen = |part: &str| {
+        let findings = project.registry.examine(Some(&project.hub)).unwrap();
+        assert!(findings.iter().any(|finding| finding.text.contains(part)), "{part}: {findings:?}");
+    };
+    let mend = || {
+        assert!(project.writer().repair(Some(&project.hub)).unwrap().is_empty());
+        let repository = project.served();
+        assert!(repository.tree("main") == repository.tree("v1.0.1"));
+        assert_eq!(repository.tags.keys().collect::<Vec<_>>(), ["v1.0.0", "v1.0.1"]);
+        assert_eq!(repository.branches.len(), 1, "{:?}", repository.branches);
+    };
+    let change = |change: &dyn Fn(&mut Repository)| {
+        project.fake.change(|state| change(state.repositories.get_mut(REPO).unwrap()));
+    };
+    change(&|repository| drop(repository.tags.remove("v1.0.0")));
+    seen("v1.0.0 is not on the Hub");
+    mend();
+    change(&|repository| {
+        let tree = [("README.md".to_owned(), b"# Mine".to_vec())].into();
+        repository.commit("main", tree);
+    });
+    seen("the Hub serves no version");
+    mend();
+    change(&|repository| {
+        let mut tree = repository.tree("main").unwrap();
+        tree.insert("pytorch_model.bin".to_owned(), b"x".to_vec());
+        repository.commit("main", tree);
+    });
+    seen("the Hub serves v1.0.1");
+    mend();
+}
+
 #[test]
 fn a_lost_registry_finds_its_versions_again_and_counts_on() {
     let fake = FakeHub::start();
