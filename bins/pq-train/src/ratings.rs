@@ -76,7 +76,7 @@ impl Evaluated {
             let people = slide.label.score(key).map(|score| Cell::Number(f64::from(score.get())));
             row.push(people.unwrap_or(Cell::Missing));
             row.push(votes(slide, key));
-            let expected = rating.get(key).map(|distribution| expected_score(distribution));
+            let expected = rating.get(key).map(expected_score);
             // Two digits are as much as anybody reads.
             row.push(expected.map_or(Cell::Missing, |score| Cell::Number((score * 100.0).round() / 100.0)));
         }

@@ -1,6 +1,7 @@
 //! Tells the run to those who track it, from its first step on.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -317,7 +318,7 @@ fn requirements() -> String {
         if let Some(found) = value("name") {
             name = found;
         } else if let Some(version) = value("version").filter(|_| !name.is_empty()) {
-            lines += &format!("{name}=={version}\n");
+            let _ = writeln!(lines, "{name}=={version}");
             name = "";
         }
     }

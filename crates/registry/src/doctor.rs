@@ -62,7 +62,7 @@ impl Registry {
                 format!("the release {} of run `{}` is not finished", manifest.version, manifest.run_id);
             findings.push(finding(text, Remedy::Resume));
         }
-        let there = hub.map(|hub| hub.taken()).transpose()?.unwrap_or_default();
+        let there = hub.map(Place::taken).transpose()?.unwrap_or_default();
         let is_there = |version: &str| there.values().any(|name| name == version);
         for version in &ledger.lost {
             let remedy = lost(version, is_there(version));

@@ -27,7 +27,7 @@ const RACES: usize = 20;
 /// ```
 ///
 /// Nothing is ever overwritten but `live.json`, which needs a service that takes conditions (`If-None-Match`, `If-Match`), as
-/// Amazon's, MinIO, Cloudflare R2 and Ceph do.
+/// those of Amazon, Cloudflare (R2) and Ceph do.
 #[derive(Debug)]
 pub struct BucketPlace {
     objects: Objects,

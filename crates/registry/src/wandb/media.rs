@@ -1,5 +1,7 @@
 //! Tables, pictures and charts, as the service takes them: files of the run, which a history line points to.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value, json};
 
 use super::record::{Items, number};
@@ -109,7 +111,7 @@ fn panel(name: &str) -> Value {
 pub fn config_yaml<'a>(config: impl IntoIterator<Item = (&'a String, &'a Value)>) -> String {
     let mut text = String::new();
     for (key, value) in config {
-        text += &format!("{}:\n    value: {}\n", Value::String(key.clone()), yaml(value));
+        let _ = writeln!(text, "{}:\n    value: {}", Value::String(key.clone()), yaml(value));
     }
     text
 }

@@ -24,6 +24,7 @@ pub enum WandbMode {
 /// The `[wandb]` table of `training.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the configuration")]
 pub struct WandbConfig {
     /// The project that runs are collected in; created when it does not exist.
     pub project: String,

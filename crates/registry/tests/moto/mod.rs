@@ -31,7 +31,7 @@ impl Moto {
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let moto = Self { process: command.spawn().unwrap(), base: format!("http://127.0.0.1:{port}") };
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         while !moto.answers("/moto-api/") {
             assert!(Instant::now() < until, "moto_server does not answer");
             std::thread::sleep(Duration::from_millis(50));
