@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use pq_testing::adverse;
-use project_files::{Baseline, Contract as _, RunFiles, ValidationResults, hash_file};
+use project_files::{Contract as _, Interval, RunFiles, ValidationResults, hash_file};
 use test_server::Answer;
 use test_server::hub::{FakeHub, Fault, TOKEN};
 
@@ -22,6 +22,7 @@ fn project(mae: f64) -> tempfile::TempDir {
     write("outputs/latest/adapter_config.json", "{}");
     write("outputs/latest/adapter_model.safetensors", "weights");
     write("outputs/latest/config.toml", "[model]");
+    write("outputs/latest/test_predictions.jsonl", "{}");
     write(
         "outputs/latest/run.json",
         r#"{"schema_version":2,"run_id":"r","started_at":"2026-01-02T03:04:05Z","base_model":"a/b",
@@ -29,21 +30,10 @@ fn project(mae: f64) -> tempfile::TempDir {
             "inputs":{"base_model":"sha256-tensors-v1:1","base_processor":"sha256-processor-v1:2","labels.json":"3"}}"#,
     );
     let run = RunFiles::new(dir.path().join("outputs/latest"));
-    let mut results = ValidationResults {
-        schema_version: 1,
-        human_agreement: 0.9,
-        passes_threshold: true,
-        reasons: vec!["said so".to_owned()],
-        metrics: [("overall_mae".to_owned(), mae)].into(),
-        baseline: Some(Baseline {
-            chosen_on: "train".to_owned(),
-            constants: [].into(),
-            metrics: [("overall_mae".to_owned(), 1.0)].into(),
-            mae_gain: 1.0 - mae,
-            mae_gain_interval: None,
-        }),
-        ..ValidationResults::default()
-    };
+    let mut results = ValidationResults::sample();
+    results.metrics.insert("overall_mae".to_owned(), mae);
+    results.intervals.insert("overall_mae".to_owned(), Interval { low: mae - 0.1, high: mae + 0.1 });
+    results.judge();
     for (name, hash) in [
         ("base_model", "sha256-tensors-v1:1"),
         ("base_processor", "sha256-processor-v1:2"),
@@ -96,7 +86,7 @@ fn a_validated_run_becomes_a_version_once() {
 fn the_gate_says_no_in_words() {
     let dir = project(0.6);
     let (code, text) = register(dir.path(), &[]);
-    assert!(code == 1 && text.contains("the mean absolute error is 0.60; that is not enough"), "{text}");
+    assert!(code == 1 && text.contains("the mean absolute error is 0.600 [0.500, 0.700]"), "{text}");
     assert!(!dir.path().join("model_registry/version.json").exists());
 }
 

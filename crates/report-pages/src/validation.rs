@@ -47,7 +47,7 @@ pub fn render_validation_report(report: &ValidationReport<'_>) -> Result<String>
             ratings => results.sizes.ratings,
             passes => results.passes_threshold,
             checks => results.checks,
-            limits => results.reasons.get(results.checks.len()..).unwrap_or_default(),
+            limits => results.warnings,
             caveats => report.caveats,
             confidence => percent(Some(results.confidence)),
             cards => cards(results),

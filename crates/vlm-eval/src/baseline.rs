@@ -55,7 +55,7 @@ pub fn human_ceiling<'a>(
         insert(&mut metrics, key, confusion);
     }
     insert(&mut metrics, "overall", &overall);
-    (ratings > 0).then_some(HumanCeiling { metrics, ratings })
+    (ratings > 0).then_some(HumanCeiling { metrics, ratings, ..HumanCeiling::default() })
 }
 
 /// Adds one pair in all: each rater against the others, with weight 1 / raters.

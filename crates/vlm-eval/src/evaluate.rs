@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use slide_data::{Label, Prediction, Rubric, Score, expected_score};
 
 use crate::detail::{detail, error_histogram, worst_first};
-use project_files::{Contract as _, GateInput};
+use project_files::{Contract as _, Gain};
 
 use crate::measures::{Pool, Rating, rounded};
 use crate::{
@@ -99,13 +99,21 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> Result<Evaluation> {
         chosen_on,
         constants: baseline_constants.iter().map(|(key, score)| (key.clone(), score.get())).collect(),
         metrics: meaningful_for_constants(named(&names, &constant.values(&once))),
-        mae_gain: values.last().copied().flatten().unwrap_or(0.0),
-        mae_gain_interval: gain_interval,
+        intervals: BTreeMap::new(),
+        gains: values
+            .last()
+            .copied()
+            .flatten()
+            .map(|value| ("overall_mae".to_owned(), Gain { value, interval: gain_interval }))
+            .into_iter()
+            .collect(),
+        relative_gains: BTreeMap::new(),
     };
     let intervals = named(&names, &intervals);
     let labels = input.items.iter().map(|item| &item.label);
     let results = assemble(input, &table, baseline, metrics, intervals);
-    let results = ValidationResults { human_ceiling: human_ceiling(input.rubric, labels), ..results };
+    let mut results = ValidationResults { human_ceiling: human_ceiling(input.rubric, labels), ..results };
+    results.judge();
     Ok(Evaluation { results, details: table.details(input.items) })
 }
 
@@ -145,36 +153,26 @@ fn assemble(
 ) -> ValidationResults {
     let metric = |metrics: &BTreeMap<String, f64>, name: &str| metrics.get(name).copied().unwrap_or(f64::NAN);
     let gate = input.options.gate;
-    let checks = gate.check(&GateInput {
-        agreement: metric(&metrics, "overall_within_1"),
-        agreement_interval: intervals.get("overall_within_1").copied(),
-        mae: metric(&metrics, "overall_mae"),
-        mae_interval: intervals.get("overall_mae").copied(),
-        constant_mae: metric(&baseline.metrics, "overall_mae"),
-        gain_interval: baseline.mae_gain_interval,
-    });
     let sizes = table.sizes();
-    let mut reasons: Vec<String> = checks.iter().map(|check| check.reason.clone()).collect();
-    reasons.extend(limits(&sizes, &baseline));
+    let warnings = limits(&sizes, &baseline);
     ValidationResults {
         schema_version: ValidationResults::VERSION,
         created_at: input.now,
         model_version: input.model_version.to_owned(),
         human_agreement: metric(&metrics, "overall_within_1"),
         threshold: gate.min_human_agreement,
-        passes_threshold: checks.iter().all(|check| check.passed),
-        reasons,
         metrics,
         intervals,
         confidence: input.options.bootstrap.confidence,
         sizes,
         gate,
-        checks,
+        warnings,
         baseline: Some(baseline),
         human_ceiling: None,
         champion: input.champion.cloned(),
         before: input.before.cloned(),
         inputs: input.inputs.clone(),
+        ..ValidationResults::default()
     }
 }
 
@@ -265,6 +263,7 @@ impl<'a> Table<'a> {
             groups: self.groups,
             ratings: self.overall.ratings.len(),
             criteria: criteria.collect(),
+            ..Sizes::default()
         }
     }
 
