@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use pq_testing::adverse;
-use project_files::{Contract as _, Interval, RunFiles, ValidationResults, hash_file};
+use project_files::{Comparison, Contract as _, Gain, Interval, RunFiles, ValidationResults, hash_file};
 use test_server::Answer;
 use test_server::hub::{FakeHub, Fault, TOKEN};
 
@@ -86,7 +86,11 @@ fn a_validated_run_becomes_a_version_once() {
 fn the_gate_says_no_in_words() {
     let dir = project(0.6);
     let (code, text) = register(dir.path(), &[]);
-    assert!(code == 1 && text.contains("the mean absolute error is 0.600 [0.500, 0.700]"), "{text}");
+    assert!(code == 3 && text.contains("the mean absolute error is 0.600 [0.500, 0.700]"), "{text}");
+    assert!(!dir.path().join("model_registry/version.json").exists());
+    let dir = project(0.8);
+    let (code, text) = register(dir.path(), &[]);
+    assert!(code == 1 && text.contains("that is not reached"), "{text}");
     assert!(!dir.path().join("model_registry/version.json").exists());
 }
 
@@ -125,6 +129,10 @@ fn train_again(dir: &Path, weights: &str) {
     let mut results = ValidationResults::read(&run.validation()).unwrap();
     let hash = hash_file(&run.adapter_weights()).unwrap().sha256;
     results.inputs.insert("adapter_model.safetensors".to_owned(), hash);
+    let gain = Gain { value: 0.1, interval: Some(Interval { low: 0.02, high: 0.18 }) };
+    let gains = ["overall_mae", "clarity_mae"].map(|name| (name.to_owned(), gain)).into();
+    results.champion = Some(Comparison { name: "v1.0.0".to_owned(), gains, ..Comparison::default() });
+    results.judge();
     results.write(&run.validation()).unwrap();
 }
 
@@ -257,4 +265,18 @@ fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_version() {
     assert_eq!(register(dir.path(), &["verify"]).0, 0);
     let (_, text) = register(dir.path(), &["history", "--json"]);
     assert_eq!(text.matches("\"released_at\"").count(), 1, "{text}");
+}
+
+#[test]
+fn a_run_that_was_not_compared_with_the_version_in_use_is_refused() {
+    let dir = project(0.4);
+    assert_eq!(register(dir.path(), &[]).0, 0);
+    train_again(dir.path(), "better");
+    let run = RunFiles::new(dir.path().join("outputs/latest"));
+    let mut results = ValidationResults::read(&run.validation()).unwrap();
+    results.champion = None;
+    results.judge();
+    results.write(&run.validation()).unwrap();
+    let (code, text) = register(dir.path(), &[]);
+    assert!(code == 1 && text.contains("v1.0.0 is in use, and the run was not compared with it"), "{text}");
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use project_files::HumanCeiling;
+use slide_data::ceiling::{Ceiling, reachable, reachable_near};
 use slide_data::{Answer, Score, Tally};
 use statistics::{Jackknife, delete_one};
 
 use crate::interval::{Extent, of_measure};
 use crate::measures::rounded;
 use crate::table::{Frame, forecast};
-use crate::{Confusion, Interval, Measures, Result};
+use crate::{Confusion, EvaluationOptions, Interval, Measures, Result};
 
 /// What is said of people.
 const NAMES: [&str; 3] = ["mae", "within_1", "exact"];
@@ -26,7 +27,8 @@ struct Sides {
 
 /// The ceiling from the ratings of slides with at least two raters; nothing where there are none. A score that somebody decided is
 /// no label of raters and is left out.
-pub(crate) fn human_ceiling(frame: &Frame<'_>, confidence: f64) -> Result<Option<HumanCeiling>> {
+pub(crate) fn human_ceiling(frame: &Frame<'_>, options: &EvaluationOptions) -> Result<Option<HumanCeiling>> {
+    let confidence = options.confidence;
     let groups: Vec<&str> = frame.group_names().collect();
     let empty = Sides {
         person: vec![Confusion::default(); groups.len()],
@@ -37,18 +39,47 @@ pub(crate) fn human_ceiling(frame: &Frame<'_>, confidence: f64) -> Result<Option
     let mut ceiling = HumanCeiling::default();
     for key in &frame.keys {
         let mut sides = empty.clone();
+        let mut counted: Vec<Vec<Counts>> = vec![Vec::new(); groups.len()];
         for item in &frame.items {
             let Some(counts) = of_raters(item, key) else { continue };
             let group = groups.binary_search(&item.group.as_str()).unwrap_or_default();
             let model = rounded(&forecast(&item.prediction, item, key)?);
             sides.add(group, &counts, model);
             overall.add(group, &counts, model);
+            counted[group].push(counts);
             ceiling.ratings += 1;
+        }
+        if options.reachable {
+            reach(key, &counted, sides.extent, confidence, &mut ceiling);
         }
         sides.tell(key, confidence, &mut ceiling);
     }
     overall.tell("overall", confidence, &mut ceiling);
     Ok((ceiling.ratings > 0).then_some(ceiling))
+}
+
+/// What a model that knows every slide's quality would reach on a criterion, with the noise of the raters.
+fn reach(key: &str, groups: &[Vec<Counts>], extent: Extent, confidence: f64, ceiling: &mut HumanCeiling) {
+    let groups: Vec<&Vec<Counts>> = groups.iter().filter(|counts| !counts.is_empty()).collect();
+    let Some(found) = reachable(groups.iter().copied().flatten().copied()) else { return };
+    let values = |ceiling: &Ceiling| vec![Some(ceiling.mae), Some(ceiling.within_one), Some(ceiling.exact)];
+    ceiling.noise.insert(key.to_owned(), found.noise);
+    let measured = delete_one(groups.len(), |weights| {
+        if weights.iter().all(|weight| *weight > 0.0) {
+            return values(&found);
+        }
+        let kept =
+            groups.iter().zip(weights).filter(|(_, weight)| **weight > 0.0).flat_map(|(counts, _)| *counts);
+        reachable_near(found.noise, kept.copied())
+            .map_or_else(|| vec![None; NAMES.len()], |near| values(&near))
+    });
+    ceiling.metrics.extend(
+        NAMES
+            .into_iter()
+            .zip(values(&found))
+            .filter_map(|(name, value)| Some((format!("{key}_{name}"), value?))),
+    );
+    insert(key, &measured, extent, confidence, &mut ceiling.metrics, &mut ceiling.intervals);
 }
 
 /// The scores that raters gave, where two or more did and the criterion applies by their word.

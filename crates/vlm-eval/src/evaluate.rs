@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use project_files::{Contract as _, Override};
-use slide_data::{Label, Prediction, Rubric, Score};
+use slide_data::{Label, Rubric, Score};
 
 use crate::ceiling::human_ceiling;
 use crate::compare::{Model, gains, relative_gains};
@@ -12,45 +12,9 @@ use crate::measures::rounded;
 use crate::power::power;
 use crate::slices::slices;
 use crate::table::{Frame, Table, forecast, labels, sure};
-use crate::{Baseline, Details, Error, Gate, Miss, Rater, Result, ValidationResults, best_constants};
-
-/// One slide: what people said and what the model said.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Item {
-    /// The slide.
-    pub slide_id: String,
-    /// Slides of one group (a deck with its near-duplicates) are resampled together.
-    pub group: String,
-    /// What people say; its point scores are what is measured against.
-    pub label: Label,
-    /// The model's distributions.
-    pub prediction: Prediction,
-}
-
-/// How to evaluate.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EvaluationOptions {
-    /// What must be reached.
-    pub gate: Gate,
-    /// How often an interval shall hold what it estimates, as in 0.95.
-    pub confidence: f64,
-}
-
-impl Default for EvaluationOptions {
-    fn default() -> Self {
-        Self { gate: Gate::default(), confidence: 0.95 }
-    }
-}
-
-impl EvaluationOptions {
-    fn validate(&self) -> Result<()> {
-        if self.confidence > 0.0 && self.confidence < 1.0 {
-            return Ok(());
-        }
-        let actual = self.confidence.to_string();
-        Err(Error::Option { key: "confidence", expected: "between 0 and 1", actual })
-    }
-}
+use crate::{
+    Baseline, Details, EvaluationOptions, Item, Miss, Rater, Result, ValidationResults, best_constants,
+};
 
 /// Everything an evaluation looks at.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +88,7 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> Result<Evaluation> {
         overrides: input.overrides.to_vec(),
         baseline: Some(baseline(input, &frame, &model)?),
         cheap_baselines: input.cheap_baselines.iter().map(compare).collect::<Result<_>>()?,
-        human_ceiling: human_ceiling(&frame, confidence)?,
+        human_ceiling: human_ceiling(&frame, &input.options)?,
         champion: input.champion.map(compare).transpose()?,
         before: input.before.map(compare).transpose()?,
         slices: slices(&frame, confidence)?,

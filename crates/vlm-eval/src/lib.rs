@@ -27,7 +27,9 @@ mod detail;
 mod error;
 mod evaluate;
 mod interval;
+mod item;
 mod measures;
+mod options;
 mod pool;
 mod power;
 mod ranks;
@@ -38,8 +40,10 @@ pub use baseline::best_constants;
 pub use compare::Rater;
 pub use detail::{CalibrationBin, CriterionDetail, Details, Miss};
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, EvaluationInput, EvaluationOptions, Item, evaluate};
+pub use evaluate::{Evaluation, EvaluationInput, evaluate};
+pub use item::Item;
 pub use measures::{Confusion, Measures, expected_calibration_error, ranked_probability_score, rounded};
+pub use options::EvaluationOptions;
 pub use project_files::{
     Baseline, Check, Comparison, Gain, Gate, HumanCeiling, Interval, Outcome, Override, Sizes, Slice,
     ValidationResults,

@@ -209,6 +209,7 @@ fn people_and_model_are_held_against_the_same_labels() {
     assert_eq!(ceiling.ratings, 1);
     assert!((ceiling.person["design_mae"] - (2.0 * 2.0 + 3.0) / 3.0).abs() < 1e-12, "{ceiling:?}");
     assert!((ceiling.model["design_mae"] - (2.0 * 2.0 + 0.0) / 3.0).abs() < 1e-12, "{ceiling:?}");
+    assert!(ceiling.noise["design"] > 0.0 && ceiling.metrics["design_mae"] > 0.0, "{ceiling:?}");
     items[0].label.distribution.clear();
     assert_eq!(run(&items, None).unwrap().results.human_ceiling, None, "nobody has a second rater");
 }

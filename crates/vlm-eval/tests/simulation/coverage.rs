@@ -38,7 +38,7 @@ pub fn results(world: &World) -> ValidationResults {
         overrides: &[],
         model_version: "simulated",
         inputs: &BTreeMap::new(),
-        options: EvaluationOptions::default(),
+        options: EvaluationOptions { reachable: false, ..EvaluationOptions::default() },
         now: Timestamp::UNIX_EPOCH,
     })
     .expect("what is drawn is valid")

@@ -225,7 +225,7 @@ pub fn judge(kind: &Kind, seed: u64) -> ValidationResults {
         overrides: &[],
         model_version: "simulated",
         inputs: &inputs,
-        options: EvaluationOptions::default(),
+        options: EvaluationOptions { reachable: false, ..EvaluationOptions::default() },
         now: Timestamp::UNIX_EPOCH,
     };
     match evaluate(&input) {
