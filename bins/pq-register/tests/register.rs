@@ -7,7 +7,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use pq_testing::adverse;
-use project_files::{Comparison, Contract as _, Gain, Interval, RunFiles, ValidationResults, hash_file};
+use project_files::{
+    Comparison, Contract as _, Gain, Interval, RunFiles, ValidationResults, VersionFile, hash_file,
+};
 use test_server::Answer;
 use test_server::hub::{FakeHub, Fault, TOKEN};
 
@@ -131,7 +133,9 @@ fn train_again(dir: &Path, weights: &str) {
     results.inputs.insert("adapter_model.safetensors".to_owned(), hash);
     let gain = Gain { value: 0.1, interval: Some(Interval { low: 0.02, high: 0.18 }) };
     let gains = ["overall_mae", "clarity_mae"].map(|name| (name.to_owned(), gain)).into();
-    results.champion = Some(Comparison { name: "v1.0.0".to_owned(), gains, ..Comparison::default() });
+    let versions = VersionFile::read_if_present(&dir.join("model_registry/version.json")).unwrap();
+    let champion = versions.and_then(|versions| versions.version);
+    results.champion = champion.map(|name| Comparison { name, gains, ..Comparison::default() });
     results.judge();
     results.write(&run.validation()).unwrap();
 }
