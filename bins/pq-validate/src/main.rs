@@ -14,6 +14,7 @@ use slide_scorer::{NewGroups, Settings, Store, base_inputs, fingerprint_of_base}
 use vlm_eval::{Gate, Override, Rater};
 
 mod evaluator;
+mod overrides;
 mod print;
 mod score;
 
@@ -36,7 +37,7 @@ struct Args {
     with_base: bool,
     /// Set a condition aside, or accept an easier bound: one of min_human_agreement, max_mae, champion_margin, human_ceiling,
     /// with the reason, which results, report and model card show. May be given several times.
-    #[arg(long = "override", value_name = "NAME=REASON", value_parser = parse_override)]
+    #[arg(long = "override", value_name = "NAME=REASON", value_parser = overrides::parse)]
     overrides: Vec<Override>,
     /// May be this much worse than the model in use, in points of mean absolute error, as where new data ask for a release; needs
     /// `--override champion_margin=REASON`.
@@ -102,19 +103,6 @@ fn run(args: &Args) -> Result<Verdict> {
     evaluation.results.write(&run.validation())?;
     print::step_summary(&evaluation)?;
     print::verdict(&evaluation, &report, args.common.json)
-}
-
-/// A condition that is set aside, as in `max_mae=a first trial`.
-fn parse_override(text: &str) -> Result<Override, String> {
-    const NAMES: [&str; 4] = ["min_human_agreement", "max_mae", "champion_margin", "human_ceiling"];
-    let (name, reason) = text.split_once('=').unwrap_or((text, ""));
-    if !NAMES.contains(&name) {
-        return Err(format!("`{name}` cannot be set aside, only {}", NAMES.join(", ")));
-    }
-    if reason.trim().is_empty() {
-        return Err(format!("say why, as in `{name}=a first trial in one team`"));
-    }
-    Ok(Override { name: name.to_owned(), reason: reason.trim().to_owned() })
 }
 
 /// The champion's scores of the same slides, where there is one and it is another adapter; without scores where it is not here.
