@@ -68,6 +68,8 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
     reader.document::<slide_label::PeopleFile>("data/labeled/people.json", &layout.people());
     let reference = run.reference_predictions();
     reader.log::<slide_data::Prediction>("outputs/<run>/reference_predictions.jsonl", &reference);
+    let test = run.test_predictions();
+    reader.log::<slide_data::Prediction>("outputs/<run>/test_predictions.jsonl", &test);
     let performance = layout.latest_performance();
     reader.document::<drift::PerformanceReport>(
         "monitoring/performance_metrics/latest_metrics.json",

@@ -72,6 +72,10 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
             check::<slide_data::Prediction>("outputs/<run>/reference_predictions.jsonl"),
         ),
         (
+            "outputs/<run>/test_predictions.jsonl",
+            check::<slide_data::Prediction>("outputs/<run>/test_predictions.jsonl"),
+        ),
+        (
             "outputs/<run>/validation_results.json",
             check::<ValidationResults>("outputs/<run>/validation_results.json"),
         ),

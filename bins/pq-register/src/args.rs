@@ -15,7 +15,7 @@ use pq_cli::{CommonArgs, HasCommon};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit status: 0 done, 1 the gate said no, `verify` or `doctor` found something, or it is done here and not yet on the Hub (`pq-register push`), 2 could not run."
+    after_help = "Exit status: 0 done, 1 the gate said no, `verify` or `doctor` found something, or it is done here and not yet on the Hub (`pq-register push`), 2 could not run, 3 the validation is undecided."
 )]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -12,6 +12,7 @@ mod change;
 mod compare;
 mod context;
 mod print;
+mod recheck;
 mod release;
 
 use args::{Args, Command};
@@ -34,7 +35,7 @@ fn run(args: &Args) -> Result<Verdict> {
     match &args.command {
         None => {
             let run = args.run.as_ref().map_or_else(|| layout.latest_run(), RunFiles::new);
-            release::release(&context, &run, args.dry_run, !args.no_promote)
+            release::release(&context, &layout, &run, args.dry_run, !args.no_promote)
         }
         Some(Command::History) => print::history(&context),
         Some(Command::Show { version }) => compare::show(&context, version),

@@ -102,10 +102,10 @@ fn history_line(versions: &VersionFile, release: &Release) -> String {
     format!("{version:<8} {mark:<9} {date}  agreement {agreement:.3}  mae {mae:.3}  run {run}")
 }
 
-pub(crate) fn refused(reasons: &[String], json: bool) -> Result<Verdict> {
+pub(crate) fn refused(reasons: &[String], verdict: Verdict, json: bool) -> Result<Verdict> {
     let text = format!("not released:\n  {}", reasons.join("\n  "));
     emit(json, &json!({"released": false, "reasons": reasons}), &text)?;
-    Ok(Verdict::Fail)
+    Ok(verdict)
 }
 
 pub(crate) fn planned(plan: &Plan, json: bool) -> Result<Verdict> {

@@ -1,23 +1,34 @@
 //! A release: gate, plan, upload; and what becomes of one that was killed.
 
 use anyhow::Result;
-use pq_cli::{Verdict, WithHint as _};
-use project_files::{Contract as _, RunFiles, RunRecord};
+use pq_cli::{Layout, Verdict, WithHint as _};
+use project_files::{Contract as _, Gate, RunFiles, RunRecord, hash_file};
 use registry::{Candidate, CardFacts, Lineage, Outcome, ValidationResults, validated};
 
 use crate::context::Context;
-use crate::{change, print};
+use crate::{change, print, recheck};
 
 /// Releases the run, unless the gate says no or it was released already.
-pub(crate) fn release(context: &Context<'_>, run: &RunFiles, is_dry: bool, promote: bool) -> Result<Verdict> {
+pub(crate) fn release(
+    context: &Context<'_>,
+    layout: &Layout,
+    run: &RunFiles,
+    is_dry: bool,
+    promote: bool,
+) -> Result<Verdict> {
     let results = validated(run)
         .hint("there is nothing to release", "train with pq-train, then validate with pq-validate")?;
-    let refusals = results.refusals(&context.config.gate());
+    let refusals = refusals(context, layout, run, &results)?;
     if !refusals.is_empty() {
         if !is_dry {
             context.write()?.refused(run, &refusals)?;
         }
-        return print::refused(&refusals, context.json);
+        let is_open = results.outcome == project_files::Outcome::Undecided;
+        return print::refused(
+            &refusals,
+            if is_open { Verdict::Undecided } else { Verdict::Fail },
+            context.json,
+        );
     }
     let hub = if is_dry { context.hub_if_possible() } else { context.hub()? };
     let hub = hub.as_deref();
@@ -40,6 +51,37 @@ pub(crate) fn release(context: &Context<'_>, run: &RunFiles, is_dry: bool, promo
     }
     let outcome = writer.release(&plan, hub, promote).hint("the release was not completed", RESUME)?;
     change::finished(context, &outcome, "released")
+}
+
+/// Why the run must not be released: by its numbers, because they are not what the predictions give, or because another version
+/// came into use since.
+fn refusals(
+    context: &Context<'_>,
+    layout: &Layout,
+    run: &RunFiles,
+    results: &ValidationResults,
+) -> Result<Vec<String>> {
+    let config = context.config.gate();
+    // How much worse than the champion it may be is said at the validation, with the reason.
+    let gate = Gate { champion_margin: results.gate.champion_margin, ..config };
+    let mut refusals = results.refusals(&gate);
+    let versions = context.registry.versions()?;
+    let compared = results.champion.as_ref().map(|champion| champion.name.as_str());
+    let weights = hash_file(&run.adapter_weights())?;
+    let name = run.adapter_weights();
+    let name = name.file_name().unwrap_or_default().to_string_lossy();
+    if let Some(champion) = versions.champion()
+        && champion.files.get(&*name) != Some(&weights)
+        && compared != Some(champion.version.as_str())
+    {
+        let version = &champion.version;
+        refusals
+            .push(format!("{version} is in use, and the run was not compared with it: validate it again"));
+    }
+    if refusals.is_empty() {
+        refusals = recheck::contradictions(layout, run, results)?;
+    }
+    Ok(refusals)
 }
 
 const RESUME: &str = "run the same command again, or `pq-register resume`: it goes on from where it stopped";

@@ -7,7 +7,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use pq_testing::adverse;
-use project_files::{Baseline, Contract as _, RunFiles, ValidationResults, hash_file};
+use project_files::{
+    Comparison, Contract as _, Gain, Interval, RunFiles, ValidationResults, VersionFile, hash_file,
+};
 use test_server::hub::{FakeHub, Fault, TOKEN};
 use test_server::{Answer, Request, text};
 
@@ -22,6 +24,7 @@ fn project(mae: f64) -> tempfile::TempDir {
     write("outputs/latest/adapter_config.json", "{}");
     write("outputs/latest/adapter_model.safetensors", "weights");
     write("outputs/latest/config.toml", "[model]");
+    write("outputs/latest/test_predictions.jsonl", "{}");
     write(
         "outputs/latest/run.json",
         r#"{"schema_version":2,"run_id":"r","started_at":"2026-01-02T03:04:05Z","base_model":"a/b",
@@ -29,21 +32,10 @@ fn project(mae: f64) -> tempfile::TempDir {
             "inputs":{"base_model":"sha256-tensors-v1:1","base_processor":"sha256-processor-v1:2","labels.json":"3"}}"#,
     );
     let run = RunFiles::new(dir.path().join("outputs/latest"));
-    let mut results = ValidationResults {
-        schema_version: 1,
-        human_agreement: 0.9,
-        passes_threshold: true,
-        reasons: vec!["said so".to_owned()],
-        metrics: [("overall_mae".to_owned(), mae)].into(),
-        baseline: Some(Baseline {
-            chosen_on: "train".to_owned(),
-            constants: [].into(),
-            metrics: [("overall_mae".to_owned(), 1.0)].into(),
-            mae_gain: 1.0 - mae,
-            mae_gain_interval: None,
-        }),
-        ..ValidationResults::default()
-    };
+    let mut results = ValidationResults::sample();
+    results.metrics.insert("overall_mae".to_owned(), mae);
+    results.intervals.insert("overall_mae".to_owned(), Interval { low: mae - 0.1, high: mae + 0.1 });
+    results.judge();
     for (name, hash) in [
         ("base_model", "sha256-tensors-v1:1"),
         ("base_processor", "sha256-processor-v1:2"),
@@ -96,7 +88,11 @@ fn a_validated_run_becomes_a_version_once() {
 fn the_gate_says_no_in_words() {
     let dir = project(0.6);
     let (code, text) = register(dir.path(), &[]);
-    assert!(code == 1 && text.contains("the mean absolute error is 0.60; that is not enough"), "{text}");
+    assert!(code == 3 && text.contains("the mean absolute error is 0.600 [0.500, 0.700]"), "{text}");
+    assert!(!dir.path().join("model_registry/version.json").exists());
+    let dir = project(0.8);
+    let (code, text) = register(dir.path(), &[]);
+    assert!(code == 1 && text.contains("that is not reached"), "{text}");
     assert!(!dir.path().join("model_registry/version.json").exists());
 }
 
@@ -135,6 +131,12 @@ fn train_again(dir: &Path, weights: &str) {
     let mut results = ValidationResults::read(&run.validation()).unwrap();
     let hash = hash_file(&run.adapter_weights()).unwrap().sha256;
     results.inputs.insert("adapter_model.safetensors".to_owned(), hash);
+    let gain = Gain { value: 0.1, interval: Some(Interval { low: 0.02, high: 0.18 }) };
+    let gains = ["overall_mae", "clarity_mae"].map(|name| (name.to_owned(), gain)).into();
+    let versions = VersionFile::read_if_present(&dir.join("model_registry/version.json")).unwrap();
+    let champion = versions.and_then(|versions| versions.version);
+    results.champion = champion.map(|name| Comparison { name, gains, ..Comparison::default() });
+    results.judge();
     results.write(&run.validation()).unwrap();
 }
 
@@ -388,4 +390,18 @@ fn is_clean<'a>(
     is_free(&request.path)
         && is_free(&String::from_utf8_lossy(&request.body))
         && headers.all(|(_, value)| is_free(value))
+}
+
+#[test]
+fn a_run_that_was_not_compared_with_the_version_in_use_is_refused() {
+    let dir = project(0.4);
+    assert_eq!(register(dir.path(), &[]).0, 0);
+    train_again(dir.path(), "better");
+    let run = RunFiles::new(dir.path().join("outputs/latest"));
+    let mut results = ValidationResults::read(&run.validation()).unwrap();
+    results.champion = None;
+    results.judge();
+    results.write(&run.validation()).unwrap();
+    let (code, text) = register(dir.path(), &[]);
+    assert!(code == 1 && text.contains("v1.0.0 is in use, and the run was not compared with it"), "{text}");
 }

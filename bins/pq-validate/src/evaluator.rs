@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use project_files::RunFiles;
-use slide_data::Label;
+use slide_data::{Label, Prediction};
 use slide_scorer::{LabelledSlide, Settings, SlideScorer};
-use vlm_eval::{BootstrapOptions, Comparison, Evaluation, EvaluationInput, EvaluationOptions, Gate, Item};
+use vlm_eval::{Evaluation, EvaluationInput, EvaluationOptions, Gate, Item, Override, Rater};
 
 use crate::score;
 
@@ -15,59 +15,50 @@ pub(crate) struct Evaluator {
     pub(crate) test: Vec<LabelledSlide>,
     pub(crate) train_labels: Vec<Label>,
     pub(crate) gate: Gate,
+    pub(crate) overrides: Vec<Override>,
 }
 
 /// What the results are shown beside, and what they were made from.
 pub(crate) struct Beside<'a> {
-    pub(crate) champion: Option<&'a Comparison>,
-    pub(crate) before: Option<&'a Comparison>,
+    pub(crate) champion: Option<&'a Rater>,
+    pub(crate) before: Option<&'a Rater>,
     pub(crate) inputs: &'a BTreeMap<String, String>,
 }
 
 impl Evaluator {
-    /// Scores the test slides and evaluates the scores.
+    /// Scores the test slides with an adapter, or with the base alone.
+    pub(crate) fn rate(&self, settings: &Settings, adapter: Option<&RunFiles>, name: &str) -> Result<Rater> {
+        let scorer = SlideScorer::open(settings, adapter, name)?;
+        Ok(Rater { name: name.to_owned(), predictions: score::all(&scorer, &self.test, name)? })
+    }
+
+    /// Holds scores of the test slides, in their order, against people's.
     pub(crate) fn evaluate(
         &self,
         settings: &Settings,
-        adapter: Option<&RunFiles>,
-        name: &str,
+        model: &Rater,
         beside: &Beside<'_>,
     ) -> Result<Evaluation> {
-        let scorer = SlideScorer::open(settings, adapter, name)?;
-        let predictions = score::all(&scorer, &self.test, name)?;
-        let items: Vec<Item> = self
-            .test
-            .iter()
-            .zip(predictions)
-            .map(|(slide, prediction)| Item {
-                slide_id: slide.record.slide_id.clone(),
-                group: slide.record.group.clone(),
-                label: slide.label.clone(),
-                prediction,
-            })
-            .collect();
+        let item = |(slide, prediction): (&LabelledSlide, &Prediction)| Item {
+            slide_id: slide.record.slide_id.clone(),
+            group: slide.record.group.clone(),
+            label: slide.label.clone(),
+            prediction: prediction.clone(),
+        };
+        let items: Vec<Item> = self.test.iter().zip(&model.predictions).map(item).collect();
         let input = EvaluationInput {
             rubric: &settings.rubric,
             items: &items,
             train_labels: Some(&self.train_labels),
             champion: beside.champion,
             before: beside.before,
-            model_version: name,
+            cheap_baselines: &[],
+            overrides: &self.overrides,
+            model_version: &model.name,
             inputs: beside.inputs,
-            options: EvaluationOptions { gate: self.gate, bootstrap: BootstrapOptions::default() },
+            options: EvaluationOptions { gate: self.gate, ..EvaluationOptions::default() },
             now: jiff::Timestamp::now(),
         };
         Ok(vlm_eval::evaluate(&input)?)
-    }
-
-    /// The results of the adapter, to show beside others.
-    pub(crate) fn comparison(
-        &self,
-        settings: &Settings,
-        adapter: Option<&RunFiles>,
-        name: &str,
-    ) -> Result<Comparison> {
-        let beside = Beside { champion: None, before: None, inputs: &BTreeMap::new() };
-        Ok(self.evaluate(settings, adapter, name, &beside)?.results.comparison(name))
     }
 }

@@ -9,11 +9,12 @@ use clap::Parser;
 use pq_cli::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
 use project_files::{Contract as _, RunFiles, ValidationResults, VersionFile, check_stored, hash_file};
 use registry::RegistryConfig;
-use slide_data::Split;
+use slide_data::{Prediction, Split};
 use slide_scorer::{NewGroups, Settings, Store, base_inputs, fingerprint_of_base};
-use vlm_eval::Comparison;
+use vlm_eval::{Gate, Override, Rater};
 
 mod evaluator;
+mod overrides;
 mod print;
 mod score;
 
@@ -21,10 +22,11 @@ use evaluator::{Beside, Evaluator};
 
 /// Compares a run's adapter with people on the frozen test split and writes results and report beside it.
 ///
-/// It passes when the share of scores within one point of people's is above `registry.min_human_agreement`, the mean absolute
-/// error is below `registry.max_mae`, and the model is better than the best constant answer.
+/// It passes when the intervals show that agreement is above `registry.min_human_agreement`, the mean absolute error below
+/// `registry.max_mae`, kappa above 0.4 for each criterion, the error a quarter below the best constant's, and the model better
+/// than the one in use. Where the slides do not tell, or something is missing, it is undecided, and nothing is released.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit status: 0 passed, 1 did not pass, 2 could not run.")]
+#[command(version, after_help = "Exit status: 0 passed, 1 failed, 2 could not run, 3 undecided.")]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
@@ -33,6 +35,14 @@ struct Args {
     /// Also score the base without the adapter, to show what training changed.
     #[arg(long)]
     with_base: bool,
+    /// Set a condition aside, or accept an easier bound: one of min_human_agreement, max_mae, champion_margin, human_ceiling,
+    /// with the reason, which results, report and model card show. May be given several times.
+    #[arg(long = "override", value_name = "NAME=REASON", value_parser = overrides::parse)]
+    overrides: Vec<Override>,
+    /// May be this much worse than the model in use, in points of mean absolute error, as where new data ask for a release; needs
+    /// `--override champion_margin=REASON`.
+    #[arg(long, value_name = "POINTS", default_value_t = 0.0)]
+    champion_margin: f64,
     /// Folder of the registry, whose champion is compared [default: `storage.registry_dir` of data.toml]
     #[arg(long, value_name = "DIR")]
     registry: Option<PathBuf>,
@@ -65,7 +75,8 @@ fn run(args: &Args) -> Result<Verdict> {
     let evaluator = Evaluator {
         test: of(Split::Test).collect(),
         train_labels: of(Split::Train).map(|slide| slide.label).collect(),
-        gate: config.gate(),
+        gate: Gate { champion_margin: args.champion_margin, ..config.gate() },
+        overrides: args.overrides.clone(),
     };
     if evaluator.test.is_empty() {
         bail!(Hint::new(
@@ -73,23 +84,25 @@ fn run(args: &Args) -> Result<Verdict> {
             "rate slides of more decks, then train again"
         ));
     }
-    let before = if args.with_base {
-        Some(evaluator.comparison(&settings, None, "base without adapter")?)
-    } else {
-        None
-    };
+    let before =
+        if args.with_base { Some(evaluator.rate(&settings, None, "base without adapter")?) } else { None };
     let champion =
         champion(&layout, &run, &evaluator, &|run| Settings::of_run_here(run, &args.common, &project))?;
-    let inputs = inputs(&store, &run, &settings)?;
     let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
+    let model = evaluator.rate(&settings, Some(&run), &name)?;
+    let raters = [Some(&model), champion.as_ref(), before.as_ref()];
+    let predictions = raters.into_iter().flatten().flat_map(|rater| &rater.predictions);
+    Prediction::replace_log(&run.test_predictions(), predictions)?;
+    let inputs = inputs(&store, &run, &settings)?;
     let beside = Beside { champion: champion.as_ref(), before: before.as_ref(), inputs: &inputs };
-    let mut evaluation = evaluator.evaluate(&settings, Some(&run), &name, &beside)?;
+    let mut evaluation = evaluator.evaluate(&settings, &model, &beside)?;
     let report = run.report();
     print::write_report(&report, &evaluation, &settings.rubric, &evaluator.test)?;
     // The results come last and name the report too: a release is bound to all that they name.
     let report_name = report.file_name().unwrap_or_default().to_string_lossy().into_owned();
     evaluation.results.inputs.insert(report_name, hash_file(&report)?.sha256);
     evaluation.results.write(&run.validation())?;
+    print::step_summary(&evaluation)?;
     print::verdict(&evaluation, &report, args.common.json)
 }
 
@@ -104,23 +117,23 @@ fn refuse_version(run: &RunFiles) -> Result<()> {
     Ok(())
 }
 
-/// The champion's results on the same slides, where there is one and it is another adapter.
+/// The champion's scores of the same slides, where there is one and it is another adapter; without scores where it is not here.
 fn champion(
     layout: &Layout,
     run: &RunFiles,
     evaluator: &Evaluator,
     settings_of: &dyn Fn(&RunFiles) -> Result<Settings>,
-) -> Result<Option<Comparison>> {
+) -> Result<Option<Rater>> {
     let versions = VersionFile::read_if_present(&layout.version_file())?.unwrap_or_default();
     let Some(champion) = versions.champion() else { return Ok(None) };
     let stored = layout.version(&champion.version);
     if !stored.adapter_weights().exists() {
         tracing::warn!(
-            "the champion {} is not stored in `{}`; it is not compared",
+            "the champion {} is not stored in `{}`; whether the run is better stays open",
             champion.version,
             stored.dir().display()
         );
-        return Ok(None);
+        return Ok(Some(Rater { name: champion.version.clone(), predictions: Vec::new() }));
     }
     check_stored(&stored, Some(champion)).hint(
         format!("{}, which is in use, cannot be compared", champion.version),
@@ -129,7 +142,7 @@ fn champion(
     if hash_file(&stored.adapter_weights())? == hash_file(&run.adapter_weights())? {
         return Ok(None);
     }
-    evaluator.comparison(&settings_of(&stored)?, Some(&stored), &champion.version).map(Some)
+    evaluator.rate(&settings_of(&stored)?, Some(&stored), &champion.version).map(Some)
 }
 
 /// The hashes that tie the results to base, adapter and data, and the base's name.

@@ -8,7 +8,7 @@ use pq_cli::Verdict;
 use report_pages::{Image, MediaType, ValidationReport, render_validation_report};
 use slide_data::{Rubric, write_atomic};
 use slide_scorer::{LabelledSlide, thumbnail};
-use vlm_eval::{Comparison, Evaluation};
+use vlm_eval::{Comparison, Evaluation, Outcome, ValidationResults};
 
 const SHOWN: [(&str, &str); 4] = [
     ("overall_within_1", "within one point"),
@@ -33,8 +33,29 @@ pub(crate) fn write_report(
         facts: &facts,
         images: &images,
         caveats: &[],
+        names: &names(slides),
     })?;
     Ok(write_atomic(path, html.as_bytes())?)
+}
+
+/// Slides by file and page, and decks by file, as people know them.
+fn names(slides: &[LabelledSlide]) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    for slide in slides {
+        let record = &slide.record;
+        let origin = record.source.origin.as_str();
+        let file = Path::new(origin).file_name().map_or(origin.into(), |name| name.to_string_lossy());
+        if file.is_empty() {
+            continue;
+        }
+        let page = record
+            .source
+            .page
+            .map_or_else(|| format!("slide {}", record.number), |page| format!("page {page}"));
+        names.insert(record.slide_id.clone(), format!("{file}, {page}"));
+        names.entry(record.group.clone()).or_insert_with(|| file.into_owned());
+    }
+    names
 }
 
 /// The slides that were rated worst, by their ids.
@@ -59,17 +80,49 @@ pub(crate) fn verdict(evaluation: &Evaluation, report: &Path, json: bool) -> Res
         columns.extend(results.baseline.as_ref().map(|baseline| Comparison {
             name: "best constant".to_owned(),
             metrics: baseline.metrics.clone(),
+            ..Comparison::default()
         }));
         columns.extend(results.before.clone());
         columns.extend(results.champion.clone());
         writeln!(out, "{}", table(&columns).trim_end())?;
-        for reason in &results.reasons {
-            writeln!(out, "  {reason}")?;
+        let remarks = results.reasons.iter().chain(&results.power).chain(&results.warnings);
+        for remark in remarks {
+            writeln!(out, "  {remark}")?;
         }
-        let word = if results.passes_threshold { "passed" } else { "did not pass" };
-        writeln!(out, "{word}: {}", report.display())?;
+        writeln!(out, "{}: {}", results.outcome.word(), report.display())?;
     }
-    Ok(if results.passes_threshold { Verdict::Pass } else { Verdict::Fail })
+    Ok(match results.outcome {
+        Outcome::Pass => Verdict::Pass,
+        Outcome::Fail => Verdict::Fail,
+        Outcome::Undecided => Verdict::Undecided,
+    })
+}
+
+/// Appends the verdict to the summary of a GitHub job, where there is one.
+pub(crate) fn step_summary(evaluation: &Evaluation) -> Result<()> {
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
+    Ok(file.write_all(markdown(&evaluation.results).as_bytes())?)
+}
+
+/// The verdict, its reasons and the metrics with their intervals.
+fn markdown(results: &ValidationResults) -> String {
+    let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
+    let mut text =
+        format!("## Validation of {}: {}\n\n", cell(&results.model_version), results.outcome.word());
+    for line in results.reasons.iter().chain(&results.warnings) {
+        let _ = writeln!(text, "- {}", cell(line));
+    }
+    text.push_str("\n| | value | 95 % interval |\n| --- | --- | --- |\n");
+    for (key, name) in SHOWN {
+        let Some(value) = results.metrics.get(key) else { continue };
+        let ends = results.intervals.get(key).map(|i| format!("{:.3} to {:.3}", i.low, i.high));
+        let _ = writeln!(text, "| {name} | {value:.3} | {} |", ends.unwrap_or_else(|| "–".to_owned()));
+    }
+    text.push('\n');
+    text
 }
 
 fn table(columns: &[Comparison]) -> String {
@@ -86,4 +139,18 @@ fn table(columns: &[Comparison]) -> String {
     }
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_is_a_table_that_names_cannot_break() {
+        let results = ValidationResults { model_version: "a|b".to_owned(), ..ValidationResults::sample() };
+        let text = markdown(&results);
+        assert!(text.starts_with("## Validation of a\\|b: passed\n\n- "), "{text}");
+        assert!(text.contains("| mean absolute error | 0.400 | 0.350 to 0.450 |"), "{text}");
+        assert!(!text.contains("exact agreement"), "what is not known has no row: {text}");
+    }
 }

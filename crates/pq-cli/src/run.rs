@@ -49,6 +49,8 @@ pub enum Verdict {
     Pass,
     /// The command ran and the answer is no: exit status 1.
     Fail,
+    /// The command ran and the data do not tell: exit status 3.
+    Undecided,
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -82,6 +84,7 @@ fn exit_code(result: anyhow::Result<Verdict>) -> ExitCode {
     match result {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(Verdict::Fail) => ExitCode::from(1),
+        Ok(Verdict::Undecided) => ExitCode::from(3),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);

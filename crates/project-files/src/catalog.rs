@@ -47,7 +47,7 @@ pub const CATALOG: &[Entry] = &[
         Log,
         1,
         &["pq-collect"],
-        &["pq-collect", "pq-label", "pq-train", "pq-validate", "pq-monitor"],
+        &["pq-collect", "pq-label", "pq-train", "pq-validate", "pq-register", "pq-monitor"],
     ),
     entry(
         "data/raw/inputs.jsonl",
@@ -80,7 +80,7 @@ pub const CATALOG: &[Entry] = &[
         Document,
         1,
         &["pq-label"],
-        &["pq-collect", "pq-label", "pq-train", "pq-validate", "pq-monitor"],
+        &["pq-collect", "pq-label", "pq-train", "pq-validate", "pq-register", "pq-monitor"],
     ),
     entry(
         "data/labeled/splits.json",
@@ -88,7 +88,7 @@ pub const CATALOG: &[Entry] = &[
         Document,
         1,
         &["pq-collect", "pq-train"],
-        &["pq-collect", "pq-train", "pq-validate", "pq-monitor"],
+        &["pq-collect", "pq-train", "pq-validate", "pq-register", "pq-monitor"],
     ),
     entry(
         "data/user_feedback/corrections.jsonl",
@@ -96,7 +96,7 @@ pub const CATALOG: &[Entry] = &[
         Log,
         1,
         &["pq-label", "production"],
-        &["pq-label", "pq-train", "pq-validate", "pq-monitor", "pq-trigger"],
+        &["pq-label", "pq-train", "pq-validate", "pq-register", "pq-monitor", "pq-trigger"],
     ),
     entry(
         "outputs/<run>/adapter_config.json",
@@ -147,10 +147,18 @@ pub const CATALOG: &[Entry] = &[
         &["pq-register", "pq-monitor"],
     ),
     entry(
+        "outputs/<run>/test_predictions.jsonl",
+        "slide_data::Prediction",
+        Log,
+        1,
+        &["pq-validate"],
+        &["pq-register"],
+    ),
+    entry(
         "outputs/<run>/validation_results.json",
         "project_files::ValidationResults",
         Document,
-        1,
+        2,
         &["pq-validate"],
         &["pq-register", "pq-monitor"],
     ),

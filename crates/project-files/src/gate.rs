@@ -2,172 +2,145 @@ use serde::{Deserialize, Serialize};
 
 use crate::Interval;
 
+/// An answer to "is it good enough?", with the one that honesty needs: the data cannot tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Yes, and other test slides of the same kind would say so too.
+    Pass,
+    /// The data do not tell, or something that the answer needs is missing. Never a reason to release.
+    #[default]
+    Undecided,
+    /// No.
+    Fail,
+}
+
+impl Outcome {
+    /// The outcome of conditions that must all hold: one failure fails, else one open question leaves it open.
+    /// Without any condition nothing is decided.
+    pub fn of_all(outcomes: impl IntoIterator<Item = Self>) -> Self {
+        outcomes.into_iter().max().unwrap_or(Self::Undecided)
+    }
+
+    /// The word for it, as in "passed".
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "passed",
+            Self::Undecided => "undecided",
+            Self::Fail => "failed",
+        }
+    }
+}
+
 /// What a model must reach to be released; the keys are those of `[registry]` in `training.toml`.
-///
-/// A model must also have a smaller error than the best constant, whatever the numbers here.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Gate {
     /// The share of scores at most one point from the people's must be above this.
     pub min_human_agreement: f64,
-    /// The mean absolute error must be below this.
+    /// The mean absolute error must be below this, in points.
     pub max_mae: f64,
+    /// The quadratic weighted kappa must be above this, for each criterion.
+    pub min_kappa: f64,
+    /// The mean absolute error must be smaller than the best constant's by more than this share of the constant's.
+    pub min_gain: f64,
+    /// The mean absolute error may be larger than the champion's by less than this, in points; 0 asks for a smaller one.
+    pub champion_margin: f64,
+}
+
+impl Gate {
+    /// The bounds that this project publishes. Lower ones need an [`Override`].
+    pub const PUBLISHED: Self = Self {
+        min_human_agreement: 0.85,
+        max_mae: 0.6,
+        min_kappa: 0.4,
+        min_gain: 0.25,
+        champion_margin: 0.0,
+    };
+
+    /// The names of the bounds that are easier to meet than the published ones, with both values (this gate's, the published).
+    pub fn eased(&self) -> Vec<(&'static str, f64, f64)> {
+        let published = Self::PUBLISHED;
+        // Written so that a bound that is no number counts as eased.
+        let at_least = |name, own: f64, bound: f64| (own >= bound, (name, own, bound));
+        let at_most = |name, own: f64, bound: f64| (own <= bound, (name, own, bound));
+        [
+            at_least("min_human_agreement", self.min_human_agreement, published.min_human_agreement),
+            at_most("max_mae", self.max_mae, published.max_mae),
+            at_least("min_kappa", self.min_kappa, published.min_kappa),
+            at_least("min_gain", self.min_gain, published.min_gain),
+            at_most("champion_margin", self.champion_margin, published.champion_margin),
+        ]
+        .into_iter()
+        .filter_map(|(is_kept, bound)| (!is_kept).then_some(bound))
+        .collect()
+    }
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { min_human_agreement: 0.85, max_mae: 0.6 }
+        Self::PUBLISHED
     }
 }
 
-/// One condition of the gate with its outcome.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    /// The metric that was looked at.
-    pub metric: String,
-    /// Its value.
-    pub value: f64,
-    /// What it was compared with.
-    pub threshold: f64,
-    /// Whether the condition holds.
-    pub passed: bool,
-    /// The outcome in words.
+/// A condition that a person set aside or eased, with the reason. Results, report and model card show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// A bound of the gate, as in `max_mae`, or what may be missing, as in `human_ceiling`.
+    pub name: String,
+    /// Why, in the person's words.
     pub reason: String,
 }
 
-/// What the gate looks at. A number that is not known is NaN, and passes no condition.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct GateInput {
-    /// Share of scores at most one point from the people's.
-    pub agreement: f64,
-    /// Its interval.
-    pub agreement_interval: Option<Interval>,
-    /// Mean absolute error.
-    pub mae: f64,
-    /// Its interval.
-    pub mae_interval: Option<Interval>,
-    /// Mean absolute error of the best constant answer on the same slides.
-    pub constant_mae: f64,
-    /// Interval of the constant's error minus the model's.
-    pub gain_interval: Option<Interval>,
-}
-
-impl Gate {
-    /// Every condition with its outcome; a model may be released if all passed.
-    pub fn check(&self, input: &GateInput) -> Vec<Check> {
-        let agreement = input.agreement > self.min_human_agreement;
-        let mae = input.mae < self.max_mae;
-        let better = input.mae < input.constant_mae;
-        vec![
-            Check {
-                metric: "human_agreement".to_owned(),
-                value: input.agreement,
-                threshold: self.min_human_agreement,
-                passed: agreement,
-                reason: format!(
-                    "{} of the scores are within one point of the people's; {}more than {} is asked{}",
-                    percent(input.agreement),
-                    no(agreement),
-                    percent(self.min_human_agreement),
-                    doubt(input.agreement_interval, self.min_human_agreement, percent),
-                ),
-            },
-            Check {
-                metric: "overall_mae".to_owned(),
-                value: input.mae,
-                threshold: self.max_mae,
-                passed: mae,
-                reason: format!(
-                    "the mean absolute error is {:.2}; {}less than {:.2} is asked{}",
-                    input.mae,
-                    no(mae),
-                    self.max_mae,
-                    doubt(input.mae_interval, self.max_mae, |value| format!("{value:.2}")),
-                ),
-            },
-            Check {
-                metric: "better_than_constant".to_owned(),
-                value: input.mae,
-                threshold: input.constant_mae,
-                passed: better,
-                reason: format!(
-                    "always giving the best constant score errs by {:.2}; {}{}",
-                    input.constant_mae,
-                    gain(input.constant_mae - input.mae),
-                    doubt(input.gain_interval, 0.0, |value| format!("{value:+.2}")),
-                ),
-            },
-        ]
-    }
-}
-
-fn gain(gain: f64) -> String {
-    if gain > 0.0 { format!("the model by {gain:.2} less") } else { "the model is not better".to_owned() }
-}
-
-fn no(passed: bool) -> &'static str {
-    if passed { "" } else { "that is not enough: " }
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
-
-/// Words for an interval that holds the threshold: other decks could have turned the outcome.
-fn doubt(interval: Option<Interval>, threshold: f64, show: impl Fn(f64) -> String) -> String {
-    match interval {
-        Some(Interval { low, high }) if low <= threshold && threshold <= high => {
-            format!(" (its interval {} to {} holds both outcomes)", show(low), show(high))
-        }
-        _ => String::new(),
-    }
+/// One condition of the gate with its outcome.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at, as in `within_1`, `gain_over_constant`, `enough_decks`.
+    pub metric: String,
+    /// The criterion's key, or `overall`.
+    pub criterion: String,
+    /// Its value; absent where it is not defined.
+    pub value: Option<f64>,
+    /// The interval of the value.
+    pub interval: Option<Interval>,
+    /// The end of the interval, or the value itself, that must clear the threshold.
+    pub bound: Option<f64>,
+    /// What it was compared with.
+    pub threshold: f64,
+    /// Whether the condition holds.
+    pub outcome: Outcome,
+    /// The outcome in words.
+    pub reason: String,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn input(agreement: f64, mae: f64) -> GateInput {
-        GateInput {
-            agreement,
-            agreement_interval: None,
-            mae,
-            mae_interval: Some(Interval { low: 0.3, high: 0.7 }),
-            constant_mae: 0.9,
-            gain_interval: None,
+    #[test]
+    fn one_failure_fails_and_one_open_question_leaves_it_open() {
+        use Outcome::{Fail, Pass, Undecided};
+        assert_eq!(Outcome::of_all([Pass, Pass]), Pass);
+        assert_eq!(Outcome::of_all([Pass, Undecided, Pass]), Undecided);
+        assert_eq!(Outcome::of_all([Undecided, Fail, Pass]), Fail);
+        assert_eq!(Outcome::of_all([]), Undecided, "nothing asked is nothing shown");
+    }
+
+    #[test]
+    fn every_bound_that_is_easier_than_the_published_one_is_named() {
+        assert!(Gate::default().eased().is_empty());
+        let strict =
+            Gate { min_human_agreement: 0.9, max_mae: 0.5, min_kappa: 0.6, min_gain: 0.3, ..Gate::PUBLISHED };
+        assert!(strict.eased().is_empty());
+        let names = |gate: Gate| gate.eased().into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
+        for value in [0.1, f64::NAN] {
+            let gate =
+                Gate { min_human_agreement: value, min_kappa: value, min_gain: value, ..Gate::PUBLISHED };
+            assert_eq!(names(gate), ["min_human_agreement", "min_kappa", "min_gain"]);
         }
-    }
-
-    fn outcomes(gate: Gate, input: &GateInput) -> Vec<bool> {
-        gate.check(input).iter().map(|check| check.passed).collect()
-    }
-
-    #[test]
-    fn thresholds_themselves_do_not_pass() {
-        assert_eq!(outcomes(Gate::default(), &input(0.85, 0.6)), [false, false, true]);
-        assert_eq!(outcomes(Gate::default(), &input(0.851, 0.599)), [true, true, true]);
-    }
-
-    #[test]
-    fn what_is_not_a_number_never_passes() {
-        assert_eq!(outcomes(Gate::default(), &input(f64::NAN, f64::NAN)), [false, false, false]);
-        let unknown = GateInput { constant_mae: f64::NAN, ..input(0.99, 0.1) };
-        assert_eq!(outcomes(Gate::default(), &unknown), [true, true, false]);
-    }
-
-    #[test]
-    fn a_failure_says_what_is_missing_and_how_sure_it_is() {
-        let checks = Gate::default().check(&input(0.84, 0.61));
-        assert_eq!(checks.iter().map(|check| check.passed).collect::<Vec<_>>(), [false, false, true]);
-        assert_eq!(
-            checks[0].reason,
-            "84.0 % of the scores are within one point of the people's; that is not enough: more than 85.0 % is asked"
-        );
-        assert!(checks[1].reason.ends_with("(its interval 0.30 to 0.70 holds both outcomes)"));
-    }
-
-    #[test]
-    fn a_model_no_better_than_the_constant_fails() {
-        assert!(!outcomes(Gate { max_mae: 2.0, ..Gate::default() }, &input(0.99, 0.9))[2]);
+        for value in [9.0, f64::NAN] {
+            let gate = Gate { max_mae: value, champion_margin: value, ..Gate::PUBLISHED };
+            assert_eq!(names(gate), ["max_mae", "champion_margin"]);
+        }
     }
 }

@@ -11,6 +11,7 @@
 
 mod catalog;
 mod causes;
+mod comparison;
 mod contract;
 mod error;
 mod gate;
@@ -24,14 +25,16 @@ mod run_record;
 mod seal;
 mod stored;
 mod validation;
+mod verdict;
 mod version;
 
 pub use catalog::{CATALOG, Entry, Shape};
 pub use causes::with_causes;
+pub use comparison::{Baseline, Comparison, Gain, HumanCeiling, Sizes, Slice};
 pub use contract::{BrokenLine, Contract, Defects, Log, versions_of};
 pub use durable_files::{FileHash, hash_file, sha256_hex, write_atomic};
 pub use error::{Error, Result};
-pub use gate::{Check, Gate, GateInput};
+pub use gate::{Check, Gate, Outcome, Override};
 pub use interval::Interval;
 pub use journal::{Event, Journal, JournalEntry};
 pub use layout::{Layout, SlideFiles, Storage};
@@ -40,5 +43,5 @@ pub use release::{Aliases, HubRelease, Lineage, Release, VersionFile};
 pub use run_files::{RELEASED_FILES, ReleasedFile, RunFiles};
 pub use run_record::{BestCheckpoint, DataSummary, Hardware, RunRecord, TrainingSummary};
 pub use stored::{check_stored, differences};
-pub use validation::{Baseline, Comparison, HumanCeiling, Sizes, ValidationResults};
+pub use validation::ValidationResults;
 pub use version::{Change, Version};

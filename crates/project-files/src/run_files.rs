@@ -21,12 +21,13 @@ const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const RECORD: &str = "run.json";
 const REFERENCE: &str = "reference_predictions.jsonl";
+const TEST: &str = "test_predictions.jsonl";
 const VALIDATION: &str = "validation_results.json";
 const REPORT: &str = "report.html";
 pub(crate) const MANIFEST: &str = "release.json";
 
 /// The files of a run that make a release; the model card is written for it.
-pub const RELEASED_FILES: [ReleasedFile; 8] = [
+pub const RELEASED_FILES: [ReleasedFile; 9] = [
     released(ADAPTER_CONFIG, true, true),
     released(ADAPTER_WEIGHTS, true, true),
     released(VALIDATION, true, true),
@@ -35,6 +36,7 @@ pub const RELEASED_FILES: [ReleasedFile; 8] = [
     released(METRICS, false, true),
     released(REPORT, false, false),
     released(REFERENCE, false, false),
+    released(TEST, false, false),
 ];
 
 /// The files of a run, and of a released version, which is a run's files under a version's name.
@@ -46,6 +48,7 @@ pub const RELEASED_FILES: [ReleasedFile; 8] = [
 ///   metrics.jsonl                  losses, learning rates and evaluations by step
 ///   run.json                       what the run was made from, with what, and how it went
 ///   reference_predictions.jsonl    slides of training and validation, for production to be compared with
+///   test_predictions.jsonl         slides of the test, as this model and those that it is compared with score them
 ///   validation_results.json        how good the adapter is, and whether it may be released
 ///   report.html                    the same as a page
 ///   README.md                      the model card (released versions only)
@@ -108,6 +111,11 @@ impl RunFiles {
     /// Scored slides of training and validation.
     pub fn reference_predictions(&self) -> PathBuf {
         self.dir.join(REFERENCE)
+    }
+
+    /// Scored slides of the test: by this model, and by each rater that it is compared with under that rater's name.
+    pub fn test_predictions(&self) -> PathBuf {
+        self.dir.join(TEST)
     }
 
     /// How good the adapter is: [`ValidationResults`](crate::ValidationResults).

@@ -4,59 +4,17 @@ use std::path::PathBuf;
 use durable_files::hash_file;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use crate::{Check, Contract, Gate, GateInput, Interval, Result, RunFiles, RunRecord};
+use crate::{
+    Baseline, Check, Comparison, Contract, Gate, HumanCeiling, Interval, Outcome, Override, Result, RunFiles,
+    RunRecord, Sizes, Slice,
+};
 
 /// Fingerprints that training and validation state of the base.
 const BASE: [&str; 2] = ["base_model", "base_processor"];
 /// What validation says of the data that it took.
 const DATA: [&str; 3] = ["labels.json", "splits.json", "manifest.jsonl"];
-
-/// How much was evaluated.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Sizes {
-    /// Slides with at least one rated criterion.
-    pub slides: usize,
-    /// Independent groups of slides (decks), which the intervals resample.
-    pub groups: usize,
-    /// Rated criteria of slides.
-    pub ratings: usize,
-    /// Ratings of each criterion.
-    pub criteria: BTreeMap<String, usize>,
-}
-
-/// What always giving one score per criterion reaches.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Baseline {
-    /// Where the constants were chosen: `train` labels, or the `evaluated` ones where no others were given.
-    pub chosen_on: String,
-    /// The score for each criterion, 1 to 5.
-    pub constants: BTreeMap<String, u8>,
-    /// Its metrics, named as the model's.
-    pub metrics: BTreeMap<String, f64>,
-    /// The constant's overall MAE minus the model's on the same slides, with its interval.
-    pub mae_gain: f64,
-    /// Interval of `mae_gain`, from the same resamples for both.
-    pub mae_gain_interval: Option<Interval>,
-}
-
-/// How well a person agrees with the other people: what a model that rates like one more person would reach.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct HumanCeiling {
-    /// `overall_mae`, `overall_within_1`, `overall_exact` and the same for each criterion.
-    pub metrics: BTreeMap<String, f64>,
-    /// How many rated criteria of slides had at least two raters.
-    pub ratings: usize,
-}
-
-/// The metrics of another model, such as the champion or the base before training.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Comparison {
-    /// The version or what it is, as in `v3` or `before training`.
-    pub name: String,
-    /// Its metrics, named as the model's.
-    pub metrics: BTreeMap<String, f64>,
-}
 
 /// `validation_results.json`: how good a model is, against people, and whether it may be released.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -71,17 +29,20 @@ pub struct ValidationResults {
     pub human_agreement: f64,
     /// What `human_agreement` must reach.
     pub threshold: f64,
-    /// Whether every check of the gate passed.
+    /// The verdict: that of all checks together.
+    pub outcome: Outcome,
+    /// Whether `outcome` is `pass`.
     pub passes_threshold: bool,
-    /// Each check's outcome in words, then what limits the numbers.
+    /// Each check that did not pass in words; where all passed, the overall ones.
     pub reasons: Vec<String>,
-    /// `overall_mae`, `overall_within_1`, `overall_exact`, `overall_qwk`, `overall_spearman`, `overall_ece` and the same for
-    /// each criterion, as in `clarity_mae`; what is undefined on the data is absent. Overall means all ratings pooled.
+    /// `overall_mae`, `overall_within_1`, `overall_exact`, `overall_bias`, `overall_qwk`, `overall_alpha`, `overall_rps`,
+    /// `overall_spearman`, `overall_kendall`, `overall_ece` and the same for each criterion, as in `clarity_mae`; what is
+    /// undefined on the data is absent. Overall means all ratings pooled.
     pub metrics: BTreeMap<String, f64>,
-    /// Bootstrap intervals of the metrics, clustered by deck.
+    /// Intervals of the metrics over decks.
     #[serde(default)]
     pub intervals: BTreeMap<String, Interval>,
-    /// Share of resamples inside an interval.
+    /// How often an interval holds what it estimates.
     #[serde(default)]
     pub confidence: f64,
     /// How much was evaluated.
@@ -93,68 +54,103 @@ pub struct ValidationResults {
     /// The gate's checks.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// What was set aside or eased by a person, with the reason.
+    #[serde(default)]
+    pub overrides: Vec<Override>,
     /// The best constant.
     #[serde(default)]
     pub baseline: Option<Baseline>,
-    /// Agreement among people, where slides had several raters.
+    /// Cheap models on the same slides, as far as their inputs were at hand.
+    #[serde(default)]
+    pub cheap_baselines: Vec<Comparison>,
+    /// What people who disagree leave to reach, where slides had several raters.
     #[serde(default)]
     pub human_ceiling: Option<HumanCeiling>,
-    /// The released model's metrics.
+    /// The released model.
     #[serde(default)]
     pub champion: Option<Comparison>,
-    /// The untrained base's metrics.
+    /// The untrained base.
     #[serde(default)]
     pub before: Option<Comparison>,
-    /// SHA-256 of each input by name; `base_model` is the fingerprint of the base's weights.
+    /// Parts of the slides.
+    #[serde(default)]
+    pub slices: Vec<Slice>,
+    /// What differences this test set can show, in words.
+    #[serde(default)]
+    pub power: Vec<String>,
+    /// What limits the numbers, in words.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// SHA-256 of each input by name, the predictions among them; `base_model` is the fingerprint of the base's weights.
     #[serde(default)]
     pub inputs: BTreeMap<String, String>,
 }
 
 impl Contract for ValidationResults {
     const NAME: &'static str = "validation result";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    /// Version 1 decided by point estimates: its verdict is undecided now, and its checks are told as what they were. Its human
+    /// ceiling was another quantity (one person against the rounded mean of the others) and is left out.
+    fn migrate(_version: u32, mut value: Value) -> std::result::Result<Value, String> {
+        let results = value.as_object_mut().ok_or("it is not an object")?;
+        let had_passed = results.get("passes_threshold").and_then(Value::as_bool).unwrap_or_default();
+        results.insert("schema_version".to_owned(), json!(Self::VERSION));
+        results.insert("outcome".to_owned(), json!(Outcome::Undecided));
+        results.insert("passes_threshold".to_owned(), json!(false));
+        results.insert("human_ceiling".to_owned(), Value::Null);
+        let word = if had_passed { "passed" } else { "did not pass" };
+        let warning =
+            format!("an earlier program said that it {word}, by point estimates: validate it again");
+        results.insert("warnings".to_owned(), json!([warning]));
+        for check in results.get_mut("checks").and_then(Value::as_array_mut).into_iter().flatten() {
+            check.as_object_mut().map(migrate_check);
+        }
+        if let Some(baseline) = results.get_mut("baseline").and_then(Value::as_object_mut) {
+            migrate_gain(baseline);
+        }
+        Ok(value)
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        if self.passes_threshold == (self.outcome == Outcome::Pass) {
+            Ok(())
+        } else {
+            Err("`passes_threshold` and `outcome` contradict each other".to_owned())
+        }
+    }
+}
+
+/// Files of a run that may be missing when it is validated.
+fn optional(run: &RunFiles) -> [PathBuf; 4] {
+    [run.metrics(), run.reference_predictions(), run.test_predictions(), run.report()]
+}
+
+fn migrate_check(check: &mut Map<String, Value>) {
+    let passed = check.remove("passed").and_then(|passed| passed.as_bool()).unwrap_or_default();
+    check.insert("criterion".to_owned(), json!("overall"));
+    check.insert("outcome".to_owned(), json!(if passed { Outcome::Pass } else { Outcome::Fail }));
+}
+
+fn migrate_gain(baseline: &mut Map<String, Value>) {
+    let interval = baseline.remove("mae_gain_interval").unwrap_or_default();
+    if let Some(gain) = baseline.remove("mae_gain").filter(Value::is_number) {
+        baseline.insert("gains".to_owned(), json!({"overall_mae": {"value": gain, "interval": interval}}));
+    }
 }
 
 impl ValidationResults {
     /// Its metrics as a [`Comparison`] for another model's results.
     pub fn comparison(&self, name: impl Into<String>) -> Comparison {
-        Comparison { name: name.into(), metrics: self.metrics.clone() }
+        let (metrics, intervals) = (self.metrics.clone(), self.intervals.clone());
+        Comparison { name: name.into(), metrics, intervals, gains: BTreeMap::new() }
     }
 
-    /// What the gate looks at; a number that the results do not hold is NaN.
-    pub fn gate_input(&self) -> GateInput {
-        let interval = |name: &str| self.intervals.get(name).copied();
-        let overall_mae = |metrics: &BTreeMap<String, f64>| metrics.get("overall_mae").copied();
-        GateInput {
-            agreement: self.human_agreement,
-            agreement_interval: interval("overall_within_1"),
-            mae: overall_mae(&self.metrics).unwrap_or(f64::NAN),
-            mae_interval: interval("overall_mae"),
-            constant_mae: self.baseline.as_ref().and_then(|b| overall_mae(&b.metrics)).unwrap_or(f64::NAN),
-            gain_interval: self.baseline.as_ref().and_then(|baseline| baseline.mae_gain_interval),
-        }
-    }
-
-    /// Why the results must not be released, in words; empty when they may. The gate's conditions are checked again, from the
-    /// numbers, and what is missing is a refusal.
-    pub fn refusals(&self, gate: &Gate) -> Vec<String> {
-        let failed = gate.check(&self.gate_input()).into_iter().filter(|check| !check.passed);
-        let mut refusals: Vec<String> = failed.map(|check| check.reason).collect();
-        if !self.passes_threshold && refusals.is_empty() {
-            refusals.push(if self.reasons.is_empty() {
-                "the validation did not pass".to_owned()
-            } else {
-                format!("the validation did not pass: {}", self.reasons.join("; "))
-            });
-        }
-        refusals
-    }
-
-    /// The files of a run that results speak of: what a model is made of, and what else is there and is released with it.
+    /// The files of a run that results speak of: what a model is made of, how it scored the test slides, and what else is there
+    /// and is released with it.
     pub fn of_a_run(run: &RunFiles) -> Vec<PathBuf> {
         let required = [run.adapter_config(), run.adapter_weights(), run.config(), run.record()];
-        let others = [run.metrics(), run.reference_predictions(), run.report()];
-        required.into_iter().chain(others.into_iter().filter(|path| path.exists())).collect()
+        required.into_iter().chain(optional(run).into_iter().filter(|path| path.exists())).collect()
     }
 
     /// What ties results to base and data, and is missing or speaks of another one than the run was trained on, in words.
@@ -182,7 +178,13 @@ impl ValidationResults {
     /// When a file cannot be read.
     pub fn stale(&self, run: &RunFiles) -> Result<Vec<String>> {
         let mut stale = Vec::new();
-        for path in Self::of_a_run(run) {
+        let mut paths = Self::of_a_run(run);
+        // What the results name was there when they were made.
+        paths.extend(optional(run).into_iter().filter(|path| {
+            !path.exists()
+                && path.file_name().is_some_and(|name| self.inputs.contains_key(&*name.to_string_lossy()))
+        }));
+        for path in paths {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match self.inputs.get(&name) {
                 None => stale.push(format!("the results do not say which `{name}` was validated")),
@@ -201,69 +203,64 @@ impl ValidationResults {
 mod tests {
     use super::*;
 
-    fn results() -> ValidationResults {
-        let baseline = Baseline {
-            chosen_on: "train".to_owned(),
-            constants: BTreeMap::new(),
-            metrics: BTreeMap::from([("overall_mae".to_owned(), 1.0)]),
-            mae_gain: 0.5,
-            mae_gain_interval: None,
-        };
-        ValidationResults {
-            schema_version: 1,
-            created_at: Timestamp::UNIX_EPOCH,
-            model_version: "run".to_owned(),
-            human_agreement: 0.9,
-            threshold: 0.85,
-            passes_threshold: true,
-            reasons: vec![],
-            metrics: BTreeMap::from([("overall_mae".to_owned(), 0.5)]),
-            intervals: BTreeMap::new(),
-            confidence: 0.95,
-            sizes: Sizes::default(),
-            gate: Gate::default(),
-            checks: vec![],
-            baseline: Some(baseline),
-            human_ceiling: None,
-            champion: None,
-            before: None,
-            inputs: BTreeMap::new(),
-        }
+    #[test]
+    fn results_of_version_1_are_undecided_and_keep_their_numbers() {
+        let old = json!({
+            "schema_version": 1, "created_at": "2026-01-02T03:04:05Z", "model_version": "r", "human_agreement": 0.9,
+            "threshold": 0.85, "passes_threshold": true, "reasons": [], "metrics": {"overall_mae": 0.5},
+            "checks": [{"metric": "overall_mae", "value": 0.5, "threshold": 0.6, "passed": true, "reason": "small"}],
+            "baseline": {"chosen_on": "train", "constants": {}, "metrics": {}, "mae_gain": 0.4,
+                "mae_gain_interval": {"low": 0.3, "high": 0.5}},
+            "human_ceiling": {"metrics": {"overall_mae": 0.5}, "ratings": 3},
+        });
+        let migrated = ValidationResults::migrate(1, old).unwrap();
+        let results: ValidationResults = serde_json::from_value(migrated).unwrap();
+        assert!(results.check().is_ok());
+        assert_eq!((results.schema_version, results.outcome), (2, Outcome::Undecided));
+        assert!(results.warnings[0].contains("said that it passed"), "{:?}", results.warnings);
+        assert_eq!((results.checks[0].outcome, results.checks[0].value), (Outcome::Pass, Some(0.5)));
+        let gain = results.baseline.unwrap().gains["overall_mae"];
+        assert_eq!((gain.value, gain.interval), (0.4, Some(Interval { low: 0.3, high: 0.5 })));
+        assert_eq!(results.human_ceiling, None);
+        assert!(ValidationResults::migrate(1, json!([])).is_err());
     }
 
     #[test]
-    fn the_numbers_decide_and_not_only_the_verdict_that_stands_beside_them() {
-        let gate = Gate::default();
-        assert!(results().refusals(&gate).is_empty());
-        let changed = |change: fn(&mut ValidationResults)| {
-            let mut results = results();
-            change(&mut results);
-            results.refusals(&gate).len()
-        };
-        assert_eq!(changed(|r| r.human_agreement = 0.85), 1);
-        assert_eq!(changed(|r| _ = r.metrics.remove("overall_mae")), 2, "neither bound can be checked");
-        assert_eq!(changed(|r| r.baseline = None), 1, "no constant to compare with");
-        assert_eq!(changed(|r| r.passes_threshold = false), 1);
-        assert_eq!(changed(|r| r.human_agreement = f64::NAN), 1);
+    fn a_verdict_that_contradicts_itself_is_refused() {
+        let results = ValidationResults { passes_threshold: true, ..ValidationResults::default() };
+        assert!(results.check().is_err());
+        assert!(ValidationResults::default().check().is_ok());
     }
 
     #[test]
     fn results_are_of_the_files_that_they_name() {
         let dir = tempfile::tempdir().unwrap();
         let run = RunFiles::new(dir.path());
-        let mut results = results();
+        let mut results = ValidationResults::default();
         assert_eq!(results.stale(&run).unwrap().len(), 4, "nothing says what was validated");
-        for path in [run.adapter_config(), run.adapter_weights(), run.config(), run.record(), run.metrics()] {
+        for path in [
+            run.adapter_config(),
+            run.adapter_weights(),
+            run.config(),
+            run.record(),
+            run.metrics(),
+            run.test_predictions(),
+        ] {
             std::fs::write(&path, path.to_string_lossy().as_bytes()).unwrap();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             results.inputs.insert(name, hash_file(&path).unwrap().sha256);
         }
         assert!(results.stale(&run).unwrap().is_empty());
         std::fs::write(run.config(), "other").unwrap();
+        std::fs::write(run.test_predictions(), "other").unwrap();
         std::fs::remove_file(run.adapter_config()).unwrap();
         assert_eq!(
             results.stale(&run).unwrap(),
-            ["`adapter_config.json` is missing", "`config.toml` changed since it was validated"]
+            [
+                "`adapter_config.json` is missing",
+                "`config.toml` changed since it was validated",
+                "`test_predictions.jsonl` changed since it was validated",
+            ]
         );
     }
 }

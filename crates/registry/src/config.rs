@@ -21,7 +21,7 @@ pub struct RegistryConfig {
 
 impl Default for RegistryConfig {
     fn default() -> Self {
-        let Gate { min_human_agreement, max_mae } = Gate::default();
+        let Gate { min_human_agreement, max_mae, .. } = Gate::default();
         Self {
             huggingface_repo: String::new(),
             private: true,
@@ -35,7 +35,7 @@ impl Default for RegistryConfig {
 impl RegistryConfig {
     /// The gate.
     pub fn gate(&self) -> Gate {
-        Gate { min_human_agreement: self.min_human_agreement, max_mae: self.max_mae }
+        Gate { min_human_agreement: self.min_human_agreement, max_mae: self.max_mae, ..Gate::PUBLISHED }
     }
 
     /// Checks that the gate's bounds can be met and missed.

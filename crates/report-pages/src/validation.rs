@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use minijinja::{Value, context};
 use slide_data::Rubric;
-use vlm_eval::{Confusion, Details, Evaluation, Measures, Miss, ValidationResults};
+use vlm_eval::{
+    Check, Confusion, Details, Evaluation, Interval, Measures, Miss, Outcome, Slice, ValidationResults,
+};
 
 use crate::format::{number, percent, time};
 use crate::page::render;
@@ -27,6 +29,8 @@ pub struct ValidationReport<'a> {
     pub images: &'a BTreeMap<String, Image>,
     /// Sentences that must stand near the verdict.
     pub caveats: &'a [String],
+    /// What people call a slide, by its id, and a deck, by its group: a file and a page.
+    pub names: &'a BTreeMap<String, String>,
 }
 
 /// One self-contained page: the verdict, metrics with intervals, confusions, calibration, errors, the worst misses.
@@ -45,14 +49,17 @@ pub fn render_validation_report(report: &ValidationReport<'_>) -> Result<String>
             slides => results.sizes.slides,
             groups => results.sizes.groups,
             ratings => results.sizes.ratings,
-            passes => results.passes_threshold,
-            checks => results.checks,
-            limits => results.reasons.get(results.checks.len()..).unwrap_or_default(),
+            outcome => results.outcome.word(),
+            checks => told(results),
+            limits => results.warnings.iter().chain(&results.power).collect::<Vec<_>>(),
+            overrides => results.overrides.iter().map(|o| format!("{}: {}", o.name, o.reason)).collect::<Vec<_>>(),
             caveats => report.caveats,
             confidence => percent(Some(results.confidence)),
             cards => cards(results),
             rows => details.criteria.iter().map(|c| row(results, &c.key, &name(&c.key))).collect::<Vec<_>>(),
             comparisons => comparisons(results),
+            paired => paired(results, &name),
+            slices => results.slices.iter().map(|slice| part(slice, report)).collect::<Vec<_>>(),
             confusions => details.criteria.iter().filter(|c| c.confusion.total() > 0.0).map(|c| matrix(&name(&c.key), &c.confusion)).collect::<Vec<_>>(),
             calibrations => calibrations(results, details, name),
             histogram => histogram(&details.errors, "Histogram of the errors in points"),
@@ -80,14 +87,72 @@ fn shown(measure: &str, value: Option<f64>) -> String {
 }
 
 fn interval(results: &ValidationResults, key: &str, measure: &str) -> String {
-    let Some(interval) = results.intervals.get(&format!("{key}_{measure}")) else { return String::new() };
+    ends(measure, results.intervals.get(&format!("{key}_{measure}")))
+}
+
+fn ends(measure: &str, interval: Option<&Interval>) -> String {
+    let Some(interval) = interval else { return String::new() };
     format!("[{}, {}]", shown(measure, Some(interval.low)), shown(measure, Some(interval.high)))
+}
+
+/// The checks that a reader needs: those that did not pass and those of all ratings together.
+fn told(results: &ValidationResults) -> Vec<&Check> {
+    let is_told = |check: &&Check| check.outcome != Outcome::Pass || check.criterion == "overall";
+    results.checks.iter().filter(is_told).collect()
+}
+
+/// By how much the model errs less than each other rater, overall and for each criterion.
+fn paired(results: &ValidationResults, name: &dyn Fn(&str) -> String) -> Vec<Value> {
+    let constant = results.baseline.iter().map(|baseline| ("best constant", &baseline.gains));
+    let others = results.before.iter().chain(&results.champion).chain(&results.cheap_baselines);
+    let raters = constant.chain(others.map(|other| (other.name.as_str(), &other.gains)));
+    let keys = || std::iter::once("overall").chain(results.sizes.criteria.keys().map(String::as_str));
+    raters
+        .map(|(rater, gains)| {
+            let cell = |key: &str| {
+                let gain = gains.get(&format!("{key}_mae"));
+                let is_shown = gain.and_then(|gain| gain.interval).map(|interval| match interval {
+                    Interval { low, .. } if low > 0.0 => "better",
+                    Interval { high, .. } if high < 0.0 => "worse",
+                    _ => "not shown",
+                });
+                context! {
+                    name => name(key),
+                    value => gain.map_or_else(|| "–".to_owned(), |gain| format!("{:+.2}", gain.value)),
+                    interval => ends("mae", gain.and_then(|gain| gain.interval.as_ref())),
+                    word => is_shown.unwrap_or("unknown"),
+                }
+            };
+            context! { rater => rater, cells => keys().map(cell).collect::<Vec<_>>() }
+        })
+        .collect()
+}
+
+/// A part of the slides as a row.
+fn part(slice: &Slice, report: &ValidationReport<'_>) -> Value {
+    let by = match slice.by.as_str() {
+        "deck" => "Deck".to_owned(),
+        "raters" => "Raters".to_owned(),
+        key => criterion_name(report.rubric, key),
+    };
+    let cell = |measure: &str| {
+        let interval = ends(measure, slice.intervals.get(measure));
+        context! { value => shown(measure, get(&slice.metrics, measure)), interval => interval }
+    };
+    context! {
+        by => by,
+        name => report.names.get(&slice.name).unwrap_or(&slice.name),
+        slides => slice.slides,
+        groups => slice.groups,
+        ratings => slice.ratings,
+        cells => ["mae", "within_1", "bias", "qwk"].map(cell),
+    }
 }
 
 fn cards(results: &ValidationResults) -> Vec<Value> {
     let ceiling = |measure: &str| {
         let value =
-            results.human_ceiling.as_ref().and_then(|c| get(&c.metrics, &format!("overall_{measure}")));
+            results.human_ceiling.as_ref().and_then(|c| get(&c.person, &format!("overall_{measure}")));
         value.map(|value| format!("one more person: {}", shown(measure, Some(value))))
     };
     let constant = |measure: &str| {
@@ -121,22 +186,34 @@ fn row(results: &ValidationResults, key: &str, name: &str) -> Value {
 }
 
 fn comparisons(results: &ValidationResults) -> Vec<Value> {
-    let row = |name: &str, note: Option<String>, metrics: &BTreeMap<String, f64>| {
-        let values = ["mae", "within_1", "exact", "qwk"]
-            .map(|measure| shown(measure, get(metrics, &format!("overall_{measure}"))));
+    type Intervals = BTreeMap<String, Interval>;
+    let row = |name: &str, note: Option<String>, metrics: &BTreeMap<String, f64>, intervals: &Intervals| {
+        let values = ["mae", "within_1", "exact", "qwk"].map(|measure| {
+            let key = format!("overall_{measure}");
+            context! { value => shown(measure, get(metrics, &key)), interval => ends(measure, intervals.get(&key)) }
+        });
         context! { name => name, note => note, values => values }
     };
-    let mut rows = vec![row("This model", None, &results.metrics)];
+    let mut rows = vec![row("This model", None, &results.metrics, &results.intervals)];
     if let Some(baseline) = &results.baseline {
         let note = format!("chosen on the {} labels", baseline.chosen_on);
-        rows.push(row("Best constant per criterion", Some(note), &baseline.metrics));
+        rows.push(row("Best constant per criterion", Some(note), &baseline.metrics, &baseline.intervals));
     }
-    for other in [&results.before, &results.champion].into_iter().flatten() {
-        rows.push(row(&other.name, None, &other.metrics));
+    let others = [&results.before, &results.champion].into_iter().flatten().chain(&results.cheap_baselines);
+    for other in others {
+        rows.push(row(&other.name, None, &other.metrics, &other.intervals));
     }
     if let Some(ceiling) = &results.human_ceiling {
-        let note = format!("each left out once, against the others; {} ratings", ceiling.ratings);
-        rows.push(row("One more person", Some(note), &ceiling.metrics));
+        let note =
+            format!("each left out once, against the median of the others; {} ratings", ceiling.ratings);
+        rows.push(row("One more person", Some(note), &ceiling.person, &ceiling.person_intervals));
+        let note = "the model against the same medians, to be compared with the person".to_owned();
+        rows.push(row(
+            "This model, like one more person",
+            Some(note),
+            &ceiling.model,
+            &ceiling.model_intervals,
+        ));
     }
     rows
 }
@@ -149,7 +226,12 @@ fn matrix(name: &str, confusion: &Confusion) -> Value {
             context! { count => count as u64, heat => heat }
         })
     });
-    context! { name => name, rows => rows }
+    let column = |p: usize| confusion.counts.iter().map(|row| row[p]).sum::<f64>();
+    let said = |a: usize| confusion.counts[a].iter().sum::<f64>();
+    let never: Vec<String> =
+        (0..5).filter(|&at| column(at) <= 0.0 && said(at) > 0.0).map(|at| (at + 1).to_string()).collect();
+    let empty = if never.is_empty() { String::new() } else { format!("Never given: {}", never.join(", ")) };
+    context! { name => name, rows => rows, empty => empty }
 }
 
 fn calibrations(results: &ValidationResults, details: &Details, name: impl Fn(&str) -> String) -> Vec<Value> {
@@ -175,8 +257,8 @@ fn miss(miss: &Miss, report: &ValidationReport<'_>) -> Value {
         })
     });
     context! {
-        slide_id => miss.slide_id,
-        group => miss.group,
+        slide_id => report.names.get(&miss.slide_id).unwrap_or(&miss.slide_id),
+        group => report.names.get(&miss.group).unwrap_or(&miss.group),
         image => report.images.get(&miss.slide_id).map(Image::data_uri),
         scores => scores.collect::<Vec<_>>(),
     }

@@ -9,7 +9,7 @@ use common::{HOSTILE, assert_self_contained, image, keep, prediction};
 use jiff::Timestamp;
 use report_pages::{ValidationReport, render_validation_report};
 use slide_data::{Label, Rubric, Score};
-use vlm_eval::{Evaluation, EvaluationInput, EvaluationOptions, Item, evaluate};
+use vlm_eval::{Evaluation, EvaluationInput, EvaluationOptions, Item, Rater, evaluate};
 
 fn evaluation(rubric: &Rubric, shift: f64) -> Evaluation {
     let item = |index: usize| {
@@ -41,19 +41,24 @@ fn evaluation(rubric: &Rubric, shift: f64) -> Evaluation {
         train_labels: None,
         champion: None,
         before: None,
+        cheap_baselines: &[],
+        overrides: &[],
         model_version: "run 2025-03-01",
         inputs: &inputs,
         options: EvaluationOptions::default(),
         now: Timestamp::UNIX_EPOCH,
     };
-    let before = evaluate(&input).expect("items are valid").results.comparison("Before training");
+    let before = Rater {
+        name: "Before training".to_owned(),
+        predictions: (0..60).map(|i| prediction(&items[i].slide_id, i + 3, shift)).collect(),
+    };
     evaluate(&EvaluationInput { before: Some(&before), ..input }).expect("items are valid")
 }
 
 #[test]
 fn a_validation_report_says_the_verdict_first_and_shows_the_misses() {
     let rubric = Rubric::default();
-    for (name, shift, verdict) in [("passed.html", 0.0, "Passed"), ("failed.html", 1.2, "Not passed")] {
+    for (name, shift, verdict) in [("undecided.html", 0.0, "Undecided"), ("failed.html", 1.2, "Not passed")] {
         let evaluation = evaluation(&rubric, shift);
         let images = evaluation.worst_slides(12).zip(0..).map(|(id, i)| (id.to_owned(), image(i))).collect();
         let page = render_validation_report(&ValidationReport {
@@ -62,6 +67,7 @@ fn a_validation_report_says_the_verdict_first_and_shows_the_misses() {
             title: HOSTILE,
             facts: &[("Adapter".to_owned(), HOSTILE.to_owned())],
             images: &images,
+            names: &[("deck-1".to_owned(), "acme.pdf".to_owned())].into(),
             caveats: &["A tiny model on drawn decks says nothing about real ones.".to_owned()],
         })
         .unwrap();
@@ -76,6 +82,8 @@ fn a_validation_report_says_the_verdict_first_and_shows_the_misses() {
             "Best constant",
             "labels.json",
             "within one point",
+            "Points of error saved",
+            "acme.pdf",
         ] {
             assert!(page.contains(part), "{part}");
         }

@@ -12,6 +12,7 @@
 //! | `collect` | [`collect`]: the store of slides, duplicates, provenance, exports; sources on the web |
 #![forbid(unsafe_code)]
 
+pub mod ceiling;
 #[cfg(feature = "collect")]
 pub mod collect;
 mod config;

@@ -1,4 +1,5 @@
-//! What several crates compute about numbers: means, deviations, quantiles, and bootstrap intervals that draw whole groups.
+//! What several crates compute about numbers: means, deviations, quantiles, and intervals that
+//! draw or leave out whole groups.
 //!
 //! Nothing panics and nothing is guessed: what is not defined on the data, such as a quantile of no values, is `None`. The same
 //! seed gives the same intervals, to the bit.
@@ -16,6 +17,10 @@
 
 mod bootstrap;
 mod describe;
+mod jackknife;
+mod student;
 
 pub use bootstrap::{Resamples, Tails, intervals};
 pub use describe::{mean, median, quantile, sorted, standard_deviation};
+pub use jackknife::{Jackknife, delete_one};
+pub use student::student_quantile;

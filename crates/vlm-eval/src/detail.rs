@@ -4,7 +4,8 @@ use serde::Serialize;
 use slide_data::Score;
 
 use crate::Confusion;
-use crate::measures::{BinSums, CALIBRATION_BINS, Rating, calibration_bin};
+use crate::measures::{BinSums, CALIBRATION_BINS, calibration_bin};
+use crate::pool::Rating;
 
 /// One bin of a calibration plot.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -21,18 +21,31 @@
 #![forbid(unsafe_code)]
 
 mod baseline;
-mod bootstrap;
+mod ceiling;
+mod compare;
 mod detail;
 mod error;
 mod evaluate;
+mod interval;
+mod item;
 mod measures;
+mod options;
+mod pool;
+mod power;
+mod ranks;
+mod slices;
+mod table;
 
-pub use baseline::{best_constants, human_ceiling};
-pub use bootstrap::BootstrapOptions;
+pub use baseline::best_constants;
+pub use compare::Rater;
 pub use detail::{CalibrationBin, CriterionDetail, Details, Miss};
 pub use error::{Error, Result};
-pub use evaluate::{Evaluation, EvaluationInput, EvaluationOptions, Item, evaluate};
-pub use measures::{Confusion, Measures, expected_calibration_error, rounded, spearman};
+pub use evaluate::{Evaluation, EvaluationInput, evaluate};
+pub use item::Item;
+pub use measures::{Confusion, Measures, expected_calibration_error, ranked_probability_score, rounded};
+pub use options::EvaluationOptions;
 pub use project_files::{
-    Baseline, Check, Comparison, Gate, HumanCeiling, Interval, Sizes, ValidationResults,
+    Baseline, Check, Comparison, Gain, Gate, HumanCeiling, Interval, Outcome, Override, Sizes, Slice,
+    ValidationResults,
 };
+pub use ranks::{kendall, spearman};

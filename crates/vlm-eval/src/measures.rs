@@ -33,6 +33,13 @@ impl Confusion {
         self.counts[actual.index()][predicted.index()] += weight;
     }
 
+    /// Adds another's counts, each `weight` times.
+    pub(crate) fn merge(&mut self, other: &Self, weight: f64) {
+        for (sum, count) in self.counts.iter_mut().flatten().zip(other.counts.iter().flatten()) {
+            *sum += weight * count;
+        }
+    }
+
     /// The sum of all counts.
     pub fn total(&self) -> f64 {
         self.counts.iter().flatten().sum()
@@ -69,66 +76,32 @@ impl Confusion {
         let chance = sum_over_cells(|a, p| weight(a, p) * actual[a] * predicted[p]) / total;
         (total > 0.0 && chance > 0.0).then(|| 1.0 - observed / chance)
     }
+
+    /// The mean of predicted minus actual, -4 to 4: above 0 the model is too kind.
+    pub fn bias(&self) -> Option<f64> {
+        let total = self.total();
+        (total > 0.0).then(|| sum_over_cells(|a, p| self.counts[a][p] * (p as f64 - a as f64)) / total)
+    }
+
+    /// Krippendorff's alpha for ordinal values (Krippendorff 2011) of two raters, the people together and the model, each pair a
+    /// unit; nothing where all scores are one.
+    pub fn alpha_ordinal(&self) -> Option<f64> {
+        let coincidences = |a: usize, p: usize| self.counts[a][p] + self.counts[p][a];
+        let marginal: [f64; LEVELS] = std::array::from_fn(|a| (0..LEVELS).map(|p| coincidences(a, p)).sum());
+        let distance = |a: usize, p: usize| {
+            let (low, high) = (a.min(p), a.max(p));
+            let between: f64 = marginal[low..=high].iter().sum();
+            (between - f64::midpoint(marginal[low], marginal[high])).powi(2)
+        };
+        let values: f64 = marginal.iter().sum();
+        let observed = sum_over_cells(|a, p| coincidences(a, p) * distance(a, p));
+        let expected = sum_over_cells(|a, p| marginal[a] * marginal[p] * distance(a, p));
+        (expected > 0.0).then(|| 1.0 - (values - 1.0) * observed / expected)
+    }
 }
 
 fn sum_over_cells(term: impl Fn(usize, usize) -> f64) -> f64 {
     (0..LEVELS).flat_map(|a| (0..LEVELS).map(move |p| (a, p))).map(|(a, p)| term(a, p)).sum()
-}
-
-/// Spearman's rank correlation with mean ranks for ties, -1 to 1.
-///
-/// Nothing where the lengths differ, a value is NaN, or either side is constant.
-pub fn spearman(x: &[f64], y: &[f64]) -> Option<f64> {
-    if x.len() != y.len() || x.iter().chain(y).any(|value| value.is_nan()) {
-        return None;
-    }
-    let weights = vec![1.0; x.len()];
-    weighted_spearman(&Ranked::new(x), &Ranked::new(y), &weights)
-}
-
-/// Values with their sorted order, so that ranks under many weightings cost linear time each.
-#[derive(Debug, Clone)]
-pub(crate) struct Ranked {
-    values: Vec<f64>,
-    order: Vec<usize>,
-}
-
-impl Ranked {
-    pub(crate) fn new(values: &[f64]) -> Self {
-        let mut order: Vec<usize> = (0..values.len()).collect();
-        order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-        Self { values: values.to_vec(), order }
-    }
-
-    /// Mean ranks where element `i` is there `weights[i]` times.
-    #[expect(clippy::float_cmp, reason = "ties are equal values")]
-    fn ranks(&self, weights: &[f64]) -> Vec<f64> {
-        let mut ranks = vec![0.0; self.values.len()];
-        let mut below = 0.0;
-        for block in self.order.chunk_by(|&a, &b| self.values[a] == self.values[b]) {
-            let weight: f64 = block.iter().map(|&i| weights[i]).sum();
-            let rank = below + f64::midpoint(weight, 1.0);
-            for &i in block {
-                ranks[i] = rank;
-            }
-            below += weight;
-        }
-        ranks
-    }
-}
-
-pub(crate) fn weighted_spearman(x: &Ranked, y: &Ranked, weights: &[f64]) -> Option<f64> {
-    let (rx, ry) = (x.ranks(weights), y.ranks(weights));
-    let total: f64 = weights.iter().sum();
-    let mean = |ranks: &[f64]| ranks.iter().zip(weights).map(|(r, w)| r * w).sum::<f64>() / total;
-    let (mx, my) = (mean(&rx), mean(&ry));
-    let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
-    for ((rx, ry), w) in rx.iter().zip(&ry).zip(weights) {
-        xx += w * (rx - mx) * (rx - mx);
-        yy += w * (ry - my) * (ry - my);
-        xy += w * (rx - mx) * (ry - my);
-    }
-    (xx > 1e-9 && yy > 1e-9).then(|| (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0))
 }
 
 /// Sums of one bin of a calibration curve.
@@ -169,6 +142,20 @@ pub(crate) fn calibration_error(bins: &[BinSums]) -> Option<f64> {
     (total > 0.0).then(|| distance / total)
 }
 
+/// Ranked probability score (Epstein 1969), 0 to 4: the squared distance between the distribution functions of a forecast and of
+/// one rater's score, summed over the four steps of the scale, and its mean over the raters. Of a forecast that is sure it is
+/// the mean absolute error.
+pub fn ranked_probability_score(forecast: &[f64; LEVELS], raters: &[f64; LEVELS]) -> f64 {
+    let (mut below, mut share, mut score) = (0.0, 0.0, 0.0);
+    for (p, rated) in forecast.iter().zip(raters).take(LEVELS - 1) {
+        below += p;
+        share += rated;
+        // Of the raters the share lies at or below this score, where the forecast should be 1, and the rest above it.
+        score += share * (below - 1.0) * (below - 1.0) + (1.0 - share) * below * below;
+    }
+    score
+}
+
 /// All measures of one criterion or of all together; what is not defined on the data is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Measures {
@@ -178,21 +165,41 @@ pub struct Measures {
     pub within_1: Option<f64>,
     /// Share of equal scores.
     pub exact: Option<f64>,
+    /// Mean of model minus people.
+    pub bias: Option<f64>,
     /// Quadratic weighted kappa.
     pub qwk: Option<f64>,
+    /// Krippendorff's alpha, ordinal.
+    pub alpha: Option<f64>,
+    /// Ranked probability score against the raters.
+    pub rps: Option<f64>,
     /// Rank correlation of the expected score.
     pub spearman: Option<f64>,
+    /// Kendall's rank correlation (tau-b) of the expected score.
+    pub kendall: Option<f64>,
     /// Expected calibration error of the most probable score.
     pub ece: Option<f64>,
 }
 
 impl Measures {
     /// The suffixes of the metrics' names, in the order of [`values`](Self::values).
-    pub const NAMES: [&'static str; 6] = ["mae", "within_1", "exact", "qwk", "spearman", "ece"];
+    pub const NAMES: [&'static str; 10] =
+        ["mae", "within_1", "exact", "bias", "qwk", "alpha", "rps", "spearman", "kendall", "ece"];
 
     /// The measures in the order of [`NAMES`](Self::NAMES).
-    pub fn values(&self) -> [Option<f64>; 6] {
-        [self.mae, self.within_1, self.exact, self.qwk, self.spearman, self.ece]
+    pub fn values(&self) -> [Option<f64>; 10] {
+        [
+            self.mae,
+            self.within_1,
+            self.exact,
+            self.bias,
+            self.qwk,
+            self.alpha,
+            self.rps,
+            self.spearman,
+            self.kendall,
+            self.ece,
+        ]
     }
 
     /// The measures that a confusion matrix gives.
@@ -201,60 +208,10 @@ impl Measures {
             mae: confusion.mae(),
             within_1: confusion.within_1(),
             exact: confusion.exact(),
+            bias: confusion.bias(),
             qwk: confusion.quadratic_weighted_kappa(),
-            spearman: None,
-            ece: None,
-        }
-    }
-}
-
-/// One score of one criterion of one slide beside the people's.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rating {
-    pub(crate) group: usize,
-    pub(crate) actual: Score,
-    pub(crate) predicted: Score,
-    pub(crate) expected: f64,
-    /// Probability of the most probable score.
-    pub(crate) confidence: f64,
-    /// Whether the most probable score is the people's.
-    pub(crate) is_correct: bool,
-}
-
-/// Ratings prepared for measuring under many weightings of their groups.
-#[derive(Debug, Clone)]
-pub(crate) struct Pool {
-    pub(crate) ratings: Vec<Rating>,
-    expected: Ranked,
-    actual: Ranked,
-}
-
-impl Pool {
-    pub(crate) fn new(ratings: Vec<Rating>) -> Self {
-        let expected: Vec<f64> = ratings.iter().map(|rating| rating.expected).collect();
-        let actual: Vec<f64> = ratings.iter().map(|rating| f64::from(rating.actual.get())).collect();
-        Self { expected: Ranked::new(&expected), actual: Ranked::new(&actual), ratings }
-    }
-
-    pub(crate) fn confusion(&self, group_weights: &[f64]) -> Confusion {
-        let mut confusion = Confusion::default();
-        for rating in &self.ratings {
-            confusion.add(rating.actual, rating.predicted, group_weights[rating.group]);
-        }
-        confusion
-    }
-
-    /// The measures where group `g` is there `group_weights[g]` times.
-    pub(crate) fn measure(&self, group_weights: &[f64]) -> Measures {
-        let weights: Vec<f64> = self.ratings.iter().map(|rating| group_weights[rating.group]).collect();
-        let mut bins = [BinSums::default(); CALIBRATION_BINS];
-        for (rating, weight) in self.ratings.iter().zip(&weights) {
-            bins[calibration_bin(rating.confidence)].add(rating.confidence, rating.is_correct, *weight);
-        }
-        Measures {
-            spearman: weighted_spearman(&self.expected, &self.actual, &weights),
-            ece: calibration_error(&bins),
-            ..Measures::of_confusion(&self.confusion(group_weights))
+            alpha: confusion.alpha_ordinal(),
+            ..Self::default()
         }
     }
 }
@@ -262,6 +219,21 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sure_forecast_scores_its_distance() {
+        let sure = |score: usize| -> [f64; 5] { std::array::from_fn(|at| f64::from(u8::from(at == score))) };
+        for (forecast, rated) in [(0, 4), (2, 2), (3, 1)] {
+            let found = ranked_probability_score(&sure(forecast), &sure(rated));
+            assert!((found - forecast.abs_diff(rated) as f64).abs() < 1e-12);
+        }
+        let raters = [0.0, 0.0, 0.5, 0.5, 0.0];
+        assert!((ranked_probability_score(&sure(2), &raters) - 0.5).abs() < 1e-12);
+        assert!(
+            (ranked_probability_score(&raters, &raters) - 0.25).abs() < 1e-12,
+            "raters differ, so it is not 0"
+        );
+    }
 
     #[test]
     fn halves_round_up_and_nothing_leaves_the_scale() {
@@ -281,14 +253,5 @@ mod tests {
         confusion.add(score(5), score(3), 4.0);
         assert_eq!(confusion.quadratic_weighted_kappa(), Some(0.0));
         assert_eq!(Confusion::default().mae(), None);
-    }
-
-    #[test]
-    fn weights_count_like_copies() {
-        let x = [1.0, 2.0, 2.0, 5.0];
-        let y = [2.0, 1.0, 4.0, 4.0];
-        let weighted = weighted_spearman(&Ranked::new(&x), &Ranked::new(&y), &[2.0, 1.0, 0.0, 3.0]);
-        let copies = spearman(&[1.0, 1.0, 2.0, 5.0, 5.0, 5.0], &[2.0, 2.0, 1.0, 4.0, 4.0, 4.0]);
-        assert!((weighted.unwrap() - copies.unwrap()).abs() < 1e-12);
     }
 }

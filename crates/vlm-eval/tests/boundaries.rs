@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use pq_testing::assert_close;
 use slide_data::{Label, Prediction, Rubric, Score};
 use vlm_eval::{
-    BootstrapOptions, Comparison, Confusion, Error, Evaluation, EvaluationInput, EvaluationOptions, Item,
-    Measures, Result, best_constants, evaluate, expected_calibration_error, human_ceiling, rounded, spearman,
+    Confusion, Error, Evaluation, EvaluationInput, EvaluationOptions, Item, Measures, Rater, Result,
+    best_constants, evaluate, expected_calibration_error, rounded, spearman,
 };
 
 fn score(value: u8) -> Score {
@@ -39,15 +37,15 @@ fn item(index: usize, group: usize, actual: u8, distribution: [f64; 5]) -> Item 
     Item { slide_id, group: format!("deck-{group}"), label: Label { scores, ..Label::default() }, prediction }
 }
 
-fn run(items: &[Item], bootstrap: BootstrapOptions) -> Result<Evaluation> {
-    run_beside(items, bootstrap, None, None)
+fn run(items: &[Item]) -> Result<Evaluation> {
+    run_beside(items, 0.95, None, None)
 }
 
 fn run_beside(
     items: &[Item],
-    bootstrap: BootstrapOptions,
-    champion: Option<&Comparison>,
-    before: Option<&Comparison>,
+    confidence: f64,
+    champion: Option<&Rater>,
+    before: Option<&Rater>,
 ) -> Result<Evaluation> {
     evaluate(&EvaluationInput {
         rubric: &Rubric::default(),
@@ -55,15 +53,13 @@ fn run_beside(
         train_labels: None,
         champion,
         before,
+        cheap_baselines: &[],
+        overrides: &[],
         model_version: "v7",
         inputs: &[("data".to_owned(), "abc".to_owned())].into(),
-        options: EvaluationOptions { bootstrap, ..EvaluationOptions::default() },
+        options: EvaluationOptions { confidence, ..EvaluationOptions::default() },
         now: Timestamp::UNIX_EPOCH,
     })
-}
-
-fn few() -> BootstrapOptions {
-    BootstrapOptions { samples: 40, ..BootstrapOptions::default() }
 }
 
 #[test]
@@ -87,9 +83,11 @@ fn a_confusion_by_hand() {
     }
     assert_close(&[measures.qwk.unwrap()], &[1.0 - 6.5 / chance], 1e-12);
     assert_eq!((measures.spearman, measures.ece), (None, None));
+    assert_close(&[measures.bias.unwrap()], &[(2.0 - 3.0 * 0.5) / 6.0], 1e-15);
     let values = measures.values();
-    assert_eq!(Measures::NAMES, ["mae", "within_1", "exact", "qwk", "spearman", "ece"]);
-    assert_eq!(values, [measures.mae, measures.within_1, measures.exact, measures.qwk, None, None]);
+    assert_eq!(Measures::NAMES.len(), values.len());
+    assert_eq!(Measures::NAMES[..3], ["mae", "within_1", "exact"]);
+    assert_eq!(values[..3], [measures.mae, measures.within_1, measures.exact]);
 }
 
 #[test]
@@ -168,91 +166,52 @@ fn of_equally_good_constants_the_lowest() {
 }
 
 #[test]
-fn the_ceiling_counts_what_at_least_two_have_rated_and_what_applies() {
-    let rubric = Rubric::default();
-    let labels = [
-        label("design", Some(3), [0, 0, 2, 0, 0]),
-        label("design", Some(3), [0, 0, 1, 0, 0]),
-        label("design", None, [0, 0, 2, 0, 0]),
-        label("clarity", Some(2), [1, 0, 1, 0, 0]),
-    ];
-    let ceiling = human_ceiling(&rubric, &labels).unwrap();
-    assert_eq!(ceiling.ratings, 2);
-    let metrics = |name: &str| ceiling.metrics[name];
-    assert_close(
-        &["design_mae", "clarity_mae", "overall_mae", "overall_within_1", "overall_exact"].map(metrics),
-        &[0.0, 2.0, 1.0, 0.5, 0.5],
-        1e-12,
-    );
-    // Raters 1, 1, 1, 5: a 1 meets 7 / 3, rounded 2; the 5 meets 1.
-    let ceiling = human_ceiling(&rubric, &[label("design", Some(1), [3, 0, 0, 0, 1])]).unwrap();
-    assert_close(&[ceiling.metrics["design_mae"]], &[(3.0 * 1.0 + 4.0) / 4.0], 1e-12);
-    assert_close(&[ceiling.metrics["design_within_1"]], &[0.75], 1e-12);
-}
-
-#[test]
 fn the_confidence_is_between_zero_and_one() {
     let items: Vec<Item> = (0..4).map(|i| item(i, i, 3, sure(3))).collect();
     for confidence in [0.0, 1.0, -0.5, 1.5, f64::NAN] {
-        let options = BootstrapOptions { confidence, ..few() };
-        assert!(matches!(run(&items, options), Err(Error::Option { key: "confidence", .. })), "{confidence}");
+        let found = run_beside(&items, confidence, None, None);
+        assert!(matches!(found, Err(Error::Option { key: "confidence", .. })), "{confidence}");
     }
-    assert!(run(&items, BootstrapOptions { confidence: 0.5, ..few() }).is_ok());
+    assert!(run_beside(&items, 0.5, None, None).is_ok());
 }
 
-/// Two decks, one always right and one always wrong by two: a quarter of the resamples sees only one of them.
+/// Two decks, one always right and one always wrong by two: with one degree of freedom almost anything remains possible.
 #[test]
-fn two_decks_are_enough_for_an_interval_and_none_comes_without_resamples() {
+fn two_decks_are_enough_for_an_interval_that_says_little() {
     let items: Vec<Item> = (0..8).map(|i| item(i, i % 2, 3, sure(if i % 2 == 0 { 3 } else { 5 }))).collect();
-    let results = run(&items, BootstrapOptions { samples: 200, ..few() }).unwrap().results;
+    let results = run(&items).unwrap().results;
     let interval = results.intervals["overall_mae"];
-    assert_close(&[interval.low, results.metrics["overall_mae"], interval.high], &[0.0, 1.0, 2.0], 1e-12);
-    let half = run(&items, BootstrapOptions { samples: 200, confidence: 0.2, ..few() }).unwrap().results;
-    assert_close(
-        &[half.intervals["overall_mae"].low, half.intervals["overall_mae"].high],
-        &[1.0, 1.0],
-        1e-12,
-    );
-    assert!(run(&items, BootstrapOptions { samples: 0, ..few() }).unwrap().results.intervals.is_empty());
+    assert_close(&[interval.low, results.metrics["overall_mae"], interval.high], &[0.0, 1.0, 4.0], 1e-12);
+    let half = run_beside(&items, 0.2, None, None).unwrap().results.intervals["overall_mae"];
+    assert!(half.low > 0.5 && half.high < 1.5, "{half:?}");
 }
 
-/// Kappa of a criterion that two of six decks rate, each with one score, is defined where both were drawn: in four of ten.
+/// Kappa of a criterion that two of six decks rate, each with one score, is undefined without one of them.
 #[test]
-fn what_is_undefined_in_most_resamples_has_no_interval() {
+fn what_is_undefined_without_a_deck_has_no_interval() {
     let mut items: Vec<Item> = (0..12).map(|i| item(i, i / 2, 1 + (i % 5) as u8, sure(3))).collect();
     for (index, item) in items.iter_mut().enumerate() {
         let constant = (index < 4).then_some(if index < 2 { 1 } else { 3 });
         item.label.scores.insert("design".to_owned(), constant.and_then(Score::new));
         item.prediction.distributions.insert("design".to_owned(), sure(constant.unwrap_or(5)));
     }
-    let results = run(&items, BootstrapOptions { samples: 200, ..few() }).unwrap().results;
+    let results = run(&items).unwrap().results;
     assert_close(&[results.metrics["design_qwk"]], &[1.0], 1e-12);
     assert!(!results.intervals.contains_key("design_qwk"));
     assert!(results.intervals.contains_key("design_mae") && results.intervals.contains_key("overall_qwk"));
 }
 
 #[test]
-fn what_limits_the_numbers_is_said_where_it_does() {
-    let said = |decks: usize| {
-        let items: Vec<Item> = (0..20).map(|i| item(i, i % decks, 1 + (i % 5) as u8, sure(3))).collect();
-        run(&items, few()).unwrap().results.reasons
-    };
-    assert!(said(1).iter().any(|reason| reason.contains("all slides are of one deck")));
-    assert!(said(2).contains(&"only 2 decks were evaluated: the intervals are too narrow".to_owned()));
-    assert!(said(9).contains(&"only 9 decks were evaluated: the intervals are too narrow".to_owned()));
-    assert!(!said(10).iter().any(|reason| reason.contains("deck")), "{:?}", said(10));
-}
-
-#[test]
 fn the_gain_over_the_constant_is_a_difference_of_errors() {
     let wrong = |i: usize| sure(if i.is_multiple_of(4) { 2 } else { 1 + (i % 5) as u8 });
     let items: Vec<Item> = (0..40).map(|i| item(i, i / 2, 1 + (i % 5) as u8, wrong(i))).collect();
-    let results = run(&items, few()).unwrap().results;
+    let results = run(&items).unwrap().results;
     let baseline = results.baseline.unwrap();
     let (constant, model) = (baseline.metrics["overall_mae"], results.metrics["overall_mae"]);
     assert_close(&[constant, model], &[1.2, 0.35], 1e-12);
-    assert_close(&[baseline.mae_gain], &[constant - model], 1e-12);
-    let interval = baseline.mae_gain_interval.unwrap();
+    assert_close(&[baseline.gains["overall_mae"].value], &[constant - model], 1e-12);
+    assert_close(&[baseline.relative_gains["overall"].value], &[1.0 - model / constant], 1e-12);
+    let interval = baseline.gains["overall_mae"].interval.unwrap();
     assert!(
         interval.low < 0.85 && 0.85 < interval.high && interval.low > 0.3 && interval.high < 1.4,
         "{interval:?}"
@@ -264,32 +223,32 @@ fn the_gain_over_the_constant_is_a_difference_of_errors() {
 #[test]
 fn what_was_given_stands_in_the_results() {
     let items: Vec<Item> = (0..10).map(|i| item(i, i, 1 + (i % 5) as u8, sure(1 + (i % 5) as u8))).collect();
-    let named = |name: &str| Comparison { name: name.to_owned(), metrics: BTreeMap::new() };
-    let (champion, before) = (named("v3"), named("before training"));
-    let results = run_beside(&items, few(), Some(&champion), Some(&before)).unwrap().results;
-    assert_eq!((results.champion, results.before), (Some(champion), Some(before)));
+    let named = |name: &str| Rater { name: name.to_owned(), predictions: Vec::new() };
+    let results =
+        run_beside(&items, 0.95, Some(&named("v3")), Some(&named("before training"))).unwrap().results;
+    let names = (results.champion.unwrap().name, results.before.unwrap().name);
+    assert_eq!((names.0.as_str(), names.1.as_str()), ("v3", "before training"));
     assert_eq!((results.model_version.as_str(), results.inputs["data"].as_str()), ("v7", "abc"));
     assert_eq!((results.sizes.slides, results.sizes.groups, results.sizes.ratings), (10, 10, 50));
     assert_eq!(results.sizes.criteria["design"], 10);
     assert_eq!((results.human_agreement, results.threshold), (1.0, 0.85));
-    assert!(results.passes_threshold);
 }
 
 #[test]
 fn a_distribution_sums_to_one_within_a_hundredth() {
     let scaled = |factor: f64| sure(3).map(|p| p * factor);
     for (factor, is_valid) in [(1.009, true), (0.991, true), (1.011, false), (0.989, false)] {
-        assert_eq!(run(&[item(0, 0, 3, scaled(factor))], few()).is_ok(), is_valid, "{factor}");
+        assert_eq!(run(&[item(0, 0, 3, scaled(factor))]).is_ok(), is_valid, "{factor}");
     }
-    assert!(run(&[item(0, 0, 3, [0.0, 0.0, 1.005, -0.005, 0.0])], few()).is_err());
-    assert!(run(&[item(0, 0, 3, [f64::INFINITY, 0.0, 0.0, 0.0, 0.0])], few()).is_err());
+    assert!(run(&[item(0, 0, 3, [0.0, 0.0, 1.005, -0.005, 0.0])]).is_err());
+    assert!(run(&[item(0, 0, 3, [f64::INFINITY, 0.0, 0.0, 0.0, 0.0])]).is_err());
 }
 
 /// Of equally probable scores the lowest counts as the most probable.
 #[test]
 fn the_most_probable_score_decides_what_is_correct() {
     let accuracy = |actual: u8, distribution: [f64; 5]| {
-        let details = run(&[item(0, 0, actual, distribution)], few()).unwrap().details;
+        let details = run(&[item(0, 0, actual, distribution)]).unwrap().details;
         let bins = &details.criteria[0].calibration;
         assert_eq!((bins.len(), bins[0].count), (1, 5));
         (bins[0].confidence, bins[0].accuracy)
@@ -307,7 +266,7 @@ fn misses_are_summed_and_the_worst_come_first() {
     for (key, distribution) in &mut items[3].prediction.distributions {
         *distribution = sure(if key == "design" { 2 } else { 5 });
     }
-    let evaluation = run(&items, few()).unwrap();
+    let evaluation = run(&items).unwrap();
     let misses: Vec<_> = evaluation
         .details
         .misses
@@ -326,8 +285,8 @@ fn a_slide_without_ratings_counts_for_nothing_and_needs_no_prediction() {
     let mut items = vec![item(0, 0, 3, sure(3)), item(1, 1, 3, sure(3))];
     items[1].label = Label::default();
     items[1].prediction.slide_id = "another".to_owned();
-    let results = run(&items, few()).unwrap().results;
+    let results = run(&items).unwrap().results;
     assert_eq!((results.sizes.slides, results.sizes.groups, results.sizes.ratings), (1, 1, 5));
     items[0].label = Label::default();
-    assert!(matches!(run(&items, few()), Err(Error::Empty { slides: 2 })));
+    assert!(matches!(run(&items), Err(Error::Empty { slides: 2 })));
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http_client::{Options, Retry};
-use project_files::{Baseline, Contract as _, DataSummary, Hardware, Layout, RunFiles, RunRecord, Storage};
+use project_files::{Contract as _, DataSummary, Hardware, Layout, RunFiles, RunRecord, Storage};
 use registry::hub::Hub;
 use registry::{
     By, Candidate, CardFacts, HubPlace, Lineage, Outcome, Place, Registry, Result, ValidationResults, Writer,
@@ -68,6 +68,7 @@ impl Run<'_> {
             (run.config(), self.config.as_bytes()),
             (run.metrics(), b"{\"step\":1}\n"),
             (run.report(), b"<html>slides</html>"),
+            (run.test_predictions(), b"{}\n"),
         ] {
             std::fs::write(path, content).unwrap();
         }
@@ -85,21 +86,7 @@ impl Run<'_> {
             hardware: Hardware::default(),
         };
         record.write(&run.record()).unwrap();
-        let mut results = ValidationResults {
-            schema_version: 1,
-            human_agreement: 0.9,
-            passes_threshold: true,
-            baseline: Some(Baseline {
-                chosen_on: "train".to_owned(),
-                constants: [].into(),
-                metrics: [("overall_mae".to_owned(), 1.0)].into(),
-                mae_gain: 0.6,
-                mae_gain_interval: None,
-            }),
-            inputs,
-            ..ValidationResults::default()
-        };
-        results.metrics.insert("overall_mae".to_owned(), 0.4);
+        let mut results = ValidationResults { inputs, ..ValidationResults::sample() };
         for path in ValidationResults::of_a_run(&run) {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             results.inputs.insert(name, hash_file(&path).unwrap().sha256);

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use slide_data::Score;
+use slide_data::ceiling::reachable;
 
 use super::RatingMatrix;
 use crate::consensus::median;
@@ -31,13 +32,6 @@ pub struct Ceiling {
     pub person_mae: f64,
 }
 
-/// The hidden qualities that are considered.
-const GRID: usize = 33;
-/// The noises that are considered: 0.05, 0.10 … 2.0 points.
-const NOISE_STEP: f64 = 0.05;
-const NOISES: usize = 40;
-const EM_STEPS: usize = 60;
-
 type Counts = [u32; Score::LEVELS];
 
 /// The ceiling of each criterion that at least two people scored on some slide.
@@ -59,133 +53,19 @@ fn of_criterion(matrix: &RatingMatrix, criterion: usize) -> Option<Ceiling> {
         *patterns.entry(matrix.counts(slide, criterion)).or_default() += 1.0;
     }
     patterns.remove(&Counts::default());
-    let raters = |counts: &Counts| counts.iter().sum::<u32>();
-    if !patterns.keys().any(|counts| raters(counts) >= 2) {
-        return None;
-    }
-    let slides: f64 = patterns.values().sum();
-    let ratings: f64 = patterns.iter().map(|(counts, times)| f64::from(raters(counts)) * times).sum();
-    // More than nine people are as good as nine for a median, and cost no enumeration.
-    let raters_per_label = ((ratings / slides).round() as usize).clamp(1, 9);
-    let fit = |noise: f64| fit_qualities(&patterns, noise);
-    let (noise, (_, qualities)) = (1..=NOISES)
-        .map(|step| step as f64 * NOISE_STEP)
-        .map(|noise| (noise, fit(noise)))
-        .max_by(|a, b| a.1.0.total_cmp(&b.1.0))?;
-    let mut ceiling = reach(&qualities, noise, raters_per_label);
-    ceiling.criterion.clone_from(&matrix.criteria()[criterion]);
-    (ceiling.person_within_one, ceiling.person_mae) = person_against_others(&patterns);
-    Some(ceiling)
-}
-
-fn quality(point: usize) -> f64 {
-    1.0 + 4.0 * point as f64 / (GRID - 1) as f64
-}
-
-/// The probabilities of the five scores given a hidden quality.
-fn emission(quality: f64, noise: f64) -> [f64; Score::LEVELS] {
-    let below = |edge: f64| normal_cdf((edge - quality) / noise);
-    let edges = [0.0, below(1.5), below(2.5), below(3.5), below(4.5), 1.0];
-    std::array::from_fn(|score| (edges[score + 1] - edges[score]).max(1e-12))
-}
-
-/// The standard normal distribution function by the error function's rational form (Abramowitz and Stegun 7.1.26, error < 1.5e-7).
-fn normal_cdf(x: f64) -> f64 {
-    let z = x.abs() / std::f64::consts::SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let series = [0.254_829_592, -0.284_496_736, 1.421_413_741, -1.453_152_027, 1.061_405_429];
-    let polynomial = series.iter().rev().fold(0.0, |sum, coefficient| (sum + coefficient) * t);
-    let erf = 1.0 - polynomial * (-z * z).exp();
-    if x < 0.0 { 0.5 - erf / 2.0 } else { 0.5 + erf / 2.0 }
-}
-
-/// The most likely distribution of hidden qualities for this noise, by expectation maximisation, and its log likelihood.
-fn fit_qualities(patterns: &BTreeMap<Counts, f64>, noise: f64) -> (f64, [f64; GRID]) {
-    let emissions: Vec<_> = (0..GRID).map(|point| emission(quality(point), noise).map(f64::ln)).collect();
-    let likelihood = |counts: &Counts, point: usize| {
-        counts.iter().zip(&emissions[point]).map(|(&n, log)| f64::from(n) * log).sum::<f64>().exp()
-    };
-    let likelihoods: Vec<([f64; GRID], f64)> = patterns
-        .iter()
-        .map(|(counts, &times)| (std::array::from_fn(|point| likelihood(counts, point)), times))
-        .collect();
-    let slides: f64 = patterns.values().sum();
-    let mut qualities = [1.0 / GRID as f64; GRID];
-    let mut log_likelihood = f64::MIN;
-    for _ in 0..EM_STEPS {
-        let mut next = [0.0; GRID];
-        log_likelihood = 0.0;
-        for (likelihood, times) in &likelihoods {
-            let joint: [f64; GRID] = std::array::from_fn(|point| qualities[point] * likelihood[point]);
-            let total: f64 = joint.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-            log_likelihood += times * total.ln();
-            next.iter_mut().zip(joint).for_each(|(next, joint)| *next += times * joint / total / slides);
-        }
-        qualities = next;
-    }
-    (log_likelihood, qualities)
-}
-
-/// What a model that knows the hidden quality reaches against the median of `raters` people.
-fn reach(qualities: &[f64; GRID], noise: f64, raters: usize) -> Ceiling {
-    let mut ceiling = Ceiling {
-        criterion: String::new(),
-        noise,
-        raters_per_label: raters,
-        within_one: 0.0,
-        exact: 0.0,
-        mae: 0.0,
-        person_within_one: 0.0,
-        person_mae: 0.0,
-    };
-    for (point, weight) in qualities.iter().enumerate() {
-        let label = median_distribution(&emission(quality(point), noise), raters);
-        let near = |at: usize| label[at.saturating_sub(1)..(at + 2).min(Score::LEVELS)].iter().sum::<f64>();
-        let distance = |at: usize| (0..Score::LEVELS).map(|s| label[s] * s.abs_diff(at) as f64).sum::<f64>();
-        let best = |value: &dyn Fn(usize) -> f64| (0..Score::LEVELS).map(value).fold(f64::MIN, f64::max);
-        ceiling.within_one += weight * best(&near);
-        ceiling.exact += weight * best(&|at| label[at]);
-        ceiling.mae -= weight * best(&|at| -distance(at));
-    }
-    ceiling
-}
-
-/// The distribution of the median of `raters` independent scores, by going through all multisets of scores.
-fn median_distribution(single: &[f64; Score::LEVELS], raters: usize) -> [f64; Score::LEVELS] {
-    let mut multisets =
-        Multisets { single, codes: Vec::with_capacity(raters + 1), out: [0.0; Score::LEVELS] };
-    multisets.descend(0, raters, 1.0);
-    multisets.out
-}
-
-/// Multisets of scores, each added to the probability of its median.
-struct Multisets<'a> {
-    /// Probabilities of one score.
-    single: &'a [f64; Score::LEVELS],
-    /// The scores that are chosen, in ascending order.
-    codes: Vec<u8>,
-    out: [f64; Score::LEVELS],
-}
-
-impl Multisets<'_> {
-    /// All ways to give `left` more scores of this level and those above; `weight` is the probability of what is chosen.
-    fn descend(&mut self, level: usize, left: usize, weight: f64) {
-        let (probability, code, chosen) = (self.single[level], level as u8 + 1, self.codes.len());
-        if level == Score::LEVELS - 1 {
-            self.codes.extend(std::iter::repeat_n(code, left));
-            if let Some(Some(score)) = median(&self.codes) {
-                self.out[score.index()] += weight * probability.powi(left as i32);
-            }
-            return self.codes.truncate(chosen);
-        }
-        let mut choose = 1.0;
-        for count in 0..=left {
-            self.descend(level + 1, left - count, weight * choose);
-            self.codes.push(code);
-            choose *= (left - count) as f64 / (count + 1) as f64 * probability;
-        }
-        self.codes.truncate(chosen);
-    }
+    let slides = 0..matrix.slides().len();
+    let found = reachable(slides.map(|slide| matrix.counts(slide, criterion)))?;
+    let (person_within_one, person_mae) = person_against_others(&patterns);
+    Some(Ceiling {
+        criterion: matrix.criteria()[criterion].clone(),
+        noise: found.noise,
+        raters_per_label: found.raters_per_label,
+        within_one: found.within_one,
+        exact: found.exact,
+        mae: found.mae,
+        person_within_one,
+        person_mae,
+    })
 }
 
 /// How each person stands to the median of the others: the share within one point, and the mean distance.
@@ -215,25 +95,6 @@ fn person_against_others(patterns: &BTreeMap<Counts, f64>) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_of_one_rater_is_that_rater_and_of_many_is_certain() {
-        let single = emission(3.2, 0.8);
-        let sum = |d: &[f64; 5]| d.iter().sum::<f64>();
-        assert!((sum(&single) - 1.0).abs() < 1e-9);
-        let one = median_distribution(&single, 1);
-        pq_testing::assert_close(&one, &single, 1e-12);
-        let nine = median_distribution(&single, 9);
-        assert!((sum(&nine) - 1.0).abs() < 1e-9 && nine[2] > single[2] + 0.2, "{nine:?}");
-    }
-
-    #[test]
-    fn the_error_function_matches_known_values() {
-        for (x, expected) in [(0.0, 0.5), (1.0, 0.841_344_746), (-1.96, 0.024_997_895), (3.0, 0.998_650_102)]
-        {
-            assert!((normal_cdf(x) - expected).abs() < 2e-7, "{x}");
-        }
-    }
 
     /// A draw from the standard normal (Box and Muller).
     fn normal(rng: &mut fastrand::Rng) -> f64 {
