@@ -142,7 +142,21 @@ pub const FILES: &[ConfigFile] = &[
                 ],
             ),
             ("tensorboard", &["enabled"]),
-            ("registry", &["huggingface_repo", "private", "min_human_agreement", "max_mae"]),
+            (
+                "registry",
+                &[
+                    "huggingface_repo",
+                    "private",
+                    "license",
+                    "license_name",
+                    "license_link",
+                    "processor_files",
+                    "signing_key",
+                    "public_key",
+                    "min_human_agreement",
+                    "max_mae",
+                ],
+            ),
         ],
     },
     ConfigFile {

@@ -203,5 +203,9 @@ fn places_tell_by_themselves_how_far_a_release_has_come() {
     assert_eq!(hub.stage(&bundle).unwrap(), registry::Stage::Live);
     assert_eq!(hub.live().unwrap().as_deref(), Some("v1.0.0"));
     let loaded = hub.load("v1").unwrap();
-    assert_eq!(loaded.files.len() + 1, bundle.files.len(), "all but the report");
+    assert_eq!(
+        loaded.files.len() + 2,
+        bundle.files.len(),
+        "all but the report and the predictions of the test"
+    );
 }
