@@ -27,12 +27,13 @@ const REPORT: &str = "report.html";
 pub(crate) const MANIFEST: &str = "release.json";
 pub(crate) const SIGNATURE: &str = "model.sig";
 
-/// The files of a base that turn text and images into inputs, in the older and the newer layout; a release may hold a copy, so
-/// that transformers can open its processor.
-pub const PROCESSOR_FILES: [&str; 8] = [
+/// The files of a base that turn text and images into inputs, in the older and the newer layout, and its `config.json`, by which
+/// transformers finds their classes; a release may hold a copy, so that transformers can open its processor.
+pub const PROCESSOR_FILES: [&str; 9] = [
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
+    "config.json",
     "preprocessor_config.json",
     "processor_config.json",
     "special_tokens_map.json",

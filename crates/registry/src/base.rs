@@ -102,11 +102,19 @@ fn processor(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
             tracing::warn!("the processor files in `{}` are too large to be copied", dir.display());
             return Ok(BTreeMap::new());
         }
-        files.insert(name.to_owned(), std::fs::read(&path).map_err(io("read", &path))?);
+        let content = std::fs::read(&path).map_err(io("read", &path))?;
+        files.insert(name.to_owned(), without_origin(content));
     }
     let has = |name: &str| files.contains_key(name);
     let is_whole = has("tokenizer.json") && (has("processor_config.json") || has("preprocessor_config.json"));
     Ok(if is_whole { files } else { BTreeMap::new() })
+}
+
+/// A file of settings without the place that it was once loaded from, which may be a folder of a machine.
+fn without_origin(content: Vec<u8>) -> Vec<u8> {
+    let Ok(Value::Object(mut settings)) = serde_json::from_slice::<Value>(&content) else { return content };
+    let had = ["_name_or_path", "name_or_path"].map(|key| settings.remove(key).is_some());
+    if had.contains(&true) { format!("{:#}\n", Value::Object(settings)).into_bytes() } else { content }
 }
 
 #[cfg(test)]
@@ -137,7 +145,7 @@ mod tests {
         std::fs::create_dir_all(root.join("refs")).unwrap();
         std::fs::write(root.join("refs/main"), commit).unwrap();
         std::fs::write(dir.join("tokenizer.json"), "{}").unwrap();
-        let config = r#"{"model_type": "idefics3", "architectures": ["Idefics3ForConditionalGeneration"]}"#;
+        let config = r#"{"_name_or_path": "/home/ann/tiny", "model_type": "idefics3", "architectures": ["Idefics3ForConditionalGeneration"]}"#;
         std::fs::write(dir.join("config.json"), config).unwrap();
         let json = serde_json::json!({
             "schema_version": 2, "run_id": "r", "started_at": "2026-01-02T03:04:05Z", "base_model": "a/b",
@@ -154,7 +162,13 @@ mod tests {
         assert_eq!(base.class.unwrap().1, "Idefics3ForConditionalGeneration");
         assert!(base.processor.is_empty(), "nothing says how images are made ready");
         std::fs::write(dir.join("processor_config.json"), "{}").unwrap();
-        assert_eq!(Base::of(&record, &places(true)).unwrap().processor.len(), 2);
+        let files = Base::of(&record, &places(true)).unwrap().processor;
+        assert_eq!(
+            files.keys().collect::<Vec<_>>(),
+            ["config.json", "processor_config.json", "tokenizer.json"]
+        );
+        let config = String::from_utf8_lossy(&files["config.json"]);
+        assert!(!config.contains("home") && config.contains("Idefics3ForConditionalGeneration"), "{config}");
         assert!(Base::of(&record, &places(false)).unwrap().processor.is_empty());
         std::fs::write(root.join("refs/main"), "../../elsewhere").unwrap();
         let base = Base::of(&record, &places(true)).unwrap();
