@@ -96,8 +96,14 @@ pub(crate) enum Command {
         #[arg(long)]
         abandon: bool,
     },
-    /// Check every stored version, and the journal, against their hashes.
+    /// Check every stored version, and the journal, against their hashes, and signatures where a key is trusted.
     Verify,
+    /// Make a pair of keys to sign releases with: FILE, and FILE.pub for those who check.
+    Keygen {
+        /// The file of the private key.
+        #[arg(value_name = "FILE")]
+        private: PathBuf,
+    },
     /// Compare folder, version.json, journal and Hub.
     Doctor {
         /// Mend what can be mended.

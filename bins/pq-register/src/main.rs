@@ -3,14 +3,17 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use pq_cli::Verdict;
+use pq_cli::{ConfigError, Verdict};
 use project_files::RunFiles;
 use registry::{Event, Registry, RegistryConfig};
+use serde::Deserialize;
 
 mod args;
 mod change;
 mod compare;
 mod context;
+mod facts;
+mod keys;
 mod print;
 mod recheck;
 mod release;
@@ -22,16 +25,34 @@ fn main() -> ExitCode {
     pq_cli::run(run)
 }
 
+/// What of `[model]` matters here: where the base lies.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct BaseName {
+    name: String,
+}
+
 fn run(args: &Args) -> Result<Verdict> {
     let project = args.common.configuration()?;
     let config: RegistryConfig = project.section("registry", RegistryConfig::validate)?;
+    if let Some(Command::Keygen { private }) = &args.command {
+        return keys::generate(private, args.common.json);
+    }
     let only_reads = args.command.is_some();
     let layout = project.layout()?.with_registry(args.how.registry.as_deref(), only_reads)?;
     if only_reads {
         layout.require_registry()?;
     }
-    let registry = Registry::watched(&layout, std::sync::Arc::new(|_| pq_cli::interrupted()));
-    let context = Context { config: &config, registry: &registry, how: &args.how, json: args.common.json };
+    let base: BaseName = project.section("model", |_| Ok::<(), ConfigError>(()))?;
+    let options = context::options(&config, &base.name)?;
+    let registry = Registry::watched(&layout, std::sync::Arc::new(|_| pq_cli::interrupted())).with(options);
+    let context = Context {
+        config: &config,
+        registry: &registry,
+        layout: &layout,
+        how: &args.how,
+        json: args.common.json,
+    };
     match &args.command {
         None => {
             let run = args.run.as_ref().map_or_else(|| layout.latest_run(), RunFiles::new);
@@ -49,6 +70,8 @@ fn run(args: &Args) -> Result<Verdict> {
         Some(Command::Fetch { version }) => change::fetch(&context, version),
         Some(Command::Resume { abandon: false }) => release::resume(&context, !args.no_promote),
         Some(Command::Resume { abandon: true }) => release::abandon(&context),
+        // It needs no registry, and was done above.
+        Some(Command::Keygen { .. }) => Ok(Verdict::Pass),
         Some(Command::Verify) => print::verified(&registry.verify()?, args.common.json),
         Some(Command::Doctor { repair }) => change::doctor(&context, *repair),
     }

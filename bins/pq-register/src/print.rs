@@ -20,34 +20,6 @@ pub(crate) fn emit(json: bool, value: &Value, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// The fields of a summary as rows of a card; what is not known has no row.
-pub(crate) fn rows<T: serde::Serialize>(summary: &T) -> Result<Vec<(String, String)>> {
-    let value = serde_json::to_value(summary)?;
-    let mut rows = Vec::new();
-    for (name, value) in value.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
-        match value.as_object() {
-            None => rows.push((name.replace('_', " "), plain(value))),
-            Some(nested) => {
-                let nested = nested.iter().map(|(key, value)| (format!("{name} {key}"), plain(value)));
-                rows.extend(nested);
-            }
-        }
-    }
-    Ok(rows)
-}
-
-/// A JSON value as people write it.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => match number.as_f64() {
-            Some(value) if number.is_f64() => format!("{value:.4}"),
-            _ => number.to_string(),
-        },
-        other => other.to_string(),
-    }
-}
-
 pub(crate) fn history(context: &Context<'_>) -> Result<Verdict> {
     let versions = context.registry.versions()?;
     let journal = context.registry.journal()?;
@@ -118,14 +90,19 @@ pub(crate) fn planned(plan: &Plan, json: bool) -> Result<Verdict> {
     let files: Vec<String> =
         manifest.files.iter().map(|(name, hash)| format!("  {name} ({} bytes)", hash.size)).collect();
     let text = format!(
-        "would release {} from run {}:\n{}\n\n{}",
+        "would release {} from run {}:\n{}\n\n{}\n{}",
         manifest.version,
         manifest.run_id,
         files.join("\n"),
-        manifest.card
+        manifest.card,
+        manifest.data_card
     );
     let release = manifest.release(None);
-    emit(json, &json!({"dry_run": true, "release": release, "card": manifest.card}), &text)?;
+    emit(
+        json,
+        &json!({"dry_run": true, "release": release, "card": manifest.card, "data_card": manifest.data_card}),
+        &text,
+    )?;
     Ok(Verdict::Pass)
 }
 

@@ -3,9 +3,10 @@
 use anyhow::Result;
 use pq_cli::{Layout, Verdict, WithHint as _};
 use project_files::{Contract as _, Gate, RunFiles, RunRecord, hash_file};
-use registry::{Candidate, CardFacts, Lineage, Outcome, ValidationResults, validated};
+use registry::{Candidate, CardFacts, Error, Lineage, Outcome, Plan, ValidationResults, validated};
 
 use crate::context::Context;
+use crate::facts::data_facts;
 use crate::{change, print, recheck};
 
 /// Releases the run, unless the gate says no or it was released already.
@@ -32,15 +33,15 @@ pub(crate) fn release(
     }
     let hub = if is_dry { context.hub_if_possible() } else { context.hub()? };
     let hub = hub.as_deref();
-    let (lineage, facts) = describe(context, run, &results)?;
+    let (lineage, facts) = describe(context, run)?;
     let by = context.by();
     let now = jiff::Timestamp::now();
     let candidate = Candidate { run, results: &results, lineage, facts: &facts, by: &by, now };
     if is_dry {
-        return print::planned(&context.registry.plan(&candidate, hub)?, context.json);
+        return print::planned(&planned(context.registry.plan(&candidate, hub))?, context.json);
     }
     let mut writer = context.write()?;
-    let plan = writer.plan(&candidate, hub).hint("the release cannot be planned", RESUME)?;
+    let plan = planned(writer.plan(&candidate, hub))?;
     if let Some(release) = plan.already {
         tracing::info!("this run was released as {} already; nothing to do", release.version);
         let pending = hub.and_then(|hub| writer.push(hub).err());
@@ -84,6 +85,23 @@ fn refusals(
     Ok(refusals)
 }
 
+/// The plan, or why there is none and what to do about it.
+fn planned(plan: registry::Result<Plan>) -> Result<Plan> {
+    let remedy = match &plan {
+        Err(Error::NoLicense { .. }) => {
+            "set `registry.license` in training.toml, as in license = \"apache-2.0\"; or keep the release here with --local"
+        }
+        Err(Error::Card { .. }) => {
+            "change what these words come from (rubric, settings, reasons that a person gave), and validate again"
+        }
+        Err(Error::OtherKey { .. }) => {
+            "set `registry.signing_key` to that key's file, or give the release up with `pq-register resume --abandon`"
+        }
+        _ => RESUME,
+    };
+    plan.hint("the release cannot be planned", remedy)
+}
+
 const RESUME: &str = "run the same command again, or `pq-register resume`: it goes on from where it stopped";
 
 /// Finishes what was begun.
@@ -114,32 +132,18 @@ pub(crate) fn abandon(context: &Context<'_>) -> Result<Verdict> {
     print::done(&given_up, context.json)
 }
 
-/// The lineage and the card's facts, from the run's record.
-fn describe(
-    context: &Context<'_>,
-    run: &RunFiles,
-    results: &ValidationResults,
-) -> Result<(Lineage, CardFacts)> {
+/// The lineage and the cards' facts, from the run's record and the data.
+fn describe(context: &Context<'_>, run: &RunFiles) -> Result<(Lineage, CardFacts)> {
     let record = RunRecord::read(&run.record())
         .hint("what the run was made from cannot be told", "train the run again, or bring the file back")?;
     let repo = &context.config.huggingface_repo;
     let facts = CardFacts {
         repo: (!repo.is_empty()).then(|| repo.clone()),
-        base_is_hub_id: record.base_is_hub_id,
-        training: print::rows(&record.training)?,
-        data: print::rows(&record.data)?,
-        verdict: verdict(context, results),
+        license: context.config.license(),
+        data: data_facts(context.layout, &record).hint(
+            "labels and slides cannot be counted",
+            "`pq-project check` says what is wrong with the data",
+        )?,
     };
     Ok((Lineage { base_model: record.base_model, inputs: record.inputs, parent: None }, facts))
-}
-
-/// Why the version is released, in a sentence.
-fn verdict(context: &Context<'_>, results: &ValidationResults) -> String {
-    format!(
-        "Released because human agreement is {:.3} (above {:.2} is asked) and the mean absolute error {:.3} (below {:.2} is asked).",
-        results.human_agreement,
-        context.config.min_human_agreement,
-        results.metrics["overall_mae"],
-        context.config.max_mae
-    )
 }

@@ -56,7 +56,15 @@ fn project(mae: f64) -> tempfile::TempDir {
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pq-register"));
     command.args(args).current_dir(dir).env("HOME", dir).env("USER", "ann");
-    for name in ["HF_TOKEN", "HF_HOME", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "GITHUB_ACTOR"] {
+    for name in [
+        "HF_TOKEN",
+        "HF_HOME",
+        "HF_TOKEN_PATH",
+        "HUGGING_FACE_HUB_TOKEN",
+        "GITHUB_ACTOR",
+        "PQ_SIGNING_KEY",
+        "PQ_PUBLIC_KEY",
+    ] {
         command.env_remove(name);
     }
     command
@@ -191,10 +199,86 @@ fn without_a_token_nothing_is_released_unless_it_shall_stay_here() {
 }
 
 fn with_hub(dir: &Path, args: &[&str], fake: &FakeHub) -> Command {
-    let set = ["--set", "registry.huggingface_repo=team/rater"];
+    let set = ["--set", "registry.huggingface_repo=team/rater", "--set", "registry.license=mit"];
     let mut command = command(dir, &[&set[..], args].concat());
     command.env("HF_TOKEN", TOKEN).env("HF_ENDPOINT", &fake.server.base);
     command
+}
+
+#[test]
+fn nothing_goes_to_the_hub_without_a_licence() {
+    let fake = FakeHub::start();
+    let dir = project(0.4);
+    let without = |args: &[&str]| {
+        let args = [&["--set", "registry.license="], args].concat();
+        let output = with_hub(dir.path(), &args, &fake).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, text) = without(&[]);
+    assert!(code == Some(2) && text.contains("no licence") && text.contains("registry.license"), "{text}");
+    assert_eq!(without(&["--local"]).0, Some(0));
+    let card = std::fs::read_to_string(dir.path().join("model_registry/versions/v1.0.0/README.md")).unwrap();
+    assert!(card.contains("No licence was given") && !card.contains("license:"), "{card}");
+    let (code, text) = without(&["push"]);
+    assert!(code == Some(2) && text.contains("no licence"), "{text}");
+    let output = with_hub(dir.path(), &["push"], &fake).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "what its card does not say cannot be said later");
+    train_again(dir.path(), "two");
+    assert_eq!(with_hub(dir.path(), &[], &fake).output().unwrap().status.code(), Some(0));
+    let output = with_hub(dir.path(), &["push"], &fake).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "the version in use has one");
+    let tree = fake.repository("team/rater");
+    let card = String::from_utf8(tree.tree("main").unwrap()["README.md"].to_vec()).unwrap();
+    assert!(card.contains("license: \"mit\""), "{card}");
+}
+
+#[test]
+fn a_release_is_signed_with_a_key_that_is_in_no_argument_and_checked_before_it_is_used() {
+    let dir = project(0.4);
+    let (code, text) = register(dir.path(), &["keygen", "keys/release"]);
+    assert!(code == 0 && text.contains("keys/release.pub"), "{text}");
+    let (code, text) = register(dir.path(), &["keygen", "keys/release"]);
+    assert!(code == 2 && text.contains("not overwritten"), "{text}");
+    let signed = |args: &[&str]| {
+        let mut command = command(dir.path(), args);
+        command.env("PQ_SIGNING_KEY", "keys/release").env("PQ_PUBLIC_KEY", "keys/release.pub");
+        let output = command.output().unwrap();
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap(), text)
+    };
+    assert_eq!(signed(&["-vv"]).0, 0);
+    assert_eq!(signed(&["verify"]).0, 0);
+    train_again(dir.path(), "two");
+    assert_eq!(register(dir.path(), &[]).0, 0, "unsigned");
+    let (code, text) = signed(&["verify"]);
+    assert!(code == 1 && text.contains("model.sig"), "{text}");
+    let (code, text) = signed(&["promote", "v1.0.1"]);
+    assert!(code == 2 && text.contains("model.sig"), "{text}");
+    assert_eq!(signed(&["promote", "v1.0.0"]).0, 0);
+    let secret = std::fs::read_to_string(dir.path().join("keys/release")).unwrap();
+    let secret = secret.lines().nth(1).unwrap().as_bytes().to_owned();
+    let holds = adverse::files_of(dir.path())
+        .into_iter()
+        .filter(|(_, bytes)| bytes.windows(secret.len()).any(|part| part == secret))
+        .count();
+    assert_eq!(holds, 1, "the key is in its own file alone");
+    std::fs::write(dir.path().join("bad"), "x").unwrap();
+    let output = command(dir.path(), &["verify"]).env("PQ_PUBLIC_KEY", "bad").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "a key that cannot be read is no key that is not asked for");
+}
+
+#[test]
+fn what_a_stranger_could_not_rely_on_is_refused_before_anything_is_written() {
+    let dir = project(0.4);
+    let run = RunFiles::new(dir.path().join("outputs/latest"));
+    std::fs::write(run.config(), "[lora]\ntarget_modules = \"/home/ann/modules\"\n").unwrap();
+    let mut results = ValidationResults::read(&run.validation()).unwrap();
+    results.inputs.insert("config.toml".to_owned(), hash_file(&run.config()).unwrap().sha256);
+    results.write(&run.validation()).unwrap();
+    let (code, text) = register(dir.path(), &[]);
+    assert!(code == 2 && text.contains("README.md:") && text.contains("/home/ann/modules"), "{text}");
+    assert!(!dir.path().join("model_registry/versions/v1.0.0").exists());
 }
 
 #[test]

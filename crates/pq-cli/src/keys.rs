@@ -144,7 +144,22 @@ pub const FILES: &[ConfigFile] = &[
                 ],
             ),
             ("tensorboard", &["enabled"]),
-            ("registry", &["huggingface_repo", "private", "bucket", "min_human_agreement", "max_mae"]),
+            (
+                "registry",
+                &[
+                    "huggingface_repo",
+                    "private",
+                    "bucket",
+                    "license",
+                    "license_name",
+                    "license_link",
+                    "processor_files",
+                    "signing_key",
+                    "public_key",
+                    "min_human_agreement",
+                    "max_mae",
+                ],
+            ),
         ],
     },
     ConfigFile {

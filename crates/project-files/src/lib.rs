@@ -40,7 +40,7 @@ pub use journal::{Event, Journal, JournalEntry};
 pub use layout::{Layout, SlideFiles, Storage};
 pub use manifest::{Basis, Manifest};
 pub use release::{Aliases, HubRelease, Lineage, Release, VersionFile};
-pub use run_files::{RELEASED_FILES, ReleasedFile, RunFiles};
+pub use run_files::{PROCESSOR_FILES, RELEASED_FILES, ReleasedFile, RunFiles};
 pub use run_record::{BestCheckpoint, DataSummary, Hardware, RunRecord, TrainingSummary};
 pub use stored::{check_stored, differences};
 pub use validation::ValidationResults;

@@ -5,7 +5,7 @@ use durable_files::{FileHash, hash_bytes, io_error, write_atomic};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::run_files::MANIFEST;
+use crate::run_files::{MANIFEST, SIGNATURE};
 use crate::seal::{sealed, stated_hash};
 use crate::{Change, Contract, Error, HubRelease, Lineage, Release, Result, RunFiles};
 
@@ -73,15 +73,27 @@ pub struct Manifest {
     /// The same, as far as the number depends on it.
     #[serde(default)]
     pub basis: Basis,
-    /// Every file but this one, with its hash; `README.md` is the model card.
+    /// Every file but this one and its signature, with its hash; `README.md` is the model card.
     pub files: BTreeMap<String, FileHash>,
+    /// Files that differ from the run's of the same name, with the SHA-256 of the run's: what is public names no folder of a
+    /// machine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub made_from: BTreeMap<String, String>,
+    /// SHA-256 of the public key (PEM) whose owner signed this release; its `model.sig` lies beside this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<String>,
     /// The model card's text.
     pub card: String,
+    /// The data card's text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub data_card: String,
 }
 
 impl Manifest {
     /// The name of the file.
     pub const FILE: &str = MANIFEST;
+    /// The name of its signature.
+    pub const SIGNATURE: &str = SIGNATURE;
 
     /// States its identity, and hands out the file's bytes.
     ///
@@ -154,11 +166,21 @@ impl Contract for Manifest {
         if let Some(name) = self.files.keys().find(|name| name.is_empty() || !is_name(name)) {
             return Err(format!("`{name}` is not the name of a file"));
         }
-        let card = RunFiles::new("").card();
-        match self.files.get(&*card.to_string_lossy()) {
-            Some(hash) if *hash == hash_bytes(self.card.as_bytes()) => Ok(()),
-            _ => Err("the model card is not the one among its files".to_owned()),
+        let run = RunFiles::new("");
+        let is_listed = |path: &Path, text: &str| {
+            self.files.get(&*path.to_string_lossy()) == Some(&hash_bytes(text.as_bytes()))
+        };
+        if !is_listed(&run.card(), &self.card) {
+            return Err("the model card is not the one among its files".to_owned());
         }
+        let has_data_card = self.files.contains_key(&*run.data_card().to_string_lossy());
+        if (has_data_card || !self.data_card.is_empty()) && !is_listed(&run.data_card(), &self.data_card) {
+            return Err("the data card is not the one among its files".to_owned());
+        }
+        if self.files.contains_key(SIGNATURE) {
+            return Err(format!("`{SIGNATURE}` is among the files that it signs"));
+        }
+        Ok(())
     }
 }
 

@@ -25,6 +25,21 @@ const TEST: &str = "test_predictions.jsonl";
 const VALIDATION: &str = "validation_results.json";
 const REPORT: &str = "report.html";
 pub(crate) const MANIFEST: &str = "release.json";
+pub(crate) const SIGNATURE: &str = "model.sig";
+
+/// The files of a base that turn text and images into inputs, in the older and the newer layout, and its `config.json`, by which
+/// transformers finds their classes; a release may hold a copy, so that transformers can open its processor.
+pub const PROCESSOR_FILES: [&str; 9] = [
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
 
 /// The files of a run that make a release; the model card is written for it.
 pub const RELEASED_FILES: [ReleasedFile; 9] = [
@@ -51,7 +66,9 @@ pub const RELEASED_FILES: [ReleasedFile; 9] = [
 ///   test_predictions.jsonl         slides of the test, as this model and those that it is compared with score them
 ///   validation_results.json        how good the adapter is, and whether it may be released
 ///   report.html                    the same as a page
-///   README.md                      the model card (released versions only)
+///   README.md, DATA_CARD.md        the model card and the data card (released versions only)
+///   tokenizer.json, …              the base's processor, where a release holds a copy
+///   model.sig                      the signature of a release, where it is signed
 ///   release.json                   the release's plan and identity (released versions only)
 ///   .fetched                       it came from the Hub, without what stays on a team's machines
 ///   wandb/                         what is tracked: the spool, its files, and offline files for `wandb sync`
@@ -131,6 +148,16 @@ impl RunFiles {
     /// The model card.
     pub fn card(&self) -> PathBuf {
         self.dir.join("README.md")
+    }
+
+    /// What the data are that the model learned from, in numbers.
+    pub fn data_card(&self) -> PathBuf {
+        self.dir.join("DATA_CARD.md")
+    }
+
+    /// The signature of a release, in the layout of OpenSSF model signing.
+    pub fn signature(&self) -> PathBuf {
+        self.dir.join(SIGNATURE)
     }
 
     /// The plan and identity of a release: a [`Manifest`](crate::Manifest).

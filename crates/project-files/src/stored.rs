@@ -7,7 +7,8 @@ use crate::layout::{VERSIONS, version_file_of};
 use crate::{Contract as _, Error, Manifest, RELEASED_FILES, Release, Result, RunFiles, VersionFile};
 
 /// Checks that a folder holds what was released and nothing else: every file by its hash, none missing, none added. To be
-/// called before anything in it is used.
+/// called before anything in it is used. Who released it is told by a signature, which is not checked here
+/// (`registry::signing::check`).
 ///
 /// `release` is the version as `version.json` lists it, where that is known; for a folder that lies among the versions of a
 /// registry it is looked up there. A folder that lies among versions, or carries a model card, is a release and must be a whole
@@ -42,6 +43,12 @@ pub fn check_stored(stored: &RunFiles, release: Option<&Release>) -> Result<Opti
         return Err(refused(vec![format!("`{}` is missing", Manifest::FILE)]));
     };
     reasons.extend(differences(stored, files)?);
+    let is_signed = manifest.as_ref().is_some_and(|manifest| manifest.signed_by.is_some());
+    match (is_signed, stored.signature().exists()) {
+        (true, false) => reasons.push(format!("`{}` is missing", Manifest::SIGNATURE)),
+        (false, true) => reasons.push(format!("`{}` was added", Manifest::SIGNATURE)),
+        _ => {}
+    }
     if reasons.is_empty() { Ok(manifest) } else { Err(refused(reasons)) }
 }
 
@@ -66,7 +73,7 @@ fn listed(among: &[PathBuf]) -> Result<Option<Release>> {
     Ok(None)
 }
 
-/// How a folder differs from a list of files with their hashes, in words. The manifest itself is not looked at, and files
+/// How a folder differs from a list of files with their hashes, in words. Manifest and signature are not looked at, and files
 /// that stay on a team's machines may be missing where the version was fetched from the Hub.
 ///
 /// # Errors
@@ -87,7 +94,7 @@ pub fn differences(stored: &RunFiles, files: &BTreeMap<String, FileHash>) -> Res
         }
     }
     let card = stored.card();
-    let of_its_own = [stored.manifest(), stored.fetched(), card];
+    let of_its_own = [stored.manifest(), stored.signature(), stored.fetched(), card];
     for name in found {
         if !files.contains_key(&name) && !of_its_own.contains(&stored.dir().join(&name)) {
             reasons.push(format!("`{name}` was added"));
@@ -150,6 +157,18 @@ mod tests {
             std::fs::remove_file(stored.fetched()).unwrap();
             std::fs::write(stored.report(), "content").unwrap();
         }
+        std::fs::write(stored.signature(), "{}").unwrap();
+        assert!(reasons(&stored, Some(&release)).contains("`model.sig` was added"), "it was not signed");
+        std::fs::remove_file(stored.signature()).unwrap();
+        let mut signed = Manifest::read(&stored.manifest()).unwrap();
+        signed.signed_by = Some("00".to_owned());
+        let before = std::fs::read(stored.manifest()).unwrap();
+        std::fs::write(stored.manifest(), signed.seal().unwrap()).unwrap();
+        assert!(reasons(&stored, None).contains("`model.sig` is missing"));
+        std::fs::write(stored.signature(), "{}").unwrap();
+        assert_eq!(reasons(&stored, None), "");
+        std::fs::remove_file(stored.signature()).unwrap();
+        std::fs::write(stored.manifest(), before).unwrap();
         let other = Release { id: Some("00".to_owned()), ..release.clone() };
         assert!(reasons(&stored, Some(&other)).contains("another release"));
         std::fs::remove_file(stored.manifest()).unwrap();

@@ -3,8 +3,9 @@ use std::collections::BTreeMap;
 use durable_files::{hash_bytes, io_error as io};
 use project_files::{HubRelease, Manifest, RELEASED_FILES, Release, RunFiles, check_stored};
 
+use crate::contents::Contents;
 use crate::hub::PushFile;
-use crate::{Error, Result};
+use crate::{Error, Result, Seal};
 
 /// A version with all its files, as it goes from one place to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,19 +21,36 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// The files of a run as a planned release.
-    pub(crate) fn of_run(run: &RunFiles, manifest: &Manifest, manifest_bytes: Vec<u8>) -> Result<Self> {
-        let card = name(&run.card());
+    /// The files of a run as a planned release, signed where the plan says so.
+    pub(crate) fn of_run(
+        contents: Contents,
+        manifest: &Manifest,
+        manifest_bytes: Vec<u8>,
+        seal: Option<&dyn Seal>,
+    ) -> Result<Self> {
+        let mut made = contents.files;
+        let own = RunFiles::new("");
+        for (path, text) in [(own.card(), &manifest.card), (own.data_card(), &manifest.data_card)] {
+            made.insert(name(&path), text.clone().into_bytes());
+        }
         let mut files = BTreeMap::new();
         for (name, expected) in &manifest.files {
-            let content = if *name == card { manifest.card.clone().into_bytes() } else { read(run, name)? };
-            if hash_bytes(&content) != *expected {
-                return Err(Error::Corrupt { what: name.clone(), version: manifest.version.clone() });
-            }
-            files.insert(name.clone(), content);
+            match made.remove(name) {
+                Some(content) if hash_bytes(&content) == *expected => files.insert(name.clone(), content),
+                _ => return Err(Error::Corrupt { what: name.clone(), version: manifest.version.clone() }),
+            };
         }
         files.insert(Manifest::FILE.to_owned(), manifest_bytes);
-        Ok(Self { version: manifest.version.clone(), id: Some(manifest.id.clone()), hub: None, files })
+        let (version, id) = (manifest.version.clone(), Some(manifest.id.clone()));
+        let mut bundle = Self { version, id, hub: None, files };
+        if let Some(fingerprint) = &manifest.signed_by {
+            let seal = seal.filter(|seal| seal.signer().as_ref() == Some(fingerprint));
+            let (version, fingerprint) = (bundle.version.clone(), fingerprint.clone());
+            let seal = seal.ok_or(Error::OtherKey { version, fingerprint })?;
+            let signature = seal.sign(&bundle)?;
+            bundle.files.insert(Manifest::SIGNATURE.to_owned(), signature);
+        }
+        Ok(bundle)
     }
 
     /// A stored version, checked against what was released.
@@ -48,7 +66,9 @@ impl Bundle {
         for name in names.filter(|name| stored.dir().join(name).exists()) {
             files.insert(name.clone(), read(stored, name)?);
         }
-        for path in [stored.manifest(), stored.card()].into_iter().filter(|path| path.exists()) {
+        for path in
+            [stored.manifest(), stored.card(), stored.signature()].into_iter().filter(|path| path.exists())
+        {
             files.insert(name(&path), std::fs::read(&path).map_err(io("read", &path))?);
         }
         let version = match (&manifest, release) {

@@ -183,7 +183,7 @@ impl Writer {
     }
 
     fn reader(&self) -> Registry {
-        Registry { layout: self.layout.clone(), steps: self.steps.clone() }
+        Registry { layout: self.layout.clone(), steps: self.steps.clone(), options: self.options.clone() }
     }
 
     /// Strikes out a version whose files are nowhere.

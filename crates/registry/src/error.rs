@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::card::CardProblem;
+
 /// What can go wrong while tracking a run or releasing a version.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -12,6 +14,27 @@ pub enum Error {
     /// A file of the project does not hold what its contract says.
     #[error(transparent)]
     Contract(#[from] project_files::Error),
+    /// The cards of a release say what a stranger could not rely on.
+    #[error("the cards cannot be released: {}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Card { problems: Vec<CardProblem> },
+    /// A release that others shall see says nothing of what they may do with it.
+    #[error("{version} has no licence, and without one nothing goes to the Hub")]
+    NoLicense { version: String },
+    /// A version was not signed by the key that is trusted, or is not what was signed.
+    #[error("`{path}` is not used: {reason}")]
+    Signature { path: PathBuf, reason: String },
+    /// A release that was begun is to be signed by a key that is not at hand.
+    #[error("{version} was begun with the key {fingerprint}, which is not the one at hand")]
+    OtherKey { version: String, fingerprint: String },
+    /// A key cannot be used.
+    #[error("`{what}` cannot be used as a key: {problem}")]
+    Key { what: String, problem: String },
+    /// A file is there that must not be overwritten.
+    #[error("`{path}` exists, and is not overwritten")]
+    Exists { path: PathBuf },
+    /// A file of a run cannot be made fit for others to read.
+    #[error("`{path}` cannot be released: {problem}")]
+    Unusable { path: PathBuf, problem: String },
     /// Another command has the registry open.
     #[error("another command has the registry `{path}` open")]
     Busy { path: PathBuf },

@@ -8,15 +8,19 @@
 //! - [`Place`]: where versions are kept, a folder ([`FolderPlace`]) or a repository on the Hub ([`HubPlace`]),
 //!   with the feature `object-store` a bucket that speaks S3 (`BucketPlace`).
 //! - [`validated`] is the gate over content: results count for the very files, base and data that they name.
+//! - The cards of a release are written from measured facts and looked through ([`lint`]) before anything is stored.
+//! - `signing` (feature): signatures in the layout of OpenSSF model signing, behind the trait [`Seal`].
 //! - [`hub`] is the crate `hub-client`.
 //!
 //! The library reads no environment variable: keys and end points are arguments.
 #![forbid(unsafe_code)]
 
+mod base;
 mod basis;
 mod bundle;
 mod card;
 mod config;
+mod contents;
 mod doctor;
 mod error;
 mod gate;
@@ -26,14 +30,18 @@ mod place;
 mod plan;
 mod protobuf;
 mod reader;
+mod seal;
+#[cfg(feature = "signing")]
+pub mod signing;
 mod steps;
 pub mod tracking;
 pub mod wandb;
 mod writer;
 
+pub use base::{Base, BasePlaces};
 pub use bundle::Bundle;
-pub use card::{CardFacts, model_card};
-pub use config::RegistryConfig;
+pub use card::{CardFacts, CardProblem, CriterionFacts, DataFacts, SplitFacts, lint};
+pub use config::{License, RegistryConfig};
 pub use doctor::{Finding, Remedy};
 pub use error::{Error, Result};
 pub use gate::validated;
@@ -48,6 +56,7 @@ pub use project_files::{
     Aliases, Change, Event, FileHash, Gate, HubRelease, Journal, JournalEntry, Lineage, Manifest, Release,
     ValidationResults, Version, VersionFile, hash_file,
 };
-pub use reader::Registry;
+pub use reader::{Options, Registry};
+pub use seal::Seal;
 pub use steps::Watch;
 pub use writer::{Outcome, Writer};

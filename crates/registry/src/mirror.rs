@@ -3,23 +3,32 @@
 use jiff::Timestamp;
 use project_files::{Contract as _, Event, Manifest, Release, Version, write_atomic};
 
+use crate::card::states_license;
 use crate::place::{Place, Stage};
 use crate::writer::{Writer, bring};
 use crate::{Bundle, Error, Result};
 
 impl Writer {
-    /// Brings the Hub up to this registry: versions that it lacks are pushed and named, and it serves the one in use. Returns
-    /// what was done, in words. Any number of times.
+    /// Brings the Hub up to this registry: versions that it lacks are pushed and named, and it serves the one in use. Versions
+    /// without a licence stay here. Returns what was done, in words. Any number of times.
     ///
     /// # Errors
-    /// When the Hub refuses or cannot be reached, has another release of one of these versions, or serves a later version
+    /// When the version in use has no licence, the Hub refuses or cannot be reached, has another release of one of these versions, or serves a later version
     /// that is not here.
     pub fn push(&mut self, hub: &dyn Place) -> Result<Vec<String>> {
         let mut done = Vec::new();
         for release in self.ledger.versions.history.clone() {
             if release.hub.is_none() && release.id.is_some() {
-                self.push_version(hub, &release)?;
-                done.push(format!("{} was pushed", release.version));
+                let is_live = self.ledger.versions.aliases.champion.as_ref() == Some(&release.version);
+                match self.push_version(hub, &release) {
+                    Err(Error::NoLicense { version }) if !is_live => {
+                        done.push(format!("{version} stays here: it has no licence"));
+                    }
+                    pushed => {
+                        pushed?;
+                        done.push(format!("{} was pushed", release.version));
+                    }
+                }
             }
         }
         done.extend(self.serve(hub)?);
@@ -29,6 +38,10 @@ impl Writer {
     /// Pushes and names one version, and enters where it stands.
     pub(crate) fn push_version(&mut self, hub: &dyn Place, release: &Release) -> Result<()> {
         let stored = self.layout.version(&release.version);
+        let manifest = self.folder().manifest(&release.version)?;
+        if manifest.is_some_and(|manifest| !states_license(&manifest.card)) {
+            return Err(Error::NoLicense { version: release.version.clone() });
+        }
         let place = bring(hub, &Bundle::of_stored(&stored, Some(release))?)?;
         let mut entry = self.ledger.entry(release, Event::Pushed, &self.by, Timestamp::now());
         entry.hub.clone_from(&place);
@@ -91,9 +104,12 @@ impl Writer {
     /// Brings a version from the Hub: one that is not here, or one whose files were lost or changed. What is in use stays.
     ///
     /// # Errors
-    /// When the Hub has no such version, or another one of that name, or files were added to the folder.
+    /// When the Hub has no such version, one that the trusted key did not sign, or another one of that name, or files were added to the folder.
     pub fn fetch(&mut self, hub: &dyn Place, version: &str) -> Result<Release> {
         let bundle = hub.load(version)?;
+        if let Some(seal) = &self.options.seal {
+            seal.check_bundle(&bundle)?;
+        }
         let known = self.ledger.versions.release(&bundle.version).ok().cloned();
         if known.as_ref().is_some_and(|release| release.id != bundle.id) {
             return Err(Error::Taken { version: bundle.version, place: hub.title() });

@@ -1,16 +1,18 @@
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use project_files::{
-    Basis, Contract as _, FileHash, Lineage, Manifest, RELEASED_FILES, Release, RunFiles, Version, hash_file,
+    Basis, Contract as _, Lineage, Manifest, RELEASED_FILES, Release, RunFiles, RunRecord, Version,
 };
 
 use crate::basis::basis;
 use crate::bundle::name;
-use crate::card::model_card;
+use crate::card::{self, Subject};
+use crate::contents::Contents;
 use crate::ledger::{By, Ledger};
 use crate::place::{FolderPlace, Place};
-use crate::{Bundle, CardFacts, Error, Result, ValidationResults};
+use crate::reader::Options;
+use crate::{Base, Bundle, CardFacts, Error, Result, Seal, ValidationResults};
 
 /// A run that is to be released.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub struct Candidate<'a> {
     pub results: &'a ValidationResults,
     /// What it was made from.
     pub lineage: Lineage,
-    /// What the model card states beyond that.
+    /// What the cards state beyond that.
     pub facts: &'a CardFacts,
     /// Who releases it, and why.
     pub by: &'a By,
@@ -49,33 +51,67 @@ pub(crate) fn plan(
     folder: &FolderPlace,
     stored: &dyn Fn(&str) -> RunFiles,
     hub: Option<&dyn Place>,
+    options: &Options,
 ) -> Result<Plan> {
-    let files = collect(candidate.run)?;
-    let card = name(&candidate.run.card());
-    let same = |listed: &BTreeMap<String, FileHash>| {
-        listed.iter().filter(|(name, _)| **name != card).eq(files.iter())
-    };
+    let record = RunRecord::read(&candidate.run.record())?;
+    let base = Base::of(&record, &options.base)?;
+    let contents = Contents::of(candidate.run, &base)?;
+    let seal = options.seal.as_deref();
     if let Some(manifest) = unfinished(ledger, folder)?.into_iter().next() {
-        if !same(&manifest.files) {
+        if !contents.are_those_of(&manifest.files) {
             return Err(Error::Unfinished { version: manifest.version, run_id: manifest.run_id });
         }
         let path = stored(&manifest.version).manifest();
         let bytes = std::fs::read(&path).map_err(durable_files::io_error("read", &path))?;
-        let bundle = Bundle::of_run(candidate.run, &manifest, bytes)?;
+        let bundle = Bundle::of_run(contents, &manifest, bytes, seal)?;
         return Ok(Plan { manifest, bundle, was_begun: true, already: None });
     }
-    let already = ledger.versions.history.iter().rfind(|release| same(&release.files)).cloned();
-    let mut manifest = describe(candidate, files, ledger)?;
+    let already =
+        ledger.versions.history.iter().rfind(|release| contents.are_those_of(&release.files)).cloned();
+    let mut manifest = describe(candidate, &contents, &base, ledger)?;
     manifest.version = match &already {
         Some(release) => release.version.clone(),
         None => next_version(&manifest.basis, ledger, folder, stored, hub)?.to_string(),
     };
-    let release = manifest.release(None);
-    manifest.card = model_card(&release, candidate.facts);
-    manifest.files.insert(card, durable_files::hash_bytes(manifest.card.as_bytes()));
+    if hub.is_some() && candidate.facts.license.is_none() && already.is_none() {
+        return Err(Error::NoLicense { version: manifest.version });
+    }
+    manifest.signed_by = seal.and_then(Seal::signer);
+    write_cards(&mut manifest, candidate, &record, &base)?;
     let bytes = manifest.seal()?;
-    let bundle = Bundle::of_run(candidate.run, &manifest, bytes)?;
+    let bundle = Bundle::of_run(contents, &manifest, bytes, seal)?;
     Ok(Plan { manifest, bundle, was_begun: false, already })
+}
+
+/// Writes both cards into the manifest, unless they say what nobody could rely on.
+fn write_cards(
+    manifest: &mut Manifest,
+    candidate: &Candidate<'_>,
+    record: &RunRecord,
+    base: &Base,
+) -> Result<()> {
+    let path = candidate.run.config();
+    let text = std::fs::read_to_string(&path).map_err(durable_files::io_error("read", &path))?;
+    let settings = text.parse::<toml::Table>();
+    let settings = settings.map_err(|error| Error::Unusable { path, problem: error.to_string() })?;
+    let (results, facts) = (candidate.results, candidate.facts);
+    let settings = &settings;
+    let own = RunFiles::new("");
+    let (card, data_card) = (name(&own.card()), name(&own.data_card()));
+    manifest.data_card = card::data_card(&Subject { manifest, results, record, settings, base, facts });
+    manifest.files.insert(data_card.clone(), durable_files::hash_bytes(manifest.data_card.as_bytes()));
+    manifest.card = card::model_card(&Subject { manifest, results, record, settings, base, facts });
+    let mut files: BTreeSet<String> = manifest.files.keys().cloned().collect();
+    files.extend([card.clone(), Manifest::FILE.to_owned()]);
+    files.extend(manifest.signed_by.as_ref().map(|_| Manifest::SIGNATURE.to_owned()));
+    files.retain(|name| !RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public));
+    let cards = [(card.clone(), manifest.card.clone()), (data_card, manifest.data_card.clone())];
+    let problems = card::lint(&cards.into(), &files);
+    if !problems.is_empty() {
+        return Err(Error::Card { problems });
+    }
+    manifest.files.insert(card, durable_files::hash_bytes(manifest.card.as_bytes()));
+    Ok(())
 }
 
 /// Releases that were begun and that nothing names yet.
@@ -87,7 +123,8 @@ pub(crate) fn unfinished(ledger: &Ledger, folder: &FolderPlace) -> Result<Vec<Ma
 
 fn describe(
     candidate: &Candidate<'_>,
-    files: BTreeMap<String, FileHash>,
+    contents: &Contents,
+    base: &Base,
     ledger: &Ledger,
 ) -> Result<Manifest> {
     let run = candidate.run;
@@ -102,8 +139,9 @@ fn describe(
         human_agreement: candidate.results.human_agreement,
         metrics: candidate.results.metrics.clone(),
         basis: basis(run, &candidate.lineage),
-        lineage: Lineage { parent, ..candidate.lineage.clone() },
-        files,
+        lineage: Lineage { parent, base_model: base.name.clone(), ..candidate.lineage.clone() },
+        files: contents.hashes(),
+        made_from: contents.made_from.clone(),
         ..Manifest::default()
     })
 }
@@ -134,17 +172,4 @@ fn next_version(
         _ => None,
     };
     Ok(highest.next(before.unwrap_or_default().change_to(next)))
-}
-
-fn collect(run: &RunFiles) -> Result<BTreeMap<String, FileHash>> {
-    let mut files = BTreeMap::new();
-    for file in RELEASED_FILES {
-        let path = run.dir().join(file.name);
-        if path.exists() {
-            files.insert(file.name.to_owned(), hash_file(&path)?);
-        } else if file.is_required {
-            return Err(Error::Missing { path, needed_for: "a release consists of it" });
-        }
-    }
-    Ok(files)
 }

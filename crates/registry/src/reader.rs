@@ -1,31 +1,61 @@
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use project_files::{Journal, JournalEntry, Layout, Manifest, Release, VersionFile, check_stored};
+use project_files::{Journal, JournalEntry, Layout, Manifest, Release, RunFiles, VersionFile, check_stored};
 
-use crate::Result;
 use crate::ledger::{By, Ledger};
 use crate::place::{FolderPlace, Place};
 use crate::plan::{Candidate, Plan, plan, unfinished};
 use crate::steps::{Steps, Watch};
 use crate::writer::Writer;
+use crate::{BasePlaces, Result, Seal};
+
+/// What a registry works with beside its folder.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Where bases lie on this machine.
+    pub base: BasePlaces,
+    /// What signs releases and checks versions; nothing is signed or asked for without it.
+    pub seal: Option<Arc<dyn Seal>>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Checks the signature of a stored version, where a key is trusted.
+    pub(crate) fn check(&self, stored: &RunFiles) -> Result<()> {
+        self.seal.as_ref().map_or(Ok(()), |seal| seal.check(stored))
+    }
+}
 
 /// Released versions in a folder. Reading takes no lock and writes nothing; [`write`](Self::write) keeps other writers out.
 #[derive(Debug, Clone)]
 pub struct Registry {
     pub(crate) layout: Layout,
     pub(crate) steps: Steps,
+    pub(crate) options: Options,
 }
 
 impl Registry {
     /// The registry of a project, whether or not it was ever written.
     pub fn new(layout: &Layout) -> Self {
-        Self { layout: layout.clone(), steps: Steps::default() }
+        Self { layout: layout.clone(), steps: Steps::default(), options: Options::default() }
     }
 
     /// The same, with a watch that is told of each step and can end a command between two of them.
     pub fn watched(layout: &Layout, watch: Watch) -> Self {
-        Self { layout: layout.clone(), steps: Steps(Some(watch)) }
+        Self { steps: Steps(Some(watch)), ..Self::new(layout) }
+    }
+
+    /// The same, with what it works with.
+    pub fn with(self, options: Options) -> Self {
+        Self { options, ..self }
     }
 
     /// The folder of a version.
@@ -89,10 +119,10 @@ impl Registry {
     /// When a file is missing, another release is not finished, or the Hub cannot be asked.
     pub fn plan(&self, candidate: &Candidate<'_>, hub: Option<&dyn Place>) -> Result<Plan> {
         let stored = |version: &str| self.layout.version(version);
-        plan(candidate, &Ledger::read(&self.layout)?, &self.folder(), &stored, hub)
+        plan(candidate, &Ledger::read(&self.layout)?, &self.folder(), &stored, hub, &self.options)
     }
 
-    /// Checks every stored version against what was released, and the journal against its own hashes; returns what is wrong,
+    /// Checks every stored version against what was released and, where a key is trusted, its signature, and the journal against its own hashes; returns what is wrong,
     /// in words.
     ///
     /// # Errors
@@ -105,9 +135,9 @@ impl Registry {
         );
         for release in &ledger.versions.history {
             let stored = self.layout.version(&release.version);
-            problems.extend(
-                check_stored(&stored, Some(release)).err().map(|error| project_files::with_causes(&error)),
-            );
+            let checked = check_stored(&stored, Some(release)).map_err(crate::Error::from);
+            let checked = checked.and_then(|_| self.options.check(&stored));
+            problems.extend(checked.err().map(|error| project_files::with_causes(&error)));
         }
         Ok(problems)
     }
@@ -118,6 +148,6 @@ impl Registry {
     /// # Errors
     /// When the folder cannot be written or another process has it open.
     pub fn write(&self, by: By) -> Result<Writer> {
-        Writer::open(self.layout.clone(), self.steps.clone(), by)
+        Writer::open(self.layout.clone(), self.steps.clone(), self.options.clone(), by)
     }
 }

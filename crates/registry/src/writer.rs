@@ -3,20 +3,24 @@ use std::collections::BTreeMap;
 use durable_files::{FileLock, io_error as io};
 use jiff::Timestamp;
 use project_files::{
-    Event, HubRelease, Journal, JournalEntry, Layout, Release, RunFiles, VersionFile, check_stored,
+    Contract as _, Event, HubRelease, Journal, JournalEntry, Layout, Release, RunFiles, RunRecord,
+    VersionFile, check_stored,
 };
 
+use crate::contents::Contents;
 use crate::ledger::{By, Ledger};
 use crate::place::{FolderPlace, Place, Stage, remove_temporary};
 use crate::plan::{Candidate, Plan, plan, unfinished};
+use crate::reader::Options;
 use crate::steps::Steps;
-use crate::{Bundle, Error, Result};
+use crate::{Base, Bundle, Error, Result};
 
 /// A registry that is open for changes; others are kept out as long as it lives.
 #[derive(Debug)]
 pub struct Writer {
     pub(crate) layout: Layout,
     pub(crate) steps: Steps,
+    pub(crate) options: Options,
     pub(crate) ledger: Ledger,
     pub(crate) by: By,
     /// What an interrupted command had entered into the journal, and nothing else yet.
@@ -36,7 +40,7 @@ pub struct Outcome {
 impl Writer {
     /// Keeps other writers out, removes what killed commands left, and brings `version.json` and journal together. The lock
     /// lies where the files lie, whatever leads there.
-    pub(crate) fn open(layout: Layout, steps: Steps, by: By) -> Result<Self> {
+    pub(crate) fn open(layout: Layout, steps: Steps, options: Options, by: By) -> Result<Self> {
         let versions = layout.versions();
         std::fs::create_dir_all(&versions).map_err(io("create", &versions))?;
         let lock = FileLock::try_exclusive(&versions.join("release"))?;
@@ -46,7 +50,7 @@ impl Writer {
         let mut ledger = Ledger::read(&layout)?;
         let caught_up = ledger.is_behind.then(|| ledger.journal.entries.last().cloned()).flatten();
         ledger.reconcile(&layout, &by, Timestamp::now(), &steps)?;
-        Ok(Self { layout, steps, ledger, by, caught_up, _lock: lock })
+        Ok(Self { layout, steps, options, ledger, by, caught_up, _lock: lock })
     }
 
     pub(crate) fn folder(&self) -> FolderPlace {
@@ -64,7 +68,7 @@ impl Writer {
     /// When a file is missing, another release is not finished, or the Hub cannot be asked.
     pub fn plan(&self, candidate: &Candidate<'_>, hub: Option<&dyn Place>) -> Result<Plan> {
         let stored = |version: &str| self.layout.version(version);
-        plan(candidate, &self.ledger, &self.folder(), &stored, hub)
+        plan(candidate, &self.ledger, &self.folder(), &stored, hub, &self.options)
     }
 
     /// Releases: stores the files here; brings them to the Hub beside what it serves, reads them back and names them; enters the
@@ -92,7 +96,9 @@ impl Writer {
                     let run = self.layout.run(&manifest.run_id);
                     let path = stored.manifest();
                     let bytes = std::fs::read(&path).map_err(io("read", &path))?;
-                    let bundle = Bundle::of_run(&run, &manifest, bytes)?;
+                    let base = Base::of(&RunRecord::read(&run.record())?, &self.options.base)?;
+                    let contents = Contents::of(&run, &base)?;
+                    let bundle = Bundle::of_run(contents, &manifest, bytes, self.options.seal.as_deref())?;
                     self.folder().store(&bundle)?;
                     bundle
                 }
@@ -164,7 +170,7 @@ impl Writer {
     /// back to the one in use before. The Hub is not asked: [`push`](Self::push) brings it up to that.
     ///
     /// # Errors
-    /// When there is no such version, its files are not what was released, or none was in use before.
+    /// When there is no such version, its files are not what was released or signed, or none was in use before.
     pub fn promote(&mut self, version: Option<&str>, event: Event) -> Result<Release> {
         let champion = self.ledger.versions.aliases.champion.clone();
         let caught_up = self.caught_up.take().filter(|entry| entry.event == event);
@@ -173,7 +179,9 @@ impl Writer {
             None => self.version_before(caught_up.as_ref(), champion.as_ref())?,
         };
         let release = self.ledger.versions.release(&version)?.clone();
-        check_stored(&self.layout.version(&release.version), Some(&release))?;
+        let stored = self.layout.version(&release.version);
+        check_stored(&stored, Some(&release))?;
+        self.options.check(&stored)?;
         if champion.as_ref() != Some(&release.version) {
             let mut entry = self.ledger.entry(&release, event, &self.by, Timestamp::now());
             entry.live = Some(release.version.clone());

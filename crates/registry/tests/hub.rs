@@ -104,6 +104,10 @@ impl Scene {
         let tree = after.tree(&outcome.release.version).unwrap();
         assert!(after.tree("main").unwrap() == tree, "{place}: main is something else");
         assert_eq!(tree.keys().filter(|name| name.contains("report")).count(), 0, "slides stay here");
+        assert!(tree.contains_key("tokenizer.json") && tree.contains_key("DATA_CARD.md"), "{place}");
+        let machine = self.start.path().to_string_lossy();
+        let names_it = |content: &[u8]| String::from_utf8_lossy(content).contains(&*machine);
+        assert!(!tree.values().any(|content| names_it(content)), "{place}: a path of this machine is public");
         if let Some(card) = card {
             assert!(tree["README.md"] == card.as_bytes(), "{place}: another card");
         }

@@ -185,6 +185,10 @@ impl Place for HubPlace {
         let manifest = Manifest::open(&Path::new(&self.repo).join(Manifest::FILE), &bytes)?;
         let stays = |name: &str| RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public);
         let mut files = BTreeMap::from([(Manifest::FILE.to_owned(), bytes)]);
+        if manifest.signed_by.is_some() {
+            let signature = self.hub.download(&self.repo, commit, Manifest::SIGNATURE)?;
+            files.insert(Manifest::SIGNATURE.to_owned(), signature);
+        }
         for (name, expected) in manifest.files.iter().filter(|(name, _)| !stays(name)) {
             let content = self.hub.download(&self.repo, commit, name)?;
             if hash_bytes(&content) != *expected {

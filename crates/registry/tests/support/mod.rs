@@ -16,8 +16,8 @@ use http_client::{Options, Retry};
 use project_files::{Contract as _, DataSummary, Hardware, Layout, RunFiles, RunRecord, Storage};
 use registry::hub::Hub;
 use registry::{
-    By, Candidate, CardFacts, HubPlace, Lineage, Outcome, Place, Registry, Result, ValidationResults, Writer,
-    hash_file, validated,
+    BasePlaces, By, Candidate, CardFacts, HubPlace, License, Lineage, Outcome, Place, Registry, Result,
+    ValidationResults, Writer, hash_file, validated,
 };
 use test_server::hub::{FakeHub, Fault, Repository, TOKEN};
 use test_server::{Answer, Request};
@@ -72,13 +72,19 @@ impl Run<'_> {
         ] {
             std::fs::write(path, content).unwrap();
         }
+        let base = dir.join("base");
+        std::fs::create_dir_all(&base).unwrap();
+        for (name, content) in [("tokenizer.json", "{}"), ("processor_config.json", "{\"image_seq_len\":4}")]
+        {
+            std::fs::write(base.join(name), content).unwrap();
+        }
         let record = RunRecord {
             schema_version: 2,
             run_id: self.name.to_owned(),
             started_at: jiff::Timestamp::UNIX_EPOCH,
             finished_at: None,
-            base_model: "a/b".to_owned(),
-            base_is_hub_id: true,
+            base_model: base.to_string_lossy().into_owned(),
+            base_is_hub_id: false,
             inputs: inputs.clone(),
             data: DataSummary::default(),
             training: None,
@@ -110,7 +116,8 @@ pub fn release(
     let results = validated(run)?;
     let record = RunRecord::read(&run.record())?;
     let lineage = Lineage { base_model: record.base_model, inputs: record.inputs, parent: None };
-    let (facts, by) = (CardFacts::default(), by());
+    let license = Some(License { id: "mit".to_owned(), name: None, link: None });
+    let (facts, by) = (CardFacts { license, ..CardFacts::default() }, by());
     let now = jiff::Timestamp::now();
     let candidate = Candidate { run, results: &results, lineage, facts: &facts, by: &by, now };
     let mut writer = registry.write(by.clone())?;
@@ -221,7 +228,9 @@ impl Killer {
     /// The registry in `dir`, whose steps this one may end.
     pub fn registry(self: &Arc<Self>, dir: &Path) -> Registry {
         let killer = Arc::clone(self);
-        Registry::watched(&layout(dir), Arc::new(move |_| killer.step()))
+        let base = BasePlaces { copies_processor: true, ..BasePlaces::default() };
+        let options = registry::Options { base, ..registry::Options::default() };
+        Registry::watched(&layout(dir), Arc::new(move |_| killer.step())).with(options)
     }
 
     /// The Hub, whose requests this one may end.

@@ -1,0 +1,188 @@
+//! What a release was made from, and how.
+
+use project_files::{Manifest, RELEASED_FILES};
+use toml::Value;
+
+use super::Subject;
+use super::text::{NOTHING, Style, count, duration, grouped, pairs, plain};
+
+/// How it was trained, on what, from which data.
+pub(super) fn section(subject: &Subject<'_>) -> String {
+    [training(subject), machine(subject), data(subject)]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn training(subject: &Subject<'_>) -> String {
+    let setting = |path: &str| subject.setting(path).and_then(written);
+    let training = subject.record.training.as_ref();
+    let batch = || {
+        let part = |path: &str| subject.setting(path)?.as_integer();
+        let size = part("training.per_device_train_batch_size")?;
+        let windows = part("training.gradient_accumulation_steps").unwrap_or(1);
+        Some(format!("{} ({size} × {windows} accumulated)", size * windows))
+    };
+    let kept = training.and_then(|training| training.best.as_ref()).map(|best| {
+        let (metric, value) = (plain(best.metric.trim_start_matches("eval_")), best.value);
+        format!("that of step {}, with {metric} {value:.3} on the validation slides", best.step)
+    });
+    let rows = vec![
+        ("base", Some(base(subject))),
+        ("rank r", setting("lora.r")),
+        ("alpha", setting("lora.lora_alpha")),
+        ("dropout", setting("lora.lora_dropout")),
+        ("adapted modules", setting("lora.target_modules")),
+        ("variant", variant(subject)),
+        ("learning rate", setting("training.learning_rate")),
+        ("schedule", setting("training.lr_scheduler_type")),
+        ("warm-up, share of steps", setting("training.warmup_ratio")),
+        ("weight decay", setting("training.weight_decay")),
+        ("batch, in slides", batch()),
+        ("epochs", training.map(|training| format!("{:.2}", training.epochs))),
+        ("optimizer steps", training.map(|training| grouped(training.steps))),
+        ("seed", setting("training.seed")),
+        (
+            "trained weights",
+            training.map(|training| {
+                format!(
+                    "{} beside {} frozen ones",
+                    grouped(training.trainable_parameters),
+                    grouped(training.base_parameters)
+                )
+            }),
+        ),
+        ("mean training loss", training.map(|training| format!("{:.4}", training.train_loss))),
+        ("checkpoint kept", kept),
+        ("ended as", training.map(|training| plain(&training.status))),
+    ];
+    format!("## How it was trained\n\n{}", pairs(rows))
+}
+
+fn base(subject: &Subject<'_>) -> String {
+    let (base, record) = (subject.base, subject.record);
+    let name = match (&base.revision, base.is_hub_id) {
+        (Some(commit), true) => format!("`{}` at commit `{commit}`", base.name),
+        (None, true) => format!("`{}`", base.name),
+        (_, false) => format!("a checkpoint in a folder called `{}`, which is not published", base.name),
+    };
+    match record.inputs.get("base_model") {
+        Some(fingerprint) => format!("{name}; its weights are `{}`", plain_code(fingerprint)),
+        None => name,
+    }
+}
+
+fn variant(subject: &Subject<'_>) -> Option<String> {
+    let is_set = |path: &str| subject.setting(path).and_then(Value::as_bool).unwrap_or_default();
+    let names = [("lora.use_dora", "DoRA"), ("lora.use_rslora", "rank-stabilised scaling")];
+    let set: Vec<&str> = names.into_iter().filter(|(path, _)| is_set(path)).map(|(_, name)| name).collect();
+    (!set.is_empty()).then(|| set.join(", "))
+}
+
+fn machine(subject: &Subject<'_>) -> String {
+    let record = subject.record;
+    let hardware = &record.hardware;
+    let known = |text: &String| (!text.is_empty()).then(|| plain(text));
+    let time = record.training.as_ref().map(|training| {
+        format!("{}, and {} of evaluation", duration(training.train_seconds), duration(training.eval_seconds))
+    });
+    let versions: Vec<String> =
+        record.versions.iter().map(|(name, version)| format!("{} {}", plain(name), plain(version))).collect();
+    let rows = vec![
+        ("device", known(&hardware.device)),
+        ("cores", (hardware.cores > 0).then(|| hardware.cores.to_string())),
+        ("system", known(&hardware.os).map(|os| format!("{os}, {}", plain(&hardware.architecture)))),
+        ("training took", time),
+        ("begun", Some(record.started_at.strftime("%Y-%m-%d %H:%M UTC").to_string())),
+        ("programs", (!versions.is_empty()).then(|| versions.join(", "))),
+    ];
+    let body = pairs(rows);
+    if body.is_empty() { body } else { format!("### Time and machine\n\n{body}") }
+}
+
+fn data(subject: &Subject<'_>) -> String {
+    let (data, results) = (&subject.record.data, subject.results);
+    let ceiling = results.human_ceiling.as_ref();
+    let agreement = ceiling.map(|ceiling| {
+        let own = |measure: &str, style: Style| {
+            let name = format!("overall_{measure}");
+            style.estimate(ceiling.person.get(&name).copied(), ceiling.person_intervals.get(&name).copied())
+        };
+        let (mae, within) = (own("mae", Style::Number), own("within_1", Style::Share));
+        (mae != NOTHING).then(|| {
+            format!(
+                "{mae} points apart on average, {within} within one point, over {}",
+                count(ceiling.ratings, "rating")
+            )
+        })
+    });
+    let rows = vec![
+        ("labelled slides", Some(format!("{} of {}", grouped(data.slides), count(data.decks, "deck")))),
+        (
+            "training, validation, test",
+            Some(format!("{}, {}, {} slides", data.train_slides, data.val_slides, data.test_slides)),
+        ),
+        ("raters of a slide", Some(format!("{} at most", data.raters_per_slide_at_most))),
+        ("one person and the others", agreement.flatten()),
+    ];
+    let mut text = format!("### Data\n\n{}", pairs(rows));
+    if subject.manifest.files.contains_key("DATA_CARD.md") {
+        text.push_str("\nMore about the data: [DATA_CARD.md](DATA_CARD.md).\n");
+    }
+    text
+}
+
+/// The files of the release and what it was made from, by their hashes.
+pub(super) fn files(subject: &Subject<'_>) -> String {
+    let manifest = subject.manifest;
+    let is_public = |name: &str| !RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public);
+    let mut text = String::from(
+        "## Files, and what they were made from\n\n| file | bytes | SHA-256 |\n| --- | ---: | --- |\n",
+    );
+    for (name, hash) in manifest.files.iter().filter(|(name, _)| is_public(name)) {
+        text.push_str(&format!("| [{name}]({name}) | {} | `{}` |\n", hash.size, hash.sha256));
+    }
+    let inputs: Vec<(&str, Option<String>)> = manifest
+        .lineage
+        .inputs
+        .iter()
+        .map(|(name, hash)| (name.as_str(), Some(format!("`{}`", plain_code(hash)))))
+        .collect();
+    let inputs = pairs(inputs);
+    if !inputs.is_empty() {
+        text.push_str(&format!(
+            "\nMade from (SHA-256, or fingerprints of weights and processor):\n\n{inputs}"
+        ));
+    }
+    text.push_str(&format!(
+        "\n[{0}]({0}) is the plan of this release and names every file by its hash.",
+        Manifest::FILE
+    ));
+    if let Some(key) = &manifest.signed_by {
+        text.push_str(&format!(
+            " [{0}]({0}) is its signature in the layout of OpenSSF model signing, by the key whose PEM text has the SHA-256 \
+             `{key}`.",
+            Manifest::SIGNATURE
+        ));
+    }
+    text + "\n"
+}
+
+/// What stands between backticks.
+fn plain_code(text: &str) -> String {
+    text.replace(['`', '|', '\n'], "")
+}
+
+/// A setting as people write it; lists and texts as code, since they may hold patterns.
+fn written(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if text.is_empty() => None,
+        // A bar ends a table's cell, also between backticks.
+        Value::String(text) => Some(format!("`{}`", text.replace('`', "").replace('|', "\\|"))),
+        Value::Array(parts) => Some(parts.iter().filter_map(written).collect::<Vec<_>>().join(", ")),
+        Value::Table(_) => None,
+        Value::Float(number) => Some(number.to_string()),
+        other => Some(other.to_string()),
+    }
+}

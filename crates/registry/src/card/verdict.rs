@@ -1,0 +1,69 @@
+//! Why a release was allowed: the gate's checks, what a person set aside, what the validator warns of.
+
+use project_files::{Check, Outcome};
+
+use super::Subject;
+use super::text::{Style, bullets, count, plain, table};
+
+pub(super) fn section(subject: &Subject<'_>) -> String {
+    let results = subject.results;
+    let sizes = &results.sizes;
+    let mut text = format!(
+        "## Why it was released\n\nThe gate's verdict on {} of {}: {}.\n\n",
+        count(sizes.slides, "slide"),
+        count(sizes.groups, "deck"),
+        results.outcome.word()
+    );
+    let criteria = subject.criteria();
+    let name = |key: &str| {
+        let named = criteria.iter().find(|(known, _)| known == key);
+        named.map_or_else(|| plain(key), |(_, name)| plain(name))
+    };
+    let row = |check: &Check| {
+        let style = style(check);
+        vec![
+            plain(&check.metric.replace('_', " ")),
+            name(&check.criterion),
+            style.estimate(check.value, check.interval),
+            style.estimate(Some(check.threshold), None),
+            check.outcome.word().to_owned(),
+        ]
+    };
+    // What passed for single criteria is counted: their numbers stand above.
+    let (told, counted): (Vec<&Check>, Vec<&Check>) = results
+        .checks
+        .iter()
+        .partition(|check| check.criterion == "overall" || check.outcome != Outcome::Pass);
+    let rows: Vec<Vec<String>> = told.into_iter().map(row).collect();
+    text.push_str(&table(&["check", "of", "value", "asked for", "outcome"], &rows));
+    if !counted.is_empty() {
+        text.push_str(&format!("\n{} of single criteria passed as well.\n", count(counted.len(), "check")));
+    }
+    let overrides: Vec<String> = results
+        .overrides
+        .iter()
+        .map(|given| format!("`{}`: {}", given.name.replace('`', ""), plain(&given.reason)))
+        .collect();
+    for (title, sentences) in [
+        ("A person set aside or eased", overrides),
+        ("The validation warns", results.warnings.iter().map(|warning| plain(warning)).collect()),
+    ] {
+        if !sentences.is_empty() {
+            text.push_str(&format!("\n{title}:\n\n{}", bullets(sentences)));
+        }
+    }
+    text
+}
+
+/// Counts are whole numbers, which have no interval.
+fn style(check: &Check) -> Style {
+    let is_whole = |value: f64| value.fract() == 0.0;
+    match Style::of(&check.metric) {
+        Style::Number
+            if check.interval.is_none() && is_whole(check.threshold) && check.value.is_none_or(is_whole) =>
+        {
+            Style::Count
+        }
+        style => style,
+    }
+}
