@@ -6,13 +6,14 @@
 //!
 //! The types that belong to one stage live with it (`slide_data::SlideRecord`, `drift::DriftReport`, …); those that several
 //! stages share live here: [`RunRecord`], [`ValidationResults`], and those of released versions: [`Manifest`], [`VersionFile`] and
-//! [`Journal`]. [`check_stored`] says whether a version's folder is what was released.
+//! [`Journal`]; and [`ExportRecord`]. [`check_stored`] says whether a version's folder is what was released.
 #![forbid(unsafe_code)]
 
 mod catalog;
 mod causes;
 mod contract;
 mod error;
+mod export_record;
 mod gate;
 mod interval;
 mod journal;
@@ -31,6 +32,7 @@ pub use causes::with_causes;
 pub use contract::{BrokenLine, Contract, Defects, Log, versions_of};
 pub use durable_files::{FileHash, hash_file, sha256_hex, write_atomic};
 pub use error::{Error, Result};
+pub use export_record::{ExportBounds, ExportCheck, ExportRecord};
 pub use gate::{Check, Gate, GateInput};
 pub use interval::Interval;
 pub use journal::{Event, Journal, JournalEntry};
@@ -38,7 +40,7 @@ pub use layout::{Layout, SlideFiles, Storage};
 pub use manifest::{Basis, Manifest};
 pub use release::{Aliases, HubRelease, Lineage, Release, VersionFile};
 pub use run_files::{RELEASED_FILES, ReleasedFile, RunFiles};
-pub use run_record::{BestCheckpoint, DataSummary, Hardware, RunRecord, TrainingSummary};
+pub use run_record::{BestCheckpoint, CodeState, DataSummary, Hardware, RunRecord, TrainingSummary};
 pub use stored::{check_stored, differences};
 pub use validation::{Baseline, Comparison, HumanCeiling, Sizes, ValidationResults};
 pub use version::{Change, Version};
