@@ -11,11 +11,15 @@ mod args;
 mod change;
 mod compare;
 mod context;
+mod export;
 mod print;
+mod project;
 mod release;
+mod reproduce;
 
 use args::{Args, Command};
 use context::Context;
+use project::Project;
 
 fn main() -> ExitCode {
     pq_cli::run(run)
@@ -31,6 +35,7 @@ fn run(args: &Args) -> Result<Verdict> {
     }
     let registry = Registry::watched(&layout, std::sync::Arc::new(|_| pq_cli::interrupted()));
     let context = Context { config: &config, registry: &registry, how: &args.how, json: args.common.json };
+    let here = Project { common: &args.common, config: &project, layout: &layout };
     match &args.command {
         None => {
             let run = args.run.as_ref().map_or_else(|| layout.latest_run(), RunFiles::new);
@@ -50,5 +55,7 @@ fn run(args: &Args) -> Result<Verdict> {
         Some(Command::Resume { abandon: true }) => release::abandon(&context),
         Some(Command::Verify) => print::verified(&registry.verify()?, args.common.json),
         Some(Command::Doctor { repair }) => change::doctor(&context, *repair),
+        Some(Command::Export(export)) => export::export(&context, &here, export),
+        Some(Command::Reproduce(reproduce)) => reproduce::reproduce(&context, &here, reproduce),
     }
 }
