@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use pq_cli::Layout;
 use project_files::{
-    CATALOG, Contract, Defects, Entry, JournalEntry, Manifest, RunFiles, RunRecord, ValidationResults,
-    VersionFile, versions_of, with_causes,
+    CATALOG, Contract, Defects, Entry, ExportRecord, JournalEntry, Manifest, RunFiles, RunRecord,
+    ValidationResults, VersionFile, versions_of, with_causes,
 };
 use serde::Serialize;
 
@@ -63,6 +63,9 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
         let manifest = layout.version(&champion).manifest();
         reader.document::<Manifest>("model_registry/versions/<version>/release.json", &manifest);
     }
+    for export in exports(layout) {
+        reader.document::<ExportRecord>("model_registry/exports/<export>/export.json", &export);
+    }
     reader.log::<slide_data::collect::InputRecord>("data/raw/inputs.jsonl", &slides.inputs());
     reader.log::<slide_label::Event>("data/labeled/ratings.jsonl", &layout.journal());
     reader.document::<slide_label::PeopleFile>("data/labeled/people.json", &layout.people());
@@ -82,6 +85,14 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
     contents.rows = reader.rows;
     contents.rows.sort_by_key(|row| order_of(layout, &row.path));
     contents
+}
+
+/// The records of the exports that were made.
+fn exports(layout: &Layout) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(layout.exports()).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+    let records = folders.map(|entry| entry.path()).filter(|path| path.is_dir());
+    records.map(|path| path.join(ExportRecord::FILE)).collect()
 }
 
 /// Files in formats that are not ours.

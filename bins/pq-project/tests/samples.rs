@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use project_files::{
-    CATALOG, Contract, Error, JournalEntry, Manifest, RunRecord, Shape, ValidationResults, VersionFile,
+    CATALOG, Contract, Error, ExportRecord, JournalEntry, Manifest, RunRecord, Shape, ValidationResults,
+    VersionFile,
 };
 
 fn samples() -> PathBuf {
@@ -84,6 +85,10 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
         (
             "model_registry/versions/<version>/release.json",
             check::<Manifest>("model_registry/versions/<version>/release.json"),
+        ),
+        (
+            "model_registry/exports/<export>/export.json",
+            check::<ExportRecord>("model_registry/exports/<export>/export.json"),
         ),
         ("monitoring/predictions.jsonl", check::<slide_data::Prediction>("monitoring/predictions.jsonl")),
         (

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as Arguments, Parser, Subcommand};
+use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use model_export::Quantization;
 use pq_cli::{CommonArgs, HasCommon};
+use project_files::ExportBounds;
 
 /// Releases a validated run: gate, next version, model card, upload, tag.
 ///
@@ -15,7 +17,7 @@ use pq_cli::{CommonArgs, HasCommon};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit status: 0 done, 1 the gate said no, `verify` or `doctor` found something, or it is done here and not yet on the Hub (`pq-register push`), 2 could not run, 3 the validation is undecided."
+    after_help = "Exit status: 0 done, 1 the gate said no, `verify` or `doctor` found something, an export is too far from its version, `reproduce` got other weights, or it is done here and not yet on the Hub (`pq-register push`), 2 could not run, 3 the validation is undecided."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -110,6 +112,97 @@ pub(crate) enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Write a version for other programs: a merged checkpoint, or GGUF files for llama.cpp. It is scored again on the test split
+    /// first.
+    Export(ExportArgs),
+    /// Train a version again from what it was made of, and compare the weights.
+    Reproduce(ReproduceArgs),
+}
+
+/// The arguments of `export`.
+#[derive(Debug, Arguments)]
+pub(crate) struct ExportArgs {
+    /// The version.
+    pub(crate) version: String,
+    /// The form.
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) to: Format,
+    /// How matrices are stored in GGUF files.
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    quantization: Stored,
+    /// The folder that is made; it must not exist or be empty [default: `exports` in the registry's folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// The arguments of `reproduce`.
+#[derive(Debug, Arguments)]
+pub(crate) struct ReproduceArgs {
+    /// The version.
+    pub(crate) version: String,
+    /// Say whether everything that it was made of is here, and train nothing.
+    #[arg(long)]
+    pub(crate) only_check: bool,
+    /// The folder that the new run is made in [default: `reproductions` in the folder of runs]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// What a version is exported to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A checkpoint in the Hugging Face layout, for transformers.
+    Merged,
+    /// Text model and vision projector, for llama.cpp.
+    Gguf,
+}
+
+impl Format {
+    /// Its name on the command line and in files.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Merged => "merged",
+            Self::Gguf => "gguf",
+        }
+    }
+}
+
+/// How matrices are stored in GGUF files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stored {
+    /// Floats of two bytes.
+    F16,
+    /// Whole numbers of one byte with a scale for each 32 of them.
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl ExportArgs {
+    /// How matrices are stored; nothing for a merged checkpoint, which keeps the base's types.
+    pub(crate) fn quantization(&self) -> Option<Quantization> {
+        let quantization = match self.quantization {
+            Stored::F16 => Quantization::F16,
+            Stored::Q8_0 => Quantization::Q8_0,
+        };
+        Some(quantization).filter(|_| self.to == Format::Gguf)
+    }
+
+    /// What names the export beside its version.
+    pub(crate) fn suffix(&self) -> String {
+        let quantization = self.quantization().map(|quantization| format!("-{}", quantization.name()));
+        self.to.name().to_owned() + &quantization.unwrap_or_default()
+    }
+
+    /// How far its answers may be from the version's. A merged checkpoint is rounded to the base's type, eight significant bits in
+    /// bf16; f16 keeps eleven; `q8_0` about seven of the largest of 32 neighbours.
+    pub(crate) fn bounds(&self) -> ExportBounds {
+        let [largest_difference, mean_difference, changed_scores] = match self.quantization() {
+            None => [0.05, 0.005, 0.02],
+            Some(Quantization::F16) => [0.02, 0.002, 0.01],
+            Some(Quantization::Q8_0) => [0.1, 0.01, 0.05],
+        };
+        ExportBounds { largest_difference, mean_difference, changed_scores }
+    }
 }
 
 impl HasCommon for Args {

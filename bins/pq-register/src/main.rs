@@ -12,14 +12,18 @@ mod args;
 mod change;
 mod compare;
 mod context;
+mod export;
 mod facts;
 mod keys;
 mod print;
+mod project;
 mod recheck;
 mod release;
+mod reproduce;
 
 use args::{Args, Command};
 use context::Context;
+use project::Project;
 
 fn main() -> ExitCode {
     pq_cli::run(run)
@@ -53,6 +57,7 @@ fn run(args: &Args) -> Result<Verdict> {
         how: &args.how,
         json: args.common.json,
     };
+    let here = Project { common: &args.common, config: &project, layout: &layout };
     match &args.command {
         None => {
             let run = args.run.as_ref().map_or_else(|| layout.latest_run(), RunFiles::new);
@@ -74,5 +79,7 @@ fn run(args: &Args) -> Result<Verdict> {
         Some(Command::Keygen { .. }) => Ok(Verdict::Pass),
         Some(Command::Verify) => print::verified(&registry.verify()?, args.common.json),
         Some(Command::Doctor { repair }) => change::doctor(&context, *repair),
+        Some(Command::Export(export)) => export::export(&context, &here, export),
+        Some(Command::Reproduce(reproduce)) => reproduce::reproduce(&context, &here, reproduce),
     }
 }

@@ -8,6 +8,7 @@ use pq_cli::{CommonArgs, HasCommon, Hint, Verdict};
 use slide_data::Split;
 use slide_scorer::{LabelledSlide, NewGroups, RatingPrompt, Settings, SlideSamples, Store, open_base};
 
+mod code;
 mod evaluate;
 mod observe;
 mod plan;

@@ -1,28 +1,29 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-
 use anyhow::Result;
 use project_files::{
-    BestCheckpoint, Contract as _, DataSummary, Hardware, RunRecord, TrainingSummary, hash_file,
+    BestCheckpoint, Contract as _, DataSummary, Hardware, RunFiles, RunRecord, TrainingSummary,
 };
 use serde_json::Value;
 use slide_data::{Prediction, Split};
 use slide_scorer::{
     Base, LabelledSlide, RatingPrompt, Settings, SlideImage, SlideSamples, Store, base_inputs, predict,
 };
-use vlm_lora::backend::Backend;
+use std::collections::{BTreeMap, BTreeSet};
+use vlm_lora::backend::{Backend, Isa};
 use vlm_lora::{Model, Observer, RunStart, TrainOutcome};
 
+use crate::code::{self, Snapshot};
 use crate::run::RunDir;
 
 /// At most this many training slides stand for the training data when drift is measured.
 const REFERENCE_SLIDES: usize = 400;
 
 /// `run.json` of this run. Written when the first step begins, so that a run that is killed says what it was made from, and a
-/// refused `--resume` leaves the record that is there.
+/// refused `--resume` leaves the record that is there. Beside it copies of what it read are kept, so that it can be trained again
+/// after people have rated on.
 pub(crate) struct Record {
-    path: PathBuf,
+    files: RunFiles,
     content: RunRecord,
+    snapshot: Snapshot,
     problem: Option<project_files::Error>,
 }
 
@@ -35,10 +36,8 @@ impl Record {
         store: &Store,
         slides: &[LabelledSlide],
     ) -> Result<Self> {
-        let mut inputs = BTreeMap::new();
-        for (name, path) in store.inputs() {
-            inputs.insert(name, hash_file(&path)?.sha256);
-        }
+        let snapshot = Snapshot::take(&store.inputs())?;
+        let mut inputs: BTreeMap<String, String> = snapshot.hashes().collect();
         inputs.extend(base_inputs(&base.identity()?.checkpoint));
         let count = |split: Split| slides.iter().filter(|slide| slide.split == split).count();
         let decks: BTreeSet<&str> = slides.iter().map(|slide| slide.record.deck_id.as_str()).collect();
@@ -64,20 +63,19 @@ impl Record {
             },
             training: None,
             versions: [("pitchquest".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
-            hardware: Hardware {
-                cores: std::thread::available_parallelism().map_or(0, usize::from),
-                os: std::env::consts::OS.to_owned(),
-                architecture: std::env::consts::ARCH.to_owned(),
-                device: base.device.name(),
-            },
+            code: Some(code::state()),
+            seed: Some(settings.training.seed),
+            hardware: hardware(base),
         };
-        Ok(Self { path: dir.files.record(), content: record, problem: None })
+        Ok(Self { files: dir.files.clone(), content: record, snapshot, problem: None })
     }
 
     /// What is known before training: hashes of what is read, sizes of the data, versions, the machine.
     pub(crate) fn facts(&self) -> Value {
-        let RunRecord { inputs, data, versions, hardware, .. } = &self.content;
-        serde_json::json!({"inputs": inputs, "data": data, "versions": versions, "hardware": hardware})
+        let RunRecord { inputs, data, versions, code, hardware, .. } = &self.content;
+        serde_json::json!({
+            "inputs": inputs, "data": data, "versions": versions, "code": code, "hardware": hardware,
+        })
     }
 
     pub(crate) fn finish(mut self, outcome: &TrainOutcome) -> Result<()> {
@@ -105,13 +103,27 @@ impl Record {
             }),
         });
         self.content.finished_at = Some(jiff::Timestamp::now());
-        Ok(self.content.write(&self.path)?)
+        Ok(self.content.write(&self.files.record())?)
+    }
+}
+
+/// The machine.
+fn hardware(base: &Base) -> Hardware {
+    Hardware {
+        cores: std::thread::available_parallelism().map_or(0, usize::from),
+        threads: rayon::current_num_threads(),
+        os: std::env::consts::OS.to_owned(),
+        architecture: std::env::consts::ARCH.to_owned(),
+        instructions: Isa::detected().name().to_owned(),
+        device: base.device.name(),
     }
 }
 
 impl Observer for Record {
     fn on_start(&mut self, _start: &RunStart) {
-        self.problem = self.content.write(&self.path).err();
+        let written =
+            self.snapshot.write(&self.files).and_then(|()| self.content.write(&self.files.record()));
+        self.problem = written.err();
     }
 
     fn should_stop(&self) -> bool {

@@ -134,7 +134,7 @@ pub const CATALOG: &[Entry] = &[
         "outputs/<run>/run.json",
         "project_files::RunRecord",
         Document,
-        2,
+        3,
         &["pq-train"],
         &["pq-validate", "pq-score", "pq-register"],
     ),
@@ -186,6 +186,14 @@ pub const CATALOG: &[Entry] = &[
         1,
         &["pq-register"],
         &["pq-register", "pq-validate", "pq-score"],
+    ),
+    entry(
+        "model_registry/exports/<export>/export.json",
+        "project_files::ExportRecord",
+        Document,
+        1,
+        &["pq-register"],
+        &["pq-register", "people"],
     ),
     entry(
         "monitoring/predictions.jsonl",

@@ -55,6 +55,7 @@ impl Default for Storage {
 ///   version.json                       releases, and which one is in use
 ///   journal.jsonl                      what happened to them: who, when, why
 ///   versions/<version>/                see RunFiles
+///   exports/<export>/                  models for other programs, each with export.json
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -271,6 +272,11 @@ impl Layout {
     /// The folder of all released versions.
     pub fn versions(&self) -> PathBuf {
         self.registry.join(VERSIONS)
+    }
+
+    /// The folder of exported models.
+    pub fn exports(&self) -> PathBuf {
+        self.registry.join("exports")
     }
 
     /// The files of a released version.

@@ -6,7 +6,7 @@
 //!
 //! The types that belong to one stage live with it (`slide_data::SlideRecord`, `drift::DriftReport`, …); those that several
 //! stages share live here: [`RunRecord`], [`ValidationResults`], and those of released versions: [`Manifest`], [`VersionFile`] and
-//! [`Journal`]. [`check_stored`] says whether a version's folder is what was released.
+//! [`Journal`]; and [`ExportRecord`]. [`check_stored`] says whether a version's folder is what was released.
 #![forbid(unsafe_code)]
 
 mod catalog;
@@ -14,6 +14,7 @@ mod causes;
 mod comparison;
 mod contract;
 mod error;
+mod export_record;
 mod gate;
 mod interval;
 mod journal;
@@ -34,6 +35,7 @@ pub use comparison::{Baseline, Comparison, Gain, HumanCeiling, Sizes, Slice};
 pub use contract::{BrokenLine, Contract, Defects, Log, versions_of};
 pub use durable_files::{FileHash, hash_file, sha256_hex, write_atomic};
 pub use error::{Error, Result};
+pub use export_record::{ExportBounds, ExportCheck, ExportRecord};
 pub use gate::{Check, Gate, Outcome, Override};
 pub use interval::Interval;
 pub use journal::{Event, Journal, JournalEntry};
@@ -41,7 +43,7 @@ pub use layout::{Layout, SlideFiles, Storage};
 pub use manifest::{Basis, Manifest};
 pub use release::{Aliases, HubRelease, Lineage, Release, VersionFile};
 pub use run_files::{PROCESSOR_FILES, RELEASED_FILES, ReleasedFile, RunFiles};
-pub use run_record::{BestCheckpoint, DataSummary, Hardware, RunRecord, TrainingSummary};
+pub use run_record::{BestCheckpoint, CodeState, DataSummary, Hardware, RunRecord, TrainingSummary};
 pub use stored::{check_stored, differences};
 pub use validation::ValidationResults;
 pub use version::{Change, Version};

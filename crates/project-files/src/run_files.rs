@@ -70,6 +70,7 @@ pub const RELEASED_FILES: [ReleasedFile; 9] = [
 ///   tokenizer.json, …              the base's processor, where a release holds a copy
 ///   model.sig                      the signature of a release, where it is signed
 ///   release.json                   the release's plan and identity (released versions only)
+///   data/                          what it was trained on, as files of text: labels, splits, corrections, manifest; not released
 ///   .fetched                       it came from the Hub, without what stays on a team's machines
 ///   wandb/                         what is tracked: the spool, its files, and offline files for `wandb sync`
 ///   tensorboard/                   event files, where they are asked for
@@ -168,6 +169,12 @@ impl RunFiles {
     /// Says that a version came from the Hub, without the files that stay on a team's machines.
     pub fn fetched(&self) -> PathBuf {
         self.dir.join(".fetched")
+    }
+
+    /// What the run was trained on, but for the images: copies of labels, splits, corrections and manifest under their own names.
+    /// They stay on the team's machines: a release has none of them.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data")
     }
 
     /// The folder of checkpoints.

@@ -35,9 +35,27 @@ pub struct RunRecord {
     /// Versions of the programs, by name.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
+    /// The code that ran; absent in records of versions 1 and 2, which did not say.
+    #[serde(default)]
+    pub code: Option<CodeState>,
+    /// Where orders, drawn samples, dropout and the adapter began; absent in records of versions 1 and 2.
+    #[serde(default)]
+    pub seed: Option<u64>,
     /// The machine.
     #[serde(default)]
     pub hardware: Hardware,
+}
+
+/// The code of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CodeState {
+    /// SHA-256 of the program's file; empty where it could not be read.
+    pub program_sha256: String,
+    /// The commit of the folder that the run was started in, where git keeps it.
+    pub commit: Option<String>,
+    /// SHA-256 of what files that git knows differ by from that commit; absent where they do not.
+    pub diff_sha256: Option<String>,
 }
 
 /// How many slides, decks and raters a run learned from.
@@ -99,23 +117,34 @@ pub struct BestCheckpoint {
 pub struct Hardware {
     /// Cores that the run could use.
     pub cores: usize,
+    /// Threads that computed; 0 in records of versions 1 and 2, which did not say.
+    pub threads: usize,
     /// Operating system.
     pub os: String,
     /// Instruction set.
     pub architecture: String,
+    /// The widest vector instructions of the CPU: `plain`, `avx2` or `avx512`; empty in records of versions 1 and 2.
+    pub instructions: String,
     /// The device that computed.
     pub device: String,
 }
 
 impl Contract for RunRecord {
     const NAME: &'static str = "run record";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     /// Version 1 kept the best checkpoint as two loose keys, and its fingerprint of the base named the beginning of each file
-    /// alone: it gets a scheme of its own, so that nobody compares it with a whole one.
-    fn migrate(_version: u32, mut value: Value) -> Result<Value, String> {
+    /// alone: it gets a scheme of its own, so that nobody compares it with a whole one. Version 2 said nothing of code, seed, threads
+    /// and vector instructions: they stay unknown, so that nobody takes them for none.
+    fn migrate(version: u32, mut value: Value) -> Result<Value, String> {
         let record = value.as_object_mut().ok_or("it is not an object")?;
         record.insert("schema_version".to_owned(), json!(Self::VERSION));
+        for unknown in ["code", "seed"] {
+            record.remove(unknown);
+        }
+        if version > 1 {
+            return Ok(value);
+        }
         let inputs = record.get_mut("inputs").and_then(Value::as_object_mut);
         if let Some(fingerprint) = inputs.and_then(|inputs| inputs.get_mut("base_model")) {
             let text = fingerprint.as_str().unwrap_or_default();
@@ -158,7 +187,8 @@ mod tests {
         let path = dir.path().join("run.json");
         std::fs::write(&path, old.to_string()).unwrap();
         let record = RunRecord::read(&path).unwrap();
-        assert_eq!(record.schema_version, 2);
+        assert_eq!(record.schema_version, 3);
+        assert_eq!((record.code, record.seed, record.hardware.threads), (None, None, 0));
         let inputs = [("base_model", "file-heads-v0:bb"), ("labels.json", "aa")];
         assert_eq!(record.inputs, inputs.map(|(name, hash)| (name.to_owned(), hash.to_owned())).into());
         let training = record.training.unwrap();
@@ -167,10 +197,25 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_version_2_does_not_say_which_code_ran() {
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/v2/run.json");
+        let record = RunRecord::read(std::path::Path::new(sample)).unwrap();
+        assert_eq!((record.schema_version, record.code, record.seed), (3, None, None));
+        assert!(
+            record.inputs["base_model"].starts_with("sha256-tensors-v1:"),
+            "it is not marked as version 1 is"
+        );
+        assert!(record.training.unwrap().best.is_some());
+        let sample = sample.replace("v2", "v3");
+        let record = RunRecord::read(std::path::Path::new(&sample)).unwrap();
+        assert!(record.seed == Some(42) && record.code.is_some_and(|code| code.commit.is_some()));
+    }
+
+    #[test]
     fn an_empty_record_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run.json");
-        for text in ["{}", "[]", "", r#"{"schema_version":2}"#, r#"{"schema_version":3,"run_id":"r"}"#] {
+        for text in ["{}", "[]", "", r#"{"schema_version":2}"#, r#"{"schema_version":4,"run_id":"r"}"#] {
             std::fs::write(&path, text).unwrap();
             assert!(RunRecord::read(&path).is_err(), "{text}");
         }

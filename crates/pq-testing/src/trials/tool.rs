@@ -30,6 +30,12 @@ pub enum Tool {
     Avx512Bf16,
     /// A CPU with AMX for bf16.
     Amx,
+    /// A Python ([`Tool::python`]) with the package gguf.
+    Gguf,
+    /// A Python ([`Tool::python`]) with torch, torchvision and transformers.
+    Transformers,
+    /// The command pq-train beside the command that is tested.
+    Trainer,
 }
 
 /// Tools that only `.ci/check-cuda` looks for: the tests that need them are ignored unless they are asked for by name.
@@ -49,6 +55,9 @@ impl Tool {
         Self::Avx512,
         Self::Avx512Bf16,
         Self::Amx,
+        Self::Gguf,
+        Self::Transformers,
+        Self::Trainer,
     ];
 
     /// The name in the environment variable [`super::REQUIRED`].
@@ -65,6 +74,9 @@ impl Tool {
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512-bf16",
             Self::Amx => "amx",
+            Self::Gguf => "gguf",
+            Self::Transformers => "transformers",
+            Self::Trainer => "pq-train",
         }
     }
 
@@ -95,6 +107,18 @@ impl Tool {
         )
     }
 
+    /// The Python that tests ask for other programs' opinion: `PQ_PYTHON`, else `python3`.
+    pub fn python() -> Command {
+        Command::new(std::env::var_os("PQ_PYTHON").unwrap_or_else(|| "python3".into()))
+    }
+
+    /// Where pq-train is looked for: beside the programs of this build.
+    pub fn trainer() -> PathBuf {
+        let test = std::env::current_exe().unwrap_or_default();
+        let programs = test.ancestors().nth(2).unwrap_or(&test); // target/debug/deps/test
+        programs.join(format!("pq-train{}", std::env::consts::EXE_SUFFIX))
+    }
+
     /// Why it cannot be used here; nothing where it can.
     pub fn missing(self) -> Option<String> {
         let (is_there, why) = match self {
@@ -119,6 +143,12 @@ impl Tool {
             }
             Self::Avx512Bf16 => (cpu_has(&["avx512_bf16"]), "the CPU does not multiply bf16 in AVX-512"),
             Self::Amx => (cpu_has(&["amx_tile", "amx_bf16"]), "the CPU has no AMX"),
+            Self::Gguf => (imports("gguf"), "no Python with gguf (PQ_PYTHON names one)"),
+            Self::Transformers => (
+                imports("torch, torchvision, transformers"),
+                "no Python with torch, torchvision and transformers (PQ_PYTHON names one)",
+            ),
+            Self::Trainer => (Self::trainer().is_file(), "pq-train is not built (cargo build -p pq-train)"),
         };
         (!is_there).then(|| why.to_owned())
     }
@@ -127,6 +157,11 @@ impl Tool {
 /// Whether a program can be started and tells its version.
 fn starts(program: &str) -> bool {
     succeeds(Command::new(program).arg("--version"))
+}
+
+/// Whether Python finds these modules.
+fn imports(modules: &str) -> bool {
+    succeeds(Tool::python().args(["-c", &format!("import {modules}")]))
 }
 
 fn succeeds(command: &mut Command) -> bool {

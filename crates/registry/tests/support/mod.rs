@@ -79,7 +79,7 @@ impl Run<'_> {
             std::fs::write(base.join(name), content).unwrap();
         }
         let record = RunRecord {
-            schema_version: 2,
+            schema_version: 3,
             run_id: self.name.to_owned(),
             started_at: jiff::Timestamp::UNIX_EPOCH,
             finished_at: None,
@@ -89,6 +89,8 @@ impl Run<'_> {
             data: DataSummary::default(),
             training: None,
             versions: [].into(),
+            code: None,
+            seed: None,
             hardware: Hardware::default(),
         };
         record.write(&run.record()).unwrap();
