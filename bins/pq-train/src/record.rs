@@ -15,8 +15,10 @@ use vlm_lora::{Model, Observer, RunStart, TrainOutcome};
 
 use crate::run::RunDir;
 
-/// At most this many training slides stand for the training data when drift is measured.
-const REFERENCE_SLIDES: usize = 400;
+/// Decks stand for the training data when drift is measured, each with all of its slides: so many decks at most, and no more once they
+/// have so many slides. Production is compared deck by deck, and a deck of which some slides were left out is another deck.
+const REFERENCE_DECKS: usize = 100;
+const REFERENCE_SLIDES: usize = 1500;
 
 /// `run.json` of this run. Written when the first step begins, so that a run that is killed says what it was made from, and a
 /// refused `--resume` leaves the record that is there.
@@ -128,6 +130,16 @@ fn comparable(slide: &LabelledSlide, prediction: Prediction) -> Prediction {
     Prediction { distributions: BTreeMap::new(), expected: BTreeMap::new(), ..prediction }
 }
 
+/// The slides of whole decks, evenly taken from all.
+fn whole_decks(slides: &[LabelledSlide]) -> Vec<&LabelledSlide> {
+    let mut decks: BTreeMap<&str, Vec<&LabelledSlide>> = BTreeMap::new();
+    for slide in slides {
+        decks.entry(&slide.record.deck_id).or_default().push(slide);
+    }
+    let fewest = slides.len().div_ceil(REFERENCE_SLIDES).max(decks.len().div_ceil(REFERENCE_DECKS));
+    decks.into_values().step_by(fewest.max(1)).flatten().collect()
+}
+
 /// Scores slides of training and validation once, so that production can be compared with them.
 pub(crate) fn reference_predictions<B: Backend>(
     rating_prompt: &RatingPrompt,
@@ -136,8 +148,7 @@ pub(crate) fn reference_predictions<B: Backend>(
     val: &SlideSamples<'_>,
     dir: &RunDir,
 ) -> Result<()> {
-    let step = train.slides().len().div_ceil(REFERENCE_SLIDES).max(1);
-    let slides: Vec<&LabelledSlide> = train.slides().iter().step_by(step).chain(val.slides()).collect();
+    let slides: Vec<&LabelledSlide> = whole_decks(train.slides()).into_iter().chain(val.slides()).collect();
     let mut predictions = Vec::new();
     for batch in slides.chunks(8) {
         let images = batch.iter().map(|slide| slide.image()).collect::<Result<Vec<SlideImage>>>()?;
