@@ -1,5 +1,7 @@
 //! The loop over many made-up teams: `cargo bench -p pitchquest-drift --bench loop [-- PART…]`. Seeded; prints tables.
 
+#![allow(clippy::print_stdout, reason = "its tables are what it is for")]
+
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
 

@@ -1,6 +1,6 @@
 //! The yearly error budget.
 //!
-//! Drift and accuracy are judged again and again, so their chances of a false alarm add up. Alpha spending (Lan and DeMets 1983)
+//! Drift and accuracy are judged again and again, so their chances of a false alarm add up. Alpha spending (Lan and `DeMets` 1983)
 //! bounds the sum: in each calendar week the first look spends an equal part of a trigger's share of `yearly_alpha`, and the trigger
 //! fires only at a p-value of at most that part; further looks of the week repeat what was found and spend nothing. A year touches at
 //! most 53 weeks, so by Boole's inequality the chance of a false alarm within it is at most `yearly_alpha`, however often one looks

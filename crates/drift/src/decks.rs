@@ -49,6 +49,7 @@ struct Pattern {
 
 /// All columns of a table by decks.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the reference has decks too")]
 pub(crate) struct Decks {
     pub(crate) columns: Vec<DeckMeans>,
     patterns: Vec<Pattern>,

@@ -92,6 +92,7 @@ fn sample<T: project_files::Contract>(name: &str) -> T {
     T::read(&samples.join(name)).unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the case holds it")]
 fn drift(score: f64, p_value: f64, days: f64) -> Option<DriftReport> {
     let status = if score > 0.3 { DriftStatus::Drifted } else { DriftStatus::Stable };
     let mut report: DriftReport = sample("v2/latest_drift.json");
@@ -108,6 +109,7 @@ fn drift(score: f64, p_value: f64, days: f64) -> Option<DriftReport> {
     })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the case holds it")]
 fn performance(drop: f64, p_value: f64) -> Option<PerformanceReport> {
     Some(PerformanceReport {
         created_at: ago(0.1),
