@@ -15,8 +15,8 @@ use vlm_lora::{Model, Observer, RunStart, TrainOutcome};
 
 use crate::run::RunDir;
 
-/// Decks stand for the training data when drift is measured, each with all of its slides: so many decks at most, and no more once they
-/// have so many slides. Production is compared deck by deck, and a deck of which some slides were left out is another deck.
+/// At most so many decks of training, with about so many slides, stand for the training data when drift is measured. A deck is kept with
+/// all of its slides: production is compared deck by deck, and a deck of which some are left out is another deck.
 const REFERENCE_DECKS: usize = 100;
 const REFERENCE_SLIDES: usize = 1500;
 
@@ -136,8 +136,8 @@ fn whole_decks(slides: &[LabelledSlide]) -> Vec<&LabelledSlide> {
     for slide in slides {
         decks.entry(&slide.record.deck_id).or_default().push(slide);
     }
-    let fewest = slides.len().div_ceil(REFERENCE_SLIDES).max(decks.len().div_ceil(REFERENCE_DECKS));
-    decks.into_values().step_by(fewest.max(1)).flatten().collect()
+    let every = slides.len().div_ceil(REFERENCE_SLIDES).max(decks.len().div_ceil(REFERENCE_DECKS));
+    decks.into_values().step_by(every.max(1)).flatten().collect()
 }
 
 /// Scores slides of training and validation once, so that production can be compared with them.
