@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda demo test check check-bucket check-cuda dependencies docs endurance packages mutants bench bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda demo test check check-bucket check-cuda dependencies docs endurance packages mutants bench bench-loop bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,10 @@ mutants: ## change the code that computes losses, adapters, metrics and verdicts
 
 bench: ## criterion benches of the model, read them in target/criterion
 	$(CARGO) bench -p vlm-lora
+
+LOOP ?=
+bench-loop: ## false alarms and power of the monitor and the trigger over made-up teams, and how long it takes (LOOP="level years"; SIMS, YEARS)
+	$(CARGO) bench -p pitchquest-drift --bench loop -- $(LOOP)
 
 PARITY_PYTHON ?= python3
 PEER_ARGS ?=

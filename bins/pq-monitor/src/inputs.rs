@@ -2,17 +2,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use drift::{ValidationResults, VersionFile};
+use drift::{Audit, ValidationResults, VersionFile, read_lines};
 use jiff::Timestamp;
 use pq_cli::{Hint, Layout, WithHint as _};
-use project_files::{Contract, RunFiles, hash_file};
-use slide_data::{Correction, Labels, Prediction, SlideRecord, Split, Splits};
+use project_files::{Contract, RunFiles, RunRecord, hash_file};
+use slide_data::{Labels, Prediction, SlideRecord, Split, Splits};
 
 /// What was read, with the SHA-256 of each file.
 pub(crate) struct Inputs {
     pub(crate) scored: Vec<Prediction>,
+    /// Lines of the log of scored slides that cannot be read.
+    pub(crate) broken_lines: usize,
+    pub(crate) audits: Vec<Audit>,
     pub(crate) reference: Vec<Prediction>,
-    pub(crate) corrections: Vec<Correction>,
     pub(crate) labels: Labels,
     pub(crate) seen_in_training: BTreeSet<String>,
     pub(crate) validated: Option<ValidationResults>,
@@ -35,30 +37,52 @@ pub(crate) struct Choice<'a> {
 /// Reads what is there. What is not there is warned of and counts as no data.
 pub(crate) fn read(layout: &Layout, choice: Choice<'_>) -> Result<Inputs> {
     let mut files = Files::default();
-    let scored: Vec<Prediction> = files.log(Some(layout.predictions()))?;
-    let latest = || latest(&scored, choice.now);
-    let model_version = choice.model_version.map(str::to_owned).or_else(latest);
-    let runs = runs(layout, choice.run, model_version.as_deref())?;
-    let reference: Vec<Prediction> = files.log(find(&runs, RunFiles::reference_predictions))?;
+    let (scored, broken_lines) = files.log::<Prediction>(Some(layout.predictions()))?;
+    let releases =
+        VersionFile::read_if_present(&layout.version_file()).hint("cannot use the registry", REMEDY)?;
+    let model_version = version(choice, releases.as_ref(), &scored);
+    let runs = runs(layout, choice.run, releases.as_ref(), model_version.as_deref())?;
+    let (reference, _) = files.log::<Prediction>(find(&runs, RunFiles::reference_predictions))?;
     let validated = files.document(find(&runs, RunFiles::validation))?;
-    let corrections = files.log(Some(layout.corrections()))?;
+    let record = runs.iter().map(RunFiles::record).find(|path| path.exists());
+    let read_at = files.document::<RunRecord>(record)?.map(|record| record.started_at);
+    let (audits, _) = files.log::<Audit>(Some(layout.audits()))?;
     let labels: Labels = files.document(Some(layout.labels()))?.unwrap_or_default();
     let mut seen_in_training: BTreeSet<String> =
         reference.iter().map(|slide| slide.slide_id.clone()).collect();
     if let Some(splits) = files.document::<Splits>(Some(layout.splits()))? {
-        seen_in_training.extend(trained_on(layout, &splits)?);
+        seen_in_training.extend(trained_on(layout, &splits, read_at)?);
     }
     let hashes = files.hashes;
-    Ok(Inputs { scored, reference, corrections, labels, seen_in_training, validated, model_version, hashes })
+    Ok(Inputs {
+        scored,
+        broken_lines,
+        audits,
+        reference,
+        labels,
+        seen_in_training,
+        validated,
+        model_version,
+        hashes,
+    })
 }
 
-fn latest(scored: &[Prediction], now: Timestamp) -> Option<String> {
-    let past = scored.iter().filter(|slide| slide.scored_at <= now);
-    past.max_by_key(|slide| slide.scored_at).map(|slide| slide.model_version.clone())
+/// The version that was named, else the one in use, whichever scored last; where nothing was released, the one that scored last.
+fn version(choice: Choice<'_>, releases: Option<&VersionFile>, scored: &[Prediction]) -> Option<String> {
+    let champion = || releases.and_then(|releases| releases.champion().or_else(|| releases.last()));
+    let past = || scored.iter().filter(|slide| slide.scored_at <= choice.now);
+    let latest = || past().max_by_key(|slide| slide.scored_at).map(|slide| slide.model_version.clone());
+    let named = choice.model_version.map(str::to_owned);
+    named.or_else(|| champion().map(|release| release.version.clone())).or_else(latest)
 }
 
 /// Where the files of the run behind a version may lie, the surest first.
-fn runs(layout: &Layout, named: Option<&Path>, version: Option<&str>) -> Result<Vec<RunFiles>> {
+fn runs(
+    layout: &Layout,
+    named: Option<&Path>,
+    releases: Option<&VersionFile>,
+    version: Option<&str>,
+) -> Result<Vec<RunFiles>> {
     if let Some(dir) = named {
         if !dir.is_dir() {
             let message = format!("there is no folder `{}`", dir.display());
@@ -66,10 +90,11 @@ fn runs(layout: &Layout, named: Option<&Path>, version: Option<&str>) -> Result<
         }
         return Ok(vec![RunFiles::new(dir)]);
     }
-    let releases =
-        VersionFile::read_if_present(&layout.version_file()).hint("cannot use the registry", REMEDY)?;
-    let mut runs = version.map_or_else(Vec::new, |version| runs_of(layout, releases.as_ref(), version));
-    runs.push(layout.latest_run());
+    let mut runs = version.map_or_else(Vec::new, |version| runs_of(layout, releases, version));
+    // Where a version is released, another run says nothing of it.
+    if releases.is_none_or(|releases| releases.history.is_empty()) {
+        runs.push(layout.latest_run());
+    }
     Ok(runs)
 }
 
@@ -96,12 +121,15 @@ fn find(runs: &[RunFiles], file: impl Fn(&RunFiles) -> PathBuf) -> Option<PathBu
     found
 }
 
-fn trained_on(layout: &Layout, splits: &Splits) -> Result<BTreeSet<String>> {
+/// The slides that the run may have been trained or chosen on: those that were collected when it read its data.
+fn trained_on(layout: &Layout, splits: &Splits, read_at: Option<Timestamp>) -> Result<BTreeSet<String>> {
     let slides = SlideRecord::read_log_if_present(&layout.slides().manifest())
         .hint("cannot tell which slides were trained on", REMEDY)?;
-    let is_seen = |group: &str| matches!(splits.groups.get(group), Some(Split::Train | Split::Val));
-    let seen = slides.entries.into_iter().filter(|slide| is_seen(&slide.group));
-    Ok(seen.map(|slide| slide.slide_id).collect())
+    let is_seen = |slide: &SlideRecord| {
+        matches!(splits.groups.get(&slide.group), Some(Split::Train | Split::Val))
+            && read_at.is_none_or(|read_at| slide.collected_at <= read_at)
+    };
+    Ok(slides.entries.into_iter().filter(is_seen).map(|slide| slide.slide_id).collect())
 }
 
 /// Reads files and remembers their hashes.
@@ -118,11 +146,12 @@ impl Files {
         Ok(Some(value))
     }
 
-    fn log<T: Contract>(&mut self, path: Option<PathBuf>) -> Result<Vec<T>> {
-        let Some(path) = path.filter(|path| path.exists()) else { return Ok(Vec::new()) };
-        let log = T::read_log(&path).hint("cannot use an input", REMEDY)?;
+    /// The entries, and how many lines cannot be read: they are warned of and passed over.
+    fn log<T: Contract>(&mut self, path: Option<PathBuf>) -> Result<(Vec<T>, usize)> {
+        let Some(path) = path.filter(|path| path.exists()) else { return Ok((Vec::new(), 0)) };
+        let log = read_lines::<T>(&path).hint("cannot use an input", REMEDY)?;
         self.remember(&path)?;
-        Ok(log.entries)
+        Ok((log.entries, log.defects.broken_lines))
     }
 
     fn remember(&mut self, path: &Path) -> Result<()> {

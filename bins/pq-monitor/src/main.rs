@@ -7,25 +7,30 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use drift::{
-    DriftReport, DriftStatus, MonitoringConfig, PerformanceInput, PerformanceReport, PerformanceStatus,
-    compare, measure, write_drift_report, write_performance_report,
+    Audit, Drawing, DriftInput, DriftReport, DriftStatus, MonitoringConfig, PerformanceInput,
+    PerformanceReport, PerformanceStatus, compare, draw_audits, measure, write_drift_report,
+    write_performance_report,
 };
 use jiff::Timestamp;
 use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
+use project_files::Contract as _;
 use serde_json::json;
 use slide_data::write_atomic;
 
 mod inputs;
 
-/// Compares the slides scored lately with those of training, and the scores with what people said afterwards.
+use inputs::Inputs;
+
+/// Compares the slides that the version in use scored lately with those of training, and its scores with people's.
 ///
-/// Reads the log of scored slides, the predictions on the training slides, corrections and labels; writes
-/// `drift_reports/latest_drift.json` (and `.html`) and `performance_metrics/latest_metrics.json` below the monitoring folder,
-/// which `pq-trigger` then looks at. Too little data is said, and counts neither as healthy nor as drift.
+/// Draws slides at random from the log of scored slides for people to rate, into `audits.jsonl`; reads that log, the predictions on the
+/// training slides and labels; writes `drift_reports/latest_drift.json` (and `.html`) and
+/// `performance_metrics/latest_metrics.json` below the monitoring folder, which `pq-trigger` then looks at. Too little data is
+/// said, and counts neither as healthy nor as drift.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit status: 0 the reports are written, 1 with --exit-code: drift or a drop of accuracy, 2 could not run.\n\nExamples:\n  pq-monitor\n  pq-monitor --exit-code --set drift.window_days=7\n  pq-monitor --model-version v3 --at 2025-06-01T00:00:00Z"
+    after_help = "Exit status: 0 the reports are written, 1 with --exit-code: drift, a drop of accuracy or too many broken lines, 2 could not run.\n\nExamples:\n  pq-monitor\n  pq-monitor --exit-code --set drift.window_days=7\n  pq-monitor --model-version v3 --at 2025-06-01T00:00:00Z"
 )]
 struct Args {
     #[command(flatten)]
@@ -33,7 +38,7 @@ struct Args {
     /// Folder with predictions.jsonl; the reports go below it [default: `storage.monitoring_dir` of data.toml]
     #[arg(long, value_name = "DIR")]
     monitoring: Option<PathBuf>,
-    /// Folder with labels, splits, the manifest and corrections [default: `storage.data_dir` of data.toml]
+    /// Folder with labels, splits and the manifest [default: `storage.data_dir` of data.toml]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Folder of the released versions [default: `storage.registry_dir` of data.toml]
@@ -42,13 +47,13 @@ struct Args {
     /// Run to compare with [default: the one that was released as the version, else the latest one]
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
-    /// Version whose scores are looked at [default: the one that scored last]
+    /// Version whose scores are looked at [default: the one in use, else the one that scored last]
     #[arg(long, value_name = "VERSION")]
     model_version: Option<String>,
     /// Report as of this time instead of now, as in `2025-06-01T00:00:00Z`.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
-    /// End with status 1 where slides drifted or accuracy fell by more than allowed.
+    /// End with status 1 where slides drifted, accuracy fell by more than allowed, or too much of the log cannot be read.
     #[arg(long)]
     exit_code: bool,
 }
@@ -79,22 +84,12 @@ fn run(args: &Args) -> Result<Verdict> {
     layout.require_registry().hint("the versions in use cannot be told", remedy)?;
     let now = args.at.unwrap_or_else(Timestamp::now);
     let (run, model_version) = (args.run.as_deref(), args.model_version.as_deref());
-    let inputs = inputs::read(&layout, inputs::Choice { run, model_version, now })?;
-    let version = inputs.model_version.as_deref();
-    let threshold = config.triggers.max_drift_score;
-    let mut drift = compare(&inputs.reference, &inputs.scored, version, &config.drift, threshold, now);
-    drift.inputs.clone_from(&inputs.hashes);
-    let mut performance = measure(&PerformanceInput {
-        scored: &inputs.scored,
-        corrections: &inputs.corrections,
-        labels: &inputs.labels.slides,
-        seen_in_training: &inputs.seen_in_training,
-        validated: inputs.validated.as_ref(),
-        model_version: version,
-        config: &config.performance,
-        now,
-    });
-    performance.inputs.clone_from(&inputs.hashes);
+    let mut inputs = inputs::read(&layout, inputs::Choice { run, model_version, now })?;
+    let is_current = model_version.is_none() && args.at.is_none_or(|at| at <= Timestamp::now());
+    if is_current {
+        draw(&layout, &mut inputs, &config, now)?;
+    }
+    let (drift, performance) = look(&inputs, &config, now);
     let advice = "check that the monitoring folder can be written and that the disk is not full";
     let page = report_pages::render_drift_report(&drift)?;
     write_atomic(&layout.latest_drift().with_extension("html"), page.as_bytes())
@@ -103,8 +98,56 @@ fn run(args: &Args) -> Result<Verdict> {
     write_performance_report(&layout, &performance).hint("cannot write the performance report", advice)?;
     print(args, &layout, &drift, &performance)?;
     let has_dropped = performance.has_dropped(config.triggers.max_accuracy_drop);
-    let is_bad = drift.status == DriftStatus::Drifted || has_dropped;
+    let total = inputs.scored.len() + inputs.broken_lines;
+    let is_unreadable = inputs.broken_lines as f64 > config.drift.max_broken_share * total as f64;
+    let is_bad = drift.status == DriftStatus::Drifted || has_dropped || is_unreadable;
     Ok(if args.exit_code && is_bad { Verdict::Fail } else { Verdict::Pass })
+}
+
+/// Draws the audit of the days that are over.
+fn draw(layout: &Layout, inputs: &mut Inputs, config: &MonitoringConfig, now: Timestamp) -> Result<()> {
+    let Some(version) = inputs.model_version.as_deref() else { return Ok(()) };
+    let new = draw_audits(&Drawing {
+        scored: &inputs.scored,
+        drawn: &inputs.audits,
+        seen_in_training: &inputs.seen_in_training,
+        model_version: version,
+        config: &config.performance,
+        now,
+    });
+    if !new.is_empty() {
+        Audit::append(&layout.audits(), &new)
+            .hint("cannot keep the audit", "check that the monitoring folder can be written")?;
+        tracing::info!("{} slides were drawn to be rated: see `{}`", new.len(), layout.audits().display());
+        inputs.audits.extend(new);
+    }
+    Ok(())
+}
+
+fn look(inputs: &Inputs, config: &MonitoringConfig, now: Timestamp) -> (DriftReport, PerformanceReport) {
+    let model_version = inputs.model_version.as_deref();
+    let mut drift = compare(&DriftInput {
+        reference: &inputs.reference,
+        scored: &inputs.scored,
+        broken_lines: inputs.broken_lines,
+        model_version,
+        config: &config.drift,
+        threshold: config.triggers.max_drift_score,
+        now,
+    });
+    drift.inputs.clone_from(&inputs.hashes);
+    let mut performance = measure(&PerformanceInput {
+        scored: &inputs.scored,
+        audits: &inputs.audits,
+        labels: &inputs.labels.slides,
+        seen_in_training: &inputs.seen_in_training,
+        validated: inputs.validated.as_ref(),
+        model_version,
+        config: &config.performance,
+        now,
+    });
+    performance.inputs.clone_from(&inputs.hashes);
+    (drift, performance)
 }
 
 fn print(args: &Args, layout: &Layout, drift: &DriftReport, performance: &PerformanceReport) -> Result<()> {

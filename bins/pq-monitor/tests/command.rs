@@ -53,6 +53,16 @@ fn scored(name: &str, decks: usize, shift: f64) -> String {
     lines
 }
 
+/// Labels of the first decks' slides, all with one score.
+fn labels(decks: usize, score: u8) -> String {
+    let slides = (0..decks * 8).map(|index| {
+        let votes: Vec<u8> = (1..=5).map(|level| u8::from(level == score)).collect();
+        let label = json!({"clarity": score, "annotators": 1, "distribution": {"clarity": votes}, "notes": "", "image_path": ""});
+        (format!("new-{}-{}", index / 8, index % 8), label)
+    });
+    Value::Object(slides.collect()).to_string()
+}
+
 fn corrections(total: usize, score: u8) -> String {
     (0..total).fold(String::new(), |mut lines, index| {
         let line = json!({
@@ -72,6 +82,7 @@ fn with_data(shift: f64) -> TempDir {
     let validated = json!({
         "schema_version": 1, "created_at": "2025-05-01T08:00:00Z", "model_version": "v1", "human_agreement": 0.95,
         "threshold": 0.85, "passes_threshold": true, "reasons": [], "metrics": {"clarity_within_1": 0.95}, "more": [1],
+        "intervals": {"overall_within_1": {"low": 0.93, "high": 0.97}},
     });
     write_file(dir.path(), "outputs/latest/validation_results.json", &validated.to_string());
     dir
@@ -99,13 +110,16 @@ fn nothing_yet_is_too_little_data() {
 }
 
 #[test]
-fn unchanged_slides_are_stable_and_corrections_measured() {
+fn unchanged_slides_are_stable_and_accuracy_comes_from_the_audit() {
     let dir = with_data(0.0);
-    write_file(dir.path(), "data/user_feedback/corrections.jsonl", &corrections(40, 4));
-    let output = run(dir.path(), &["--exit-code", "--json"]);
+    // Corrections of what is wrong say nothing of accuracy.
+    write_file(dir.path(), "data/user_feedback/corrections.jsonl", &corrections(40, 1));
+    write_file(dir.path(), "data/labeled/labels.json", &labels(16, 4));
+    let output = run(dir.path(), &["--exit-code", "--json", "--set", "performance.audits_per_week=700"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let printed: Value = serde_json::from_slice(&output.stdout).expect("only JSON on stdout");
     assert_eq!(printed["drift"]["status"], "stable", "{}", printed["drift"]["reasons"]);
+    assert_eq!(printed["performance"]["status"], "measured", "{}", printed["performance"]["reasons"]);
     assert_eq!(printed["performance"]["current_accuracy"], 1.0);
     assert_eq!(printed["performance"]["baseline_accuracy"], 0.95);
     assert_eq!(printed["drift"], read(dir.path(), "monitoring/drift_reports/latest_drift.json"));
@@ -113,20 +127,66 @@ fn unchanged_slides_are_stable_and_corrections_measured() {
     assert!(page.expect("a page").contains("No drift seen"));
     let inputs = printed["drift"]["inputs"].as_object().expect("hashes");
     assert_eq!(inputs.len(), 4, "{inputs:?}");
+    let audits = std::fs::read(dir.path().join("monitoring/audits.jsonl")).expect("an audit was drawn");
+    assert_eq!(run(dir.path(), &[]).status.code(), Some(0));
+    let again = std::fs::read(dir.path().join("monitoring/audits.jsonl")).expect("it is kept");
+    assert_eq!(again, audits, "a day is drawn from once");
 }
 
 #[test]
 fn brighter_slides_are_drift_and_wrong_scores_a_drop() {
-    let dir = with_data(0.5);
-    write_file(dir.path(), "data/user_feedback/corrections.jsonl", &corrections(40, 5));
+    let dir = with_data(0.8);
+    write_file(dir.path(), "data/labeled/labels.json", &labels(16, 1));
+    let output = run(dir.path(), &["--exit-code", "--set", "performance.audits_per_week=700"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let drift = read(dir.path(), "monitoring/drift_reports/latest_drift.json");
+    assert_eq!((&drift["status"], &drift["schema_version"]), (&json!("drifted"), &json!(2)));
+    assert_eq!(drift["features"][0]["group"], "picture");
+    let metrics = read(dir.path(), "monitoring/performance_metrics/latest_metrics.json");
+    assert_eq!(metrics["status"], "measured", "{}", metrics["reasons"]);
+    assert!(metrics["current_accuracy"].as_f64().is_some_and(|accuracy| accuracy < 0.05), "{metrics}");
+    assert_eq!(run(dir.path(), &[]).status.code(), Some(0), "without --exit-code a report is a success");
+}
+
+#[test]
+fn the_version_in_use_is_watched_whatever_scored_last() {
+    let dir = with_data(0.0);
+    let release = |version: &str| {
+        json!({
+            "version": version, "released_at": "2025-05-20T00:00:00Z", "run_id": "latest", "human_agreement": 0.9, "metrics": {}, "files": {},
+        })
+    };
+    let history = json!({"schema_version": 1, "version": "v1", "aliases": {"champion": "v1"}, "history": [release("v1"), release("v2")]});
+    write_file(dir.path(), "model_registry/version.json", &history.to_string());
+    let experiment = scored("odd", 3, 5.0).replace("\"v1\"", "\"run-b\"").replace("2025-05-30", "2025-06-01");
+    let rolled_back = scored("back", 3, 5.0).replace("\"v1\"", "\"v2\"").replace("2025-05-30", "2025-05-31");
+    let log = scored("new", 16, 0.0) + &experiment + &rolled_back;
+    write_file(dir.path(), "monitoring/predictions.jsonl", &log);
+    assert_eq!(run(dir.path(), &[]).status.code(), Some(0));
+    let drift = read(dir.path(), "monitoring/drift_reports/latest_drift.json");
+    assert_eq!((&drift["model_version"], &drift["sizes"]["recent_slides"]), (&json!("v1"), &json!(128)));
+    assert_eq!(
+        (&drift["status"], &drift["sizes"]["other_versions"]),
+        (&json!("stable"), &json!(48)),
+        "{}",
+        drift["reasons"]
+    );
+}
+
+#[test]
+fn bad_lines_are_set_aside_and_too_many_are_an_alarm() {
+    let dir = with_data(0.0);
+    let good = scored("new", 16, 0.0);
+    let newer = good.lines().next().expect("a line").replace("\"schema_version\":1", "\"schema_version\":7");
+    let bad = ["\u{0}\u{0}", "{\"brightness\": NaN}", "{\"foreign\": 1}", &newer, &newer[..50]];
+    write_file(dir.path(), "monitoring/predictions.jsonl", &format!("{}\n{good}", bad[0]));
+    assert_eq!(run(dir.path(), &["--exit-code"]).status.code(), Some(0));
+    write_file(dir.path(), "monitoring/predictions.jsonl", &format!("{}\n{good}", bad.join("\n")));
     let output = run(dir.path(), &["--exit-code"]);
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let drift = read(dir.path(), "monitoring/drift_reports/latest_drift.json");
-    assert_eq!(drift["status"], "drifted");
-    assert_eq!(drift["features"][0]["group"], "picture");
-    let metrics = read(dir.path(), "monitoring/performance_metrics/latest_metrics.json");
-    assert_eq!((&metrics["status"], &metrics["current_accuracy"]), (&json!("measured"), &json!(0.0)));
-    assert_eq!(run(dir.path(), &[]).status.code(), Some(0), "without --exit-code a report is a success");
+    assert_eq!((&drift["status"], &drift["sizes"]["broken_lines"]), (&json!("insufficient"), &json!(5)));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("5 of 133 lines of the log cannot be read"));
 }
 
 #[test]
@@ -162,7 +222,7 @@ fn bad_input_is_named_and_nothing_is_written() {
         ("monitoring/predictions.jsonl", "{}\n"),
         ("outputs/latest/reference_predictions.jsonl", "\u{0}\u{1}garbage\n"),
         ("outputs/latest/validation_results.json", "{\"human_agreement\": \"much\"}"),
-        ("data/user_feedback/corrections.jsonl", "[1, 2]\n"),
+        ("monitoring/audits.jsonl", "[1, 2]\n"),
         ("data/labeled/labels.json", "{\"s\": {\"clarity\": 7}}"),
         ("model_registry/version.json", "{\"history\": 3}"),
     ] {

@@ -78,7 +78,9 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
         "monitoring/performance_metrics/latest_metrics.json",
         &performance,
     );
+    reader.log::<drift::Audit>("monitoring/audits.jsonl", &layout.audits());
     reader.log::<drift::Decision>("monitoring/decisions.jsonl", &layout.decisions());
+    reader.document::<drift::Flight>("monitoring/retraining.json", &layout.retraining());
     for (entry, path) in other_files(layout, &run) {
         reader.other(entry, &path);
     }

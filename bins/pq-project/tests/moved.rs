@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use project_files::{Contract as _, Layout, Storage, ValidationResults, VersionFile};
-use slide_data::{Correction, Manifest, Prediction, Score};
+use slide_data::{Correction, Manifest, Prediction, Score, SlideRecord, Split, Splits};
 
 const COMMANDS: [&str; 9] = [
     "pq-collect",
@@ -154,7 +154,12 @@ impl Project {
 
     fn correct(&self) {
         let layout = self.layout();
-        let slide = Manifest::read(layout.slides().root()).unwrap().slides[0].slide_id.clone();
+        let splits = Splits::read(&layout.splits()).unwrap();
+        let is_trained_on = |slide: &&SlideRecord| {
+            splits.groups.get(&slide.group) == Some(&Split::Train) && slide.duplicate_of.is_none()
+        };
+        let manifest = Manifest::read(layout.slides().root()).unwrap();
+        let slide = manifest.slides.iter().find(is_trained_on).unwrap().slide_id.clone();
         let corrections: Vec<Correction> = (0..3)
             .map(|at| Correction {
                 schema_version: Correction::VERSION,
@@ -162,7 +167,7 @@ impl Project {
                 slide_id: slide.clone(),
                 model_version: "v1.0.0".to_owned(),
                 annotator: "user".to_owned(),
-                corrected_at: "2099-01-01T00:00:00Z".parse().unwrap(),
+                corrected_at: "2025-01-01T00:00:00Z".parse().unwrap(),
                 predicted: [("clarity".to_owned(), 3.0)].into(),
                 scores: [("clarity".to_owned(), Score::new(5))].into(),
                 notes: String::new(),
@@ -204,24 +209,21 @@ fn round(project: &Project) {
     let monitored = project.expect("pq-monitor", &["--json"], 0);
     let monitored: serde_json::Value = serde_json::from_str(&monitored).unwrap();
     let inputs: Vec<&String> = monitored["drift"]["inputs"].as_object().unwrap().keys().collect();
-    for name in [
-        "predictions.jsonl",
-        "reference_predictions",
-        "validation_results",
-        "corrections",
-        "labels",
-        "splits",
-    ] {
+    for name in ["predictions.jsonl", "reference_predictions", "validation_results", "labels", "splits"] {
         assert!(inputs.iter().any(|path| path.contains(name)), "pq-monitor read no {name}: {inputs:?}");
     }
-    let decided = project.expect("pq-trigger", &["--exit-code"], 0);
-    assert!(decided.contains("RETRAIN") && decided.contains("3 corrections since v1"), "{decided}");
+    let decided = project.expect("pq-trigger", &["--exit-code", "--set", "triggers.cooldown_days=0"], 0);
+    assert!(
+        decided.contains("RETRAIN") && decided.contains("3 corrections to learn from since"),
+        "{decided}"
+    );
     assert!(layout.decisions().exists() && layout.latest_drift().exists());
     let overview = project.run("pq-project", &["check"]);
     let overview = String::from_utf8_lossy(&overview.stdout).into_owned();
     let missing: Vec<&str> = overview.lines().filter(|line| line.contains("not there")).collect();
-    let is_people = |line: &&str| line.contains("people.json"); // made when somebody is invited
-    assert!(missing.iter().all(is_people), "everything else was written by now:\n{overview}");
+    // Made when somebody is invited, and when a day is over.
+    let is_later = |line: &&str| line.contains("people.json") || line.contains("audits.jsonl");
+    assert!(missing.iter().all(is_later), "everything else was written by now:\n{overview}");
     for folder in ["data", "monitoring", "model_registry", "outputs"] {
         assert!(!project.dir.path().join(folder).exists(), "`{folder}` is not the configured folder");
     }

@@ -99,7 +99,9 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
             "monitoring/performance_metrics/latest_metrics.json",
             check::<drift::PerformanceReport>("monitoring/performance_metrics/latest_metrics.json"),
         ),
+        ("monitoring/audits.jsonl", check::<drift::Audit>("monitoring/audits.jsonl")),
         ("monitoring/decisions.jsonl", check::<drift::Decision>("monitoring/decisions.jsonl")),
+        ("monitoring/retraining.json", check::<drift::Flight>("monitoring/retraining.json")),
     ];
     let mut ours: Vec<&str> =
         CATALOG.iter().filter(|entry| entry.version > 0).map(|entry| entry.path).collect();

@@ -14,8 +14,10 @@ use vlm_lora::{Model, Observer, RunStart, TrainOutcome};
 use crate::code::{self, Snapshot};
 use crate::run::RunDir;
 
-/// At most this many training slides stand for the training data when drift is measured.
-const REFERENCE_SLIDES: usize = 400;
+/// At most so many decks of training, with about so many slides, stand for the training data when drift is measured. A deck is kept with
+/// all of its slides: production is compared deck by deck, and a deck of which some are left out is another deck.
+const REFERENCE_DECKS: usize = 100;
+const REFERENCE_SLIDES: usize = 1500;
 
 /// `run.json` of this run. Written when the first step begins, so that a run that is killed says what it was made from, and a
 /// refused `--resume` leaves the record that is there. Beside it copies of what it read are kept, so that it can be trained again
@@ -140,6 +142,16 @@ fn comparable(slide: &LabelledSlide, prediction: Prediction) -> Prediction {
     Prediction { distributions: BTreeMap::new(), expected: BTreeMap::new(), ..prediction }
 }
 
+/// The slides of whole decks, evenly taken from all.
+fn whole_decks(slides: &[LabelledSlide]) -> Vec<&LabelledSlide> {
+    let mut decks: BTreeMap<&str, Vec<&LabelledSlide>> = BTreeMap::new();
+    for slide in slides {
+        decks.entry(&slide.record.deck_id).or_default().push(slide);
+    }
+    let every = slides.len().div_ceil(REFERENCE_SLIDES).max(decks.len().div_ceil(REFERENCE_DECKS));
+    decks.into_values().step_by(every.max(1)).flatten().collect()
+}
+
 /// Scores slides of training and validation once, so that production can be compared with them.
 pub(crate) fn reference_predictions<B: Backend>(
     rating_prompt: &RatingPrompt,
@@ -148,8 +160,7 @@ pub(crate) fn reference_predictions<B: Backend>(
     val: &SlideSamples<'_>,
     dir: &RunDir,
 ) -> Result<()> {
-    let step = train.slides().len().div_ceil(REFERENCE_SLIDES).max(1);
-    let slides: Vec<&LabelledSlide> = train.slides().iter().step_by(step).chain(val.slides()).collect();
+    let slides: Vec<&LabelledSlide> = whole_decks(train.slides()).into_iter().chain(val.slides()).collect();
     let mut predictions = Vec::new();
     for batch in slides.chunks(8) {
         let images = batch.iter().map(|slide| slide.image()).collect::<Result<Vec<SlideImage>>>()?;

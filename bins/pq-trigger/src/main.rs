@@ -1,32 +1,32 @@
 //! Decides whether to retrain.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
-use drift::{
-    Decision, DriftReport, Evidence, MonitoringConfig, PerformanceReport, TriggerState, VersionFile, decide,
-};
+use drift::{Decision, Evidence, Flight, Look, MonitoringConfig, Request, decide};
+use durable_files::FileLock;
 use jiff::Timestamp;
 use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
 use project_files::Contract as _;
-use slide_data::Correction;
 
-/// Set by GitHub Actions to the file that a step's outputs go to.
-const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
+mod inputs;
+mod output;
+
+use inputs::Inputs;
 
 /// Decides whether to retrain, says why, and keeps the decision in `monitoring/decisions.jsonl`.
 ///
-/// Any one of four triggers is enough: corrections since the last release, days since the last release, drift, a drop of
-/// accuracy. Their thresholds stand in `monitoring.toml` under `[triggers]`. The last two come from the reports of
-/// `pq-monitor`; a missing, old or inconclusive report is named and fires nothing.
+/// Any one of four triggers is enough: corrections to learn from, days since the data was read with something new to learn from, drift, a
+/// drop of accuracy. Their thresholds stand in `monitoring.toml` under `[triggers]`. The last two come from the reports of
+/// `pq-monitor` and share a yearly error budget; a missing, old or inconclusive report is named and fires nothing. A person asks
+/// with --manual. Nothing is asked for twice: not while a retraining runs, not straight after one, not for the same labels and
+/// corrections.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit status: 0 decided (with --exit-code: retrain), 1 with --exit-code: do not retrain, 2 could not run.\n\nIn GitHub Actions `should_retrain` and `reason` become outputs of the step.\n\nExamples:\n  pq-trigger\n  pq-trigger --exit-code && make train\n  pq-trigger --set triggers.min_corrections=50 --dry-run"
+    after_help = "Exit status: 0 decided (with --exit-code: retrain), 1 with --exit-code: do not retrain, 2 could not run.\n\nIn GitHub Actions `should_retrain` and `reason` become outputs of the step.\n\nExamples:\n  pq-trigger\n  pq-trigger --explain --dry-run\n  pq-trigger --exit-code && make train; pq-trigger --done\n  pq-trigger --manual \"a new rubric\""
 )]
 struct Args {
     #[command(flatten)]
@@ -50,6 +50,18 @@ struct Args {
     /// Decide and print, but keep nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Ask for a retraining whatever the triggers say, and why.
+    #[arg(long, value_name = "REASON")]
+    manual: Option<String>,
+    /// Who asks [default: `GITHUB_ACTOR`, else `USER`]
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// Print each trigger's numbers, what was spent of the error budget, and the inputs with their hashes.
+    #[arg(long)]
+    explain: bool,
+    /// Say that the retraining that was asked for is over, and decide nothing.
+    #[arg(long, conflicts_with_all = ["manual", "dry_run", "exit_code"])]
+    done: bool,
 }
 
 impl HasCommon for Args {
@@ -62,6 +74,10 @@ fn main() -> ExitCode {
     pq_cli::run(run)
 }
 
+/// A file that cannot be used, or a folder that is named and not there, could hide a reason to retrain.
+const REMEDY: &str = "run the command in the project's folder; mend the setting or the file, or let pq-monitor write its reports anew";
+const ADVICE: &str = "check that the monitoring folder can be written";
+
 fn run(args: &Args) -> Result<Verdict> {
     let project = args.common.configuration()?;
     let config: MonitoringConfig = project.file("monitoring", MonitoringConfig::validate)?;
@@ -69,75 +85,77 @@ fn run(args: &Args) -> Result<Verdict> {
         .layout()?
         .with_monitoring(args.monitoring.as_deref(), true)?
         .with_registry(args.registry.as_deref(), true)?;
-    let corrections = corrections(args, &layout).hint("cannot decide", REMEDY)?;
-    let releases = releases(&layout).hint("cannot decide", REMEDY)?;
-    let drift = DriftReport::read_if_present(&layout.latest_drift()).hint("cannot decide", REMEDY)?;
-    let performance =
-        PerformanceReport::read_if_present(&layout.latest_performance()).hint("cannot decide", REMEDY)?;
-    let evidence = Evidence {
-        corrections: &corrections,
-        releases: &releases,
-        drift: drift.as_ref(),
-        performance: performance.as_ref(),
-    };
+    if args.done {
+        return done(&layout);
+    }
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let decision = decide(&evidence, &config.triggers, now);
-    if !args.dry_run {
-        Decision::append(&layout.decisions(), std::slice::from_ref(&decision))
-            .hint("cannot keep the decision", "check that the monitoring folder can be written")?;
-        if let Some(path) = std::env::var_os(GITHUB_OUTPUT).filter(|path| !path.is_empty()) {
-            publish(Path::new(&path), &decision)?;
-        }
+    let corrections = args.corrections.as_deref();
+    let by = asked_by(args.by.as_deref());
+    let request = Request { now, by: &by, manual: args.manual.as_deref() };
+    if args.dry_run {
+        let inputs = inputs::read(&layout, corrections, now).hint("cannot decide", REMEDY)?;
+        return finish(args, &judge(&inputs, &config, &request));
     }
-    print(args, &decision)?;
+    // What is read first must be there, so that a misspelt name makes no folder.
+    inputs::read(&layout, corrections, now).hint("cannot decide", REMEDY)?;
+    std::fs::create_dir_all(layout.monitoring()).hint("cannot keep the decision", ADVICE)?;
+    // One decides at a time: the second of two meets the decision of the first.
+    let _lock = FileLock::exclusive(&layout.retraining()).hint("cannot keep the decision", ADVICE)?;
+    let inputs = inputs::read(&layout, corrections, now).hint("cannot decide", REMEDY)?;
+    let decision = judge(&inputs, &config, &request);
+    keep(&layout, &decision, &config)?;
+    if let Some(path) = std::env::var_os(output::GITHUB_OUTPUT).filter(|path| !path.is_empty()) {
+        output::publish(Path::new(&path), &decision)?;
+    }
+    finish(args, &decision)
+}
+
+fn asked_by(named: Option<&str>) -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let named = named.map(str::to_owned);
+    named
+        .or_else(|| variable("GITHUB_ACTOR"))
+        .or_else(|| variable("USER"))
+        .unwrap_or_else(|| "nobody named".to_owned())
+}
+
+fn judge(inputs: &Inputs, config: &MonitoringConfig, request: &Request<'_>) -> Decision {
+    let evidence = Evidence {
+        usable: &inputs.usable,
+        known: &inputs.known,
+        releases: &inputs.releases,
+        drift: inputs.drift.as_ref(),
+        performance: inputs.performance.as_ref(),
+        look: Look { past: &inputs.past, broken: inputs.broken_decisions, flight: inputs.flight.as_ref() },
+        inputs: &inputs.hashes,
+    };
+    decide(&evidence, config, request)
+}
+
+/// Keeps the decision, and first the retraining that it asks for: a decision that could not be kept must not be lost from sight.
+fn keep(layout: &Layout, decision: &Decision, config: &MonitoringConfig) -> Result<()> {
+    if decision.should_retrain {
+        Flight::of(decision, &config.triggers)
+            .write(&layout.retraining())
+            .hint("cannot keep the decision", ADVICE)?;
+    }
+    Decision::append(&layout.decisions(), std::slice::from_ref(decision))
+        .hint("cannot keep the decision", ADVICE)
+}
+
+fn done(layout: &Layout) -> Result<Verdict> {
+    let path = layout.retraining();
+    match std::fs::remove_file(&path) {
+        Ok(()) => tracing::info!("`{}` is removed: no retraining runs", path.display()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::info!("no retraining was running")
+        }
+        Err(error) => return Err(error).hint(format!("cannot remove `{}`", path.display()), ADVICE),
+    }
+    Ok(Verdict::Pass)
+}
+
+fn finish(args: &Args, decision: &Decision) -> Result<Verdict> {
+    output::print(decision, args.common.json, args.explain)?;
     Ok(if args.exit_code && !decision.should_retrain { Verdict::Fail } else { Verdict::Pass })
-}
-
-/// A file that cannot be used, or a folder that is named and not there, could hide a reason to retrain.
-const REMEDY: &str = "run the command in the project's folder; mend the setting or the file, or let pq-monitor write its reports anew";
-
-fn corrections(args: &Args, layout: &Layout) -> Result<Vec<Correction>, project_files::Error> {
-    if let Some(path) = &args.corrections {
-        if !path.is_file() {
-            return Err(project_files::Error::NoFile { path: path.clone(), setting: "--corrections" });
-        }
-        return Ok(Correction::read_log(path)?.entries);
-    }
-    layout.require_data()?;
-    Ok(Correction::read_log_if_present(&layout.corrections())?.entries)
-}
-
-fn releases(layout: &Layout) -> Result<VersionFile, project_files::Error> {
-    layout.require_registry()?;
-    layout.require_monitoring()?;
-    Ok(VersionFile::read_if_present(&layout.version_file())?.unwrap_or_default())
-}
-
-/// Appends the outputs of a GitHub Actions step, each on one line.
-fn publish(path: &Path, decision: &Decision) -> Result<()> {
-    let reason = decision.reason().replace(['\n', '\r'], " ");
-    let lines = format!("should_retrain={}\nreason={reason}\n", decision.should_retrain);
-    let file = OpenOptions::new().append(true).create(true).open(path);
-    file.and_then(|mut file| file.write_all(lines.as_bytes()))
-        .with_context(|| format!("cannot write `{}`, which {GITHUB_OUTPUT} names", path.display()))
-}
-
-fn print(args: &Args, decision: &Decision) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    if args.common.json {
-        serde_json::to_writer_pretty(&mut out, decision)?;
-        writeln!(out)?;
-        return Ok(());
-    }
-    for trigger in &decision.triggers {
-        let mark = match trigger.state {
-            TriggerState::Fired => "RETRAIN",
-            TriggerState::Quiet => "ok",
-            TriggerState::Insufficient => "unknown",
-        };
-        let name = format!("{:?}", trigger.name).to_lowercase();
-        writeln!(out, "{name:<12} {mark:<8} {}", trigger.reason)?;
-    }
-    writeln!(out, "should_retrain={}", decision.should_retrain)?;
-    Ok(())
 }

@@ -10,13 +10,24 @@ use tempfile::TempDir;
 
 const NOW: &str = "2025-06-01T12:00:00Z";
 
-/// A project's folder with the default configuration and a release two days ago.
+/// A project's folder with the default configuration and a release five days ago.
 fn project() -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");
     write_file(dir.path(), "config/monitoring.toml", include_str!("../../../config/monitoring.toml"));
-    release(dir.path(), "2025-05-30T12:00:00Z");
+    release(dir.path(), "2025-05-27T12:00:00Z");
     std::fs::create_dir_all(dir.path().join("data")).expect("a data folder");
     dir
+}
+
+/// One collected and rated slide, `s`, which may be trained on.
+fn rated(dir: &Path) {
+    let slide = json!({
+        "schema_version": 1, "slide_id": "s", "deck_id": "d", "number": 1, "sha256": "aa", "phash": "00", "width": 1, "height": 1, "group": "d",
+        "source": {"kind": "generated", "origin": "", "sha256": ""}, "collected_at": "2025-01-01T00:00:00Z",
+    });
+    write_file(dir, "data/raw/manifest.jsonl", &format!("{slide}\n"));
+    let label = json!({"s": {"clarity": 4, "annotators": 1, "distribution": {"clarity": [0, 0, 0, 1, 0]}, "notes": "", "image_path": ""}});
+    write_file(dir, "data/labeled/labels.json", &label.to_string());
 }
 
 fn release(dir: &Path, at: &str) {
@@ -25,7 +36,8 @@ fn release(dir: &Path, at: &str) {
     write_file(
         dir,
         "model_registry/version.json",
-        &json!({"schema_version": 1, "version": "v2", "history": history}).to_string(),
+        &json!({"schema_version": 1, "version": "v2", "aliases": {"champion": "v2"}, "history": history})
+            .to_string(),
     );
 }
 
@@ -35,7 +47,7 @@ fn run(dir: &Path, args: &[&str]) -> Output {
 
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pq-trigger"));
-    command.current_dir(dir).env_remove("GITHUB_OUTPUT").args(["--at", NOW]).args(args);
+    command.current_dir(dir).env_remove("GITHUB_OUTPUT").args(["--at", NOW, "--by", "anna"]).args(args);
     command
 }
 
@@ -49,6 +61,7 @@ fn corrections(dir: &Path, total: usize) {
         lines
     });
     write_file(dir, "data/user_feedback/corrections.jsonl", &lines);
+    rated(dir);
 }
 
 fn decisions(dir: &Path) -> Vec<Value> {
@@ -64,8 +77,8 @@ fn no_reason_is_no_and_is_kept() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(
         text,
-        "corrections  ok       0 corrections since v2, 100 are asked\n\
-         time         ok       v2 was released 2.0 days ago, 7 are allowed\n\
+        "corrections  ok       0 corrections to learn from since the run of v2 read its data, 100 are asked\n\
+         time         ok       5.0 days since the run of v2 read its data, 7 are allowed; 0 more slides and corrections to learn from, 20 are asked\n\
          drift        unknown  there is no drift report\n\
          performance  unknown  there is no performance report\n\
          should_retrain=false\n"
@@ -78,6 +91,8 @@ fn no_reason_is_no_and_is_kept() {
     );
     assert_eq!(kept[0]["triggers"].as_array().map(Vec::len), Some(4));
     assert_eq!(kept[0]["last_release"]["version"], "v2");
+    assert_eq!((&kept[0]["asked_by"], &kept[0]["champion"]), (&json!("anna"), &json!("v2")));
+    assert!(kept[0]["inputs"]["model_registry/version.json"].as_str().is_some_and(|hash| hash.len() == 64));
 }
 
 #[test]
@@ -95,7 +110,11 @@ fn a_hundred_corrections_are_a_reason_for_people_and_workflows() {
         (&json!(true), &json!("fired"))
     );
     let published = std::fs::read_to_string(dir.path().join("github_output")).expect("outputs");
-    assert_eq!(published, "before=1\nshould_retrain=true\nreason=100 corrections since v2, 100 are asked\n");
+    assert_eq!(
+        published,
+        "before=1\nshould_retrain=true\nreason=100 corrections to learn from since the run of v2 read its data, 100 are asked\n"
+    );
+    let dir = project();
     corrections(dir.path(), 99);
     assert_eq!(run(dir.path(), &["--exit-code"]).status.code(), Some(1));
     assert_eq!(
@@ -105,12 +124,73 @@ fn a_hundred_corrections_are_a_reason_for_people_and_workflows() {
 }
 
 #[test]
-fn a_week_is_a_reason() {
+fn a_week_is_a_reason_where_there_is_something_new() {
     let dir = project();
     release(dir.path(), "2025-05-25T12:00:00Z");
-    assert_eq!(run(dir.path(), &["--exit-code"]).status.code(), Some(0));
-    release(dir.path(), "2025-05-25T12:30:00Z");
-    assert_eq!(run(dir.path(), &["--exit-code"]).status.code(), Some(1));
+    assert_eq!(run(dir.path(), &["--exit-code"]).status.code(), Some(1), "nothing to learn from");
+    corrections(dir.path(), 20);
+    assert_eq!(run(dir.path(), &["--exit-code", "--dry-run"]).status.code(), Some(0));
+    release(dir.path(), "2025-05-26T12:00:00Z");
+    assert_eq!(run(dir.path(), &["--exit-code", "--dry-run"]).status.code(), Some(1));
+}
+
+#[test]
+fn corrections_that_cannot_be_learned_from_are_named() {
+    let dir = project();
+    corrections(dir.path(), 120);
+    std::fs::remove_file(dir.path().join("data/raw/manifest.jsonl")).expect("removed");
+    let output = run(dir.path(), &["--exit-code"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("120 more cannot be learned from: 120 of slides that were not collected"),
+        "{text}"
+    );
+    assert_eq!(decisions(dir.path())[0]["unusable_corrections"]["of slides that were not collected"], 120);
+}
+
+#[test]
+fn of_several_at_once_one_asks_and_the_same_inputs_ask_once() {
+    let dir = project();
+    corrections(dir.path(), 120);
+    let children: Vec<_> = (0..6)
+        .map(|_| {
+            let mut child = command(dir.path(), &["--exit-code"]);
+            child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+            child.spawn().expect("the executable starts")
+        })
+        .collect();
+    let yes = children
+        .into_iter()
+        .map(|mut child| child.wait().expect("it ends"))
+        .filter(|status| status.code() == Some(0))
+        .count();
+    assert_eq!((yes, decisions(dir.path()).len()), (1, 6));
+    let flight: Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("monitoring/retraining.json")).expect("kept"))
+            .expect("JSON");
+    assert_eq!((&flight["owner"], &flight["expires_at"]), (&json!("anna"), &json!("2025-06-02T12:00:00Z")));
+    assert_eq!(run(dir.path(), &["--done"]).status.code(), Some(0));
+    let later = ["--at", "2025-06-20T12:00:00Z", "--exit-code"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pq-trigger"));
+    let output =
+        command.current_dir(dir.path()).env_remove("GITHUB_OUTPUT").args(later).output().expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.code() == Some(1) && text.contains("on the same labels and corrections"), "{text}");
+}
+
+#[test]
+fn a_person_asks_through_the_same_journal_and_every_input_is_explained() {
+    let dir = project();
+    let output = run(dir.path(), &["--exit-code", "--manual", "a new rubric", "--explain"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("manual       RETRAIN  anna asked: a new rubric"), "{text}");
+    assert!(text.contains("asked by     anna") && text.contains("model_registry/version.json"), "{text}");
+    assert_eq!(decisions(dir.path())[0]["triggers"][4]["name"], "manual");
+    let again = run(dir.path(), &["--exit-code", "--manual", "again"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stdout).contains("a retraining that anna asked for"));
 }
 
 #[test]
@@ -200,25 +280,26 @@ fn data_that_lies_elsewhere_is_found() {
     write_file(dir.path(), "config/data.toml", "[storage]\ndata_dir = \"elsewhere\"\n");
     let output = run(dir.path(), &["--exit-code"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("150 corrections"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("150 corrections to learn from"));
 }
 
 #[test]
-fn a_broken_line_in_the_middle_costs_itself_alone_and_a_newer_one_is_refused() {
+fn a_broken_or_newer_line_in_the_middle_costs_itself_alone() {
     let dir = project();
     corrections(dir.path(), 100);
     let path = dir.path().join("data/user_feedback/corrections.jsonl");
     let lines = std::fs::read_to_string(&path).expect("corrections");
     let (first, rest) = lines.split_once('\n').expect("lines");
     std::fs::write(&path, format!("{first}\n\u{0}\u{1} garbage\n{rest}")).expect("broken");
-    let output = run(dir.path(), &["--exit-code"]);
+    let output = run(dir.path(), &["--exit-code", "--dry-run"]);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{error}");
     assert!(error.contains("1 lines of `data/user_feedback/corrections.jsonl`"), "{error}");
     std::fs::write(&path, lines.replacen("\"schema_version\":1", "\"schema_version\":9", 1)).expect("newer");
-    let output = run(dir.path(), &[]);
+    let output = run(dir.path(), &["--exit-code"]);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(2) && error.contains("of version 9"), "{error}");
+    assert!(output.status.code() == Some(1) && error.contains("of version 9"), "{error}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("99 corrections to learn from"));
 }
 
 #[test]

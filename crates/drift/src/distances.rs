@@ -13,10 +13,19 @@ impl Bins {
     /// Where much of the reference sits at its minimum, values below that get a bin of their own.
     pub fn quantiles(reference: &[f64], count: usize) -> Self {
         let sorted = sorted(reference);
-        let mut edges: Vec<f64> =
-            (1..count).filter_map(|i| quantile(&sorted, i as f64 / count as f64)).collect();
+        let cuts = (1..count).filter_map(|i| quantile(&sorted, i as f64 / count as f64)).collect();
+        Self::at(cuts, sorted.first().copied())
+    }
+
+    /// Cuts at the deciles of a weighted sample; see [`quantiles`](Self::quantiles).
+    pub(crate) fn deciles(reference: &Weighted) -> Self {
+        let cuts = (1..10).filter_map(|tenth| reference.quantile(f64::from(tenth) / 10.0)).collect();
+        Self::at(cuts, reference.pairs.first().map(|pair| pair.0))
+    }
+
+    fn at(mut edges: Vec<f64>, least: Option<f64>) -> Self {
         edges.dedup();
-        if let (Some(&edge), Some(&least)) = (edges.first(), sorted.first())
+        if let (Some(&edge), Some(least)) = (edges.first(), least)
             && edge <= least
         {
             edges.insert(0, least.next_down());
@@ -71,47 +80,123 @@ pub fn js_divergence(reference: &[f64], recent: &[f64]) -> f64 {
 ///
 /// 0 where either sample is empty.
 pub fn ks_statistic(reference: &[f64], recent: &[f64]) -> f64 {
-    ks_of_sorted(&sorted(reference), &sorted(recent), 0.0)
+    Weighted::equal(reference).ks(&Weighted::equal(recent))
 }
 
 /// First Wasserstein distance in the values' unit: the area between the empirical distribution functions; 0 where either is empty.
 pub fn wasserstein(reference: &[f64], recent: &[f64]) -> f64 {
-    let (a, b) = (sorted(reference), sorted(recent));
-    let mut area = 0.0;
-    let mut last = None;
-    walk(&a, &b, 0.0, |value, below| {
-        if let Some((from, distance)) = last {
-            area += (value - from) * distance;
+    Weighted::equal(reference).wasserstein(&Weighted::equal(recent))
+}
+
+/// A sample whose values weigh differently, as slides do where each deck counts alike.
+///
+/// Its distances are those of scipy's `wasserstein_distance(…, u_weights, v_weights)` and of numpy's weighted quantiles
+/// (`method="inverted_cdf"`).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Weighted {
+    /// Values in rising order with their weights, which sum to 1.
+    pairs: Vec<(f64, f64)>,
+}
+
+impl Weighted {
+    /// Values with weights, which are scaled to sum to 1; values of no weight are left out.
+    pub fn new(mut pairs: Vec<(f64, f64)>) -> Self {
+        pairs.retain(|(_, weight)| *weight > 0.0);
+        pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let total: f64 = pairs.iter().map(|(_, weight)| weight).sum();
+        for (_, weight) in &mut pairs {
+            *weight /= total;
         }
-        last = Some((value, below));
-    });
-    area
-}
-
-/// The statistic of sorted samples, `shift` added to the second.
-pub(crate) fn ks_of_sorted(a: &[f64], b: &[f64], shift: f64) -> f64 {
-    let mut largest = 0f64;
-    walk(a, b, shift, |_, distance| largest = largest.max(distance));
-    largest
-}
-
-/// Calls `visit(value, distance of the distribution functions from there on)` at each distinct value, in rising order.
-fn walk(a: &[f64], b: &[f64], shift: f64, mut visit: impl FnMut(f64, f64)) {
-    if a.is_empty() || b.is_empty() {
-        return;
+        Self { pairs }
     }
-    let (mut i, mut j) = (0, 0);
-    while i < a.len() || j < b.len() {
-        let next_a = a.get(i).copied().unwrap_or(f64::INFINITY);
-        let next_b = b.get(j).map_or(f64::INFINITY, |value| value + shift);
-        let value = next_a.min(next_b);
-        while i < a.len() && a[i] <= value {
-            i += 1;
+
+    /// Values that weigh alike.
+    pub fn equal(values: &[f64]) -> Self {
+        Self::new(values.iter().map(|value| (*value, 1.0)).collect())
+    }
+
+    /// The mean; `None` of no values.
+    pub fn mean(&self) -> Option<f64> {
+        (!self.pairs.is_empty()).then(|| self.pairs.iter().map(|(value, weight)| value * weight).sum())
+    }
+
+    /// The standard deviation of the distribution; `None` of no values.
+    pub fn deviation(&self) -> Option<f64> {
+        let mean = self.mean()?;
+        let squares = self.pairs.iter().map(|(value, weight)| weight * (value - mean).powi(2));
+        Some(squares.sum::<f64>().sqrt())
+    }
+
+    /// The least value up to which a share of at least `q` lies; `None` of no values.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let mut below = 0.0;
+        let reaches = |(_, weight): &&(f64, f64)| {
+            below += weight;
+            below >= q - 1e-12
+        };
+        self.pairs.iter().find(reaches).or(self.pairs.last()).map(|(value, _)| *value)
+    }
+
+    /// How many values of equal weight would be as many (Kish 1965): `1 / Σ w²`.
+    pub fn effective_size(&self) -> f64 {
+        let squares: f64 = self.pairs.iter().map(|(_, weight)| weight * weight).sum();
+        if squares > 0.0 { 1.0 / squares } else { 0.0 }
+    }
+
+    /// How many values fall into each bin, in values of equal weight.
+    pub fn counts(&self, bins: &Bins) -> Vec<f64> {
+        let mut counts = vec![0.0; bins.count()];
+        for (value, weight) in &self.pairs {
+            counts[bins.edges.partition_point(|edge| edge < value)] += weight;
         }
-        while j < b.len() && b[j] + shift <= value {
-            j += 1;
+        let size = self.effective_size();
+        counts.into_iter().map(|share| share * size).collect()
+    }
+
+    /// The largest distance of the distribution functions, 0 to 1; 0 where either sample is empty.
+    pub fn ks(&self, other: &Self) -> f64 {
+        let mut largest = 0f64;
+        self.walk(other, |_, distance| largest = largest.max(distance));
+        largest
+    }
+
+    /// The area between the distribution functions, in the values' unit; 0 where either sample is empty.
+    pub fn wasserstein(&self, other: &Self) -> f64 {
+        let mut area = 0.0;
+        let mut last = None;
+        self.walk(other, |value, below| {
+            if let Some((from, distance)) = last {
+                area += (value - from) * distance;
+            }
+            last = Some((value, below));
+        });
+        area
+    }
+
+    /// Calls `visit(value, distance of the distribution functions from there on)` at each distinct value, in rising order.
+    fn walk(&self, other: &Self, mut visit: impl FnMut(f64, f64)) {
+        let (a, b) = (&self.pairs, &other.pairs);
+        if a.is_empty() || b.is_empty() {
+            return;
         }
-        visit(value, (i as f64 / a.len() as f64 - j as f64 / b.len() as f64).abs());
+        let (mut i, mut j) = (0, 0);
+        let (mut below_a, mut below_b) = (0.0, 0.0);
+        let value_at = |pairs: &[(f64, f64)], at: usize| pairs.get(at).map_or(f64::INFINITY, |pair| pair.0);
+        while i < a.len() || j < b.len() {
+            let value = value_at(a, i).min(value_at(b, j));
+            while value_at(a, i) <= value && i < a.len() {
+                below_a += a[i].1;
+                i += 1;
+            }
+            while value_at(b, j) <= value && j < b.len() {
+                below_b += b[j].1;
+                j += 1;
+            }
+            // The weights sum to 1 but for rounding.
+            below_a = if i == a.len() { 1.0 } else { below_a };
+            below_b = if j == b.len() { 1.0 } else { below_b };
+            visit(value, (below_a - below_b).abs());
+        }
     }
 }
 

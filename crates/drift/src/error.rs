@@ -6,6 +6,9 @@ pub enum Error {
     /// A configuration value is outside its domain.
     #[error("`{key}` must be {expected}, got {actual}")]
     Config { key: &'static str, expected: &'static str, actual: String },
+    /// What a function was given does not fit together.
+    #[error("{expected} are needed, got {actual}")]
+    Input { expected: &'static str, actual: String },
     /// A file could not be read or written, or does not hold what it should.
     #[error(transparent)]
     Contract(#[from] project_files::Error),

@@ -1,9 +1,9 @@
 //! What changed in production: drift, performance, corrections, the retraining decision.
 //!
-//! Three pure steps, each given the time by its caller: [`compare`] sets the properties and scores of recently scored slides
-//! against those of training; [`measure`] compares scores with what people said afterwards; [`decide`] looks at both, at the
-//! corrections and at the time since the last release, and says with evidence whether to retrain. Each says so where there is
-//! too little data, and counts that neither as healthy nor as a reason to retrain.
+//! Pure steps, each given the time by its caller: [`compare`] sets the properties and scores of recently scored slides against
+//! those of training; [`draw_audits`] draws a random sample of them for people to rate; [`measure`] estimates accuracy from that
+//! sample; [`decide`] looks at both, at the corrections and at what there is to learn from, and says with evidence whether to
+//! retrain. Each says so where there is too little data, and counts that neither as healthy nor as a reason to retrain.
 //!
 //! ```
 //! let reference = [1.0, 2.0, 3.0, 4.0];
@@ -13,25 +13,49 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod columns;
+mod audit;
+mod budget;
+mod chance;
 mod compare;
 mod config;
+mod decision;
+mod decks;
 mod distances;
 mod error;
-mod files;
+mod estimate;
+mod features;
+mod flight;
+mod held;
+mod look;
+mod mmd;
+mod moved;
 mod performance;
-mod permutation;
-mod trigger;
+mod power;
+mod read;
+mod recent;
+mod report;
+mod triggers;
+mod usable;
+mod words;
 
-pub use columns::FeatureGroup;
-pub use compare::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, compare};
+pub use audit::{Audit, Drawing, draw_audits};
+pub use budget::{LOOKS_A_YEAR, Share};
+pub use compare::{DriftInput, compare};
 pub use config::{DriftConfig, MonitoringConfig, PerformanceConfig, TriggerConfig};
-pub use distances::{Bins, js_divergence, ks_statistic, psi, wasserstein};
+pub use decision::{Decision, LastRelease, Trigger, TriggerName, TriggerState};
+pub use distances::{Bins, Weighted, js_divergence, ks_statistic, psi, wasserstein};
 pub use error::{Error, Result};
-pub use files::write_drift_report;
+pub use features::FeatureGroup;
+pub use flight::Flight;
+pub use look::Look;
+pub use mmd::{Mmd, MmdInput, mmd};
 pub use performance::{
-    CriterionAccuracy, PerformanceInput, PerformanceReport, PerformanceSizes, PerformanceStatus,
-    SourceAccuracy, measure, write_performance_report,
+    CriterionAccuracy, PerformanceInput, PerformanceReport, PerformanceSizes, PerformanceStatus, measure,
+    write_performance_report,
 };
+pub use power::GroupPower;
 pub use project_files::{Interval, Release, ValidationResults, VersionFile};
-pub use trigger::{Decision, Evidence, LastRelease, Trigger, TriggerName, TriggerState, decide};
+pub use read::{read_lines, read_lines_if_present};
+pub use report::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, MovedDeck, write_drift_report};
+pub use triggers::{Evidence, Request, decide};
+pub use usable::{Known, Learnable, Usable, usable};

@@ -1,19 +1,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use project_files::{Contract, Layout};
+use project_files::{Contract, Interval, Layout, ValidationResults};
 use serde::{Deserialize, Serialize};
-use slide_data::{Correction, Label, Prediction, Score, expected_score};
-use statistics::Tails;
+use serde_json::{Value, json};
+use slide_data::{Label, Prediction, expected_score};
 
-use crate::compare::{days_before, latest_version};
-use crate::{Interval, PerformanceConfig, Result, ValidationResults};
+use crate::audit::{Audit, day, days, deck_sizes};
+use crate::chance::{student_t_above, student_t_quantile};
+use crate::estimate::{Estimate, Rated, Scored, estimate, foretold};
+use crate::features::is_distribution;
+use crate::recent::{days_before, latest_version};
+use crate::{PerformanceConfig, Result};
 
 /// Whether accuracy could be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PerformanceStatus {
-    /// There were enough rated slides, and a validated accuracy to compare with.
+    /// There were enough rated slides of the audit, and a validated accuracy to compare with.
     Measured,
     /// There were not.
     Insufficient,
@@ -24,17 +28,17 @@ pub enum PerformanceStatus {
 pub struct PerformanceInput<'a> {
     /// The log of scored slides.
     pub scored: &'a [Prediction],
-    /// What users corrected; a repeated id is the same correction sent again.
-    pub corrections: &'a [Correction],
-    /// People's ratings by slide; those of scored slides count as re-rated.
+    /// The random sample of them.
+    pub audits: &'a [Audit],
+    /// People's ratings by slide; those of the sample count.
     pub labels: &'a BTreeMap<String, Label>,
     /// Slides that the model was trained or chosen on; their labels say nothing about production.
     pub seen_in_training: &'a BTreeSet<String>,
     /// What validation found.
     pub validated: Option<&'a ValidationResults>,
-    /// The version to measure; else the one that scored last.
+    /// The version in use; else the one that scored last.
     pub model_version: Option<&'a str>,
-    /// How much data is needed, and how intervals are made.
+    /// How much data is needed.
     pub config: &'a PerformanceConfig,
     /// The time of the measurement.
     pub now: Timestamp,
@@ -45,60 +49,59 @@ pub struct PerformanceInput<'a> {
 pub struct CriterionAccuracy {
     /// In production.
     pub current_accuracy: f64,
+    /// Its interval, clustered by deck; absent below two decks.
+    #[serde(default)]
+    pub interval: Option<Interval>,
     /// As validated.
     pub baseline_accuracy: Option<f64>,
     /// Rated slides.
     pub ratings: usize,
 }
 
-/// Accuracy on one source of ratings.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct SourceAccuracy {
-    /// Share of scores at most one point from the people's.
-    pub accuracy: f64,
-    /// Rated criteria of slides.
-    pub ratings: usize,
-}
-
 /// How much was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PerformanceSizes {
-    /// Rated slides.
+    /// Slides that the estimate is about.
+    pub scored: usize,
+    /// Slides of them that were drawn.
+    pub drawn: usize,
+    /// Drawn slides that people rated.
     pub slides: usize,
     /// Their decks.
     pub decks: usize,
-    /// Rated criteria of slides.
+    /// Their rated criteria.
     pub ratings: usize,
-    /// Corrections of other versions' scores or outside the window, left out.
-    pub corrections_left_out: usize,
 }
 
-/// `latest_metrics.json`: accuracy (share of scores at most one point from the people's) in production and as validated.
+/// `latest_metrics.json`: accuracy (share of scores at most one point from the people's) in production, of the newest days, and as
+/// validated.
 ///
-/// Users correct what they disagree with, so the accuracy on corrected slides is a lower bound of the accuracy on all;
-/// re-rated slides have no such bias, and where a slide was both corrected and re-rated the new label counts.
+/// It comes from slides that were drawn at random and then rated (`monitoring/audits.jsonl`), and from what the model said of all.
+/// Corrections are no part of it: users correct what they disagree with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PerformanceReport {
-    /// Version of this contract, now 1.
+    /// Version of this contract, now 2.
     pub schema_version: u32,
     /// When it was measured.
     pub created_at: Timestamp,
-    /// The version that was measured.
+    /// The version that was measured: the one in use.
     pub model_version: Option<String>,
     /// Whether there was enough to measure.
     pub status: PerformanceStatus,
-    /// In production; absent where no slide was rated.
+    /// In production, each deck of a day counting alike; absent where too few decks were rated.
     pub current_accuracy: Option<f64>,
     /// As validated; absent where there are no validation results.
     pub baseline_accuracy: Option<f64>,
     /// The validated accuracy minus the current one.
     pub accuracy_drop: Option<f64>,
+    /// Chance of a drop as large where there is none; absent where it cannot be told.
+    #[serde(default)]
+    pub p_value: Option<f64>,
     /// Intervals of `current_accuracy` (clustered by deck), `baseline_accuracy` and `accuracy_drop`.
     pub intervals: BTreeMap<String, Interval>,
     /// By criterion.
     pub criteria: BTreeMap<String, CriterionAccuracy>,
-    /// By source: `corrected` and `rerated`.
-    pub sources: BTreeMap<String, SourceAccuracy>,
     /// How much was measured.
     pub sizes: PerformanceSizes,
     /// What was found, in words.
@@ -108,204 +111,261 @@ pub struct PerformanceReport {
     pub inputs: BTreeMap<String, String>,
 }
 
-/// One rated criterion of one slide.
-struct Rated {
-    source: &'static str,
-    deck: String,
-    is_within_1: bool,
+impl Contract for PerformanceReport {
+    const NAME: &'static str = "performance report";
+    const VERSION: u32 = 2;
+
+    /// In version 1 the accuracy came from corrections too, which are no sample: nothing is concluded from it.
+    fn migrate(_version: u32, mut value: Value) -> std::result::Result<Value, String> {
+        let report = value.as_object_mut().ok_or("it is not an object")?;
+        report.insert("schema_version".to_owned(), json!(Self::VERSION));
+        report.insert("status".to_owned(), json!(PerformanceStatus::Insufficient));
+        for key in ["current_accuracy", "accuracy_drop"] {
+            report.insert(key.to_owned(), Value::Null);
+        }
+        report.insert("criteria".to_owned(), json!({}));
+        let reason = "an earlier program made the report, from corrections: run pq-monitor";
+        report.insert("reasons".to_owned(), json!([reason]));
+        Ok(value)
+    }
 }
 
-type Ratings = BTreeMap<(String, String), Rated>;
+/// The chance below which a report calls a drop one.
+const ALPHA: f64 = 0.05;
+/// Quantile of the standard normal distribution at 0.975.
+const Z: f64 = 1.959_963_984_540_054;
 
-/// Compares scores with what people said afterwards.
+impl PerformanceReport {
+    /// Whether accuracy fell by more than `allowed`, and not so little or on so few ratings that it may be chance.
+    pub fn has_dropped(&self, allowed: f64) -> bool {
+        self.status == PerformanceStatus::Measured
+            && self.p_value.is_some_and(|p| p <= ALPHA)
+            && self.accuracy_drop.is_some_and(|drop| drop > allowed)
+    }
+}
+
+/// Estimates the accuracy of the newest days from the audit.
 pub fn measure(input: &PerformanceInput<'_>) -> PerformanceReport {
-    let latest_corrected = || {
-        let latest = input.corrections.iter().max_by_key(|correction| correction.corrected_at);
-        latest.map(|correction| correction.model_version.clone())
-    };
-    let version = input.model_version.map(str::to_owned);
-    let version = version.or_else(|| latest_version(input.scored, input.now)).or_else(latest_corrected);
-    let (ratings, corrections_left_out) = collect(input, version.as_deref().unwrap_or_default());
-    let slides: BTreeSet<&str> = ratings.keys().map(|(slide, _)| slide.as_str()).collect();
-    let decks: BTreeSet<&str> = ratings.values().map(|rated| rated.deck.as_str()).collect();
-    let sizes = PerformanceSizes {
-        slides: slides.len(),
-        decks: decks.len(),
-        ratings: ratings.len(),
-        corrections_left_out,
-    };
-    let current_accuracy = share(ratings.values());
-    let baseline_accuracy = input.validated.map(|validated| validated.human_agreement);
-    let reasons = lacks(&sizes, input);
+    let version = input.model_version.map(str::to_owned).or_else(|| latest_version(input.scored, input.now));
+    let looked_at = LookedAt::new(input, version.as_deref().unwrap_or_default());
+    let sizes = looked_at.sizes();
+    let current = looked_at.estimate(None);
+    let baseline = input.validated.map(|validated| validated.human_agreement);
+    let interval = input.validated.and_then(|validated| validated.intervals.get("overall_within_1").copied());
+    let drop = current.zip(baseline).map(|(current, baseline)| baseline - current.value);
+    let sure = current
+        .zip(baseline)
+        .zip(interval)
+        .map(|((current, validated), interval)| Drop::new(current, validated, interval));
+    let mut reasons = lacks(&sizes, input, interval);
     let status =
         if reasons.is_empty() { PerformanceStatus::Measured } else { PerformanceStatus::Insufficient };
-    let mut report = PerformanceReport {
+    reasons.extend(in_words(&sizes, current, baseline));
+    let intervals = [
+        ("current_accuracy", current.map(|current| current.interval())),
+        ("baseline_accuracy", interval),
+        ("accuracy_drop", sure.as_ref().map(|drop| drop.interval)),
+    ];
+    PerformanceReport {
         schema_version: PerformanceReport::VERSION,
         created_at: input.now,
         model_version: version,
         status,
-        current_accuracy,
-        baseline_accuracy,
-        accuracy_drop: current_accuracy.zip(baseline_accuracy).map(|(current, baseline)| baseline - current),
-        intervals: intervals(&ratings, input),
-        criteria: criteria(&ratings, input.validated),
-        sources: sources(&ratings),
+        current_accuracy: current.map(|current| current.value),
+        baseline_accuracy: baseline,
+        accuracy_drop: drop,
+        p_value: sure.map(|drop| drop.p_value),
+        intervals: intervals.into_iter().filter_map(|(name, it)| Some((name.to_owned(), it?))).collect(),
+        criteria: looked_at.criteria(input.validated),
         sizes,
         reasons,
         inputs: BTreeMap::new(),
+    }
+}
+
+/// A drop with its interval and how surprising it is.
+struct Drop {
+    interval: Interval,
+    p_value: f64,
+}
+
+impl Drop {
+    /// Both accuracies are measured on different slides: their variances add.
+    ///
+    /// The chance is that of a score test: what the accuracy would vary by if it were the validated one, which is less than what it
+    /// varies by where more is wrong, with the design effect of the sample (Rao and Scott 1987).
+    fn new(current: Estimate, validated: f64, interval: Interval) -> Self {
+        let (drop, of_validation) = (validated - current.value, (interval.high - interval.low) / (2.0 * Z));
+        let wide = student_t_quantile(0.025, current.degrees) * current.error.hypot(of_validation);
+        let spread = |share: f64| (share * (1.0 - share)).max(1e-3);
+        let scale = (spread(validated) / spread(current.value)).sqrt().min(1.0);
+        let error = (scale * current.error).hypot(of_validation);
+        let p_value = if error > 0.0 { student_t_above(drop / error, current.degrees) } else { 1.0 };
+        Self { interval: Interval { low: drop - wide, high: drop + wide }, p_value }
+    }
+}
+
+/// One criterion of a slide: whether the score is right, and how likely the model thought so.
+struct Judged {
+    key: String,
+    right: f64,
+    foretold: f64,
+}
+
+/// What of production is looked at.
+struct LookedAt<'a> {
+    /// All scored slides, with what the model foretold of each criterion.
+    scored: Vec<(&'a str, f64, BTreeMap<String, f64>)>,
+    /// The rated ones of the sample.
+    rated: Vec<(&'a Audit, Vec<Judged>)>,
+    drawn: usize,
+}
+
+impl<'a> LookedAt<'a> {
+    fn new(input: &PerformanceInput<'a>, version: &str) -> Self {
+        let first = day(days_before(input.now, input.config.window_days));
+        let is_looked_at = |audit: &&Audit| {
+            audit.model_version == version && (first..day(input.now)).contains(&day(audit.scored_at))
+        };
+        let mut drawn: BTreeMap<(&str, i64), &Audit> = BTreeMap::new();
+        for audit in input.audits.iter().filter(is_looked_at) {
+            drawn.entry((audit.slide_id.as_str(), day(audit.scored_at))).or_insert(audit);
+        }
+        let rate = |audit: &&'a Audit| {
+            let judged = judge(audit, input.labels.get(&audit.slide_id)?);
+            (!judged.is_empty()).then_some((*audit, judged))
+        };
+        let mut scored = Vec::new();
+        for slides in days(input.scored, input.seen_in_training, version, input.config, input.now).values() {
+            let sizes = deck_sizes(slides);
+            scored.extend(slides.iter().map(|slide| {
+                let deck = slide.deck_id.as_str();
+                (deck, 1.0 / sizes[deck] as f64, all_foretold(slide))
+            }));
+        }
+        Self { scored, rated: drawn.values().filter_map(rate).collect(), drawn: drawn.len() }
+    }
+
+    fn sizes(&self) -> PerformanceSizes {
+        let decks: BTreeSet<&str> = self.rated.iter().map(|(audit, _)| audit.deck_id.as_str()).collect();
+        PerformanceSizes {
+            scored: self.scored.len(),
+            drawn: self.drawn,
+            slides: self.rated.len(),
+            decks: decks.len(),
+            ratings: self.rated.iter().map(|(_, judged)| judged.len()).sum(),
+        }
+    }
+
+    /// The estimate over all criteria, or of one.
+    fn estimate(&self, criterion: Option<&str>) -> Option<Estimate> {
+        estimate(&self.rated(criterion), &self.scored(criterion))
+    }
+
+    fn rated(&self, criterion: Option<&str>) -> Vec<Rated> {
+        let of = |(audit, judged): &(&Audit, Vec<Judged>)| {
+            let own: Vec<&Judged> =
+                judged.iter().filter(|judged| criterion.is_none_or(|key| judged.key == key)).collect();
+            let mean = |value: fn(&Judged) -> f64| {
+                statistics::mean(&own.iter().map(|judged| value(judged)).collect::<Vec<_>>())
+            };
+            Some(Rated {
+                deck: audit.deck_id.clone(),
+                weight: audit.weight(),
+                right: mean(|judged| judged.right)?,
+                foretold: mean(|judged| judged.foretold)?,
+                ratings: own.len(),
+            })
+        };
+        self.rated.iter().filter_map(of).collect()
+    }
+
+    fn scored(&self, criterion: Option<&str>) -> Vec<Scored> {
+        let of = |(deck, weight, foretold): &(&str, f64, BTreeMap<String, f64>)| {
+            let own = foretold.iter().filter(|(key, _)| criterion.is_none_or(|wanted| *key == wanted));
+            let foretold = statistics::mean(&own.map(|(_, share)| *share).collect::<Vec<_>>())?;
+            Some(Scored { deck: (*deck).to_owned(), weight: *weight, foretold })
+        };
+        self.scored.iter().filter_map(of).collect()
+    }
+
+    fn criteria(&self, validated: Option<&ValidationResults>) -> BTreeMap<String, CriterionAccuracy> {
+        let keys: BTreeSet<&str> = self
+            .rated
+            .iter()
+            .flat_map(|(_, judged)| judged.iter().map(|judged| judged.key.as_str()))
+            .collect();
+        let accuracy = |key: &str| {
+            let found = self.estimate(Some(key))?;
+            Some(CriterionAccuracy {
+                current_accuracy: found.value,
+                interval: Some(found.interval()),
+                baseline_accuracy: validated.and_then(|v| v.metrics.get(&format!("{key}_within_1")).copied()),
+                ratings: self.rated(Some(key)).iter().map(|rated| rated.ratings).sum(),
+            })
+        };
+        keys.into_iter().filter_map(|key| Some((key.to_owned(), accuracy(key)?))).collect()
+    }
+}
+
+/// The score that people read. Rounding as everywhere: halves up, so that both accuracies mean the same.
+fn read_score(distribution: &[f64; slide_data::Score::LEVELS]) -> f64 {
+    (expected_score(distribution) + 0.5).floor().clamp(1.0, 5.0)
+}
+
+fn judge(audit: &Audit, label: &Label) -> Vec<Judged> {
+    let of = |(key, actual): (&str, slide_data::Score)| {
+        let distribution = audit.distributions.get(key).filter(|shares| is_distribution(shares))?;
+        let score = read_score(distribution);
+        let is_right = (f64::from(actual.get()) - score).abs() <= 1.0;
+        Some(Judged {
+            key: key.to_owned(),
+            right: f64::from(u8::from(is_right)),
+            foretold: foretold(distribution, score),
+        })
     };
-    let words = in_words(&report);
-    report.reasons.extend(words);
-    report
+    label.scored().filter_map(of).collect()
 }
 
-/// The scores as people read them, beside what they said: the latest correction of each slide and criterion, then labels.
-fn collect(input: &PerformanceInput<'_>, version: &str) -> (Ratings, usize) {
-    let from = days_before(input.now, input.config.window_days);
-    let window = from..=input.now;
-    let mut scored: Vec<&Prediction> =
-        input.scored.iter().filter(|p| p.model_version == version && p.scored_at <= input.now).collect();
-    scored.sort_by_key(|prediction| prediction.scored_at);
-    let scored: BTreeMap<&str, &Prediction> = scored.into_iter().map(|p| (p.slide_id.as_str(), p)).collect();
-    let deck = |slide: &str| scored.get(slide).map_or_else(|| slide.to_owned(), |p| p.deck_id.clone());
-    let mut ratings = Ratings::new();
-    let mut add = |source, slide: &str, key: &str, actual: Score, expected: f64| {
-        // Rounding as everywhere: halves up, so that both accuracies mean the same.
-        let off = (f64::from(actual.get()) - (expected + 0.5).floor().clamp(1.0, 5.0)).abs();
-        let rated = Rated { source, deck: deck(slide), is_within_1: off <= 1.0 };
-        ratings.insert((slide.to_owned(), key.to_owned()), rated);
-    };
-    let mut by_id: BTreeMap<&str, &Correction> = BTreeMap::new();
-    for correction in input.corrections {
-        by_id.insert(&correction.id, correction);
-    }
-    let total = by_id.len();
-    let fits = |c: &&Correction| c.model_version == version && window.contains(&c.corrected_at);
-    let mut corrections: Vec<&Correction> = by_id.into_values().filter(fits).collect();
-    corrections.sort_by_key(|correction| correction.corrected_at);
-    for correction in &corrections {
-        for (key, score) in &correction.scores {
-            if let (Some(actual), Some(expected)) = (*score, correction.predicted.get(key)) {
-                add("corrected", &correction.slide_id, key, actual, *expected);
-            }
-        }
-    }
-    for (slide, label) in input.labels {
-        let Some(prediction) = scored.get(slide.as_str()) else { continue };
-        if input.seen_in_training.contains(slide) || !window.contains(&prediction.scored_at) {
-            continue;
-        }
-        for (key, actual) in label.scored() {
-            if let Some(distribution) = prediction.distributions.get(key) {
-                add("rerated", slide, key, actual, expected_score(distribution));
-            }
-        }
-    }
-    (ratings, total - corrections.len())
+fn all_foretold(slide: &Prediction) -> BTreeMap<String, f64> {
+    let valid = slide.distributions.iter().filter(|(_, shares)| is_distribution(shares));
+    valid.map(|(key, shares)| (key.clone(), foretold(shares, read_score(shares)))).collect()
 }
 
-fn share<'a>(ratings: impl Iterator<Item = &'a Rated>) -> Option<f64> {
-    let (right, total) =
-        ratings.fold((0usize, 0usize), |(right, n), rated| (right + usize::from(rated.is_within_1), n + 1));
-    (total > 0).then(|| right as f64 / total as f64)
-}
-
-fn lacks(sizes: &PerformanceSizes, input: &PerformanceInput<'_>) -> Vec<String> {
+fn lacks(sizes: &PerformanceSizes, input: &PerformanceInput<'_>, baseline: Option<Interval>) -> Vec<String> {
     let lack = |have: usize, need: usize, what: &str| {
-        (have < need).then(|| format!("{have} corrected or re-rated {what}; at least {need} are needed"))
+        (have < need).then(|| format!("{have} rated {what} of the audit; at least {need} are needed"))
     };
-    let baseline = "there are no validation results to compare with".to_owned();
+    let unanswered = sizes.slides * 2 < sizes.drawn;
+    let no_validation = input.validated.is_none();
     [
         lack(sizes.slides, input.config.min_slides, "slides"),
         lack(sizes.decks, input.config.min_decks, "decks"),
-        input.validated.is_none().then_some(baseline),
+        unanswered.then(|| {
+            format!("{} of {} drawn slides are rated: rate those of audits.jsonl", sizes.slides, sizes.drawn)
+        }),
+        no_validation.then(|| "there are no validation results to compare with".to_owned()),
+        (!no_validation && baseline.is_none())
+            .then(|| "the validation results have no interval of the accuracy: validate again".to_owned()),
     ]
     .into_iter()
     .flatten()
     .collect()
 }
 
-/// Quantile of the standard normal distribution at 0.975.
-const Z: f64 = 1.959_963_984_540_054;
-
-fn intervals(ratings: &Ratings, input: &PerformanceInput<'_>) -> BTreeMap<String, Interval> {
-    let current = clustered_interval(ratings, input.config);
-    let baseline = input.validated.and_then(|validated| validated.intervals.get("overall_within_1").copied());
-    let center = share(ratings.values()).zip(input.validated).map(|(now, then)| then.human_agreement - now);
-    // The two are measured on different slides: their variances add.
-    let deviation = |interval: Interval| (interval.high - interval.low) / (2.0 * Z);
-    let drop = center.zip(current).map(|(center, current)| {
-        let wide = Z * deviation(current).hypot(baseline.map_or(0.0, deviation));
-        Interval { low: center - wide, high: center + wide }
-    });
-    [("current_accuracy", current), ("baseline_accuracy", baseline), ("accuracy_drop", drop)]
-        .into_iter()
-        .filter_map(|(name, interval)| Some((name.to_owned(), interval?)))
-        .collect()
-}
-
-/// Percentile interval of the bootstrap that draws whole decks; nothing below two decks.
-fn clustered_interval(ratings: &Ratings, config: &PerformanceConfig) -> Option<Interval> {
-    let mut decks: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-    for rated in ratings.values() {
-        let (right, total) = decks.entry(&rated.deck).or_default();
-        *right += f64::from(u8::from(rated.is_within_1));
-        *total += 1.0;
-    }
-    let decks: Vec<(f64, f64)> = decks.into_values().collect();
-    let accuracy = |weights: &[f64]| {
-        let drawn = decks.iter().zip(weights);
-        let (right, total) = drawn.fold((0.0, 0.0), |(right, total), (deck, weight)| {
-            (right + weight * deck.0, total + weight * deck.1)
-        });
-        vec![Some(right / total)]
-    };
-    let samples = config.bootstrap_samples.max(1);
-    let intervals = statistics::intervals(decks.len(), samples, config.seed, Tails::CENTRAL_95, accuracy);
-    intervals.into_iter().flatten().next().map(|(low, high)| Interval { low, high })
-}
-
-fn criteria(ratings: &Ratings, validated: Option<&ValidationResults>) -> BTreeMap<String, CriterionAccuracy> {
-    let keys: BTreeSet<&str> = ratings.keys().map(|(_, key)| key.as_str()).collect();
-    let accuracy = |key: &str| {
-        let own = || ratings.iter().filter(|((_, other), _)| other == key).map(|(_, rated)| rated);
-        let baseline = validated.and_then(|v| v.metrics.get(&format!("{key}_within_1")).copied());
-        let current_accuracy = share(own())?;
-        Some(CriterionAccuracy { current_accuracy, baseline_accuracy: baseline, ratings: own().count() })
-    };
-    keys.into_iter().filter_map(|key| Some((key.to_owned(), accuracy(key)?))).collect()
-}
-
-fn sources(ratings: &Ratings) -> BTreeMap<String, SourceAccuracy> {
-    let accuracy = |source: &str| {
-        let own = || ratings.values().filter(|rated| rated.source == source);
-        Some(SourceAccuracy { accuracy: share(own())?, ratings: own().count() })
-    };
-    ["corrected", "rerated"]
-        .into_iter()
-        .filter_map(|source| Some((source.to_owned(), accuracy(source)?)))
-        .collect()
-}
-
-fn in_words(report: &PerformanceReport) -> Vec<String> {
+fn in_words(sizes: &PerformanceSizes, current: Option<Estimate>, baseline: Option<f64>) -> Option<String> {
+    let (current, baseline) = current.zip(baseline)?;
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    let mut words = Vec::new();
-    if let (Some(current), Some(baseline)) = (report.current_accuracy, report.baseline_accuracy) {
-        let sizes = &report.sizes;
-        words.push(format!(
-            "{} of {} ratings on {} slides are within one point, {} were in validation",
-            percent(current),
-            sizes.ratings,
-            sizes.slides,
-            percent(baseline)
-        ));
-    }
-    if report.sources.contains_key("corrected") {
-        words.push(
-            "users correct what they disagree with: accuracy on corrected slides is a lower bound".to_owned(),
-        );
-    }
-    words
+    let interval = current.interval();
+    Some(format!(
+        "{} of scores ({} to {}) are within one point of people's, by {} slides of {} decks drawn at random and rated; {} were in validation",
+        percent(current.value),
+        percent(interval.low),
+        percent(interval.high),
+        sizes.slides,
+        sizes.decks,
+        percent(baseline)
+    ))
 }
 
 /// Writes the newest performance report of a project, and a copy under its date beside it.
@@ -316,19 +376,4 @@ pub fn write_performance_report(layout: &Layout, report: &PerformanceReport) -> 
     let dated = report.created_at.strftime("metrics-%Y-%m-%dT%H%M%SZ.json").to_string();
     report.write(&layout.performance_reports().join(dated))?;
     Ok(report.write(&layout.latest_performance())?)
-}
-
-impl Contract for PerformanceReport {
-    const NAME: &'static str = "performance report";
-    const VERSION: u32 = 1;
-}
-
-impl PerformanceReport {
-    /// Whether accuracy fell by more than `allowed`, and not so little or on so few ratings that it may be chance.
-    pub fn has_dropped(&self, allowed: f64) -> bool {
-        let is_sure = self.intervals.get("accuracy_drop").is_none_or(|interval| interval.low > 0.0);
-        self.status == PerformanceStatus::Measured
-            && is_sure
-            && self.accuracy_drop.is_some_and(|drop| drop > allowed)
-    }
 }

@@ -1,222 +1,426 @@
-//! What the four triggers and the measurement of accuracy promise.
+//! What the four triggers promise, and what holds a retraining back.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{CRITERIA, Side, correction, distribution, now, slides};
 use drift::{
-    Decision, DriftConfig, DriftReport, Evidence, PerformanceConfig, PerformanceInput, PerformanceReport,
-    PerformanceStatus, Release, Trigger, TriggerConfig, TriggerName, TriggerState, ValidationResults,
-    VersionFile, decide, measure,
+    Decision, DriftReport, DriftStatus, Evidence, FeatureGroup, Flight, Interval, Known, LOOKS_A_YEAR,
+    Learnable, Look, MonitoringConfig, PerformanceReport, PerformanceStatus, Release, Request, Share,
+    Trigger, TriggerName, TriggerState, Usable, VersionFile, decide, usable,
 };
 use jiff::{SignedDuration, Timestamp};
-use project_files::{Contract as _, Layout, Storage};
-use slide_data::{Correction, Label, Prediction, Score};
+use project_files::{Contract as _, RunRecord, sha256_hex};
+use slide_data::{Correction, Label, Labels, Score, SlideRecord, Split, Splits};
 
-fn ago(days: i64) -> Timestamp {
-    now() - SignedDuration::from_hours(24 * days)
+fn now() -> Timestamp {
+    "2025-06-04T12:00:00Z".parse().expect("a timestamp") // a Wednesday
 }
 
-fn releases(days: i64) -> VersionFile {
-    let release = |version: &str, days| Release {
-        version: version.to_owned(),
-        released_at: ago(days),
-        ..Release::default()
-    };
-    VersionFile {
-        version: Some("v1".to_owned()),
-        history: vec![release("v1", days), release("v0", days + 30)],
-        ..VersionFile::default()
+fn ago(days: f64) -> Timestamp {
+    now() - SignedDuration::from_secs_f64(days * 86_400.0)
+}
+
+/// `v4` is in use.
+fn released(days: f64) -> VersionFile {
+    let release = Release { version: "v4".to_owned(), released_at: ago(days), ..Release::default() };
+    let mut releases = VersionFile { history: vec![release], ..VersionFile::default() };
+    releases.promote("v4");
+    releases
+}
+
+fn learned(corrections: usize) -> Usable {
+    Usable { corrections, is_new: Some(true), key: format!("key {corrections}"), ..Usable::default() }
+}
+
+/// What a test changes of the evidence.
+struct Case {
+    usable: Usable,
+    known: Known,
+    releases: VersionFile,
+    drift: Option<DriftReport>,
+    performance: Option<PerformanceReport>,
+    past: Vec<Decision>,
+    broken: usize,
+    flight: Option<Flight>,
+    manual: Option<&'static str>,
+}
+
+impl Case {
+    fn new() -> Self {
+        Self {
+            usable: learned(3),
+            known: Known::default(),
+            releases: released(5.0),
+            drift: None,
+            performance: None,
+            past: Vec::new(),
+            broken: 0,
+            flight: None,
+            manual: None,
+        }
+    }
+
+    fn at(&self, now: Timestamp) -> Decision {
+        let evidence = Evidence {
+            usable: &self.usable,
+            known: &self.known,
+            releases: &self.releases,
+            drift: self.drift.as_ref(),
+            performance: self.performance.as_ref(),
+            look: Look { past: &self.past, broken: self.broken, flight: self.flight.as_ref() },
+            inputs: &BTreeMap::new(),
+        };
+        decide(&evidence, &MonitoringConfig::default(), &Request { now, by: "anna", manual: self.manual })
+    }
+
+    fn decide(&self) -> Decision {
+        self.at(now())
     }
 }
 
-fn validated(accuracy: f64) -> ValidationResults {
-    ValidationResults { human_agreement: accuracy, ..ValidationResults::default() }
-}
-
-fn accuracy(corrections: &[Correction], validated: Option<&ValidationResults>) -> PerformanceReport {
-    measure(&PerformanceInput {
-        scored: &[],
-        corrections,
-        labels: &BTreeMap::new(),
-        seen_in_training: &BTreeSet::new(),
-        validated,
-        model_version: None,
-        config: &PerformanceConfig::default(),
-        now: now(),
-    })
-}
-
-/// `right` of `total` corrections that changed the score by at most a point.
-fn corrections(total: usize, right: usize) -> Vec<Correction> {
-    (0..total).map(|id| correction(id, ago(1), 3.2, if id < right { 4 } else { 5 })).collect()
-}
-
-fn decision(evidence: &Evidence<'_>) -> Decision {
-    decide(evidence, &TriggerConfig::default(), now())
+fn trigger(decision: &Decision, name: TriggerName) -> &Trigger {
+    decision.triggers.iter().find(|trigger| trigger.name == name).expect("it is there")
 }
 
 fn state(decision: &Decision, name: TriggerName) -> TriggerState {
     trigger(decision, name).state
 }
 
-fn trigger(decision: &Decision, name: TriggerName) -> &Trigger {
-    decision.triggers.iter().find(|trigger| trigger.name == name).expect("all four are there")
+fn sample<T: project_files::Contract>(name: &str) -> T {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../project-files/samples");
+    T::read(&samples.join(name)).unwrap()
 }
 
-fn nothing(releases: &VersionFile) -> Evidence<'_> {
-    Evidence { corrections: &[], releases, drift: None, performance: None }
+#[expect(clippy::unnecessary_wraps, reason = "as the case holds it")]
+fn drift(score: f64, p_value: f64, days: f64) -> Option<DriftReport> {
+    let status = if score > 0.3 { DriftStatus::Drifted } else { DriftStatus::Stable };
+    let mut report: DriftReport = sample("v2/latest_drift.json");
+    report.features[0].group = FeatureGroup::Model;
+    report.features[0].strength = score;
+    report.features[0].adjusted_p_value = p_value;
+    Some(DriftReport {
+        created_at: ago(days),
+        model_version: Some("v4".to_owned()),
+        drift_score: Some(score),
+        p_value: Some(p_value),
+        status,
+        ..report
+    })
 }
+
+#[expect(clippy::unnecessary_wraps, reason = "as the case holds it")]
+fn performance(drop: f64, p_value: f64) -> Option<PerformanceReport> {
+    Some(PerformanceReport {
+        created_at: ago(0.1),
+        model_version: Some("v4".to_owned()),
+        status: PerformanceStatus::Measured,
+        accuracy_drop: Some(drop),
+        p_value: Some(p_value),
+        intervals: [("accuracy_drop".to_owned(), Interval { low: drop, high: drop })].into(),
+        ..sample("v2/latest_metrics.json")
+    })
+}
+
+const SURE: f64 = 1e-6;
 
 #[test]
 fn without_evidence_nothing_fires_and_the_gaps_are_named() {
-    let decision = decision(&nothing(&releases(2)));
-    assert!(!decision.should_retrain);
-    assert_eq!(state(&decision, TriggerName::Drift), TriggerState::Insufficient);
+    let decision = Case::new().decide();
+    assert!(!decision.should_retrain && decision.held.is_empty(), "{:?}", decision.held);
     assert_eq!(
         decision.reason(),
         "no trigger fired; not judged: there is no drift report; there is no performance report"
     );
+    assert_eq!((decision.asked_by.as_str(), decision.configuration.len()), ("anna", 64));
+    let none = Case { releases: VersionFile::default(), ..Case::new() }.decide();
+    assert_eq!(trigger(&none, TriggerName::Time).reason, "nothing was released yet");
 }
 
 #[test]
-fn a_hundred_corrections_since_the_release_fire_each_counted_once() {
-    let releases = releases(3);
-    let mut all: Vec<Correction> = (0..99).map(|id| correction(id, ago(1), 3.0, 2)).collect();
-    all.extend((0..99).map(|id| correction(id, ago(1), 3.0, 2)));
-    all.extend((200..400).map(|id| correction(id, ago(4), 3.0, 2)));
-    let before = decision(&Evidence { corrections: &all, ..nothing(&releases) });
-    assert_eq!(trigger(&before, TriggerName::Corrections).value, Some(99.0));
-    assert!(!before.should_retrain);
-    all.push(correction(99, ago(2), 3.0, 2));
-    let after = decision(&Evidence { corrections: &all, ..nothing(&releases) });
-    assert!(after.should_retrain);
-    assert_eq!(after.reason(), "100 corrections since v1, 100 are asked");
-}
-
-#[test]
-fn seven_days_fire_and_no_release_is_not_judged() {
-    assert_eq!(state(&decision(&nothing(&releases(6))), TriggerName::Time), TriggerState::Quiet);
-    assert_eq!(state(&decision(&nothing(&releases(7))), TriggerName::Time), TriggerState::Fired);
+fn a_hundred_corrections_to_learn_from_fire() {
+    let of = |count| Case { usable: learned(count), ..Case::new() }.decide();
+    assert!(!of(99).should_retrain);
+    let fired = of(100);
+    assert!(fired.should_retrain);
     assert_eq!(
-        state(&decision(&nothing(&VersionFile::default())), TriggerName::Time),
-        TriggerState::Insufficient
+        fired.reason(),
+        "100 corrections to learn from since the run of v4 read its data, 100 are asked"
+    );
+    let unusable = [("of slides that were not collected".to_owned(), 120)].into();
+    let case = Case { usable: Usable { unusable, ..learned(0) }, ..Case::new() }.decide();
+    assert!(!case.should_retrain);
+    let reason = &trigger(&case, TriggerName::Corrections).reason;
+    assert!(
+        reason.ends_with("120 more cannot be learned from: 120 of slides that were not collected"),
+        "{reason}"
     );
 }
 
-fn drift_report(score: Option<f64>, status: &str, days: i64) -> DriftReport {
-    let mut rng = fastrand::Rng::with_seed(1);
-    let few = slides("few", Side::new(2, 2), &mut rng);
-    let report = drift::compare(&few, &few, None, &DriftConfig::default(), 0.30, ago(days));
-    let status = serde_json::from_value(status.into()).expect("a status");
-    DriftReport { drift_score: score, status, ..report }
-}
-
 #[test]
-fn drift_fires_above_its_threshold_only_on_enough_and_fresh_data() {
-    let releases = releases(5);
-    let of = |score, status, days| {
-        let report = drift_report(score, status, days);
-        state(&decision(&Evidence { drift: Some(&report), ..nothing(&releases) }), TriggerName::Drift)
+fn days_count_from_when_the_data_was_read_and_only_with_something_new() {
+    let of = |days: f64, more_slides| {
+        let known = Known { read_at: Some(ago(days)), ..Known::default() };
+        let usable = Usable { more_slides, ..learned(0) };
+        state(&Case { known, usable, ..Case::new() }.decide(), TriggerName::Time)
     };
-    assert_eq!(of(Some(0.31), "drifted", 1), TriggerState::Fired);
-    assert_eq!(of(Some(0.30), "stable", 1), TriggerState::Quiet);
-    assert_eq!(of(Some(0.0), "insufficient", 1), TriggerState::Insufficient);
-    assert_eq!(of(None, "insufficient", 1), TriggerState::Insufficient);
-    assert_eq!(of(Some(0.9), "drifted", 6), TriggerState::Insufficient, "it speaks of the version before");
-    let old = drift_report(Some(0.9), "drifted", 9);
-    let v1 = Release { version: "v1".to_owned(), released_at: ago(50), ..Release::default() };
-    let long_ago = VersionFile { history: vec![v1], ..VersionFile::default() };
-    let stale = decision(&Evidence { drift: Some(&old), ..nothing(&long_ago) });
-    assert_eq!(trigger(&stale, TriggerName::Drift).reason, "the drift report is 9.0 days old");
+    assert_eq!(
+        (of(7.0, 20), of(7.0, 19), of(6.5, 400)),
+        (TriggerState::Fired, TriggerState::Quiet, TriggerState::Quiet)
+    );
+    assert_eq!(
+        of(6.98, 20),
+        TriggerState::Fired,
+        "a weekly look meets a run that began a little after the last"
+    );
+    assert_eq!(of(-2.0, 400), TriggerState::Insufficient, "dated ahead");
+    assert_eq!(of(400.0, 0), TriggerState::Quiet);
 }
 
 #[test]
-fn a_drop_fires_when_it_is_larger_than_allowed_and_than_chance() {
-    let releases = releases(5);
-    let of = |total, right, baseline: Option<&ValidationResults>| {
-        let report = accuracy(&corrections(total, right), baseline);
-        state(
-            &decision(&Evidence { performance: Some(&report), ..nothing(&releases) }),
-            TriggerName::Performance,
-        )
+fn drift_fires_above_its_threshold_if_the_budget_allows_its_chance() {
+    let of = |report| state(&Case { drift: report, ..Case::new() }.decide(), TriggerName::Drift);
+    let level = 0.01 * Share::DRIFT / LOOKS_A_YEAR;
+    assert_eq!(of(drift(0.31, level, 1.0)), TriggerState::Fired);
+    assert_eq!(of(drift(0.31, level * 1.01, 1.0)), TriggerState::Insufficient, "it may be chance");
+    assert_eq!(of(drift(0.30, SURE, 1.0)), TriggerState::Quiet);
+    assert_eq!(of(drift(0.9, SURE, 5.5)), TriggerState::Insufficient, "from before the release");
+    assert_eq!(of(drift(0.9, SURE, -0.1)), TriggerState::Insufficient, "dated ahead");
+    let about = |version: &str| {
+        drift(0.9, SURE, 1.0).map(|report| DriftReport { model_version: Some(version.to_owned()), ..report })
     };
-    let good = validated(0.92);
-    assert_eq!(of(200, 160, Some(&good)), TriggerState::Fired);
-    assert_eq!(of(200, 180, Some(&good)), TriggerState::Quiet);
-    assert_eq!(of(30, 25, Some(&good)), TriggerState::Insufficient, "83 % of 30 can be chance");
-    assert_eq!(of(19, 0, Some(&good)), TriggerState::Insufficient);
-    assert_eq!(of(200, 160, None), TriggerState::Insufficient);
+    assert_eq!(of(about("v3")), TriggerState::Insufficient);
+    let case = Case { drift: about("run-b"), ..Case::new() }.decide();
+    assert_eq!(
+        trigger(&case, TriggerName::Drift).reason,
+        "the drift report is about run-b, and v4 is in use"
+    );
+    let case = Case { drift: drift(0.9, SURE, 9.0), releases: released(50.0), ..Case::new() }.decide();
+    assert_eq!(trigger(&case, TriggerName::Drift).reason, "the drift report is 9.0 days old");
 }
 
 #[test]
-fn accuracy_counts_the_latest_correction_of_each_slide_and_says_what_it_left_out() {
-    let mut all = corrections(40, 30);
-    all.push(Correction { slide_id: "slide-39".to_owned(), ..correction(1000, now(), 3.2, 3) });
-    all.push(Correction { model_version: "v0".to_owned(), ..correction(1001, ago(3), 1.0, 5) });
-    all.push(correction(1002, ago(100), 1.0, 5));
-    let report = accuracy(&all, Some(&validated(0.9)));
-    assert_eq!(report.current_accuracy, Some(31.0 / 40.0));
-    assert_eq!((report.sizes.slides, report.sizes.corrections_left_out), (40, 2));
-    assert_eq!(report.status, PerformanceStatus::Measured);
-    assert_eq!(report.criteria["clarity"].ratings, 40);
-    let interval = report.intervals["current_accuracy"];
-    assert!(interval.low < 0.775 && 0.775 < interval.high && interval.high - interval.low < 0.3);
-}
-
-#[test]
-fn new_labels_of_scored_slides_count_and_win_over_corrections() {
-    let mut rng = fastrand::Rng::with_seed(1);
-    let mut scored: Vec<Prediction> = slides("deck", Side::new(6, 5), &mut rng);
-    for slide in &mut scored {
-        slide.distributions = CRITERIA.iter().map(|key| ((*key).to_owned(), distribution(3.0))).collect();
-    }
-    let label = |score: u8| Label {
-        scores: CRITERIA.iter().map(|key| ((*key).to_owned(), Score::new(score))).collect(),
-        ..Label::default()
+fn drift_of_images_alone_must_last() {
+    let mut case = Case { drift: drift(0.5, SURE, 0.1), ..Case::new() };
+    case.drift.as_mut().unwrap().features[0].group = FeatureGroup::Image;
+    let first = case.decide();
+    let reason = &trigger(&first, TriggerName::Drift).reason;
+    assert!(!first.should_retrain && reason.contains("only images changed"), "{reason}");
+    let looks = |weeks: i32| {
+        (1..=weeks).map(|week| Decision { decided_at: ago(7.0 * f64::from(week)), ..first.clone() })
     };
-    let labels: BTreeMap<String, Label> = scored
-        .iter()
-        .enumerate()
-        .map(|(i, slide)| (slide.slide_id.clone(), label(if i < 20 { 4 } else { 5 })))
+    case.past = looks(7).collect();
+    assert_eq!(state(&case.decide(), TriggerName::Drift), TriggerState::Insufficient);
+    case.past = looks(8).collect();
+    assert_eq!(state(&case.decide(), TriggerName::Drift), TriggerState::Fired);
+    case.past[3].triggers[2].value = Some(0.1);
+    assert_eq!(state(&case.decide(), TriggerName::Drift), TriggerState::Insufficient, "it had gone");
+}
+
+#[test]
+fn a_drop_fires_above_what_is_allowed_if_the_budget_allows_its_chance() {
+    let of = |report| state(&Case { performance: report, ..Case::new() }.decide(), TriggerName::Performance);
+    let level = 0.01 * Share::PERFORMANCE / LOOKS_A_YEAR;
+    assert_eq!(of(performance(0.06, level)), TriggerState::Fired);
+    assert_eq!(of(performance(0.05, level)), TriggerState::Quiet);
+    assert_eq!(of(performance(0.2, 0.01)), TriggerState::Insufficient);
+    let insufficient = performance(0.2, SURE)
+        .map(|report| PerformanceReport { status: PerformanceStatus::Insufficient, ..report });
+    assert_eq!(of(insufficient), TriggerState::Insufficient);
+}
+
+#[test]
+fn a_week_is_judged_once_and_a_year_within_its_budget() {
+    let mut case = Case { drift: drift(0.1, 0.5, 0.1), ..Case::new() };
+    case.past.push(case.decide());
+    case.drift = drift(0.9, SURE, 0.05);
+    let again = case.decide();
+    assert_eq!(
+        (state(&again, TriggerName::Drift), trigger(&again, TriggerName::Drift).spent),
+        (TriggerState::Insufficient, None)
+    );
+    assert!(trigger(&again, TriggerName::Drift).reason.contains("was judged this week, on 2025-06-04"));
+    let monday = now() + SignedDuration::from_hours(24 * 5);
+    assert_eq!(state(&case.at(monday), TriggerName::Drift), TriggerState::Fired, "a new week");
+    // 54 looks in a year cannot be, but a changed clock could write them.
+    let look = case.past.remove(0);
+    case.past = (0..53)
+        .map(|week| Decision { decided_at: ago(8.0 + f64::from(week) * 6.0), ..look.clone() })
         .collect();
-    let corrected = Correction { slide_id: scored[0].slide_id.clone(), ..correction(1, ago(0), 3.0, 1) };
-    let seen: BTreeSet<String> = scored[25..].iter().map(|slide| slide.slide_id.clone()).collect();
-    let report = measure(&PerformanceInput {
-        scored: &scored,
-        corrections: &[corrected],
-        labels: &labels,
-        seen_in_training: &seen,
-        validated: Some(&validated(0.9)),
-        model_version: None,
-        config: &PerformanceConfig::default(),
-        now: now(),
-    });
-    assert_eq!((report.sizes.slides, report.sizes.decks, report.sizes.ratings), (25, 5, 125));
-    assert_eq!(report.current_accuracy, Some(0.8));
-    assert!(!report.sources.contains_key("corrected"), "{:?}", report.sources);
-    assert!((report.accuracy_drop.unwrap() - 0.1).abs() < 1e-12);
+    assert!(trigger(&case.decide(), TriggerName::Drift).reason.contains("budget of the year is spent"));
+    case.past.truncate(50);
+    assert_eq!(state(&case.decide(), TriggerName::Drift), TriggerState::Fired);
+    case.broken = 3;
+    assert!(
+        trigger(&case.decide(), TriggerName::Drift)
+            .reason
+            .contains("3 lines of the decisions cannot be read")
+    );
 }
 
 #[test]
-fn decisions_and_reports_survive_writing_and_reading() {
-    let dir = tempfile::tempdir().unwrap();
-    let storage = Storage { monitoring_dir: dir.path().to_owned(), ..Storage::default() };
-    let layout = Layout::new(&storage, Path::new("outputs"));
-    let first = decision(&nothing(&releases(7)));
-    Decision::append(&layout.decisions(), std::slice::from_ref(&first)).unwrap();
-    Decision::append(&layout.decisions(), &[decision(&nothing(&releases(1)))]).unwrap();
-    let read = Decision::read_log(&layout.decisions()).unwrap();
-    assert!(read.defects.is_empty() && read.entries.len() == 2 && read.entries[0] == first);
-    let report = accuracy(&corrections(40, 30), Some(&validated(0.9)));
-    drift::write_performance_report(&layout, &report).unwrap();
-    let path = layout.latest_performance();
-    assert_eq!(PerformanceReport::read(&path).unwrap().sizes, report.sizes);
-    for garbage in ["", "{", "[]", "{\"schema_version\": 1}"] {
-        std::fs::write(&path, garbage).unwrap();
-        let error = PerformanceReport::read(&path).unwrap_err().to_string();
-        assert!(error.contains("latest_metrics.json") && error.contains("performance report"), "{error}");
+fn rest_follows_a_release_and_a_retraining_that_led_to_none() {
+    let of = |case: &Case| case.decide().held;
+    let mut case = Case { usable: learned(150), releases: released(2.0), ..Case::new() };
+    assert_eq!(of(&case), ["v4 was released 2.0 days ago, and 3 are for rest"]);
+    case.releases = released(10.0);
+    let mut asked = Case { usable: learned(120), ..Case::new() }.decide();
+    asked.decided_at = ago(1.0);
+    case.past.push(asked);
+    assert!(of(&case)[0].starts_with("a retraining was asked for 1.0 days ago and led to no release"));
+    case.past[0].decided_at = ago(4.0);
+    assert!(case.decide().should_retrain);
+    case.usable = learned(120);
+    assert!(of(&case)[0].starts_with("a retraining on the same labels and corrections was asked for on"));
+    case.usable = Usable { is_new: Some(false), ..learned(150) };
+    let held = case.decide();
+    assert!(held.held[0].starts_with("nothing is new to learn from") && !held.should_retrain);
+    assert!(held.reason().starts_with("held back: nothing is new"), "{}", held.reason());
+    case.manual = Some("a new rubric");
+    let wanted = case.decide();
+    assert!(
+        wanted.should_retrain && wanted.reason().ends_with("anna asked: a new rubric"),
+        "{}",
+        wanted.reason()
+    );
+}
+
+#[test]
+fn one_retraining_runs_at_a_time_until_it_is_done_released_or_expired() {
+    let mut case = Case { usable: learned(150), ..Case::new() };
+    let flight = Flight::of(&case.decide(), &MonitoringConfig::default().triggers);
+    case.usable = learned(170);
+    case.flight = Some(flight);
+    let hours = |hours| now() + SignedDuration::from_hours(hours);
+    let held = case.at(hours(23));
+    assert!(
+        !held.should_retrain && held.held[0].starts_with("a retraining that anna asked for"),
+        "{:?}",
+        held.held
+    );
+    case.manual = Some("now");
+    assert!(!case.at(hours(23)).should_retrain, "a person's wish waits as well");
+    assert!(case.at(hours(24)).should_retrain);
+    let release = Release { version: "v5".to_owned(), released_at: hours(3), ..Release::default() };
+    case.releases.history.push(release);
+    assert!(case.at(hours(23)).should_retrain);
+}
+
+#[test]
+fn where_dates_are_ahead_nothing_is_concluded() {
+    let case = Case { usable: learned(150), releases: released(-30.0), ..Case::new() };
+    let decision = case.decide();
+    assert!(!decision.should_retrain);
+    assert!(decision.held[0].starts_with("v4 is dated 30.0 days ahead"), "{:?}", decision.held);
+    let mut case = Case { usable: learned(150), ..Case::new() };
+    case.past.push(Decision { decided_at: ago(-2.0), should_retrain: false, ..case.decide() });
+    assert!(case.decide().held[0].starts_with("a decision is dated 2.0 days ahead"));
+}
+
+fn correction(id: &str, slide: &str, at: Timestamp) -> Correction {
+    Correction {
+        schema_version: 1,
+        id: id.to_owned(),
+        slide_id: slide.to_owned(),
+        model_version: "v4".to_owned(),
+        annotator: "user".to_owned(),
+        corrected_at: at,
+        predicted: BTreeMap::new(),
+        scores: [("clarity".to_owned(), Score::new(3))].into(),
+        notes: String::new(),
     }
+}
+
+/// A labelled slide of each split, one without a label, and one that nobody collected.
+fn learnable() -> Learnable {
+    let mut slides: Vec<SlideRecord> = Vec::new();
+    let (mut labels, mut splits) = (Labels::default(), Splits::default());
+    for (name, split) in
+        [("train", Some(Split::Train)), ("test", Some(Split::Test)), ("new", None), ("bare", None)]
+    {
+        slides.push(SlideRecord {
+            slide_id: name.to_owned(),
+            group: name.to_owned(),
+            ..SlideRecord::sample(name, 1)
+        });
+        splits.groups.extend(split.map(|split| (name.to_owned(), split)));
+        if name != "bare" {
+            let label = Label { scores: [("clarity".to_owned(), Score::new(2))].into(), ..Label::default() };
+            labels.slides.insert(name.to_owned(), label);
+        }
+    }
+    Learnable::new(&slides, &labels, &splits)
+}
+
+#[test]
+fn corrections_count_from_where_the_run_read_on_and_the_useless_are_named() {
+    let all: Vec<Correction> = [
+        ("a", "train"),
+        ("b", "train"),
+        ("b", "train"),
+        ("c", "test"),
+        ("d", "bare"),
+        ("e", "elsewhere"),
+        ("f", "new"),
+    ]
+    .map(|(id, slide)| correction(id, slide, ago(1.0)))
+    .to_vec();
+    let mut late = correction("g", "train", ago(-3.0));
+    let log: Vec<String> = all.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+    let run = |read: usize| RunRecord {
+        started_at: ago(0.5),
+        inputs: [
+            ("corrections.jsonl".to_owned(), sha256_hex(log[..read].concat().as_bytes())),
+            ("labels.json".to_owned(), "aa".to_owned()),
+        ]
+        .into(),
+        ..sample::<RunRecord>("v2/run.json")
+    };
+    let learn = |known: &Known, all: &[Correction]| usable(all, &learnable(), known, "aa", now());
+    let bytes = log.concat();
+    // The run read the first line; the others came later, whatever their dates say.
+    let found = learn(&Known::new(&run(1), bytes.as_bytes()), &all);
+    assert_eq!((found.corrections, found.is_new), (2, Some(true)));
+    assert_eq!(found.unusable.values().sum::<usize>(), 3, "{:?}", found.unusable);
+    let known = Known { train_slides: Some(2), ..Known::new(&run(7), bytes.as_bytes()) };
+    let found = learn(&known, &all);
+    assert_eq!((found.corrections, found.is_new), (0, Some(false)));
+    assert_ne!(found.key, learn(&known, &all[2..]).key);
+    // The log was rewritten: its dates decide.
+    let rewritten = Known::new(&run(1), b"something else\n");
+    assert_eq!((rewritten.corrections.as_ref(), learn(&rewritten, &all).corrections), (None, 0));
+    late.scores.clear();
+    let odd = [late, correction("h", "train", ago(-900.0))];
+    let found = learn(&Known::default(), &odd);
+    assert_eq!((found.corrections, found.unusable.get("dated ahead of now")), (0, Some(&2)));
+}
+
+#[test]
+fn lines_and_reports_of_earlier_programs_conclude_nothing() {
+    let drift: DriftReport = sample("v1/latest_drift.json");
+    assert_eq!((drift.status, drift.drift_score), (DriftStatus::Insufficient, None));
+    let performance: PerformanceReport = sample("v1/latest_metrics.json");
+    assert_eq!((performance.status, performance.accuracy_drop), (PerformanceStatus::Insufficient, None));
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../project-files/samples");
+    for version in ["v1", "v2"] {
+        let log = Decision::read_log(&samples.join(version).join("decisions.jsonl")).unwrap();
+        assert!(log.defects.is_empty() && !log.entries.is_empty(), "{:?}", log.defects);
+        assert!(log.entries.iter().all(|decision| decision.schema_version == 2));
+    }
+}
+
+#[test]
+fn bad_lines_of_a_log_are_set_aside_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("corrections.jsonl");
+    let good = serde_json::to_string(&correction("a", "s", ago(1.0))).unwrap();
+    let newer = good.replace("\"schema_version\":1", "\"schema_version\":9");
+    let bad = [&good[..30], "\0\0\0\0", "{\"x\": NaN}", "{\"other\": 1}", &newer, "[]"];
+    let text = format!("{good}\n{}\n{good}\n{{\"torn", bad.join("\n"));
+    std::fs::write(&path, text).unwrap();
+    let log = drift::read_lines::<Correction>(&path).unwrap();
+    assert_eq!((log.entries.len(), log.defects.broken_lines, log.defects.torn_bytes), (2, 6, 6));
+    std::fs::write(&path, "{}\n").unwrap();
+    assert!(drift::read_lines::<Correction>(&path).is_err(), "not one line is a correction");
+    assert!(drift::read_lines_if_present::<Correction>(&dir.path().join("none")).unwrap().entries.is_empty());
 }

@@ -47,7 +47,7 @@ pub const CATALOG: &[Entry] = &[
         Log,
         1,
         &["pq-collect"],
-        &["pq-collect", "pq-label", "pq-train", "pq-validate", "pq-register", "pq-monitor"],
+        &["pq-collect", "pq-label", "pq-train", "pq-validate", "pq-register", "pq-monitor", "pq-trigger"],
     ),
     entry(
         "data/raw/inputs.jsonl",
@@ -80,7 +80,7 @@ pub const CATALOG: &[Entry] = &[
         Document,
         1,
         &["pq-label"],
-        &["pq-collect", "pq-label", "pq-train", "pq-validate", "pq-register", "pq-monitor"],
+        &["pq-collect", "pq-label", "pq-train", "pq-validate", "pq-register", "pq-monitor", "pq-trigger"],
     ),
     entry(
         "data/labeled/splits.json",
@@ -88,7 +88,7 @@ pub const CATALOG: &[Entry] = &[
         Document,
         1,
         &["pq-collect", "pq-train"],
-        &["pq-collect", "pq-train", "pq-validate", "pq-register", "pq-monitor"],
+        &["pq-collect", "pq-train", "pq-validate", "pq-register", "pq-monitor", "pq-trigger"],
     ),
     entry(
         "data/user_feedback/corrections.jsonl",
@@ -96,7 +96,7 @@ pub const CATALOG: &[Entry] = &[
         Log,
         1,
         &["pq-label", "production"],
-        &["pq-label", "pq-train", "pq-validate", "pq-register", "pq-monitor", "pq-trigger"],
+        &["pq-label", "pq-train", "pq-validate", "pq-register", "pq-trigger"],
     ),
     entry(
         "outputs/<run>/adapter_config.json",
@@ -136,7 +136,7 @@ pub const CATALOG: &[Entry] = &[
         Document,
         3,
         &["pq-train"],
-        &["pq-validate", "pq-score", "pq-register"],
+        &["pq-validate", "pq-score", "pq-register", "pq-monitor", "pq-trigger"],
     ),
     entry(
         "outputs/<run>/reference_predictions.jsonl",
@@ -203,11 +203,12 @@ pub const CATALOG: &[Entry] = &[
         &["pq-score"],
         &["pq-label", "pq-monitor"],
     ),
+    entry("monitoring/audits.jsonl", "drift::Audit", Log, 1, &["pq-monitor"], &["pq-monitor", "people"]),
     entry(
         "monitoring/drift_reports/latest_drift.json",
         "drift::DriftReport",
         Document,
-        1,
+        2,
         &["pq-monitor"],
         &["pq-trigger"],
     ),
@@ -215,9 +216,17 @@ pub const CATALOG: &[Entry] = &[
         "monitoring/performance_metrics/latest_metrics.json",
         "drift::PerformanceReport",
         Document,
-        1,
+        2,
         &["pq-monitor"],
         &["pq-trigger"],
     ),
-    entry("monitoring/decisions.jsonl", "drift::Decision", Log, 1, &["pq-trigger"], &["people"]),
+    entry(
+        "monitoring/decisions.jsonl",
+        "drift::Decision",
+        Log,
+        2,
+        &["pq-trigger"],
+        &["pq-trigger", "people"],
+    ),
+    entry("monitoring/retraining.json", "drift::Flight", Document, 1, &["pq-trigger"], &["pq-trigger"]),
 ];

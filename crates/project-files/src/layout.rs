@@ -50,7 +50,9 @@ impl Default for Storage {
 ///   predictions.jsonl                  one line a scored slide
 ///   drift_reports/latest_drift.json    and dated ones
 ///   performance_metrics/latest_metrics.json
+///   audits.jsonl                       scored slides drawn to be rated
 ///   decisions.jsonl                    each decision to retrain or not
+///   retraining.json                    a retraining that was asked for
 /// <registry_dir>/                      [storage] registry_dir
 ///   version.json                       releases, and which one is in use
 ///   journal.jsonl                      what happened to them: who, when, why
@@ -252,6 +254,16 @@ impl Layout {
     /// The newest performance report.
     pub fn latest_performance(&self) -> PathBuf {
         self.performance_reports().join("latest_metrics.json")
+    }
+
+    /// The scored slides that were drawn to be rated.
+    pub fn audits(&self) -> PathBuf {
+        self.monitoring.join("audits.jsonl")
+    }
+
+    /// A retraining that was asked for and may be running.
+    pub fn retraining(&self) -> PathBuf {
+        self.monitoring.join("retraining.json")
     }
 
     /// The log of decisions to retrain or not.

@@ -1,4 +1,4 @@
-use ::drift::{DriftReport, DriftStatus, FeatureDrift};
+use ::drift::{DriftReport, DriftStatus, FeatureDrift, FeatureGroup, GroupPower, MovedDeck};
 use minijinja::{Value, context};
 
 use crate::Result;
@@ -37,10 +37,43 @@ pub fn render_drift_report(report: &DriftReport) -> Result<String> {
             created_at => time(report.created_at),
             alpha => number(Some(report.alpha), 2),
             power_shift => report.power_shift_in_words(),
+            permutations => report.permutations,
+            decks => report.decks.iter().map(deck).collect::<Vec<_>>(),
+            groups => report.groups.iter().map(group).collect::<Vec<_>>(),
             features => report.features.iter().map(row).collect::<Vec<_>>(),
             inputs => report.inputs.iter().collect::<Vec<_>>(),
         },
     )
+}
+
+fn deck(deck: &MovedDeck) -> Value {
+    context! {
+        deck => deck.deck_id,
+        slides => deck.slides,
+        distance => number(Some(deck.distance), 1),
+        features => deck.features.iter().take(3).cloned().collect::<Vec<_>>().join(", "),
+        example => deck.example_slide,
+    }
+}
+
+fn group(group: &GroupPower) -> Value {
+    let name = match group.group {
+        FeatureGroup::Image => "images",
+        FeatureGroup::Model => "scores",
+        FeatureGroup::Presence => "what is missing",
+    };
+    let more = match (group.power, group.more_slides.zip(group.more_decks)) {
+        (None, _) => "nothing to compare".to_owned(),
+        (_, Some((slides, decks))) => format!("{slides} more slides of {decks} more decks"),
+        (Some(_), None) => String::new(),
+    };
+    context! {
+        name => name,
+        power => percent(group.power),
+        weakest => group.weakest,
+        is_weak => group.more_decks.is_some(),
+        more => more,
+    }
 }
 
 fn row(feature: &FeatureDrift) -> Value {

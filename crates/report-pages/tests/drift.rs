@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{assert_self_contained, keep};
-use drift::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, FeatureGroup};
+use drift::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, FeatureGroup, GroupPower, MovedDeck};
 use jiff::Timestamp;
 use report_pages::render_drift_report;
 
@@ -34,21 +34,43 @@ fn feature(name: &str, shift: f64, drifted: bool) -> FeatureDrift {
 
 fn report(status: DriftStatus, features: Vec<FeatureDrift>) -> DriftReport {
     DriftReport {
-        schema_version: 1,
+        schema_version: 2,
         created_at: Timestamp::UNIX_EPOCH,
         model_version: Some("v4".to_owned()),
         status,
         drift_score: (status != DriftStatus::Insufficient).then_some(0.42),
         threshold: 0.30,
+        p_value: Some(0.01),
         reasons: vec![
             "the drift score 0.42 is above 0.30".to_owned(),
             "changed: picture.background_brightness".to_owned(),
         ],
-        sizes: DriftSizes { reference_slides: 192, reference_decks: 24, recent_slides: 96, recent_decks: 12 },
+        sizes: DriftSizes {
+            reference_slides: 192,
+            reference_decks: 24,
+            recent_slides: 96,
+            recent_decks: 12,
+            ..DriftSizes::default()
+        },
         alpha: 0.05,
+        permutations: 999,
         power: Some(0.9),
         power_shift: 1.0,
+        groups: vec![GroupPower {
+            group: FeatureGroup::Model,
+            power: Some(0.41),
+            weakest: Some("score.<i>".to_owned()),
+            more_decks: Some(6),
+            more_slides: Some(58),
+        }],
         features,
+        decks: vec![MovedDeck {
+            deck_id: "deck <7>".to_owned(),
+            slides: 12,
+            distance: 3.25,
+            features: vec!["picture.contrast".to_owned()],
+            example_slide: "deck-7-3".to_owned(),
+        }],
         left_out: Vec::new(),
         inputs: BTreeMap::from([("predictions.jsonl".to_owned(), "9f".repeat(32))]),
     }
@@ -76,6 +98,11 @@ fn the_finding_comes_first_and_each_feature_is_drawn() {
         "v4 · 96 recent slides of 12 decks",
         "a shift of one standard deviation",
         "192 &#x2f; 96",
+        "deck &lt;7&gt;",
+        "deck-7-3",
+        "58 more slides of 6 more decks",
+        "score.&lt;i&gt;",
+        "(999 times)",
         "93 %",
         "4938",
         "predictions.jsonl",

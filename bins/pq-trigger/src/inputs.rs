@@ -1,0 +1,120 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use drift::{
+    Decision, DriftReport, Flight, Known, Learnable, PerformanceReport, Usable, VersionFile,
+    read_lines_if_present, usable,
+};
+use jiff::Timestamp;
+use pq_cli::Layout;
+use project_files::{Contract, Release, RunFiles, RunRecord, sha256_hex};
+use slide_data::{Correction, Labels, SlideRecord, Splits};
+
+/// What was read, with the SHA-256 of each file.
+pub(crate) struct Inputs {
+    pub(crate) usable: Usable,
+    pub(crate) known: Known,
+    pub(crate) releases: VersionFile,
+    pub(crate) drift: Option<DriftReport>,
+    pub(crate) performance: Option<PerformanceReport>,
+    pub(crate) past: Vec<Decision>,
+    pub(crate) broken_decisions: usize,
+    pub(crate) flight: Option<Flight>,
+    pub(crate) hashes: BTreeMap<String, String>,
+}
+
+/// Reads what is there. A file or folder that was named and is not there is an error: it could hide a reason to retrain.
+pub(crate) fn read(layout: &Layout, corrections: Option<&Path>, now: Timestamp) -> drift::Result<Inputs> {
+    layout.require_data()?;
+    layout.require_registry()?;
+    layout.require_monitoring()?;
+    let mut files = Files::default();
+    let path = corrections_path(layout, corrections)?;
+    let releases: VersionFile = files.document(&layout.version_file())?.unwrap_or_default();
+    let log: Vec<Correction> = files.log(&path)?;
+    let bytes = if path.exists() { std::fs::read(&path).unwrap_or_default() } else { Vec::new() };
+    let champion = releases.champion().or_else(|| releases.last());
+    let known = match champion.and_then(|release| record(layout, release)) {
+        Some(path) => files.document::<RunRecord>(&path)?.map(|run| Known::new(&run, &bytes)),
+        None => None,
+    };
+    let known = known.unwrap_or_else(|| Known {
+        read_at: champion.map(|release| release.released_at),
+        ..Known::default()
+    });
+    let learnable = learnable(layout, &mut files)?;
+    let labels = files.hashes.get(&name(&layout.labels())).cloned().unwrap_or_default();
+    let past = read_lines_if_present::<Decision>(&layout.decisions())?;
+    Ok(Inputs {
+        usable: usable(&log, &learnable, &known, &labels, now),
+        known,
+        releases,
+        drift: files.document(&layout.latest_drift())?,
+        performance: files.document(&layout.latest_performance())?,
+        past: past.entries,
+        broken_decisions: past.defects.broken_lines,
+        flight: files.document(&layout.retraining())?,
+        hashes: files.hashes,
+    })
+}
+
+fn corrections_path(layout: &Layout, named: Option<&Path>) -> drift::Result<PathBuf> {
+    let Some(path) = named else { return Ok(layout.corrections()) };
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    Err(project_files::Error::NoFile { path: path.to_owned(), setting: "--corrections" }.into())
+}
+
+/// The record of the run that a version came from, where one is left.
+fn record(layout: &Layout, release: &Release) -> Option<PathBuf> {
+    // A run's id is a name; whatever else a registry may hold does not lead out of the folder of runs.
+    let is_name = Path::new(&release.run_id).file_name().is_some_and(|file| *file == *release.run_id);
+    let of_run = is_name.then(|| layout.run(&release.run_id));
+    let places = [Some(layout.version(&release.version)), of_run].into_iter().flatten();
+    places.map(|run: RunFiles| run.record()).find(|path| path.exists())
+}
+
+fn learnable(layout: &Layout, files: &mut Files) -> drift::Result<Learnable> {
+    let slides: Vec<SlideRecord> = files.log(&layout.slides().manifest())?;
+    let labels: Labels = files.document(&layout.labels())?.unwrap_or_default();
+    let splits: Splits = files.document(&layout.splits())?.unwrap_or_default();
+    Ok(Learnable::new(&slides, &labels, &splits))
+}
+
+fn name(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Reads files and remembers their hashes.
+#[derive(Default)]
+struct Files {
+    hashes: BTreeMap<String, String>,
+}
+
+impl Files {
+    fn document<T: Contract>(&mut self, path: &Path) -> drift::Result<Option<T>> {
+        let value = T::read_if_present(path)?;
+        self.remember(path)?;
+        Ok(value)
+    }
+
+    fn log<T: Contract>(&mut self, path: &Path) -> drift::Result<Vec<T>> {
+        let log = read_lines_if_present(path)?;
+        self.remember(path)?;
+        Ok(log.entries)
+    }
+
+    fn remember(&mut self, path: &Path) -> drift::Result<()> {
+        match std::fs::read(path) {
+            Ok(bytes) => {
+                self.hashes.insert(name(path), sha256_hex(&bytes));
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                Err(project_files::Error::from(durable_files::io_error("read", path)(error)).into())
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Tests that take whole decks for what they are: the things that were drawn.
+//!
+//! Slides of a deck resemble each other, so a deck is one observation, however many slides it has. Of each feature a deck gives
+//! three numbers: the mean rank of its slides among all, and its shares of slides below the first and above the ninth decile. Each
+//! is compared between the sides by a t statistic with a deviation of each side's own (studentized, so that sides whose decks differ
+//! in size are not taken for different: Janssen 1997, Chung and Romano 2013), shrunk towards the common one where a side has few decks
+//! (as Smyth 2004 does). Whole decks are re-labelled at random, all features at once; the largest statistic over all features of
+//! each re-labelling corrects for looking at many (Westfall and Young 1993, single step).
+
+use crate::DriftConfig;
+use crate::features::{Column, Table};
+
+/// Numbers that a deck gives of each feature.
+const FUNCTIONS: usize = 3;
+/// How many decks' worth of evidence the common deviation is in that of a side.
+const PRIOR_DECKS: f64 = 5.0;
+/// Where the largest statistic was reached so often, its p-value is known well enough (Besag and Clifford 1991).
+const ENOUGH_REACHED: usize = 10;
+
+/// How surprising each column's statistic is where nothing has changed.
+#[derive(Debug)]
+pub(crate) struct Significance {
+    /// For each column the share of re-labellings with at least its statistic.
+    pub(crate) p_values: Vec<f64>,
+    /// For each column the share of re-labellings in which any column had at least its statistic.
+    pub(crate) adjusted: Vec<f64>,
+    /// The t statistic from which on an adjusted p-value is at most alpha.
+    pub(crate) critical: f64,
+    /// How many re-labellings there were.
+    pub(crate) permutations: usize,
+}
+
+/// What the decks give of one column; `means[deck]` is centred, and 0 for decks without the feature.
+#[derive(Debug)]
+pub(crate) struct DeckMeans {
+    pub(crate) means: Vec<[f64; FUNCTIONS]>,
+    sums: [f64; FUNCTIONS],
+    squares: [f64; FUNCTIONS],
+    pattern: usize,
+}
+
+/// Which decks have a feature; many features share one.
+#[derive(Debug)]
+struct Pattern {
+    has: Vec<bool>,
+    decks: usize,
+    recent: usize,
+}
+
+/// All columns of a table by decks.
+#[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the reference has decks too")]
+pub(crate) struct Decks {
+    pub(crate) columns: Vec<DeckMeans>,
+    patterns: Vec<Pattern>,
+    reference_decks: usize,
+}
+
+impl Decks {
+    pub(crate) fn new(table: &Table) -> Self {
+        let mut decks =
+            Self { columns: Vec::new(), patterns: Vec::new(), reference_decks: table.reference_decks };
+        for column in &table.columns {
+            let pattern = decks.pattern(column);
+            decks.columns.push(DeckMeans::new(column, pattern));
+        }
+        decks
+    }
+
+    fn pattern(&mut self, column: &Column) -> usize {
+        let known = self.patterns.iter().position(|pattern| pattern.has == column.has);
+        known.unwrap_or_else(|| {
+            let [reference, recent] = column.decks(self.reference_decks);
+            let pattern = Pattern { has: column.has.clone(), decks: reference + recent, recent };
+            self.patterns.push(pattern);
+            self.patterns.len() - 1
+        })
+    }
+
+    /// The squared statistic of each column, for the labelling that calls the first decks of `order` recent: as many as are, among
+    /// those that have the feature.
+    fn statistics(&self, order: &[usize], drawn: &mut [Vec<usize>], into: &mut [f64]) {
+        for (pattern, drawn) in self.patterns.iter().zip(drawn.iter_mut()) {
+            drawn.clear();
+            let having = order.iter().copied().filter(|deck| pattern.has[*deck]);
+            drawn.extend(having.take(pattern.recent));
+        }
+        for (column, into) in self.columns.iter().zip(into) {
+            let pattern = &self.patterns[column.pattern];
+            *into = column.statistic(&drawn[column.pattern], pattern.decks);
+        }
+    }
+
+    /// Re-labels the decks at random, at least `permutations` times, and on until the largest statistic was reached often enough to
+    /// tell how rare it is, or `max_permutations` times.
+    pub(crate) fn significance(&self, config: &DriftConfig) -> Significance {
+        let decks = self.patterns.first().map_or(0, |pattern| pattern.has.len());
+        let recent_first = (self.reference_decks..decks).chain(0..self.reference_decks);
+        let mut order: Vec<usize> = recent_first.collect();
+        let mut drawn = vec![Vec::new(); self.patterns.len()];
+        let mut observed = vec![0.0; self.columns.len()];
+        self.statistics(&order, &mut drawn, &mut observed);
+        let least: Vec<f64> = observed.iter().map(|value| value * (1.0 - 1e-9)).collect();
+        let top = least.iter().copied().fold(0.0, f64::max);
+        let mut rng = fastrand::Rng::with_seed(config.seed);
+        let (mut reached, mut largest) = (vec![0usize; least.len()], Vec::new());
+        let (mut current, mut top_reached) = (vec![0.0; least.len()], 0usize);
+        while largest.len() < config.permutations
+            || top_reached < ENOUGH_REACHED && largest.len() < config.max_permutations
+        {
+            rng.shuffle(&mut order);
+            self.statistics(&order, &mut drawn, &mut current);
+            for ((value, least), reached) in current.iter().zip(&least).zip(&mut reached) {
+                *reached += usize::from(value >= least);
+            }
+            let most = current.iter().copied().fold(0.0, f64::max);
+            top_reached += usize::from(most >= top);
+            largest.push(most);
+        }
+        conclude(&least, &reached, largest, config.alpha)
+    }
+}
+
+fn conclude(least: &[f64], reached: &[usize], mut largest: Vec<f64>, alpha: f64) -> Significance {
+    largest.sort_by(f64::total_cmp);
+    let permutations = largest.len();
+    let p = |count: usize| (1 + count) as f64 / (1 + permutations) as f64;
+    let at_least = |value: f64| permutations - largest.partition_point(|most| *most < value);
+    // The (1 - alpha) quantile of the largest statistics, counting the observation itself as one of them.
+    let rank = ((1.0 - alpha) * (1 + permutations) as f64).ceil() as usize;
+    let critical = largest.get(rank.min(permutations).saturating_sub(1));
+    Significance {
+        p_values: reached.iter().map(|count| p(*count)).collect(),
+        adjusted: least.iter().map(|value| p(at_least(*value))).collect(),
+        critical: critical.map_or(f64::INFINITY, |square| square.sqrt()),
+        permutations,
+    }
+}
+
+impl DeckMeans {
+    fn new(column: &Column, pattern: usize) -> Self {
+        let mut means = vec![[0.0; FUNCTIONS]; column.has.len()];
+        for (cell, rank) in column.cells.iter().zip(ranks(column)) {
+            let functions = [rank, f64::from(u8::from(rank < 0.1)), f64::from(u8::from(rank > 0.9))];
+            for (mean, value) in means[cell.deck].iter_mut().zip(functions) {
+                *mean += cell.weight * value;
+            }
+        }
+        let decks = column.has.iter().filter(|has| **has).count() as f64;
+        let (mut sums, mut squares) = ([0.0; FUNCTIONS], [0.0; FUNCTIONS]);
+        for function in 0..FUNCTIONS {
+            let centre = means.iter().map(|mean| mean[function]).sum::<f64>() / decks;
+            for (mean, _) in means.iter_mut().zip(&column.has).filter(|(_, has)| **has) {
+                mean[function] -= centre;
+                sums[function] += mean[function];
+                squares[function] += mean[function] * mean[function];
+            }
+        }
+        Self { means, sums, squares, pattern }
+    }
+
+    /// The largest of the squared statistics, with these decks called recent.
+    fn statistic(&self, recent: &[usize], decks: usize) -> f64 {
+        let (mut sums, mut squares) = ([0.0; FUNCTIONS], [0.0; FUNCTIONS]);
+        for deck in recent {
+            for ((mean, sum), square) in self.means[*deck].iter().zip(&mut sums).zip(&mut squares) {
+                *sum += mean;
+                *square += mean * mean;
+            }
+        }
+        let side = |size: usize, sum: f64, squares: f64| Side { size: size as f64, sum, squares };
+        let of = |function: usize| {
+            let (sum, square) = (sums[function], squares[function]);
+            let rest = (self.sums[function] - sum, self.squares[function] - square);
+            squared_t(&side(decks - recent.len(), rest.0, rest.1), &side(recent.len(), sum, square))
+        };
+        (0..FUNCTIONS).map(of).fold(0.0, f64::max)
+    }
+}
+
+/// The place of each cell among all, 0 to 1, each deck weighing alike; equal values share the middle of their places.
+fn ranks(column: &Column) -> Vec<f64> {
+    let total: f64 = column.cells.iter().map(|cell| cell.weight).sum();
+    let mut ranks = Vec::with_capacity(column.cells.len());
+    let mut below = 0.0;
+    for ties in column.cells.chunk_by(|a, b| a.value.total_cmp(&b.value).is_eq()) {
+        let weight: f64 = ties.iter().map(|cell| cell.weight).sum();
+        ranks.extend(std::iter::repeat_n((below + weight / 2.0) / total, ties.len()));
+        below += weight;
+    }
+    ranks
+}
+
+/// One side of a comparison: how many numbers, their sum and the sum of their squares.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Side {
+    pub(crate) size: f64,
+    pub(crate) sum: f64,
+    pub(crate) squares: f64,
+}
+
+impl Side {
+    /// The sum of squares about the mean.
+    fn spread(&self) -> f64 {
+        (self.squares - self.sum * self.sum / self.size).max(0.0)
+    }
+}
+
+/// The variance of the mean of each side, its deviation shrunk towards the common one.
+pub(crate) fn variances_of_means(a: &Side, b: &Side) -> [f64; 2] {
+    let common = (a.spread() + b.spread()) / (a.size + b.size - 2.0).max(1.0);
+    [a, b].map(|side| (side.spread() + PRIOR_DECKS * common) / (side.size - 1.0 + PRIOR_DECKS) / side.size)
+}
+
+/// The square of the t statistic of two sides.
+fn squared_t(a: &Side, b: &Side) -> f64 {
+    /// What rounding may leave of a variance that is none.
+    const NOTHING: f64 = 1e-20;
+    if a.size < 2.0 || b.size < 2.0 {
+        return 0.0;
+    }
+    let difference = (a.sum / a.size - b.sum / b.size).powi(2);
+    let variance: f64 = variances_of_means(a, b).iter().sum();
+    if variance > NOTHING {
+        difference / variance
+    } else if difference > NOTHING {
+        f64::MAX
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn side(values: &[f64]) -> Side {
+        let (sum, squares) = values.iter().fold((0.0, 0.0), |(sum, squares), v| (sum + v, squares + v * v));
+        Side { size: values.len() as f64, sum, squares }
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Reference {
+        t: Vec<Case>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Case {
+        a: Vec<f64>,
+        b: Vec<f64>,
+        squared: f64,
+    }
+
+    /// `scipy.stats.ttest_ind`: both sides have the same deviation, so that there is nothing to shrink.
+    #[test]
+    fn where_both_sides_spread_alike_it_is_students_statistic() {
+        let text = include_str!("../tests/reference/statistics.json");
+        let cases = serde_json::from_str::<Reference>(text).unwrap().t;
+        assert!(cases.len() > 2);
+        for Case { a, b, squared } in cases {
+            pq_testing::assert_close(&[squared_t(&side(&a), &side(&b))], &[squared], 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_change_without_any_spread_is_certain_and_none_is_none() {
+        let (a, b) = (side(&[1.0; 9]), side(&[0.0; 5]));
+        assert_eq!(squared_t(&a, &b).to_bits(), f64::MAX.to_bits());
+        assert_eq!(squared_t(&a, &side(&[1.0; 5])).to_bits(), 0.0f64.to_bits());
+    }
+}

@@ -1,0 +1,46 @@
+use jiff::{SignedDuration, Timestamp};
+use project_files::{Contract, VersionFile};
+use serde::{Deserialize, Serialize};
+
+use crate::{Decision, TriggerConfig};
+
+/// `monitoring/retraining.json`: a retraining that was asked for and may be running. While it is in force no other is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flight {
+    /// Version of this contract, now 1.
+    pub schema_version: u32,
+    /// Who asked.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub asked_at: Timestamp,
+    /// Until when it counts as running, unless it is reported as done or leads to a release.
+    pub expires_at: Timestamp,
+}
+
+impl Contract for Flight {
+    const NAME: &'static str = "retraining in flight";
+    const VERSION: u32 = 1;
+}
+
+impl Flight {
+    /// The retraining that a decision asks for.
+    pub fn of(decision: &Decision, config: &TriggerConfig) -> Self {
+        let lasts = SignedDuration::from_secs_f64((config.flight_hours * 3600.0).min(1e10));
+        Self {
+            schema_version: Self::VERSION,
+            owner: decision.asked_by.clone(),
+            reason: decision.reason(),
+            asked_at: decision.decided_at,
+            expires_at: decision.decided_at.checked_add(lasts).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// Whether it is in force: neither expired nor followed by a release.
+    pub fn is_in_force(&self, releases: &VersionFile, now: Timestamp) -> bool {
+        let is_released =
+            releases.history.iter().any(|release| (self.asked_at..=now).contains(&release.released_at));
+        now < self.expires_at && !is_released
+    }
+}

@@ -1,0 +1,87 @@
+//! What holds a retraining back, whatever the triggers say.
+
+use jiff::Timestamp;
+use project_files::VersionFile;
+
+use crate::TriggerConfig;
+use crate::look::Look;
+use crate::usable::Usable;
+
+/// What is looked at.
+pub(crate) struct Holds<'a> {
+    pub(crate) usable: &'a Usable,
+    pub(crate) releases: &'a VersionFile,
+    pub(crate) look: Look<'a>,
+}
+
+/// From the one time to the other, negative where the first is later.
+pub(crate) fn days_between(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64() / 86_400.0
+}
+
+/// All that holds it back. A person's wish is held back only by a retraining that runs.
+pub(crate) fn held(
+    holds: &Holds<'_>,
+    config: &TriggerConfig,
+    now: Timestamp,
+    is_manual: bool,
+) -> Vec<String> {
+    let running = in_flight(holds, now);
+    let others = || [dated_ahead(holds, now), resting(holds, config, now), same_again(holds)];
+    let others = if is_manual { [None, None, None] } else { others() };
+    running.into_iter().chain(others.into_iter().flatten()).collect()
+}
+
+fn in_flight(holds: &Holds<'_>, now: Timestamp) -> Option<String> {
+    let flight = holds.look.flight.filter(|flight| flight.is_in_force(holds.releases, now))?;
+    let (owner, asked, until) = (&flight.owner, flight.asked_at, flight.expires_at);
+    Some(format!(
+        "a retraining that {owner} asked for at {asked} counts as running until {until}; `pq-trigger --done` ends it"
+    ))
+}
+
+/// Where the clock or a file's dates are wrong, no length of time means anything.
+fn dated_ahead(holds: &Holds<'_>, now: Timestamp) -> Option<String> {
+    let ahead = |at: Timestamp| Some(days_between(now, at)).filter(|days| *days > 0.0);
+    let release = || {
+        let last = holds.releases.last()?;
+        let days = ahead(last.released_at)?;
+        Some(format!("{} is dated {days:.1} days ahead: the clock or the registry is wrong", last.version))
+    };
+    let decision = || {
+        let latest = holds.look.past.iter().map(|past| past.decided_at).max()?;
+        let days = ahead(latest)?;
+        Some(format!("a decision is dated {days:.1} days ahead: the clock went back, or was wrong then"))
+    };
+    release().or_else(decision)
+}
+
+/// Rest after a release, and after a retraining that led to none.
+fn resting(holds: &Holds<'_>, config: &TriggerConfig, now: Timestamp) -> Option<String> {
+    let rest = config.cooldown_days;
+    let last = holds.releases.last();
+    let released = last.map(|release| (days_between(release.released_at, now), &release.version));
+    if let Some((days, version)) = released.filter(|(days, _)| (0.0..rest).contains(days)) {
+        return Some(format!("{version} was released {days:.1} days ago, and {rest} are for rest"));
+    }
+    let asked =
+        holds.look.past.iter().filter(|past| past.should_retrain).map(|past| past.decided_at).max()?;
+    let days = days_between(asked, now);
+    (0.0..rest).contains(&days).then(|| {
+        format!(
+            "a retraining was asked for {days:.1} days ago and led to no release, and {rest} are for rest"
+        )
+    })
+}
+
+/// A training that would read what an earlier one has read gives what that one gave.
+fn same_again(holds: &Holds<'_>) -> Option<String> {
+    if holds.usable.is_new == Some(false) {
+        let advice = "have slides of the changed decks rated, or correct them";
+        return Some(format!("nothing is new to learn from since the version in use was trained: {advice}"));
+    }
+    let is_same = |past: &&crate::Decision| past.should_retrain && past.training_key == holds.usable.key;
+    let past = holds.look.past.iter().rev().find(is_same)?;
+    let on = past.decided_at.strftime("%F");
+    Some(format!("a retraining on the same labels and corrections was asked for on {on}"))
+}

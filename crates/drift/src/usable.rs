@@ -1,0 +1,161 @@
+//! What there is to learn from that the version in use did not read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use project_files::{RunRecord, sha256_hex};
+use sha2::{Digest as _, Sha256};
+use slide_data::{Correction, Labels, SlideRecord, Split, Splits};
+
+/// The slides that the next training could learn from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Learnable {
+    collected: BTreeSet<String>,
+    /// Labelled slides that may be trained on, or are held out for validation and test.
+    trainable: BTreeSet<String>,
+    held_out: BTreeSet<String>,
+}
+
+impl Learnable {
+    /// As `pq-train` chooses them: collected, neither repeated nor excluded, labelled, and not of the splits for validation and test.
+    pub fn new(slides: &[SlideRecord], labels: &Labels, splits: &Splits) -> Self {
+        let mut learnable = Self::default();
+        let usable = slides.iter().filter(|slide| slide.duplicate_of.is_none() && !slide.excluded);
+        for slide in usable {
+            let id = slide.slide_id.clone();
+            learnable.collected.insert(id.clone());
+            let is_labelled = labels.slides.get(&id).is_some_and(|label| label.scored().next().is_some());
+            match splits.groups.get(&slide.group) {
+                Some(Split::Val | Split::Test) => learnable.held_out.insert(id),
+                _ if is_labelled => learnable.trainable.insert(id),
+                _ => false,
+            };
+        }
+        learnable
+    }
+}
+
+/// What the run of the version in use read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Known {
+    /// When it read its data; absent where no record of the run is there.
+    pub read_at: Option<Timestamp>,
+    /// The ids of the corrections that it read, where its hash of their log tells how far it read.
+    pub corrections: Option<BTreeSet<String>>,
+    /// How many slides it trained on.
+    pub train_slides: Option<usize>,
+    /// SHA-256 of the labels that it read.
+    pub labels: Option<String>,
+}
+
+impl Known {
+    /// What a run's record says; `corrections` is the log as it is now.
+    pub fn new(run: &RunRecord, corrections: &[u8]) -> Self {
+        let read = run.inputs.get("corrections.jsonl");
+        let ids = match read {
+            Some(hash) => read_until(corrections, hash),
+            None if run.inputs.is_empty() => None,
+            None => Some(BTreeSet::new()), // there was no such log
+        };
+        Self {
+            read_at: Some(run.started_at),
+            corrections: ids,
+            train_slides: Some(run.data.train_slides).filter(|slides| *slides > 0),
+            labels: run.inputs.get("labels.json").cloned(),
+        }
+    }
+
+    fn has_read(&self, correction: &Correction) -> bool {
+        match (&self.corrections, self.read_at) {
+            (Some(ids), _) => ids.contains(&correction.id),
+            (None, Some(read_at)) => correction.corrected_at <= read_at,
+            (None, None) => false,
+        }
+    }
+}
+
+/// The ids of the entries of a log up to where it had this SHA-256; `None` where it never did, as after it was rewritten.
+fn read_until(log: &[u8], sha256: &str) -> Option<BTreeSet<String>> {
+    #[derive(serde::Deserialize)]
+    struct Id {
+        id: String,
+    }
+    let (mut hash, mut ids) = (Sha256::new(), BTreeSet::new());
+    let is_it = |hash: &Sha256| durable_files::hex(&hash.clone().finalize()) == sha256;
+    if is_it(&hash) {
+        return Some(ids);
+    }
+    for line in log.split_inclusive(|byte| *byte == b'\n') {
+        hash.update(line);
+        ids.extend(serde_json::from_slice::<Id>(line).ok().map(|line| line.id));
+        if is_it(&hash) {
+            return Some(ids);
+        }
+    }
+    None
+}
+
+/// What there is to learn from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Usable {
+    /// Corrections that can be learned from and that the run in use did not read, each counted once.
+    pub corrections: usize,
+    /// Labelled slides that may be trained on, more than that run had.
+    pub more_slides: usize,
+    /// New corrections that cannot be learned from, by why.
+    pub unusable: BTreeMap<String, usize>,
+    /// Whether anything differs from what that run read; absent where it is not known what it read.
+    pub is_new: Option<bool>,
+    /// Names everything that a training would learn from now: equal where it would read the same.
+    pub key: String,
+}
+
+/// Counts what can be learned from. `labels_sha256` is that of `labels.json`, empty where there is none.
+pub fn usable(
+    corrections: &[Correction],
+    learnable: &Learnable,
+    known: &Known,
+    labels_sha256: &str,
+    now: Timestamp,
+) -> Usable {
+    let by_id: BTreeMap<&str, &Correction> =
+        corrections.iter().map(|correction| (correction.id.as_str(), correction)).collect();
+    let mut found = Usable::default();
+    let mut key = labels_sha256.to_owned();
+    for (id, correction) in by_id {
+        let obstacle = obstacle(correction, learnable, now);
+        if obstacle.is_none() {
+            key.push('\n');
+            key.push_str(id);
+        }
+        match obstacle {
+            _ if known.has_read(correction) => {}
+            None => found.corrections += 1,
+            Some(why) => *found.unusable.entry(why.to_owned()).or_default() += 1,
+        }
+    }
+    let slides = learnable.trainable.len();
+    found.more_slides = known.train_slides.map_or(0, |before| slides.saturating_sub(before));
+    let same_labels = known.labels.as_ref().map(|labels| labels == labels_sha256);
+    found.is_new = same_labels.map(|same| !same || found.corrections > 0 || found.more_slides > 0);
+    found.key = sha256_hex(key.as_bytes());
+    found
+}
+
+/// Why a correction cannot be learned from.
+fn obstacle(correction: &Correction, learnable: &Learnable, now: Timestamp) -> Option<&'static str> {
+    let slide = &correction.slide_id;
+    if correction.corrected_at > now {
+        Some("dated ahead of now")
+    } else if correction.scores.is_empty() {
+        Some("without a score")
+    } else if learnable.held_out.contains(slide) {
+        Some("of slides kept for validation or test")
+    } else if learnable.trainable.contains(slide) {
+        None
+    } else if learnable.collected.contains(slide) {
+        Some("of slides that nobody rated")
+    } else {
+        Some("of slides that were not collected")
+    }
+}

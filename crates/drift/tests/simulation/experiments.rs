@@ -1,0 +1,126 @@
+//! What is counted over many made-up teams.
+
+use std::collections::BTreeMap;
+
+use drift::{DriftConfig, DriftReport, DriftStatus, FeatureGroup, PerformanceConfig};
+use fastrand::Rng;
+use slide_data::{Label, Prediction};
+
+use super::{World, accuracy, at, draw_new, drift, reference, validated};
+
+/// How often something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) found: usize,
+    pub(crate) of: usize,
+}
+
+impl Count {
+    pub(crate) fn percent(self) -> f64 {
+        100.0 * self.found as f64 / self.of as f64
+    }
+}
+
+/// Decks of the world until there are so many slides.
+pub(crate) fn until(world: &World, slides: usize, rng: &mut Rng) -> Vec<Prediction> {
+    let mut scored = Vec::new();
+    let mut deck = 0;
+    while scored.len() < slides {
+        let size = rng.usize(world.slides.0..=world.slides.1).min(slides - scored.len());
+        scored.extend(world.deck(&format!("new-{deck}"), size, at(20.0), rng).slides);
+        deck += 1;
+    }
+    scored
+}
+
+/// One comparison of so many training decks with so many recent slides; with a giant, one deck has nine tenths of them.
+pub(crate) fn comparison(
+    before: &World,
+    now: &World,
+    training: usize,
+    slides: usize,
+    giant: bool,
+    rng: &mut Rng,
+) -> DriftReport {
+    let reference = reference(before, training, rng);
+    let mut scored = if giant { until(now, slides / 10, rng) } else { until(now, slides, rng) };
+    if giant {
+        scored.extend(now.deck("giant", slides - slides / 10, at(20.0), rng).slides);
+    }
+    let config =
+        DriftConfig { permutations: 199, max_permutations: 199, seed: rng.u64(..), ..DriftConfig::default() };
+    drift(&reference, &scored, &config, at(21.0))
+}
+
+/// How many of `sims` comparisons without a change flag anything.
+pub(crate) fn false_alarms(
+    world: &World,
+    training: usize,
+    slides: usize,
+    giant: bool,
+    sims: usize,
+    seed: u64,
+) -> Count {
+    let mut rng = Rng::with_seed(seed);
+    let flags = |_: &usize| {
+        let report = comparison(world, world, training, slides, giant, &mut rng);
+        report.features.iter().any(|feature| feature.drifted)
+    };
+    Count { found: (0..sims).filter(flags).count(), of: sims }
+}
+
+/// How many of `sims` comparisons with a changed world call it drift.
+pub(crate) fn found(
+    now: &World,
+    training: usize,
+    slides: usize,
+    sims: usize,
+    seed: u64,
+) -> (Count, Vec<DriftReport>) {
+    let mut rng = Rng::with_seed(seed);
+    let reports: Vec<DriftReport> =
+        (0..sims).map(|_| comparison(&World::default(), now, training, slides, false, &mut rng)).collect();
+    let found = reports.iter().filter(|report| report.status == DriftStatus::Drifted).count();
+    (Count { found, of: sims }, reports)
+}
+
+/// Whether a report names charts as what is missing.
+pub(crate) fn names_lost_charts(report: &DriftReport) -> bool {
+    let is_it = |feature: &drift::FeatureDrift| {
+        feature.group == FeatureGroup::Presence
+            && feature.name == "presence.data_visualization"
+            && feature.drifted
+    };
+    report.features.iter().any(is_it)
+        && report.reasons.iter().any(|reason| reason.starts_with("missing: data_visualization"))
+}
+
+/// A team whose model gets worse by ten points after six weeks, with 30 decks and 50 audits a week and looks each week: in which
+/// week after it the drop is called one (at the budget's level), if within `weeks`.
+pub(crate) fn weeks_to_find_a_drop(drop: f64, weeks: usize, level: f64, seed: u64) -> Option<usize> {
+    let mut rng = Rng::with_seed(seed);
+    let (good, bad) = (World::default(), World { wrong: World::default().wrong + drop, ..World::default() });
+    let validated = validated(&good, 100, &mut rng);
+    let config = PerformanceConfig::default();
+    let (mut scored, mut drawn) = (Vec::new(), Vec::new());
+    let mut labels: BTreeMap<String, Label> = BTreeMap::new();
+    for week in 0..6 + weeks {
+        let world = if week < 6 { &good } else { &bad };
+        for deck in 0..30 {
+            let when = at(7.0 * week as f64 + f64::from(deck) * 0.23);
+            let size = rng.usize(world.slides.0..=world.slides.1);
+            let deck = world.deck(&format!("w{week}-{deck}"), size, when, &mut rng);
+            labels.extend(deck.slides.iter().map(|slide| slide.slide_id.clone()).zip(deck.labels));
+            scored.extend(deck.slides);
+        }
+        let now = at(7.0 * (week + 1) as f64);
+        drawn.extend(draw_new(&scored, &drawn, &config, now));
+        let report = accuracy(&scored, &drawn, &labels, &validated, &config, now);
+        let is_found = report.accuracy_drop.is_some_and(|drop| drop > 0.05)
+            && report.p_value.is_some_and(|p| p <= level);
+        if is_found {
+            return if week < 6 { Some(0) } else { Some(week - 5) };
+        }
+    }
+    None
+}

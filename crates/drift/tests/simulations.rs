@@ -1,0 +1,52 @@
+//! Short forms of what `benches/loop.rs` counts over many more made-up teams. Seeded: each comes out the same every time.
+
+mod simulation;
+
+use simulation::World;
+use simulation::experiments::{false_alarms, found, names_lost_charts, weeks_to_find_a_drop};
+use simulation::year::year;
+
+#[test]
+fn without_a_change_one_comparison_in_twenty_flags_something() {
+    let usual = World::default();
+    for (training, slides, is_giant) in
+        [(36, 30, false), (36, 300, false), (100, 300, true), (400, 100, false)]
+    {
+        let count = false_alarms(&usual, training, slides, is_giant, 120, 5);
+        // 6 expected of 120; 13 or more, or none, would come by chance in about 1 of 100 such tests, whose seed is fixed.
+        assert!((1..13).contains(&count.found), "{training} decks, {slides} slides: {count:?}");
+    }
+}
+
+#[test]
+fn a_point_less_a_new_template_and_lost_charts_are_found() {
+    let usual = World::default();
+    let of = |world: &World, slides| found(world, 36, slides, 20, 7);
+    let (scores, _) = of(&World { score_shift: -1.0, ..usual }, 300);
+    let (template, _) = of(&World { template: 2, ..usual }, 200);
+    let (charts, reports) = of(&World { charts: 0.02, ..usual }, 300);
+    assert!(
+        scores.found >= 18 && template.found >= 18 && charts.found >= 18,
+        "{scores:?} {template:?} {charts:?}"
+    );
+    assert!(reports.iter().filter(|report| names_lost_charts(report)).count() >= 18);
+}
+
+#[test]
+fn ten_points_of_accuracy_are_missed_within_two_weeks() {
+    let level = 0.01 * drift::Share::PERFORMANCE / drift::LOOKS_A_YEAR;
+    let weeks: Vec<Option<usize>> =
+        (100..120).map(|seed| weeks_to_find_a_drop(0.10, 2, level, seed)).collect();
+    let found = weeks.iter().flatten().filter(|week| **week > 0).count();
+    assert!(found >= 16, "{weeks:?}");
+    assert!(!weeks.contains(&Some(0)), "before it fell: {weeks:?}");
+}
+
+#[test]
+fn a_year_without_a_change_asks_for_nothing() {
+    for seed in 5000..5004 {
+        let year = year(seed);
+        assert_eq!((year.retrained, year.drift, year.performance), (0, 0, 0), "{year:?}");
+        assert!(year.corrections > 200, "users did correct: {year:?}");
+    }
+}
