@@ -75,20 +75,26 @@ fn project(dir: &Path) -> (RunFiles, ValidationResults) {
     ] {
         std::fs::write(path, text).unwrap();
     }
+    let results = validated(dir, &run, &items, &train);
+    (run, results)
+}
+
+/// The run's results, as validating writes them.
+fn validated(dir: &Path, run: &RunFiles, items: &[Item], train: &[Label]) -> ValidationResults {
     let mut inputs: BTreeMap<String, String> =
         [("base_model", "sha256-tensors-v1:1"), ("base_processor", "sha256-processor-v1:2")]
             .map(|(name, hash)| (name.to_owned(), hash.to_owned()))
             .into();
     let data = ["data/raw/manifest.jsonl", "data/labeled/labels.json", "data/labeled/splits.json"];
-    let files = data.iter().map(|path| dir.join(path)).chain(ValidationResults::of_a_run(&run));
+    let files = data.iter().map(|path| dir.join(path)).chain(ValidationResults::of_a_run(run));
     for path in files {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         inputs.insert(name, hash_file(&path).unwrap().sha256);
     }
     let input = EvaluationInput {
         rubric: &Rubric::default(),
-        items: &items,
-        train_labels: Some(&train),
+        items,
+        train_labels: Some(train),
         champion: None,
         before: None,
         cheap_baselines: &[],
@@ -100,7 +106,7 @@ fn project(dir: &Path) -> (RunFiles, ValidationResults) {
     };
     let results = evaluate(&input).unwrap().results;
     results.write(&run.validation()).unwrap();
-    (run, results)
+    results
 }
 
 fn register(dir: &Path) -> (i32, String) {
@@ -127,7 +133,7 @@ fn numbers_that_were_improved_by_hand_are_refused() {
         ("metrics.overall_mae", |r| *r.metrics.get_mut("overall_mae").unwrap() -= 0.01),
         ("intervals.clarity_qwk.low", |r| r.intervals.get_mut("clarity_qwk").unwrap().low += 0.01),
         ("baseline.constants.design", |r| {
-            _ = r.baseline.as_mut().unwrap().constants.insert("design".to_owned(), 1)
+            _ = r.baseline.as_mut().unwrap().constants.insert("design".to_owned(), 1);
         }),
         ("human_ceiling.ratings", |r| r.human_ceiling.as_mut().unwrap().ratings += 1),
     ];

@@ -228,7 +228,7 @@ fn nothing_goes_to_the_hub_without_a_licence() {
     let output = with_hub(dir.path(), &["push"], &fake).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "the version in use has one");
     let tree = fake.repository("team/rater");
-    let card = String::from_utf8(tree.tree("main").unwrap()["README.md"].to_vec()).unwrap();
+    let card = String::from_utf8(tree.tree("main").unwrap()["README.md"].clone()).unwrap();
     assert!(card.contains("license: \"mit\""), "{card}");
 }
 

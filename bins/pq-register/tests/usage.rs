@@ -199,7 +199,7 @@ fn the_rust_program_gives_the_probabilities_of_pq_score() {
     let libraries = |name: &str| -> Vec<PathBuf> {
         let is_it = |path: &PathBuf| {
             let file = path.file_name().unwrap().to_string_lossy().into_owned();
-            file.starts_with(&format!("lib{name}-")) && file.ends_with(".rlib")
+            file.starts_with(&format!("lib{name}-")) && file.strip_suffix(".rlib").is_some()
         };
         files_of(&deps).into_iter().filter(is_it).collect()
     };

@@ -28,6 +28,7 @@ use inputs::Inputs;
     version,
     after_help = "Exit status: 0 decided (with --exit-code: retrain), 1 with --exit-code: do not retrain, 2 could not run.\n\nIn GitHub Actions `should_retrain` and `reason` become outputs of the step.\n\nExamples:\n  pq-trigger\n  pq-trigger --explain --dry-run\n  pq-trigger --exit-code && make train; pq-trigger --done\n  pq-trigger --manual \"a new rubric\""
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
@@ -148,7 +149,7 @@ fn done(layout: &Layout) -> Result<Verdict> {
     match std::fs::remove_file(&path) {
         Ok(()) => tracing::info!("`{}` is removed: no retraining runs", path.display()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            tracing::info!("no retraining was running")
+            tracing::info!("no retraining was running");
         }
         Err(error) => return Err(error).hint(format!("cannot remove `{}`", path.display()), ADVICE),
     }

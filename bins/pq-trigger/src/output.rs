@@ -64,5 +64,5 @@ fn explanation(decision: &Decision) -> String {
     lines.extend(decision.inputs.iter().map(|(name, hash)| format!("input        {hash} {name}")));
     lines.push(format!("settings     {}", decision.configuration));
     lines.push(format!("learns from  {}", decision.training_key));
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines.join("\n") + "\n"
 }

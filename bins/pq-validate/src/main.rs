@@ -35,7 +35,7 @@ struct Args {
     /// Also score the base without the adapter, to show what training changed.
     #[arg(long)]
     with_base: bool,
-    /// Set a condition aside, or accept an easier bound: one of min_human_agreement, max_mae, champion_margin, human_ceiling,
+    /// Set a condition aside, or accept an easier bound: one of `min_human_agreement`, `max_mae`, `champion_margin`, `human_ceiling`,
     /// with the reason, which results, report and model card show. May be given several times.
     #[arg(long = "override", value_name = "NAME=REASON", value_parser = overrides::parse)]
     overrides: Vec<Override>,

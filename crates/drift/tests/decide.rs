@@ -162,7 +162,7 @@ fn days_count_from_when_the_data_was_read_and_only_with_something_new() {
     let of = |days: f64, more_slides| {
         let known = Known { read_at: Some(ago(days)), ..Known::default() };
         let usable = Usable { more_slides, ..learned(0) };
-        state(&Case { known, usable, ..Case::new() }.decide(), TriggerName::Time)
+        state(&Case { usable, known, ..Case::new() }.decide(), TriggerName::Time)
     };
     assert_eq!(
         (of(7.0, 20), of(7.0, 19), of(6.5, 400)),

@@ -96,7 +96,7 @@ fn a_pair_is_the_model_again() {
                 Processor::open(dir, None).unwrap().answer_ids("Clarity: 4\nDesign: 12 naïve 🙂").unwrap()
             };
             assert_eq!(text(&unpacked), text(&dir.join("model")));
-            let off = max_difference(&scores(&unpacked, None), &answers);
+            let off = max_difference(scores(&unpacked, None), &answers);
             assert!(off <= most, "{} {}: {off}", dir.display(), quantization.name());
         }
     }
@@ -153,7 +153,7 @@ fn what_llama_cpp_does_not_do_is_refused() {
             "tokenizer.json",
             &|t| {
                 t["post_processor"]["single"] =
-                    serde_json::json!([{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}])
+                    serde_json::json!([{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}]);
             },
             "adds tokens",
         ),

@@ -90,7 +90,7 @@ fn transformers_gives_the_same_probabilities() {
             .unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         let theirs: Vec<f64> = serde_json::from_slice(&output.stdout).unwrap();
-        let off = max_difference(&theirs, &ours(&dir.join("model"), &adapter, &image));
+        let off = max_difference(&theirs, ours(&dir.join("model"), &adapter, &image));
         assert!(theirs.len() == 5 && off < 1e-4, "{name}: {off}");
     }
 }

@@ -278,10 +278,9 @@ impl Clause<'_> {
         });
         let is_beyond = |end: f64| sign * (end - self.threshold) > 0.0;
         let outcome = match ends {
-            None => Outcome::Undecided,
             Some((_, far)) if !is_beyond(far) => Outcome::Fail,
             Some((near, _)) if is_beyond(near) || self.asked == Asked::NotContradicted => Outcome::Pass,
-            Some(_) => Outcome::Undecided,
+            _ => Outcome::Undecided,
         };
         let bound = ends.map(|(near, far)| if self.asked == Asked::Shown { near } else { far });
         let reason = self.words(value, interval, outcome);

@@ -82,7 +82,7 @@ fn what_is_missing_is_undecided_and_never_passes() {
         assert_eq!(outcome(nan), Outcome::Undecided, "{name}");
         for (low, high) in [(f64::NAN, 0.9), (0.1, f64::NAN), (f64::NEG_INFINITY, 0.9), (0.9, 0.8)] {
             let odd = |results: &mut ValidationResults| {
-                _ = results.intervals.insert(name.clone(), interval(low, high))
+                _ = results.intervals.insert(name.clone(), interval(low, high));
             };
             assert_eq!(outcome(odd), Outcome::Undecided, "{name} {low} {high}");
         }
@@ -148,23 +148,19 @@ fn an_easier_bound_needs_a_name_and_a_reason() {
     assert_eq!(outcome(kappa), Outcome::Undecided, "not every condition can be set aside");
 }
 
-fn champion(gains: &[(&str, f64, f64)]) -> Option<Comparison> {
+fn champion(gains: &[(&str, f64, f64)]) -> Comparison {
     let gain = |&(key, low, high): &(&str, f64, f64)| {
         let value = f64::midpoint(low, high);
         (format!("{key}_mae"), Gain { value, interval: Some(interval(low, high)) })
     };
-    Some(Comparison {
-        name: "v1.0.0".to_owned(),
-        gains: gains.iter().map(gain).collect(),
-        ..Comparison::default()
-    })
+    Comparison { name: "v1.0.0".to_owned(), gains: gains.iter().map(gain).collect(), ..Comparison::default() }
 }
 
 #[test]
 fn a_challenger_is_better_or_not_worse_by_the_margin_that_was_given() {
     let against = |gains: &[(&str, f64, f64)], champion_margin: f64| {
         judged(|results| {
-            results.champion = champion(gains);
+            results.champion = Some(champion(gains));
             results.gate.champion_margin = champion_margin;
             results.overrides =
                 vec![Override { name: "champion_margin".to_owned(), reason: "new decks".to_owned() }];
@@ -187,7 +183,7 @@ fn a_challenger_is_better_or_not_worse_by_the_margin_that_was_given() {
 #[test]
 fn a_model_that_is_worse_than_a_cheap_one_fails() {
     let beside = |low: f64, high: f64| {
-        outcome(|results| results.cheap_baselines.extend(champion(&[("overall", low, high)])))
+        outcome(|results| results.cheap_baselines.push(champion(&[("overall", low, high)])))
     };
     assert_eq!(beside(0.1, 0.2), Outcome::Pass);
     assert_eq!(beside(-0.05, 0.02), Outcome::Pass);

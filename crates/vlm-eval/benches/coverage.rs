@@ -4,6 +4,7 @@
 //!
 //! Prints a table in percent: for each design and number of decks the share of drawn data sets whose interval holds the value
 //! that a very large test set would give. Seeded; 2,000 data sets take minutes. `docs/decisions/0015-gate.md` has the figures.
+#![allow(clippy::print_stdout, reason = "a bench reports on stdout")]
 
 #[path = "../tests/simulation/coverage.rs"]
 mod coverage;
@@ -13,7 +14,7 @@ mod simulation;
 use coverage::{MEASURES, cover};
 
 fn main() {
-    let data_sets = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(2000);
+    let data_sets = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(2000);
     println!("{:24} {}", "design, decks", MEASURES.map(|name| format!("{name:>22}")).concat());
     for (name, noise, of_deck) in
         [("good model", 0.45, 0.2), ("middling model", 0.85, 0.35), ("poor model", 1.3, 0.4)]

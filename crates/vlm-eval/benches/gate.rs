@@ -3,6 +3,7 @@
 //!     cargo bench -p vlm-eval --bench gate [-- DRAWS]
 //!
 //! Seeded; 1,000 draws of each take minutes. `docs/decisions/0015-gate.md` has the figures.
+#![allow(clippy::print_stdout, reason = "a bench reports on stdout")]
 
 #[path = "../tests/simulation/raters.rs"]
 mod raters;
@@ -12,7 +13,7 @@ mod simulation;
 use raters::{RATERS, Release, count};
 
 fn main() {
-    let draws = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(1000);
+    let draws = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(1000);
     println!("{:60} {:>8} {:>10} {:>8}", format!("of {draws} draws"), "pass", "undecided", "fail");
     for rater in RATERS {
         let [pass, undecided, fail] = count(rater, draws);

@@ -122,7 +122,9 @@ impl Sides {
             let rated: Vec<&Confusion> = confusions.iter().filter(|groups| groups.total() > 0.0).collect();
             insert(key, &of_groups(&rated), self.extent, confidence, metrics, intervals);
             let mut all = Confusion::default();
-            rated.iter().for_each(|confusion| all.merge(confusion, 1.0));
+            for confusion in &rated {
+                all.merge(confusion, 1.0);
+            }
             metrics.extend(named(key, &Measures::of_confusion(&all)));
         }
     }

@@ -46,7 +46,7 @@ fn slice(
     if pool.ratings.is_empty() {
         return Ok(None);
     }
-    let shown = |metric: &str| SHOWN.iter().any(|name| *name == metric);
+    let shown = |metric: &str| SHOWN.contains(&metric);
     let own = |name: &str| name.strip_prefix("overall_").filter(|name| shown(name)).map(str::to_owned);
     let metrics = table.metrics();
     let intervals = intervals(&table, &[pool.measured()], confidence);

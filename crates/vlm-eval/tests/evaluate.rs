@@ -1,4 +1,5 @@
 //! Promises of `evaluate` and of the results file, through the public interface.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use jiff::Timestamp;
 use project_files::Contract as _;

@@ -159,7 +159,9 @@ fn pre_tokenizer(tokenizer: &Map<String, Value>) -> Result<&'static str> {
         if let Some(map) = value.as_object_mut() {
             map.remove("trim_offsets"); // changes no token
             if let Some(Value::Array(parts)) = map.get_mut("pretokenizers") {
-                parts.iter_mut().for_each(|part| *part = without_offsets(part));
+                for part in parts.iter_mut() {
+                    *part = without_offsets(part);
+                }
             }
         }
         value

@@ -1,6 +1,7 @@
 //! The data card: what the labelled slides are, in numbers. No text of a slide, no name, no path.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::Subject;
 use super::text::{NOTHING, Style, bullets, count, grouped, measured, pairs, plain, table};
@@ -109,11 +110,11 @@ fn sources(facts: &DataFacts) -> String {
         counts("stated licence or consent", &facts.licenses)
     );
     if let Some((first, last)) = &facts.collected {
-        text.push_str(&if first == last {
-            format!("\nCollected on {first}.\n")
+        let _ = if first == last {
+            write!(text, "\nCollected on {first}.\n")
         } else {
-            format!("\nCollected from {first} to {last}.\n")
-        });
+            write!(text, "\nCollected from {first} to {last}.\n")
+        };
     }
     text
 }

@@ -1,5 +1,7 @@
 //! What a release was made from, and how.
 
+use std::fmt::Write as _;
+
 use project_files::{Manifest, RELEASED_FILES};
 use toml::Value;
 
@@ -141,7 +143,7 @@ pub(super) fn files(subject: &Subject<'_>) -> String {
         "## Files, and what they were made from\n\n| file | bytes | SHA-256 |\n| --- | ---: | --- |\n",
     );
     for (name, hash) in manifest.files.iter().filter(|(name, _)| is_public(name)) {
-        text.push_str(&format!("| [{name}]({name}) | {} | `{}` |\n", hash.size, hash.sha256));
+        let _ = writeln!(text, "| [{name}]({name}) | {} | `{}` |", hash.size, hash.sha256);
     }
     let inputs: Vec<(&str, Option<String>)> = manifest
         .lineage
@@ -151,20 +153,20 @@ pub(super) fn files(subject: &Subject<'_>) -> String {
         .collect();
     let inputs = pairs(inputs);
     if !inputs.is_empty() {
-        text.push_str(&format!(
-            "\nMade from (SHA-256, or fingerprints of weights and processor):\n\n{inputs}"
-        ));
+        let _ = write!(text, "\nMade from (SHA-256, or fingerprints of weights and processor):\n\n{inputs}");
     }
-    text.push_str(&format!(
+    let _ = write!(
+        text,
         "\n[{0}]({0}) is the plan of this release and names every file by its hash.",
         Manifest::FILE
-    ));
+    );
     if let Some(key) = &manifest.signed_by {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             " [{0}]({0}) is its signature in the layout of OpenSSF model signing, by the key whose PEM text has the SHA-256 \
              `{key}`.",
             Manifest::SIGNATURE
-        ));
+        );
     }
     text + "\n"
 }

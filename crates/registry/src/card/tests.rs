@@ -47,6 +47,7 @@ impl Example {
     }
 
     /// One of which everything is.
+    #[expect(clippy::too_many_lines, reason = "one value of each kind that a card can tell")]
     fn full() -> Self {
         let mut example = Self::bare();
         let results = &mut example.results;

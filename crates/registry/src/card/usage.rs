@@ -79,32 +79,35 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {{
     )
 }
 
-fn python(subject: &Subject<'_>) -> String {
-    let manifest = subject.manifest;
-    let base = quoted(&subject.base.name);
-    let (place, revision) = match &subject.facts.repo {
-        Some(repo) => (quoted(repo), format!(", revision={}", quoted(&manifest.version))),
-        None => ("\".\"  # the folder of this version".to_owned(), String::new()),
-    };
-    let has_auto = subject.base.is_hub_id && subject.base.class.is_some();
-    let (import, load) = if has_auto {
-        (
+/// The lines that import and load the model: by its own name alone where the base lies on the Hub.
+fn python_load(subject: &Subject<'_>, revision: &str) -> (&'static str, String) {
+    if subject.base.is_hub_id && subject.base.class.is_some() {
+        return (
             "from peft import AutoPeftModel\nfrom transformers import AutoProcessor\n",
             format!("model = AutoPeftModel.from_pretrained(repo{revision}, dtype=torch.float32).eval()\n"),
-        )
-    } else {
-        let commit = subject.base.revision.as_ref().map(|commit| format!(", revision={}", quoted(commit)));
-        let commit = commit.unwrap_or_default();
-        let note = if subject.base.is_hub_id { "" } else { "  # the folder of the base" };
-        (
-            "from peft import PeftModel\nfrom transformers import AutoModelForImageTextToText, AutoProcessor\n",
-            format!(
-                "base = {base}{note}\n\
-                 model = AutoModelForImageTextToText.from_pretrained(base{commit}, dtype=torch.float32)\n\
-                 model = PeftModel.from_pretrained(model, repo{revision}).eval()\n"
-            ),
-        )
+        );
+    }
+    let commit = subject.base.revision.as_ref().map(|commit| format!(", revision={}", quoted(commit)));
+    let commit = commit.unwrap_or_default();
+    let note = if subject.base.is_hub_id { "" } else { "  # the folder of the base" };
+    (
+        "from peft import PeftModel\nfrom transformers import AutoModelForImageTextToText, AutoProcessor\n",
+        format!(
+            "base = {base}{note}\n\
+             model = AutoModelForImageTextToText.from_pretrained(base{commit}, dtype=torch.float32)\n\
+             model = PeftModel.from_pretrained(model, repo{revision}).eval()\n",
+            base = quoted(&subject.base.name),
+        ),
+    )
+}
+
+fn python(subject: &Subject<'_>) -> String {
+    let base = quoted(&subject.base.name);
+    let (place, revision) = match &subject.facts.repo {
+        Some(repo) => (quoted(repo), format!(", revision={}", quoted(&subject.manifest.version))),
+        None => ("\".\"  # the folder of this version".to_owned(), String::new()),
     };
+    let (import, load) = python_load(subject, &revision);
     let processor = if subject.has_processor() {
         format!("processor = AutoProcessor.from_pretrained(repo{revision})\n")
     } else {

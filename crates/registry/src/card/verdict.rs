@@ -1,5 +1,7 @@
 //! Why a release was allowed: the gate's checks, what a person set aside, what the validator warns of.
 
+use std::fmt::Write as _;
+
 use project_files::{Check, Outcome};
 
 use super::Subject;
@@ -37,7 +39,7 @@ pub(super) fn section(subject: &Subject<'_>) -> String {
     let rows: Vec<Vec<String>> = told.into_iter().map(row).collect();
     text.push_str(&table(&["check", "of", "value", "asked for", "outcome"], &rows));
     if !counted.is_empty() {
-        text.push_str(&format!("\n{} of single criteria passed as well.\n", count(counted.len(), "check")));
+        let _ = write!(text, "\n{} of single criteria passed as well.\n", count(counted.len(), "check"));
     }
     let overrides: Vec<String> = results
         .overrides
@@ -49,7 +51,7 @@ pub(super) fn section(subject: &Subject<'_>) -> String {
         ("The validation warns", results.warnings.iter().map(|warning| plain(warning)).collect()),
     ] {
         if !sentences.is_empty() {
-            text.push_str(&format!("\n{title}:\n\n{}", bullets(sentences)));
+            let _ = write!(text, "\n{title}:\n\n{}", bullets(sentences));
         }
     }
     text

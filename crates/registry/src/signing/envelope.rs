@@ -61,7 +61,7 @@ pub(super) fn seal(payload: &[u8], key: &PrivateKey) -> Result<Vec<u8>> {
         },
     };
     let encode = |source| durable_files::Error::Encode { path: "model.sig".into(), source };
-    Ok(serde_json::to_vec(&bundle).map_err(encode).map_err(Error::File)?)
+    serde_json::to_vec(&bundle).map_err(encode).map_err(Error::File)
 }
 
 /// The payload of a bundle, once its signature is known to be the key's; else why not, in words.

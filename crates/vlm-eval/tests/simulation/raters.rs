@@ -116,7 +116,7 @@ pub const RATERS: &[Kind] = &[
     Kind {
         name: "always 3, copies 3 % of the ratings",
         rate: |world, rng| {
-            world.rate(&mut |seen, rng| sure(seen.label.filter(|_| rng.f64() < 0.03).unwrap_or(3)), rng)
+            world.rate(&mut |seen, rng| sure(seen.label.filter(|_| rng.f64() < 0.03).unwrap_or(3)), rng);
         },
         ..USUAL
     },
@@ -124,7 +124,7 @@ pub const RATERS: &[Kind] = &[
         name: "always 3, copies 3 %, labels near 3",
         design: |design| design.spread = [0.1, 0.3, 0.3],
         rate: |world, rng| {
-            world.rate(&mut |seen, rng| sure(seen.label.filter(|_| rng.f64() < 0.03).unwrap_or(3)), rng)
+            world.rate(&mut |seen, rng| sure(seen.label.filter(|_| rng.f64() < 0.03).unwrap_or(3)), rng);
         },
         ..USUAL
     },
