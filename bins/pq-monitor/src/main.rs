@@ -1,6 +1,5 @@
 //! Reports drift and performance.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,16 +7,15 @@ use anyhow::Result;
 use clap::Parser;
 use drift::{
     Audit, Drawing, DriftInput, DriftReport, DriftStatus, MonitoringConfig, PerformanceInput,
-    PerformanceReport, PerformanceStatus, compare, draw_audits, measure, write_drift_report,
-    write_performance_report,
+    PerformanceReport, compare, draw_audits, measure, write_drift_report, write_performance_report,
 };
 use jiff::Timestamp;
 use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
 use project_files::Contract as _;
-use serde_json::json;
 use slide_data::write_atomic;
 
 mod inputs;
+mod print;
 
 use inputs::Inputs;
 
@@ -96,7 +94,7 @@ fn run(args: &Args) -> Result<Verdict> {
         .hint("cannot write the drift report", advice)?;
     write_drift_report(&layout, &drift).hint("cannot write the drift report", advice)?;
     write_performance_report(&layout, &performance).hint("cannot write the performance report", advice)?;
-    print(args, &layout, &drift, &performance)?;
+    print::reports(args.common.json, &layout, &drift, &performance)?;
     let has_dropped = performance.has_dropped(config.triggers.max_accuracy_drop);
     let total = inputs.scored.len() + inputs.broken_lines;
     let is_unreadable = inputs.broken_lines as f64 > config.drift.max_broken_share * total as f64;
@@ -148,37 +146,4 @@ fn look(inputs: &Inputs, config: &MonitoringConfig, now: Timestamp) -> (DriftRep
     });
     performance.inputs.clone_from(&inputs.hashes);
     (drift, performance)
-}
-
-fn print(args: &Args, layout: &Layout, drift: &DriftReport, performance: &PerformanceReport) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    if args.common.json {
-        serde_json::to_writer_pretty(&mut out, &json!({ "drift": drift, "performance": performance }))?;
-        writeln!(out)?;
-        return Ok(());
-    }
-    let drift_word = match drift.status {
-        DriftStatus::Stable => "stable",
-        DriftStatus::Drifted => "drifted",
-        DriftStatus::Insufficient => "too little data",
-    };
-    let performance_word = match performance.status {
-        PerformanceStatus::Measured => "measured",
-        PerformanceStatus::Insufficient => "too little data",
-    };
-    for (name, word, reasons) in
-        [("drift", drift_word, &drift.reasons), ("accuracy", performance_word, &performance.reasons)]
-    {
-        writeln!(out, "{name}: {word}")?;
-        for reason in reasons {
-            writeln!(out, "  {reason}")?;
-        }
-    }
-    writeln!(
-        out,
-        "reports: {}, {}",
-        layout.latest_drift().with_extension("html").display(),
-        layout.latest_performance().display()
-    )?;
-    Ok(())
 }

@@ -1,32 +1,28 @@
 //! What every subcommand works with: the registry, the Hub where it is to be asked, and who asks.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use pq_cli::{Hint, WithHint as _, secrets};
 use project_files::Layout;
 use registry::hub::{self, Hub};
-use registry::signing::{Keys, PrivateKey, PublicKey};
+use registry::signing::{Keys, PUBLIC_KEY, PrivateKey, PublicKey};
 use registry::{BasePlaces, By, HubPlace, Options, Place, Registry, RegistryConfig, Writer};
 
 use crate::args::How;
 
 /// Names the file of the private key that releases are signed with, over the configuration.
 const SIGNING_KEY: &str = "PQ_SIGNING_KEY";
-/// Names the file of the public key that versions must be signed with, over the configuration.
-const PUBLIC_KEY: &str = "PQ_PUBLIC_KEY";
 
 /// What the registry works with: where the base may lie, and keys.
 pub(crate) fn options(config: &RegistryConfig, base: &str) -> Result<Options> {
     let remedy =
         "`pq-register keygen` makes a pair of keys; check `registry.signing_key` and `registry.public_key`";
-    let named = |variable: &str, configured: &Path| {
-        let path = secrets::variable(variable).map_or_else(|| configured.to_owned(), PathBuf::from);
-        Some(path).filter(|path| !path.as_os_str().is_empty())
-    };
-    let private = named(SIGNING_KEY, &config.signing_key).map(|path| PrivateKey::read(&path)).transpose();
-    let trusted = named(PUBLIC_KEY, &config.public_key).map(|path| PublicKey::read(&path)).transpose();
+    let path = secrets::variable(SIGNING_KEY).map_or_else(|| config.signing_key.clone(), PathBuf::from);
+    let path = Some(path).filter(|path| !path.as_os_str().is_empty());
+    let private = path.map(|path| PrivateKey::read(&path)).transpose();
+    let trusted = PublicKey::trusted(config, secrets::variable(PUBLIC_KEY));
     let keys = Keys {
         private: private.hint("nothing can be signed", remedy)?,
         trusted: trusted.hint("no signature can be checked", remedy)?,

@@ -2,80 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use pq_testing::adverse;
-use project_files::{
-    Comparison, Contract as _, Gain, Interval, RunFiles, ValidationResults, VersionFile, hash_file,
-};
+use project_files::{Contract as _, RunFiles, ValidationResults, hash_file};
+use test_server::Answer;
 use test_server::hub::{FakeHub, Fault, TOKEN};
-use test_server::{Answer, Request, text};
 
-fn project(mae: f64) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let write = |path: &str, text: &str| {
-        let path = dir.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    };
-    write("config/training.toml", "[registry]\nmax_mae = 0.6\n");
-    write("outputs/latest/adapter_config.json", "{}");
-    write("outputs/latest/adapter_model.safetensors", "weights");
-    write("outputs/latest/config.toml", "[model]");
-    write("outputs/latest/test_predictions.jsonl", "{}");
-    write(
-        "outputs/latest/run.json",
-        r#"{"schema_version":2,"run_id":"r","started_at":"2026-01-02T03:04:05Z","base_model":"a/b",
-            "training":{"steps":3},"data":{"slides":9},
-            "inputs":{"base_model":"sha256-tensors-v1:1","base_processor":"sha256-processor-v1:2","labels.json":"3"}}"#,
-    );
-    let run = RunFiles::new(dir.path().join("outputs/latest"));
-    let mut results = ValidationResults::sample();
-    results.metrics.insert("overall_mae".to_owned(), mae);
-    results.intervals.insert("overall_mae".to_owned(), Interval { low: mae - 0.1, high: mae + 0.1 });
-    results.judge();
-    for (name, hash) in [
-        ("base_model", "sha256-tensors-v1:1"),
-        ("base_processor", "sha256-processor-v1:2"),
-        ("labels.json", "3"),
-        ("splits.json", "4"),
-        ("manifest.jsonl", "5"),
-    ] {
-        results.inputs.insert(name.to_owned(), hash.to_owned());
-    }
-    for path in ValidationResults::of_a_run(&run) {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        results.inputs.insert(name, hash_file(&path).unwrap().sha256);
-    }
-    results.write(&run.validation()).unwrap();
-    dir
-}
+mod validated;
 
-fn command(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pq-register"));
-    command.args(args).current_dir(dir).env("HOME", dir).env("USER", "ann");
-    for name in [
-        "HF_TOKEN",
-        "HF_HOME",
-        "HF_TOKEN_PATH",
-        "HUGGING_FACE_HUB_TOKEN",
-        "GITHUB_ACTOR",
-        "PQ_SIGNING_KEY",
-        "PQ_PUBLIC_KEY",
-    ] {
-        command.env_remove(name);
-    }
-    command
-}
-
-fn register(dir: &Path, args: &[&str]) -> (i32, String) {
-    let output: Output = command(dir, args).output().unwrap();
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.code().unwrap(), text)
-}
+use validated::{command, project, register, train_again, with_hub};
 
 #[test]
 fn a_validated_run_becomes_a_version_once() {
@@ -132,22 +69,6 @@ fn what_is_missing_is_named() {
     assert!(code == 2 && text.contains("version.json"), "{text}");
 }
 
-/// Another run under the same name: other weights, validated anew.
-fn train_again(dir: &Path, weights: &str) {
-    let run = RunFiles::new(dir.join("outputs/latest"));
-    std::fs::write(run.adapter_weights(), weights).unwrap();
-    let mut results = ValidationResults::read(&run.validation()).unwrap();
-    let hash = hash_file(&run.adapter_weights()).unwrap().sha256;
-    results.inputs.insert("adapter_model.safetensors".to_owned(), hash);
-    let gain = Gain { value: 0.1, interval: Some(Interval { low: 0.02, high: 0.18 }) };
-    let gains = ["overall_mae", "clarity_mae"].map(|name| (name.to_owned(), gain)).into();
-    let versions = VersionFile::read_if_present(&dir.join("model_registry/version.json")).unwrap();
-    let champion = versions.and_then(|versions| versions.version);
-    results.champion = champion.map(|name| Comparison { name, gains, ..Comparison::default() });
-    results.judge();
-    results.write(&run.validation()).unwrap();
-}
-
 #[test]
 fn journal_and_manifests_answer_who_when_why_and_what() {
     let dir = project(0.4);
@@ -196,13 +117,6 @@ fn without_a_token_nothing_is_released_unless_it_shall_stay_here() {
     assert!(code == 1 && text.contains("v1.0.0 is in use") && text.contains("no token"), "{text}");
     let (code, text) = register(dir.path(), &[&set[..], &["push"]].concat());
     assert!(code == 2 && text.contains("HF_TOKEN"), "{text}");
-}
-
-fn with_hub(dir: &Path, args: &[&str], fake: &FakeHub) -> Command {
-    let set = ["--set", "registry.huggingface_repo=team/rater", "--set", "registry.license=mit"];
-    let mut command = command(dir, &[&set[..], args].concat());
-    command.env("HF_TOKEN", TOKEN).env("HF_ENDPOINT", &fake.server.base);
-    command
 }
 
 #[test]
@@ -353,127 +267,6 @@ fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_version() {
     assert_eq!(register(dir.path(), &["verify"]).0, 0);
     let (_, text) = register(dir.path(), &["history", "--json"]);
     assert_eq!(text.matches("\"released_at\"").count(), 1, "{text}");
-}
-
-/// Where a token is, and how the command comes to know: variables, and files below its folder.
-struct Source {
-    name: &'static str,
-    variables: &'static [(&'static str, &'static str)],
-    files: &'static [(&'static str, &'static str)],
-}
-
-const SOURCES: [Source; 6] = [
-    Source { name: "the environment", variables: &[("HF_TOKEN", TOKEN)], files: &[] },
-    Source { name: "a variable with a line break", variables: &[("HF_TOKEN", "hf_secret\n")], files: &[] },
-    Source { name: "the older variable", variables: &[("HUGGING_FACE_HUB_TOKEN", TOKEN)], files: &[] },
-    Source { name: ".env", variables: &[], files: &[(".env", "HF_TOKEN=hf_secret  # for releases\n")] },
-    Source {
-        name: "a token file",
-        variables: &[("HF_TOKEN_PATH", "token.txt")],
-        files: &[("token.txt", "hf_secret\n")],
-    },
-    Source { name: "the client's file", variables: &[], files: &[(".cache/huggingface/token", "hf_secret")] },
-];
-
-/// Another service's secrets, which lie around and have no business here.
-const OTHERS: [(&str, &str); 3] = [
-    ("WANDB_API_KEY", "wandb-secret-0123456789abcdef0123456789abcdef"),
-    ("AWS_SECRET_ACCESS_KEY", "aws-secret-0123456789"),
-    ("AWS_SESSION_TOKEN", "aws-session-0123456789"),
-];
-
-fn with_source(dir: &Path, source: &Source, fake: &FakeHub, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pq-register"));
-    command.args(["-v", "-v", "--set", "registry.huggingface_repo=team/rater"]).args(args);
-    command.current_dir(dir).env("HOME", dir).env("USER", "ann").env("HF_ENDPOINT", &fake.server.base);
-    for name in
-        ["HF_TOKEN", "HF_HOME", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "XDG_CACHE_HOME", "RUST_LOG"]
-    {
-        command.env_remove(name);
-    }
-    command.envs(OTHERS).envs(source.variables.iter().copied());
-    command
-}
-
-fn printed(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// A refusal that repeats what it was sent, as some proxies do.
-fn echo(request: &Request) -> Fault {
-    let sent = request.header("authorization").unwrap_or_default();
-    Fault::Instead(text(403, &format!("{{\"error\": \"refused {sent}\"}}")))
-}
-
-#[test]
-fn a_release_leaves_no_secret_behind() {
-    let secrets: Vec<&str> = std::iter::once(TOKEN).chain(OTHERS.map(|(_, secret)| secret)).collect();
-    for source in &SOURCES {
-        let fake = FakeHub::start();
-        let dir = project(0.4);
-        for (name, content) in source.files {
-            adverse::write_file(dir.path(), name, content);
-        }
-        let own: Vec<&str> = source.files.iter().map(|(name, _)| *name).collect();
-        let mut outputs = Vec::new();
-        // Refused at each of some steps, then released, looked at, released again, gone back.
-        for part in ["/api/repos/create", "/preupload/", "/commit/release", "/tag/", "/commit/main"] {
-            fake.on_request(
-                move |request| {
-                    if request.path.contains(part) { echo(request) } else { Fault::None }
-                },
-            );
-            outputs.push(with_source(dir.path(), source, &fake, &[]).output().unwrap());
-        }
-        fake.heal();
-        for args in [&[][..], &["show", "v1.0.0"], &["--json", "history"], &["doctor"], &["--dry-run"]] {
-            outputs.push(with_source(dir.path(), source, &fake, args).output().unwrap());
-        }
-        train_again(dir.path(), "other weights");
-        for args in [&[][..], &["rollback"], &["push"], &["fetch", "v1.0.1"]] {
-            outputs.push(with_source(dir.path(), source, &fake, args).output().unwrap());
-        }
-        assert_eq!(fake.repository("team/rater").tags.len(), 2, "{}: {}", source.name, printed(&outputs[5]));
-        for output in &outputs {
-            let text = printed(output);
-            let told = secrets.iter().find(|secret| text.contains(**secret));
-            assert!(told.is_none(), "{}: {text}", source.name);
-        }
-        let leaks = adverse::leaks(dir.path(), &secrets, &own);
-        assert!(leaks.is_empty(), "{}: {leaks:?}", source.name);
-        for request in fake.server.requests() {
-            let headers = request.headers.iter().filter(|(name, _)| *name != "authorization");
-            assert!(
-                is_clean(&request, headers, &secrets),
-                "{}: {} {}",
-                source.name,
-                request.method,
-                request.path
-            );
-            let token = request.header("authorization").unwrap_or_default();
-            assert!(token.is_empty() || token == format!("Bearer {TOKEN}"), "{}", source.name);
-        }
-        for request in fake.storage.requests() {
-            assert!(is_clean(&request, request.headers.iter(), &secrets), "{}: to the storage", source.name);
-        }
-        for tree in fake.repository("team/rater").commits.values() {
-            let holds = |bytes: &Vec<u8>| {
-                secrets.iter().any(|secret| String::from_utf8_lossy(bytes).contains(secret))
-            };
-            assert!(!tree.values().any(holds), "{}: published", source.name);
-        }
-    }
-}
-
-fn is_clean<'a>(
-    request: &Request,
-    mut headers: impl Iterator<Item = (&'a String, &'a String)>,
-    secrets: &[&str],
-) -> bool {
-    let is_free = |text: &str| !secrets.iter().any(|secret| text.contains(secret));
-    is_free(&request.path)
-        && is_free(&String::from_utf8_lossy(&request.body))
-        && headers.all(|(_, value)| is_free(value))
 }
 
 #[test]

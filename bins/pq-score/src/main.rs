@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use clap::Parser;
-use pq_cli::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
-use project_files::{Contract as _, RunFiles, VersionFile, check_stored};
+use pq_cli::{CommonArgs, HasCommon, Verdict, WithHint as _, secrets};
+use registry::RegistryConfig;
+use registry::signing::{PUBLIC_KEY, PublicKey};
 use slide_data::{Limits, render};
 use slide_scorer::{Settings, SlideScorer};
 
+mod adapter;
 mod session;
 
 use session::Session;
@@ -63,7 +65,10 @@ fn run(args: &Args) -> Result<Verdict> {
         .layout()?
         .with_monitoring(args.monitoring.as_deref(), false)?
         .with_registry(args.registry.as_deref(), true)?;
-    let (adapter, version) = find_adapter(args, &layout)?;
+    let config: RegistryConfig = project.section("registry", RegistryConfig::validate)?;
+    let key = PublicKey::trusted(&config, secrets::variable(PUBLIC_KEY))
+        .hint("no signature can be checked", "check `registry.public_key`")?;
+    let (adapter, version) = adapter::find(args, &layout, key.as_ref())?;
     let settings = Settings::of_run_here(&adapter, &args.common, &project)?;
     let scorer = SlideScorer::open(&settings, Some(&adapter), &version)?;
     let log = (!args.no_log).then(|| layout.predictions());
@@ -96,35 +101,4 @@ fn run(args: &Args) -> Result<Verdict> {
         session.score(batch)?;
     }
     session.finish(&settings, &version)
-}
-
-const REMEDY: &str = "`pq-register doctor` says what is wrong and brings files back from the Hub; `pq-register rollback` puts the version before in use";
-
-/// The adapter and its name, checked against what was released: the one that was named, else the champion, else the latest run.
-fn find_adapter(args: &Args, layout: &Layout) -> Result<(RunFiles, String)> {
-    let named = |run: RunFiles| -> Result<(RunFiles, String)> {
-        let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
-        Ok((run, name))
-    };
-    if let Some(dir) = &args.adapter {
-        let run = RunFiles::new(dir);
-        check_stored(&run, None).hint("the version is not used", REMEDY)?;
-        return named(run);
-    }
-    layout.require_registry()?;
-    let versions = VersionFile::read_if_present(&layout.version_file())?.unwrap_or_default();
-    if let Some(champion) = versions.champion() {
-        let stored = layout.version(&champion.version);
-        check_stored(&stored, Some(champion))
-            .hint(format!("{}, which is in use, is not used", champion.version), REMEDY)?;
-        return Ok((stored, champion.version.clone()));
-    }
-    let latest = layout.latest_run();
-    if !latest.dir().exists() {
-        bail!(Hint::new(
-            "there is no released version and no run",
-            "train with pq-train, name one with --adapter, or check `storage.registry_dir` and `training.output_dir`"
-        ));
-    }
-    named(latest)
 }

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use drift::{Decision, Evidence, Flight, Look, MonitoringConfig, Request, decide};
+use drift::{Decision, Evidence, Look, MonitoringConfig, Request, decide};
 use durable_files::FileLock;
 use jiff::Timestamp;
-use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
-use project_files::Contract as _;
+use pq_cli::{CommonArgs, HasCommon, Verdict, WithHint as _};
 
 mod inputs;
+mod keep;
 mod output;
 
 use inputs::Inputs;
@@ -77,7 +77,6 @@ fn main() -> ExitCode {
 
 /// A file that cannot be used, or a folder that is named and not there, could hide a reason to retrain.
 const REMEDY: &str = "run the command in the project's folder; mend the setting or the file, or let pq-monitor write its reports anew";
-const ADVICE: &str = "check that the monitoring folder can be written";
 
 fn run(args: &Args) -> Result<Verdict> {
     let project = args.common.configuration()?;
@@ -87,7 +86,7 @@ fn run(args: &Args) -> Result<Verdict> {
         .with_monitoring(args.monitoring.as_deref(), true)?
         .with_registry(args.registry.as_deref(), true)?;
     if args.done {
-        return done(&layout);
+        return keep::done(&layout);
     }
     let now = args.at.unwrap_or_else(Timestamp::now);
     let corrections = args.corrections.as_deref();
@@ -99,12 +98,12 @@ fn run(args: &Args) -> Result<Verdict> {
     }
     // What is read first must be there, so that a misspelt name makes no folder.
     inputs::read(&layout, corrections, now).hint("cannot decide", REMEDY)?;
-    std::fs::create_dir_all(layout.monitoring()).hint("cannot keep the decision", ADVICE)?;
+    std::fs::create_dir_all(layout.monitoring()).hint("cannot keep the decision", keep::ADVICE)?;
     // One decides at a time: the second of two meets the decision of the first.
-    let _lock = FileLock::exclusive(&layout.retraining()).hint("cannot keep the decision", ADVICE)?;
+    let _lock = FileLock::exclusive(&layout.retraining()).hint("cannot keep the decision", keep::ADVICE)?;
     let inputs = inputs::read(&layout, corrections, now).hint("cannot decide", REMEDY)?;
     let decision = judge(&inputs, &config, &request);
-    keep(&layout, &decision, &config)?;
+    keep::decision(&layout, &decision, &config)?;
     if let Some(path) = std::env::var_os(output::GITHUB_OUTPUT).filter(|path| !path.is_empty()) {
         output::publish(Path::new(&path), &decision)?;
     }
@@ -131,29 +130,6 @@ fn judge(inputs: &Inputs, config: &MonitoringConfig, request: &Request<'_>) -> D
         inputs: &inputs.hashes,
     };
     decide(&evidence, config, request)
-}
-
-/// Keeps the decision, and first the retraining that it asks for: a decision that could not be kept must not be lost from sight.
-fn keep(layout: &Layout, decision: &Decision, config: &MonitoringConfig) -> Result<()> {
-    if decision.should_retrain {
-        Flight::of(decision, &config.triggers)
-            .write(&layout.retraining())
-            .hint("cannot keep the decision", ADVICE)?;
-    }
-    Decision::append(&layout.decisions(), std::slice::from_ref(decision))
-        .hint("cannot keep the decision", ADVICE)
-}
-
-fn done(layout: &Layout) -> Result<Verdict> {
-    let path = layout.retraining();
-    match std::fs::remove_file(&path) {
-        Ok(()) => tracing::info!("`{}` is removed: no retraining runs", path.display()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            tracing::info!("no retraining was running");
-        }
-        Err(error) => return Err(error).hint(format!("cannot remove `{}`", path.display()), ADVICE),
-    }
-    Ok(Verdict::Pass)
 }
 
 fn finish(args: &Args, decision: &Decision) -> Result<Verdict> {

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use pq_cli::{CommonArgs, HasCommon, Hint, Layout, Verdict, WithHint as _};
-use project_files::{Contract as _, RunFiles, ValidationResults, VersionFile, check_stored, hash_file};
+use pq_cli::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _, secrets};
+use project_files::{Contract as _, RunFiles, ValidationResults, hash_file};
 use registry::RegistryConfig;
+use registry::signing::{PUBLIC_KEY, PublicKey};
 use slide_data::{Prediction, Split};
 use slide_scorer::{NewGroups, Settings, Store, base_inputs, fingerprint_of_base};
-use vlm_eval::{Gate, Override, Rater};
+use vlm_eval::{Gate, Override};
 
+mod champion;
 mod evaluator;
 mod overrides;
 mod print;
@@ -64,7 +66,7 @@ fn run(args: &Args) -> Result<Verdict> {
     let layout = project.layout()?.with_registry(args.registry.as_deref(), true)?;
     layout.require_registry()?;
     let run = args.run.as_ref().map_or_else(|| layout.latest_run(), RunFiles::new);
-    refuse_version(&run)?;
+    champion::refuse_version(&run)?;
     let settings = Settings::of_run_here(&run, &args.common, &project).hint(
         format!("`{}` is not a run", run.dir().display()),
         "train one with pq-train, name its folder, or check `training.output_dir`",
@@ -86,8 +88,10 @@ fn run(args: &Args) -> Result<Verdict> {
     }
     let before =
         if args.with_base { Some(evaluator.rate(&settings, None, "base without adapter")?) } else { None };
-    let champion =
-        champion(&layout, &run, &evaluator, &|run| Settings::of_run_here(run, &args.common, &project))?;
+    let key = PublicKey::trusted(&config, secrets::variable(PUBLIC_KEY))
+        .hint("no signature can be checked", "check `registry.public_key`")?;
+    let settings_of = |run: &RunFiles| Settings::of_run_here(run, &args.common, &project);
+    let champion = champion::rate(&layout, &run, &evaluator, key.as_ref(), &settings_of)?;
     let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
     let model = evaluator.rate(&settings, Some(&run), &name)?;
     let raters = [Some(&model), champion.as_ref(), before.as_ref()];
@@ -104,45 +108,6 @@ fn run(args: &Args) -> Result<Verdict> {
     evaluation.results.write(&run.validation())?;
     print::step_summary(&evaluation)?;
     print::verdict(&evaluation, &report, args.common.json)
-}
-
-/// Refuses a released version: its results are part of what was released, and validating writes into the folder.
-fn refuse_version(run: &RunFiles) -> Result<()> {
-    let remedy = "name the folder of the run that it was released from";
-    let is_version = check_stored(run, None).hint("the version is not validated", remedy)?.is_some();
-    if is_version {
-        let message = format!("`{}` is a released version, which stays as it is", run.dir().display());
-        bail!(Hint::new(message, remedy));
-    }
-    Ok(())
-}
-
-/// The champion's scores of the same slides, where there is one and it is another adapter; without scores where it is not here.
-fn champion(
-    layout: &Layout,
-    run: &RunFiles,
-    evaluator: &Evaluator,
-    settings_of: &dyn Fn(&RunFiles) -> Result<Settings>,
-) -> Result<Option<Rater>> {
-    let versions = VersionFile::read_if_present(&layout.version_file())?.unwrap_or_default();
-    let Some(champion) = versions.champion() else { return Ok(None) };
-    let stored = layout.version(&champion.version);
-    if !stored.adapter_weights().exists() {
-        tracing::warn!(
-            "the champion {} is not stored in `{}`; whether the run is better stays open",
-            champion.version,
-            stored.dir().display()
-        );
-        return Ok(Some(Rater { name: champion.version.clone(), predictions: Vec::new() }));
-    }
-    check_stored(&stored, Some(champion)).hint(
-        format!("{}, which is in use, cannot be compared", champion.version),
-        "`pq-register doctor` says what is wrong and brings files back from the Hub",
-    )?;
-    if hash_file(&stored.adapter_weights())? == hash_file(&run.adapter_weights())? {
-        return Ok(None);
-    }
-    evaluator.rate(&settings_of(&stored)?, Some(&stored), &champion.version).map(Some)
 }
 
 /// The hashes that tie the results to base, adapter and data, and the base's name.

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use durable_files::{io_error as io, sha256_hex, write_atomic, write_private};
 use p256::SecretKey;
@@ -9,7 +9,10 @@ use p256::pkcs8::{
     DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding,
 };
 
-use crate::{Error, Result};
+use crate::{Error, RegistryConfig, Result};
+
+/// The variable that names the file of the public key that versions must be signed with, over the configuration.
+pub const PUBLIC_KEY: &str = "PQ_PUBLIC_KEY";
 
 /// A private ECDSA P-256 key. It is never printed.
 #[derive(Clone)]
@@ -109,6 +112,16 @@ impl PublicKey {
                 format!("it holds no public P-256 key as PEM: {error}"),
             )),
         }
+    }
+
+    /// The key that versions must be signed with to be used: that of the file that `variable` (the value of [`PUBLIC_KEY`]) or else
+    /// the configuration names; `None` where neither names one.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read).
+    pub fn trusted(config: &RegistryConfig, variable: Option<String>) -> Result<Option<Self>> {
+        let path = variable.map_or_else(|| config.public_key.clone(), PathBuf::from);
+        if path.as_os_str().is_empty() { Ok(None) } else { Self::read(&path).map(Some) }
     }
 
     /// The name of the key: SHA-256 of its PEM text, as `model.sig` states it.

@@ -17,7 +17,7 @@ use std::path::Path;
 use durable_files::{hash_file, io_error as io, sha256_hex};
 use project_files::{Manifest, RELEASED_FILES, RunFiles};
 
-pub use key::{PrivateKey, PublicKey};
+pub use key::{PUBLIC_KEY, PrivateKey, PublicKey};
 use statement::Statement;
 
 use crate::{Bundle, Error, Result, Seal};
