@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Result;
-use project_files::{Layout, RunRecord, hash_file};
+use project_files::{Layout, RunRecord, hash_file, input};
 use registry::{CriterionFacts, DataFacts};
 use slide_data::{Contract as _, Label, Labels, Manifest, SlideRecord, SourceKind, Split, Splits};
 
@@ -12,9 +12,9 @@ use slide_data::{Contract as _, Label, Labels, Manifest, SlideRecord, SourceKind
 pub(crate) fn data_facts(layout: &Layout, record: &RunRecord) -> Result<Option<DataFacts>> {
     let slides = layout.slides();
     for (path, name) in [
-        (layout.labels(), "labels.json"),
-        (layout.splits(), "splits.json"),
-        (slides.manifest(), "manifest.jsonl"),
+        (layout.labels(), input::LABELS),
+        (layout.splits(), input::SPLITS),
+        (slides.manifest(), input::MANIFEST),
     ] {
         let Some(reason) = differs(&path, record.inputs.get(name))? else { continue };
         tracing::warn!("the data card cannot count sources and ratings: `{}` {reason}", path.display());

@@ -40,7 +40,7 @@ struct Args {
     /// Set a condition aside, or accept an easier bound: one of `min_human_agreement`, `max_mae`, `champion_margin`, `human_ceiling`,
     /// with the reason, which results, report and model card show. May be given several times.
     #[arg(long = "override", value_name = "NAME=REASON", value_parser = overrides::parse)]
-    overrides: Vec<Override>,
+    set_aside: Vec<Override>,
     /// May be this much worse than the model in use, in points of mean absolute error, as where new data ask for a release; needs
     /// `--override champion_margin=REASON`.
     #[arg(long, value_name = "POINTS", default_value_t = 0.0)]
@@ -78,7 +78,7 @@ fn run(args: &Args) -> Result<Verdict> {
         test: of(Split::Test).collect(),
         train_labels: of(Split::Train).map(|slide| slide.label).collect(),
         gate: Gate { champion_margin: args.champion_margin, ..config.gate() },
-        overrides: args.overrides.clone(),
+        overrides: args.set_aside.clone(),
     };
     if evaluator.test.is_empty() {
         bail!(Hint::new(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use project_files::{RunRecord, sha256_hex};
+use project_files::{RunRecord, input, sha256_hex};
 use sha2::{Digest as _, Sha256};
 use slide_data::{Correction, Labels, SlideRecord, Split, Splits};
 
@@ -51,7 +51,7 @@ pub struct Known {
 impl Known {
     /// What a run's record says; `corrections` is the log as it is now.
     pub fn new(run: &RunRecord, corrections: &[u8]) -> Self {
-        let read = run.inputs.get("corrections.jsonl");
+        let read = run.inputs.get(input::CORRECTIONS);
         let ids = match read {
             Some(hash) => read_until(corrections, hash),
             None if run.inputs.is_empty() => None,
@@ -61,7 +61,7 @@ impl Known {
             read_at: Some(run.started_at),
             corrections: ids,
             train_slides: Some(run.data.train_slides).filter(|slides| *slides > 0),
-            labels: run.inputs.get("labels.json").cloned(),
+            labels: run.inputs.get(input::LABELS).cloned(),
         }
     }
 

@@ -16,6 +16,7 @@ mod contract;
 mod error;
 mod export_record;
 mod gate;
+pub mod input;
 mod interval;
 mod journal;
 mod layout;

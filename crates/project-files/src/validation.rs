@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Baseline, Check, Comparison, Contract, Gate, HumanCeiling, Interval, Outcome, Override, Result, RunFiles,
-    RunRecord, Sizes, Slice,
+    RunRecord, Sizes, Slice, input,
 };
 
 /// Fingerprints that training and validation state of the base.
 const BASE: [&str; 2] = ["base_model", "base_processor"];
 /// What validation says of the data that it took.
-const DATA: [&str; 3] = ["labels.json", "splits.json", "manifest.jsonl"];
+const DATA: [&str; 3] = [input::LABELS, input::SPLITS, input::MANIFEST];
 
 /// `validation_results.json`: how good a model is, against people, and whether it may be released.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! The data card: what the labelled slides are, in numbers. No text of a slide, no name, no path.
 
+use project_files::input;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -64,7 +65,7 @@ pub(super) fn data_card(subject: &Subject<'_>) -> String {
 
 fn heading(subject: &Subject<'_>) -> String {
     let inputs = &subject.record.inputs;
-    let hashes = ["labels.json", "splits.json", "manifest.jsonl"];
+    let hashes = [input::LABELS, input::SPLITS, input::MANIFEST];
     let rows =
         hashes.map(|name| (name, inputs.get(name).map(|hash| format!("`{}`", hash.replace(['`', '|'], "")))));
     format!(
@@ -193,7 +194,7 @@ fn ceiling(subject: &Subject<'_>) -> String {
 
 /// By which rule ratings become labels, as the program does it.
 fn labels(subject: &Subject<'_>) -> String {
-    let has_corrections = subject.record.inputs.contains_key("corrections.jsonl");
+    let has_corrections = subject.record.inputs.contains_key(input::CORRECTIONS);
     let mut rules = vec![
         "A lead's final word on a slide stands for all ratings of it.".to_owned(),
         "Where more than half of the raters say that a criterion does not apply, it has no score and no part in a measure."

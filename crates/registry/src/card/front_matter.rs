@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use project_files::Interval;
+use project_files::{Interval, input};
 use serde_json::{Map, Value, json};
 
 use super::Subject;
@@ -45,9 +45,9 @@ fn model_index(subject: &Subject<'_>) -> Value {
         "slides": results.sizes.slides, "decks": results.sizes.groups, "ratings": results.sizes.ratings,
     });
     for (name, key) in [
-        ("labels.json", "labels_sha256"),
-        ("splits.json", "splits_sha256"),
-        ("manifest.jsonl", "manifest_sha256"),
+        (input::LABELS, "labels_sha256"),
+        (input::SPLITS, "splits_sha256"),
+        (input::MANIFEST, "manifest_sha256"),
     ] {
         if let Some(hash) = results.inputs.get(name) {
             data[key] = json!(hash);
