@@ -121,9 +121,9 @@ fn ctrl_c_ends_the_training_and_leaves_no_half_project() {
         let runs = std::fs::read_dir(project.path("outputs/reproductions")).into_iter().flatten().flatten();
         runs.into_iter().any(|run| run.path().join("run.json").exists())
     };
-    let command = project.bare_command(release::REGISTER);
-    let mut command = command;
-    command.args(["reproduce", "v1.0.0"]);
+    let mut command = project.bare_command(release::REGISTER);
+    let base = format!("model.name={}", pq_testing::project::base_model().display());
+    command.args(["--set", &base, "reproduce", "v1.0.0"]);
     let output = pq_testing::adverse::interrupted_when(command, || metrics(&project));
     assert!([0, 2].contains(&code(&output)), "{}", stderr(&output));
     if code(&output) == 2 {

@@ -42,7 +42,15 @@ const OTHERS: [(&str, &str); 3] = [
 
 fn with_source(dir: &Path, source: &Source, fake: &FakeHub, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pq-register"));
-    command.args(["-v", "-v", "--set", "registry.huggingface_repo=team/rater"]).args(args);
+    command.args([
+        "-v",
+        "-v",
+        "--set",
+        "registry.huggingface_repo=team/rater",
+        "--set",
+        "registry.license=mit",
+    ]);
+    command.args(args);
     command.current_dir(dir).env("HOME", dir).env("USER", "ann").env("HF_ENDPOINT", &fake.server.base);
     for name in
         ["HF_TOKEN", "HF_HOME", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "XDG_CACHE_HOME", "RUST_LOG"]

@@ -15,7 +15,9 @@ pub(crate) const REGISTER: &str = env!("CARGO_BIN_EXE_pq-register");
 /// Runs pq-register in the project's folder.
 pub(crate) fn register(project: &Project, args: &[&str]) -> Output {
     let mut command = project.bare_command(REGISTER);
-    command.env("USER", "ann").env_remove("GITHUB_ACTOR").args(args).output().unwrap()
+    // A version does not say where its base lies; what an argument says after this counts.
+    let base = format!("model.name={}", base_model().display());
+    command.env("USER", "ann").env_remove("GITHUB_ACTOR").args(["--set", &base]).args(args).output().unwrap()
 }
 
 /// What it printed, after it ended with this status.
