@@ -5,7 +5,8 @@ use project_files::{HubRelease, Manifest, RELEASED_FILES, Release, RunFiles, che
 
 use crate::contents::Contents;
 use crate::hub::PushFile;
-use crate::{Error, Result, Seal};
+use crate::names::name;
+use crate::{Error, Result};
 
 /// A version with all its files, as it goes from one place to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +99,26 @@ fn read(run: &RunFiles, name: &str) -> Result<Vec<u8>> {
     Ok(std::fs::read(&path).map_err(io("read", &path))?)
 }
 
-/// The last part of a path of ours.
-pub(crate) fn name(path: &std::path::Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+/// Signs versions, and checks them before they are used.
+pub trait Seal: Send + Sync {
+    /// The fingerprint of the key that releases are signed with; `None` leaves them unsigned.
+    fn signer(&self) -> Option<String>;
+
+    /// The signature of a version: the same for the same files and key.
+    ///
+    /// # Errors
+    /// When there is no key, or the signature cannot be made.
+    fn sign(&self, bundle: &Bundle) -> Result<Vec<u8>>;
+
+    /// Checks the version in a folder, where a key is trusted.
+    ///
+    /// # Errors
+    /// [`Signature`](crate::Error::Signature) when the key's owner did not sign it, or it is not what was signed.
+    fn check(&self, stored: &RunFiles) -> Result<()>;
+
+    /// The same of a version that is not in a folder yet.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    fn check_bundle(&self, bundle: &Bundle) -> Result<()>;
 }

@@ -9,7 +9,7 @@ use project_files::{RELEASED_FILES, RunFiles};
 use serde_json::{Value, json};
 
 use crate::base::{Base, last_part};
-use crate::bundle::name;
+use crate::names::name;
 use crate::{Error, Result};
 
 /// The files of a release that are made of a run and its base.

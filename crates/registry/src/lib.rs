@@ -26,11 +26,12 @@ mod error;
 mod gate;
 mod ledger;
 mod mirror;
+mod names;
+mod options;
 mod place;
 mod plan;
 mod protobuf;
 mod reader;
-mod seal;
 #[cfg(feature = "signing")]
 pub mod signing;
 mod steps;
@@ -39,7 +40,7 @@ pub mod wandb;
 mod writer;
 
 pub use base::{Base, BasePlaces};
-pub use bundle::Bundle;
+pub use bundle::{Bundle, Seal};
 pub use card::{CardFacts, CardProblem, CriterionFacts, DataFacts, SplitFacts, lint};
 pub use config::{License, RegistryConfig};
 pub use doctor::{Finding, Remedy};
@@ -48,6 +49,7 @@ pub use gate::validated;
 pub use hub_client as hub;
 pub use ledger::By;
 pub(crate) use ledger::Ledger;
+pub use options::Options;
 #[cfg(feature = "object-store")]
 pub use place::{BucketOptions, BucketPlace};
 pub use place::{FolderPlace, HubPlace, Place, Stage};
@@ -56,7 +58,6 @@ pub use project_files::{
     Aliases, Change, Event, FileHash, Gate, HubRelease, Journal, JournalEntry, Lineage, Manifest, Release,
     ValidationResults, Version, VersionFile, hash_file,
 };
-pub use reader::{Options, Registry};
-pub use seal::Seal;
+pub use reader::Registry;
 pub use steps::Watch;
 pub use writer::{Outcome, Writer};

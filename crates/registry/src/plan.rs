@@ -6,12 +6,12 @@ use project_files::{
 };
 
 use crate::basis::basis;
-use crate::bundle::name;
 use crate::card::{self, Subject};
 use crate::contents::Contents;
 use crate::ledger::{By, Ledger};
+use crate::names::name;
+use crate::options::Options;
 use crate::place::{FolderPlace, Place};
-use crate::reader::Options;
 use crate::{Base, Bundle, CardFacts, Error, Result, Seal, ValidationResults};
 
 /// A run that is to be released.

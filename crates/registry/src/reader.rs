@@ -1,38 +1,15 @@
-use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use jiff::Timestamp;
-use project_files::{Journal, JournalEntry, Layout, Manifest, Release, RunFiles, VersionFile, check_stored};
+use project_files::{Journal, JournalEntry, Layout, Manifest, Release, VersionFile, check_stored};
 
+use crate::Result;
 use crate::ledger::{By, Ledger};
+use crate::options::Options;
 use crate::place::{FolderPlace, Place};
 use crate::plan::{Candidate, Plan, plan, unfinished};
 use crate::steps::{Steps, Watch};
 use crate::writer::Writer;
-use crate::{BasePlaces, Result, Seal};
-
-/// What a registry works with beside its folder.
-#[derive(Clone, Default)]
-pub struct Options {
-    /// Where bases lie on this machine.
-    pub base: BasePlaces,
-    /// What signs releases and checks versions; nothing is signed or asked for without it.
-    pub seal: Option<Arc<dyn Seal>>,
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("base", &self.base).finish_non_exhaustive()
-    }
-}
-
-impl Options {
-    /// Checks the signature of a stored version, where a key is trusted.
-    pub(crate) fn check(&self, stored: &RunFiles) -> Result<()> {
-        self.seal.as_ref().map_or(Ok(()), |seal| seal.check(stored))
-    }
-}
 
 /// Released versions in a folder. Reading takes no lock and writes nothing; [`write`](Self::write) keeps other writers out.
 #[derive(Debug, Clone)]

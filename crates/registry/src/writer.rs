@@ -9,9 +9,9 @@ use project_files::{
 
 use crate::contents::Contents;
 use crate::ledger::{By, Ledger};
+use crate::options::Options;
 use crate::place::{FolderPlace, Place, Stage, remove_temporary};
 use crate::plan::{Candidate, Plan, plan, unfinished};
-use crate::reader::Options;
 use crate::steps::Steps;
 use crate::{Base, Bundle, Error, Result};
 

@@ -13,7 +13,8 @@ use vlm_lora::ModelConfig;
 use vlm_lora::safetensors::tensor::TensorView;
 use vlm_lora::safetensors::{self, Dtype};
 
-use super::metadata::{self, Keys};
+use super::keys::Keys;
+use super::metadata;
 use super::names::{self, Named};
 use super::write::gguf_error;
 use super::{GgufPair, rope, vocabulary};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::metadata::Keys;
+use super::keys::Keys;
 use crate::json::{invalid, object, object_if_present};
 use crate::{Error, Result};
 

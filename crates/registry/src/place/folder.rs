@@ -6,7 +6,7 @@ use project_files::{
     Contract as _, HubRelease, Layout, Manifest, RunFiles, Version, VersionFile, check_stored,
 };
 
-use crate::bundle::name;
+use crate::names::name;
 use crate::place::{Place, Stage};
 use crate::steps::Steps;
 use crate::{Bundle, Error, Result};
