@@ -68,9 +68,9 @@ const PLACEHOLDERS: [&str; 9] =
 /// What a size is counted in.
 const UNITS: [&str; 8] = ["rating", "slide", "deck", "pair", "step", "token", "byte", "epoch"];
 /// Where the paths of machines begin.
-const ROOTS: [&str; 14] = [
-    "/home/", "/Users/", "/root/", "/tmp/", "/var/", "/mnt/", "/opt/", "/work/", "/data/", "/srv/", "/etc/",
-    "~/", "../", "file://",
+const ROOTS: [&str; 13] = [
+    "/home/", "/Users/", "/root/", "/tmp/", "/var/", "/mnt/", "/opt/", "/data/", "/srv/", "/etc/", "~/",
+    "../", "file://",
 ];
 
 /// What is wrong with the cards of a release. `files` are the names of what the release holds.
