@@ -10,7 +10,7 @@ use drift::{
     Trigger, TriggerName, TriggerState, Usable, VersionFile, decide, usable,
 };
 use jiff::{SignedDuration, Timestamp};
-use project_files::{Contract as _, RunRecord, sha256_hex};
+use project_files::{RunRecord, sha256_hex};
 use slide_data::{Correction, Label, Labels, Score, SlideRecord, Split, Splits};
 
 fn now() -> Timestamp {
@@ -393,34 +393,4 @@ fn corrections_count_from_where_the_run_read_on_and_the_useless_are_named() {
     let odd = [late, correction("h", "train", ago(-900.0))];
     let found = learn(&Known::default(), &odd);
     assert_eq!((found.corrections, found.unusable.get("dated ahead of now")), (0, Some(&2)));
-}
-
-#[test]
-fn lines_and_reports_of_earlier_programs_conclude_nothing() {
-    let drift: DriftReport = sample("v1/latest_drift.json");
-    assert_eq!((drift.status, drift.drift_score), (DriftStatus::Insufficient, None));
-    let performance: PerformanceReport = sample("v1/latest_metrics.json");
-    assert_eq!((performance.status, performance.accuracy_drop), (PerformanceStatus::Insufficient, None));
-    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../project-files/samples");
-    for version in ["v1", "v2"] {
-        let log = Decision::read_log(&samples.join(version).join("decisions.jsonl")).unwrap();
-        assert!(log.defects.is_empty() && !log.entries.is_empty(), "{:?}", log.defects);
-        assert!(log.entries.iter().all(|decision| decision.schema_version == 2));
-    }
-}
-
-#[test]
-fn bad_lines_of_a_log_are_set_aside_and_counted() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("corrections.jsonl");
-    let good = serde_json::to_string(&correction("a", "s", ago(1.0))).unwrap();
-    let newer = good.replace("\"schema_version\":1", "\"schema_version\":9");
-    let bad = [&good[..30], "\0\0\0\0", "{\"x\": NaN}", "{\"other\": 1}", &newer, "[]"];
-    let text = format!("{good}\n{}\n{good}\n{{\"torn", bad.join("\n"));
-    std::fs::write(&path, text).unwrap();
-    let log = drift::read_lines::<Correction>(&path).unwrap();
-    assert_eq!((log.entries.len(), log.defects.broken_lines, log.defects.torn_bytes), (2, 6, 6));
-    std::fs::write(&path, "{}\n").unwrap();
-    assert!(drift::read_lines::<Correction>(&path).is_err(), "not one line is a correction");
-    assert!(drift::read_lines_if_present::<Correction>(&dir.path().join("none")).unwrap().entries.is_empty());
 }
