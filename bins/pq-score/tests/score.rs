@@ -4,7 +4,7 @@
 
 use pq_testing::adverse;
 use pq_testing::project::{Project, code, fake_run, stderr, two_bases};
-use project_files::{Contract as _, Manifest, RunFiles, VersionFile, hash_file};
+use project_files::{Applicability, ApplicabilityHead, Contract as _, Manifest, RunFiles, VersionFile, hash_file};
 use slide_data::Prediction;
 
 const SCORE: &str = env!("CARGO_BIN_EXE_pq-score");
@@ -51,6 +51,53 @@ fn the_batch_does_not_change_a_score() {
         assert!(a.keys().eq(b.keys()), "{a:?} {b:?}");
         pq_testing::assert_close(&a.values().collect::<Vec<_>>(), &b.values().collect::<Vec<_>>(), 1e-4);
     }
+}
+
+/// What tells that `key` applies with these log-odds, whatever the image.
+fn write_applicability(project: &Project, key: &str, intercept: f64, width: usize) {
+    let head = ApplicabilityHead { weights: vec![0.0; width], intercept, ..ApplicabilityHead::default() };
+    let told = Applicability {
+        schema_version: Applicability::VERSION,
+        criteria: [(key.to_owned(), head)].into(),
+    };
+    told.write(&RunFiles::new(project.path("outputs/run-1")).applicability()).unwrap();
+}
+
+#[test]
+fn a_criterion_that_does_not_apply_has_no_score() {
+    let project = Project::new(3);
+    fake_run(&project);
+    let config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(pq_testing::project::base_model().join("config.json")).unwrap())
+            .unwrap();
+    let width = 3 * config["text_config"]["hidden_size"].as_u64().unwrap() as usize;
+    let score = || {
+        let args = ["--adapter", "outputs/run-1", "--no-log", "data/raw/slides/deck1-p002.png"];
+        project.run(SCORE, &args)
+    };
+    let read = |output: &std::process::Output| -> Prediction {
+        assert_eq!(code(output), 0, "{}", stderr(output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let all = read(&score());
+    assert!(all.applies.is_empty() && all.distributions.len() == 5);
+    write_applicability(&project, "data_visualization", 2.0, width);
+    let applies = read(&score());
+    assert_eq!(applies.distributions, all.distributions);
+    assert!((applies.applies["data_visualization"] - 1.0 / (1.0 + (-2.0_f64).exp())).abs() < 1e-12);
+    write_applicability(&project, "data_visualization", -2.0, width);
+    let lacks = read(&score());
+    assert_eq!(lacks.applies.len(), 1);
+    assert!(!lacks.distributions.contains_key("data_visualization"));
+    assert_eq!((lacks.distributions.len(), lacks.expected.len()), (4, 4));
+    for key in ["clarity", "design"] {
+        let (a, b) = (lacks.expected[key], all.expected[key]);
+        assert!((a - b).abs() < 1e-5, "what stands before it in the answer is the same: {key} {a} {b}");
+    }
+    write_applicability(&project, "data_visualization", 0.0, width - 1);
+    let output = score();
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("applicability.json"), "{}", stderr(&output));
 }
 
 #[test]

@@ -76,15 +76,16 @@ pub(crate) fn verdict(evaluation: &Evaluation, report: &Path, json: bool) -> Res
     if json {
         writeln!(out, "{}", serde_json::to_string(results)?)?;
     } else {
-        let mut columns: Vec<Comparison> = vec![results.comparison(results.model_version.clone())];
-        columns.extend(results.baseline.as_ref().map(|baseline| Comparison {
+        let mut raters: Vec<Comparison> = vec![results.comparison(results.model_version.clone())];
+        raters.extend(results.baseline.as_ref().map(|baseline| Comparison {
             name: "best constant".to_owned(),
             metrics: baseline.metrics.clone(),
             ..Comparison::default()
         }));
-        columns.extend(results.before.clone());
-        columns.extend(results.champion.clone());
-        writeln!(out, "{}", table(&columns).trim_end())?;
+        raters.extend(results.before.clone());
+        raters.extend(results.champion.clone());
+        raters.extend(results.cheap_baselines.iter().filter(|cheap| !cheap.metrics.is_empty()).cloned());
+        writeln!(out, "{}", table(&raters).trim_end())?;
         let remarks = results.reasons.iter().chain(&results.power).chain(&results.warnings);
         for remark in remarks {
             writeln!(out, "  {remark}")?;
@@ -125,16 +126,18 @@ fn markdown(results: &ValidationResults) -> String {
     text
 }
 
-fn table(columns: &[Comparison]) -> String {
-    let mut text = format!("{:22}", "");
-    for column in columns {
-        let _ = write!(text, " {:>22}", column.name);
+/// A line a rater.
+fn table(raters: &[Comparison]) -> String {
+    let width = raters.iter().map(|rater| rater.name.chars().count()).max().unwrap_or_default();
+    let mut text = format!("{:width$}", "");
+    for (_, name) in SHOWN {
+        let _ = write!(text, "  {name:>19}");
     }
-    for (key, name) in SHOWN {
-        let _ = write!(text, "\n{name:22}");
-        for column in columns {
-            let value = column.metrics.get(key).map_or("-".to_owned(), |value| format!("{value:.3}"));
-            let _ = write!(text, " {value:>22}");
+    for rater in raters {
+        let _ = write!(text, "\n{:width$}", rater.name);
+        for (key, _) in SHOWN {
+            let value = rater.metrics.get(key).map_or("-".to_owned(), |value| format!("{value:.3}"));
+            let _ = write!(text, "  {value:>19}");
         }
     }
     text.push('\n');

@@ -135,9 +135,11 @@ impl<'a> Deck<'a> {
     }
 
     fn summary(&self, criterion: &Criterion) -> Value {
-        let score = self.criterion_mean(criterion);
+        let (score, index) = (self.criterion_mean(criterion), self.index(criterion));
+        let (rated, all) = (self.scores.iter().filter(|row| row[index].is_some()).count(), self.scores.len());
         context! {
             name => criterion.name,
+            extent => (0 < rated && rated < all).then(|| format!("on {rated} of {all} slides")),
             value => number(score, 1),
             width => width(score),
             tone => tone(score),
@@ -199,8 +201,17 @@ impl<'a> Deck<'a> {
             mean => number(mean(row.iter().copied()), 1),
             cells => row.iter().map(cell).collect::<Vec<_>>(),
             scores => criteria.filter_map(|c| bar(c, &scored.prediction)).collect::<Vec<_>>(),
+            inapplicable => self.inapplicable(slide),
             hint => self.hint(slide),
         }
+    }
+
+    /// The criteria that do not apply to a slide, by name.
+    fn inapplicable(&self, slide: usize) -> String {
+        let applies = &self.report.slides[slide].prediction.applies;
+        let criteria = self.report.rubric.criteria.iter().zip(&self.scores[slide]);
+        let lacks = criteria.filter(|(criterion, score)| score.is_none() && applies.contains_key(&criterion.key));
+        lacks.map(|(criterion, _)| criterion.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// One sentence about the slide's weakest criterion, where it is weak.
