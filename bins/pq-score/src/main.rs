@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use pq_cli::{CommonArgs, HasCommon, Verdict, WithHint as _, secrets};
+use project_files::{Contract as _, ValidationResults};
 use registry::RegistryConfig;
 use registry::signing::{PUBLIC_KEY, PublicKey};
 use slide_data::{Limits, render};
@@ -13,6 +14,7 @@ use slide_scorer::{Settings, SlideScorer};
 
 mod adapter;
 mod session;
+mod table;
 
 use session::Session;
 
@@ -21,7 +23,7 @@ use session::Session;
 /// Takes images, PDF and presentation files, and folders of them. Uses the champion of the registry, else the latest run.
 /// Every scored slide is also logged to `monitoring/predictions.jsonl`, for pq-monitor.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit status: 0 scored, 2 nothing could be scored.")]
+#[command(version, after_help = "Exit status: 0 scored, 1 some pages or files could not be scored, 2 nothing could be scored.")]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
@@ -72,7 +74,7 @@ fn run(args: &Args) -> Result<Verdict> {
     let settings = Settings::of_run_here(&adapter, &args.common, &project)?;
     let scorer = SlideScorer::open(&settings, Some(&adapter), &version)?;
     let log = (!args.no_log).then(|| layout.predictions());
-    let mut session = Session { args, log, scorer: &scorer, scored: Vec::new(), failed: 0 };
+    let mut session = Session { args, log, scorer: &scorer, scored: Vec::new(), failed: Vec::new() };
     'inputs: for input in &args.inputs {
         let slides = render::load(input, &limits).hint(
             format!("cannot read `{}`", input.display()),
@@ -81,7 +83,7 @@ fn run(args: &Args) -> Result<Verdict> {
         let slides = match slides {
             Ok(slides) => slides,
             Err(error) => {
-                session.fail(&error);
+                session.fail(input, &error)?;
                 continue;
             }
         };
@@ -92,7 +94,7 @@ fn run(args: &Args) -> Result<Verdict> {
             }
             match slide {
                 Ok(slide) => batch.push(slide),
-                Err(error) => session.fail(&error.into()),
+                Err(error) => session.fail(input, &error.into())?,
             }
             if batch.len() >= args.batch.max(1) {
                 session.score(std::mem::take(&mut batch))?;
@@ -100,5 +102,6 @@ fn run(args: &Args) -> Result<Verdict> {
         }
         session.score(batch)?;
     }
-    session.finish(&settings, &version)
+    let results = ValidationResults::read_if_present(&adapter.validation())?;
+    session.finish(&settings, &version, &session::quality(results.as_ref()))
 }

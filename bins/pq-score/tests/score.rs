@@ -16,13 +16,13 @@ fn each_slide_is_one_line_on_stdout_and_in_the_log() {
     std::fs::write(project.path("broken.png"), b"not an image").unwrap();
     let slide = "data/raw/slides/deck1-p002.png";
     let output = project.run(SCORE, &["--adapter", "outputs/run-1", slide, "broken.png"]);
-    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(code(&output), 1, "a part failed: {}", stderr(&output));
     assert!(stderr(&output).contains("broken.png"), "what cannot be read is named: {}", stderr(&output));
-    let lines: Vec<Prediction> = String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (failed, scored): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains("\"error\""));
+    let failed: serde_json::Value = serde_json::from_str(failed[0]).unwrap();
+    assert!(failed["input"] == "broken.png" && failed["error"].as_str().unwrap().contains("broken.png"), "{failed}");
+    let lines: Vec<Prediction> = scored.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 1);
     for distribution in lines[0].distributions.values() {
         assert!((distribution.iter().sum::<f64>() - 1.0).abs() < 1e-9);
