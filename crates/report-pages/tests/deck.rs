@@ -78,8 +78,6 @@ fn an_empty_deck_and_a_slide_without_scores_still_make_a_page() {
             caveat: "",
             quality: "",
             failed: &[],
-        quality: "",
-        failed: &[],
             generated_at: Timestamp::UNIX_EPOCH,
         })
         .unwrap();

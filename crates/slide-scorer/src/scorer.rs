@@ -138,6 +138,10 @@ impl SlideScorer {
         if let Some(run) = adapter {
             check_base(run, &settings.model.name, &base.identity()?.checkpoint)?;
         }
+        let applicability = match adapter {
+            Some(run) => Applicability::read_if_present(&run.applicability())?,
+            None => None,
+        };
         let read = |run: &RunFiles| {
             let adapter = PeftAdapter::open(run.dir(), base.checkpoint.config());
             adapter.and_then(|adapter| adapter.on_base(&base.checkpoint)).hint(
@@ -151,10 +155,6 @@ impl SlideScorer {
         let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?;
         let cache =
             FeatureCache::new(base.identity()?.fingerprint(), FeaturePrecision::Float32).memory_budget(0);
-        let applicability = match adapter {
-            Some(run) => Applicability::read_if_present(&run.applicability())?,
-            None => None,
-        };
         Ok(Self { rating_prompt, model, version: version.to_owned(), cache, applicability })
     }
 
