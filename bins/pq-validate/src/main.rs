@@ -111,7 +111,7 @@ fn run(args: &Args) -> Result<Verdict> {
     evaluation.results.inputs.insert(report_name, hash_file(&report)?.sha256);
     evaluation.results.write(&run.validation())?;
     print::step_summary(&evaluation)?;
-    print::verdict(&evaluation, &report, args.common.json)
+    print::verdict(&evaluation, &settings.rubric, &report, args.common.json)
 }
 
 /// The hashes that tie the results to base, adapter and data, and the base's name.

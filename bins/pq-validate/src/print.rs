@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use pq_cli::Verdict;
 use report_pages::{Image, MediaType, ValidationReport, render_validation_report};
-use slide_data::{Rubric, write_atomic};
+use slide_data::{Criterion, Rubric, write_atomic};
 use slide_scorer::{LabelledSlide, thumbnail};
 use vlm_eval::{Comparison, Evaluation, Outcome, ValidationResults};
 
@@ -25,7 +25,8 @@ pub(crate) fn write_report(
     slides: &[LabelledSlide],
 ) -> Result<()> {
     let images = worst_images(evaluation, slides)?;
-    let facts = [("Test slides".to_owned(), slides.len().to_string())];
+    let mut facts = vec![("Test slides".to_owned(), slides.len().to_string())];
+    facts.extend(applicability(&evaluation.results, rubric));
     let html = render_validation_report(&ValidationReport {
         evaluation,
         rubric,
@@ -36,6 +37,18 @@ pub(crate) fn write_report(
         names: &names(slides),
     })?;
     Ok(write_atomic(path, html.as_bytes())?)
+}
+
+/// For each criterion that need not apply how well the model tells to which slides it does.
+fn applicability(results: &ValidationResults, rubric: &Rubric) -> Vec<(String, String)> {
+    let told = |criterion: &Criterion| {
+        let of = |measure: &str| results.metrics.get(&format!("{}_applies_{measure}", criterion.key));
+        let accuracy = of("accuracy")?;
+        let auc = of("auc").map_or_else(|| "unknown".to_owned(), |auc| format!("{auc:.3}"));
+        let how_well = format!("right on {:.0} % of slides, AUC {auc}", 100.0 * accuracy);
+        Some((format!("Whether {} applies", criterion.name), how_well))
+    };
+    rubric.criteria.iter().filter_map(told).collect()
 }
 
 /// Slides by file and page, and decks by file, as people know them.
@@ -70,7 +83,7 @@ fn worst_images(evaluation: &Evaluation, slides: &[LabelledSlide]) -> Result<BTr
 }
 
 /// Prints the verdict: a table for people, the results for machines.
-pub(crate) fn verdict(evaluation: &Evaluation, report: &Path, json: bool) -> Result<Verdict> {
+pub(crate) fn verdict(evaluation: &Evaluation, rubric: &Rubric, report: &Path, json: bool) -> Result<Verdict> {
     let results = &evaluation.results;
     let mut out = std::io::stdout().lock();
     if json {
@@ -89,6 +102,9 @@ pub(crate) fn verdict(evaluation: &Evaluation, report: &Path, json: bool) -> Res
         let remarks = results.reasons.iter().chain(&results.power).chain(&results.warnings);
         for remark in remarks {
             writeln!(out, "  {remark}")?;
+        }
+        for (what, how_well) in applicability(results, rubric) {
+            writeln!(out, "  {what}: {how_well}")?;
         }
         writeln!(out, "{}: {}", results.outcome.word(), report.display())?;
     }
