@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
-use pq_cli::{CommonArgs, HasCommon, Verdict, WithHint as _, secrets};
+use pq_cli::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _, secrets};
+use project_files::{Contract as _, ValidationResults};
 use registry::RegistryConfig;
 use registry::signing::{PUBLIC_KEY, PublicKey};
 use slide_data::{Limits, render};
@@ -13,6 +14,7 @@ use slide_scorer::{Settings, SlideScorer};
 
 mod adapter;
 mod session;
+mod table;
 
 use session::Session;
 
@@ -21,7 +23,7 @@ use session::Session;
 /// Takes images, PDF and presentation files, and folders of them. Uses the champion of the registry, else the latest run.
 /// Every scored slide is also logged to `monitoring/predictions.jsonl`, for pq-monitor.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit status: 0 scored, 2 nothing could be scored.")]
+#[command(version, after_help = "Exit status: 0 scored, 1 some pages or files could not be scored, 2 nothing could be scored.")]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
@@ -70,35 +72,51 @@ fn run(args: &Args) -> Result<Verdict> {
         .hint("no signature can be checked", "check `registry.public_key`")?;
     let (adapter, version) = adapter::find(args, &layout, key.as_ref())?;
     let settings = Settings::of_run_here(&adapter, &args.common, &project)?;
+    require_inputs(args)?;
     let scorer = SlideScorer::open(&settings, Some(&adapter), &version)?;
     let log = (!args.no_log).then(|| layout.predictions());
-    let mut session = Session { args, log, scorer: &scorer, scored: Vec::new(), failed: 0 };
-    'inputs: for input in &args.inputs {
-        let slides = render::load(input, &limits).hint(
+    let mut session = Session { args, log, scorer: &scorer, scored: Vec::new(), failed: Vec::new() };
+    score_all(args, &limits, &mut session)?;
+    let results = ValidationResults::read_if_present(&adapter.validation())?;
+    session.finish(&settings, &version, &session::quality(results.as_ref()))
+}
+
+/// Nothing is loaded where nothing is there to be scored.
+fn require_inputs(args: &Args) -> Result<()> {
+    if args.inputs.iter().any(|input| input.exists()) {
+        return Ok(());
+    }
+    let names: Vec<String> = args.inputs.iter().map(|input| format!("`{}`", input.display())).collect();
+    bail!(Hint::new(format!("there is no {}", names.join(", ")), "give images, PDF or presentation files, or folders"))
+}
+
+/// Slides go through the model a few at a time, whatever files they are of.
+fn score_all(args: &Args, limits: &Limits, session: &mut Session<'_>) -> Result<()> {
+    let mut batch = Vec::new();
+    for input in &args.inputs {
+        let slides = render::load(input, limits).hint(
             format!("cannot read `{}`", input.display()),
             "give images, PDF or presentation files, or folders",
         );
         let slides = match slides {
             Ok(slides) => slides,
             Err(error) => {
-                session.fail(&error);
+                session.fail(input, &error)?;
                 continue;
             }
         };
-        let mut batch = Vec::new();
         for slide in slides {
             if pq_cli::interrupted() {
-                break 'inputs;
+                return Ok(());
             }
             match slide {
                 Ok(slide) => batch.push(slide),
-                Err(error) => session.fail(&error.into()),
+                Err(error) => session.fail(input, &error.into())?,
             }
             if batch.len() >= args.batch.max(1) {
                 session.score(std::mem::take(&mut batch))?;
             }
         }
-        session.score(batch)?;
     }
-    session.finish(&settings, &version)
+    session.score(batch)
 }

@@ -1,17 +1,17 @@
 //! The slides of one call: rated, logged, printed, reported.
 
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use pq_cli::{Hint, Verdict};
-use project_files::Contract as _;
+use project_files::{Contract as _, ValidationResults};
 use report_pages::{DeckReport, Image, MediaType, ScoredSlide, render_deck_report};
 use slide_data::render::RenderedSlide;
 use slide_data::{Prediction, write_atomic};
 use slide_scorer::{Settings, SlideImage, SlideScorer, thumbnail};
 
-use crate::Args;
+use crate::{Args, table};
 
 const CAVEAT: &str = "The scores were made by a model that repeats the ratings of the people it learned from. \
     Read them as a first opinion: look at the spread, and let a person decide.";
@@ -23,14 +23,30 @@ pub(crate) struct Session<'a> {
     pub(crate) log: Option<PathBuf>,
     pub(crate) scorer: &'a SlideScorer,
     pub(crate) scored: Vec<ScoredSlide>,
-    pub(crate) failed: usize,
+    /// What could not be rated, with the reason.
+    pub(crate) failed: Vec<String>,
 }
 
 impl Session<'_> {
-    /// Says that an input is left out.
-    pub(crate) fn fail(&mut self, error: &anyhow::Error) {
+    /// Says that a page or a file is left out: to people, and as a line of its own among those of the slides.
+    pub(crate) fn fail(&mut self, input: &Path, error: &anyhow::Error) -> Result<()> {
         tracing::warn!("left out: {error:#}");
-        self.failed += 1;
+        if self.prints_lines() {
+            let line = serde_json::json!({"input": input.display().to_string(), "error": format!("{error:#}")});
+            writeln!(std::io::stdout().lock(), "{line}")?;
+        }
+        self.failed.push(format!("{error:#}"));
+        Ok(())
+    }
+
+    /// Lines of JSON, for programs.
+    fn prints_lines(&self) -> bool {
+        (self.args.html.is_none() || self.args.common.json) && !self.prints_table()
+    }
+
+    /// A table, where a person reads.
+    fn prints_table(&self) -> bool {
+        self.args.html.is_none() && !self.args.common.json && std::io::stdout().is_terminal()
     }
 
     /// Rates these slides, logs and prints them.
@@ -46,7 +62,7 @@ impl Session<'_> {
             .collect();
         let predictions = self.scorer.rate(&images)?;
         for (((number, title), image), prediction) in titles.into_iter().zip(&images).zip(predictions) {
-            self.emit(&prediction)?;
+            self.emit(&format!("{title}, slide {number}"), &prediction)?;
             let image = match self.args.html {
                 Some(_) => Some(Image { media_type: MediaType::Jpeg, bytes: thumbnail(&image.image, 960)? }),
                 None => None,
@@ -56,26 +72,33 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn emit(&self, prediction: &Prediction) -> Result<()> {
+    fn emit(&self, name: &str, prediction: &Prediction) -> Result<()> {
         if let Some(log) = &self.log {
             Prediction::append(log, std::slice::from_ref(prediction))?;
         }
-        if self.args.html.is_none() || self.args.common.json {
-            writeln!(std::io::stdout().lock(), "{}", serde_json::to_string(prediction)?)?;
+        let mut out = std::io::stdout().lock();
+        if self.prints_table() {
+            let rubric = self.scorer.rating_prompt().rubric();
+            if self.scored.is_empty() {
+                writeln!(out, "{}", table::header(rubric))?;
+            }
+            writeln!(out, "{}", table::row(rubric, name, prediction))?;
+        } else if self.prints_lines() {
+            writeln!(out, "{}", serde_json::to_string(prediction)?)?;
         }
         Ok(())
     }
 
     /// Writes the report.
-    pub(crate) fn finish(self, settings: &Settings, version: &str) -> Result<Verdict> {
+    pub(crate) fn finish(self, settings: &Settings, version: &str, quality: &str) -> Result<Verdict> {
         if pq_cli::interrupted() {
             bail!(Hint::new(
                 format!("interrupted after {} slides", self.scored.len()),
                 "run it again for the rest; what was printed and logged is whole"
             ));
         }
-        if self.failed > 0 {
-            tracing::warn!("{} slides were scored, {} inputs were left out", self.scored.len(), self.failed);
+        if !self.failed.is_empty() {
+            tracing::warn!("{} slides were scored, {} inputs were left out", self.scored.len(), self.failed.len());
         }
         if self.scored.is_empty() {
             bail!(Hint::new("no slide could be scored", "see the messages above"));
@@ -91,11 +114,33 @@ impl Session<'_> {
                 slides: &self.scored,
                 model_version: version,
                 caveat: CAVEAT,
+                quality,
+                failed: &self.failed,
                 generated_at: jiff::Timestamp::now(),
             })?;
             write_atomic(path, html.as_bytes())?;
             tracing::info!("{} slides were scored by {version}: {}", self.scored.len(), path.display());
         }
-        Ok(Verdict::Pass)
+        Ok(if self.failed.is_empty() { Verdict::Pass } else { Verdict::Fail })
     }
+}
+
+/// How good the model was when it was validated, in a sentence; empty where it was not.
+pub(crate) fn quality(results: Option<&ValidationResults>) -> String {
+    let Some(results) = results else { return String::new() };
+    let value = |name: &str| Some((*results.metrics.get(name)?, results.intervals.get(name)?));
+    let Some(((within, i), (error, e))) = value("overall_within_1").zip(value("overall_mae")) else {
+        return String::new();
+    };
+    format!(
+        "On {} slides of {} decks that it had not learned from, {:.0} % ({:.0} to {:.0} %) of its scores lay within one point of \
+         people's, and it erred by {error:.2} points ({:.2} to {:.2}) on average.",
+        results.sizes.slides,
+        results.sizes.groups,
+        100.0 * within,
+        100.0 * i.low,
+        100.0 * i.high,
+        e.low,
+        e.high
+    )
 }

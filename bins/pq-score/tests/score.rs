@@ -4,7 +4,7 @@
 
 use pq_testing::adverse;
 use pq_testing::project::{Project, code, fake_run, stderr, two_bases};
-use project_files::{Contract as _, Manifest, RunFiles, VersionFile, hash_file};
+use project_files::{Applicability, ApplicabilityHead, Contract as _, Manifest, RunFiles, VersionFile, hash_file};
 use slide_data::Prediction;
 
 const SCORE: &str = env!("CARGO_BIN_EXE_pq-score");
@@ -16,13 +16,13 @@ fn each_slide_is_one_line_on_stdout_and_in_the_log() {
     std::fs::write(project.path("broken.png"), b"not an image").unwrap();
     let slide = "data/raw/slides/deck1-p002.png";
     let output = project.run(SCORE, &["--adapter", "outputs/run-1", slide, "broken.png"]);
-    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(code(&output), 1, "a part failed: {}", stderr(&output));
     assert!(stderr(&output).contains("broken.png"), "what cannot be read is named: {}", stderr(&output));
-    let lines: Vec<Prediction> = String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (failed, scored): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains("\"error\""));
+    let failed: serde_json::Value = serde_json::from_str(failed[0]).unwrap();
+    assert!(failed["input"] == "broken.png" && failed["error"].as_str().unwrap().contains("broken.png"), "{failed}");
+    let lines: Vec<Prediction> = scored.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 1);
     for distribution in lines[0].distributions.values() {
         assert!((distribution.iter().sum::<f64>() - 1.0).abs() < 1e-9);
@@ -51,6 +51,53 @@ fn the_batch_does_not_change_a_score() {
         assert!(a.keys().eq(b.keys()), "{a:?} {b:?}");
         pq_testing::assert_close(&a.values().collect::<Vec<_>>(), &b.values().collect::<Vec<_>>(), 1e-4);
     }
+}
+
+/// What tells that `key` applies with these log-odds, whatever the image.
+fn write_applicability(project: &Project, key: &str, intercept: f64, width: usize) {
+    let head = ApplicabilityHead { weights: vec![0.0; width], intercept, ..ApplicabilityHead::default() };
+    let told = Applicability {
+        schema_version: Applicability::VERSION,
+        criteria: [(key.to_owned(), head)].into(),
+    };
+    told.write(&RunFiles::new(project.path("outputs/run-1")).applicability()).unwrap();
+}
+
+#[test]
+fn a_criterion_that_does_not_apply_has_no_score() {
+    let project = Project::new(3);
+    fake_run(&project);
+    let config: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(pq_testing::project::base_model().join("config.json")).unwrap())
+            .unwrap();
+    let width = 3 * config["text_config"]["hidden_size"].as_u64().unwrap() as usize;
+    let score = || {
+        let args = ["--adapter", "outputs/run-1", "--no-log", "data/raw/slides/deck1-p002.png"];
+        project.run(SCORE, &args)
+    };
+    let read = |output: &std::process::Output| -> Prediction {
+        assert_eq!(code(output), 0, "{}", stderr(output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let all = read(&score());
+    assert!(all.applies.is_empty() && all.distributions.len() == 5);
+    write_applicability(&project, "data_visualization", 2.0, width);
+    let applies = read(&score());
+    assert_eq!(applies.distributions, all.distributions);
+    assert!((applies.applies["data_visualization"] - 1.0 / (1.0 + (-2.0_f64).exp())).abs() < 1e-12);
+    write_applicability(&project, "data_visualization", -2.0, width);
+    let lacks = read(&score());
+    assert_eq!(lacks.applies.len(), 1);
+    assert!(!lacks.distributions.contains_key("data_visualization"));
+    assert_eq!((lacks.distributions.len(), lacks.expected.len()), (4, 4));
+    for key in ["clarity", "design"] {
+        let (a, b) = (lacks.expected[key], all.expected[key]);
+        assert!((a - b).abs() < 1e-5, "what stands before it in the answer is the same: {key} {a} {b}");
+    }
+    write_applicability(&project, "data_visualization", 0.0, width - 1);
+    let output = score();
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("applicability.json"), "{}", stderr(&output));
 }
 
 #[test]

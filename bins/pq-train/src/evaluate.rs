@@ -1,15 +1,15 @@
 use std::sync::Arc;
 
 use slide_data::expected_score;
-use slide_scorer::{RatingPrompt, SlideSamples};
+use slide_scorer::{RatingContext, SlideSamples};
 use vlm_lora::backend::Backend;
-use vlm_lora::{Dataset as _, Evaluator, Features, Metrics, Model, Result, Sample, Tiles, TrainingConfig};
+use vlm_lora::{Dataset as _, Error, Evaluator, Features, Metrics, Model, Result, Sample, TrainingConfig};
 
 use crate::ratings::Ratings;
 
 /// The error of the model's ratings on the validation slides: what picks the best checkpoint.
 pub(crate) struct RatingError<'a> {
-    rating_prompt: &'a RatingPrompt,
+    context: RatingContext<'a>,
     slides: &'a SlideSamples<'a>,
     batch: usize,
     ratings: Ratings,
@@ -19,26 +19,20 @@ pub(crate) struct RatingError<'a> {
 
 impl<'a> RatingError<'a> {
     pub(crate) fn new(
-        rating_prompt: &'a RatingPrompt,
+        context: RatingContext<'a>,
         slides: &'a SlideSamples<'a>,
         config: &TrainingConfig,
         ratings: Ratings,
     ) -> Self {
         let batch = config.per_device_train_batch_size.max(1);
-        Self { rating_prompt, slides, batch, ratings, seen: Vec::new() }
+        Self { context, slides, batch, ratings, seen: Vec::new() }
     }
 
-    /// The question about a slide, with the features of its image where the vision tower is frozen.
+    /// The question about a slide, with the features of its image.
     fn question<B: Backend>(&self, model: &Model<B>, index: usize) -> Result<(Sample, Option<Features>)> {
         let tiles = Arc::clone(&self.slides.sample(index)?.tiles);
-        let mut question = self.rating_prompt.question(&tiles)?;
-        if model.trains_vision() {
-            return Ok((question, None));
-        }
-        let features = model.image_features(&[&*tiles])?.pop();
-        let Tiles { rows, cols, side, .. } = *tiles;
-        question.tiles = Arc::new(Tiles { rows, cols, side, data: Vec::new() });
-        Ok((question, features))
+        let mut questions = self.context.questions(model, &[tiles])?;
+        questions.pop().ok_or_else(|| Error::Image { reason: "an image has no question".to_owned() })
     }
 
     fn questions<B: Backend>(&mut self, model: &Model<B>) -> Result<Vec<(Sample, Option<Features>)>> {
@@ -61,7 +55,7 @@ impl<B: Backend> Evaluator<B> for RatingError<'_> {
         let mut ratings = Vec::new();
         let batches = questions.chunks(self.batch).zip(self.slides.slides().chunks(self.batch));
         for (batch, slides) in batches {
-            for (answer, slide) in self.rating_prompt.ask(model, batch)?.into_iter().zip(slides) {
+            for (answer, slide) in self.context.rating_prompt.ask(model, batch)?.into_iter().zip(slides) {
                 for (key, score) in slide.label.scored() {
                     let Some(distribution) = answer.get(key) else { continue };
                     let rounded = (expected_score(distribution) + 0.5).floor();

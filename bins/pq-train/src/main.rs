@@ -8,6 +8,7 @@ use pq_cli::{CommonArgs, HasCommon, Hint, Verdict};
 use slide_data::Split;
 use slide_scorer::{LabelledSlide, NewGroups, RatingPrompt, Settings, SlideSamples, Store, open_base};
 
+mod applies;
 mod code;
 mod evaluate;
 mod observe;
@@ -15,6 +16,7 @@ mod plan;
 mod preempt;
 mod ratings;
 mod record;
+mod reference;
 mod report;
 mod run;
 mod sync;

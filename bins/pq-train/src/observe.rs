@@ -14,6 +14,17 @@ impl Observer for Interrupt {
     }
 }
 
+/// A bar on a terminal; elsewhere one line says what begins.
+pub(crate) fn bar(what: &str, len: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        tracing::info!("{len} {what} are scored");
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({eta} left)");
+    let bar = ProgressBar::new(len as u64).with_message(what.to_owned());
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
 /// A bar with loss, rate and time left on a terminal; lines otherwise.
 pub(crate) struct Progress {
     bar: ProgressBar,

@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::{Result, bail};
+use pq_cli::Hint;
+
 /// Whether such a signal came. Unlike after Ctrl-C the run is to be carried on.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Preemption(Arc<AtomicBool>);
@@ -28,6 +31,18 @@ impl Preemption {
     #[cfg(not(unix))]
     #[expect(clippy::unused_self, reason = "there are no such signals")]
     fn register(&self) {}
+
+    /// Ends what follows the last step between two slides, where somebody asked for it.
+    ///
+    /// # Errors
+    /// When Ctrl-C was pressed or the process will be ended.
+    pub(crate) fn check(&self, run: &str) -> Result<()> {
+        if pq_cli::interrupted() || self.is_announced() {
+            let remedy = format!("`pq-train --resume --run {run}` does the rest; no step is repeated");
+            bail!(Hint::new("stopped after the last step, before the run was whole", remedy));
+        }
+        Ok(())
+    }
 
     /// Whether the process will be ended.
     pub(crate) fn is_announced(&self) -> bool {

@@ -3,21 +3,14 @@ use project_files::{
     BestCheckpoint, Contract as _, DataSummary, Hardware, RunFiles, RunRecord, TrainingSummary,
 };
 use serde_json::Value;
-use slide_data::{Prediction, Split};
-use slide_scorer::{
-    Base, LabelledSlide, RatingPrompt, Settings, SlideImage, SlideSamples, Store, base_inputs, predict,
-};
+use slide_data::Split;
+use slide_scorer::{Base, LabelledSlide, Settings, Store, base_inputs};
 use std::collections::{BTreeMap, BTreeSet};
-use vlm_lora::backend::{Backend, Isa};
-use vlm_lora::{Model, Observer, RunStart, TrainOutcome};
+use vlm_lora::backend::Isa;
+use vlm_lora::{Observer, RunStart, TrainOutcome};
 
 use crate::code::{self, Snapshot};
 use crate::run::RunDir;
-
-/// At most so many decks of training, with about so many slides, stand for the training data when drift is measured. A deck is kept with
-/// all of its slides: production is compared deck by deck, and a deck of which some are left out is another deck.
-const REFERENCE_DECKS: usize = 100;
-const REFERENCE_SLIDES: usize = 1500;
 
 /// `run.json` of this run. Written when the first step begins, so that a run that is killed says what it was made from, and a
 /// refused `--resume` leaves the record that is there. Beside it copies of what it read are kept, so that it can be trained again
@@ -131,41 +124,4 @@ impl Observer for Record {
     fn should_stop(&self) -> bool {
         self.problem.is_some()
     }
-}
-
-/// What production can be compared with. The model is surer of slides it was trained on than of new ones: of those only the
-/// images are comparable.
-fn comparable(slide: &LabelledSlide, prediction: Prediction) -> Prediction {
-    if slide.split != Split::Train {
-        return prediction;
-    }
-    Prediction { distributions: BTreeMap::new(), expected: BTreeMap::new(), ..prediction }
-}
-
-/// The slides of whole decks, evenly taken from all.
-fn whole_decks(slides: &[LabelledSlide]) -> Vec<&LabelledSlide> {
-    let mut decks: BTreeMap<&str, Vec<&LabelledSlide>> = BTreeMap::new();
-    for slide in slides {
-        decks.entry(&slide.record.deck_id).or_default().push(slide);
-    }
-    let every = slides.len().div_ceil(REFERENCE_SLIDES).max(decks.len().div_ceil(REFERENCE_DECKS));
-    decks.into_values().step_by(every.max(1)).flatten().collect()
-}
-
-/// Scores slides of training and validation once, so that production can be compared with them.
-pub(crate) fn reference_predictions<B: Backend>(
-    rating_prompt: &RatingPrompt,
-    model: &Model<B>,
-    train: &SlideSamples<'_>,
-    val: &SlideSamples<'_>,
-    dir: &RunDir,
-) -> Result<()> {
-    let slides: Vec<&LabelledSlide> = whole_decks(train.slides()).into_iter().chain(val.slides()).collect();
-    let mut predictions = Vec::new();
-    for batch in slides.chunks(8) {
-        let images = batch.iter().map(|slide| slide.image()).collect::<Result<Vec<SlideImage>>>()?;
-        let scored = predict(rating_prompt, model, &images, &dir.name)?;
-        predictions.extend(batch.iter().zip(scored).map(|(slide, prediction)| comparable(slide, prediction)));
-    }
-    Ok(Prediction::replace_log(&dir.files.reference_predictions(), &predictions)?)
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use pq_cli::{Verdict, WithHint as _};
-use slide_scorer::{Base, LabelledSlide, RatingPrompt, Settings, SlideSamples, Store};
+use slide_scorer::{Base, LabelledSlide, RatingContext, RatingPrompt, Settings, SlideSamples, Store};
 use vlm_lora::backend::{Backend, OnDevice};
-use vlm_lora::{FeatureCache, FeaturePrecision, Model, RunStatus, Trainer};
+use vlm_lora::{BaseIdentity, FeatureCache, FeaturePrecision, Model, RunStatus, Trainer};
 
 use crate::preempt::Preemption;
 use crate::ratings::{Evaluated, Ratings};
 use crate::run::RunDir;
-use crate::{Args, evaluate, observe, record, report, track};
+use crate::{Args, applies, evaluate, observe, record, reference, report, track};
 
 /// What is trained on.
 pub(crate) struct Samples<'a> {
@@ -41,6 +41,16 @@ pub(crate) fn attach<B: Backend>(model: &mut Model<B>, settings: &Settings, base
         .hint("the adapter cannot be attached", "see `[lora] target_modules` in training.toml")
 }
 
+/// Where what the frozen vision tower says of an image is kept; nowhere where the settings forbid it.
+fn feature_cache(settings: &Settings, base: BaseIdentity, store: &Store) -> FeatureCache {
+    let cache = FeatureCache::new(base.fingerprint(), FeaturePrecision::Float32);
+    if settings.training.cache_vision_features {
+        cache.on_disk(store.layout().feature_cache())
+    } else {
+        cache.memory_budget(0)
+    }
+}
+
 impl OnDevice for Training<'_> {
     type Output = Result<Verdict>;
 
@@ -50,8 +60,8 @@ impl OnDevice for Training<'_> {
         let mut model = base.model(backend)?;
         attach(&mut model, settings, base)?;
         let identity = base.identity()?;
-        let cache = FeatureCache::new(identity.fingerprint(), FeaturePrecision::Float32)
-            .on_disk(store.layout().feature_cache());
+        let cache = feature_cache(settings, identity, store);
+        let context = RatingContext { rating_prompt: prompt, cache: &cache, applicability: None };
         let mut record = record::Record::new(dir, settings, base, store, all)?;
         let (ratings, preemption) = (Ratings::default(), Preemption::listen());
         let criteria = settings.rubric.keys().map(str::to_owned).collect();
@@ -60,9 +70,9 @@ impl OnDevice for Training<'_> {
         let mut tracking = track::Tracking::new(services, dir, settings, &record, told)?;
         let outcome = Trainer::new(&mut model, settings.training.clone())?
             .validation(&val)
-            .evaluator(evaluate::RatingError::new(prompt, &val, &settings.training, ratings))
+            .evaluator(evaluate::RatingError::new(context, &val, &settings.training, ratings))
             .observer(observe::Progress::new())
-            .observer(observe::Interrupt(preemption))
+            .observer(observe::Interrupt(preemption.clone()))
             .observer(&mut record)
             .observer(&mut tracking)
             .feature_cache(&cache)
@@ -83,7 +93,9 @@ impl OnDevice for Training<'_> {
             tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);
             return Ok(Verdict::Fail);
         }
-        record::reference_predictions(prompt, &model, &train, &val, dir)?;
+        let applicability = applies::learn(&context, &model, &train, dir, &preemption)?;
+        let context = RatingContext { applicability: applicability.as_ref(), ..context };
+        reference::predictions(&context, &model, (&train, &val), dir, &preemption)?;
         dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;
         tracked?;
         report::print(dir.files.dir(), &outcome, args.common.json)

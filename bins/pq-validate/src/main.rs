@@ -15,6 +15,7 @@ use slide_scorer::{NewGroups, Settings, Store, base_inputs, fingerprint_of_base}
 use vlm_eval::{Gate, Override};
 
 mod champion;
+mod cheap;
 mod evaluator;
 mod overrides;
 mod print;
@@ -76,7 +77,8 @@ fn run(args: &Args) -> Result<Verdict> {
     let of = |split: Split| slides.iter().filter(move |slide| slide.split == split).cloned();
     let evaluator = Evaluator {
         test: of(Split::Test).collect(),
-        train_labels: of(Split::Train).map(|slide| slide.label).collect(),
+        train: of(Split::Train).collect(),
+        features: layout.feature_cache(),
         gate: Gate { champion_margin: args.champion_margin, ..config.gate() },
         overrides: args.set_aside.clone(),
     };
@@ -93,12 +95,14 @@ fn run(args: &Args) -> Result<Verdict> {
     let settings_of = |run: &RunFiles| Settings::of_run_here(run, &args.common, &project);
     let champion = champion::rate(&layout, &run, &evaluator, key.as_ref(), &settings_of)?;
     let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
-    let model = evaluator.rate(&settings, Some(&run), &name)?;
-    let raters = [Some(&model), champion.as_ref(), before.as_ref()];
-    let predictions = raters.into_iter().flatten().flat_map(|rater| &rater.predictions);
+    let scorer = evaluator.open(&settings, Some(&run), &name)?;
+    let model = evaluator.rate_with(&scorer, &name)?;
+    let cheap = evaluator.rate_cheaply(&settings, &scorer, &model.predictions)?;
+    let raters = [Some(&model), champion.as_ref(), before.as_ref()].into_iter().flatten().chain(&cheap);
+    let predictions = raters.flat_map(|rater| &rater.predictions);
     Prediction::replace_log(&run.test_predictions(), predictions)?;
     let inputs = inputs(&store, &run, &settings)?;
-    let beside = Beside { champion: champion.as_ref(), before: before.as_ref(), inputs: &inputs };
+    let beside = Beside { champion: champion.as_ref(), before: before.as_ref(), cheap: &cheap, inputs: &inputs };
     let mut evaluation = evaluator.evaluate(&settings, &model, &beside)?;
     let report = run.report();
     print::write_report(&report, &evaluation, &settings.rubric, &evaluator.test)?;
@@ -107,7 +111,7 @@ fn run(args: &Args) -> Result<Verdict> {
     evaluation.results.inputs.insert(report_name, hash_file(&report)?.sha256);
     evaluation.results.write(&run.validation())?;
     print::step_summary(&evaluation)?;
-    print::verdict(&evaluation, &report, args.common.json)
+    print::verdict(&evaluation, &settings.rubric, &report, args.common.json)
 }
 
 /// The hashes that tie the results to base, adapter and data, and the base's name.

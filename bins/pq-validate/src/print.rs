@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use pq_cli::Verdict;
 use report_pages::{Image, MediaType, ValidationReport, render_validation_report};
-use slide_data::{Rubric, write_atomic};
+use slide_data::{Criterion, Rubric, write_atomic};
 use slide_scorer::{LabelledSlide, thumbnail};
 use vlm_eval::{Comparison, Evaluation, Outcome, ValidationResults};
 
@@ -25,7 +25,8 @@ pub(crate) fn write_report(
     slides: &[LabelledSlide],
 ) -> Result<()> {
     let images = worst_images(evaluation, slides)?;
-    let facts = [("Test slides".to_owned(), slides.len().to_string())];
+    let mut facts = vec![("Test slides".to_owned(), slides.len().to_string())];
+    facts.extend(applicability(&evaluation.results, rubric));
     let html = render_validation_report(&ValidationReport {
         evaluation,
         rubric,
@@ -36,6 +37,18 @@ pub(crate) fn write_report(
         names: &names(slides),
     })?;
     Ok(write_atomic(path, html.as_bytes())?)
+}
+
+/// For each criterion that need not apply how well the model tells to which slides it does.
+fn applicability(results: &ValidationResults, rubric: &Rubric) -> Vec<(String, String)> {
+    let told = |criterion: &Criterion| {
+        let of = |measure: &str| results.metrics.get(&format!("{}_applies_{measure}", criterion.key));
+        let accuracy = of("accuracy")?;
+        let auc = of("auc").map_or_else(|| "unknown".to_owned(), |auc| format!("{auc:.3}"));
+        let how_well = format!("right on {:.0} % of slides, AUC {auc}", 100.0 * accuracy);
+        Some((format!("Whether {} applies", criterion.name), how_well))
+    };
+    rubric.criteria.iter().filter_map(told).collect()
 }
 
 /// Slides by file and page, and decks by file, as people know them.
@@ -70,24 +83,28 @@ fn worst_images(evaluation: &Evaluation, slides: &[LabelledSlide]) -> Result<BTr
 }
 
 /// Prints the verdict: a table for people, the results for machines.
-pub(crate) fn verdict(evaluation: &Evaluation, report: &Path, json: bool) -> Result<Verdict> {
+pub(crate) fn verdict(evaluation: &Evaluation, rubric: &Rubric, report: &Path, json: bool) -> Result<Verdict> {
     let results = &evaluation.results;
     let mut out = std::io::stdout().lock();
     if json {
         writeln!(out, "{}", serde_json::to_string(results)?)?;
     } else {
-        let mut columns: Vec<Comparison> = vec![results.comparison(results.model_version.clone())];
-        columns.extend(results.baseline.as_ref().map(|baseline| Comparison {
+        let mut raters: Vec<Comparison> = vec![results.comparison(results.model_version.clone())];
+        raters.extend(results.baseline.as_ref().map(|baseline| Comparison {
             name: "best constant".to_owned(),
             metrics: baseline.metrics.clone(),
             ..Comparison::default()
         }));
-        columns.extend(results.before.clone());
-        columns.extend(results.champion.clone());
-        writeln!(out, "{}", table(&columns).trim_end())?;
+        raters.extend(results.before.clone());
+        raters.extend(results.champion.clone());
+        raters.extend(results.cheap_baselines.iter().filter(|cheap| !cheap.metrics.is_empty()).cloned());
+        writeln!(out, "{}", table(&raters).trim_end())?;
         let remarks = results.reasons.iter().chain(&results.power).chain(&results.warnings);
         for remark in remarks {
             writeln!(out, "  {remark}")?;
+        }
+        for (what, how_well) in applicability(results, rubric) {
+            writeln!(out, "  {what}: {how_well}")?;
         }
         writeln!(out, "{}: {}", results.outcome.word(), report.display())?;
     }
@@ -125,16 +142,18 @@ fn markdown(results: &ValidationResults) -> String {
     text
 }
 
-fn table(columns: &[Comparison]) -> String {
-    let mut text = format!("{:22}", "");
-    for column in columns {
-        let _ = write!(text, " {:>22}", column.name);
+/// A line a rater.
+fn table(raters: &[Comparison]) -> String {
+    let width = raters.iter().map(|rater| rater.name.chars().count()).max().unwrap_or_default();
+    let mut text = format!("{:width$}", "");
+    for (_, name) in SHOWN {
+        let _ = write!(text, "  {name:>19}");
     }
-    for (key, name) in SHOWN {
-        let _ = write!(text, "\n{name:22}");
-        for column in columns {
-            let value = column.metrics.get(key).map_or("-".to_owned(), |value| format!("{value:.3}"));
-            let _ = write!(text, " {value:>22}");
+    for rater in raters {
+        let _ = write!(text, "\n{:width$}", rater.name);
+        for (key, _) in SHOWN {
+            let value = rater.metrics.get(key).map_or("-".to_owned(), |value| format!("{value:.3}"));
+            let _ = write!(text, "  {value:>19}");
         }
     }
     text.push('\n');

@@ -26,7 +26,17 @@ fn a_poor_adapter_does_not_pass_and_the_reasons_are_written() {
     assert_eq!(results["sizes"]["slides"], 6);
     assert_eq!(results["outcome"], if code(&output) == 1 { "fail" } else { "undecided" });
     let predictions = project.read("outputs/run-1/test_predictions.jsonl");
-    assert_eq!(predictions.lines().count(), 12, "of the adapter and of the base");
+    assert_eq!(predictions.lines().count(), 30, "of the adapter, of the base and of three cheap models");
+    let cheap = results["cheap_baselines"].as_array().unwrap();
+    assert_eq!(cheap.len(), 3);
+    for cheap in cheap {
+        let name = cheap["name"].as_str().unwrap();
+        assert!(cheap["metrics"]["overall_mae"].as_f64().is_some_and(|mae| mae <= 4.0), "{cheap}");
+        assert!(cheap["gains"]["overall_mae"]["value"].is_number(), "{cheap}");
+        assert!(printed.contains(name), "{printed}");
+    }
+    let kept = std::fs::read_dir(project.path("data/cache/features")).unwrap().count();
+    assert!(kept > 0, "what the vision tower says is kept for the next validation");
     assert_eq!(results["inputs"]["test_predictions.jsonl"].as_str().unwrap().len(), 64);
     let refused = project.run(VALIDATE, &["outputs/run-1", "--override", "qwk=never mind"]);
     assert!(code(&refused) == 2 && stderr(&refused).contains("cannot be set aside"), "{}", stderr(&refused));

@@ -115,6 +115,14 @@ pub const CATALOG: &[Entry] = &[
         &["pq-validate", "pq-score", "pq-register"],
     ),
     entry(
+        "outputs/<run>/applicability.json",
+        "project_files::Applicability",
+        Document,
+        1,
+        &["pq-train"],
+        &["pq-validate", "pq-score", "pq-register"],
+    ),
+    entry(
         "outputs/<run>/config.toml",
         "slide_scorer::Settings",
         Other,

@@ -9,6 +9,7 @@
 //! [`Journal`]; and [`ExportRecord`]. [`check_stored`] says whether a version's folder is what was released.
 #![forbid(unsafe_code)]
 
+mod applicability;
 mod catalog;
 mod causes;
 mod comparison;
@@ -30,6 +31,7 @@ mod validation;
 mod verdict;
 mod version;
 
+pub use applicability::{Applicability, ApplicabilityHead};
 pub use catalog::{CATALOG, Entry, Shape};
 pub use causes::with_causes;
 pub use comparison::{Baseline, Comparison, Gain, HumanCeiling, Sizes, Slice};

@@ -17,6 +17,7 @@ const fn released(name: &'static str, is_required: bool, is_public: bool) -> Rel
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+const APPLICABILITY: &str = "applicability.json";
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const RECORD: &str = "run.json";
@@ -42,12 +43,13 @@ pub const PROCESSOR_FILES: [&str; 9] = [
 ];
 
 /// The files of a run that make a release; the model card is written for it.
-pub const RELEASED_FILES: [ReleasedFile; 9] = [
+pub const RELEASED_FILES: [ReleasedFile; 10] = [
     released(ADAPTER_CONFIG, true, true),
     released(ADAPTER_WEIGHTS, true, true),
     released(VALIDATION, true, true),
     released(CONFIG, true, true),
     released(RECORD, true, true),
+    released(APPLICABILITY, false, true),
     released(METRICS, false, true),
     released(REPORT, false, false),
     released(REFERENCE, false, false),
@@ -59,6 +61,7 @@ pub const RELEASED_FILES: [ReleasedFile; 9] = [
 /// ```text
 /// <run>/
 ///   adapter_config.json, adapter_model.safetensors    the adapter, under PEFT's names
+///   applicability.json             tells which criteria apply to a slide, where people said "not applicable" often enough
 ///   config.toml                    the settings that it was trained with
 ///   metrics.jsonl                  losses, learning rates and evaluations by step
 ///   run.json                       what the run was made from, with what, and how it went
@@ -124,6 +127,11 @@ impl RunFiles {
     /// What the run was made from, with what, and how it went: a [`RunRecord`](crate::RunRecord).
     pub fn record(&self) -> PathBuf {
         self.dir.join(RECORD)
+    }
+
+    /// Which criteria apply to a slide: [`Applicability`](crate::Applicability).
+    pub fn applicability(&self) -> PathBuf {
+        self.dir.join(APPLICABILITY)
     }
 
     /// Scored slides of training and validation.

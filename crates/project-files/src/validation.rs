@@ -122,8 +122,8 @@ impl Contract for ValidationResults {
 }
 
 /// Files of a run that may be missing when it is validated.
-fn optional(run: &RunFiles) -> [PathBuf; 4] {
-    [run.metrics(), run.reference_predictions(), run.test_predictions(), run.report()]
+fn optional(run: &RunFiles) -> [PathBuf; 5] {
+    [run.applicability(), run.metrics(), run.reference_predictions(), run.test_predictions(), run.report()]
 }
 
 fn migrate_check(check: &mut Map<String, Value>) {

@@ -33,6 +33,10 @@ pub struct DeckReport<'a> {
     pub model_version: &'a str,
     /// What the reader must know about the model, as a sentence or two; empty for none.
     pub caveat: &'a str,
+    /// How good the model was on decks that it had not seen, in a sentence; empty where nobody measured it.
+    pub quality: &'a str,
+    /// Pages and files that could not be rated, each with the reason.
+    pub failed: &'a [String],
     /// When the page was made.
     pub generated_at: Timestamp,
 }
@@ -41,6 +45,8 @@ pub struct DeckReport<'a> {
 const WORST: usize = 3;
 /// From this mean on a criterion needs no advice.
 const FINE: f64 = 4.0;
+/// A first or last slide with less than this share of the deck's median density of edges is a cover or a farewell.
+const FRAME: f64 = 0.6;
 
 /// One self-contained page for a deck's author: the deck's means, what to work on, and every slide with its scores.
 ///
@@ -59,8 +65,11 @@ pub fn render_deck_report(report: &DeckReport<'_>) -> Result<String> {
             generated_at => time(report.generated_at),
             summary => report.rubric.criteria.iter().map(|c| deck.summary(c)).collect::<Vec<_>>(),
             advice => deck.advice(),
+            quality => report.quality,
+            failed => report.failed,
             weakest => deck.weakest(|_, mean| mean),
-            slides => (0..report.slides.len()).map(|index| deck.slide(index)).collect::<Vec<_>>(),
+            rows => (0..report.slides.len()).map(|index| deck.slide(index)).collect::<Vec<_>>(),
+            slides => deck.in_order_of_need().into_iter().map(|index| deck.slide(index)).collect::<Vec<_>>(),
         },
     )
 }
@@ -114,6 +123,31 @@ impl<'a> Deck<'a> {
         Self { report, scores: report.slides.iter().map(row).collect() }
     }
 
+    /// Whether it is the first or the last slide of a deck of at least four and far emptier than most: a cover or a farewell, which is not
+    /// what a deck is judged by.
+    fn is_frame(&self, slide: usize) -> bool {
+        let slides = self.report.slides;
+        let own: Vec<usize> =
+            (0..slides.len()).filter(|other| slides[*other].title == slides[slide].title).collect();
+        let edges = |slide: usize| slides[slide].prediction.features.get("edge_density").copied();
+        let is_end = [own.first(), own.last()].contains(&Some(&slide));
+        let median = statistics::median(own.iter().filter_map(|other| edges(*other)).collect());
+        let is_empty = edges(slide).zip(median).is_some_and(|(edges, median)| edges < FRAME * median);
+        own.len() >= 4 && is_end && is_empty
+    }
+
+    /// The weakest slides first, then covers and farewells, then what has no score.
+    fn in_order_of_need(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.scores.len()).collect();
+        let mean = |slide: usize| mean(self.scores[slide].iter().copied());
+        order.sort_by(|a, b| {
+            let of = |slide: usize| (mean(slide).is_none(), self.is_frame(slide));
+            let means = mean(*a).unwrap_or_default().total_cmp(&mean(*b).unwrap_or_default());
+            of(*a).cmp(&of(*b)).then(means)
+        });
+        order
+    }
+
     fn index(&self, criterion: &Criterion) -> usize {
         self.report.rubric.keys().position(|key| key == criterion.key).unwrap_or(0)
     }
@@ -135,9 +169,11 @@ impl<'a> Deck<'a> {
     }
 
     fn summary(&self, criterion: &Criterion) -> Value {
-        let score = self.criterion_mean(criterion);
+        let (score, index) = (self.criterion_mean(criterion), self.index(criterion));
+        let (rated, all) = (self.scores.iter().filter(|row| row[index].is_some()).count(), self.scores.len());
         context! {
             name => criterion.name,
+            extent => (0 < rated && rated < all).then(|| format!("on {rated} of {all} slides")),
             value => number(score, 1),
             width => width(score),
             tone => tone(score),
@@ -148,6 +184,7 @@ impl<'a> Deck<'a> {
     /// The slides with the lowest `value` (given the slide and its mean), the lowest first.
     fn weakest(&self, value: impl Fn(usize, Option<f64>) -> Option<f64>) -> Vec<Value> {
         let mut slides: Vec<(f64, usize)> = (0..self.scores.len())
+            .filter(|slide| !self.is_frame(*slide))
             .filter_map(|slide| Some((value(slide, mean(self.scores[slide].iter().copied()))?, slide)))
             .collect();
         slides.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -199,8 +236,18 @@ impl<'a> Deck<'a> {
             mean => number(mean(row.iter().copied()), 1),
             cells => row.iter().map(cell).collect::<Vec<_>>(),
             scores => criteria.filter_map(|c| bar(c, &scored.prediction)).collect::<Vec<_>>(),
+            is_frame => self.is_frame(slide),
+            inapplicable => self.inapplicable(slide),
             hint => self.hint(slide),
         }
+    }
+
+    /// The criteria that do not apply to a slide, by name.
+    fn inapplicable(&self, slide: usize) -> String {
+        let applies = &self.report.slides[slide].prediction.applies;
+        let criteria = self.report.rubric.criteria.iter().zip(&self.scores[slide]);
+        let lacks = criteria.filter(|(criterion, score)| score.is_none() && applies.contains_key(&criterion.key));
+        lacks.map(|(criterion, _)| criterion.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// One sentence about the slide's weakest criterion, where it is weak.

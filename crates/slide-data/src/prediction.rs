@@ -24,6 +24,10 @@ pub struct Prediction {
     pub distributions: BTreeMap<String, [f64; Score::LEVELS]>,
     /// For each criterion the mean of its distribution, 1 to 5.
     pub expected: BTreeMap<String, f64>,
+    /// For each criterion that need not apply the probability that it does. A criterion that is more likely not to apply has no
+    /// distribution; one that is missing here applies to every slide.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub applies: BTreeMap<String, f64>,
     /// Properties of the image, such as brightness and edge density.
     #[serde(default)]
     pub features: BTreeMap<String, f64>,
@@ -44,6 +48,7 @@ impl Prediction {
             model_version: "v1".to_owned(),
             distributions: BTreeMap::new(),
             expected: BTreeMap::new(),
+            applies: BTreeMap::new(),
             features: BTreeMap::new(),
             latency_ms: 1.0,
         }

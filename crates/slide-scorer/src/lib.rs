@@ -4,6 +4,7 @@
 
 mod base;
 mod lineage;
+mod pooled;
 mod rating_prompt;
 mod scorer;
 mod settings;
@@ -11,8 +12,9 @@ mod slides;
 
 pub use base::{Base, fingerprint_of_base, open_base};
 pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs};
-pub use rating_prompt::{Distributions, RatingPrompt};
-pub use scorer::{SlideImage, SlideScorer, predict, thumbnail};
+pub use pooled::PooledFeatures;
+pub use rating_prompt::{Applies, Distributions, RatingPrompt};
+pub use scorer::{RatingContext, SlideImage, SlideScorer, predict, thumbnail};
 pub use settings::{ProcessorSettings, Settings};
 pub use slides::{LabelledSlide, NewGroups, SlideSamples, Store};
 pub use vlm_lora::BaseModelConfig;

@@ -9,13 +9,14 @@ use vlm_lora::{ChoiceAnswer, ChoiceTokens, Features, Item, Model, Processor, Sam
 /// For each criterion the probabilities of 1 to 5.
 pub type Distributions = BTreeMap<String, [f64; Score::LEVELS]>;
 
+/// For each criterion that need not apply the probability that it does.
+pub type Applies = BTreeMap<String, f64>;
+
 /// The rubric as a prompt and an answer with one choice a criterion.
 pub struct RatingPrompt {
     rubric: Rubric,
     processor: Processor,
     answer: ChoiceAnswer,
-    /// The answer with every criterion.
-    whole: ChoiceTokens,
     /// Answers with the criteria that apply, by which ones they are.
     partial: Mutex<HashMap<Vec<bool>, Arc<ChoiceTokens>>>,
 }
@@ -28,10 +29,10 @@ impl RatingPrompt {
     pub fn new(rubric: Rubric, processor: Processor) -> Result<Self> {
         let names: Vec<&str> = rubric.criteria.iter().map(|criterion| criterion.name.as_str()).collect();
         let answer = ChoiceAnswer::lines(&names, &["1", "2", "3", "4", "5"])?;
-        let whole = answer
-            .tokens(&vec![true; names.len()], |text| processor.answer_ids(text))
-            .context("the model's tokenizer does not suit the rubric's answer")?;
-        Ok(Self { rubric, processor, answer, whole, partial: Mutex::default() })
+        let every = vec![true; names.len()];
+        let prompt = Self { rubric, processor, answer, partial: Mutex::default() };
+        prompt.tokens(&every).context("the model's tokenizer does not suit the rubric's answer")?;
+        Ok(prompt)
     }
 
     /// The rubric.
@@ -88,7 +89,7 @@ impl RatingPrompt {
         self.processor.sample(tiles, &self.rubric.prompt, None)
     }
 
-    /// The model's distributions for each question.
+    /// The model's distributions for each question, for every criterion.
     ///
     /// # Errors
     /// When the model fails.
@@ -97,13 +98,42 @@ impl RatingPrompt {
         model: &Model<B>,
         questions: &[(Sample, Option<Features>)],
     ) -> vlm_lora::Result<Vec<Distributions>> {
-        let items: Vec<Item<'_>> =
-            questions.iter().map(|(sample, features)| Item { sample, features: features.as_ref() }).collect();
-        let answers = Scorer::new(model, &self.whole).score(&items)?;
-        let named = |scores: Vec<Vec<f64>>| {
-            let keys = self.rubric.keys().map(str::to_owned);
-            keys.zip(scores).map(|(key, p)| (key, std::array::from_fn(|level| p[level]))).collect()
-        };
-        Ok(answers.into_iter().map(named).collect())
+        self.ask_applicable(model, questions, &vec![Applies::new(); questions.len()])
+    }
+
+    /// The model's distributions for each question, for the criteria that are at least as likely to apply as not: the lines of the
+    /// others are left out of the answer, as they were in training.
+    ///
+    /// # Errors
+    /// When the model fails.
+    pub fn ask_applicable<B: Backend>(
+        &self,
+        model: &Model<B>,
+        questions: &[(Sample, Option<Features>)],
+        applies: &[Applies],
+    ) -> vlm_lora::Result<Vec<Distributions>> {
+        let mut by_lines: BTreeMap<Vec<bool>, Vec<usize>> = BTreeMap::new();
+        for (place, applies) in applies.iter().enumerate() {
+            let is_asked = |key: &str| applies.get(key).is_none_or(|p| *p >= 0.5);
+            by_lines.entry(self.rubric.keys().map(is_asked).collect()).or_default().push(place);
+        }
+        let mut answers = vec![Distributions::new(); questions.len()];
+        for (asked, places) in by_lines.into_iter().filter(|(asked, _)| asked.contains(&true)) {
+            let item = |place: &usize| {
+                let (sample, features) = &questions[*place];
+                Item { sample, features: features.as_ref() }
+            };
+            let items: Vec<Item<'_>> = places.iter().map(item).collect();
+            let scores = Scorer::new(model, &*self.tokens(&asked)?).score(&items)?;
+            let keys: Vec<&str> =
+                self.rubric.keys().zip(&asked).filter(|(_, asked)| **asked).map(|(key, _)| key).collect();
+            for (place, scores) in places.into_iter().zip(scores) {
+                let named = keys.iter().zip(scores);
+                answers[place] = named
+                    .map(|(key, p)| ((*key).to_owned(), std::array::from_fn(|level| p[level])))
+                    .collect();
+            }
+        }
+        Ok(answers)
     }
 }

@@ -1,16 +1,18 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use pq_cli::WithHint as _;
-use project_files::{Contract as _, RunFiles};
+use project_files::{Applicability, ApplicabilityHead, Contract as _, RunFiles};
 use slide_data::image::{DynamicImage, RgbImage};
 use slide_data::{Prediction, expected_score, image_features, pixels_sha256};
 use vlm_lora::backend::{Backend, OnDevice};
-use vlm_lora::{Model, PeftAdapter};
+use vlm_lora::{FeatureCache, FeaturePrecision, Features, Model, PeftAdapter, Sample, Tiles};
 
 use crate::lineage::check_base;
-use crate::{Base, RatingPrompt, Settings, open_base};
+use crate::rating_prompt::Applies;
+use crate::{Base, PooledFeatures, RatingPrompt, Settings, open_base};
 
 /// A slide in memory.
 #[derive(Debug, Clone)]
@@ -28,17 +30,82 @@ pub struct SlideScorer {
     rating_prompt: RatingPrompt,
     model: Box<dyn Rater>,
     version: String,
+    cache: FeatureCache,
+    applicability: Option<Applicability>,
 }
 
 /// A model on the backend that it was loaded for.
 trait Rater: Send + Sync {
     /// As [`predict`].
-    fn rate(&self, prompt: &RatingPrompt, slides: &[SlideImage], version: &str) -> Result<Vec<Prediction>>;
+    fn rate(&self, context: &RatingContext<'_>, slides: &[SlideImage], version: &str) -> Result<Vec<Prediction>>;
+
+    fn pooled(&self, context: &RatingContext<'_>, slides: &[SlideImage]) -> Result<Vec<PooledFeatures>>;
+
+    fn sees_as_its_base(&self) -> bool;
+}
+
+/// What rating slides takes beside a model: the questions, and where what the vision tower says of an image is kept.
+#[derive(Clone, Copy)]
+pub struct RatingContext<'a> {
+    /// The questions.
+    pub rating_prompt: &'a RatingPrompt,
+    /// Features of images, of this base.
+    pub cache: &'a FeatureCache,
+    /// Tells which criteria apply to a slide; without it all do.
+    pub applicability: Option<&'a Applicability>,
 }
 
 impl<B: Backend> Rater for Model<B> {
-    fn rate(&self, prompt: &RatingPrompt, slides: &[SlideImage], version: &str) -> Result<Vec<Prediction>> {
-        predict(prompt, self, slides, version)
+    fn rate(&self, context: &RatingContext<'_>, slides: &[SlideImage], version: &str) -> Result<Vec<Prediction>> {
+        predict(context, self, slides, version)
+    }
+
+    fn pooled(&self, context: &RatingContext<'_>, slides: &[SlideImage]) -> Result<Vec<PooledFeatures>> {
+        let tiles = slides.iter().map(|slide| context.tiles(slide)).collect::<vlm_lora::Result<Vec<_>>>()?;
+        let images: Vec<&Tiles> = tiles.iter().map(|tiles| &**tiles).collect();
+        Ok(context.cache.features(self, &images)?.iter().map(PooledFeatures::of).collect())
+    }
+
+    fn sees_as_its_base(&self) -> bool {
+        !self.trains_vision()
+    }
+}
+
+impl RatingContext<'_> {
+    fn tiles(&self, slide: &SlideImage) -> vlm_lora::Result<Arc<Tiles>> {
+        Ok(Arc::new(self.rating_prompt.processor().tiles(&DynamicImage::ImageRgb8(slide.image.clone()))?))
+    }
+
+    /// For each criterion that need not apply the probability that it does.
+    fn applies(&self, features: Option<&Features>) -> Result<Applies> {
+        let (Some(known), Some(features)) = (self.applicability, features) else { return Ok(Applies::new()) };
+        let pooled = PooledFeatures::of(features).concatenated();
+        let told = |(key, head): (&String, &ApplicabilityHead)| {
+            let told = head.probability(&pooled).with_context(|| {
+                format!("`applicability.json` of the adapter takes other features for `{key}` than the base has")
+            });
+            Ok((key.clone(), told?))
+        };
+        known.criteria.iter().map(told).collect()
+    }
+
+    /// The questions about images, with the features of each.
+    ///
+    /// # Errors
+    /// When the prompt cannot be used or the vision tower fails.
+    pub fn questions<B: Backend>(
+        &self,
+        model: &Model<B>,
+        images: &[Arc<Tiles>],
+    ) -> vlm_lora::Result<Vec<(Sample, Option<Features>)>> {
+        let all: Vec<&Tiles> = images.iter().map(|tiles| &**tiles).collect();
+        let question = |(tiles, features): (&Arc<Tiles>, Features)| {
+            let Tiles { rows, cols, side, .. } = **tiles;
+            let mut question = self.rating_prompt.question(tiles)?;
+            question.tiles = Arc::new(Tiles { rows, cols, side, data: Vec::new() });
+            Ok((question, Some(features)))
+        };
+        images.iter().zip(self.cache.features(model, &all)?).map(question).collect()
     }
 }
 
@@ -71,6 +138,10 @@ impl SlideScorer {
         if let Some(run) = adapter {
             check_base(run, &settings.model.name, &base.identity()?.checkpoint)?;
         }
+        let applicability = match adapter {
+            Some(run) => Applicability::read_if_present(&run.applicability())?,
+            None => None,
+        };
         let read = |run: &RunFiles| {
             let adapter = PeftAdapter::open(run.dir(), base.checkpoint.config());
             adapter.and_then(|adapter| adapter.on_base(&base.checkpoint)).hint(
@@ -82,7 +153,16 @@ impl SlideScorer {
         let model = base.device.run(Load { base: &base, adapter: adapter.as_ref() })?;
         let processor = base.processor(settings.longest_edge())?;
         let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?;
-        Ok(Self { rating_prompt, model, version: version.to_owned() })
+        let cache =
+            FeatureCache::new(base.identity()?.fingerprint(), FeaturePrecision::Float32).memory_budget(0);
+        Ok(Self { rating_prompt, model, version: version.to_owned(), cache, applicability })
+    }
+
+    /// Keeps what the frozen vision tower says of images in this folder, and takes from there what other models of the same base
+    /// saw before; without it each image goes through the tower anew. The ratings are the same to the bit.
+    pub fn with_feature_cache(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cache = self.cache.on_disk(folder);
+        self
     }
 
     /// The rubric that is asked.
@@ -95,7 +175,34 @@ impl SlideScorer {
     /// # Errors
     /// When an image cannot be used or the model fails.
     pub fn rate(&self, slides: &[SlideImage]) -> Result<Vec<Prediction>> {
-        self.model.rate(&self.rating_prompt, slides, &self.version)
+        self.model.rate(&self.context(), slides, &self.version)
+    }
+
+    /// As [`rate`](Self::rate), with a score for each criterion whether or not it applies.
+    ///
+    /// # Errors
+    /// As [`rate`](Self::rate).
+    pub fn rate_all_criteria(&self, slides: &[SlideImage]) -> Result<Vec<Prediction>> {
+        let context = RatingContext { applicability: None, ..self.context() };
+        self.model.rate(&context, slides, &self.version)
+    }
+
+    /// Whether the vision tower says the same as the base's: no adapter changes it.
+    pub fn sees_as_its_base(&self) -> bool {
+        self.model.sees_as_its_base()
+    }
+
+    /// What the vision tower says of each slide, summed up over the image.
+    ///
+    /// # Errors
+    /// When an image cannot be used or the model fails.
+    pub fn pooled_features(&self, slides: &[SlideImage]) -> Result<Vec<PooledFeatures>> {
+        self.model.pooled(&self.context(), slides)
+    }
+
+    fn context(&self) -> RatingContext<'_> {
+        let Self { rating_prompt, cache, applicability, .. } = self;
+        RatingContext { rating_prompt, cache, applicability: applicability.as_ref() }
     }
 }
 
@@ -104,21 +211,19 @@ impl SlideScorer {
 /// # Errors
 /// When an image cannot be used or the model fails.
 pub fn predict<B: Backend>(
-    rating_prompt: &RatingPrompt,
+    context: &RatingContext<'_>,
     model: &Model<B>,
     slides: &[SlideImage],
     version: &str,
 ) -> Result<Vec<Prediction>> {
     let start = Instant::now();
-    let question = |slide: &SlideImage| {
-        let tiles = rating_prompt.processor().tiles(&DynamicImage::ImageRgb8(slide.image.clone()))?;
-        Ok((rating_prompt.question(&Arc::new(tiles))?, None))
-    };
-    let questions = slides.iter().map(question).collect::<vlm_lora::Result<Vec<_>>>()?;
-    let answers = rating_prompt.ask(model, &questions)?;
+    let tiles = slides.iter().map(|slide| context.tiles(slide)).collect::<vlm_lora::Result<Vec<_>>>()?;
+    let questions = context.questions(model, &tiles)?;
+    let applies = questions.iter().map(|(_, features)| context.applies(features.as_ref())).collect::<Result<Vec<_>>>()?;
+    let answers = context.rating_prompt.ask_applicable(model, &questions, &applies)?;
     let latency_ms = start.elapsed().as_secs_f64() * 1e3 / slides.len().max(1) as f64;
     let scored_at = jiff::Timestamp::now();
-    let predictions = slides.iter().zip(answers).map(|(slide, distributions)| Prediction {
+    let predictions = slides.iter().zip(answers).zip(applies).map(|((slide, distributions), applies)| Prediction {
         schema_version: Prediction::VERSION,
         slide_id: slide.slide_id.clone(),
         deck_id: slide.deck_id.clone(),
@@ -127,6 +232,7 @@ pub fn predict<B: Backend>(
         model_version: version.to_owned(),
         expected: distributions.iter().map(|(key, p)| (key.clone(), expected_score(p))).collect(),
         distributions,
+        applies,
         features: image_features(&slide.image),
         latency_ms,
     });

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use project_files::{Contract as _, Override};
-use slide_data::{Label, Rubric, Score};
+use slide_data::{Label, Rubric, Score, Target};
+
+use crate::cheap::applicability_measures;
 
 use crate::ceiling::human_ceiling;
 use crate::compare::{Model, gains, relative_gains};
@@ -71,7 +73,8 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> Result<Evaluation> {
     let table = frame.rated(&|item, key| forecast(&item.prediction, item, key))?;
     let measured = table.measured();
     let model = Model { table: &table, measured: &measured, confidence };
-    let metrics = table.metrics();
+    let mut metrics = table.metrics();
+    metrics.extend(applicability(&frame));
     let human_agreement = metrics.get("overall_within_1").copied().unwrap_or(f64::NAN);
     let compare = |rater: &Rater| rater.compare(&frame, &model);
     let mut results = ValidationResults {
@@ -99,6 +102,23 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> Result<Evaluation> {
     results.power = power(&results);
     results.warnings = warnings(&results, &table);
     Ok(Evaluation { results, details: details(&frame, &table) })
+}
+
+/// How well the model tells which criteria apply, for those of which it says so.
+fn applicability(frame: &Frame<'_>) -> BTreeMap<String, f64> {
+    let told = |item: &&Item, key: &str| {
+        let p = *item.prediction.applies.get(key)?;
+        match item.label.target(key) {
+            Target::Scored(_) => Some((p, true)),
+            Target::NotApplicable { .. } => Some((p, false)),
+            Target::Missing => None,
+        }
+    };
+    let of = |key: &&str| {
+        let told: Vec<(f64, bool)> = frame.items.iter().filter_map(|item| told(item, key)).collect();
+        applicability_measures(key, &told)
+    };
+    frame.keys.iter().flat_map(of).collect()
 }
 
 /// The best constant, measured as the model is.

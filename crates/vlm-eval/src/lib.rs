@@ -22,6 +22,7 @@
 
 mod baseline;
 mod ceiling;
+mod cheap;
 mod compare;
 mod detail;
 mod error;
@@ -37,6 +38,7 @@ mod slices;
 mod table;
 
 pub use baseline::best_constants;
+pub use cheap::{CheapModels, ImageNumbers, KnownSlide, Neighbour, fit_applicability};
 pub use compare::Rater;
 pub use detail::{CalibrationBin, CriterionDetail, Details, Miss};
 pub use error::{Error, Result};
@@ -48,4 +50,4 @@ pub use project_files::{
     Baseline, Check, Comparison, Gain, Gate, HumanCeiling, Interval, Outcome, Override, Sizes, Slice,
     ValidationResults,
 };
-pub use ranks::{kendall, spearman};
+pub use ranks::{auc, kendall, spearman};

@@ -21,6 +21,21 @@ pub fn kendall(x: &[f64], scores: &[Score]) -> Option<f64> {
     weighted_kendall(&Ranked::new(x), scores, &vec![1.0; x.len()])
 }
 
+/// The area under the ROC curve: the chance that a value of those that are `true` is above one of the others, ties counting half (Hanley
+/// and McNeil 1982).
+///
+/// Nothing where the lengths differ, a value is NaN, or all are of one kind.
+pub fn auc(values: &[f64], is: &[bool]) -> Option<f64> {
+    if values.len() != is.len() || values.iter().any(|value| value.is_nan()) {
+        return None;
+    }
+    let ranks = Ranked::new(values).ranks(&vec![1.0; values.len()]);
+    let positive = is.iter().filter(|is| **is).count() as f64;
+    let pairs = positive * (is.len() as f64 - positive);
+    let sum: f64 = ranks.iter().zip(is).filter(|(_, is)| **is).map(|(rank, _)| rank).sum();
+    (pairs > 0.0).then(|| (sum - positive * (positive + 1.0) / 2.0) / pairs)
+}
+
 /// Values with their sorted order, so that ranks under many weightings cost linear time each.
 #[derive(Debug, Clone)]
 pub(crate) struct Ranked {

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use half::bf16;
 use sha2::{Digest, Sha256};
 
+use crate::backend::Backend;
 use crate::files::write_atomic;
-use crate::model::Features;
+use crate::model::{Features, Model};
 use crate::{Error, Fingerprint, Result, Tiles};
 
 const MAGIC: &[u8; 8] = b"vlmfeat1";
@@ -133,6 +134,33 @@ impl FeatureCache {
         })?;
         self.remember(key, entry);
         Ok(rounded)
+    }
+
+    /// What a model's vision tower says of images, in their order: kept features, and the others computed in one batch and kept. A
+    /// model whose adapter changes the tower computes all of them, and none is kept.
+    ///
+    /// # Errors
+    /// When tiles have a size that the model does not take, the backend fails or an entry cannot be written.
+    pub fn features<B: Backend>(&self, model: &Model<B>, images: &[&Tiles]) -> Result<Vec<Features>> {
+        if model.trains_vision() {
+            return model.image_features(images);
+        }
+        let keys: Vec<FeatureKey> = images.iter().map(|tiles| self.key(tiles)).collect();
+        let mut known: HashMap<FeatureKey, Features> =
+            keys.iter().filter_map(|key| Some((*key, self.get(key)?))).collect();
+        let mut missing: Vec<(FeatureKey, &Tiles)> = Vec::new();
+        for (key, tiles) in keys.iter().zip(images) {
+            if !known.contains_key(key) && missing.iter().all(|(other, _)| other != key) {
+                missing.push((*key, tiles));
+            }
+        }
+        if !missing.is_empty() {
+            let tiles: Vec<&Tiles> = missing.iter().map(|(_, tiles)| *tiles).collect();
+            for ((key, _), computed) in missing.iter().zip(model.image_features(&tiles)?) {
+                known.insert(*key, self.insert(*key, &computed)?);
+            }
+        }
+        Ok(keys.iter().filter_map(|key| known.get(key).cloned()).collect())
     }
 
     fn remember(&self, key: FeatureKey, entry: Arc<[u8]>) {

@@ -1,0 +1,65 @@
+//! Learns from the training slides which criteria apply to a slide.
+
+use anyhow::Result;
+use pq_cli::{WithHint as _};
+use project_files::{Applicability, Contract as _};
+use slide_scorer::{LabelledSlide, PooledFeatures, RatingContext, SlideSamples};
+use vlm_eval::{ImageNumbers, KnownSlide, fit_applicability};
+use vlm_lora::backend::Backend;
+use vlm_lora::{Dataset as _, Model};
+
+use crate::observe;
+use crate::preempt::Preemption;
+use crate::run::RunDir;
+
+/// Fits what tells which criteria apply and keeps it in the run; `None` where people say of no criterion often enough that it does
+/// not.
+///
+/// # Errors
+/// When a slide cannot be read, or somebody ends it between two slides.
+pub(crate) fn learn<B: Backend>(
+    context: &RatingContext<'_>,
+    model: &Model<B>,
+    train: &SlideSamples<'_>,
+    dir: &RunDir,
+    preemption: &Preemption,
+) -> Result<Option<Applicability>> {
+    let slides = train.slides();
+    let bar = observe::bar("training slides, to learn which criteria apply", slides.len());
+    let mut known = Vec::with_capacity(slides.len());
+    for (place, slide) in slides.iter().enumerate() {
+        preemption.check(&dir.name)?;
+        let tiles = train.sample(place)?.tiles;
+        let features = context.cache.features(model, &[&*tiles])?;
+        known.extend(features.iter().map(|features| known_slide(slide, &PooledFeatures::of(features))));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let found = fit_applicability(context.rating_prompt.rubric(), &known);
+    for (key, head) in &found.criteria {
+        let auc = head.auc.map_or_else(|| "unknown".to_owned(), |auc| format!("{auc:.3}"));
+        tracing::info!(
+            "{key} does not apply to {} of {} training slides; told on decks left out with AUC {auc}",
+            head.not_applicable,
+            head.slides
+        );
+    }
+    if found.criteria.is_empty() {
+        return Ok(None);
+    }
+    found.write(&dir.files.applicability()).hint("the run cannot be completed", "see that its folder can be written")?;
+    Ok(Some(found))
+}
+
+fn known_slide(slide: &LabelledSlide, pooled: &PooledFeatures) -> KnownSlide {
+    KnownSlide {
+        slide_id: slide.record.slide_id.clone(),
+        group: slide.record.group.clone(),
+        label: slide.label.clone(),
+        numbers: ImageNumbers {
+            mean: pooled.mean.clone(),
+            spread: [pooled.max.as_slice(), &pooled.deviation].concat(),
+            properties: Vec::new(),
+        },
+    }
+}
