@@ -6,6 +6,7 @@ use serde_json::Value;
 use slide_data::{Prediction, Split};
 use slide_scorer::{
     Base, LabelledSlide, RatingPrompt, Settings, SlideImage, SlideSamples, Store, base_inputs, predict,
+    processor_files,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use vlm_lora::backend::{Backend, Isa};
@@ -51,6 +52,7 @@ impl Record {
             base_model: settings.model.name.clone(),
             base_is_hub_id: base.is_hub_id,
             inputs,
+            processor_files: processor_files(&base.dir)?,
             data: DataSummary {
                 slides: slides.len(),
                 decks: decks.len(),

@@ -10,7 +10,7 @@ mod settings;
 mod slides;
 
 pub use base::{Base, fingerprint_of_base, open_base};
-pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs};
+pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs, processor_files};
 pub use rating_prompt::{Distributions, RatingPrompt};
 pub use scorer::{SlideImage, SlideScorer, predict, thumbnail};
 pub use settings::{ProcessorSettings, Settings};
