@@ -12,7 +12,7 @@ help: ## list the targets
 build: ## build all commands in release mode
 	$(CARGO) build --release --workspace --bins
 
-CUDA := pq-train/cuda,pq-score/cuda,pq-validate/cuda
+CUDA := pq-train/cuda,pq-score/cuda,pq-validate/cuda,pq-register/cuda
 build-cuda: ## the same with the CUDA backend, which needs nothing of CUDA to build
 	$(CARGO) build --release --workspace --bins --features $(CUDA)
 
@@ -55,6 +55,7 @@ BUCKET := pitchquest-registry/object-store,pq-register/object-store
 check-bucket: ## lints and tests of what only the feature object-store builds (the tests need moto_server)
 	$(CARGO) clippy -p pitchquest-registry -p pq-register --features $(BUCKET) --all-targets -- -D warnings
 	$(CARGO) test -p pitchquest-registry --features object-store
+	$(CARGO) test -p pq-register --features object-store --test bucket
 
 # Tests that take minutes: ignored ones whose reason begins with "endurance".
 ENDURANCE ?= pitchquest-registry hub-client

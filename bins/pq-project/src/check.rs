@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use pq_cli::{Layout, ProjectConfig};
-use project_files::{check_stored, hash_file, with_causes};
+use project_files::{RunFiles, check_stored, hash_file, input, with_causes};
 use serde::Serialize;
 use slide_data::{Labels, Rubric};
 use slide_label::{Journal, LabelConfig, Store};
@@ -119,6 +119,7 @@ fn latest_run(layout: &Layout, contents: &Contents, findings: &mut Findings) {
         for path in [slides.manifest(), layout.labels(), layout.splits(), layout.corrections()] {
             changed_since(&record.inputs, &path, "the latest run read it", findings);
         }
+        copies(&run, &record.inputs, findings);
         if record.finished_at.is_none() {
             findings.note(format!("the run `{}` has not finished", record.run_id));
         }
@@ -132,6 +133,19 @@ fn latest_run(layout: &Layout, contents: &Contents, findings: &mut Findings) {
     }
     for path in [layout.labels(), layout.splits()] {
         changed_since(&validation.inputs, &path, "the latest run was validated on it", findings);
+    }
+}
+
+/// A run's copies are what its record names: nobody changes them. Runs of earlier programs have none.
+fn copies(run: &RunFiles, inputs: &BTreeMap<String, String>, findings: &mut Findings) {
+    for name in [input::MANIFEST, input::LABELS, input::SPLITS, input::CORRECTIONS] {
+        let path = run.data().join(name);
+        let (Some(then), true) = (inputs.get(name), path.exists()) else { continue };
+        match hash_file(&path) {
+            Ok(now) if now.sha256 == *then => {}
+            Ok(_) => findings.problem(format!("`{}` is not what the run's record names", path.display())),
+            Err(error) => findings.problem(with_causes(&error)),
+        }
     }
 }
 

@@ -69,6 +69,16 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
         ),
         ("outputs/<run>/run.json", check::<RunRecord>("outputs/<run>/run.json")),
         (
+            "outputs/<run>/data/manifest.jsonl",
+            check::<slide_data::SlideRecord>("outputs/<run>/data/manifest.jsonl"),
+        ),
+        ("outputs/<run>/data/labels.json", check::<slide_data::Labels>("outputs/<run>/data/labels.json")),
+        ("outputs/<run>/data/splits.json", check::<slide_data::Splits>("outputs/<run>/data/splits.json")),
+        (
+            "outputs/<run>/data/corrections.jsonl",
+            check::<slide_data::Correction>("outputs/<run>/data/corrections.jsonl"),
+        ),
+        (
             "outputs/<run>/reference_predictions.jsonl",
             check::<slide_data::Prediction>("outputs/<run>/reference_predictions.jsonl"),
         ),

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use model_export::Quantization;
 use pq_cli::{CommonArgs, HasCommon};
-use project_files::ExportBounds;
+use project_files::{ExportBounds, Override};
 
 /// Releases a validated run: gate, next version, model card, upload, tag.
 ///
@@ -27,6 +27,10 @@ pub(crate) struct Args {
     /// Show what would be released, the model card included, and write nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Release although a condition could not be looked at, and say why; the model card shows it. `recheck`: neither the project's
+    /// data nor the run's copies of them are here to make the validation's numbers again.
+    #[arg(long = "override", value_name = "NAME=REASON", value_parser = set_aside)]
+    pub(crate) set_aside: Vec<Override>,
     /// Release, but leave in use what is in use.
     #[arg(long, global = true)]
     pub(crate) no_promote: bool,
@@ -203,6 +207,10 @@ impl ExportArgs {
         };
         ExportBounds { largest_difference, mean_difference, changed_scores }
     }
+}
+
+fn set_aside(text: &str) -> Result<Override, String> {
+    Override::parse(text, &[Override::RECHECK])
 }
 
 impl HasCommon for Args {

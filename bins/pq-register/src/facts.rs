@@ -1,36 +1,54 @@
-//! What the cards say of the data: counts of labels and slides, as long as they are those that the run was made from.
+//! What the cards say of the data: counts of labels, slides and raters, as long as they are those that the run was made from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Result;
-use project_files::{Layout, RunRecord, hash_file, input};
+use jiff::Timestamp;
+use project_files::{Layout, RunFiles, RunRecord, input};
 use registry::{CriterionFacts, DataFacts};
-use slide_data::{Contract as _, Label, Labels, Manifest, SlideRecord, SourceKind, Split, Splits};
+use slide_data::{Contract as _, Label, Labels, Manifest, Rubric, SlideRecord, SourceKind, Split, Splits};
+use slide_label::{Journal, StoreBuilder};
 
-/// The counts; `None`, with a warning, where a file is not here or is not what the run was made from.
-pub(crate) fn data_facts(layout: &Layout, record: &RunRecord) -> Result<Option<DataFacts>> {
-    let slides = layout.slides();
-    for (path, name) in [
-        (layout.labels(), input::LABELS),
-        (layout.splits(), input::SPLITS),
-        (slides.manifest(), input::MANIFEST),
-    ] {
-        let Some(reason) = differs(&path, record.inputs.get(name))? else { continue };
-        tracing::warn!("the data card cannot count sources and ratings: `{}` {reason}", path.display());
-        return Ok(None);
-    }
-    let labels = Labels::read(&layout.labels())?;
-    let manifest = Manifest::read(slides.root())?;
-    let splits = Splits::read(&layout.splits())?;
-    Ok(Some(count(&labels, &manifest, &splits)))
+use crate::data::{self, DataFiles};
+
+/// The counts, from the project's files or the run's copies of them; `None`, with a warning, where neither is what the run was
+/// made from.
+pub(crate) fn data_facts(layout: &Layout, run: &RunFiles, record: &RunRecord) -> Result<Option<DataFacts>> {
+    let data = match DataFiles::of_record(layout, run, record)? {
+        Ok(data) => data,
+        Err(reason) => {
+            tracing::warn!("the data card cannot count sources and ratings: {reason}");
+            return Ok(None);
+        }
+    };
+    let labels = Labels::read(data.path(input::LABELS))?;
+    let manifest = Manifest::read(data.slides())?;
+    let splits = Splits::read(data.path(input::SPLITS))?;
+    let raters = raters(&layout.journal(), &data::rubric(run)?, &labels, record.started_at)?;
+    Ok(Some(DataFacts { raters, ..count(&labels, &manifest, &splits) }))
 }
 
-fn differs(path: &Path, expected: Option<&String>) -> Result<Option<&'static str>> {
-    if !path.exists() {
-        return Ok(Some("is not here"));
+/// How many people gave the ratings that the labels were made of: by the journal as it was when the run began, and only where it
+/// has as many ratings of every slide as the labels say.
+fn raters(path: &Path, rubric: &Rubric, labels: &Labels, until: Timestamp) -> Result<Option<usize>> {
+    let mut store = StoreBuilder::new(rubric.clone());
+    Journal::read_with(path, |event| {
+        if event.at <= until {
+            store.add(event);
+        }
+    })?;
+    let (store, _) = store.finish();
+    let mut people = BTreeSet::new();
+    for (slide, label) in &labels.slides {
+        let raters: Vec<String> = store.ratings(slide).map(|rating| rating.annotator.to_owned()).collect();
+        // Whom a final word alone stands for is one, by the labels.
+        if raters.len() != label.annotators && !(raters.is_empty() && label.annotators == 1) {
+            return Ok(None);
+        }
+        people.extend(raters);
     }
-    Ok((Some(&hash_file(path)?.sha256) != expected).then_some("is not what the run was made from"))
+    Ok((!people.is_empty()).then_some(people.len()))
 }
 
 /// Counts the slides that have labels.
@@ -138,6 +156,40 @@ mod tests {
             }
             assert_eq!(criteria["clarity"], expected, "{counts:?}");
         }
+    }
+
+    #[test]
+    fn raters_are_counted_as_long_as_the_journal_is_what_the_labels_follow_from() {
+        use slide_label::{Event, Kind};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ratings");
+        let rubric = Rubric::default();
+        let until: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        let later: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+        let rated = |id: &str, kind: Kind, slide: &str, who: &str, at: Timestamp| {
+            let scores = rubric.keys().map(|key| (key.to_owned(), slide_data::Score::new(3))).collect();
+            Event { scores, ..Event::new(id, kind, slide, who, at) }
+        };
+        let skipped = |id: &str, slide: &str, who: &str| Event::new(id, Kind::Skipped, slide, who, until);
+        let mut events = vec![
+            rated("1", Kind::Rated, "a", "Ann", until),
+            rated("2", Kind::Rated, "a", "Bob", until),
+            rated("3", Kind::Rated, "b", "Bob", until),
+            skipped("4", "b", "Eve"),
+        ];
+        let count = |events: &[Event], labels: &[(&str, usize)]| {
+            Event::replace_log(&path, events).unwrap();
+            let label = |annotators| Label { annotators, ..Label::default() };
+            let slides = labels.iter().map(|(slide, count)| ((*slide).to_owned(), label(*count))).collect();
+            raters(&path, &rubric, &Labels { slides }, until).unwrap()
+        };
+        assert_eq!(count(&events, &[("a", 2), ("b", 1)]), Some(2), "who passed a slide over rated nothing");
+        assert_eq!(count(&events, &[("b", 1)]), Some(1), "of the labelled slides alone");
+        assert_eq!(count(&events, &[("a", 3), ("b", 1)]), None, "the labels are of other ratings");
+        assert_eq!(count(&events, &[("c", 1)]), None, "labels without ratings");
+        events.push(rated("5", Kind::Rated, "b", "Cleo", later));
+        assert_eq!(count(&events, &[("a", 2), ("b", 1)]), Some(2), "people rated on after the run began");
+        assert_eq!(raters(&dir.path().join("none"), &rubric, &Labels::default(), until).unwrap(), None);
     }
 
     #[test]

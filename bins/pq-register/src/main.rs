@@ -12,10 +12,12 @@ mod args;
 mod change;
 mod compare;
 mod context;
+mod data;
 mod export;
 mod facts;
 mod keys;
 mod print;
+mod processor;
 mod project;
 mod recheck;
 mod release;
@@ -61,7 +63,9 @@ fn run(args: &Args) -> Result<Verdict> {
     match &args.command {
         None => {
             let run = args.run.as_ref().map_or_else(|| layout.latest_run(), RunFiles::new);
-            release::release(&context, &layout, &run, args.dry_run, !args.no_promote)
+            let (is_dry, overrides) = (args.dry_run, &args.set_aside[..]);
+            let wishes = release::Wishes { is_dry, promote: !args.no_promote, overrides };
+            release::release(&context, &layout, &run, wishes)
         }
         Some(Command::History) => print::history(&context),
         Some(Command::Show { version }) => compare::show(&context, version),

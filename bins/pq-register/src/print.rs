@@ -74,9 +74,15 @@ fn history_line(versions: &VersionFile, release: &Release) -> String {
     format!("{version:<8} {mark:<9} {date}  agreement {agreement:.3}  mae {mae:.3}  run {run}")
 }
 
-pub(crate) fn refused(reasons: &[String], verdict: Verdict, json: bool) -> Result<Verdict> {
-    let text = format!("not released:\n  {}", reasons.join("\n  "));
-    emit(json, &json!({"released": false, "reasons": reasons}), &text)?;
+pub(crate) fn refused(
+    reasons: &[String],
+    remedy: Option<&str>,
+    verdict: Verdict,
+    json: bool,
+) -> Result<Verdict> {
+    let hint = remedy.map(|remedy| format!("\nhint: {remedy}")).unwrap_or_default();
+    let text = format!("not released:\n  {}{hint}", reasons.join("\n  "));
+    emit(json, &json!({"released": false, "reasons": reasons, "hint": remedy}), &text)?;
     Ok(verdict)
 }
 

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use pq_cli::{Layout, WithHint as _};
-use project_files::{Contract as _, RunFiles, hash_file};
+use project_files::{Contract as _, RunFiles, RunRecord, hash_file, input};
 use registry::ValidationResults;
 use serde_json::Value;
-use slide_data::{Correction, Label, Labels, Manifest, Prediction, Rubric, SlideRecord, Split, Splits};
+use slide_data::{Correction, Label, Labels, Manifest, Prediction, SlideRecord, Split, Splits};
 use vlm_eval::{EvaluationInput, EvaluationOptions, Item, Rater, evaluate};
+
+use crate::data::{self, DataFiles};
 
 /// What is measured, and follows from predictions, labels and splits alone.
 const MEASURED: [&str; 12] = [
@@ -25,58 +27,90 @@ const MEASURED: [&str; 12] = [
     "before",
     "slices",
 ];
+/// What to do where neither data nor copies are there.
+pub(crate) const REMEDY: &str = "release where the project's data lies, or say where with `--set storage.data_dir=DIR`; \
+     `--override recheck=REASON` takes the numbers as they stand, and the model card says so";
 /// What a file's decimal digits may change.
 const TOLERANCE: f64 = 1e-7;
 
-/// Why the results do not follow from the data in the project's folder, in words; nothing where they do, or where there is no data
-/// to tell by.
+/// What came of making a validation again.
+#[derive(Debug)]
+pub(crate) enum Recheck {
+    /// The numbers follow from predictions and labels.
+    Confirmed,
+    /// They do not, or the data changed since, in words.
+    Contradicted(Vec<String>),
+    /// Neither the project's data nor the run's copies of them are there, in words: nobody can tell.
+    NoData(Vec<String>),
+}
+
+/// Makes the validation again from the project's data; where there are none, from the copies that the run kept, as long as they
+/// are what it read and what was validated.
 ///
 /// # Errors
 /// When a file cannot be read, or the predictions cannot be evaluated.
-pub(crate) fn contradictions(
-    layout: &Layout,
-    run: &RunFiles,
-    results: &ValidationResults,
-) -> Result<Vec<String>> {
-    let files = [layout.labels(), layout.splits(), layout.slides().manifest()];
-    if !files.iter().any(|path| path.exists()) {
-        tracing::warn!("the labels are not here: the validation's numbers are taken as they stand");
-        return Ok(Vec::new());
-    }
-    let mut reasons = Vec::new();
-    for path in files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !path.exists() {
-            reasons.push(format!("`{name}` is missing in the data folder"));
-        } else if results.inputs.get(&name) != Some(&hash_file(&path)?.sha256) {
-            reasons.push(format!("`{name}` changed since the run was validated: validate it again"));
+pub(crate) fn recheck(layout: &Layout, run: &RunFiles, results: &ValidationResults) -> Result<Recheck> {
+    let project = DataFiles::of_project(layout);
+    let data = if project.is_begun() {
+        let reasons = changed(&project, results)?;
+        if !reasons.is_empty() {
+            return Ok(Recheck::Contradicted(reasons));
         }
-    }
-    if !reasons.is_empty() {
-        return Ok(reasons);
-    }
-    let again = evaluated(layout, run, results)
+        project
+    } else {
+        let copies = DataFiles::of_run(run);
+        let reasons = unusable(&copies, &RunRecord::read(&run.record())?, results)?;
+        if !reasons.is_empty() {
+            return Ok(Recheck::NoData(reasons));
+        }
+        tracing::info!("the data folder is not here: the validation is made again from the run's copies");
+        copies
+    };
+    let again = evaluated(&data, run, results)
         .hint("the validation cannot be made again from its predictions", "validate the run again")?;
     let (mut stated, mut found) = (serde_json::to_value(results)?, serde_json::to_value(again)?);
     let mut different = Vec::new();
     for name in MEASURED {
         compare(name, &stated[name].take(), &found[name].take(), &mut different);
     }
-    reasons.extend(
-        different
-            .into_iter()
-            .take(5)
-            .map(|place| format!("`{place}` of the results does not follow from the predictions and labels")),
-    );
-    Ok(reasons)
+    let places = different.into_iter().take(5);
+    let reasons: Vec<String> = places
+        .map(|place| format!("`{place}` of the results does not follow from the predictions and labels"))
+        .collect();
+    Ok(if reasons.is_empty() { Recheck::Confirmed } else { Recheck::Contradicted(reasons) })
+}
+
+/// What of the project's data is not what was validated.
+fn changed(data: &DataFiles, results: &ValidationResults) -> Result<Vec<String>> {
+    let reason = |(name, hash): (&str, Option<String>)| match hash {
+        None => Some(format!("`{name}` is missing in the data folder")),
+        Some(hash) if results.inputs.get(name) == Some(&hash) => None,
+        Some(_) => Some(format!("`{name}` changed since the run was validated: validate it again")),
+    };
+    Ok(data.hashes()?.into_iter().filter_map(reason).collect())
+}
+
+/// Why a run's copies do not stand for the data that were validated.
+fn unusable(copies: &DataFiles, record: &RunRecord, results: &ValidationResults) -> Result<Vec<String>> {
+    let reason = |(name, hash): (&str, Option<String>)| match hash {
+        None => Some(format!("`{name}` is neither in the data folder nor among the run's copies")),
+        Some(hash) if record.inputs.get(name) != Some(&hash) => Some(format!(
+            "`{name}` is not in the data folder, and the run's copy is not what its record names"
+        )),
+        Some(hash) if results.inputs.get(name) != Some(&hash) => Some(format!(
+            "`{name}` is not in the data folder, and the run was validated on another than it was trained on"
+        )),
+        Some(_) => None,
+    };
+    Ok(copies.hashes()?.into_iter().filter_map(reason).collect())
 }
 
 /// The evaluation that pq-validate makes, from the predictions that it kept.
-fn evaluated(layout: &Layout, run: &RunFiles, results: &ValidationResults) -> Result<ValidationResults> {
-    let rubric = rubric(run)?;
-    let labels = Labels::read_for(&layout.labels(), &rubric)?;
-    let splits = Splits::read(&layout.splits())?;
-    let manifest = Manifest::read(layout.slides().root())?;
+fn evaluated(data: &DataFiles, run: &RunFiles, results: &ValidationResults) -> Result<ValidationResults> {
+    let rubric = data::rubric(run)?;
+    let labels = Labels::read_for(data.path(input::LABELS), &rubric)?;
+    let splits = Splits::read(data.path(input::SPLITS))?;
+    let manifest = Manifest::read(data.slides())?;
     let predictions = Prediction::read_log(&run.test_predictions())?.entries;
     let by = |name: &str| -> Vec<Prediction> {
         predictions.iter().filter(|prediction| prediction.model_version == name).cloned().collect()
@@ -102,7 +136,7 @@ fn evaluated(layout: &Layout, run: &RunFiles, results: &ValidationResults) -> Re
             prediction: prediction.unwrap_or_else(|| Prediction::sample(&record.slide_id)),
         });
     }
-    let train = train_labels(layout, results, &labelled(Split::Train))?;
+    let train = train_labels(data, results, &labelled(Split::Train))?;
     let rater = |name: &String| Rater { name: name.clone(), predictions: by(name) };
     let other = |comparison: &Option<project_files::Comparison>| comparison.as_ref().map(|c| rater(&c.name));
     let (champion, before) = (other(&results.champion), other(&results.before));
@@ -130,19 +164,18 @@ fn evaluated(layout: &Layout, run: &RunFiles, results: &ValidationResults) -> Re
 /// The labels of the training slides, with users' corrections. Corrections come at any time: where there are others than at the
 /// validation, the constants that follow from them are taken as the results state them.
 fn train_labels(
-    layout: &Layout,
+    data: &DataFiles,
     results: &ValidationResults,
     labelled: &[(&SlideRecord, &Label)],
 ) -> Result<Vec<Label>> {
-    let path = layout.corrections();
-    let now = if path.exists() { Some(hash_file(&path)?.sha256) } else { None };
-    let then = path.file_name().and_then(|name| results.inputs.get(&*name.to_string_lossy()));
-    if now.as_ref() != then {
+    let path = data.path(input::CORRECTIONS);
+    let now = if path.exists() { Some(hash_file(path)?.sha256) } else { None };
+    if now.as_ref() != results.inputs.get(input::CORRECTIONS) {
         let constants = results.baseline.iter().flat_map(|baseline| &baseline.constants);
         let scores = constants.map(|(key, score)| (key.clone(), slide_data::Score::new(*score))).collect();
         return Ok(vec![Label { scores, ..Label::default() }]);
     }
-    let all = Correction::read_log_if_present(&path)?.entries;
+    let all = Correction::read_log_if_present(path)?.entries;
     let by_id: BTreeMap<String, Correction> = all.into_iter().map(|c| (c.id.clone(), c)).collect();
     Ok(labelled
         .iter()
@@ -152,14 +185,6 @@ fn train_labels(
             label
         })
         .collect())
-}
-
-/// The rubric that the run was trained with.
-fn rubric(run: &RunFiles) -> Result<Rubric> {
-    let text = std::fs::read_to_string(run.config())?;
-    let mut settings: toml::Table = text.parse()?;
-    let rubric = settings.remove("rubric").map(toml::Value::try_into::<Rubric>).transpose()?;
-    Ok(rubric.unwrap_or_default())
 }
 
 /// The places where two values differ by more than their last digits; words may differ.

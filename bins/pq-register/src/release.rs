@@ -2,34 +2,42 @@
 
 use anyhow::Result;
 use pq_cli::{Layout, Verdict, WithHint as _};
-use project_files::{Contract as _, Gate, RunFiles, RunRecord, hash_file};
+use project_files::{Contract as _, Gate, Override, RunFiles, RunRecord, hash_file};
 use registry::{Candidate, CardFacts, Error, Lineage, Outcome, Plan, ValidationResults, validated};
 
 use crate::context::Context;
 use crate::facts::data_facts;
-use crate::{change, print, recheck};
+use crate::recheck::{self, Recheck};
+use crate::{change, print, processor};
+
+/// How a run is released.
+#[derive(Clone, Copy)]
+pub(crate) struct Wishes<'a> {
+    /// Nothing is written.
+    pub(crate) is_dry: bool,
+    /// The version is put in use.
+    pub(crate) promote: bool,
+    /// What a person set aside.
+    pub(crate) overrides: &'a [Override],
+}
 
 /// Releases the run, unless the gate says no or it was released already.
 pub(crate) fn release(
     context: &Context<'_>,
     layout: &Layout,
     run: &RunFiles,
-    is_dry: bool,
-    promote: bool,
+    wishes: Wishes<'_>,
 ) -> Result<Verdict> {
-    let results = validated(run)
+    let mut results = validated(run)
         .hint("there is nothing to release", "train with pq-train, then validate with pq-validate")?;
-    let refusals = refusals(context, layout, run, &results)?;
-    if !refusals.is_empty() {
+    let is_dry = wishes.is_dry;
+    if let Some(refusal) = refusal(context, layout, run, &mut results, wishes.overrides)? {
         if !is_dry {
-            context.write()?.refused(run, &refusals)?;
+            context.write()?.refused(run, &refusal.reasons)?;
         }
         let is_open = results.outcome == project_files::Outcome::Undecided;
-        return print::refused(
-            &refusals,
-            if is_open { Verdict::Undecided } else { Verdict::Fail },
-            context.json,
-        );
+        let verdict = if is_open { Verdict::Undecided } else { Verdict::Fail };
+        return print::refused(&refusal.reasons, refusal.remedy, verdict, context.json);
     }
     let hub = if is_dry { context.hub_if_possible() } else { context.hub()? };
     let hub = hub.as_deref();
@@ -50,18 +58,59 @@ pub(crate) fn release(
     if plan.was_begun {
         tracing::info!("{} was begun before and is finished now", plan.manifest.version);
     }
+    let promote = wishes.promote;
     let outcome = writer.release(&plan, hub, promote).hint("the release was not completed", RESUME)?;
     change::finished(context, &outcome, "released")
 }
 
-/// Why the run must not be released: by its numbers, because they are not what the predictions give, or because another version
-/// came into use since.
-fn refusals(
+/// Why a run is not released, and what can be done.
+struct Refusal {
+    reasons: Vec<String>,
+    remedy: Option<&'static str>,
+}
+
+impl Refusal {
+    /// Nothing where there is no reason.
+    fn of(reasons: Vec<String>, remedy: Option<&'static str>) -> Option<Self> {
+        (!reasons.is_empty()).then_some(Self { reasons, remedy })
+    }
+}
+
+/// Why the run must not be released: by its numbers; because another version came into use since; because they are not what the
+/// predictions give; or because the base is another one by now. What a person set aside for this release is entered in the results.
+fn refusal(
     context: &Context<'_>,
     layout: &Layout,
     run: &RunFiles,
-    results: &ValidationResults,
-) -> Result<Vec<String>> {
+    results: &mut ValidationResults,
+    overrides: &[Override],
+) -> Result<Option<Refusal>> {
+    if let Some(refusal) = Refusal::of(refusals(context, run, results)?, None) {
+        return Ok(Some(refusal));
+    }
+    let set_aside = overrides.iter().find(|given| given.name == Override::RECHECK);
+    match recheck::recheck(layout, run, results)? {
+        Recheck::Confirmed if set_aside.is_some() => {
+            tracing::info!("the numbers follow from the data; nothing had to be set aside");
+        }
+        Recheck::Confirmed => {}
+        Recheck::Contradicted(reasons) => return Ok(Refusal::of(reasons, None)),
+        Recheck::NoData(reasons) => match set_aside {
+            Some(given) => {
+                tracing::warn!(
+                    "the validation's numbers are taken as they stand, and the card says so: {}",
+                    reasons.join("; ")
+                );
+                results.overrides.push(given.clone());
+            }
+            None => return Ok(Refusal::of(reasons, Some(recheck::REMEDY))),
+        },
+    }
+    Ok(Refusal::of(processor::changed(context, run)?, Some(processor::REMEDY)))
+}
+
+/// Why the results do not pass the gate, or are not of the comparison that is asked for.
+fn refusals(context: &Context<'_>, run: &RunFiles, results: &ValidationResults) -> Result<Vec<String>> {
     let config = context.config.gate();
     // How much worse than the champion it may be is said at the validation, with the reason.
     let gate = Gate { champion_margin: results.gate.champion_margin, ..config };
@@ -79,9 +128,6 @@ fn refusals(
         refusals
             .push(format!("{version} is in use, and the run was not compared with it: validate it again"));
     }
-    if refusals.is_empty() {
-        refusals = recheck::contradictions(layout, run, results)?;
-    }
     Ok(refusals)
 }
 
@@ -97,6 +143,7 @@ fn planned(plan: registry::Result<Plan>) -> Result<Plan> {
         Err(Error::OtherKey { .. }) => {
             "set `registry.signing_key` to that key's file, or give the release up with `pq-register resume --abandon`"
         }
+        Err(Error::OtherProcessor { .. }) => processor::REMEDY,
         _ => RESUME,
     };
     plan.hint("the release cannot be planned", remedy)
@@ -140,7 +187,7 @@ fn describe(context: &Context<'_>, run: &RunFiles) -> Result<(Lineage, CardFacts
     let facts = CardFacts {
         repo: (!repo.is_empty()).then(|| repo.clone()),
         license: context.config.license(),
-        data: data_facts(context.layout, &record).hint(
+        data: data_facts(context.layout, run, &record).hint(
             "labels and slides cannot be counted",
             "`pq-project check` says what is wrong with the data",
         )?,

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use pq_testing::adverse;
 use project_files::{Contract as _, RunFiles, ValidationResults, hash_file};
-use test_server::Answer;
 use test_server::hub::{FakeHub, Fault, TOKEN};
+use test_server::{Answer, Authority};
 
 mod validated;
 
@@ -281,4 +281,30 @@ fn a_run_that_was_not_compared_with_the_version_in_use_is_refused() {
     results.write(&run.validation()).unwrap();
     let (code, text) = register(dir.path(), &[]);
     assert!(code == 1 && text.contains("v1.0.0 is in use, and the run was not compared with it"), "{text}");
+}
+
+/// A Hub of one's own with an authority of one's own.
+#[test]
+fn a_hub_behind_the_companys_own_authority_is_reached_by_its_file() {
+    let authority = Authority::new();
+    let fake = FakeHub::start_tls(&authority);
+    let dir = project(0.4);
+    let run = |variable: Option<&str>| {
+        let mut command = with_hub(dir.path(), &[], &fake);
+        command.env_remove("SSL_CERT_FILE").env_remove("REQUESTS_CA_BUNDLE");
+        command.envs(variable.map(|name| (name, authority.write(dir.path()))));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let begun = std::time::Instant::now();
+    let (code, text) = run(None);
+    assert!(code == Some(2) && text.contains("not trusted") && text.contains("SSL_CERT_FILE"), "{text}");
+    assert!(text.contains("hint: ") && begun.elapsed() < std::time::Duration::from_secs(10), "{text}");
+    assert!(fake.server.requests().is_empty(), "the token was not sent");
+    for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"] {
+        train_again(dir.path(), variable);
+        let (code, text) = run(Some(variable));
+        assert_eq!(code, Some(0), "{variable}: {text}");
+    }
+    assert_eq!(fake.repository("team/rater").tags.len(), 2);
 }

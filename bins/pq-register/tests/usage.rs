@@ -95,6 +95,7 @@ impl Scene {
         let output = scene
             .command(Path::new(env!("CARGO_BIN_EXE_pq-register")))
             .args(["outputs/run", "--local", "--set", "registry.license=mit"])
+            .args(["--override", "recheck=the numbers are made up, what is tested is the card's programs"])
             .args(["--set", "registry.huggingface_repo=team/rater"])
             .output()
             .unwrap();

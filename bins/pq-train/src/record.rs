@@ -4,7 +4,7 @@ use project_files::{
 };
 use serde_json::Value;
 use slide_data::Split;
-use slide_scorer::{Base, LabelledSlide, Settings, Store, base_inputs};
+use slide_scorer::{Base, LabelledSlide, Settings, Store, base_inputs, processor_files};
 use std::collections::{BTreeMap, BTreeSet};
 use vlm_lora::backend::Isa;
 use vlm_lora::{Observer, RunStart, TrainOutcome};
@@ -44,6 +44,7 @@ impl Record {
             base_model: settings.model.name.clone(),
             base_is_hub_id: base.is_hub_id,
             inputs,
+            processor_files: processor_files(&base.dir)?,
             data: DataSummary {
                 slides: slides.len(),
                 decks: decks.len(),

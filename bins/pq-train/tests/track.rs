@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pq_testing::adverse;
 use pq_testing::project::{Project, code, stderr};
 use serde_json::Value;
-use test_server::{Answer, Server, text};
+use test_server::{Answer, Authority, Server, text};
 
 /// What a service does, and its name.
 type Case = (&'static str, fn() -> Answer);
@@ -232,4 +232,30 @@ fn a_signal_that_announces_the_end_leaves_a_run_to_carry_on() {
         assert!(spool.contains("{\"end\":{\"exit_code\":1,\"was_stopped\":false}}"), "{signal}");
         assert!(project.path(&format!("outputs/{signal}/checkpoints")).is_dir(), "{signal}");
     }
+}
+
+/// A service of one's own with an authority of one's own: reached where `SSL_CERT_FILE` names it, else said to be not trusted.
+#[test]
+fn a_service_behind_the_companys_own_authority_is_reached_by_its_file() {
+    let project = Project::new(6);
+    let authority = Authority::new();
+    let server =
+        Server::start_tls(&authority, |_| text(401, r#"{"errors": [{"message": "user is not logged in"}]}"#));
+    let required = ["--run", "required", "--set", "wandb.required=true"];
+    let run = |variable: Option<&str>| {
+        let mut command = with_key(project.command(TRAIN, &required), &server);
+        command.env_remove("SSL_CERT_FILE").env_remove("REQUESTS_CA_BUNDLE");
+        command.envs(variable.map(|name| (name, authority.write(&project.path(".")))));
+        let output = command.output().unwrap();
+        assert_eq!(code(&output), 2, "{}", stderr(&output));
+        stderr(&output)
+    };
+    let said = run(None);
+    assert!(said.contains("not trusted") && said.contains("SSL_CERT_FILE"), "{said}");
+    assert!(server.requests().is_empty(), "the key was not sent");
+    for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"] {
+        let said = run(Some(variable));
+        assert!(said.contains("not logged in"), "{variable}: {said}");
+    }
+    assert!(!server.requests().is_empty());
 }

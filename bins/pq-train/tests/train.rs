@@ -25,6 +25,11 @@ fn a_run_leaves_what_the_next_stages_need() {
     let run: serde_json::Value = serde_json::from_str(&project.read("outputs/one/run.json")).unwrap();
     assert_eq!(run["training"]["steps"], 4);
     assert!(run["inputs"]["labels.json"].as_str().unwrap().len() == 64);
+    let base = slide_scorer::processor_files(&base_model()).unwrap();
+    assert!(
+        base.contains_key("tokenizer.json") && run["processor_files"] == serde_json::json!(base),
+        "{run}"
+    );
     assert!(project.read("outputs/one/metrics.jsonl").lines().any(|line| line.contains("eval_mae")));
     let splits = project.read("data/labeled/splits.json");
     let again = project.run(TRAIN, &["--run", "two", "--set", "training.max_steps=2"]);

@@ -19,7 +19,9 @@ pub enum Error {
     #[error("the certificates in `{path}` cannot be used")]
     Certificates { path: PathBuf, source: io::Error },
     /// The server's certificate is not trusted.
-    #[error("{place}: the server's certificate is not trusted (SSL_CERT_FILE names further ones)")]
+    #[error(
+        "{place}: the server's certificate is not trusted (SSL_CERT_FILE names a file of those that are)"
+    )]
     Untrusted { place: String, source: Box<ureq::Error> },
     /// No connection, or it broke off before the answer.
     #[error("{place}: no answer after {attempts} attempts")]

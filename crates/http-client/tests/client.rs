@@ -11,7 +11,7 @@ use http_client::{
     Body, Client, Credential, Error, Method, Notice, Options, Request, Retry, Timeouts, parse,
 };
 use project_files::with_causes;
-use test_server::{Answer, Server, json, redirect, text};
+use test_server::{Answer, Authority, Server, json, redirect, text};
 
 fn retry() -> Retry {
     Retry {
@@ -309,4 +309,42 @@ fn certificates_that_cannot_be_used_are_an_error_at_once() {
         let error = Client::new(Options { certificates, ..Options::default() }).unwrap_err();
         assert!(matches!(error, Error::Certificates { .. }), "{error}");
     }
+}
+
+/// A company's own authority: trusted where its file is named, else refused at once, with what to do.
+#[test]
+fn a_server_is_trusted_by_the_authority_that_the_options_name_and_by_no_other() {
+    let authority = Authority::new();
+    let server = Server::start_tls(&authority, |request| match request.plain_path() {
+        "/plain" => redirect(302, "http://127.0.0.1:9/"),
+        _ => text(200, "in"),
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let trusting = |file| {
+        let options = Options { retry: retry(), certificates: Some(file), ..Options::default() };
+        Client::new(options).unwrap()
+    };
+    let own = trusting(authority.write(dir.path()));
+    let post = Request::post(parse(&server.base).unwrap()).body(vec![b'x'; 300_000]);
+    assert_eq!(own.send(&get(&server, "/")).unwrap().body, b"in");
+    assert_eq!(own.send(&post).unwrap().body, b"in");
+    assert_eq!(server.take()[1].body.len(), 300_000);
+    let error = own.send(&get(&server, "/plain")).unwrap_err();
+    assert!(
+        matches!(error, Error::Redirect { .. }),
+        "what was asked over TLS is not answered without: {error}"
+    );
+    server.take();
+
+    let other = tempfile::tempdir().unwrap();
+    let other = trusting(Authority::new().write(other.path()));
+    for (name, client) in [("the machine's", client()), ("another one", other)] {
+        let begun = Instant::now();
+        let error = client.send(&get(&server, "/x?secret=1")).unwrap_err();
+        assert!(matches!(error, Error::Untrusted { .. }) && !error.is_transient(), "{name}: {error:?}");
+        assert!(error.to_string().contains("SSL_CERT_FILE"), "{name}: {error}");
+        assert!(!with_causes(&error).contains("secret"), "{name}: {}", with_causes(&error));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{name}: it is not tried again");
+    }
+    assert!(server.requests().is_empty(), "nothing was sent to a server that is not trusted");
 }

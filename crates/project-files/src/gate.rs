@@ -92,6 +92,26 @@ pub struct Override {
     pub reason: String,
 }
 
+impl Override {
+    /// The name under which a release is allowed whose numbers could not be made again, because the data were not at hand.
+    pub const RECHECK: &str = "recheck";
+
+    /// What a person gave as `NAME=REASON`, where `names` are those that can be set aside.
+    ///
+    /// # Errors
+    /// Says in words that the name is none of them, or that the reason is missing.
+    pub fn parse(text: &str, names: &[&str]) -> Result<Self, String> {
+        let (name, reason) = text.split_once('=').unwrap_or((text, ""));
+        if !names.contains(&name) {
+            return Err(format!("`{name}` cannot be set aside, only {}", names.join(", ")));
+        }
+        if reason.trim().is_empty() {
+            return Err(format!("say why, as in `{name}=a first trial in one team`"));
+        }
+        Ok(Self { name: name.to_owned(), reason: reason.trim().to_owned() })
+    }
+}
+
 /// One condition of the gate with its outcome.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Check {
@@ -124,6 +144,18 @@ mod tests {
         assert_eq!(Outcome::of_all([Pass, Undecided, Pass]), Undecided);
         assert_eq!(Outcome::of_all([Undecided, Fail, Pass]), Fail);
         assert_eq!(Outcome::of_all([]), Undecided, "nothing asked is nothing shown");
+    }
+
+    #[test]
+    fn an_override_has_a_known_name_and_a_reason() {
+        let parse = |text: &str| Override::parse(text, &["max_mae", Override::RECHECK]);
+        let given = parse("recheck= the data = elsewhere ").unwrap();
+        assert_eq!((given.name.as_str(), given.reason.as_str()), ("recheck", "the data = elsewhere"));
+        for (text, word) in
+            [("max_mae", "say why"), ("max_mae= ", "say why"), ("mae=x", "max_mae, recheck"), ("", "``")]
+        {
+            assert!(parse(text).unwrap_err().contains(word), "{text}");
+        }
     }
 
     #[test]

@@ -26,6 +26,10 @@ pub struct RunRecord {
     /// SHA-256 of the files that the run read, by name; `base_model` and `base_processor` are fingerprints of the base.
     #[serde(default)]
     pub inputs: BTreeMap<String, String>,
+    /// SHA-256 of each of the base's [`PROCESSOR_FILES`](crate::PROCESSOR_FILES) that was there, by name; empty in records of
+    /// earlier programs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub processor_files: BTreeMap<String, String>,
     /// The slides.
     #[serde(default)]
     pub data: DataSummary,

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use durable_files::io_error as io;
+use durable_files::{io_error as io, sha256_hex};
 use project_files::{PROCESSOR_FILES, RunRecord};
 use serde_json::Value;
 
@@ -28,12 +28,17 @@ pub struct Base {
     pub name: String,
     /// Whether that is an id of the Hub.
     pub is_hub_id: bool,
+    /// Its folder, where it is on this machine.
+    pub dir: Option<PathBuf>,
     /// The commit on the Hub, where the base lies in the cache.
     pub revision: Option<String>,
     /// `model_type` and class, as its `config.json` has them.
     pub class: Option<(String, String)>,
     /// The processor files to be copied; empty where they are not here, are not whole, or shall not be copied.
     pub processor: BTreeMap<String, Vec<u8>>,
+    /// Which of those files are not the ones that the run was trained with, in words; empty too where the run's record does not
+    /// name them.
+    pub changed: Vec<String>,
 }
 
 impl Base {
@@ -55,14 +60,32 @@ impl Base {
             revision,
             ..Self::default()
         };
-        if let Some(dir) = dir {
-            base.class = class(&dir);
-            if places.copies_processor {
-                base.processor = processor(&dir)?;
+        if let Some(dir) = &dir {
+            base.class = class(dir);
+            if places.copies_processor
+                && let Some(files) = processor_files(dir)?
+            {
+                base.changed = changed(&files, &record.processor_files);
+                base.processor = copies(files);
             }
         }
+        base.dir = dir;
         Ok(base)
     }
+}
+
+/// Which files are not those that a run's record names, in words.
+fn changed(files: &BTreeMap<String, Vec<u8>>, recorded: &BTreeMap<String, String>) -> Vec<String> {
+    if recorded.is_empty() {
+        return Vec::new(); // an earlier program did not say
+    }
+    let found = files.iter().filter_map(|(name, content)| match recorded.get(name) {
+        Some(hash) if *hash == sha256_hex(content) => None,
+        Some(_) => Some(format!("`{name}` of the base changed since the run was trained")),
+        None => Some(format!("`{name}` was added to the base since the run was trained")),
+    });
+    let lost = recorded.keys().filter(|name| !files.contains_key(*name));
+    found.chain(lost.map(|name| format!("`{name}` of the base is missing"))).collect()
 }
 
 /// The last part of a path in any system's spelling; what has none is called `base`.
@@ -91,7 +114,8 @@ fn class(dir: &Path) -> Option<(String, String)> {
     Some((kind.to_owned(), class.to_owned()))
 }
 
-fn processor(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+/// The processor files as they lie in a base's folder; nothing where they are too large to be copied.
+fn processor_files(dir: &Path) -> Result<Option<BTreeMap<String, Vec<u8>>>> {
     let mut files = BTreeMap::new();
     let mut size = 0;
     for name in PROCESSOR_FILES {
@@ -100,14 +124,22 @@ fn processor(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         size += metadata.len();
         if size > MAX_PROCESSOR_BYTES {
             tracing::warn!("the processor files in `{}` are too large to be copied", dir.display());
-            return Ok(BTreeMap::new());
+            return Ok(None);
         }
         let content = std::fs::read(&path).map_err(io("read", &path))?;
-        files.insert(name.to_owned(), without_origin(content));
+        files.insert(name.to_owned(), content);
     }
+    Ok(Some(files))
+}
+
+/// What a release takes of them: all, or nothing where no program could make inputs with them.
+fn copies(files: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
     let has = |name: &str| files.contains_key(name);
     let is_whole = has("tokenizer.json") && (has("processor_config.json") || has("preprocessor_config.json"));
-    Ok(if is_whole { files } else { BTreeMap::new() })
+    if !is_whole {
+        return BTreeMap::new();
+    }
+    files.into_iter().map(|(name, content)| (name, without_origin(content))).collect()
 }
 
 /// A file of settings without the place that it was once loaded from, which may be a folder of a machine.
@@ -133,6 +165,41 @@ mod tests {
         ] {
             assert_eq!(last_part(path), name);
         }
+    }
+
+    #[test]
+    fn every_file_that_a_run_was_trained_with_is_held_against_its_record() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in PROCESSOR_FILES {
+            std::fs::write(dir.path().join(name), format!("{{\"of\": \"{name}\"}}")).unwrap();
+        }
+        let files = || processor_files(dir.path()).unwrap().unwrap();
+        let recorded: BTreeMap<String, String> =
+            files().into_iter().map(|(name, content)| (name, sha256_hex(&content))).collect();
+        assert_eq!(changed(&files(), &recorded), [""; 0]);
+        for name in PROCESSOR_FILES {
+            let path = dir.path().join(name);
+            let before = std::fs::read(&path).unwrap();
+            for at in 0..before.len() {
+                let mut bytes = before.clone();
+                bytes[at] ^= 1;
+                std::fs::write(&path, bytes).unwrap();
+                let found = changed(&files(), &recorded);
+                assert!(
+                    found.len() == 1 && found[0].contains(name) && found[0].contains("changed"),
+                    "{found:?}"
+                );
+            }
+            std::fs::remove_file(&path).unwrap();
+            let found = changed(&files(), &recorded);
+            assert!(found.len() == 1 && found[0].contains(name) && found[0].contains("missing"), "{found:?}");
+            std::fs::write(&path, before).unwrap();
+            let mut fewer = recorded.clone();
+            fewer.remove(name);
+            let found = changed(&files(), &fewer);
+            assert!(found.len() == 1 && found[0].contains(name) && found[0].contains("added"), "{found:?}");
+        }
+        assert_eq!(changed(&files(), &BTreeMap::new()), [""; 0], "an earlier program did not say");
     }
 
     #[test]

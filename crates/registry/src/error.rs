@@ -35,6 +35,9 @@ pub enum Error {
     /// A file of a run cannot be made fit for others to read.
     #[error("`{path}` cannot be released: {problem}")]
     Unusable { path: PathBuf, problem: String },
+    /// The files that a release would copy from its base are not those of the run.
+    #[error("the base's processor files are not those that the run was trained with: {}", reasons.join("; "))]
+    OtherProcessor { reasons: Vec<String> },
     /// Another command has the registry open.
     #[error("another command has the registry `{path}` open")]
     Busy { path: PathBuf },

@@ -55,6 +55,9 @@ pub(crate) fn plan(
 ) -> Result<Plan> {
     let record = RunRecord::read(&candidate.run.record())?;
     let base = Base::of(&record, &options.base)?;
+    if !base.changed.is_empty() {
+        return Err(Error::OtherProcessor { reasons: base.changed });
+    }
     let contents = Contents::of(candidate.run, &base)?;
     let seal = options.seal.as_deref();
     if let Some(manifest) = unfinished(ledger, folder)?.into_iter().next() {

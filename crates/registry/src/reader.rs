@@ -1,15 +1,15 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use project_files::{Journal, JournalEntry, Layout, Manifest, Release, VersionFile, check_stored};
+use project_files::{Journal, JournalEntry, Layout, Manifest, Release, RunRecord, VersionFile, check_stored};
 
-use crate::Result;
 use crate::ledger::{By, Ledger};
 use crate::options::Options;
 use crate::place::{FolderPlace, Place};
 use crate::plan::{Candidate, Plan, plan, unfinished};
 use crate::steps::{Steps, Watch};
 use crate::writer::Writer;
+use crate::{Base, Result};
 
 /// Released versions in a folder. Reading takes no lock and writes nothing; [`write`](Self::write) keeps other writers out.
 #[derive(Debug, Clone)]
@@ -88,6 +88,14 @@ impl Registry {
     /// As [`versions`](Self::versions).
     pub fn unfinished(&self) -> Result<Vec<Manifest>> {
         unfinished(&Ledger::read(&self.layout)?, &self.folder())
+    }
+
+    /// The base of a run, as a release would take it.
+    ///
+    /// # Errors
+    /// When a file of it cannot be read.
+    pub fn base(&self, record: &RunRecord) -> Result<Base> {
+        Base::of(record, &self.options.base)
     }
 
     /// What releasing a run would do.

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_client::{Client, Options};
-use moto::{AUTHORIZATION, Moto, Proxy, SECRET, options};
+use moto::{Proxy, SECRET, options};
 use project_files::Contract as _;
 use registry::{BucketOptions, BucketPlace, Error, Event, Outcome, Place, Registry, Stage};
 use support::{Killer, Project, by, copy, layout, release, run};
 use test_server::hub::Fault;
+use test_server::moto::{AUTHORIZATION, Moto};
 use test_server::{Answer, text};
 
 fn place(base: &str, bucket: &str) -> BucketPlace {

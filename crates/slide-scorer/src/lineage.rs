@@ -1,10 +1,11 @@
 //! Which base a run was trained on, as its `run.json` says.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use pq_cli::{Hint, WithHint as _};
-use project_files::{Contract as _, RunFiles, RunRecord};
+use project_files::{Contract as _, PROCESSOR_FILES, RunFiles, RunRecord, hash_file};
 use vlm_lora::{CheckpointFingerprint, Fingerprint};
 
 /// The input of a run that names the base's weights.
@@ -17,6 +18,17 @@ pub fn base_inputs(base: &CheckpointFingerprint) -> BTreeMap<String, String> {
     let CheckpointFingerprint { weights, processor } = base;
     let inputs = [(BASE_MODEL, weights.written()), (BASE_PROCESSOR, processor.written())];
     inputs.into_iter().map(|(name, written)| (name.to_owned(), written)).collect()
+}
+
+/// SHA-256 of each of a base's processor files that is there, by name: what `run.json` says of them, and what a release's copies
+/// are held against.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn processor_files(dir: &Path) -> Result<BTreeMap<String, String>> {
+    let files = PROCESSOR_FILES.into_iter().map(|name| (name, dir.join(name)));
+    let hash = |(name, path): (&str, PathBuf)| Ok((name.to_owned(), hash_file(&path)?.sha256));
+    files.filter(|(_, path)| path.is_file()).map(hash).collect()
 }
 
 /// What a run says of one of its inputs, beside what was found.
@@ -77,8 +89,6 @@ pub(crate) fn check_base(run: &RunFiles, name: &str, base: &CheckpointFingerprin
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn base(weights: &[u8], processor: &[u8]) -> CheckpointFingerprint {

@@ -93,6 +93,8 @@ pub enum Fault {
 }
 
 type Hook = Box<dyn FnMut(&Request) -> Fault + Send>;
+/// What answers the requests of a server.
+type Handler = Box<dyn Fn(&Request) -> Answer + Send + Sync>;
 
 /// The fake, with its storage.
 pub struct FakeHub {
@@ -107,19 +109,30 @@ pub struct FakeHub {
 impl FakeHub {
     /// Starts it, without any repository.
     pub fn start() -> Self {
+        Self::on(|handler| Server::start(handler))
+    }
+
+    /// The same at `https` addresses.
+    #[cfg(feature = "tls")]
+    pub fn start_tls(authority: &crate::Authority) -> Self {
+        Self::on(|handler| Server::start_tls(authority, handler))
+    }
+
+    /// With servers that `serve` starts.
+    fn on(serve: impl Fn(Handler) -> Server) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let hook: Arc<Mutex<Hook>> = Arc::new(Mutex::new(Box::new(|_: &Request| Fault::None)));
         let (objects, faults) = (Arc::clone(&state), Arc::clone(&hook));
-        let storage = Server::start(move |request| {
+        let storage = serve(Box::new(move |request| {
             let fault = (*lock(&faults))(request);
             with_fault(fault, || store(&mut lock(&objects), request))
-        });
+        }));
         let storage_base = storage.base.clone();
         let (shared, faults) = (Arc::clone(&state), Arc::clone(&hook));
-        let server = Server::start(move |request| {
+        let server = serve(Box::new(move |request| {
             let fault = (*lock(&faults))(request);
             with_fault(fault, || answer(&mut lock(&shared), &storage_base, request))
-        });
+        }));
         Self { server, storage, state, hook }
     }
 

@@ -1,9 +1,16 @@
 //! A small HTTP server for tests: hands every request to a closure, keeps what it was asked, and can do what servers do on bad
-//! days: hang, lose an answer, cut a body, answer drop by drop. [`hub`] is a whole Hugging Face Hub in memory.
+//! days: hang, lose an answer, cut a body, answer drop by drop. [`hub`] is a whole Hugging Face Hub in memory, [`moto`] starts a
+//! program that stands in for S3. With the feature `tls` servers speak TLS with a certificate of the test's own authority.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 pub mod hub;
+pub mod moto;
+#[cfg(feature = "tls")]
+mod tls;
+
+#[cfg(feature = "tls")]
+pub use tls::Authority;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -115,7 +122,7 @@ pub fn ranged(request: &Request, mut headers: Headers, content: &[u8]) -> Answer
 /// A server on a free port of 127.0.0.1; its threads end with the process.
 #[derive(Debug)]
 pub struct Server {
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or with `https`.
     pub base: String,
     requests: Arc<Mutex<Vec<Request>>>,
 }
@@ -134,15 +141,24 @@ impl Server {
         port: u16,
         handler: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        Self::listen(port, "http", move |socket, seen| serve(&mut &socket, seen, &handler))
+    }
+
+    /// Hands each connection to `work`, on a thread of its own, with the list of what was asked.
+    fn listen(
+        port: u16,
+        scheme: &str,
+        work: impl Fn(TcpStream, &Mutex<Vec<Request>>) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port))?;
-        let base = format!("http://{}", listener.local_addr()?);
+        let base = format!("{scheme}://{}", listener.local_addr()?);
         let requests = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&requests);
-        let handler = Arc::new(handler);
+        let work = Arc::new(work);
         std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (seen, handler) = (Arc::clone(&seen), Arc::clone(&handler));
-                std::thread::spawn(move || serve(&stream, &seen, handler.as_ref()));
+            for socket in listener.incoming().flatten() {
+                let (seen, work) = (Arc::clone(&seen), Arc::clone(&work));
+                std::thread::spawn(move || work(socket, &seen));
             }
         });
         Ok(Self { base, requests })
@@ -180,7 +196,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn serve(stream: &TcpStream, seen: &Mutex<Vec<Request>>, handler: &dyn Fn(&Request) -> Answer) {
+fn serve<S: Read + Write>(
+    stream: &mut S,
+    seen: &Mutex<Vec<Request>>,
+    handler: &(dyn Fn(&Request) -> Answer + Send + Sync),
+) {
     let Some(request) = read(stream) else { return };
     lock(seen).push(request.clone());
     let is_head = request.method == "HEAD";
@@ -201,7 +221,7 @@ fn serve(stream: &TcpStream, seen: &Mutex<Vec<Request>>, handler: &dyn Fn(&Reque
 }
 
 fn send(
-    mut stream: &TcpStream,
+    stream: &mut impl Write,
     status: u16,
     headers: &Headers,
     body: &[u8],
@@ -216,7 +236,7 @@ fn send(
 }
 
 fn drip(
-    mut stream: &TcpStream,
+    stream: &mut impl Write,
     headers: &Headers,
     body: &[u8],
     piece: usize,
@@ -230,7 +250,7 @@ fn drip(
     Ok(())
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+fn read(stream: &mut impl Read) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;

@@ -18,6 +18,8 @@ pub struct DataFacts {
     pub licenses: BTreeMap<String, usize>,
     /// The first and the last day on which slides were collected.
     pub collected: Option<(String, String)>,
+    /// How many people rated, where that is known.
+    pub raters: Option<usize>,
     /// Slides by how many people rated them.
     pub raters_of_a_slide: BTreeMap<usize, usize>,
     /// What was said of each criterion.
@@ -134,8 +136,13 @@ fn ratings(subject: &Subject<'_>, facts: &DataFacts) -> String {
         Some([plain(&name)].into_iter().chain(own).chain(rest).collect())
     });
     let rows: Vec<Vec<String>> = rows.collect();
+    let people = match facts.raters {
+        Some(1) => "One person rated the labelled slides.",
+        Some(people) => &format!("{people} people rated the labelled slides."),
+        None => "How many people rated in all is not known.",
+    };
     format!(
-        "## The ratings\n\n{}\nHow often each score was given, by raters; decided are slides whose score is one person's final word \
+        "## The ratings\n\n{people}\n\n{}\nHow often each score was given, by raters; decided are slides whose score is one person's final word \
          or a user's correction:\n\n{}",
         table(&["people who rated a slide", "slides"], &raters),
         table(&["criterion", "1", "2", "3", "4", "5", "does not apply", "decided", "ratings"], &rows)

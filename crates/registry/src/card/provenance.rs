@@ -125,7 +125,7 @@ fn data(subject: &Subject<'_>) -> String {
             "training, validation, test",
             Some(format!("{}, {}, {} slides", data.train_slides, data.val_slides, data.test_slides)),
         ),
-        ("raters of a slide", Some(format!("{} at most", data.raters_per_slide_at_most))),
+        ("raters", Some(raters(subject))),
         ("one person and the others", agreement.flatten()),
     ];
     let mut text = format!("### Data\n\n{}", pairs(rows));
@@ -133,6 +133,16 @@ fn data(subject: &Subject<'_>) -> String {
         text.push_str("\nMore about the data: [DATA_CARD.md](DATA_CARD.md).\n");
     }
     text
+}
+
+/// How many people's ratings it learned from.
+fn raters(subject: &Subject<'_>) -> String {
+    let of_a_slide = subject.record.data.raters_per_slide_at_most;
+    match subject.facts.data.as_ref().and_then(|data| data.raters) {
+        Some(1) => "one person".to_owned(),
+        Some(people) => format!("{people} people, at most {of_a_slide} a slide"),
+        None => format!("at most {of_a_slide} a slide; how many in all is not known"),
+    }
 }
 
 /// The files of the release and what it was made from, by their hashes.

@@ -27,7 +27,7 @@ impl Example {
     fn bare() -> Self {
         let record = json!({
             "schema_version": 2, "run_id": "r1", "started_at": "2026-01-02T03:04:05Z", "base_model": "/home/ann/tiny",
-            "data": {"slides": 400, "decks": 40, "train_slides": 280, "val_slides": 60, "test_slides": 60},
+            "data": {"slides": 400, "decks": 40, "raters_per_slide_at_most": 2, "train_slides": 280, "val_slides": 60, "test_slides": 60},
         });
         let manifest = Manifest {
             version: "v1.2.0".to_owned(),
@@ -77,10 +77,11 @@ impl Example {
         };
         results.slices =
             vec![slice("chart", "with chart", 0.44), slice("deck", "d1", 0.31), slice("deck", "d2", 0.61)];
-        results.overrides = vec![Override {
-            name: "champion_margin".to_owned(),
-            reason: "slides of a *new* kind".to_owned(),
-        }];
+        let set_aside =
+            [("champion_margin", "slides of a *new* kind"), (Override::RECHECK, "released elsewhere")];
+        results.overrides = set_aside
+            .map(|(name, reason)| Override { name: name.to_owned(), reason: reason.to_owned() })
+            .into();
         results.warnings = vec!["only 8 decks were evaluated".to_owned()];
         results.power = vec!["these 12 decks can show a difference of 0.07".to_owned()];
         results.sizes.not_applicable.insert("clarity".to_owned(), 7);
@@ -109,6 +110,7 @@ impl Example {
             sources: [("pages of PDF files".to_owned(), 400)].into(),
             licenses: [("none stated".to_owned(), 400)].into(),
             collected: Some(("2026-01-01".to_owned(), "2026-01-02".to_owned())),
+            raters: Some(3),
             raters_of_a_slide: [(2, 400)].into(),
             criteria: [("clarity".to_owned(), criterion)].into(),
         };
@@ -179,6 +181,8 @@ fn the_card_says_what_was_measured_with_interval_and_size() {
         "over 2 decks, the mean absolute error lies between 0.31 and 0.61",
         "differs from how often that is people's score by 0.08",
         "`champion_margin`: slides of a \\*new\\* kind",
+        "its numbers were not made again from predictions and labels): released elsewhere",
+        "| raters | 3 people, at most 2 a slide |",
         "only 8 decks were evaluated",
         "these 12 decks can show a difference of 0.07",
         "People said of 7 of the 120 evaluated slides that clarity does not apply",
@@ -210,6 +214,7 @@ fn what_is_not_known_is_not_said() {
         assert!(!card.contains(text), "{text} is in\n{card}");
     }
     assert!(card.contains("No licence was given"));
+    assert!(card.contains("| raters | at most 2 a slide; how many in all is not known |"), "{card}");
     assert!(card.contains("a checkpoint in a folder called `tiny`, which is not published"));
     assert!(data.contains("sources and ratings could not be counted"), "{data}");
     assert!(!states_license(&card) && states_license(&Example::full().cards()[0]));
@@ -270,6 +275,7 @@ fn the_data_card_counts_and_names_nobody() {
     let [_, data] = Example::full().cards();
     for text in [
         "400 slides of 40 decks",
+        "3 people rated the labelled slides.",
         "| test | 60 | 6 | 5 |",
         "| pages of PDF files | 400 |",
         "Collected from 2026-01-01 to 2026-01-02",

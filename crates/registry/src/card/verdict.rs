@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use project_files::{Check, Outcome};
+use project_files::{Check, Outcome, Override};
 
 use super::Subject;
 use super::text::{Style, bullets, count, plain, table};
@@ -41,11 +41,7 @@ pub(super) fn section(subject: &Subject<'_>) -> String {
     if !counted.is_empty() {
         let _ = write!(text, "\n{} of single criteria passed as well.\n", count(counted.len(), "check"));
     }
-    let overrides: Vec<String> = results
-        .overrides
-        .iter()
-        .map(|given| format!("`{}`: {}", given.name.replace('`', ""), plain(&given.reason)))
-        .collect();
+    let overrides: Vec<String> = results.overrides.iter().map(set_aside).collect();
     for (title, sentences) in [
         ("A person set aside or eased", overrides),
         ("The validation warns", results.warnings.iter().map(|warning| plain(warning)).collect()),
@@ -55,6 +51,17 @@ pub(super) fn section(subject: &Subject<'_>) -> String {
         }
     }
     text
+}
+
+/// What a person set aside, and why.
+fn set_aside(given: &Override) -> String {
+    let meaning = match given.name.as_str() {
+        Override::RECHECK => {
+            " (when it was released, its numbers were not made again from predictions and labels)"
+        }
+        _ => "",
+    };
+    format!("`{}`{meaning}: {}", given.name.replace('`', ""), plain(&given.reason))
 }
 
 /// Counts are whole numbers, which have no interval.

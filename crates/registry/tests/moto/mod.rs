@@ -1,4 +1,4 @@
-//! `moto_server`, which stands in for a service that speaks S3, with a proxy before it that fails as it is told.
+//! A proxy before `moto_server` that fails as it is told.
 
 #![allow(
     unreachable_pub,
@@ -6,66 +6,16 @@
     reason = "a part of one test program, which fails by panicking"
 )]
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_client::{Client, Options, Retry};
 use registry::BucketOptions;
 use test_server::hub::Fault;
+use test_server::moto::Moto;
 use test_server::{Answer, Request, Server};
 
 pub const SECRET: &str = "bucket-secret-0123456789";
-
-/// The service, which ends with the test.
-pub struct Moto {
-    process: Child,
-    pub base: String,
-}
-
-impl Moto {
-    pub fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new("moto_server");
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let moto = Self { process: command.spawn().unwrap(), base: format!("http://127.0.0.1:{port}") };
-        let until = Instant::now() + Duration::from_mins(1);
-        while !moto.answers("/moto-api/") {
-            assert!(Instant::now() < until, "moto_server does not answer");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        moto
-    }
-
-    fn answers(&self, path: &str) -> bool {
-        let quick = Options { retry: Retry::NONE, ..Options::default() };
-        let url = http_client::parse(&format!("{}{path}", self.base)).unwrap();
-        Client::new(quick)
-            .unwrap()
-            .send(&http_client::Request::get(url))
-            .is_ok_and(|answer| answer.is_success())
-    }
-
-    /// A bucket that is empty.
-    pub fn bucket(&self, name: &str) {
-        let url = http_client::parse(&format!("{}/{name}", self.base)).unwrap();
-        let request = http_client::Request::put(url).header("Authorization", AUTHORIZATION).unwrap();
-        let answer = Client::new(Options::default()).unwrap().send(&request).unwrap();
-        assert!(answer.is_success(), "{answer:?}");
-    }
-}
-
-/// moto tells a service by it, and checks no more of it.
-pub const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request";
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 type Hook = Box<dyn FnMut(&Request) -> Fault + Send>;
 

@@ -86,6 +86,7 @@ impl Run<'_> {
             base_model: base.to_string_lossy().into_owned(),
             base_is_hub_id: false,
             inputs: inputs.clone(),
+            processor_files: [].into(),
             data: DataSummary::default(),
             training: None,
             versions: [].into(),
