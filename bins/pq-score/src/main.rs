@@ -23,7 +23,10 @@ use session::Session;
 /// Takes images, PDF and presentation files, and folders of them. Uses the champion of the registry, else the latest run.
 /// Every scored slide is also logged to `monitoring/predictions.jsonl`, for pq-monitor.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit status: 0 scored, 1 some pages or files could not be scored, 2 nothing could be scored.")]
+#[command(
+    version,
+    after_help = "Exit status: 0 scored, 1 some pages or files could not be scored, 2 nothing could be scored."
+)]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
@@ -87,7 +90,10 @@ fn require_inputs(args: &Args) -> Result<()> {
         return Ok(());
     }
     let names: Vec<String> = args.inputs.iter().map(|input| format!("`{}`", input.display())).collect();
-    bail!(Hint::new(format!("there is no {}", names.join(", ")), "give images, PDF or presentation files, or folders"))
+    bail!(Hint::new(
+        format!("there is no {}", names.join(", ")),
+        "give images, PDF or presentation files, or folders"
+    ))
 }
 
 /// Slides go through the model a few at a time, whatever files they are of.

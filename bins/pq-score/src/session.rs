@@ -32,7 +32,8 @@ impl Session<'_> {
     pub(crate) fn fail(&mut self, input: &Path, error: &anyhow::Error) -> Result<()> {
         tracing::warn!("left out: {error:#}");
         if self.prints_lines() {
-            let line = serde_json::json!({"input": input.display().to_string(), "error": format!("{error:#}")});
+            let line =
+                serde_json::json!({"input": input.display().to_string(), "error": format!("{error:#}")});
             writeln!(std::io::stdout().lock(), "{line}")?;
         }
         self.failed.push(format!("{error:#}"));
@@ -98,7 +99,11 @@ impl Session<'_> {
             ));
         }
         if !self.failed.is_empty() {
-            tracing::warn!("{} slides were scored, {} inputs were left out", self.scored.len(), self.failed.len());
+            tracing::warn!(
+                "{} slides were scored, {} inputs were left out",
+                self.scored.len(),
+                self.failed.len()
+            );
         }
         if self.scored.is_empty() {
             bail!(Hint::new("no slide could be scored", "see the messages above"));

@@ -4,7 +4,9 @@
 
 use pq_testing::adverse;
 use pq_testing::project::{Project, code, fake_run, stderr, two_bases};
-use project_files::{Applicability, ApplicabilityHead, Contract as _, Manifest, RunFiles, VersionFile, hash_file};
+use project_files::{
+    Applicability, ApplicabilityHead, Contract as _, Manifest, RunFiles, VersionFile, hash_file,
+};
 use slide_data::Prediction;
 
 const SCORE: &str = env!("CARGO_BIN_EXE_pq-score");
@@ -21,7 +23,10 @@ fn each_slide_is_one_line_on_stdout_and_in_the_log() {
     let text = String::from_utf8(output.stdout).unwrap();
     let (failed, scored): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains("\"error\""));
     let failed: serde_json::Value = serde_json::from_str(failed[0]).unwrap();
-    assert!(failed["input"] == "broken.png" && failed["error"].as_str().unwrap().contains("broken.png"), "{failed}");
+    assert!(
+        failed["input"] == "broken.png" && failed["error"].as_str().unwrap().contains("broken.png"),
+        "{failed}"
+    );
     let lines: Vec<Prediction> = scored.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 1);
     for distribution in lines[0].distributions.values() {
@@ -56,10 +61,8 @@ fn the_batch_does_not_change_a_score() {
 /// What tells that `key` applies with these log-odds, whatever the image.
 fn write_applicability(project: &Project, key: &str, intercept: f64, width: usize) {
     let head = ApplicabilityHead { weights: vec![0.0; width], intercept, ..ApplicabilityHead::default() };
-    let told = Applicability {
-        schema_version: Applicability::VERSION,
-        criteria: [(key.to_owned(), head)].into(),
-    };
+    let told =
+        Applicability { schema_version: Applicability::VERSION, criteria: [(key.to_owned(), head)].into() };
     told.write(&RunFiles::new(project.path("outputs/run-1")).applicability()).unwrap();
 }
 
@@ -67,10 +70,12 @@ fn write_applicability(project: &Project, key: &str, intercept: f64, width: usiz
 fn a_criterion_that_does_not_apply_has_no_score() {
     let project = Project::new(3);
     fake_run(&project);
-    let config: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(pq_testing::project::base_model().join("config.json")).unwrap())
-            .unwrap();
-    let width = 3 * config["text_config"]["hidden_size"].as_u64().unwrap() as usize;
+    let config: serde_json::Value = serde_json::from_slice(
+        &std::fs::read(pq_testing::project::base_model().join("config.json")).unwrap(),
+    )
+    .unwrap();
+    // Three numbers for each feature, and nine properties of the image.
+    let width = 3 * config["text_config"]["hidden_size"].as_u64().unwrap() as usize + 9;
     let score = || {
         let args = ["--adapter", "outputs/run-1", "--no-log", "data/raw/slides/deck1-p002.png"];
         project.run(SCORE, &args)

@@ -1,12 +1,13 @@
 //! Learns from the training slides which criteria apply to a slide.
 
 use anyhow::Result;
-use pq_cli::{WithHint as _};
+use pq_cli::WithHint as _;
 use project_files::{Applicability, Contract as _};
-use slide_scorer::{LabelledSlide, PooledFeatures, RatingContext, SlideSamples};
+use slide_data::image_features;
+use slide_scorer::{LabelledSlide, PooledFeatures, RatingContext, SlideImage, SlideSamples};
 use vlm_eval::{ImageNumbers, KnownSlide, fit_applicability};
+use vlm_lora::Model;
 use vlm_lora::backend::Backend;
-use vlm_lora::{Dataset as _, Model};
 
 use crate::observe;
 use crate::preempt::Preemption;
@@ -27,11 +28,13 @@ pub(crate) fn learn<B: Backend>(
     let slides = train.slides();
     let bar = observe::bar("training slides, to learn which criteria apply", slides.len());
     let mut known = Vec::with_capacity(slides.len());
-    for (place, slide) in slides.iter().enumerate() {
+    for slide in slides {
         preemption.check(&dir.name)?;
-        let tiles = train.sample(place)?.tiles;
-        let features = context.cache.features(model, &[&*tiles])?;
-        known.extend(features.iter().map(|features| known_slide(slide, &PooledFeatures::of(features))));
+        let image = slide.image()?;
+        let features = context.cache.features(model, &[&*context.tiles(&image)?])?;
+        known.extend(
+            features.iter().map(|features| known_slide(slide, &image, &PooledFeatures::of(features))),
+        );
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -47,11 +50,13 @@ pub(crate) fn learn<B: Backend>(
     if found.criteria.is_empty() {
         return Ok(None);
     }
-    found.write(&dir.files.applicability()).hint("the run cannot be completed", "see that its folder can be written")?;
+    found
+        .write(&dir.files.applicability())
+        .hint("the run cannot be completed", "see that its folder can be written")?;
     Ok(Some(found))
 }
 
-fn known_slide(slide: &LabelledSlide, pooled: &PooledFeatures) -> KnownSlide {
+fn known_slide(slide: &LabelledSlide, image: &SlideImage, pooled: &PooledFeatures) -> KnownSlide {
     KnownSlide {
         slide_id: slide.record.slide_id.clone(),
         group: slide.record.group.clone(),
@@ -59,7 +64,7 @@ fn known_slide(slide: &LabelledSlide, pooled: &PooledFeatures) -> KnownSlide {
         numbers: ImageNumbers {
             mean: pooled.mean.clone(),
             spread: [pooled.max.as_slice(), &pooled.deviation].concat(),
-            properties: Vec::new(),
+            properties: image_features(&image.image).into_values().map(|value| value as f32).collect(),
         },
     }
 }

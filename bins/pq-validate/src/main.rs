@@ -106,7 +106,8 @@ fn run(args: &Args) -> Result<Verdict> {
     let predictions = raters.flat_map(|rater| &rater.predictions);
     Prediction::replace_log(&run.test_predictions(), predictions)?;
     let inputs = inputs(&store, &run, &settings)?;
-    let beside = Beside { champion: champion.as_ref(), before: before.as_ref(), cheap: &cheap, inputs: &inputs };
+    let beside =
+        Beside { champion: champion.as_ref(), before: before.as_ref(), cheap: &cheap, inputs: &inputs };
     let mut evaluation = evaluator.evaluate(&settings, &model, &beside)?;
     let report = run.report();
     print::write_report(&report, &evaluation, &settings.rubric, &evaluator.test)?;

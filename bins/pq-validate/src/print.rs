@@ -83,7 +83,12 @@ fn worst_images(evaluation: &Evaluation, slides: &[LabelledSlide]) -> Result<BTr
 }
 
 /// Prints the verdict: a table for people, the results for machines.
-pub(crate) fn verdict(evaluation: &Evaluation, rubric: &Rubric, report: &Path, json: bool) -> Result<Verdict> {
+pub(crate) fn verdict(
+    evaluation: &Evaluation,
+    rubric: &Rubric,
+    report: &Path,
+    json: bool,
+) -> Result<Verdict> {
     let results = &evaluation.results;
     let mut out = std::io::stdout().lock();
     if json {

@@ -6,7 +6,7 @@ use crate::Contract;
 
 /// `applicability.json`: tells from what the vision tower sees whether a criterion applies to a slide, as the team's people said it does.
 ///
-/// Learned from the training slides beside the adapter, by a logistic regression on the pooled features of the image.
+/// Learned from the training slides beside the adapter, by a logistic regression on the pooled features and the properties of the image.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Applicability {
     /// Version of this contract, now 1.
@@ -18,7 +18,8 @@ pub struct Applicability {
 /// Tells whether one criterion applies.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ApplicabilityHead {
-    /// A weight for each pooled feature: means over the image, maxima, standard deviations.
+    /// A weight for each pooled feature (means over the image, maxima, standard deviations), then for each property of the image, such
+    /// as brightness, in the order of their names.
     pub weights: Vec<f32>,
     /// The log-odds where all features are 0.
     pub intercept: f64,
@@ -32,7 +33,7 @@ pub struct ApplicabilityHead {
 }
 
 impl ApplicabilityHead {
-    /// The probability that the criterion applies to an image with these pooled features; `None` where they are not as many as the
+    /// The probability that the criterion applies to an image with these features and properties; `None` where they are not as many as the
     /// weights, or not finite.
     pub fn probability(&self, features: &[f32]) -> Option<f64> {
         if features.len() != self.weights.len() {
@@ -50,7 +51,8 @@ impl Contract for Applicability {
 
     fn check(&self) -> std::result::Result<(), String> {
         for (key, head) in &self.criteria {
-            let is_finite = head.intercept.is_finite() && head.weights.iter().all(|weight| weight.is_finite());
+            let is_finite =
+                head.intercept.is_finite() && head.weights.iter().all(|weight| weight.is_finite());
             if !is_finite || head.weights.is_empty() {
                 return Err(format!("the weights of `{key}` are not all numbers, or there are none"));
             }
@@ -76,7 +78,8 @@ mod tests {
     #[test]
     fn weights_that_are_no_numbers_are_refused() {
         let of = |weights: Vec<f32>, intercept| Applicability {
-            criteria: [("a".to_owned(), ApplicabilityHead { weights, intercept, ..Default::default() })].into(),
+            criteria: [("a".to_owned(), ApplicabilityHead { weights, intercept, ..Default::default() })]
+                .into(),
             ..Default::default()
         };
         assert!(of(vec![1.0], 0.0).check().is_ok());

@@ -246,7 +246,8 @@ impl<'a> Deck<'a> {
     fn inapplicable(&self, slide: usize) -> String {
         let applies = &self.report.slides[slide].prediction.applies;
         let criteria = self.report.rubric.criteria.iter().zip(&self.scores[slide]);
-        let lacks = criteria.filter(|(criterion, score)| score.is_none() && applies.contains_key(&criterion.key));
+        let lacks =
+            criteria.filter(|(criterion, score)| score.is_none() && applies.contains_key(&criterion.key));
         lacks.map(|(criterion, _)| criterion.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 

@@ -100,7 +100,13 @@ fn the_weakest_slides_come_first_and_covers_last() {
         }
         ScoredSlide { number, title: "seed".to_owned(), image: None, prediction: rated }
     };
-    let slides = [slide(1, 0.01, 1.0), slide(2, 0.1, 4.0), slide(3, 0.12, 2.0), slide(4, 0.1, 3.0), slide(5, 0.1, 5.0)];
+    let slides = [
+        slide(1, 0.01, 1.0),
+        slide(2, 0.1, 4.0),
+        slide(3, 0.12, 2.0),
+        slide(4, 0.1, 3.0),
+        slide(5, 0.1, 5.0),
+    ];
     let page = render_deck_report(&DeckReport {
         title: "Deck",
         rubric: &Rubric::default(),

@@ -31,7 +31,8 @@ impl PooledFeatures {
             }
         }
         max.resize(width, 0.0);
-        let deviation = |(sum, squares): (&f64, &f64)| (squares / count - (sum / count).powi(2)).max(0.0).sqrt();
+        let deviation =
+            |(sum, squares): (&f64, &f64)| (squares / count - (sum / count).powi(2)).max(0.0).sqrt();
         Self {
             mean: sum.iter().map(|sum| (sum / count) as f32).collect(),
             max,
@@ -51,6 +52,9 @@ mod tests {
         assert_eq!(pooled.mean, [2.0, -3.0]);
         assert_eq!(pooled.max, [3.0, -2.0]);
         assert_eq!(pooled.deviation, [1.0, 1.0]);
-        assert_eq!(of(&[]), PooledFeatures { mean: vec![0.0; 2], max: vec![0.0; 2], deviation: vec![0.0; 2] });
+        assert_eq!(
+            of(&[]),
+            PooledFeatures { mean: vec![0.0; 2], max: vec![0.0; 2], deviation: vec![0.0; 2] }
+        );
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,7 +38,12 @@ pub struct SlideScorer {
 /// A model on the backend that it was loaded for.
 trait Rater: Send + Sync {
     /// As [`predict`].
-    fn rate(&self, context: &RatingContext<'_>, slides: &[SlideImage], version: &str) -> Result<Vec<Prediction>>;
+    fn rate(
+        &self,
+        context: &RatingContext<'_>,
+        slides: &[SlideImage],
+        version: &str,
+    ) -> Result<Vec<Prediction>>;
 
     fn pooled(&self, context: &RatingContext<'_>, slides: &[SlideImage]) -> Result<Vec<PooledFeatures>>;
 
@@ -56,7 +62,12 @@ pub struct RatingContext<'a> {
 }
 
 impl<B: Backend> Rater for Model<B> {
-    fn rate(&self, context: &RatingContext<'_>, slides: &[SlideImage], version: &str) -> Result<Vec<Prediction>> {
+    fn rate(
+        &self,
+        context: &RatingContext<'_>,
+        slides: &[SlideImage],
+        version: &str,
+    ) -> Result<Vec<Prediction>> {
         predict(context, self, slides, version)
     }
 
@@ -72,17 +83,24 @@ impl<B: Backend> Rater for Model<B> {
 }
 
 impl RatingContext<'_> {
-    fn tiles(&self, slide: &SlideImage) -> vlm_lora::Result<Arc<Tiles>> {
+    /// A slide as the vision tower takes it.
+    ///
+    /// # Errors
+    /// When the image cannot be used.
+    pub fn tiles(&self, slide: &SlideImage) -> vlm_lora::Result<Arc<Tiles>> {
         Ok(Arc::new(self.rating_prompt.processor().tiles(&DynamicImage::ImageRgb8(slide.image.clone()))?))
     }
 
     /// For each criterion that need not apply the probability that it does.
-    fn applies(&self, features: Option<&Features>) -> Result<Applies> {
+    fn applies(&self, features: Option<&Features>, properties: &BTreeMap<String, f64>) -> Result<Applies> {
         let (Some(known), Some(features)) = (self.applicability, features) else { return Ok(Applies::new()) };
-        let pooled = PooledFeatures::of(features).concatenated();
+        let mut all = PooledFeatures::of(features).concatenated();
+        all.extend(properties.values().map(|value| *value as f32));
         let told = |(key, head): (&String, &ApplicabilityHead)| {
-            let told = head.probability(&pooled).with_context(|| {
-                format!("`applicability.json` of the adapter takes other features for `{key}` than the base has")
+            let told = head.probability(&all).with_context(|| {
+                format!(
+                    "`applicability.json` of the adapter takes other features for `{key}` than the base has"
+                )
             });
             Ok((key.clone(), told?))
         };
@@ -219,23 +237,30 @@ pub fn predict<B: Backend>(
     let start = Instant::now();
     let tiles = slides.iter().map(|slide| context.tiles(slide)).collect::<vlm_lora::Result<Vec<_>>>()?;
     let questions = context.questions(model, &tiles)?;
-    let applies = questions.iter().map(|(_, features)| context.applies(features.as_ref())).collect::<Result<Vec<_>>>()?;
+    let properties: Vec<_> = slides.iter().map(|slide| image_features(&slide.image)).collect();
+    let applies = questions
+        .iter()
+        .zip(&properties)
+        .map(|((_, features), properties)| context.applies(features.as_ref(), properties))
+        .collect::<Result<Vec<_>>>()?;
     let answers = context.rating_prompt.ask_applicable(model, &questions, &applies)?;
     let latency_ms = start.elapsed().as_secs_f64() * 1e3 / slides.len().max(1) as f64;
     let scored_at = jiff::Timestamp::now();
-    let predictions = slides.iter().zip(answers).zip(applies).map(|((slide, distributions), applies)| Prediction {
-        schema_version: Prediction::VERSION,
-        slide_id: slide.slide_id.clone(),
-        deck_id: slide.deck_id.clone(),
-        sha256: pixels_sha256(&slide.image),
-        scored_at,
-        model_version: version.to_owned(),
-        expected: distributions.iter().map(|(key, p)| (key.clone(), expected_score(p))).collect(),
-        distributions,
-        applies,
-        features: image_features(&slide.image),
-        latency_ms,
-    });
+    let predictions = slides.iter().zip(answers).zip(applies).zip(properties).map(
+        |(((slide, distributions), applies), features)| Prediction {
+            schema_version: Prediction::VERSION,
+            slide_id: slide.slide_id.clone(),
+            deck_id: slide.deck_id.clone(),
+            sha256: pixels_sha256(&slide.image),
+            scored_at,
+            model_version: version.to_owned(),
+            expected: distributions.iter().map(|(key, p)| (key.clone(), expected_score(p))).collect(),
+            distributions,
+            applies,
+            features,
+            latency_ms,
+        },
+    );
     Ok(predictions.collect())
 }
 

@@ -149,10 +149,13 @@ fn what_applies_equals_the_reference() {
     let fitted = fit_applicability(&rubric, &known);
     assert_eq!(fitted.criteria.keys().collect::<Vec<_>>(), ["data_visualization"], "the others always apply");
     let head = &fitted.criteria["data_visualization"];
-    assert_eq!((head.slides, head.not_applicable), (63, reference.nays.iter().filter(|nays| **nays > 2).count()));
+    assert_eq!(
+        (head.slides, head.not_applicable),
+        (63, reference.nays.iter().filter(|nays| **nays > 2).count())
+    );
     assert!((head.auc.unwrap() - reference.applies.auc).abs() < 1e-9, "{:?}", head.auc);
     for (slide, expected) in reference.asked.iter().zip(&reference.applies.probabilities) {
-        let features = [slide.mean.as_slice(), &slide.spread].concat();
+        let features = [slide.mean.as_slice(), &slide.spread, &slide.properties].concat();
         let actual = head.probability(&features).unwrap();
         assert!((actual - expected).abs() < 1e-4, "{actual} {expected}");
     }

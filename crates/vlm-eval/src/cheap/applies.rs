@@ -20,7 +20,8 @@ const FEWEST: usize = 5;
 /// When the features of two slides are not equally many.
 pub fn fit_applicability(rubric: &Rubric, slides: &[KnownSlide]) -> Applicability {
     let known = thinned(slides);
-    let mut rows: Vec<Vec<f32>> = known.iter().map(|slide| features(&slide.numbers)).collect();
+    let row = |slide: &&KnownSlide| [features(&slide.numbers), slide.numbers.properties.clone()].concat();
+    let mut rows: Vec<Vec<f32>> = known.iter().map(row).collect();
     let scale = Scale::of(&rows);
     rows.iter_mut().for_each(|row| scale.apply(row));
     let gram = Gram::of(&rows);
@@ -53,7 +54,8 @@ impl All<'_> {
         }
         let groups: Vec<&str> = said.slides.iter().map(|slide| self.known[*slide].group.as_str()).collect();
         let (penalty, auc) = self.best_penalty(&said, &folds(&groups)?)?;
-        let (weights, intercept) = Logistic::fit(self.gram, &said.slides, &said.targets, penalty)?.primal(self.rows);
+        let (weights, intercept) =
+            Logistic::fit(self.gram, &said.slides, &said.targets, penalty)?.primal(self.rows);
         let (weights, intercept) = self.scale.undo(&weights, intercept);
         Some(ApplicabilityHead { weights, intercept, slides: said.slides.len(), not_applicable, auc })
     }
@@ -82,7 +84,8 @@ impl All<'_> {
                 let fit = Logistic::fit(self.gram, &rows, &targets, penalty)?;
                 held_out.iter().for_each(|place| odds[*place] = fit.log_odds(said.slides[*place]));
             }
-            let loss: f64 = odds.iter().zip(&said.targets).map(|(odds, target)| log_loss(*odds, *target)).sum();
+            let loss: f64 =
+                odds.iter().zip(&said.targets).map(|(odds, target)| log_loss(*odds, *target)).sum();
             Some((loss, penalty, odds))
         };
         let best = PENALTIES.iter().filter_map(|penalty| told(*penalty)).min_by(|a, b| a.0.total_cmp(&b.0));

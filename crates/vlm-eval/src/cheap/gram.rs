@@ -38,7 +38,8 @@ impl Scale {
 impl Scale {
     /// Weights and intercept for rows as they were, given those for scaled ones.
     pub(super) fn undo(&self, weights: &[f64], intercept: f64) -> (Vec<f32>, f64) {
-        let per_unit = |(weight, deviation): (&f64, &f64)| if *deviation > 1e-12 { weight / deviation } else { 0.0 };
+        let per_unit =
+            |(weight, deviation): (&f64, &f64)| if *deviation > 1e-12 { weight / deviation } else { 0.0 };
         let weights: Vec<f64> = weights.iter().zip(&self.deviation).map(per_unit).collect();
         let moved: f64 = weights.iter().zip(&self.mean).map(|(weight, mean)| weight * mean).sum();
         (weights.into_iter().map(|weight| weight as f32).collect(), intercept - moved)
@@ -142,7 +143,10 @@ impl Cholesky {
         for i in (0..n).rev() {
             x[i] /= lower[i * n + i];
             let solved = x[i];
-            x[..i].iter_mut().zip(&lower[i * n..i * n + i]).for_each(|(value, factor)| *value -= factor * solved);
+            x[..i]
+                .iter_mut()
+                .zip(&lower[i * n..i * n + i])
+                .for_each(|(value, factor)| *value -= factor * solved);
         }
         x
     }

@@ -24,16 +24,13 @@ impl<'a> Logistic<'a> {
         let n = rows.len();
         let length = rows.iter().map(|row| gram.get(*row, *row)).sum::<f64>() / n as f64;
         let length = if length > 0.0 { length } else { 1.0 };
-        let kernel: Vec<f64> = rows
-            .iter()
-            .flat_map(|a| rows.iter().map(move |b| gram.get(*a, *b) / length + FREE))
-            .collect();
+        let kernel: Vec<f64> =
+            rows.iter().flat_map(|a| rows.iter().map(move |b| gram.get(*a, *b) / length + FREE)).collect();
         let (mut factors, mut odds) = (vec![0.0; n], vec![0.0; n]);
         for _ in 0..STEPS {
             let p: Vec<f64> = odds.iter().map(|odds: &f64| sigmoid(*odds)).collect();
             let weights: Vec<f64> = p.iter().map(|p| (p * (1.0 - p)).max(1e-9)).collect();
-            let right: Vec<f64> =
-                (0..n).map(|at| odds[at] + (targets[at] - p[at]) / weights[at]).collect();
+            let right: Vec<f64> = (0..n).map(|at| odds[at] + (targets[at] - p[at]) / weights[at]).collect();
             let diagonal: Vec<f64> = weights.iter().map(|weight| penalty / weight).collect();
             factors = Cholesky::of(&kernel, n, &diagonal)?.solve(&right);
             let next: Vec<f64> = kernel

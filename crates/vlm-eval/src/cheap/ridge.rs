@@ -48,7 +48,10 @@ impl Ridge {
         let weights = std::array::from_fn(|level| {
             let mut weights = vec![0.0; width];
             for (slide, factor) in slides.iter().zip(&dual.factors[level]) {
-                weights.iter_mut().zip(&rows[*slide]).for_each(|(sum, value)| *sum += factor * f64::from(*value));
+                weights
+                    .iter_mut()
+                    .zip(&rows[*slide])
+                    .for_each(|(sum, value)| *sum += factor * f64::from(*value));
             }
             intercept[level] -= weights.iter().zip(&centre).map(|(weight, mean)| weight * mean).sum::<f64>();
             weights.into_iter().map(|weight| weight as f32).collect()

@@ -146,7 +146,7 @@ def main():
     odds = of(known, "mean")[:, 4] * 2 + of(known, "spread")[:, 0]
     nays = rng.binomial(5, 1 / (1 + np.exp(odds)))
     groups = [row["group"] for row in known]
-    rows, wanted = of(known, "mean", "spread"), of(asked, "mean", "spread")
+    rows, wanted = of(known, "mean", "spread", "properties"), of(asked, "mean", "spread", "properties")
     applies = applicability(rows, 1 - nays / 5, groups, wanted)
     json.dump({"known": known, "asked": asked, "forecasts": forecasts, "nays": nays.tolist(), "applies": applies}, sys.stdout)
 
