@@ -9,7 +9,7 @@ use slide_label::web::{Access, App, AppSettings, app};
 use slide_label::{Error, Role};
 
 use crate::args::Args;
-use crate::project::{Project, warn_of_broken_lines};
+use crate::project::{Project, warn_of_broken_lines, warn_of_uncounted};
 
 /// Serves until Ctrl-C; what was taken is on disk when this returns.
 pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
@@ -33,6 +33,7 @@ pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
     for (event, error) in opened.refused {
         tracing::warn!("event `{}` does not count: {error}", event.id);
     }
+    warn_of_uncounted(&opened.uncounted);
     let state = Arc::new(state);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(listen(args, access, state.clone()))?;

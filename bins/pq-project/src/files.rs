@@ -69,6 +69,7 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
     reader.log::<slide_data::collect::InputRecord>("data/raw/inputs.jsonl", &slides.inputs());
     reader.log::<slide_label::Event>("data/labeled/ratings.jsonl", &layout.journal());
     reader.document::<slide_label::PeopleFile>("data/labeled/people.json", &layout.people());
+    reader.document::<slide_label::Calibration>("data/labeled/calibration.json", &layout.calibration());
     let reference = run.reference_predictions();
     reader.log::<slide_data::Prediction>("outputs/<run>/reference_predictions.jsonl", &reference);
     let test = run.test_predictions();

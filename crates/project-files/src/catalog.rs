@@ -75,6 +75,14 @@ pub const CATALOG: &[Entry] = &[
     ),
     entry("data/labeled/people.json", "slide_label::PeopleFile", Document, 1, &["pq-label"], &["pq-label"]),
     entry(
+        "data/labeled/calibration.json",
+        "slide_label::Calibration",
+        Document,
+        1,
+        &["pq-label"],
+        &["pq-label"],
+    ),
+    entry(
         "data/labeled/labels.json",
         "slide_data::Labels",
         Document,

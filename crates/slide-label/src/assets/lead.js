@@ -1,7 +1,7 @@
 // The lead's page: progress, agreement, disputed slides, invitations.
 
 import { api } from "./api.js";
-import { disputes } from "./dispute.js";
+import { isDeciding, showDisputes } from "./dispute.js";
 import { $, h, setUpTheme } from "./dom.js";
 import { agreementTable, ceilingTable, pairTable, progressTable } from "./lead-tables.js";
 
@@ -15,7 +15,7 @@ async function start() {
   try {
     session = await api("GET", "/session");
     if (session.person?.role !== "lead") {
-      say("This page is for leads. ", h("a", { href: "/" }, "Sign in"));
+      say("This page is for leads. ", h("a", { href: "./" }, "Sign in"));
       return;
     }
     await refresh();
@@ -43,9 +43,7 @@ async function refresh() {
   $("ceiling").replaceChildren(...ceilingTable(report, session.rubric));
   pairTable($("pairs"), report, session.rubric);
   // A form in which somebody is writing is left alone.
-  if (!$("disputed").contains(document.activeElement)) {
-    $("disputed").replaceChildren(...disputes(report, session, refresh, told));
-  }
+  if (!isDeciding()) await showDisputes($("disputed"), report.disputes, session, refresh, told);
   say(`As of ${new Date().toLocaleTimeString()}`);
 }
 

@@ -2,7 +2,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use super::error::Rejection;
 use super::session::Lead;
 use super::state::{Access, App};
 use crate::overview::{LeadReport, Snapshot};
-use crate::{Error, Event, EventRef, Role, exchange};
+use crate::{Error, Event, EventRef, Role, disputes, exchange};
 
 /// While ratings stream in, the report is made anew at most this often.
 const REPORT_PAUSE: Duration = Duration::from_secs(2);
@@ -32,11 +32,38 @@ fn current_report(app: &App) -> Arc<LeadReport> {
         return report.clone();
     }
     let config = &app.settings().config;
-    let place = |slide: &str| app.slide(slide).map(|card| (card.deck_id, card.number));
-    let snapshot = Snapshot::of(&app.ledger().store(), &app.queue(), config, &place);
+    let invited = app.people().invitations();
+    let snapshot =
+        Snapshot::of(&app.ledger().store(), &app.queue(), config, &invited, &|slide| app.slide(slide));
     let report = Arc::new(snapshot.report(config.raters_per_slide, app.corrections().len()));
     *cached = Some((revision, Instant::now(), report.clone()));
     report
+}
+
+#[derive(Deserialize)]
+pub(super) struct DisputesWanted {
+    #[serde(default)]
+    state: disputes::State,
+    #[serde(default)]
+    from: usize,
+    count: usize,
+}
+
+/// So many disputes are told at once at most.
+const MAX_DISPUTES: usize = 100;
+
+/// Slides on which people disagree, decided or not, a part at a time.
+pub(super) async fn disputes(
+    State(app): State<Arc<App>>,
+    _lead: Lead,
+    Query(wanted): Query<DisputesWanted>,
+) -> Result<Response, Rejection> {
+    let part = (wanted.state, wanted.from, wanted.count.min(MAX_DISPUTES));
+    let made = tokio::task::spawn_blocking(move || {
+        let store = app.ledger().store();
+        disputes::page(&app.settings().config, &store, part, &|slide| app.slide(slide))
+    });
+    made.await.map(|page| Json(page).into_response()).map_err(|_| Error::Failed.into())
 }
 
 /// Everything that happened to a slide.

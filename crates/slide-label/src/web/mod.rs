@@ -3,6 +3,7 @@
 //! [`app`] is an ordinary axum router over a shared [`App`], so it can be tested without a socket and mounted anywhere.
 
 mod assets;
+pub(crate) mod cards;
 mod error;
 mod guard;
 mod image;
@@ -36,6 +37,7 @@ pub fn app(state: Arc<App>) -> Router {
         .route("/slides/{id}/image", get(image::image))
         .route("/slides/{id}/history", get(lead::history))
         .route("/lead", get(lead::report))
+        .route("/disputes", get(lead::disputes))
         .route("/export.jsonl", get(lead::export))
         .route("/invitations", get(lead::invitations).post(lead::invite))
         .route("/invitations/{id}", delete(lead::revoke));

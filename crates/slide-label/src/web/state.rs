@@ -6,8 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 use project_files::Layout;
 use slide_data::{Manifest, Prediction, Rubric};
 
+use super::cards::{SlideCard, by_id};
 use crate::overview::LeadReport;
-use crate::{Corrections, LabelConfig, Ledger, Opened, People, Queue, Result, read_predictions, uncertainty};
+use crate::{
+    Calibration, Corrections, LabelConfig, Ledger, Opened, People, Queue, Result, read_predictions,
+    uncertainty,
+};
 
 /// Who may use the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +51,6 @@ pub struct App {
     pub(super) report: Mutex<Option<(u64, Instant, Arc<LeadReport>)>>,
 }
 
-/// What the page needs of a slide.
-#[derive(Debug, Clone)]
-pub(super) struct SlideCard {
-    pub(super) deck_id: Arc<str>,
-    pub(super) number: usize,
-    pub(super) width: u32,
-    pub(super) height: u32,
-    /// Of the pixels; names the image for the browser's cache.
-    pub(super) sha256: Arc<str>,
-}
-
 struct Slides {
     by_id: HashMap<Box<str>, SlideCard>,
     modified: Option<SystemTime>,
@@ -86,7 +79,7 @@ impl App {
         let modified = modified(&settings.paths);
         let manifest = Manifest::read(settings.paths.slides().root())?;
         let predictions = read_predictions(&settings.paths.predictions())?;
-        let queue = fill_queue(&manifest, &ledger, &settings.config, &predictions);
+        let queue = fill_queue(&manifest, &ledger, &settings, &predictions)?;
         let app = Self {
             slides: RwLock::new(Slides { by_id: by_id(&manifest), modified, looked_at: Instant::now() }),
             queue: Mutex::new(queue),
@@ -171,16 +164,27 @@ impl App {
         if !due {
             return;
         }
-        let mut slides = self.slides.write().unwrap_or_else(PoisonError::into_inner);
-        slides.looked_at = Instant::now();
         let now = modified(&self.settings.paths);
-        if now == slides.modified {
-            return;
+        {
+            let mut slides = self.slides.write().unwrap_or_else(PoisonError::into_inner);
+            slides.looked_at = Instant::now();
+            if now == slides.modified {
+                return;
+            }
         }
-        match Manifest::read(self.settings.paths.slides().root()) {
-            Ok(manifest) => {
-                *lock(&self.queue) =
-                    fill_queue(&manifest, &self.ledger, &self.settings.config, &self.predictions);
+        // The store is read here with no other lock held: a request that holds it may be waiting for one of them.
+        match Manifest::read(self.settings.paths.slides().root()).map_err(crate::Error::from).and_then(
+            |manifest| {
+                let filled = fill_queue(&manifest, &self.ledger, &self.settings, &self.predictions)?;
+                Ok((manifest, filled))
+            },
+        ) {
+            Ok((manifest, mut filled)) => {
+                let mut queue = lock(&self.queue);
+                filled.inherit(&queue);
+                *queue = filled;
+                drop(queue);
+                let mut slides = self.slides.write().unwrap_or_else(PoisonError::into_inner);
                 slides.by_id = by_id(&manifest);
                 slides.modified = now;
             }
@@ -204,25 +208,6 @@ impl App {
     }
 }
 
-fn by_id(manifest: &Manifest) -> HashMap<Box<str>, SlideCard> {
-    // A name that leads out of the image folder is no slide.
-    let is_plain = |id: &str| !id.is_empty() && !id.contains(['/', '\\', '\0']) && id != "..";
-    let mut decks: HashMap<&str, Arc<str>> = HashMap::new();
-    let mut by_id = HashMap::new();
-    for slide in manifest.usable().filter(|slide| is_plain(&slide.slide_id)) {
-        let deck_id = decks.entry(&slide.deck_id).or_insert_with(|| slide.deck_id.as_str().into()).clone();
-        let card = SlideCard {
-            deck_id,
-            number: slide.number,
-            width: slide.width,
-            height: slide.height,
-            sha256: slide.sha256.as_str().into(),
-        };
-        by_id.insert(slide.slide_id.as_str().into(), card);
-    }
-    by_id
-}
-
 fn modified(paths: &Layout) -> Option<SystemTime> {
     std::fs::metadata(paths.slides().manifest()).and_then(|file| file.modified()).ok()
 }
@@ -230,12 +215,15 @@ fn modified(paths: &Layout) -> Option<SystemTime> {
 fn fill_queue(
     manifest: &Manifest,
     ledger: &Ledger,
-    config: &LabelConfig,
+    settings: &AppSettings,
     predictions: &BTreeMap<String, Prediction>,
-) -> Queue {
-    let mut queue = Queue::new(manifest, &ledger.store(), config);
+) -> Result<Queue> {
+    let (store, config, path) = (ledger.store(), &settings.config, settings.paths.calibration());
+    let calibration = Calibration::of(&path, manifest, &store, config)?;
+    calibration.keep(&path)?;
+    let mut queue = Queue::new(manifest, &store, config, &calibration);
     for (slide, prediction) in predictions {
         queue.set_uncertainty(slide, uncertainty(prediction));
     }
-    queue
+    Ok(queue)
 }
