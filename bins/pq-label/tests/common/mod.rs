@@ -97,7 +97,7 @@ impl Site {
 pub fn record(id: &str, deck: usize, number: usize) -> Value {
     json!({
         "schema_version": 1, "slide_id": id, "deck_id": format!("deck{deck}"), "number": number,
-        "source": {"kind": "generated", "origin": "test", "sha256": ""}, "sha256": slide_data::sha256_hex(id.as_bytes()),
+        "source": {"kind": "pdf", "origin": format!("spring/deck {deck}.pdf"), "sha256": ""}, "sha256": slide_data::sha256_hex(id.as_bytes()),
         "phash": "0", "width": 320, "height": 180, "group": format!("deck{deck}"), "collected_at": "2026-01-01T00:00:00Z",
     })
 }

@@ -2,28 +2,34 @@
 
 import { api, Failure } from "./api.js";
 import { Deck } from "./deck.js";
-import { $, h, setUpTheme, show, storage } from "./dom.js";
-import { RatingForm } from "./form.js";
+import { $, BASE, h, setUpTheme, show, storage } from "./dom.js";
+import { RatingForm, watchPinned } from "./form.js";
 import { fillHelp } from "./keys.js";
 import { forget, recall, remember, setUpOffline } from "./offline.js";
 import { Outbox } from "./outbox.js";
-import { page, say, showProgress, VIEWS } from "./page.js";
-import { answered, keepDraft, render } from "./rater.js";
+import { page, remark, say, showProgress, VIEWS } from "./page.js";
+import { answered, isBegun, keepDraft, render, tellDone } from "./rater.js";
+import { Tabs } from "./tabs.js";
 import { conflict, refused } from "./trouble.js";
 import { Viewer } from "./viewer.js";
 
 const RETRY_MS = 3000;
+/** While nothing waits for the person, the server is asked again this often. */
+const LOOK_MS = 8000;
+/** What the page was given longer ago than this is asked about again as soon as somebody is there. */
+const STALE_MS = 60000;
 
 setUpTheme($("theme"));
 setUpOffline();
+watchPinned();
 start();
 
 async function start() {
   try {
     page.session = await api("GET", "/session");
-    const token = location.pathname === "/join" ? location.hash.slice(1) : "";
+    const token = location.pathname.endsWith("/join") ? location.hash.slice(1) : "";
     if (token) {
-      history.replaceState(null, "", "/"); // the secret does not stay in the address
+      history.replaceState(null, "", BASE); // the secret does not stay in the address
       page.session = await api("POST", "/session", { token });
     }
   } catch (failure) {
@@ -78,12 +84,14 @@ async function begin(isOffline) {
   page.viewer ??= new Viewer();
   page.form = new RatingForm(rubric, keepDraft);
   fillHelp();
-  page.outbox ??= new Outbox(person.name, { changed: showProgress, saved, back, conflict, refused: notTaken, signIn: signInAgain });
-  page.deck = new Deck(changed, page.outbox);
+  page.outbox ??= new Outbox(person.name, { changed: showState, saved, back, conflict, refused: notTaken, signIn: signInAgain });
+  page.tabs ??= new Tabs(person.name, doneElsewhere);
+  page.deck = new Deck(person.name, page.outbox, page.tabs, { changed, arrived, withdrawn, failed, isBegun });
   if (isOffline) {
     page.outbox.isOffline = true;
     page.deck.restore(recall().deck);
     page.outbox.retry();
+    page.isRating = true;
     await render();
     return;
   }
@@ -100,18 +108,64 @@ async function begin(isOffline) {
     setTimeout(() => begin(false), RETRY_MS);
     return;
   }
+  page.isRating = true;
   await render();
 }
 
-function changed() {
+function showState() {
   showProgress();
+  tellDone();
+}
+
+function changed() {
+  showState();
   remember(page.session, page.deck);
 }
+
+/** There is a slide where none was, or for certain none. */
+function arrived() {
+  if (page.isRating && page.shown === null) render();
+}
+
+/** Others have rated the slide on screen while the page lay open. */
+async function withdrawn() {
+  await render();
+  remark("Others have rated that slide meanwhile: here is another one");
+}
+
+/** Another tab of this person has saved something. */
+async function doneElsewhere(event) {
+  if (!page.deck?.doneElsewhere(event) || isBegun(event.slide_id)) return;
+  await render();
+}
+
+/** The server does not give slides for a reason that waiting does not mend. */
+async function failed(failure) {
+  if (failure.status === 401 && (await signInAgain())) page.deck.keepFilled();
+  else if (failure.status !== 401) say(failure.message, "offline");
+}
+
+/** Asks the server anew about slides that the page was given a while ago. */
+function recheck() {
+  const { deck, outbox } = page;
+  if (!deck || deck.isRestored || outbox.isOffline || document.hidden || Date.now() - deck.triedAt < STALE_MS) return;
+  deck.refill().catch(() => { /* the next request says what is wrong */ });
+}
+
+for (const kind of ["visibilitychange", "keydown", "pointerdown"]) document.addEventListener(kind, recheck, { capture: true });
+setInterval(() => {
+  if (page.deck && page.shown === null && !document.hidden && !page.outbox.isOffline) page.deck.refill().catch(() => {});
+}, LOOK_MS);
 
 /** The server is back: what it knows by now joins what was done without it. */
 async function back() {
   const { deck } = page;
-  if (!deck?.isRestored) return;
+  if (!deck) return;
+  if (!deck.isRestored) {
+    if (page.shown === null) await deck.refill().then(render, () => {});
+    else deck.keepFilled();
+    return;
+  }
   try {
     page.session = await api("GET", "/session");
     await deck.load();
@@ -135,6 +189,7 @@ async function signInAgain() {
 function saved(event, answer) {
   page.outbox.wasSaved = true;
   page.deck.setProgress(answer.progress);
+  page.tabs.tell(event, answer.head);
   answered(event, answer);
 }
 
@@ -149,7 +204,7 @@ $("sign-out").addEventListener("click", async () => {
   if (unsent > 0 && !window.confirm(question)) return;
   await api("DELETE", "/session").catch(() => {});
   await forget();
-  location.assign("/");
+  location.assign(BASE);
 });
 
 document.addEventListener("click", (event) => {

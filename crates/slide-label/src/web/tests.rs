@@ -161,7 +161,7 @@ async fn elsewhere_only_invited_people_get_in_and_guessing_is_slowed() {
 async fn pages_images_and_exports_are_served_with_strict_headers() {
     let site = Site::new(Access::Local);
     let (status, headers, body) = site.get("/", "").await;
-    assert!(status == StatusCode::OK && String::from_utf8(body).unwrap().contains("/assets/app.js"));
+    assert!(status == StatusCode::OK && String::from_utf8(body).unwrap().contains("\"assets/app.js\""));
     let policy = headers["content-security-policy"].to_str().unwrap();
     assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
     for name in ["app.js", "style.css", "lead.js", "icon.svg"] {
@@ -198,12 +198,33 @@ async fn the_lead_sees_disputes_decides_them_and_everything_is_kept() {
     let cookie = site.sign_in(json!({"name": "Lead"})).await.unwrap();
     let report = |body: Vec<u8>| -> Value { serde_json::from_slice(&body).unwrap() };
     let before = report(site.get("/api/lead", &cookie).await.2);
-    assert_eq!(before["disputed"][0]["slide_id"], "d0-1");
+    assert_eq!(before["disputes"], json!({"open": 1, "decided": 0}));
+    let listed = async |state: &str| -> Value {
+        let path = format!("/api/disputes?state={state}&count=20");
+        serde_json::from_slice(&site.get(&path, &cookie).await.2).unwrap()
+    };
+    assert_eq!(listed("open").await["slides"][0]["slide_id"], "d0-1");
+    assert_eq!(listed("open").await["slides"][0]["median"]["clarity"], json!(3));
     assert_eq!(before["agreement"]["criteria"][0]["within_one"]["value"], json!(0.0));
     let word = json!({"id": "f", "kind": "adjudicated", "slide_id": "d0-1", "annotator": "Lead", "scores": {"clarity": 4}, "notes": "clear"});
     assert_eq!(site.post("/api/events", &cookie, word).await.0, StatusCode::OK);
+    assert_eq!(
+        (listed("open").await["total"].clone(), listed("decided").await["total"].clone()),
+        (json!(0), json!(1))
+    );
+    assert_eq!(listed("decided").await["slides"][0]["adjudication"]["scores"]["clarity"], json!(4));
+    let change = json!({"id": "f2", "kind": "adjudicated", "slide_id": "d0-1", "annotator": "Lead", "base": "f", "scores": {"clarity": 2}});
+    assert_eq!(site.post("/api/events", &cookie, change).await.0, StatusCode::OK);
+    assert_eq!(listed("decided").await["slides"][0]["adjudication"]["scores"]["clarity"], json!(2));
+    let back = json!({"id": "f3", "kind": "undone", "slide_id": "d0-1", "annotator": "Lead", "base": "f2", "undoes": "f2"});
+    assert_eq!(site.post("/api/events", &cookie, back).await.0, StatusCode::OK);
+    assert_eq!(
+        listed("decided").await["slides"][0]["adjudication"]["scores"]["clarity"],
+        json!(4),
+        "as before"
+    );
     let history = report(site.get("/api/slides/d0-1/history", &cookie).await.2);
-    assert_eq!(history["events"].as_array().unwrap().len(), 3);
+    assert_eq!(history["events"].as_array().unwrap().len(), 5);
     let path = site.dir.path().join("data/labeled/labels.json");
     drop(site.router);
     drop(site.state); // waits for what is derived
