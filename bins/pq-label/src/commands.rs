@@ -168,9 +168,15 @@ pub(crate) fn rebuild_labels(project: &Project) -> Result<Verdict> {
 }
 
 /// Prints an invitation link.
-pub(crate) fn invite(project: &Project, name: &str, is_lead: bool, url: &str) -> Result<Verdict> {
+pub(crate) fn invite(
+    project: &Project,
+    name: &str,
+    is_lead: bool,
+    days: Option<u32>,
+    url: &str,
+) -> Result<Verdict> {
     let role = if is_lead { Role::Lead } else { Role::Annotator };
-    let (_, token) = People::open(&project.paths.people())?.invite(name, role)?;
+    let (_, token) = People::open(&project.paths.people())?.invite(name, role, days)?;
     writeln!(std::io::stdout(), "{}/join#{token}", url.trim_end_matches('/'))?;
     Ok(Verdict::Pass)
 }

@@ -73,7 +73,7 @@ pub const CATALOG: &[Entry] = &[
         &["pq-label"],
         &["pq-label", "pq-collect"],
     ),
-    entry("data/labeled/people.json", "slide_label::PeopleFile", Document, 1, &["pq-label"], &["pq-label"]),
+    entry("data/labeled/people.json", "slide_label::PeopleFile", Document, 2, &["pq-label"], &["pq-label"]),
     entry(
         "data/labeled/calibration.json",
         "slide_label::Calibration",

@@ -247,7 +247,9 @@ mod tests {
                 truth[0] += f64::from(u8::from(apart < 0.5)) / 12_000.0;
                 truth[1] += apart / 12_000.0;
                 let mut counts = Counts::default();
-                codes.iter().for_each(|code| counts[usize::from(*code) - 1] += 1);
+                for code in &codes {
+                    counts[usize::from(*code) - 1] += 1;
+                }
                 slides.push(counts);
             }
             let ceiling = reachable(slides).unwrap();

@@ -41,6 +41,6 @@ pub use interned::{EventRef, code};
 pub use journal::Journal;
 pub use ledger::{Acknowledged, Ledger, Merged, Opened, merge, rebuild};
 pub use model_help::{Corrections, HelpEffect, help_effect, read_predictions, uncertainty};
-pub use people::{Invitation, People, PeopleFile, Person, Role};
+pub use people::{Accepted, Invitation, People, PeopleFile, Person, Role};
 pub use queue::{Progress, Queue};
 pub use store::{Rating, Standing, Store, StoreBuilder};

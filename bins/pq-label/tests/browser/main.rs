@@ -20,7 +20,7 @@ mod people;
 mod rating;
 mod sharing;
 
-use common::{Server, Site, wait_until};
+use common::{Server, Site, key_of, wait_until};
 use driver::{Browser, ENTER};
 use slide_data::Score;
 
@@ -60,7 +60,7 @@ fn serve(site: &Site) -> Server {
 
 #[track_caller]
 fn sign_in(browser: &Browser<'_>, url: &str, name: &str) {
-    browser.open(url);
+    browser.open(&format!("{url}/join#{}", key_of(url)));
     wait_until("the page asks for a name", || {
         browser
             .run("return document.activeElement?.id === 'name' && !document.getElementById('sign-in').hidden")

@@ -129,7 +129,9 @@ fn interval(jackknife: &Jackknife) -> Option<(f64, f64)> {
 /// How each person stands to the median of the others: the share within one point, and the mean distance.
 fn person_against_others(slides: &[Counts]) -> (f64, f64) {
     let mut patterns: BTreeMap<Counts, f64> = BTreeMap::new();
-    slides.iter().for_each(|counts| *patterns.entry(*counts).or_default() += 1.0);
+    for counts in slides {
+        *patterns.entry(*counts).or_default() += 1.0;
+    }
     let (mut total, mut near, mut distance) = (0.0, 0.0, 0.0);
     for (counts, times) in &patterns {
         let codes: Vec<u8> = (1..=5u8)

@@ -60,7 +60,9 @@ impl Equations {
                 }
             }
             if shared > 0.0 {
-                sums.iter_mut().for_each(|(_, sum)| *sum /= shared);
+                for (_, sum) in &mut sums {
+                    *sum /= shared;
+                }
                 equations.add(&sums);
             }
         }

@@ -14,6 +14,8 @@ import { conflict, refused } from "./trouble.js";
 import { Viewer } from "./viewer.js";
 
 const RETRY_MS = 3000;
+/** Where the secret of this machine's link is kept, so that people who share a browser can take turns. */
+const LOCAL_KEY = "pq:local-key";
 /** While nothing waits for the person, the server is asked again this often. */
 const LOOK_MS = 8000;
 /** What the page was given longer ago than this is asked about again as soon as somebody is there. */
@@ -29,8 +31,17 @@ async function start() {
     page.session = await api("GET", "/session");
     const token = location.pathname.endsWith("/join") ? location.hash.slice(1) : "";
     if (token) {
-      history.replaceState(null, "", BASE); // the secret does not stay in the address
-      page.session = await api("POST", "/session", { token });
+      const answer = await api("POST", "/session", { token });
+      history.replaceState(null, "", BASE); // the secret does not stay in the address, once it has served
+      if (page.session.access === "local") storage.set(LOCAL_KEY, token);
+      if (answer.person || !page.session.person) page.session = answer;
+    } else if (!page.session.person && page.session.access === "local" && storage.get(LOCAL_KEY)) {
+      // Known from an earlier visit; of a server that was started anew it is another one.
+      page.session = await api("POST", "/session", { token: storage.get(LOCAL_KEY) }).catch((failure) => {
+        if (failure.status === 0) throw failure;
+        storage.remove(LOCAL_KEY);
+        return page.session;
+      });
     }
   } catch (failure) {
     if (failure instanceof Failure && failure.status === 0) {
@@ -53,11 +64,13 @@ async function start() {
 function askName() {
   forget();
   show("sign-in", VIEWS);
-  const isLocal = page.session.access === "local";
+  const isLocal = page.session.access === "local" && storage.get(LOCAL_KEY) !== null;
   $("sign-in-form").hidden = !isLocal;
   $("sign-in-text").textContent = isLocal
     ? "Everybody has a queue and ratings of their own."
-    : "Open the invitation link that your lead has sent you.";
+    : page.session.access === "local"
+      ? "Open the link that pq-label printed when it was started."
+      : "Open the invitation link that your lead has sent you.";
   $("known-names").replaceChildren(...(page.session.known_names ?? []).map((name) => h("option", { value: name })));
   $("name").value = storage.get("pq:name") ?? "";
   if (isLocal) $("name").focus();
@@ -66,7 +79,7 @@ function askName() {
 $("sign-in-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
-    page.session = await api("POST", "/session", { name: $("name").value });
+    page.session = await api("POST", "/session", { name: $("name").value, token: storage.get(LOCAL_KEY) });
     storage.set("pq:name", page.session.person.name);
     say("");
     await begin(false);
@@ -178,11 +191,12 @@ async function back() {
 async function signInAgain() {
   if (page.session.access === "local") {
     try {
-      page.session = await api("POST", "/session", { name: page.session.person.name });
+      page.session = await api("POST", "/session", { name: page.session.person.name, token: storage.get(LOCAL_KEY) });
       return true;
     } catch { /* asked below */ }
   }
-  say("Your session has ended. Your ratings are kept in this browser until you have signed in again.", "offline");
+  const how = page.session.access === "local" ? "opened the link that pq-label printed" : "opened your link again";
+  say(`Your session has ended. Your ratings are kept in this browser until you have ${how}.`, "offline");
   return false;
 }
 

@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -90,7 +91,13 @@ pub(super) async fn invitations(State(app): State<Arc<App>>, _lead: Lead) -> Jso
         .people()
         .invitations()
         .iter()
-        .map(|invitation| json!({"id": invitation.id, "name": invitation.name, "role": invitation.role, "created_at": invitation.created_at}))
+        .map(|invitation| {
+            json!({
+                "id": invitation.id, "name": invitation.name, "role": invitation.role, "created_at": invitation.created_at,
+                "expires_at": invitation.expires_at, "is_expired": invitation.is_expired(Timestamp::now()),
+                "uses": invitation.uses, "last_used_at": invitation.last_used_at,
+            })
+        })
         .collect();
     Json(json!({"invitations": shown, "is_used": app.access() != Access::Local}))
 }
@@ -99,6 +106,9 @@ pub(super) async fn invitations(State(app): State<Arc<App>>, _lead: Lead) -> Jso
 pub(super) struct Invited {
     name: String,
     role: Role,
+    /// For how long the link lets in; for ever where it is null.
+    #[serde(default)]
+    days: Option<u32>,
 }
 
 /// Invites a person; the token is shown this once.
@@ -108,8 +118,8 @@ pub(super) async fn invite(
     Json(invited): Json<Invited>,
 ) -> Result<Json<Value>, Rejection> {
     let (invitation, token) =
-        app.change_people(move |people| people.invite(&invited.name, invited.role)).await?;
-    Ok(Json(json!({"id": invitation.id, "name": invitation.name, "path": format!("/join#{token}")})))
+        app.change_people(move |people| people.invite(&invited.name, invited.role, invited.days)).await?;
+    Ok(Json(json!({"id": invitation.id, "name": invitation.name, "path": format!("join#{token}")})))
 }
 
 /// Withdraws an invitation.
