@@ -29,4 +29,4 @@ WORKDIR /project
 VOLUME ["/project", "/home/pitchquest/.cache"]
 EXPOSE 7860
 # Reached from outside the container, the page asks for an invitation: its link is on stderr when it starts for the first time.
-CMD ["pq-label", "--host", "0.0.0.0", "--port", "7860"]
+CMD ["pq-label", "--host", "0.0.0.0", "--port", "7860", "--public-url", "http://127.0.0.1:7860"]

@@ -2,13 +2,16 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use pq_cli::{CommonArgs, HasCommon};
+use slide_label::web::PublicUrl;
 
 /// Serves the labelling page, and brings ratings in and out.
 ///
-/// Without a subcommand the page is served at `http://127.0.0.1:7860`: rate one slide after another by keyboard; every rating is on disk
-/// before it is acknowledged, and `data/labeled/labels.json` follows each change. On another address (`--host 0.0.0.0`) people need an
-/// invitation; the first start prints a link for the lead, who invites the others from the page.
+/// Without a subcommand the page is served at `http://127.0.0.1:7860`, by a link with a secret that is printed and opened: rate one
+/// slide after another by keyboard; every rating is on disk before it is acknowledged, and `data/labeled/labels.json` follows each
+/// change. On another address (`--host 0.0.0.0`) or behind a proxy (`--public-url`) people need an invitation; the first start prints a
+/// link for the lead, who invites the others from the page.
 #[derive(Debug, Parser)]
 #[command(name = "pq-label", version)]
 pub(crate) struct Args {
@@ -22,9 +25,15 @@ pub(crate) struct Args {
     /// Port to serve on; 0 takes a free one.
     #[arg(long, default_value_t = 7860)]
     pub(crate) port: u16,
-    /// People reach the server through an HTTPS proxy: cookies are marked for encrypted connections only.
+    /// The address that people type where a proxy stands before the server, as in `https://example.org/label`; asks for invitations.
+    #[arg(long, value_name = "URL")]
+    pub(crate) public_url: Option<PublicUrl>,
+    /// A proxy whose word for a client's address is taken, or its network; with `--public-url` this machine, where none is named.
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) trusted_proxy: Vec<Network>,
+    /// Do not open a browser.
     #[arg(long)]
-    pub(crate) https: bool,
+    pub(crate) no_open: bool,
     /// The data folder; left out, it is `[storage] data_dir` of data.toml, or `data`.
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data: Option<PathBuf>,
@@ -84,10 +93,27 @@ pub(crate) enum Command {
         /// The person leads: sees agreement, decides disputes, invites.
         #[arg(long)]
         lead: bool,
+        /// For how many days the link lets in; 0 for ever. Who is in by then stays in.
+        #[arg(long, default_value_t = 30)]
+        days: u32,
         /// The address people reach the server at.
         #[arg(long, default_value = "http://127.0.0.1:7860")]
         url: String,
     },
+}
+
+/// An address, or a network as in `10.1.0.0/16`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Network(pub(crate) IpNet);
+
+impl std::str::FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = || text.parse::<IpAddr>().map(IpNet::from).ok();
+        let net = text.parse().ok().or_else(address);
+        net.map(Self).ok_or_else(|| "not an address or a network as in `10.1.0.0/16`".to_owned())
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use pq_cli::{Verdict, WithHint};
 use serde_json::json;
 use slide_data::{Labels, Manifest, write_atomic};
-use slide_label::agreement::{AgreementOptions, RatingMatrix, agreement, human_ceiling, pair_agreement};
+use slide_label::agreement::{AgreementOptions, agreement, human_ceiling, pair_agreement};
 use slide_label::exchange::{self, Context, Format};
 use slide_label::{Error, Journal, People, Role, Store, labels, merge, rebuild};
 
 use crate::print;
-use crate::project::Project;
+use crate::project::{Project, uncounted_lines, warn_of_uncounted};
 
 /// What `import` was asked.
 pub(crate) struct Import<'a> {
@@ -48,6 +48,7 @@ pub(crate) fn import(project: &Project, import: &Import<'_>, as_json: bool) -> R
     for (event, error) in &merged.refused {
         tracing::warn!("event `{}` of slide `{}`: {error}", event.id, event.slide_id);
     }
+    warn_of_uncounted(&merged.uncounted);
     for slide in &unknown {
         tracing::warn!("slide `{slide}` is not in the manifest; its ratings were left out");
     }
@@ -91,10 +92,7 @@ fn derived(project: &Project, store: &Store) -> Labels {
 /// Prints how people agree.
 pub(crate) fn report(project: &Project, pairs: bool, resamples: usize, as_json: bool) -> Result<Verdict> {
     let store = project.store()?;
-    let manifest = Manifest::read(project.paths.slides().root()).unwrap_or_default();
-    let decks: std::collections::HashMap<&str, &str> =
-        manifest.slides.iter().map(|slide| (slide.slide_id.as_str(), slide.deck_id.as_str())).collect();
-    let matrix = RatingMatrix::from_store(&store, |slide| (*decks.get(slide).unwrap_or(&slide)).into());
+    let matrix = project.matrix(&store)?;
     let found = agreement(&matrix, AgreementOptions { resamples, seed: 0 });
     let ceilings = human_ceiling(&matrix);
     let pairs = if pairs { pair_agreement(&matrix, resamples, 0) } else { Vec::new() };
@@ -127,7 +125,7 @@ pub(crate) fn verify(project: &Project, as_json: bool) -> Result<Verdict> {
         let summary = json!({
             "events": count, "torn_bytes": Some(defects.torn_bytes).filter(|bytes| *bytes > 0),
             "broken_lines": defects.broken_lines, "refused": refused.len(),
-            "unknown_slides": unknown, "labels_follow": labels_follow,
+            "unknown_slides": unknown, "uncounted": store.uncounted(), "labels_follow": labels_follow,
         });
         writeln!(out, "{summary}")?;
     } else {
@@ -142,6 +140,9 @@ pub(crate) fn verify(project: &Project, as_json: bool) -> Result<Verdict> {
         for (event, error) in &refused {
             writeln!(out, "event `{}` does not count: {error}", event.id)?;
         }
+        for line in uncounted_lines(&store.uncounted()) {
+            writeln!(out, "{line}")?;
+        }
         for slide in &unknown {
             writeln!(out, "slide `{slide}` is rated but not in the manifest")?;
         }
@@ -149,11 +150,8 @@ pub(crate) fn verify(project: &Project, as_json: bool) -> Result<Verdict> {
             writeln!(out, "labels.json is not what follows from the journal; run `pq-label rebuild`")?;
         }
     }
-    Ok(if refused.is_empty() && defects.broken_lines == 0 && labels_follow {
-        Verdict::Pass
-    } else {
-        Verdict::Fail
-    })
+    let is_sound = refused.is_empty() && store.uncounted().is_empty() && defects.broken_lines == 0;
+    Ok(if is_sound && labels_follow { Verdict::Pass } else { Verdict::Fail })
 }
 
 /// Derives `labels.json`.
@@ -170,9 +168,15 @@ pub(crate) fn rebuild_labels(project: &Project) -> Result<Verdict> {
 }
 
 /// Prints an invitation link.
-pub(crate) fn invite(project: &Project, name: &str, is_lead: bool, url: &str) -> Result<Verdict> {
+pub(crate) fn invite(
+    project: &Project,
+    name: &str,
+    is_lead: bool,
+    days: Option<u32>,
+    url: &str,
+) -> Result<Verdict> {
     let role = if is_lead { Role::Lead } else { Role::Annotator };
-    let (_, token) = People::open(&project.paths.people())?.invite(name, role)?;
+    let (_, token) = People::open(&project.paths.people())?.invite(name, role, days)?;
     writeln!(std::io::stdout(), "{}/join#{token}", url.trim_end_matches('/'))?;
     Ok(Verdict::Pass)
 }

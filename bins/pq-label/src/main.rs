@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod browser;
 mod commands;
 mod print;
 mod project;
@@ -37,6 +38,8 @@ fn run(args: &Args) -> Result<Verdict> {
         }
         Some(Command::Verify) => commands::verify(&project, as_json),
         Some(Command::Rebuild) => commands::rebuild_labels(&project),
-        Some(Command::Invite { name, lead, url }) => commands::invite(&project, name, *lead, url),
+        Some(Command::Invite { name, lead, days, url }) => {
+            commands::invite(&project, name, *lead, Some(*days).filter(|days| *days > 0), url)
+        }
     }
 }

@@ -1,7 +1,10 @@
+use std::collections::{BTreeMap, HashMap};
+
 use anyhow::Result;
 use pq_cli::{Layout, WithHint};
 use slide_data::{Defects, Manifest, Rubric};
-use slide_label::{Journal, LabelConfig, Store};
+use slide_label::agreement::RatingMatrix;
+use slide_label::{Calibration, Journal, LabelConfig, Store};
 
 use crate::args::Args;
 
@@ -39,7 +42,20 @@ impl Project {
         for (event, error) in refused {
             tracing::warn!("event `{}` does not count: {error}", event.id);
         }
+        warn_of_uncounted(&store.uncounted());
         Ok(store)
+    }
+
+    /// The ratings as a matrix: slides of one deck together, calibration slides marked.
+    pub(crate) fn matrix(&self, store: &Store) -> Result<RatingMatrix> {
+        let manifest = Manifest::read(self.paths.slides().root()).unwrap_or_default();
+        let decks: HashMap<&str, &str> =
+            manifest.slides.iter().map(|slide| (slide.slide_id.as_str(), slide.deck_id.as_str())).collect();
+        let mut matrix =
+            RatingMatrix::from_store(store, |slide| (*decks.get(slide).unwrap_or(&slide)).into());
+        let calibration = Calibration::of(&self.paths.calibration(), &manifest, store, &self.config)?;
+        matrix.mark_calibration(|slide| calibration.contains(slide));
+        Ok(matrix)
     }
 
     pub(crate) fn manifest(&self) -> Result<Manifest> {
@@ -61,4 +77,22 @@ pub(crate) fn warn_of_broken_lines(defects: &Defects) {
             "{count} lines of the journal cannot be read and do not count, the first is line {line}: {reason}"
         );
     }
+}
+
+/// A criterion that was renamed or removed takes its scores along: people must know before they train on what is left.
+pub(crate) fn warn_of_uncounted(uncounted: &BTreeMap<String, usize>) {
+    for line in uncounted_lines(uncounted) {
+        tracing::warn!("{line}");
+    }
+}
+
+/// One sentence for each criterion that the rubric does not have.
+pub(crate) fn uncounted_lines(uncounted: &BTreeMap<String, usize>) -> impl Iterator<Item = String> {
+    uncounted.iter().map(|(key, ratings)| {
+        let ratings = if *ratings == 1 { "1 rating".to_owned() } else { format!("{ratings} ratings") };
+        format!(
+            "`{key}` is not a criterion of the rubric: its scores in {ratings} do not count (they are kept, and count again under \
+             this key); what else these ratings say counts"
+        )
+    })
 }

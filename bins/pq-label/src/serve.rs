@@ -1,23 +1,29 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::serve::ListenerExt;
+use ipnet::IpNet;
 use pq_cli::{Verdict, WithHint};
-use slide_label::web::{Access, App, AppSettings, app};
+use slide_label::web::{Access, App, AppSettings, Limits, PublicUrl, serve as serve_connections};
 use slide_label::{Error, Role};
 
 use crate::args::Args;
-use crate::project::{Project, warn_of_broken_lines};
+use crate::browser;
+use crate::project::{Project, warn_of_broken_lines, warn_of_uncounted};
 
 /// Serves until Ctrl-C; what was taken is on disk when this returns.
 pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
     project.manifest()?;
-    let access =
-        if args.host.is_loopback() { Access::Local } else { Access::Invited { is_https: args.https } };
-    let settings =
-        AppSettings { paths: project.paths, rubric: project.rubric, config: project.config, access };
+    let is_local = args.host.is_loopback() && args.public_url.is_none();
+    let settings = AppSettings {
+        paths: project.paths,
+        rubric: project.rubric,
+        config: project.config,
+        access: if is_local { Access::Local } else { Access::Invited },
+        public_url: args.public_url.clone(),
+        trusted_proxies: trusted_proxies(args),
+    };
     let (state, opened) = match App::open(settings) {
         Err(error @ Error::Locked { .. }) => {
             let remedy = "stop the other server (or use its page); a store takes one server at a time";
@@ -33,55 +39,94 @@ pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
     for (event, error) in opened.refused {
         tracing::warn!("event `{}` does not count: {error}", event.id);
     }
+    warn_of_uncounted(&opened.uncounted);
     let state = Arc::new(state);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(listen(args, access, state.clone()))?;
+    runtime.block_on(listen(args, state.clone()))?;
     drop(runtime); // no request runs any more; the last state waits for the disk when it is dropped
     drop(state);
     Ok(Verdict::Pass)
 }
 
-async fn listen(args: &Args, access: Access, state: Arc<App>) -> Result<()> {
+/// With a public address the proxy is on this machine unless another one is named.
+fn trusted_proxies(args: &Args) -> Vec<IpNet> {
+    let named = args.trusted_proxy.iter().map(|network| network.0);
+    let here = [IpAddr::from([127, 0, 0, 1]), IpAddr::from(Ipv6Addr::LOCALHOST)].map(IpNet::from);
+    if args.trusted_proxy.is_empty() && args.public_url.is_some() { here.into() } else { named.collect() }
+}
+
+/// For how long the first lead's link lets in.
+const FIRST_LINK_DAYS: u32 = 7;
+
+async fn listen(args: &Args, state: Arc<App>) -> Result<()> {
     let listener = tokio::net::TcpListener::bind((args.host, args.port))
         .await
         .hint(format!("cannot listen on {}:{}", args.host, args.port), "choose another port with `--port`")?;
     let address = listener.local_addr().context("the socket has no address")?;
-    tracing::info!("{} slides to rate at http://{address}", state.slide_count());
-    if access != Access::Local {
-        if state.has_invited_lead() {
-            tracing::info!("people come in by their invitation links; `pq-label invite NAME` makes new ones");
-        } else {
-            let token = state.invite("Lead", Role::Lead)?;
-            tracing::info!("the lead's link, shown only now: http://{address}/join#{token}");
-        }
-        if !args.https {
-            tracing::warn!(
-                "connections are not encrypted; put an HTTPS proxy before it (and say --https), or use a tunnel"
-            );
-        }
+    let here = reached_at(address);
+    let slides = state.slide_count();
+    let mut opened = None;
+    if state.access() == Access::Local {
+        let link = format!("{here}/join#{}", state.local_key());
+        tracing::info!("{slides} slides to rate at {link}");
+        opened = if args.no_open { None } else { browser::open(&link) };
+    } else {
+        let url = args.public_url.as_ref().map_or(here, ToString::to_string);
+        tracing::info!("{slides} slides to rate at {url} (listening on {address})");
+        say_who_gets_in(args, &state, &url)?;
     }
-    // An image goes out in pieces; waiting to fill packets would cost each the client's delayed acknowledgement (40 ms).
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!("a connection keeps its delay: {error}");
-        }
-    });
-    let service = app(state).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(interrupted());
-    tokio::select! {
-        ended = server => ended.context("the server failed"),
-        () = grace() => Ok(()),
+    serve_connections(listener, state, limits(), interrupted()).await;
+    drop(opened);
+    Ok(())
+}
+
+fn say_who_gets_in(args: &Args, state: &App, url: &str) -> Result<()> {
+    if state.has_invited_lead() {
+        tracing::info!("people come in by their invitation links; `pq-label invite NAME` makes new ones");
+    } else {
+        let token = state.invite("Lead", Role::Lead, Some(FIRST_LINK_DAYS))?;
+        tracing::info!("the lead's link, shown only now, for {FIRST_LINK_DAYS} days: {url}/join#{token}");
     }
+    if !args.public_url.as_ref().is_some_and(PublicUrl::is_https) {
+        tracing::warn!(
+            "connections are not encrypted; put an HTTPS proxy before it (and name its address by --public-url), or use a tunnel"
+        );
+    }
+    Ok(())
+}
+
+/// Where a browser reaches the server: for "any address of this machine" the one that leads out of it.
+fn reached_at(address: SocketAddr) -> String {
+    let ip = if address.ip().is_unspecified() { outward().unwrap_or(address.ip()) } else { address.ip() };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+/// The address from which this machine would reach others; nothing is sent.
+fn outward() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// No more connections than this process may have files open, some being left for the files themselves.
+fn limits() -> Limits {
+    let usual = Limits::default();
+    Limits { connections: usual.connections.min(open_files() / 2).max(16), ..usual }
+}
+
+#[cfg(unix)]
+fn open_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+#[cfg(not(unix))]
+fn open_files() -> usize {
+    usize::MAX
 }
 
 async fn interrupted() {
     while !pq_cli::interrupted() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// Browsers keep connections open; they are not waited for longer than this.
-async fn grace() {
-    interrupted().await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
 }

@@ -69,11 +69,14 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
     reader.log::<slide_data::collect::InputRecord>("data/raw/inputs.jsonl", &slides.inputs());
     reader.log::<slide_label::Event>("data/labeled/ratings.jsonl", &layout.journal());
     reader.document::<slide_label::PeopleFile>("data/labeled/people.json", &layout.people());
+    reader.document::<slide_label::Calibration>("data/labeled/calibration.json", &layout.calibration());
     let copy = |name: &str| run.data().join(name);
     reader.log::<slide_data::SlideRecord>("outputs/<run>/data/manifest.jsonl", &copy(input::MANIFEST));
     reader.document::<slide_data::Labels>("outputs/<run>/data/labels.json", &copy(input::LABELS));
     reader.document::<slide_data::Splits>("outputs/<run>/data/splits.json", &copy(input::SPLITS));
     reader.log::<slide_data::Correction>("outputs/<run>/data/corrections.jsonl", &copy(input::CORRECTIONS));
+    let applicability = run.applicability();
+    reader.document::<project_files::Applicability>("outputs/<run>/applicability.json", &applicability);
     let reference = run.reference_predictions();
     reader.log::<slide_data::Prediction>("outputs/<run>/reference_predictions.jsonl", &reference);
     let test = run.test_predictions();

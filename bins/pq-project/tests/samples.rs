@@ -61,6 +61,7 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
         ("data/raw/inputs.jsonl", check::<slide_data::collect::InputRecord>("data/raw/inputs.jsonl")),
         ("data/labeled/ratings.jsonl", check::<slide_label::Event>("data/labeled/ratings.jsonl")),
         ("data/labeled/people.json", check::<slide_label::PeopleFile>("data/labeled/people.json")),
+        ("data/labeled/calibration.json", check::<slide_label::Calibration>("data/labeled/calibration.json")),
         ("data/labeled/labels.json", check::<slide_data::Labels>("data/labeled/labels.json")),
         ("data/labeled/splits.json", check::<slide_data::Splits>("data/labeled/splits.json")),
         (

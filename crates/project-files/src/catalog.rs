@@ -73,7 +73,15 @@ pub const CATALOG: &[Entry] = &[
         &["pq-label"],
         &["pq-label", "pq-collect", "pq-register"],
     ),
-    entry("data/labeled/people.json", "slide_label::PeopleFile", Document, 1, &["pq-label"], &["pq-label"]),
+    entry("data/labeled/people.json", "slide_label::PeopleFile", Document, 2, &["pq-label"], &["pq-label"]),
+    entry(
+        "data/labeled/calibration.json",
+        "slide_label::Calibration",
+        Document,
+        1,
+        &["pq-label"],
+        &["pq-label"],
+    ),
     entry(
         "data/labeled/labels.json",
         "slide_data::Labels",

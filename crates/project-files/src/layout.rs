@@ -38,6 +38,7 @@ impl Default for Storage {
 ///   labeled/
 ///     ratings.jsonl                    the journal of ratings: the truth
 ///     people.json                      invitations and sessions
+///     calibration.json                 the slides that everybody rates first
 ///     labels.json                      the consensus, derived from the journal
 ///     splits.json                      group → train, val, test
 ///   user_feedback/
@@ -195,6 +196,11 @@ impl Layout {
     /// Invitations and sessions of the labelling page.
     pub fn people(&self) -> PathBuf {
         self.labeled().join("people.json")
+    }
+
+    /// The slides that everybody rates first.
+    pub fn calibration(&self) -> PathBuf {
+        self.labeled().join("calibration.json")
     }
 
     /// The consensus.

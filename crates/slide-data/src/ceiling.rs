@@ -2,7 +2,7 @@
 //!
 //! Each score is taken as a hidden quality plus normal noise, rounded and cut to 1 to 5. The noise and the spread of qualities are
 //! those under which the ratings are most likely; the ceiling is what a model that knows every hidden quality would score against
-//! the median of as many people as stand behind a label.
+//! the median of as many people as stand behind a label: slide by slide, since the label of one person is noisier than that of six.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::{Answer, Score, Tally};
 pub struct Ceiling {
     /// The raters' noise in points (standard deviation; differences in severity are part of it).
     pub noise: f64,
-    /// How many people stand behind a label, as assumed (the mean over the slides, rounded).
-    pub raters_per_label: usize,
+    /// How many people stand behind a label, as a mean over the slides. The ceiling is computed for each number by itself.
+    pub raters_per_label: f64,
     /// The best reachable share within one point of the label.
     pub within_one: f64,
     /// The best reachable share of equal scores.
@@ -29,6 +29,8 @@ const GRID: usize = 33;
 const NOISE_STEP: f64 = 0.05;
 const NOISES: usize = 40;
 const EM_STEPS: usize = 60;
+/// More people than this are as good as so many for a median, and cost no enumeration.
+const MOST_RATERS: usize = 9;
 
 type Counts = [u32; Score::LEVELS];
 
@@ -53,15 +55,34 @@ fn reachable_with(slides: impl IntoIterator<Item = Counts>, noises: (usize, usiz
     if !patterns.keys().any(|counts| raters(counts) >= 2) {
         return None;
     }
+    let mut behind_labels = [0.0; MOST_RATERS];
+    for (counts, times) in &patterns {
+        behind_labels[(raters(counts) as usize).min(MOST_RATERS) - 1] += times;
+    }
+    let noise = likeliest_noise(&patterns, noises)?;
+    let (_, qualities) = fit_qualities(&patterns, noise);
     let slides: f64 = patterns.values().sum();
     let ratings: f64 = patterns.iter().map(|(counts, times)| f64::from(raters(counts)) * times).sum();
-    // More than nine people are as good as nine for a median, and cost no enumeration.
-    let raters_per_label = ((ratings / slides).round() as usize).clamp(1, 9);
-    let (noise, (_, qualities)) = (noises.0..=noises.1)
-        .map(|step| step as f64 * NOISE_STEP)
-        .map(|noise| (noise, fit_qualities(&patterns, noise)))
-        .max_by(|a, b| a.1.0.total_cmp(&b.1.0))?;
-    Some(reach(&qualities, noise, raters_per_label))
+    let mut ceiling =
+        Ceiling { noise, raters_per_label: ratings / slides, within_one: 0.0, exact: 0.0, mae: 0.0 };
+    for (raters, times) in (1..).zip(behind_labels).filter(|(_, times)| *times > 0.0) {
+        ceiling.add(&reach(&qualities, noise, raters), times / slides);
+    }
+    Some(ceiling)
+}
+
+/// The noise under which the ratings are most likely: the best step, and between its neighbours the top of the parabola through the
+/// three, so that a slide more or less moves it a little and not by a step.
+fn likeliest_noise(patterns: &BTreeMap<Counts, f64>, (first, last): (usize, usize)) -> Option<f64> {
+    let fits: Vec<f64> =
+        (first..=last).map(|step| fit_qualities(patterns, step as f64 * NOISE_STEP).0).collect();
+    let best = (0..fits.len()).max_by(|&a, &b| fits[a].total_cmp(&fits[b]))?;
+    let neighbours = best.checked_sub(1).and_then(|below| Some((fits[below], fits.get(best + 1)?)));
+    let shift = neighbours.map_or(0.0, |(below, above)| {
+        let curvature = below - 2.0 * fits[best] + above;
+        if curvature < 0.0 { (0.5 * (below - above) / curvature).clamp(-0.5, 0.5) } else { 0.0 }
+    });
+    Some(((first + best) as f64 + shift) * NOISE_STEP)
 }
 
 fn tally_median(codes: &[u8]) -> Option<Score> {
@@ -117,19 +138,36 @@ fn fit_qualities(patterns: &BTreeMap<Counts, f64>, noise: f64) -> (f64, [f64; GR
     (log_likelihood, qualities)
 }
 
+/// What is reached within one point and exactly, and the mean error.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reached {
+    within_one: f64,
+    exact: f64,
+    mae: f64,
+}
+
+impl Ceiling {
+    /// Adds what is reached on a share of the slides.
+    fn add(&mut self, reached: &Reached, share: f64) {
+        self.within_one += share * reached.within_one;
+        self.exact += share * reached.exact;
+        self.mae += share * reached.mae;
+    }
+}
+
 /// What a model that knows the hidden quality reaches against the median of `raters` people.
-fn reach(qualities: &[f64; GRID], noise: f64, raters: usize) -> Ceiling {
-    let mut ceiling = Ceiling { noise, raters_per_label: raters, within_one: 0.0, exact: 0.0, mae: 0.0 };
+fn reach(qualities: &[f64; GRID], noise: f64, raters: usize) -> Reached {
+    let mut reached = Reached::default();
     for (point, weight) in qualities.iter().enumerate() {
         let label = median_distribution(&emission(quality(point), noise), raters);
         let near = |at: usize| label[at.saturating_sub(1)..(at + 2).min(Score::LEVELS)].iter().sum::<f64>();
         let distance = |at: usize| (0..Score::LEVELS).map(|s| label[s] * s.abs_diff(at) as f64).sum::<f64>();
         let best = |value: &dyn Fn(usize) -> f64| (0..Score::LEVELS).map(value).fold(f64::MIN, f64::max);
-        ceiling.within_one += weight * best(&near);
-        ceiling.exact += weight * best(&|at| label[at]);
-        ceiling.mae -= weight * best(&|at| -distance(at));
+        reached.within_one += weight * best(&near);
+        reached.exact += weight * best(&|at| label[at]);
+        reached.mae -= weight * best(&|at| -distance(at));
     }
-    ceiling
+    reached
 }
 
 /// The distribution of the median of `raters` independent scores, by going through all multisets of scores.
@@ -183,6 +221,45 @@ mod tests {
         pq_testing::assert_close(&one, &single, 1e-12);
         let nine = median_distribution(&single, 9);
         assert!((sum(&nine) - 1.0).abs() < 1e-9 && nine[2] > single[2] + 0.2, "{nine:?}");
+    }
+
+    /// A draw from the standard normal (Box and Muller).
+    fn normal(rng: &mut fastrand::Rng) -> f64 {
+        (-2.0 * (1.0 - rng.f64()).ln()).sqrt() * (std::f64::consts::TAU * rng.f64()).cos()
+    }
+
+    /// Twenty slides by six people and 180 by one: the mean is 1.5, but most labels are one person's.
+    #[test]
+    fn slides_with_unequal_numbers_of_raters_are_mixed_and_not_averaged() {
+        const NOISE: f64 = 0.6;
+        let (mut found, mut truth) = ([0.0; 2], [0.0; 2]);
+        let mut rng = fastrand::Rng::with_seed(11);
+        for _ in 0..60 {
+            let mut slides = Vec::new();
+            for slide in 0..200 {
+                let hidden = (3.0 + 0.9 * normal(&mut rng)).clamp(1.0, 5.0);
+                let raters = if slide < 20 { 6 } else { 1 };
+                let codes: Vec<u8> = (0..raters)
+                    .map(|_| (hidden + NOISE * normal(&mut rng)).round().clamp(1.0, 5.0) as u8)
+                    .collect();
+                let label = tally_median(&codes).unwrap().get();
+                let apart = (f64::from(label) - hidden.round()).abs();
+                truth[0] += f64::from(u8::from(apart < 0.5)) / 12_000.0;
+                truth[1] += apart / 12_000.0;
+                let mut counts = Counts::default();
+                for code in &codes {
+                    counts[usize::from(*code) - 1] += 1;
+                }
+                slides.push(counts);
+            }
+            let ceiling = reachable(slides).unwrap();
+            assert!((ceiling.raters_per_label - 1.5).abs() < 1e-12);
+            found[0] += ceiling.exact / 60.0;
+            found[1] += ceiling.mae / 60.0;
+        }
+        // The rounded mean would have said 0.70 and 0.33.
+        assert!((found[0] - truth[0]).abs() < 0.035, "exact {found:?}, simulated {truth:?}");
+        assert!((found[1] - truth[1]).abs() < 0.04, "error {found:?}, simulated {truth:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub enum ConsensusRule {
     /// The median; between two scores the one nearer the mean, and at a tie the even one.
     #[default]
     Median,
-    /// The mean after each rater's severity is taken out, rounded.
+    /// The mean after each rater's severity is taken out, rounded. The severity is shrunk by how much of it may be chance.
     SeverityCorrectedMean,
 }
 

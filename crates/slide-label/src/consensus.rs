@@ -3,14 +3,14 @@ use std::sync::Arc;
 
 use slide_data::{Answer, Authority, Decision, Label, Labels, Score, Tally};
 
-use crate::agreement::{RatingMatrix, severity};
+use crate::agreement::{RatingMatrix, shrunk_severity};
 use crate::code;
 use crate::{ConsensusRule, Rating, Store};
 
 /// Where the image of a slide lies, relative to the project's folder.
 pub type ImagePath<'a> = &'a dyn Fn(&str) -> String;
 
-/// For each rater by how many points they are more severe than the others, criterion by criterion.
+/// For each rater by how many points they are likely to be more severe than the others, criterion by criterion.
 type Severities = BTreeMap<String, Vec<f64>>;
 
 /// How ratings become labels: the rule, and what it needs of all ratings. What a label teaches is for
@@ -59,8 +59,7 @@ pub fn median_label(store: &Store, slide_id: &str, image_path: ImagePath<'_>) ->
 
 fn severities(store: &Store) -> Severities {
     let matrix = RatingMatrix::from_store(store, |slide| Arc::from(slide));
-    let by_criterion: Vec<Vec<f64>> =
-        (0..matrix.criteria().len()).map(|criterion| severity(&matrix, Some(criterion))).collect();
+    let by_criterion = shrunk_severity(&matrix);
     let of = |rater: usize| by_criterion.iter().map(|severity| severity[rater]).collect();
     matrix.raters().iter().enumerate().map(|(rater, name)| (name.clone(), of(rater))).collect()
 }

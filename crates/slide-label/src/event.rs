@@ -113,11 +113,23 @@ impl Event {
             && self.undoes == other.undoes
     }
 
-    /// Checks the event by itself: its id, names, scores and notes.
+    /// Checks the event by itself and against the rubric: no new rating may name a criterion that nobody is asked about.
     ///
     /// # Errors
     /// Says in words what is wrong.
     pub fn validate(&self, rubric: &Rubric) -> Result<()> {
+        self.check()?;
+        match self.scores.keys().find(|key| !rubric.keys().any(|known| known == *key)) {
+            Some(unknown) => Err(Error::Invalid(format!("`{unknown}` is not a criterion of the rubric"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the event by itself: its id, names and notes. It may be older than the rubric and name a criterion of another one.
+    ///
+    /// # Errors
+    /// Says in words what is wrong.
+    pub fn check(&self) -> Result<()> {
         let invalid = |message: String| Err(Error::Invalid(message));
         if self.schema_version != Self::VERSION {
             return invalid(format!("schema version {} is not known to this program", self.schema_version));
@@ -134,9 +146,6 @@ impl Event {
         }
         if self.notes.chars().count() > MAX_NOTES {
             return invalid(format!("the notes are longer than {MAX_NOTES} characters"));
-        }
-        if let Some(unknown) = self.scores.keys().find(|key| !rubric.keys().any(|known| known == *key)) {
-            return invalid(format!("`{unknown}` is not a criterion of the rubric"));
         }
         match self.kind {
             Kind::Undone if self.undoes.is_none() => invalid("an undo names no event".to_owned()),

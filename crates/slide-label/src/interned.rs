@@ -82,6 +82,8 @@ pub(crate) struct InternedEvents {
     held: Vec<InternedEvent>,
     /// One code per criterion and event.
     codes: Vec<u8>,
+    /// By event, its scores of criteria that the rubric does not have (any more): they do not count, and are kept.
+    foreign: BTreeMap<u32, Scores>,
     pub(crate) slides: Names,
     pub(crate) annotators: Names,
     models: Names,
@@ -94,6 +96,7 @@ impl InternedEvents {
             ids: IndexSet::new(),
             held: Vec::new(),
             codes: Vec::new(),
+            foreign: BTreeMap::new(),
             slides: Names::default(),
             annotators: Names::default(),
             models: Names::default(),
@@ -112,6 +115,15 @@ impl InternedEvents {
         EventRef { events: self, held: &self.held[index as usize], index }
     }
 
+    /// The criteria that the rubric does not have, with how many events score them.
+    pub(crate) fn foreign_criteria(&self) -> BTreeMap<String, usize> {
+        let mut found = BTreeMap::new();
+        for key in self.foreign.values().flat_map(Scores::keys) {
+            *found.entry(key.clone()).or_default() += 1;
+        }
+        found
+    }
+
     fn link(&self, id: Option<String>) -> Link {
         match id {
             None => Link::None,
@@ -128,6 +140,11 @@ impl InternedEvents {
             Some(Some(score)) => Score::get(*score),
         };
         self.codes.extend(self.keys.iter().map(code));
+        let foreign = event.scores.iter().filter(|(key, _)| !self.keys.contains(key));
+        let foreign: Scores = foreign.map(|(key, score)| (key.clone(), *score)).collect();
+        if !foreign.is_empty() {
+            self.foreign.insert(index, foreign);
+        }
         self.held.push(InternedEvent {
             at: event.at,
             base: self.link(event.base),
@@ -218,7 +235,12 @@ impl<'a> EventRef<'a> {
         &self.events.codes[self.index as usize * width..][..width]
     }
 
-    /// The scores by criterion.
+    /// Whether anything is said of a criterion of the rubric.
+    pub fn has_scores(&self) -> bool {
+        self.codes().iter().any(|&code| code != code::UNSET)
+    }
+
+    /// The scores by criterion of the rubric.
     pub fn scores(&self) -> Scores {
         let said = self.events.keys.iter().zip(self.codes()).filter(|(_, code)| **code != code::UNSET);
         said.map(|(key, &code)| (key.clone(), Score::new(code))).collect()
@@ -234,6 +256,9 @@ impl<'a> EventRef<'a> {
         let mut event = Event::new(self.id(), self.kind(), self.slide_id(), self.annotator(), self.at());
         event.base = self.linked(&self.held.base).map(str::to_owned);
         event.scores = self.scores();
+        if let Some(foreign) = self.events.foreign.get(&self.index) {
+            event.scores.extend(foreign.iter().map(|(key, score)| (key.clone(), *score)));
+        }
         self.notes().clone_into(&mut event.notes);
         event.undoes = self.undoes().map(str::to_owned);
         event.model_version = self.model_version().map(str::to_owned);

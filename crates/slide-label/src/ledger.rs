@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::thread::JoinHandle;
@@ -44,6 +44,8 @@ pub struct Opened {
     pub defects: Defects,
     /// Events that break a rule and do not count; they stay in the journal.
     pub refused: Vec<(Event, Error)>,
+    /// Criteria that the rubric does not have, with how many events score them, as [`Store::uncounted`].
+    pub uncounted: BTreeMap<String, usize>,
 }
 
 impl Ledger {
@@ -55,6 +57,7 @@ impl Ledger {
         let mut builder = StoreBuilder::new(rubric.clone());
         let (journal, defects) = Journal::open_with(&paths.journal(), |event| builder.add(event))?;
         let (store, refused) = builder.finish();
+        let uncounted = store.uncounted();
         let derived = LabelTexts::derive(&store, rule, paths);
         if !derived.is_empty() {
             derived.write(&paths.labels())?;
@@ -77,7 +80,7 @@ impl Ledger {
             move || derive_changes(&shared, derived)
         });
         let ledger = Self { shared, jobs: Some(jobs), threads: vec![writer, deriver] };
-        Ok((ledger, Opened { defects, refused }))
+        Ok((ledger, Opened { defects, refused, uncounted }))
     }
 
     /// What the journal amounts to now.
@@ -199,6 +202,8 @@ pub struct Merged {
     pub known: usize,
     /// Events that break a rule, with the reason.
     pub refused: Vec<(Event, Error)>,
+    /// Criteria that the rubric does not have, with how many events of the journal score them by now.
+    pub uncounted: BTreeMap<String, usize>,
 }
 
 /// Merges events into the journal and derives `labels.json`. An event whose id is taken by another one with other scores is an edit
@@ -229,6 +234,7 @@ pub fn merge(paths: &Layout, rubric: &Rubric, rule: ConsensusRule, mut events: V
         journal.append(batch)?;
     }
     merged.added = added.len();
+    merged.uncounted = store.uncounted();
     LabelTexts::derive(&store, rule, paths).write(&paths.labels())?;
     Ok(merged)
 }

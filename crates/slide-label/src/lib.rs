@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+mod calibration;
 mod config;
 mod consensus;
 mod derived;
+mod disputes;
 mod error;
 mod event;
 pub mod exchange;
@@ -30,6 +32,7 @@ fn layout_in(dir: &std::path::Path) -> project_files::Layout {
     project_files::Layout::new(&storage, &dir.join("outputs"))
 }
 
+pub use calibration::Calibration;
 pub use config::{ConsensusRule, LabelConfig};
 pub use consensus::{ImagePath, labels, median, median_label};
 pub use error::{Error, Result};
@@ -38,6 +41,6 @@ pub use interned::{EventRef, code};
 pub use journal::Journal;
 pub use ledger::{Acknowledged, Ledger, Merged, Opened, merge, rebuild};
 pub use model_help::{Corrections, HelpEffect, help_effect, read_predictions, uncertainty};
-pub use people::{Invitation, People, PeopleFile, Person, Role};
+pub use people::{Accepted, Invitation, People, PeopleFile, Person, Role};
 pub use queue::{Progress, Queue};
 pub use store::{Rating, Standing, Store, StoreBuilder};

@@ -1,6 +1,6 @@
-//! What a lead sees: progress, agreement, disputes.
+//! What a lead sees: progress, agreement, how many disputes there are.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -10,8 +10,10 @@ use crate::agreement::{
     Agreement, AgreementOptions, Ceiling, PairAgreement, RatingMatrix, agreement, human_ceiling,
     pair_agreement,
 };
-use crate::queue::{Queue, spread};
-use crate::{Event, EventRef, HelpEffect, LabelConfig, Store, help_effect};
+use crate::disputes::disputed;
+use crate::queue::Queue;
+use crate::web::cards::SlideCard;
+use crate::{EventRef, HelpEffect, Invitation, LabelConfig, Store, help_effect};
 
 /// What a lead sees.
 #[derive(Debug, Serialize)]
@@ -25,7 +27,17 @@ pub(crate) struct LeadReport {
     pairs: Vec<PairAgreement>,
     ceiling: Vec<Ceiling>,
     model_help: HelpEffect,
-    disputed: Vec<Disputed>,
+    /// How many disputes a lead has not decided, and has.
+    disputes: DisputeCounts,
+    /// Criteria that the rubric does not have (any more), with how many ratings score them.
+    uncounted: BTreeMap<String, usize>,
+}
+
+/// How many slides people dispute.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct DisputeCounts {
+    open: usize,
+    decided: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,30 +50,18 @@ struct PersonRow {
     median_seconds: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
-struct Disputed {
-    slide_id: String,
-    deck_id: String,
-    number: usize,
-    spread: u8,
-    ratings: Vec<Event>,
-    adjudication: Option<Event>,
-    adjudication_head: Option<String>,
-}
-
-/// The most disputed slides that are listed.
-const MAX_DISPUTED: usize = 100;
 /// Resamples behind an interval on the page.
 const RESAMPLES: usize = 400;
 
-/// Where a slide stands: its deck and its place there; `None` where there is no such slide.
-pub(crate) type Place<'a> = &'a dyn Fn(&str) -> Option<(Arc<str>, usize)>;
+/// What the page knows of a slide; `None` where there is no such slide.
+pub(crate) type Card<'a> = &'a dyn Fn(&str) -> Option<SlideCard>;
 
 /// What is known of the ratings at one moment, copied out of the store so that the statistics run without its lock.
 pub(crate) struct Snapshot {
     matrix: RatingMatrix,
     people: Vec<PersonRow>,
-    disputed: Vec<Disputed>,
+    disputes: DisputeCounts,
+    uncounted: BTreeMap<String, usize>,
     model_help: HelpEffect,
     slides: usize,
     complete: usize,
@@ -69,12 +69,26 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     /// Looks at ratings and queue.
-    pub(crate) fn of(store: &Store, queue: &Queue, config: &LabelConfig, place: Place<'_>) -> Self {
-        let deck_of = |slide: &str| place(slide).map_or_else(|| slide.into(), |(deck, _)| deck);
+    pub(crate) fn of(
+        store: &Store,
+        queue: &Queue,
+        config: &LabelConfig,
+        invited: &[Invitation],
+        card: Card<'_>,
+    ) -> Self {
+        let deck_of = |slide: &str| card(slide).map_or_else(|| slide.into(), |card| card.deck_id);
+        let mut matrix = RatingMatrix::from_store(store, deck_of);
+        matrix.mark_calibration(|slide| queue.is_calibration(slide));
+        let mut disputes = DisputeCounts::default();
+        for (slide, _) in disputed(config, store) {
+            let is_decided = store.adjudication(slide).is_some();
+            *if is_decided { &mut disputes.decided } else { &mut disputes.open } += 1;
+        }
         Self {
-            matrix: RatingMatrix::from_store(store, deck_of),
-            people: people(queue, store),
-            disputed: disputed(config, store, place),
+            matrix,
+            people: people(queue, store, invited),
+            disputes,
+            uncounted: store.uncounted(),
             model_help: help_effect(store),
             slides: queue.len(),
             complete: queue.complete(),
@@ -96,12 +110,14 @@ impl Snapshot {
             pairs: pair_agreement(&self.matrix, pair_resamples, 0),
             ceiling: human_ceiling(&self.matrix),
             model_help: self.model_help,
-            disputed: self.disputed,
+            disputes: self.disputes,
+            uncounted: self.uncounted,
         }
     }
 }
 
-fn people(queue: &Queue, store: &Store) -> Vec<PersonRow> {
+/// Whoever has rated, skipped or is invited; a lead who has only decided disputes rates nothing and is no row.
+fn people(queue: &Queue, store: &Store, invited: &[Invitation]) -> Vec<PersonRow> {
     let row = |name: &str| {
         let events = store.of_annotator(name);
         let mut seconds: Vec<f64> = events.iter().filter_map(EventRef::seconds).collect();
@@ -116,34 +132,8 @@ fn people(queue: &Queue, store: &Store) -> Vec<PersonRow> {
             median_seconds: seconds.get(seconds.len() / 2).copied(),
         }
     };
-    store.annotators().map(row).collect()
-}
-
-fn disputed(config: &LabelConfig, store: &Store, place: Place<'_>) -> Vec<Disputed> {
-    let limit = config.disagreement_spread.min(2);
-    let mut found: Vec<(u8, &str)> = store
-        .rated_slides()
-        .filter_map(|(slide, ratings)| {
-            let codes: Vec<&[u8]> = ratings.iter().map(|rating| rating.codes).collect();
-            let spread = spread(&codes);
-            (ratings.len() >= 2 && (spread >= limit || store.adjudication(slide).is_some()))
-                .then_some((spread, slide))
-        })
-        .collect();
-    // What is decided goes to the end.
-    found.sort_by_key(|(spread, slide)| (store.adjudication(slide).is_some(), std::cmp::Reverse(*spread)));
-    found.truncate(MAX_DISPUTED);
-    let describe = |(spread, slide): (u8, &str)| {
-        let (deck_id, number) = place(slide)?;
-        Some(Disputed {
-            slide_id: slide.to_owned(),
-            deck_id: deck_id.to_string(),
-            number,
-            spread,
-            ratings: store.ratings(slide).map(|rating| rating.event.to_event()).collect(),
-            adjudication: store.adjudication(slide).map(|event| event.to_event()),
-            adjudication_head: store.adjudication_head(slide).map(str::to_owned),
-        })
-    };
-    found.into_iter().filter_map(describe).collect()
+    let has_rated = |name: &&str| !store.of_annotator(name).is_empty();
+    let raters = store.annotators().filter(has_rated);
+    let names: BTreeSet<&str> = raters.chain(invited.iter().map(|invited| invited.name.as_str())).collect();
+    names.into_iter().map(row).collect()
 }

@@ -1,8 +1,9 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use durable_files::{FileLock, write_json_private};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use slide_data::{Contract, sha256_hex};
 use subtle::ConstantTimeEq;
@@ -42,6 +43,35 @@ pub struct Invitation {
     pub token_sha256: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// From when on nobody gets in by it; never where there is none. Who is in by then stays in.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// How often somebody got in by it.
+    #[serde(default)]
+    pub uses: u32,
+    /// When somebody last did.
+    #[serde(default)]
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl Invitation {
+    /// Whether nobody gets in by it any more.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+}
+
+/// What a token was good for.
+#[derive(Debug)]
+pub enum Accepted {
+    /// The person is in; with the session's secret.
+    In(Person, String),
+    /// It is the token of an invitation that has expired.
+    Expired,
+    /// More people got in by this invitation within a minute than one person has browsers.
+    TooOften,
+    /// No invitation has it.
+    Unknown,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,8 +106,12 @@ pub struct People {
 
 /// Sessions end after this many days without a new sign-in.
 const SESSION_DAYS: i64 = 90;
-/// The oldest sessions go when there are more.
+/// When there are more, the oldest go of whoever has most.
 const MAX_SESSIONS: usize = 1000;
+/// When a person has more, their own oldest go: nobody can crowd others out.
+const MAX_SESSIONS_OF_PERSON: usize = 20;
+/// So many sign-ins by one invitation in a minute are a mistake or an attack.
+const MAX_SIGN_INS: usize = 10;
 
 impl People {
     /// Reads the file; one that does not exist is empty.
@@ -117,20 +151,26 @@ impl People {
         Ok(())
     }
 
-    /// Invites a person and returns the token of their link.
+    /// Invites a person and returns the token of their link, which lets in for `days`, or for ever.
     ///
     /// # Errors
     /// When the name is not usable, the system gives no random numbers, or the file cannot be written.
-    pub fn invite(&self, name: &str, role: Role) -> Result<(Invitation, String)> {
+    pub fn invite(&self, name: &str, role: Role, days: Option<u32>) -> Result<(Invitation, String)> {
         let token = random_hex()?;
         let id = random_hex()?[..12].to_owned();
+        let now = Timestamp::now();
+        let end = |days: u32| now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok();
+        let expires_at = days.map(|days| end(days).unwrap_or(Timestamp::MAX));
         self.change(|file| {
             let invitation = Invitation {
                 id,
                 name: file.known_spelling(name)?,
                 role,
                 token_sha256: sha256_hex(token.as_bytes()),
-                created_at: Timestamp::now(),
+                created_at: now,
+                expires_at,
+                uses: 0,
+                last_used_at: None,
             };
             file.invitations.push(invitation.clone());
             Ok((invitation, token))
@@ -155,56 +195,69 @@ impl People {
         })
     }
 
-    /// Signs in with an invitation's token; returns the session's secret. Every invitation is compared, each in constant time.
+    /// Whether a token is that of an invitation, as far as is known without looking at the file.
+    pub fn holds(&self, token: &str) -> bool {
+        self.file().invitation(&sha256_hex(token.as_bytes())).is_some()
+    }
+
+    /// Signs in with an invitation's token. Every invitation is compared, each in constant time.
     ///
     /// # Errors
-    /// When the file cannot be written. An unknown token is `None`.
-    pub fn accept(&self, token: &str) -> Result<Option<(Person, String)>> {
-        self.look_again()?;
+    /// When the file cannot be read or written.
+    pub fn accept(&self, token: &str) -> Result<Accepted> {
         let digest = sha256_hex(token.as_bytes());
-        let mut found = None;
-        for invitation in &self.file().invitations {
-            if bool::from(invitation.token_sha256.as_bytes().ct_eq(digest.as_bytes())) {
-                found = Some(invitation.clone());
-            }
-        }
-        let Some(Invitation { id, name, role, .. }) = found else { return Ok(None) };
-        self.start(Person { name, role }, Some(id)).map(Some)
+        // Another process may have invited or withdrawn meanwhile.
+        self.look_again()?;
+        let Some(Invitation { id, name, role, .. }) = self.file().invitation(&digest).cloned() else {
+            return Ok(Accepted::Unknown);
+        };
+        self.start(Person { name, role }, Some(id))
     }
 
     /// Signs in a person at the machine itself, by name. They lead: the files are theirs anyway.
     ///
     /// # Errors
     /// When the name is not usable or the file cannot be written.
-    pub fn sign_in_locally(&self, name: &str) -> Result<(Person, String)> {
+    pub fn sign_in_locally(&self, name: &str) -> Result<Accepted> {
         self.look_again()?;
         let name = self.file().known_spelling(name)?;
         self.start(Person { name, role: Role::Lead }, None)
     }
 
-    fn start(&self, person: Person, invitation: Option<String>) -> Result<(Person, String)> {
+    fn start(&self, person: Person, invitation: Option<String>) -> Result<Accepted> {
         let secret = random_hex()?;
+        let now = Timestamp::now();
         let session = Session {
             secret_sha256: sha256_hex(secret.as_bytes()),
             name: person.name.clone(),
             role: person.role,
-            invitation,
-            created_at: Timestamp::now(),
+            invitation: invitation.clone(),
+            created_at: now,
         };
         self.change(|file| {
-            file.sessions.push(session);
-            let excess = file.sessions.len().saturating_sub(MAX_SESSIONS);
-            file.sessions.drain(..excess);
-            Ok(())
-        })?;
-        Ok((person, secret))
+            if let Some(id) = invitation {
+                let recent = file.sign_ins_since(&id, now.checked_sub(SignedDuration::from_mins(1)).ok());
+                let Some(held) = file.invitations.iter_mut().find(|held| held.id == id) else {
+                    return Ok(Accepted::Unknown);
+                };
+                if held.is_expired(now) {
+                    return Ok(Accepted::Expired);
+                }
+                if recent >= MAX_SIGN_INS {
+                    return Ok(Accepted::TooOften);
+                }
+                held.uses = held.uses.saturating_add(1);
+                held.last_used_at = Some(now);
+            }
+            file.add(session);
+            Ok(Accepted::In(person, secret))
+        })
     }
 
     /// The person of a session; sessions of the machine itself count only where `local` ones are allowed.
     pub fn session(&self, secret: &str, allows_local: bool) -> Option<Person> {
         let digest = sha256_hex(secret.as_bytes());
-        let oldest =
-            Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(24 * SESSION_DAYS)).ok()?;
+        let oldest = Timestamp::now().checked_sub(SignedDuration::from_hours(24 * SESSION_DAYS)).ok()?;
         let file = self.file();
         let mut found = None;
         for session in &file.sessions {
@@ -231,6 +284,45 @@ impl People {
 }
 
 impl PeopleFile {
+    /// The invitation with this digest of its token.
+    fn invitation(&self, digest: &str) -> Option<&Invitation> {
+        let mut found = None;
+        for invitation in &self.invitations {
+            if bool::from(invitation.token_sha256.as_bytes().ct_eq(digest.as_bytes())) {
+                found = Some(invitation);
+            }
+        }
+        found
+    }
+
+    fn sign_ins_since(&self, invitation: &str, since: Option<Timestamp>) -> usize {
+        let of_invitation = |session: &&Session| session.invitation.as_deref() == Some(invitation);
+        let sessions = self.sessions.iter().filter(of_invitation);
+        sessions.filter(|session| since.is_none_or(|since| session.created_at > since)).count()
+    }
+
+    /// Adds a session; where a person, or the file, has too many, the oldest of that person, or of whoever has most, go.
+    fn add(&mut self, session: Session) {
+        let name = session.name.clone();
+        self.sessions.push(session);
+        while self.sessions.iter().filter(|session| session.name == name).count() > MAX_SESSIONS_OF_PERSON {
+            self.remove_oldest_of(&name);
+        }
+        while self.sessions.len() > MAX_SESSIONS {
+            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+            self.sessions.iter().for_each(|session| *counts.entry(&session.name).or_default() += 1);
+            let most = counts.into_iter().max_by_key(|(_, count)| *count);
+            let Some(most) = most.map(|(name, _)| name.to_owned()) else { return };
+            self.remove_oldest_of(&most);
+        }
+    }
+
+    fn remove_oldest_of(&mut self, name: &str) {
+        if let Some(oldest) = self.sessions.iter().position(|session| session.name == name) {
+            self.sessions.remove(oldest);
+        }
+    }
+
     /// The name as it was first spelled: `ana` is `Ana` where there is an Ana already.
     fn known_spelling(&self, name: &str) -> Result<String> {
         let name =
@@ -244,16 +336,18 @@ impl PeopleFile {
 
 impl Contract for PeopleFile {
     const NAME: &'static str = "list of people";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 }
 
 fn read(path: &Path) -> Result<PeopleFile> {
     let new = || PeopleFile { schema_version: PeopleFile::VERSION, ..PeopleFile::default() };
-    Ok(PeopleFile::read_if_present(path)?.unwrap_or_else(new))
+    let mut file = PeopleFile::read_if_present(path)?.unwrap_or_else(new);
+    file.schema_version = PeopleFile::VERSION;
+    Ok(file)
 }
 
 /// 256 random bits of the operating system, in hexadecimal digits.
-fn random_hex() -> Result<String> {
+pub(crate) fn random_hex() -> Result<String> {
     let mut bytes = [0u8; 32];
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::Invalid(format!("the system gives no random numbers: {error}")))?;
@@ -261,57 +355,5 @@ fn random_hex() -> Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_invitation_lets_in_its_person_until_it_is_withdrawn() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("people.json");
-        let people = People::open(&path).unwrap();
-        let (invitation, token) = people.invite("Ana", Role::Annotator).unwrap();
-        assert!(people.accept("guess").unwrap().is_none());
-        let (person, secret) = people.accept(&token).unwrap().unwrap();
-        assert_eq!(person, Person { name: "Ana".to_owned(), role: Role::Annotator });
-        let again = People::open(&path).unwrap();
-        assert_eq!(again.session(&secret, false), Some(person), "a session survives a restart");
-        assert!(again.session("guess", false).is_none());
-        assert!(again.revoke(&invitation.id).unwrap());
-        assert!(again.session(&secret, false).is_none() && again.accept(&token).unwrap().is_none());
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(!text.contains(&token) && !text.contains(&secret), "secrets are kept nowhere");
-    }
-
-    #[test]
-    fn a_local_session_does_not_count_elsewhere() {
-        let dir = tempfile::tempdir().unwrap();
-        let people = People::open(&dir.path().join("people.json")).unwrap();
-        let (_, secret) = people.sign_in_locally("Ana  Li").unwrap();
-        assert!(people.session(&secret, true).is_some() && people.session(&secret, false).is_none());
-        assert_eq!(people.sign_in_locally("ana li").unwrap().0.name, "Ana Li");
-        people.sign_out(&secret).unwrap();
-        assert!(people.session(&secret, true).is_none());
-    }
-
-    #[test]
-    fn two_processes_keep_each_other_s_invitations() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("people.json");
-        let server = People::open(&path).unwrap();
-        server.sign_in_locally("Ana").unwrap();
-        let (_, token) = People::open(&path).unwrap().invite("Ben", Role::Annotator).unwrap();
-        assert_eq!(server.accept(&token).unwrap().unwrap().0.name, "Ben");
-        server.invite("Cleo", Role::Lead).unwrap();
-        assert_eq!(People::open(&path).unwrap().invitations().len(), 2);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn only_the_owner_can_read_the_file() {
-        use std::os::unix::fs::PermissionsExt;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("people.json");
-        People::open(&path).unwrap().sign_in_locally("Ana").unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
-    }
-}
+#[path = "people_tests.rs"]
+mod tests;

@@ -1,10 +1,11 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use repeatable_random::{finalize, fnv1a, mix};
-use slide_data::{Manifest, Score, sha256_hex};
+use slide_data::{Manifest, Score};
 
-use crate::{Kind, LabelConfig, Store};
+use crate::calibration::order_of;
+use crate::{Calibration, Kind, LabelConfig, Store};
 
 /// Who rates which slide next.
 ///
@@ -87,30 +88,23 @@ pub struct Progress {
 }
 
 impl Queue {
-    /// The queue over the usable slides of a manifest, as the store stands.
-    pub fn new(manifest: &Manifest, store: &Store, config: &LabelConfig) -> Self {
+    /// The queue over the usable slides of a manifest, as the store stands. Everybody rates the slides of `calibration` first.
+    pub fn new(manifest: &Manifest, store: &Store, config: &LabelConfig, calibration: &Calibration) -> Self {
         let mut decks: HashMap<&str, u32> = HashMap::new();
         let mut slides = Vec::new();
         for record in manifest.usable() {
             let next = decks.len() as u32;
             let deck = *decks.entry(&record.deck_id).or_insert(next);
-            // A digest gives the same order on every machine and at every start.
-            let order = u64::from_str_radix(&sha256_hex(record.slide_id.as_bytes())[..16], 16).unwrap_or(0);
             slides.push(Slide {
                 id: record.slide_id.clone(),
                 deck,
-                order,
-                is_calibration: false,
+                order: order_of(&record.slide_id),
+                is_calibration: calibration.contains(&record.slide_id),
                 raters: 0,
                 spread: 0,
                 uncertainty: 0.0,
                 leases: Vec::new(),
             });
-        }
-        let mut shuffled: Vec<usize> = (0..slides.len()).collect();
-        shuffled.sort_by_key(|&index| slides[index].order);
-        for &index in shuffled.iter().take(config.calibration_slides) {
-            slides[index].is_calibration = true;
         }
         let by_id =
             slides.iter().enumerate().map(|(index, slide)| (slide.id.clone(), index as u32)).collect();
@@ -124,6 +118,15 @@ impl Queue {
         queue
     }
 
+    /// Takes over what was handed out by a queue over an earlier state of the slides.
+    pub fn inherit(&mut self, earlier: &Self) {
+        for slide in &mut self.slides {
+            if let Some(&index) = earlier.by_id.get(&slide.id) {
+                slide.leases.clone_from(&earlier.slides[index as usize].leases);
+            }
+        }
+    }
+
     /// How many slides there are.
     pub fn len(&self) -> usize {
         self.slides.len()
@@ -132,6 +135,11 @@ impl Queue {
     /// Whether there is no slide.
     pub fn is_empty(&self) -> bool {
         self.slides.is_empty()
+    }
+
+    /// Whether everybody rates the slide.
+    pub fn is_calibration(&self, slide_id: &str) -> bool {
+        self.by_id.get(slide_id).is_some_and(|&index| self.slides[index as usize].is_calibration)
     }
 
     /// Whether the slide is one of the manifest's.
@@ -162,22 +170,35 @@ impl Queue {
         let deck = slide.deck;
         let slides = self.slides.len();
         let person = self.people.entry(annotator.to_owned()).or_insert_with(|| Person::new(slides));
-        let kind = store.current(slide_id, annotator).map(|event| event.kind());
+        let current = store.current(slide_id, annotator);
+        let kind = current.filter(|event| event.kind() == Kind::Skipped || event.has_scores());
+        let kind = kind.map(|event| event.kind());
         if person.set(index, kind).is_none() && kind.is_some() {
             person.recent_decks.push(deck);
         }
     }
 
     /// The next `count` slides for a person, assigned to them from `now` on. `assigned` are slides their page already has:
-    /// they stay theirs, in their order (also after the server was started anew).
-    pub fn next(&mut self, annotator: &str, assigned: &[String], count: usize, now: Instant) -> Vec<String> {
+    /// they stay theirs, in their order (also after the server was started anew), unless others have rated them meanwhile. `except`
+    /// are slides that the page has done with, though that may not have arrived yet, or that another page of the person has.
+    pub fn next(
+        &mut self,
+        annotator: &str,
+        assigned: &[String],
+        except: &[String],
+        count: usize,
+        now: Instant,
+    ) -> Vec<String> {
         let until = now + Duration::from_secs(u64::from(self.config.lease_minutes) * 60);
         let slides = self.slides.len();
         self.people.entry(annotator.to_owned()).or_insert_with(|| Person::new(slides));
-        let (mut chosen, mut decks) = self.still_open(annotator, assigned);
+        let (mut chosen, mut decks) = self.still_open(annotator, assigned, now);
+        let except: HashSet<u32> = except.iter().filter_map(|id| self.by_id.get(id)).copied().collect();
+        chosen.retain(|index| !except.contains(index));
         chosen.truncate(count);
         while chosen.len() < count {
-            let Some(index) = self.best(annotator, &chosen, &decks, now) else { break };
+            let is_taken = |index: u32| except.contains(&index) || chosen.contains(&index);
+            let Some(index) = self.best(annotator, chosen.len(), is_taken, &decks, now) else { break };
             chosen.push(index);
             decks.push(self.slides[index as usize].deck);
         }
@@ -190,13 +211,14 @@ impl Queue {
     }
 
     /// The slides of a page that are still to do, and the decks of what is behind and before the person.
-    fn still_open(&self, annotator: &str, assigned: &[String]) -> (Vec<u32>, Vec<u32>) {
+    fn still_open(&self, annotator: &str, assigned: &[String], now: Instant) -> (Vec<u32>, Vec<u32>) {
         let person = &self.people[annotator];
         let recent = person.recent_decks.len().saturating_sub(self.config.deck_gap);
         let mut decks = person.recent_decks[recent..].to_vec();
         let mut chosen: Vec<u32> = Vec::new();
         for &index in assigned.iter().filter_map(|id| self.by_id.get(id)) {
-            if !person.has_done(index) && !chosen.contains(&index) {
+            let is_wanted = self.slides[index as usize].class(annotator, &self.config, now).is_some();
+            if is_wanted && !person.has_done(index) && !chosen.contains(&index) {
                 chosen.push(index);
                 decks.push(self.slides[index as usize].deck);
             }
@@ -204,14 +226,21 @@ impl Queue {
         (chosen, decks)
     }
 
-    /// The slide that suits a person best after those of `decks`, besides those chosen already.
-    fn best(&self, annotator: &str, chosen: &[u32], decks: &[u32], now: Instant) -> Option<u32> {
+    /// The slide that suits a person best after those of `decks`, besides those that are taken; `turn` slides were chosen before it.
+    fn best(
+        &self,
+        annotator: &str,
+        turn: usize,
+        is_taken: impl Fn(u32) -> bool,
+        decks: &[u32],
+        now: Instant,
+    ) -> Option<u32> {
         let person = &self.people[annotator];
         let recent = &decks[decks.len().saturating_sub(self.config.deck_gap)..];
         let salt = fnv1a(annotator.as_bytes());
-        let choice = self.choice(salt, person.rated + person.skipped + chosen.len());
+        let choice = self.choice(salt, person.rated + person.skipped + turn);
         let rank = |(index, slide): (u32, &Slide)| {
-            if person.has_done(index) || chosen.contains(&index) {
+            if person.has_done(index) || is_taken(index) {
                 return None;
             }
             let class = slide.class(annotator, &self.config, now)?;

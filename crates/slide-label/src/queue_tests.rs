@@ -20,7 +20,9 @@ struct Room {
 impl Room {
     fn new(decks: usize, slides: usize, config: &LabelConfig) -> Self {
         let store = Store::new(Rubric::default());
-        let queue = Queue::new(&manifest(decks, slides), &store, config);
+        let slides = manifest(decks, slides);
+        let calibration = Calibration::of("nowhere".as_ref(), &slides, &store, config).unwrap();
+        let queue = Queue::new(&slides, &store, config, &calibration);
         Self { queue, store, now: Instant::now(), events: 0 }
     }
 
@@ -34,7 +36,7 @@ impl Room {
     }
 
     fn next(&mut self, who: &str) -> Option<String> {
-        self.queue.next(who, &[], 1, self.now).pop()
+        self.queue.next(who, &[], &[], 1, self.now).pop()
     }
 }
 
@@ -129,10 +131,10 @@ fn the_model_s_doubt_chooses_where_wanted_and_undo_reopens() {
 #[test]
 fn slides_a_page_holds_stay_its_own_after_a_restart() {
     let mut room = Room::new(6, 1, &config(1, 0));
-    let assigned = room.queue.next("Ana", &[], 3, room.now);
+    let assigned = room.queue.next("Ana", &[], &[], 3, room.now);
     let mut again = Room::new(6, 1, &config(1, 0));
-    assert_eq!(again.queue.next("Ana", &assigned, 3, again.now), assigned);
-    let others = again.queue.next("Ben", &[], 6, again.now);
+    assert_eq!(again.queue.next("Ana", &assigned, &[], 3, again.now), assigned);
+    let others = again.queue.next("Ben", &[], &[], 6, again.now);
     assert!(others.len() == 3 && others.iter().all(|slide| !assigned.contains(slide)));
 }
 
@@ -152,4 +154,42 @@ fn a_share_at_random_leaves_neither_class_nor_doubt_a_say() {
     assert!((60..=85).contains(&unsure), "{unsure} of 100");
     let config = LabelConfig { uncertain_share: 0.7, random_share: 0.4, ..config };
     assert!(config.validate().unwrap_err().to_string().contains("label.random_share"));
+}
+
+#[test]
+fn a_page_left_open_does_not_keep_slides_that_others_have_rated() {
+    let mut room = Room::new(3, 4, &config(2, 0));
+    let held = room.queue.next("Ana", &[], &[], 5, room.now);
+    assert_eq!(held.len(), 5);
+    room.now += Duration::from_secs(31 * 60);
+    // Two others rate three of her five, one the fourth.
+    for slide in &held[..3] {
+        room.give(slide, "Ben", 3);
+        room.give(slide, "Cleo", 3);
+    }
+    room.give(&held[3], "Ben", 3);
+    let again = room.queue.next("Ana", &held, &[], 5, room.now);
+    assert_eq!(again[..2], held[3..], "what still wants a rater stays hers, in its order");
+    assert!(held[..3].iter().all(|slide| !again.contains(slide)), "{again:?}");
+}
+
+#[test]
+fn what_a_page_has_done_or_another_holds_is_not_handed_out_again() {
+    let mut room = Room::new(3, 4, &config(2, 0));
+    let first = room.queue.next("Ana", &[], &[], 5, room.now);
+    let second = room.queue.next("Ana", &[], &first, 5, room.now);
+    assert!(second.len() == 5 && second.iter().all(|slide| !first.contains(slide)), "{first:?} {second:?}");
+    let third = room.queue.next("Ana", &[], &[first, second].concat(), 5, room.now);
+    assert_eq!(third.len(), 2, "twelve slides in all");
+}
+
+#[test]
+fn slides_that_are_collected_later_leave_what_was_handed_out() {
+    let mut room = Room::new(3, 4, &config(1, 0));
+    let held = room.queue.next("Ana", &[], &[], 5, room.now);
+    let mut larger = Queue::new(&manifest(6, 4), &room.store, &config(1, 0), &Calibration::default());
+    larger.inherit(&room.queue);
+    let others = larger.next("Ben", &[], &[], 24, room.now);
+    assert_eq!(others.len(), 24 - 5);
+    assert!(held.iter().all(|slide| !others.contains(slide)));
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use slide_data::Rubric;
 
@@ -110,6 +112,12 @@ impl Store {
         &self.rubric
     }
 
+    /// The criteria that some event scores and the rubric does not have (it was changed), with how many events do. These scores do
+    /// not count; they stay in the journal, and count again where the rubric names them again.
+    pub fn uncounted(&self) -> BTreeMap<String, usize> {
+        self.events.foreign_criteria()
+    }
+
     /// Every event held, in the order of arrival.
     pub fn events(&self) -> impl ExactSizeIterator<Item = EventRef<'_>> {
         (0..self.events.len() as u32).map(|index| self.events.get(index))
@@ -125,7 +133,8 @@ impl Store {
         self.latest
     }
 
-    /// Checks an event from elsewhere (an import, another journal): it need not follow the newest of its chain.
+    /// Checks an event from elsewhere (the journal itself, an import, another journal): it need not follow the newest of its chain,
+    /// and may name criteria that the rubric does not have. Those scores do not count; the others do.
     ///
     /// # Errors
     /// When it breaks a rule or its id is taken by another event.
@@ -137,7 +146,7 @@ impl Store {
                 Err(Error::IdTaken { id: event.id.clone() })
             };
         }
-        event.validate(&self.rubric)?;
+        event.check()?;
         if let Some(target) = event.undoes.as_deref().filter(|_| event.kind == Kind::Undone) {
             self.undo_check(event, target)?;
         }
@@ -165,6 +174,9 @@ impl Store {
     /// As [`Self::merge_check`], and [`Error::Conflict`] when the page had become stale.
     pub fn submit_check(&self, event: &Event) -> Result<Standing> {
         let standing = self.merge_check(event)?;
+        if standing == Standing::New {
+            event.validate(&self.rubric)?;
+        }
         if standing == Standing::New && event.kind != Kind::ModelSeen {
             let head = self.chain_of(event).and_then(|chain| self.head_of(chain));
             if head != event.base.as_deref() {
@@ -252,9 +264,10 @@ impl Store {
         self.rater_chain(slide_id, annotator)?.current.map(|index| self.events.get(index))
     }
 
-    /// The lead's final word on a slide.
+    /// The lead's final word on a slide, where it is about a criterion of the rubric.
     pub fn adjudication(&self, slide_id: &str) -> Option<EventRef<'_>> {
-        self.history_of(slide_id)?.adjudication.as_ref()?.current.map(|index| self.events.get(index))
+        let current = self.history_of(slide_id)?.adjudication.as_ref()?.current;
+        current.map(|index| self.events.get(index)).filter(EventRef::has_scores)
     }
 
     /// The current ratings of a slide, by annotator's name.
@@ -264,7 +277,7 @@ impl Store {
 
     fn ratings_in<'a>(&'a self, history: &'a SlideHistory) -> impl Iterator<Item = Rating<'a>> {
         let events = history.raters.iter().filter_map(|(_, chain)| Some(self.events.get(chain.current?)));
-        events.filter(|event| event.kind() != Kind::Skipped).map(|event| Rating {
+        events.filter(|event| event.kind() != Kind::Skipped && event.has_scores()).map(|event| Rating {
             annotator: event.annotator(),
             codes: event.codes(),
             event,

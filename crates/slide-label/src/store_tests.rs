@@ -89,6 +89,40 @@ fn a_skip_is_no_rating() {
     assert_eq!(store.current("s1", "Ana").map(|e| e.kind()), Some(Kind::Skipped));
 }
 
+/// Whatever becomes of the rubric, a rating keeps its scores of the criteria that are left; what does not count is counted.
+#[test]
+fn a_criterion_that_the_rubric_loses_takes_only_its_own_scores_along() {
+    let both = |id: &str, annotator: &str, second: i64| {
+        let mut event = rate(id, annotator, 2, second, None);
+        event.scores.insert("design".to_owned(), Score::new(5));
+        event
+    };
+    let mut only_design = rate("c", "Cleo", 1, 3, None);
+    only_design.scores = [("design".to_owned(), Score::new(1))].into();
+    let mut word = only_design.clone();
+    (word.id, word.kind) = ("f".to_owned(), Kind::Adjudicated);
+    let events = vec![both("a", "Ana", 1), both("b", "Ben", 2), only_design, word];
+    let mut renamed = Rubric::default();
+    renamed.criteria[1].key = "looks".to_owned();
+    let mut removed = Rubric::default();
+    removed.criteria.remove(1);
+    for rubric in [renamed, removed] {
+        let (store, refused) = Store::from_events(rubric, events.clone());
+        assert!(refused.is_empty(), "{refused:?}");
+        assert_eq!(store.uncounted(), [("design".to_owned(), 4)].into());
+        assert_eq!((clarity(&store, "Ana"), clarity(&store, "Ben")), (Some(2), Some(2)));
+        assert_eq!(store.ratings("s1").count(), 2, "who rated nothing that is left has not rated");
+        assert!(store.adjudication("s1").is_none(), "a final word on nothing is none");
+        let kept: Vec<Event> = store.events().map(|event| event.to_event()).collect();
+        assert_eq!(kept, events, "nothing is lost: the journal can be written anew");
+        let (again, _) = Store::from_events(Rubric::default(), kept);
+        assert!(again.uncounted().is_empty() && again.ratings("s1").count() == 3);
+        let error = store.submit_check(&both("n", "Dana", 5)).unwrap_err().to_string();
+        assert!(error.contains("`design` is not a criterion"), "new ratings are held to the rubric: {error}");
+        assert_eq!(store.submit_check(&events[0]).unwrap(), Standing::Known, "a repetition is acknowledged");
+    }
+}
+
 fn summary(store: &Store) -> Vec<String> {
     let people: Vec<_> = store.annotators().map(str::to_owned).collect();
     people

@@ -170,6 +170,37 @@ impl Browser<'_> {
             .to_owned()
     }
 
+    /// A key as a keyboard of another layout sends it: what it gives, and its place. `repeats` so many times while it is held.
+    pub fn press_placed(&self, key: &str, code: &str, repeats: usize) {
+        let send = |kind: &str, is_repeat: bool| {
+            let mut params = json!({"type": kind, "key": key, "code": code, "autoRepeat": is_repeat});
+            if kind == "keyDown" && (key.chars().count() == 1 || key == "Enter") {
+                params["text"] = json!(if key == "Enter" { "\r" } else { key });
+            }
+            self.cdp("Input.dispatchKeyEvent", &params);
+        };
+        send("keyDown", false);
+        (0..repeats).for_each(|_| send("keyDown", true));
+        send("keyUp", false);
+    }
+
+    fn cdp(&self, command: &str, params: &Value) {
+        self.call("/goog/cdp/execute", &json!({"cmd": command, "params": params}));
+    }
+
+    /// A window of this size in CSS pixels, as a phone or zooming gives it.
+    pub fn emulate_size(&self, width: u32, height: u32) {
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.cdp("Emulation.setDeviceMetricsOverride", &metrics);
+    }
+
+    /// Lets every answer take this long, in milliseconds.
+    pub fn set_latency(&self, latency: u64) {
+        let conditions =
+            json!({"offline": false, "latency": latency, "download_throughput": -1, "upload_throughput": -1});
+        self.call("/chromium/network_conditions", &json!({"network_conditions": conditions}));
+    }
+
     /// A phone: its size in CSS pixels, its density, touch.
     pub fn emulate_phone(&self) {
         let metrics = json!({"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true});

@@ -54,7 +54,7 @@ pub(crate) fn axe_finds_nothing() {
 }
 
 /// Decodes base64, as `WebDriver` sends images.
-fn decode(text: &str) -> Vec<u8> {
+pub(crate) fn decode(text: &str) -> Vec<u8> {
     let value = |byte: u8| match byte {
         b'A'..=b'Z' => u32::from(byte - b'A'),
         b'a'..=b'z' => u32::from(byte - b'a') + 26,

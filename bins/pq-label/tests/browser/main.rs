@@ -12,12 +12,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod driver;
+mod fits;
+mod keys;
 mod looks;
 mod network;
 mod people;
 mod rating;
+mod sharing;
 
-use common::{Server, Site, wait_until};
+use common::{Server, Site, key_of, wait_until};
 use driver::{Browser, ENTER};
 use slide_data::Score;
 
@@ -32,10 +35,21 @@ pq_testing::tests! {
     network::a_refused_rating_is_listed_until_it_is_sent_again: needs Browser;
     network::on_a_full_disk_the_browser_keeps_the_rating_until_there_is_room: needs Browser, FullDisk;
     network::a_killed_server_loses_nothing_and_the_page_goes_on: needs Browser;
-    network::a_stale_tab_cannot_overwrite: needs Browser;
+    network::a_stale_page_cannot_overwrite: needs Browser;
     people::two_people_at_once_keep_their_own_queue_and_ratings: needs Browser;
     people::strangers_stay_out_and_invited_people_get_in: needs Browser;
     people::a_lead_decides_a_dispute: needs Browser;
+    fits::whatever_has_the_focus_is_seen_at_every_size: needs Browser;
+    keys::a_key_that_is_held_down_rates_skips_and_undoes_nothing: needs Browser;
+    keys::digits_and_letters_go_by_their_place_on_other_keyboards: needs Browser;
+    keys::a_rating_is_not_replaced_by_a_skip_without_a_question: needs Browser;
+    keys::skipped_slides_are_visited_one_after_another: needs Browser;
+    sharing::a_slow_or_cut_connection_never_looks_like_the_end: needs Browser;
+    sharing::the_end_is_told_rightly_and_the_page_goes_on_by_itself: needs Browser;
+    sharing::two_tabs_share_one_queue: needs Browser;
+    sharing::while_anything_is_not_saved_the_page_does_not_say_so: needs Browser;
+    sharing::a_page_left_open_moves_on_from_what_others_have_rated: needs Browser;
+    sharing::many_slow_and_cut_connections_never_look_like_the_end: ignored "200 runs, half an hour" needs Browser;
     looks::axe_finds_nothing: needs Browser, Axe;
     looks::images: ignored "makes images for the documentation" needs Browser;
 }
@@ -46,7 +60,7 @@ fn serve(site: &Site) -> Server {
 
 #[track_caller]
 fn sign_in(browser: &Browser<'_>, url: &str, name: &str) {
-    browser.open(url);
+    browser.open(&format!("{url}/join#{}", key_of(url)));
     wait_until("the page asks for a name", || {
         browser
             .run("return document.activeElement?.id === 'name' && !document.getElementById('sign-in').hidden")
@@ -70,12 +84,9 @@ fn slide_name(browser: &Browser<'_>) -> String {
     browser.text("#slide-name")
 }
 
-/// The slide's id, from its name on the page.
 fn slide_id(browser: &Browser<'_>) -> String {
-    let name = slide_name(browser);
-    let (deck, rest) = name.split_once(", slide ").expect("a slide's name");
-    let number: usize = rest.split(' ').next().unwrap().parse().unwrap();
-    format!("{deck}-{number:03}")
+    let id = browser.run("return document.getElementById('slide-name').dataset.slideId");
+    id.as_str().expect("a slide is shown").to_owned()
 }
 
 #[track_caller]

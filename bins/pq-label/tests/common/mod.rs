@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use image::{Rgb, RgbImage};
@@ -97,7 +98,7 @@ impl Site {
 pub fn record(id: &str, deck: usize, number: usize) -> Value {
     json!({
         "schema_version": 1, "slide_id": id, "deck_id": format!("deck{deck}"), "number": number,
-        "source": {"kind": "generated", "origin": "test", "sha256": ""}, "sha256": slide_data::sha256_hex(id.as_bytes()),
+        "source": {"kind": "pdf", "origin": format!("spring/deck {deck}.pdf"), "sha256": ""}, "sha256": slide_data::sha256_hex(id.as_bytes()),
         "phash": "0", "width": 320, "height": 180, "group": format!("deck{deck}"), "collected_at": "2026-01-01T00:00:00Z",
     })
 }
@@ -113,11 +114,30 @@ fn draw(deck: usize, number: usize) -> RgbImage {
     })
 }
 
+/// The secrets of the links that servers on this machine have printed, by port.
+static KEYS: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+fn port_of(url: &str) -> &str {
+    url.rsplit(':').next().unwrap()
+}
+
+/// Notes the secret that lets in at an address.
+pub fn remember_key(url: &str, key: &str) {
+    KEYS.lock().unwrap().insert(port_of(url).to_owned(), key.to_owned());
+}
+
+/// The secret that lets in at an address.
+pub fn key_of(url: &str) -> String {
+    KEYS.lock().unwrap().get(port_of(url)).cloned().unwrap_or_default()
+}
+
 /// The program while it serves; killed when dropped.
 pub struct Server {
     child: Child,
     pub url: String,
     pub lead_link: Option<String>,
+    /// The port it listens on.
+    pub listening: String,
 }
 
 impl Server {
@@ -125,20 +145,25 @@ impl Server {
     pub fn start(site: &Site, arguments: &[&str]) -> Self {
         let mut child = site.command(arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (mut url, mut lead_link) = (None, None);
-        let is_local = !arguments.contains(&"--host");
+        let (mut url, mut lead_link, mut listening) = (None, None, String::new());
+        let is_local = !arguments.iter().any(|argument| ["--host", "--public-url"].contains(argument));
         while url.is_none() || (lead_link.is_none() && !is_local) {
             let line = lines.next().expect("the server starts").unwrap();
             if let Some((_, address)) = line.split_once("slides to rate at ") {
-                url = Some(address.trim().to_owned());
+                port_of(address.trim_end_matches(')').split("/join#").next().unwrap())
+                    .clone_into(&mut listening);
+                let address = address.split(" (").next().unwrap_or_default().trim();
+                let (base, key) = address.split_once("/join#").unwrap_or((address, ""));
+                remember_key(base, key);
+                url = Some(base.to_owned());
             }
-            if let Some((_, link)) = line.split_once("shown only now: ") {
+            if let Some((_, link)) = line.split_once("for 7 days: ") {
                 lead_link = Some(link.trim().to_owned());
             }
         }
         // The rest of what it says must not fill the pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { child, url: url.unwrap(), lead_link }
+        Self { child, url: url.unwrap(), lead_link, listening }
     }
 
     /// Ends it as a power cut would.
@@ -198,7 +223,10 @@ impl Client {
             .timeout_global(Some(Duration::from_secs(10)))
             .build();
         let agent = ureq::Agent::new_with_config(config);
-        let response = agent.post(format!("{url}/api/session")).send_json(json!({"name": name})).ok()?;
+        let response = agent
+            .post(format!("{url}/api/session"))
+            .send_json(json!({"name": name, "token": key_of(url)}))
+            .ok()?;
         let cookie = response.headers().get("set-cookie")?.to_str().ok()?.split(';').next()?.to_owned();
         Some(Self { agent, url: url.to_owned(), cookie, name: name.to_owned() })
     }

@@ -17,6 +17,7 @@ impl Wire {
         let target: SocketAddr = server_url.trim_start_matches("http://").parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        super::remember_key(&url, &super::key_of(server_url));
         let (is_cut, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let wire = Self { url, is_cut: is_cut.clone(), open: open.clone() };
         std::thread::spawn(move || {

@@ -36,6 +36,10 @@ pub enum Tool {
     Transformers,
     /// The command pq-train beside the command that is tested.
     Trainer,
+    /// The web server nginx.
+    Nginx,
+    /// The web server Caddy.
+    Caddy,
 }
 
 /// Tools that only `.ci/check-cuda` looks for: the tests that need them are ignored unless they are asked for by name.
@@ -58,6 +62,8 @@ impl Tool {
         Self::Gguf,
         Self::Transformers,
         Self::Trainer,
+        Self::Nginx,
+        Self::Caddy,
     ];
 
     /// The name in the environment variable [`super::REQUIRED`].
@@ -77,6 +83,8 @@ impl Tool {
             Self::Gguf => "gguf",
             Self::Transformers => "transformers",
             Self::Trainer => "pq-train",
+            Self::Nginx => "nginx",
+            Self::Caddy => "caddy",
         }
     }
 
@@ -148,6 +156,8 @@ impl Tool {
                 imports("torch, torchvision, transformers"),
                 "no Python with torch, torchvision and transformers (PQ_PYTHON names one)",
             ),
+            Self::Nginx => (succeeds(Command::new("nginx").arg("-v")), "nginx is not installed"),
+            Self::Caddy => (succeeds(Command::new("caddy").arg("version")), "Caddy is not installed"),
             Self::Trainer => (Self::trainer().is_file(), "pq-train is not built (cargo build -p pq-train)"),
         };
         (!is_there).then(|| why.to_owned())

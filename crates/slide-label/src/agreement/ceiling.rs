@@ -2,30 +2,35 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use slide_data::Score;
-use slide_data::ceiling::reachable;
+use slide_data::ceiling::{Ceiling as Reachable, reachable, reachable_near};
+use statistics::{Jackknife, delete_one};
 
-use super::RatingMatrix;
+use super::{Estimate, RatingMatrix};
 use crate::consensus::median;
 
 /// What the raters' noise leaves to reach on one criterion.
 ///
 /// Each score is taken as a hidden quality plus normal noise, rounded and cut to 1 to 5. The noise and the spread of qualities are
 /// those under which the ratings are most likely; the ceiling is what a model that knows every hidden quality would score against
-/// the median of `raters_per_label` people.
+/// the median of each slide's raters. Intervals (95 %) leave out one deck, or one of twenty groups of decks, at a time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ceiling {
     /// The criterion's key.
     pub criterion: String,
+    /// Slides that at least two people scored: what is known of the noise comes from these.
+    pub slides: usize,
+    /// Whether these slides or their decks are too few to go by; then nothing has an interval.
+    pub is_too_few: bool,
     /// The raters' noise in points (standard deviation; differences in severity are part of it).
-    pub noise: f64,
-    /// How many people stand behind a label, as assumed (the mean over the slides, rounded).
-    pub raters_per_label: usize,
+    pub noise: Estimate,
+    /// How many people stand behind a label, as a mean over the slides.
+    pub raters_per_label: f64,
     /// The best reachable share within one point of the label.
-    pub within_one: f64,
+    pub within_one: Estimate,
     /// The best reachable share of equal scores.
-    pub exact: f64,
+    pub exact: Estimate,
     /// The smallest reachable mean absolute error, the prediction being any number.
-    pub mae: f64,
+    pub mae: Estimate,
     /// How often a person is within one point of the median of the others: what people themselves reach.
     pub person_within_one: f64,
     /// The mean distance of a person from the median of the others.
@@ -33,6 +38,15 @@ pub struct Ceiling {
 }
 
 type Counts = [u32; Score::LEVELS];
+
+/// With fewer slides that two people scored, noise and ceiling are mostly chance: of thirty, `benches/simulations.rs` finds the
+/// noise off by a tenth of a point and more.
+const FEWEST_SLIDES: usize = 40;
+/// With fewer decks an interval says little.
+const FEWEST_DECKS: usize = 5;
+/// Groups of decks that are left out one at a time.
+const BLOCKS: usize = 20;
+const CONFIDENCE: f64 = 0.95;
 
 /// The ceiling of each criterion that at least two people scored on some slide.
 pub fn human_ceiling(matrix: &RatingMatrix) -> Vec<Ceiling> {
@@ -48,30 +62,78 @@ pub fn human_ceiling(matrix: &RatingMatrix) -> Vec<Ceiling> {
 }
 
 fn of_criterion(matrix: &RatingMatrix, criterion: usize) -> Option<Ceiling> {
-    let mut patterns: BTreeMap<Counts, f64> = BTreeMap::new();
+    let mut decks: BTreeMap<usize, Vec<Counts>> = BTreeMap::new();
     for slide in 0..matrix.slides().len() {
-        *patterns.entry(matrix.counts(slide, criterion)).or_default() += 1.0;
+        let counts = matrix.counts(slide, criterion);
+        if counts != Counts::default() {
+            decks.entry(matrix.cluster_of(slide)).or_default().push(counts);
+        }
     }
-    patterns.remove(&Counts::default());
-    let slides = 0..matrix.slides().len();
-    let found = reachable(slides.map(|slide| matrix.counts(slide, criterion)))?;
-    let (person_within_one, person_mae) = person_against_others(&patterns);
+    let has_two = |counts: &&Counts| counts.iter().sum::<u32>() >= 2;
+    let all: Vec<Counts> = decks.values().flatten().copied().collect();
+    let slides = all.iter().filter(has_two).count();
+    let informative = decks.values().filter(|counts| counts.iter().any(|counts| has_two(&counts))).count();
+    let is_too_few = slides < FEWEST_SLIDES || informative < FEWEST_DECKS;
+    let found = reachable(all.iter().copied())?;
+    let blocks = blocks(decks.into_values());
+    let [noise, within_one, exact, mae] = estimates(&found, if is_too_few { &[] } else { &blocks });
+    let (person_within_one, person_mae) = person_against_others(&all);
     Some(Ceiling {
         criterion: matrix.criteria()[criterion].clone(),
-        noise: found.noise,
+        slides,
+        is_too_few,
+        noise,
         raters_per_label: found.raters_per_label,
-        within_one: found.within_one,
-        exact: found.exact,
-        mae: found.mae,
+        within_one,
+        exact,
+        mae,
         person_within_one,
         person_mae,
     })
 }
 
+/// The decks dealt out to at most twenty groups.
+fn blocks(decks: impl ExactSizeIterator<Item = Vec<Counts>>) -> Vec<Vec<Counts>> {
+    let mut blocks: Vec<Vec<Counts>> = vec![Vec::new(); decks.len().min(BLOCKS)];
+    for (index, deck) in decks.enumerate() {
+        blocks[index % BLOCKS].extend(deck);
+    }
+    blocks
+}
+
+/// Noise, share within one point, share of equal scores and mean error, with intervals where there are blocks to leave out.
+fn estimates(found: &Reachable, blocks: &[Vec<Counts>]) -> [Estimate; 4] {
+    let values = |of: &Reachable| [of.noise, of.within_one, of.exact, of.mae].map(Some).to_vec();
+    let left_out = delete_one(blocks.len(), |weights| {
+        if weights.iter().all(|weight| *weight > 0.0) {
+            return values(found);
+        }
+        let kept = blocks.iter().zip(weights).filter(|(_, weight)| **weight > 0.0);
+        let near = reachable_near(found.noise, kept.flat_map(|(counts, _)| counts.iter().copied()));
+        near.map_or_else(|| vec![None; 4], |near| values(&near))
+    });
+    let whole = [found.noise, found.within_one, found.exact, found.mae];
+    let most = [f64::INFINITY, 1.0, 1.0, f64::INFINITY];
+    std::array::from_fn(|index| {
+        let interval = left_out.get(index).and_then(Option::as_ref).and_then(interval);
+        let (low, high) =
+            interval.map_or((None, None), |(low, high)| (Some(low.max(0.0)), Some(high.min(most[index]))));
+        Estimate { value: Some(whole[index]), low, high }
+    })
+}
+
+fn interval(jackknife: &Jackknife) -> Option<(f64, f64)> {
+    jackknife.interval(CONFIDENCE)
+}
+
 /// How each person stands to the median of the others: the share within one point, and the mean distance.
-fn person_against_others(patterns: &BTreeMap<Counts, f64>) -> (f64, f64) {
+fn person_against_others(slides: &[Counts]) -> (f64, f64) {
+    let mut patterns: BTreeMap<Counts, f64> = BTreeMap::new();
+    for counts in slides {
+        *patterns.entry(*counts).or_default() += 1.0;
+    }
     let (mut total, mut near, mut distance) = (0.0, 0.0, 0.0);
-    for (counts, times) in patterns {
+    for (counts, times) in &patterns {
         let codes: Vec<u8> = (1..=5u8)
             .zip(counts)
             .flat_map(|(code, &count)| std::iter::repeat_n(code, count as usize))
@@ -121,9 +183,32 @@ mod tests {
         }
         let ceiling = &human_ceiling(&matrix)[0];
         // 4,000 slides leave about one hundredth on a share and a few hundredths on the noise.
-        assert!((ceiling.noise - NOISE).abs() <= 0.1, "{ceiling:?}");
-        assert!((ceiling.within_one - near).abs() < 0.015, "{ceiling:?}, simulated {near}");
-        assert!((ceiling.mae - error).abs() < 0.05, "{ceiling:?}, simulated {error}");
-        assert!(ceiling.person_within_one < ceiling.within_one && ceiling.raters_per_label == 3);
+        let is_near = |estimate: Estimate, truth: f64, tolerance: f64| {
+            let [value, low, high] = [estimate.value, estimate.low, estimate.high].map(Option::unwrap);
+            (value - truth).abs() < tolerance && low <= value && value <= high && high - low < 4.0 * tolerance
+        };
+        assert!(is_near(ceiling.noise, NOISE, 0.1), "{ceiling:?}");
+        assert!(is_near(ceiling.within_one, near, 0.015), "{ceiling:?}, simulated {near}");
+        assert!(is_near(ceiling.mae, error, 0.05), "{ceiling:?}, simulated {error}");
+        assert!(Some(ceiling.person_within_one) < ceiling.within_one.value);
+        assert!((ceiling.raters_per_label - 3.0).abs() < 1e-12 && !ceiling.is_too_few);
+    }
+
+    #[test]
+    fn few_slides_or_few_decks_are_said_and_have_no_interval() {
+        let of = |slides: u32, decks: u32| {
+            let mut matrix =
+                RatingMatrix::new(vec!["clarity".to_owned()], vec!["a".to_owned(), "b".to_owned()]);
+            for slide in 0..slides {
+                let (a, b) = ([1 + (slide % 5) as u8], [1 + (slide * 3 % 5) as u8]);
+                matrix.push(&slide.to_string(), slide % decks, [(0, &a[..]), (1, &b[..])].into_iter());
+            }
+            human_ceiling(&matrix).remove(0)
+        };
+        for few in [of(30, 30), of(200, 2)] {
+            assert!(few.is_too_few && few.noise.low.is_none() && few.exact.high.is_none(), "{few:?}");
+        }
+        let enough = of(200, 40);
+        assert!(!enough.is_too_few && enough.slides == 200 && enough.exact.low.is_some(), "{enough:?}");
     }
 }

@@ -18,6 +18,8 @@ pub struct RatingMatrix {
     codes: Vec<u8>,
     cluster_of: Vec<u32>,
     clusters: usize,
+    /// Beside the slides.
+    is_calibration: Vec<bool>,
 }
 
 impl RatingMatrix {
@@ -49,6 +51,7 @@ impl RatingMatrix {
     /// Adds a slide with its ratings: the rater's index and one code per criterion.
     pub fn push<'a>(&mut self, slide: &str, cluster: u32, ratings: impl Iterator<Item = (u32, &'a [u8])>) {
         self.slides.push(slide.into());
+        self.is_calibration.push(false);
         self.cluster_of.push(cluster);
         self.clusters = self.clusters.max(cluster as usize + 1);
         for (rater, codes) in ratings {
@@ -56,6 +59,16 @@ impl RatingMatrix {
             self.codes.extend_from_slice(codes);
         }
         self.offsets.push(self.rater_of.len() as u32);
+    }
+
+    /// Says which slides everybody rates: how people agree on them is told by itself.
+    pub fn mark_calibration(&mut self, is_calibration: impl Fn(&str) -> bool) {
+        self.is_calibration = self.slides.iter().map(|slide| is_calibration(slide)).collect();
+    }
+
+    /// Whether everybody rates this slide.
+    pub(crate) fn is_calibration(&self, slide: usize) -> bool {
+        self.is_calibration[slide]
     }
 
     /// The criteria's keys.

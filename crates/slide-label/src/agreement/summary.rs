@@ -2,7 +2,7 @@ use serde::Serialize;
 use slide_data::Score;
 
 use super::measures::{Table, alpha_ordinal, exact, quadratic_weighted_kappa, within_one};
-use super::{RatingMatrix, severity};
+use super::{RatingMatrix, rater_groups, severity};
 
 /// A measured value with its 95 % interval; absent where the data do not determine it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -31,7 +31,8 @@ impl Estimate {
     }
 }
 
-/// How the raters agree on one criterion, over all pairs of ratings of one slide.
+/// How the raters agree on one criterion: on each slide the mean over its pairs of ratings, then the mean over the slides, so that a
+/// slide that ten people rated counts as much as one that two did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CriterionAgreement {
     /// The criterion's key.
@@ -44,7 +45,7 @@ pub struct CriterionAgreement {
     pub within_one: Estimate,
     /// The share of equal pairs.
     pub exact: Estimate,
-    /// Cohen's kappa with quadratic weights over all pairs, each in both orders.
+    /// Cohen's kappa with quadratic weights over all pairs, each in both orders and the pairs of a slide together with weight 1.
     pub quadratic_weighted_kappa: Estimate,
     /// Krippendorff's alpha, ordinal.
     pub krippendorff_alpha: Estimate,
@@ -66,10 +67,14 @@ pub struct RaterSummary {
 pub struct Agreement {
     /// How many ratings there are.
     pub ratings: usize,
-    /// By criterion, in the rubric's order.
+    /// By criterion, in the rubric's order, on the slides that not everybody rates.
     pub criteria: Vec<CriterionAgreement>,
+    /// The same on the calibration slides, which everybody rates; empty where nobody has rated any.
+    pub calibration: Vec<CriterionAgreement>,
     /// By rater, in order of their names.
     pub raters: Vec<RaterSummary>,
+    /// The raters in groups that share slides. Where there are several, nobody can say whether one group is more severe than another.
+    pub groups: Vec<Vec<String>>,
 }
 
 /// How the intervals are made.
@@ -90,20 +95,23 @@ impl Default for AgreementOptions {
 /// The agreement of all raters.
 pub fn agreement(matrix: &RatingMatrix, options: AgreementOptions) -> Agreement {
     let draws = draw_clusters(matrix.clusters(), options);
-    let (criteria, severity) = std::thread::scope(|scope| {
-        let running: Vec<_> = (0..matrix.criteria().len())
-            .map(|criterion| {
-                scope.spawn({
-                    let draws = &draws;
-                    move || of_criterion(matrix, criterion, draws)
-                })
-            })
-            .collect();
+    let has_calibration = (0..matrix.slides().len()).any(|slide| matrix.is_calibration(slide));
+    let (criteria, calibration, severity) = std::thread::scope(|scope| {
+        let start = |is_calibration: bool| -> Vec<_> {
+            let draws = &draws;
+            let of =
+                move |criterion| scope.spawn(move || of_criterion(matrix, criterion, is_calibration, draws));
+            (0..matrix.criteria().len()).map(of).collect()
+        };
+        let running = (start(false), if has_calibration { start(true) } else { Vec::new() });
         let severity = severity(matrix, None);
-        let joined = running
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        (joined.collect(), severity)
+        let join = |threads: Vec<std::thread::ScopedJoinHandle<'_, CriterionAgreement>>| -> Vec<_> {
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        };
+        (join(running.0), join(running.1), severity)
     });
     let rater = |((name, ratings), severity): ((&String, usize), f64)| RaterSummary {
         annotator: name.clone(),
@@ -111,7 +119,9 @@ pub fn agreement(matrix: &RatingMatrix, options: AgreementOptions) -> Agreement 
         severity,
     };
     let raters = matrix.raters().iter().zip(matrix.ratings_by_rater()).zip(severity).map(rater).collect();
-    Agreement { ratings: matrix.len(), criteria, raters }
+    let named = |group: Vec<usize>| group.into_iter().map(|rater| matrix.raters()[rater].clone()).collect();
+    let groups = rater_groups(matrix).into_iter().map(named).collect();
+    Agreement { ratings: matrix.len(), criteria, calibration, raters, groups }
 }
 
 /// For each resample the clusters drawn, as often as they are drawn. The same draws serve every criterion.
@@ -129,13 +139,20 @@ fn draw_clusters(clusters: usize, options: AgreementOptions) -> Vec<Vec<u32>> {
 /// The cells of a symmetric table on and above its diagonal.
 const CELLS: usize = Score::LEVELS * (Score::LEVELS + 1) / 2;
 
-/// The counts of one cluster side by side, so that one pass adds both: all pairs, then coincidences, then room to a power of two.
+/// The counts of one cluster side by side, so that one pass adds both: pairs, those of a slide 1 in all; then coincidences, then room
+/// to a power of two.
 type Counts<T> = [T; 32];
 
-fn of_criterion(matrix: &RatingMatrix, criterion: usize, draws: &[Vec<u32>]) -> CriterionAgreement {
+/// On the calibration slides, or on the others.
+fn of_criterion(
+    matrix: &RatingMatrix,
+    criterion: usize,
+    is_calibration: bool,
+    draws: &[Vec<u32>],
+) -> CriterionAgreement {
     let mut clusters: Vec<Counts<f64>> = vec![[0.0; 32]; matrix.clusters().max(1)];
     let (mut slides, mut pairs) = (0, 0);
-    for slide in 0..matrix.slides().len() {
+    for slide in (0..matrix.slides().len()).filter(|&slide| matrix.is_calibration(slide) == is_calibration) {
         let counts = matrix.counts(slide, criterion);
         let raters: u32 = counts.iter().sum();
         if raters >= 2 {
@@ -166,16 +183,17 @@ fn of_criterion(matrix: &RatingMatrix, criterion: usize, draws: &[Vec<u32>]) -> 
     }
 }
 
-/// Adds the ordered pairs of one slide's scores, and their coincidences.
+/// Adds the ordered pairs of one slide's scores, which count 1 together, and their coincidences.
 fn add_pairs(cluster: &mut Counts<f64>, counts: &[u32; Score::LEVELS], raters: u32) {
     let share = 1.0 / f64::from(raters - 1);
+    let pair = share / f64::from(raters);
     let mut cell = 0;
     for (a, &count) in counts.iter().enumerate() {
         let row = Score::LEVELS - a;
         if count > 0 {
             for (place, &other) in counts[a..].iter().enumerate() {
                 let ordered = f64::from(count * if place == 0 { count - 1 } else { other });
-                cluster[cell + place] += ordered;
+                cluster[cell + place] += ordered * pair;
                 cluster[CELLS + cell + place] += ordered * share;
             }
         }
@@ -183,7 +201,7 @@ fn add_pairs(cluster: &mut Counts<f64>, counts: &[u32; Score::LEVELS], raters: u
     }
 }
 
-/// Single precision serves: an interval's end needs three digits, and the counts of a resample stay far below 2²⁴.
+/// Single precision serves: an interval's end needs three digits, and the sums of a resample stay far below 2²⁴.
 fn resampled(clusters: &[Counts<f32>], draw: &[u32]) -> Counts<f64> {
     let mut sum = [0.0f32; 32];
     for &cluster in draw {
@@ -192,7 +210,7 @@ fn resampled(clusters: &[Counts<f32>], draw: &[u32]) -> Counts<f64> {
     sum.map(f64::from)
 }
 
-/// The tables of all pairs and of coincidences.
+/// The tables of pairs and of coincidences.
 fn tables(counts: &Counts<f64>) -> [Table; 2] {
     [0, CELLS].map(|offset| {
         let mut table = Table::default();

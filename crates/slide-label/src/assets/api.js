@@ -1,5 +1,7 @@
 // Talks to the server. A failure has a status (0: the server was not reached), a code and a sentence for people.
 
+import { BASE } from "./dom.js";
+
 export class Failure extends Error {
   constructor(status, code, message, body) {
     super(message);
@@ -19,7 +21,7 @@ const TIMEOUT_MS = 15000;
 export async function api(method, path, body) {
   let response;
   try {
-    response = await fetch(`/api${path}`, {
+    response = await fetch(new URL(`api${path}`, BASE), {
       method,
       headers: body === undefined ? {} : { "content-type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -37,8 +39,10 @@ export async function api(method, path, body) {
   return answer;
 }
 
+export const pictureAddress = (slideId) => new URL(`api/slides/${encodeURIComponent(slideId)}/image`, BASE).href;
+
 export async function picture(slideId) {
-  const response = await fetch(`/api/slides/${encodeURIComponent(slideId)}/image`, { signal: AbortSignal.timeout(60000) });
+  const response = await fetch(pictureAddress(slideId), { signal: AbortSignal.timeout(60000) });
   if (!response.ok) throw new Failure(response.status, "no_picture", "the picture of this slide cannot be read");
   return URL.createObjectURL(await response.blob());
 }

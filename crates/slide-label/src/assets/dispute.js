@@ -1,20 +1,46 @@
 // Disputed slides: the ratings side by side, and the lead's final word with its reason. The ratings themselves stay.
 
-import { api } from "./api.js";
-import { h, newId, scoreText } from "./dom.js";
+import { api, pictureAddress } from "./api.js";
+import { $, h, newId, scoreText } from "./dom.js";
 
-/** So many are shown at first. */
-const FIRST = 10;
-let shownCount = FIRST;
+/** So many more are shown at a time. */
+const PART = 10;
+const view = { state: "open", count: PART };
 
-export function disputes(report, session, refresh, told) {
-  if (report.disputed.length === 0) return [h("p", {}, "Nobody disagrees by two points or more.")];
-  const all = report.disputed.map((slide) => dispute(slide, session, refresh, told));
-  const hide = () => all.forEach((box, index) => { box.hidden = index >= shownCount; });
-  hide();
-  const more = h("button", { type: "button", hidden: all.length <= shownCount }, `Show all ${all.length}`);
-  more.addEventListener("click", () => { shownCount = Infinity; hide(); more.hidden = true; });
-  return [...all, more];
+/** Shows the disputes of the chosen state; `counts` says how many there are of each. */
+export async function showDisputes(box, counts, session, refresh, told) {
+  const { total, slides } = await api("GET", `/disputes?state=${view.state}&from=0&count=${Math.min(view.count, 100)}`);
+  while (slides.length < Math.min(view.count, total)) {
+    const rest = await api("GET", `/disputes?state=${view.state}&from=${slides.length}&count=${Math.min(100, view.count - slides.length)}`);
+    if (rest.slides.length === 0) break;
+    slides.push(...rest.slides);
+  }
+  const again = () => showDisputes(box, counts, session, refresh, told).catch(told);
+  const choice = (state, text) => {
+    const button = h("button", { type: "button", "aria-pressed": String(view.state === state), "data-state": state }, text);
+    button.addEventListener("click", async () => {
+      Object.assign(view, { state, count: PART });
+      await again();
+      box.querySelector(`[data-state="${state}"]`).focus();
+    });
+    return button;
+  };
+  const bar = h("div", { className: "dispute-bar", role: "group", "aria-label": "Which disputes" },
+    choice("open", `Open (${counts.open})`), choice("decided", `Decided (${counts.decided})`));
+  const none = view.state === "open" ? "Nobody disagrees by two points or more on a slide that is not decided." : "No lead has decided a dispute yet.";
+  const more = h("button", { type: "button", hidden: slides.length >= total }, `Show more (${total - slides.length} left)`);
+  more.addEventListener("click", async () => {
+    const first = slides.length;
+    view.count += 5 * PART;
+    await again();
+    box.querySelectorAll(".dispute")[first]?.querySelector("select")?.focus();
+  });
+  box.replaceChildren(bar, ...(slides.length === 0 ? [h("p", {}, none)] : slides.map((slide) => dispute(slide, session, refresh, told))), more);
+}
+
+/** Whether somebody is deciding just now: what they have chosen must not be drawn over. */
+export function isDeciding() {
+  return $("disputed").contains(document.activeElement) && document.activeElement.matches("select, input");
 }
 
 function dispute(slide, session, refresh, told) {
@@ -30,9 +56,9 @@ function dispute(slide, session, refresh, told) {
   });
   const notes = slide.ratings.filter((rating) => rating.notes).map((rating) => h("li", {}, `${rating.annotator}: ${rating.notes}`));
   const image = h("img", {
-    src: `/api/slides/${encodeURIComponent(slide.slide_id)}/image`, loading: "lazy", alt: `Slide ${slide.number} of ${slide.deck_id}`,
+    src: pictureAddress(slide.slide_id), loading: "lazy", alt: `Slide ${slide.number} of ${slide.deck}`,
   });
-  const name = `${slide.deck_id}, slide ${slide.number}`;
+  const name = slide.number > 0 ? `${slide.deck}, slide ${slide.number}` : `${slide.deck} (no longer collected)`;
   const box = h("article", { className: "dispute" }, image, h("div", {},
     h("h3", {}, name, h("span", {}, slide.adjudication ? `decided by ${slide.adjudication.annotator}` : `${slide.spread} points apart`)),
     h("div", { className: "table-box", tabIndex: 0, role: "region", "aria-label": `Ratings of ${name}` },
@@ -43,7 +69,10 @@ function dispute(slide, session, refresh, told) {
 }
 
 function finalScore(slide, criterion) {
-  const options = [["", "–"], ["1", "1"], ["2", "2"], ["3", "3"], ["4", "4"], ["5", "5"], ["na", "n/a"]];
+  // What is not set stays as the raters have it.
+  const median = slide.median[criterion.key];
+  const stays = median === undefined ? "–" : `– (${scoreText(median)} stays)`;
+  const options = [["", stays], ["1", "1"], ["2", "2"], ["3", "3"], ["4", "4"], ["5", "5"], ["na", "n/a"]];
   const decided = slide.adjudication?.scores?.[criterion.key];
   const value = decided === undefined ? "" : decided === null ? "na" : String(decided);
   return h("select", { name: criterion.key, "aria-label": `Final score of ${criterion.name}` },

@@ -1,5 +1,8 @@
 // Small helpers for elements.
 
+/** Where the page stands: behind a proxy it need not be the root of its host. */
+export const BASE = new URL("../", import.meta.url);
+
 export const $ = (id) => document.getElementById(id);
 
 /** Makes an element; properties that the element does not have become attributes. Text is always text, never markup. */

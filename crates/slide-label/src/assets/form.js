@@ -2,7 +2,7 @@
 
 import { $, h } from "./dom.js";
 
-const RESERVED = new Set(["n", "u", "b", "s", "g", "t", "z"]);
+const RESERVED = new Set(["n", "u", "b", "f", "s", "g", "t", "z"]);
 
 /** Gives each criterion a letter of its name that no other key uses. */
 export function letters(criteria) {
@@ -18,6 +18,35 @@ export function letters(criteria) {
 /** The scores whose meaning the rubric gives, with it. */
 export function anchors(criterion) {
   return [1, 3, 5].map((score, place) => [score, criterion.anchors?.[place]]).filter(([, text]) => text);
+}
+
+/** Scrolls as little as shows it, clear of what is pinned above and below (`scroll-margin` in rate.css has the sizes). */
+function reveal(element) {
+  element.scrollIntoView({ block: "nearest" });
+}
+
+export function focusSave() {
+  $("save").focus({ preventScroll: true });
+  reveal($("save"));
+}
+
+/** Notes for the style sheet how much of the window the pinned slide and buttons take, as they are now. */
+export function watchPinned() {
+  const root = document.documentElement;
+  const measure = () => {
+    const [stage, actions] = [document.querySelector(".stage"), document.querySelector(".actions")];
+    const isAbove = getComputedStyle(stage).position === "sticky" && getComputedStyle($("rate")).display === "block";
+    const isBelow = getComputedStyle(actions).position === "fixed";
+    root.style.setProperty("--pinned-top", `${isAbove ? stage.offsetHeight : 0}px`);
+    root.style.setProperty("--pinned-bottom", `${isBelow ? actions.offsetHeight : 0}px`);
+  };
+  const observer = new ResizeObserver(measure);
+  for (const element of document.querySelectorAll(".stage, .actions")) observer.observe(element);
+  window.addEventListener("resize", measure);
+  // Where the focus comes by Tab, browsers scroll only what lies outside the window, not what lies behind something pinned.
+  $("rating").addEventListener("focusin", ({ target }) => {
+    if (target.matches(":focus-visible")) reveal(target.closest(".criterion") ?? target);
+  });
 }
 
 export class RatingForm {
@@ -65,7 +94,7 @@ export class RatingForm {
     this.activate(at);
     const { inputs, box } = this.groups[at];
     (inputs.find((input) => input.checked) ?? inputs[0]).focus({ preventScroll: true });
-    box.scrollIntoView({ block: "nearest" });
+    reveal(box);
   }
 
   /** Scores the chosen criterion and moves on to the next that has none, or to the save button. */
@@ -76,7 +105,7 @@ export class RatingForm {
     this.changed();
     const open = this.missing();
     const after = open.find((index) => index > this.active) ?? open[0];
-    if (after === undefined) $("save").focus({ preventScroll: true });
+    if (after === undefined) focusSave();
     else this.select(after);
   }
 

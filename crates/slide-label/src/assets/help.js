@@ -2,6 +2,7 @@
 
 import { api } from "./api.js";
 import { $, h, newId } from "./dom.js";
+import { focusSave } from "./form.js";
 import { page, say } from "./page.js";
 
 export function hideHelp() {
@@ -25,7 +26,7 @@ export function showHelp(prediction) {
     id: newId(), kind: "model_seen", slide_id: shown.slide_id, annotator: page.session.person.name,
     model_version: prediction.model_version,
   });
-  $("save").focus({ preventScroll: true });
+  focusSave();
 }
 
 /** Sends the rater's scores as a correction of the model's; pressed twice it counts once. */

@@ -25,6 +25,10 @@ function measure({ value, low, high }, format) {
   return h("td", { className: "measure" }, format(value), isKnown(low) ? gauge(value, low, high) : null, range);
 }
 
+/** A value with its interval below it, without a gauge. */
+const range = ({ value, low, high }, format) =>
+  number(format(value), isKnown(low) ? h("span", { className: "range" }, `${format(low)} to ${format(high)}`) : null);
+
 function table(caption, heads, rows) {
   return h("div", { className: "table-box", tabIndex: 0, role: "region", "aria-label": caption },
     h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, ...heads)), h("tbody", {}, ...rows)));
@@ -33,14 +37,15 @@ function table(caption, heads, rows) {
 const figure = (value, text) => h("div", { className: "figure" }, h("b", {}, String(value)), h("span", {}, text));
 
 export function progressTable(report) {
-  const severities = new Map(report.agreement.raters.map((rater) => [rater.annotator, rater.severity]));
+  const raters = report.agreement.raters.filter((rater) => rater.ratings > 0);
+  const severities = new Map(raters.map((rater) => [rater.annotator, rater.severity]));
   const rows = report.people.map((person) => h("tr", {},
     h("th", { scope: "row" }, person.name),
     h("td", {}, h("div", { className: "share" }, gauge(person.rated / Math.max(1, person.rated + person.open)), String(person.rated))),
     number(person.open), number(person.skipped),
     number(isKnown(person.median_seconds) ? `${person.median_seconds.toFixed(0)} s` : "–"),
     number(signed(severities.get(person.name))),
-    h("td", {}, person.last_at ? new Date(person.last_at).toLocaleString() : "–")));
+    h("td", {}, person.last_at ? new Date(person.last_at).toLocaleString() : "not yet")));
   const heads = [column("Person"), column("Rated"), column("Open", true), column("Skipped", true),
     column("Time a slide", true), column("Severity", true), column("Last rating")];
   const { shown, changed } = report.model_help;
@@ -48,11 +53,24 @@ export function progressTable(report) {
     h("div", { className: "figures" },
       figure(`${report.complete} / ${report.slides}`, `slides rated by ${report.raters_per_slide} or more`),
       figure(report.agreement.ratings, "ratings"),
-      figure(report.disputed.filter((slide) => !slide.adjudication).length, "disputes open"),
+      figure(report.disputes.open, "disputes open"),
+      figure(report.disputes.decided, "disputes decided"),
       figure(report.corrections, "corrections of the model"),
       shown > 0 ? figure(percent(changed / shown), `of ${shown} ratings changed after the model was shown`) : null),
+    ...notices(report),
     table("Severity is how many points a person scores below the others on the same slides.", heads, rows),
   ];
+}
+
+/** What a lead must know before they act on the numbers. */
+function notices(report) {
+  const { groups } = report.agreement;
+  const found = Object.entries(report.uncounted).map(([key, ratings]) =>
+    `“${key}” is not a criterion of the rubric: its scores in ${ratings} ${ratings === 1 ? "rating" : "ratings"} do not count. They are kept; what else these ratings say counts.`);
+  if (groups.length > 1) {
+    found.push(`These people share no slide, so nobody can say which group is more severe: ${groups.map((group) => group.join(", ")).join(" · ")}.`);
+  }
+  return found.map((text) => h("p", { className: "notice" }, text));
 }
 
 function signed(value) {
@@ -70,21 +88,26 @@ const measures = (found) => [measure(found.within_one, percent), measure(found.e
 
 export function agreementTable(report, rubric) {
   const names = namesOf(rubric);
-  const rows = report.agreement.criteria.map((found) => h("tr", {},
+  const heads = () => [column("Criterion"), column("Slides", true), ...MEASURES.map((name) => column(name))];
+  const rows = (criteria) => criteria.map((found) => h("tr", {},
     h("th", { scope: "row" }, names.get(found.criterion) ?? found.criterion), number(found.slides), ...measures(found)));
-  const heads = [column("Criterion"), column("Slides", true), ...MEASURES.map((name) => column(name))];
-  return [table("All pairs of ratings of one slide, with 95 % intervals over decks.", heads, rows)];
+  const { criteria, calibration } = report.agreement;
+  const rest = calibration.length > 0 ? " outside calibration" : "";
+  const tables = [table(`How two raters of one slide agree, as a mean over the slides${rest}, with 95 % intervals over decks.`, heads(), rows(criteria))];
+  if (calibration.length > 0) tables.push(table("The same on the calibration slides, which everybody rates.", heads(), rows(calibration)));
+  return tables;
 }
 
 export function ceilingTable(report, rubric) {
   const names = namesOf(rubric);
   const rows = report.ceiling.map((found) => h("tr", {},
     h("th", { scope: "row" }, names.get(found.criterion) ?? found.criterion),
-    number(fixed(found.noise)), number(percent(found.within_one)), number(percent(found.exact)), number(fixed(found.mae)),
+    number(found.slides, found.is_too_few ? h("span", { className: "range" }, "too few to go by") : null),
+    range(found.noise, fixed), range(found.within_one, percent), range(found.exact, percent), range(found.mae, fixed),
     number(percent(found.person_within_one)), number(fixed(found.person_mae))));
-  const heads = [column("Criterion"), column("Raters' noise", true), column("Model within one", true), column("Model exact", true),
-    column("Model error", true), column("Person within one", true), column("Person error", true)];
-  const caption = "What a perfect model could reach against these labels, given the raters' noise in points, and what one person reaches against the others.";
+  const heads = [column("Criterion"), column("Slides", true), column("Raters' noise", true), column("Model within one", true),
+    column("Model exact", true), column("Model error", true), column("Person within one", true), column("Person error", true)];
+  const caption = "What a perfect model could reach against these labels, given the raters' noise in points, with 95 % intervals over decks; and what one person reaches against the others. Slides: rated by two or more.";
   if (rows.length === 0) return [h("p", {}, "It is known once some slides are rated by two people.")];
   return [table(caption, heads, rows)];
 }

@@ -1,6 +1,6 @@
 // Without the server: the page itself comes from the service worker, and this is what it remembers of the work.
 
-import { storage } from "./dom.js";
+import { BASE, storage } from "./dom.js";
 
 const KEY = "pq:work";
 
@@ -8,13 +8,13 @@ const KEY = "pq:work";
 export function setUpOffline() {
   const workers = navigator.serviceWorker;
   workers?.addEventListener("controllerchange", () => { passOnPictures(); setTimeout(passOnPictures, 3000); });
-  workers?.register("/sw.js").catch(() => { /* the page works without */ });
+  workers?.register(new URL("sw.js", BASE)).catch(() => { /* the page works without */ });
 }
 
 /** Pictures that were asked for before the service worker took over go through it once more, so that it keeps them. */
 function passOnPictures() {
   const loaded = performance.getEntriesByType("resource").map((entry) => entry.name);
-  const pictures = new Set(loaded.filter((name) => /^\/api\/slides\/[^/]+\/image$/.test(new URL(name).pathname)));
+  const pictures = new Set(loaded.filter((name) => /\/api\/slides\/[^/]+\/image$/.test(new URL(name).pathname)));
   for (const picture of pictures) fetch(picture).catch(() => { /* the page has them all the same */ });
 }
 

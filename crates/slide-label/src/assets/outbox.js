@@ -123,6 +123,11 @@ export class Outbox {
       return false;
     }
     if (failure.status === 401) return this.handlers.signIn();
+    if (failure.code === "other_person") { // it waits until its person signs in again
+      this.trouble = failure.message;
+      this.retry();
+      return false;
+    }
     this.remove(key);
     if (failure.code === "conflict") this.handlers.conflict(event, failure.body.current);
     else this.handlers.refused(event, failure.message);

@@ -10,9 +10,11 @@ export const page = {
   viewer: null,
   shown: null, // the record of the slide on screen
   help: null, // the model's scores on screen, after a commit
+  isRating: false, // whether the first slides have come
+  remark: "", // what was just done, said together with the next state
 };
 
-export const VIEWS = ["sign-in", "rate", "done"];
+export const VIEWS = ["sign-in", "rate", "waiting", "done"];
 
 /** Says one thing in the bar; `kind` is "offline" for what must not be overlooked, "saved" where all is well. */
 export function say(text, kind = "") {
@@ -40,5 +42,13 @@ export function showProgress() {
   else if (outbox?.isOffline && unsent > 0) say(`Offline: ${ratings} kept in this browser, sent when the server is back`, "offline");
   else if (outbox?.isOffline) say("Offline: what you rate is kept in this browser", "offline");
   else if (unsent > 0) say(`Saving ${ratings} …`);
-  else if (outbox?.wasSaved) say("All saved", "saved");
+  else if (refused > 0) say(`${refused} ${refused === 1 ? "rating was" : "ratings were"} not taken; all others are saved`, "offline");
+  else if (outbox?.wasSaved) say(page.remark ? `${page.remark}; all saved` : "All saved", "saved");
+  else if (page.remark) say(page.remark);
+}
+
+/** Says what was done, until the next thing is. */
+export function remark(text) {
+  page.remark = text;
+  showProgress();
 }

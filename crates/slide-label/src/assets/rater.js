@@ -3,19 +3,36 @@
 import { $, newId, show, storage } from "./dom.js";
 import { Failure } from "./api.js";
 import { hideHelp, showHelp } from "./help.js";
-import { page, say, showProgress, VIEWS } from "./page.js";
+import { page, remark, say, showProgress, VIEWS } from "./page.js";
 
 const ANSWER_MS = 2500;
-let shownAt = 0;
+const seconds = stopwatch();
 const done = []; // what this page did, for undo: { event, before }
 const waiting = new Map(); // event id → what to do with the server's answer
+
+/** Counts the seconds that the page could be seen since it was set to zero: a page left open in the background is not being read. */
+function stopwatch() {
+  let [counted, from] = [0, performance.now()];
+  const stop = () => { if (from !== null) counted += performance.now() - from; from = null; };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) stop();
+    else from ??= performance.now();
+  });
+  return {
+    restart() { [counted, from] = [0, document.hidden ? null : performance.now()]; },
+    read() { return Math.round((counted + (from === null ? 0 : performance.now() - from)) / 100) / 10; },
+  };
+}
 
 export async function render() {
   const { deck, form, viewer } = page;
   hideHelp();
+  if (deck.current === undefined) deck.visit(deck.openBehind()[0]);
   const id = deck.current;
   if (id === undefined) {
-    showDone();
+    page.shown = null;
+    if (deck.isExhausted || page.outbox.isOffline) showDone();
+    else showWaiting();
     return;
   }
   try {
@@ -26,22 +43,28 @@ export async function render() {
   }
   const { shown } = page;
   show("rate", VIEWS);
-  shownAt = performance.now();
+  seconds.restart();
   const mine = shown.mine ?? {};
   form.fill(draft(id) ?? (mine.kind === "skipped" ? {} : { scores: mine.scores ?? {}, notes: mine.notes ?? "" }));
   const stateOf = { rated: "rated", changed: "rated", skipped: "skipped" }[mine.kind];
-  $("slide-name").textContent = `${shown.deck_id}, slide ${shown.number}${stateOf ? ` · you ${stateOf} it` : ""}`;
+  $("slide-name").textContent = `${nameOf(shown)}${stateOf ? ` · you ${stateOf} it` : ""}`;
+  $("slide-name").dataset.slideId = shown.slide_id;
+  $("spoken").textContent = `${nameOf(shown)}${stateOf ? `, you ${stateOf} it` : ""}`;
   $("back").disabled = deck.place === 0;
+  $("forward").disabled = deck.place >= deck.behind.length;
   form.select(form.missing()[0] ?? 0);
   showProgress();
   viewer.fit();
   await showPicture(id);
 }
 
+/** As people know it: the file or folder, and the place in it. */
+const nameOf = (record) => `${record.deck ?? record.deck_id}, slide ${record.number}`;
+
 async function showPicture(id) {
   const { deck, shown } = page;
   const [image, text] = [$("picture"), $("picture-text")];
-  const alt = `Slide ${shown.number} of ${shown.deck_id}`;
+  const alt = `Slide ${shown.number} of ${shown.deck ?? shown.deck_id}`;
   image.hidden = true;
   text.hidden = false;
   text.textContent = "Loading the slide …";
@@ -61,18 +84,33 @@ async function showPicture(id) {
   }
 }
 
+/** The next slide is on its way, or will be asked for until it is. */
+function showWaiting() {
+  show("waiting", VIEWS);
+  showProgress();
+  page.deck.keepFilled();
+}
+
 function showDone() {
-  const { deck, outbox } = page;
-  page.shown = null;
   show("done", VIEWS);
-  const { rated = 0, slides = 0 } = deck.progress ?? {};
-  $("done-text").textContent = outbox.isOffline
-    ? "You have rated every slide that this browser has loaded. More come when the server is back."
-    : `You have rated ${rated} of ${slides} slides. Those left have raters enough, or are with somebody else.`;
-  $("done-skipped").hidden = deck.skipped.length === 0;
-  $("done-back").hidden = deck.behind.length === 0;
+  tellDone();
   showProgress();
   $("look-again").focus();
+}
+
+/** Says how far the person is, also when the last answers arrive. */
+export function tellDone() {
+  const { deck, outbox } = page;
+  if (!deck || $("done").hidden) return;
+  const { rated = 0, skipped = 0, slides = 0 } = deck.progress ?? {};
+  const rest = slides - rated - skipped - outbox.pending().length;
+  const mine = `You have rated ${rated} of ${slides} slides${skipped > 0 ? ` and skipped ${skipped}` : ""}.`;
+  const others = rest > 0 ? " The others have raters enough, or are with somebody else." : "";
+  $("done-text").textContent = outbox.isOffline
+    ? "You have rated every slide that this browser has loaded. More come when the server is back."
+    : `${mine}${others} When there is more to rate, this page goes on by itself.`;
+  $("done-skipped").hidden = deck.skipped.length === 0;
+  $("done-back").hidden = deck.behind.length === 0;
 }
 
 // ---- drafts: a half-rated slide survives a reload ------------------------------------------------------------------------
@@ -81,6 +119,11 @@ const draftKey = (id) => `pq:draft:${page.session.person.name}:${id}`;
 
 export function keepDraft() {
   if (page.shown) storage.set(draftKey(page.shown.slide_id), JSON.stringify(page.form.values()));
+}
+
+/** Whether the person has begun to rate a slide. */
+export function isBegun(id) {
+  return storage.get(draftKey(id)) !== null;
 }
 
 function draft(id) {
@@ -96,8 +139,9 @@ function act(kind, more = {}) {
   const before = shown.mine ?? {};
   const event = {
     id: newId(), kind, slide_id: shown.slide_id, annotator: page.session.person.name, base: before.head ?? null,
-    seconds: Math.round((performance.now() - shownAt) / 100) / 10, ...rest,
+    seconds: seconds.read(), ...rest,
   };
+  page.remark = "";
   deck.note(event, restores);
   if (kind !== "undone") done.push({ event, before });
   storage.remove(draftKey(shown.slide_id));
@@ -162,8 +206,15 @@ function next() {
   render();
 }
 
+/** Passes the slide over. A rating that it has is not replaced by a skip without a question. */
 export function skip() {
   if (!page.shown) return;
+  if (["rated", "changed"].includes(page.shown.mine?.kind)) $("replace").showModal();
+  else skipRated();
+}
+
+export function skipRated() {
+  $("replace").close();
   page.outbox.add(act("skipped", { notes: page.form.values().notes }));
   next();
 }
@@ -177,13 +228,13 @@ export async function undo() {
   if (!record) return;
   if (page.shown) keepDraft();
   page.shown = record;
-  shownAt = performance.now();
+  seconds.restart();
   const given = { scores: last.event.scores ?? {}, notes: last.event.notes ?? "" };
   outbox.add(act("undone", { undoes: last.event.id, restores: last.before }));
   if (last.event.kind !== "skipped") storage.set(draftKey(record.slide_id), JSON.stringify(given));
   deck.visit(record.slide_id);
   await render();
-  say("Taken back");
+  remark("Taken back");
 }
 
 async function lastOfEarlierVisit() {
@@ -198,6 +249,10 @@ export function back() {
   if (page.deck.back()) render();
 }
 
+export function forward() {
+  if (page.deck.forward()) render();
+}
+
 export function visitSkipped() {
-  if (page.deck.visit(page.deck.skipped.shift())) render();
+  if (page.deck.visitSkipped()) render();
 }

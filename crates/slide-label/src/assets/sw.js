@@ -4,9 +4,12 @@ const SHELL = "pq-shell";
 const PICTURES = "pq-pictures";
 const MAX_PICTURES = 40;
 const PATIENCE_MS = 4000;
-const FILES = ["/", "/assets/style.css", "/assets/rate.css", "/assets/icon.svg", "/assets/app.js", "/assets/api.js", "/assets/deck.js",
-  "/assets/dom.js", "/assets/form.js", "/assets/help.js", "/assets/keys.js", "/assets/offline.js", "/assets/outbox.js", "/assets/page.js",
-  "/assets/rater.js", "/assets/trouble.js", "/assets/viewer.js"];
+const NAMES = ["./", "assets/style.css", "assets/rate.css", "assets/icon.svg", "assets/app.js", "assets/api.js", "assets/deck.js",
+  "assets/dom.js", "assets/form.js", "assets/help.js", "assets/keys.js", "assets/offline.js", "assets/outbox.js", "assets/page.js",
+  "assets/rater.js", "assets/tabs.js", "assets/trouble.js", "assets/viewer.js"];
+// Behind a proxy the page need not be the root of its host.
+const FILES = NAMES.map((name) => new URL(name, self.location).pathname);
+const SLIDES = new URL("api/slides/", self.location).pathname;
 
 self.addEventListener("install", (event) => {
   const fill = async () => {
@@ -22,8 +25,9 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   const { origin, pathname } = new URL(request.url);
   if (request.method !== "GET" || origin !== self.location.origin) return;
+  const isPicture = pathname.startsWith(SLIDES) && /^[^/]+\/image$/.test(pathname.slice(SLIDES.length));
   if (FILES.includes(pathname)) event.respondWith(freshOrKept(request, pathname, SHELL));
-  else if (/^\/api\/slides\/[^/]+\/image$/.test(pathname)) event.respondWith(freshOrKept(request, pathname, PICTURES));
+  else if (isPicture) event.respondWith(freshOrKept(request, pathname, PICTURES));
 });
 
 /** What the server says, or, where it says nothing in time, what it said before. */

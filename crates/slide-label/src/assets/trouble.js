@@ -9,7 +9,7 @@ const conflicts = [];
 
 const nameOf = (slideId) => {
   const record = page.deck?.records.get(slideId);
-  return record ? `${record.deck_id}, slide ${record.number}` : slideId;
+  return record ? `${record.deck ?? record.deck_id}, slide ${record.number}` : slideId;
 };
 
 // ---- a stale tab ---------------------------------------------------------------------------------------------------------

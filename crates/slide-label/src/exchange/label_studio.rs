@@ -65,7 +65,8 @@ pub(super) fn write(store: &Store, labels: &Labels) -> serde_json::Result<String
             last = Some(slide);
         }
         if let Some(annotations) = tasks.last_mut().and_then(|task| task["annotations"].as_array_mut()) {
-            annotations.push(annotation(&event.to_event()));
+            // Scores of criteria that the rubric does not have stay in the journal.
+            annotations.push(annotation(&Event { scores: event.scores(), ..event.to_event() }));
         }
     }
     serde_json::to_string_pretty(&tasks)

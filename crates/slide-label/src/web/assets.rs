@@ -9,7 +9,7 @@ macro_rules! asset {
 }
 
 /// The page's files, which travel in the program.
-const ASSETS: [(&str, &str, &str); 20] = [
+const ASSETS: [(&str, &str, &str); 21] = [
     asset!("icon.svg", "image/svg+xml"),
     asset!("lead.css", STYLE),
     asset!("rate.css", STYLE),
@@ -28,6 +28,7 @@ const ASSETS: [(&str, &str, &str); 20] = [
     asset!("outbox.js", SCRIPT),
     asset!("page.js", SCRIPT),
     asset!("rater.js", SCRIPT),
+    asset!("tabs.js", SCRIPT),
     asset!("trouble.js", SCRIPT),
     asset!("viewer.js", SCRIPT),
 ];
@@ -78,9 +79,9 @@ mod tests {
     fn the_service_worker_keeps_every_file_of_the_labelling_page() {
         let of_lead = ["dispute.js", "lead.css", "lead.js", "lead-tables.js"];
         for (name, ..) in ASSETS.iter().filter(|(name, ..)| !of_lead.contains(name)) {
-            assert!(SERVICE_WORKER.contains(&format!("\"/assets/{name}\"")), "{name}");
+            assert!(SERVICE_WORKER.contains(&format!("\"assets/{name}\"")), "{name}");
         }
-        let kept = SERVICE_WORKER.matches("\"/assets/").count();
+        let kept = SERVICE_WORKER.matches("\"assets/").count();
         assert_eq!(kept, ASSETS.len() - of_lead.len(), "it asks for a file that is not there");
     }
 }

@@ -6,23 +6,23 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::Rejection;
+use super::site::{PublicUrl, came_through_a_proxy, is_loopback};
 use super::state::{Access, App};
 
 /// Refuses what another site's page may have sent, and names that only look like this machine.
 ///
-/// On localhost nobody signs in with a secret, so the `Host` must be a loopback name (a foreign name that resolves here, DNS rebinding,
-/// is refused) and a forwarding proxy is refused. Everywhere, a request that changes something must come from the page itself.
+/// Without a public address the server is for people at this machine: the `Host` must be a loopback name (a foreign name that resolves
+/// here, DNS rebinding, is refused), and what came through a proxy is refused. Everywhere, a request that changes something must come
+/// from the page itself.
 pub(super) async fn refuse_foreign(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    if app.access() == Access::Local && (!is_loopback(headers) || headers.contains_key("x-forwarded-for")) {
-        let message =
-            "this server answers on this machine only; start it on another address to invite people";
+    if app.access() == Access::Local && (!is_loopback(headers) || came_through_a_proxy(headers)) {
+        let message = "this server answers people at this machine only; to put it behind a proxy, start it with --public-url";
         return Rejection::new(StatusCode::FORBIDDEN, "local_only", message).into_response();
     }
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !is_safe && !is_same_origin(headers) {
-        return Rejection::new(StatusCode::FORBIDDEN, "foreign", "the request came from another site")
-            .into_response();
+    if !is_safe && let Err(message) = check_origin(headers, app.settings().public_url.as_ref()) {
+        return Rejection::new(StatusCode::FORBIDDEN, "foreign", message).into_response();
     }
     next.run(request).await
 }
@@ -31,22 +31,24 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn is_loopback(headers: &HeaderMap) -> bool {
-    let Some(host) = text(headers, &header::HOST) else { return false };
-    let name = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
-    matches!(name, Some("localhost" | "127.0.0.1" | "[::1]"))
-}
-
-fn is_same_origin(headers: &HeaderMap) -> bool {
+/// Whether the request may come from the page itself; else why not, and what to do about it.
+fn check_origin(headers: &HeaderMap, public: Option<&PublicUrl>) -> Result<(), String> {
     let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    let foreign = "the request came from another site";
     if !matches!(site, None | Some("same-origin" | "none")) {
-        return false;
+        return Err(foreign.to_owned());
     }
-    match (text(headers, &header::ORIGIN), text(headers, &header::HOST)) {
-        (Some(origin), Some(host)) => origin.split_once("://").is_some_and(|(_, name)| name == host),
-        (Some(_), None) => false,
-        // Programs send no origin; a browser always does with such a request.
-        (None, _) => true,
+    // Programs send no origin; a browser always does with such a request.
+    let Some(origin) = text(headers, &header::ORIGIN) else { return Ok(()) };
+    let host = text(headers, &header::HOST).unwrap_or_default();
+    let is_own = origin.split_once("://").is_some_and(|(_, name)| name == host);
+    match public {
+        _ if is_own => Ok(()),
+        Some(public) if public.is_origin(origin) => Ok(()),
+        Some(public) => Err(format!("{foreign}: {origin}; this one is {public} (--public-url)")),
+        None => Err(format!(
+            "{foreign}: {origin}, while this one is called {host}; if a proxy stands between, start pq-label with --public-url {origin}"
+        )),
     }
 }
 

@@ -2,9 +2,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use super::error::Rejection;
 use super::session::Lead;
 use super::state::{Access, App};
 use crate::overview::{LeadReport, Snapshot};
-use crate::{Error, Event, EventRef, Role, exchange};
+use crate::{Error, Event, EventRef, Role, disputes, exchange};
 
 /// While ratings stream in, the report is made anew at most this often.
 const REPORT_PAUSE: Duration = Duration::from_secs(2);
@@ -32,11 +33,38 @@ fn current_report(app: &App) -> Arc<LeadReport> {
         return report.clone();
     }
     let config = &app.settings().config;
-    let place = |slide: &str| app.slide(slide).map(|card| (card.deck_id, card.number));
-    let snapshot = Snapshot::of(&app.ledger().store(), &app.queue(), config, &place);
+    let invited = app.people().invitations();
+    let snapshot =
+        Snapshot::of(&app.ledger().store(), &app.queue(), config, &invited, &|slide| app.slide(slide));
     let report = Arc::new(snapshot.report(config.raters_per_slide, app.corrections().len()));
     *cached = Some((revision, Instant::now(), report.clone()));
     report
+}
+
+#[derive(Deserialize)]
+pub(super) struct DisputesWanted {
+    #[serde(default)]
+    state: disputes::State,
+    #[serde(default)]
+    from: usize,
+    count: usize,
+}
+
+/// So many disputes are told at once at most.
+const MAX_DISPUTES: usize = 100;
+
+/// Slides on which people disagree, decided or not, a part at a time.
+pub(super) async fn disputes(
+    State(app): State<Arc<App>>,
+    _lead: Lead,
+    Query(wanted): Query<DisputesWanted>,
+) -> Result<Response, Rejection> {
+    let part = (wanted.state, wanted.from, wanted.count.min(MAX_DISPUTES));
+    let made = tokio::task::spawn_blocking(move || {
+        let store = app.ledger().store();
+        disputes::page(&app.settings().config, &store, part, &|slide| app.slide(slide))
+    });
+    made.await.map(|page| Json(page).into_response()).map_err(|_| Error::Failed.into())
 }
 
 /// Everything that happened to a slide.
@@ -63,7 +91,13 @@ pub(super) async fn invitations(State(app): State<Arc<App>>, _lead: Lead) -> Jso
         .people()
         .invitations()
         .iter()
-        .map(|invitation| json!({"id": invitation.id, "name": invitation.name, "role": invitation.role, "created_at": invitation.created_at}))
+        .map(|invitation| {
+            json!({
+                "id": invitation.id, "name": invitation.name, "role": invitation.role, "created_at": invitation.created_at,
+                "expires_at": invitation.expires_at, "is_expired": invitation.is_expired(Timestamp::now()),
+                "uses": invitation.uses, "last_used_at": invitation.last_used_at,
+            })
+        })
         .collect();
     Json(json!({"invitations": shown, "is_used": app.access() != Access::Local}))
 }
@@ -72,6 +106,9 @@ pub(super) async fn invitations(State(app): State<Arc<App>>, _lead: Lead) -> Jso
 pub(super) struct Invited {
     name: String,
     role: Role,
+    /// For how long the link lets in; for ever where it is null.
+    #[serde(default)]
+    days: Option<u32>,
 }
 
 /// Invites a person; the token is shown this once.
@@ -81,8 +118,8 @@ pub(super) async fn invite(
     Json(invited): Json<Invited>,
 ) -> Result<Json<Value>, Rejection> {
     let (invitation, token) =
-        app.change_people(move |people| people.invite(&invited.name, invited.role)).await?;
-    Ok(Json(json!({"id": invitation.id, "name": invitation.name, "path": format!("/join#{token}")})))
+        app.change_people(move |people| people.invite(&invited.name, invited.role, invited.days)).await?;
+    Ok(Json(json!({"id": invitation.id, "name": invitation.name, "path": format!("join#{token}")})))
 }
 
 /// Withdraws an invitation.

@@ -21,6 +21,9 @@ pub(super) struct Wanted {
     /// Slides that the page has; pages that were loaded before an update say `held`.
     #[serde(default, alias = "held")]
     assigned: Vec<String>,
+    /// Slides that the person has dealt with, on this page or another, though that may not have arrived.
+    #[serde(default)]
+    done: Vec<String>,
     count: usize,
 }
 
@@ -37,12 +40,13 @@ pub(super) async fn queue(
     let now = Instant::now();
     let (ids, progress) = {
         let mut queue = app.queue();
-        let ids = queue.next(&person.name, &wanted.assigned, wanted.count.min(MAX_HANDED_OUT), now);
+        let count = wanted.count.min(MAX_HANDED_OUT);
+        let ids = queue.next(&person.name, &wanted.assigned, &wanted.done, count, now);
         (ids, progress(&queue.progress(&person.name, now), queue.len()))
     };
     let store = app.ledger().store();
     let slides: Vec<Value> = ids.iter().filter_map(|id| describe(&app, &store, id, &person.name)).collect();
-    Json(json!({"slides": slides, "progress": progress}))
+    Json(json!({"person": person.name, "slides": slides, "progress": progress}))
 }
 
 fn progress(progress: &crate::Progress, slides: usize) -> Value {
@@ -53,7 +57,7 @@ fn progress(progress: &crate::Progress, slides: usize) -> Value {
 fn describe(app: &App, store: &Store, id: &str, annotator: &str) -> Option<Value> {
     let slide = app.slide(id)?;
     Some(json!({
-        "slide_id": id, "deck_id": &*slide.deck_id, "number": slide.number, "width": slide.width, "height": slide.height,
+        "slide_id": id, "deck_id": &*slide.deck_id, "deck": &*slide.deck, "number": slide.number, "width": slide.width, "height": slide.height,
         "mine": mine_of(store, id, annotator),
     }))
 }

@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::Rejection;
+use super::site::{PublicUrl, client_address};
 use super::state::{Access, App};
-use crate::{Person, Role};
+use crate::{Accepted, Person, Role};
 
 const COOKIE: &str = "pitchquest_session";
 /// Ninety days, as long as a session counts.
@@ -58,9 +59,10 @@ pub(super) struct Address(IpAddr);
 impl FromRequestParts<Arc<App>> for Address {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Self::Rejection> {
-        let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())))
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip());
+        Ok(Self(client_address(peer, &parts.headers, &app.settings().trusted_proxies)))
     }
 }
 
@@ -75,10 +77,15 @@ fn describe(app: &App, person: Option<&Person>) -> Value {
     if person.is_some() {
         answer["rubric"] = json!(app.settings().rubric);
         answer["model_help"] = json!(app.settings().config.model_help);
-    } else if is_local {
-        let store = app.ledger().store();
-        answer["known_names"] = json!(store.annotators().collect::<Vec<_>>());
     }
+    answer
+}
+
+/// What the page at this machine needs to ask for a name.
+fn describe_local(app: &App, person: Option<&Person>) -> Value {
+    let mut answer = describe(app, person);
+    let store = app.ledger().store();
+    answer["known_names"] = json!(store.annotators().collect::<Vec<_>>());
     answer
 }
 
@@ -90,28 +97,59 @@ pub(super) struct SignIn {
     token: String,
 }
 
-/// Signs in by name on this machine, or by an invitation's token.
+/// Signs in by name with the secret of this machine's link, or by an invitation's token.
 pub(super) async fn sign_in(
     State(app): State<Arc<App>>,
     Address(address): Address,
+    headers: HeaderMap,
     Json(request): Json<SignIn>,
 ) -> Result<Response, Rejection> {
-    let (person, secret) = if app.access() == Access::Local && request.token.is_empty() {
+    let is_local = app.is_local_key(&request.token);
+    if is_local && request.name.is_empty() {
+        return Ok(Json(describe_local(&app, person(&app, &headers).as_ref())).into_response());
+    }
+    let accepted = if is_local {
         app.change_people(move |people| people.sign_in_locally(&request.name)).await?
     } else {
-        if app.must_wait(address) {
-            let message = "too many wrong invitations from this address; wait a minute";
-            return Err(Rejection::new(StatusCode::TOO_MANY_REQUESTS, "wait", message));
+        accept(&app, address, request.token).await?
+    };
+    let (person, secret) = match accepted {
+        Accepted::In(person, secret) => (person, secret),
+        Accepted::TooOften => return Err(too_many("too many sign-ins by this invitation; wait a minute")),
+        Accepted::Expired => {
+            let message = "this invitation has expired; ask your lead for a new link";
+            return Err(Rejection::new(StatusCode::UNAUTHORIZED, "expired_invitation", message));
         }
-        let accepted = app.change_people(move |people| people.accept(&request.token)).await?;
-        accepted.ok_or_else(|| {
+        Accepted::Unknown => {
             app.count_failure(address);
-            let message = "this invitation is not known (any more); ask your lead for a new link";
-            Rejection::new(StatusCode::UNAUTHORIZED, "unknown_invitation", message)
-        })?
+            let message = if app.access() == Access::Local {
+                "open the link that pq-label printed when it was started"
+            } else {
+                "this invitation is not known (any more); ask your lead for a new link"
+            };
+            return Err(Rejection::new(StatusCode::UNAUTHORIZED, "unknown_invitation", message));
+        }
     };
     let body = Json(describe(&app, Some(&person)));
     Ok(([(header::SET_COOKIE, cookie(&app, &secret, COOKIE_AGE_S))], body).into_response())
+}
+
+/// Looks whom an invitation's token is for. A right one is never made to wait for wrong ones, which anybody may send.
+async fn accept(app: &Arc<App>, address: IpAddr, token: String) -> Result<Accepted, Rejection> {
+    if token.is_empty() {
+        return Ok(Accepted::Unknown);
+    }
+    if !app.people().holds(&token) && app.must_wait(address) {
+        return Err(too_many("too many wrong invitations from this address; wait a minute"));
+    }
+    if app.is_one_too_many(address) {
+        return Err(too_many("too many sign-ins from this address; wait a minute"));
+    }
+    Ok(app.change_people(move |people| people.accept(&token)).await?)
+}
+
+fn too_many(message: &str) -> Rejection {
+    Rejection::new(StatusCode::TOO_MANY_REQUESTS, "wait", message)
 }
 
 /// Ends the session.
@@ -123,6 +161,8 @@ pub(super) async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) ->
 }
 
 fn cookie(app: &App, secret: &str, age_s: u32) -> String {
-    let secure = if app.access() == (Access::Invited { is_https: true }) { "; Secure" } else { "" };
-    format!("{COOKIE}={secret}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age_s}{secure}")
+    let public = app.settings().public_url.as_ref();
+    let secure = if public.is_some_and(PublicUrl::is_https) { "; Secure" } else { "" };
+    let path = public.map(PublicUrl::path).unwrap_or_default();
+    format!("{COOKIE}={secret}; Path={path}/; HttpOnly; SameSite=Strict; Max-Age={age_s}{secure}")
 }

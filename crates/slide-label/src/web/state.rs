@@ -3,22 +3,28 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use ipnet::IpNet;
+use jiff::Timestamp;
 use project_files::Layout;
 use slide_data::{Manifest, Prediction, Rubric};
+use subtle::ConstantTimeEq;
 
+use super::cards::{SlideCard, by_id};
+use super::site::PublicUrl;
 use crate::overview::LeadReport;
-use crate::{Corrections, LabelConfig, Ledger, Opened, People, Queue, Result, read_predictions, uncertainty};
+use crate::people::random_hex;
+use crate::{
+    Calibration, Corrections, Invitation, LabelConfig, Ledger, Opened, People, Queue, Result, Role,
+    read_predictions, uncertainty,
+};
 
 /// Who may use the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Whoever sits at this machine, under any name.
+    /// Whoever sits at this machine and has the link that was printed, under any name.
     Local,
-    /// Whoever has an invitation. `is_https` marks the cookie for encrypted connections only.
-    Invited {
-        /// Whether people reach the server through HTTPS.
-        is_https: bool,
-    },
+    /// Whoever has an invitation.
+    Invited,
 }
 
 /// What the server is started with.
@@ -32,6 +38,10 @@ pub struct AppSettings {
     pub config: LabelConfig,
     /// Who may use the page.
     pub access: Access,
+    /// The address that people type, where a proxy or a name stands before the server.
+    pub public_url: Option<PublicUrl>,
+    /// Whose word for a client's address is taken.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// What the requests share.
@@ -44,18 +54,10 @@ pub struct App {
     corrections: Mutex<Corrections>,
     predictions: BTreeMap<String, Prediction>,
     failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
+    sign_ins: Mutex<HashMap<IpAddr, (u32, Instant)>>,
+    /// Lets in on this machine; made anew at each start, and kept nowhere.
+    local_key: String,
     pub(super) report: Mutex<Option<(u64, Instant, Arc<LeadReport>)>>,
-}
-
-/// What the page needs of a slide.
-#[derive(Debug, Clone)]
-pub(super) struct SlideCard {
-    pub(super) deck_id: Arc<str>,
-    pub(super) number: usize,
-    pub(super) width: u32,
-    pub(super) height: u32,
-    /// Of the pixels; names the image for the browser's cache.
-    pub(super) sha256: Arc<str>,
 }
 
 struct Slides {
@@ -68,7 +70,9 @@ struct Slides {
 const MANIFEST_PAUSE: Duration = Duration::from_secs(3);
 /// So many wrong tokens from one address in a minute, and it has to wait.
 const MAX_FAILURES: u32 = 10;
-const FAILURE_WINDOW: Duration = Duration::from_mins(1);
+/// So many sign-ins from one address in a minute, right ones too: a class room behind one address fits.
+const MAX_SIGN_INS: u32 = 60;
+const WINDOW: Duration = Duration::from_mins(1);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -86,7 +90,7 @@ impl App {
         let modified = modified(&settings.paths);
         let manifest = Manifest::read(settings.paths.slides().root())?;
         let predictions = read_predictions(&settings.paths.predictions())?;
-        let queue = fill_queue(&manifest, &ledger, &settings.config, &predictions);
+        let queue = fill_queue(&manifest, &ledger, &settings, &predictions)?;
         let app = Self {
             slides: RwLock::new(Slides { by_id: by_id(&manifest), modified, looked_at: Instant::now() }),
             queue: Mutex::new(queue),
@@ -94,6 +98,8 @@ impl App {
             corrections: Mutex::new(Corrections::open(&settings.paths.corrections())?),
             predictions,
             failures: Mutex::default(),
+            sign_ins: Mutex::default(),
+            local_key: random_hex()?,
             report: Mutex::default(),
             ledger,
             settings,
@@ -111,17 +117,36 @@ impl App {
         lock(&self.queue).len()
     }
 
-    /// Whether somebody has been invited to lead.
+    /// Whether somebody has been invited to lead, and can or did get in.
     pub fn has_invited_lead(&self) -> bool {
-        self.people().invitations().iter().any(|invitation| invitation.role == crate::Role::Lead)
+        let now = Timestamp::now();
+        let serves = |invitation: &Invitation| {
+            invitation.role == Role::Lead && (invitation.uses > 0 || !invitation.is_expired(now))
+        };
+        self.people().invitations().iter().any(serves)
     }
 
     /// Invites a person; returns the token of their link.
     ///
     /// # Errors
     /// As [`People::invite`].
-    pub fn invite(&self, name: &str, role: crate::Role) -> Result<String> {
-        Ok(self.people().invite(name, role)?.1)
+    pub fn invite(&self, name: &str, role: Role, days: Option<u32>) -> Result<String> {
+        Ok(self.people().invite(name, role, days)?.1)
+    }
+
+    /// The secret of the link that lets in on this machine.
+    pub fn local_key(&self) -> &str {
+        &self.local_key
+    }
+
+    /// Compares in constant time.
+    pub(super) fn is_local_key(&self, token: &str) -> bool {
+        self.access() == Access::Local && bool::from(token.as_bytes().ct_eq(self.local_key.as_bytes()))
+    }
+
+    /// Whether this address is a proxy whose word is taken.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        self.settings.trusted_proxies.iter().any(|net| net.contains(&address))
     }
 
     pub(super) fn settings(&self) -> &AppSettings {
@@ -171,16 +196,27 @@ impl App {
         if !due {
             return;
         }
-        let mut slides = self.slides.write().unwrap_or_else(PoisonError::into_inner);
-        slides.looked_at = Instant::now();
         let now = modified(&self.settings.paths);
-        if now == slides.modified {
-            return;
+        {
+            let mut slides = self.slides.write().unwrap_or_else(PoisonError::into_inner);
+            slides.looked_at = Instant::now();
+            if now == slides.modified {
+                return;
+            }
         }
-        match Manifest::read(self.settings.paths.slides().root()) {
-            Ok(manifest) => {
-                *lock(&self.queue) =
-                    fill_queue(&manifest, &self.ledger, &self.settings.config, &self.predictions);
+        // The store is read here with no other lock held: a request that holds it may be waiting for one of them.
+        match Manifest::read(self.settings.paths.slides().root()).map_err(crate::Error::from).and_then(
+            |manifest| {
+                let filled = fill_queue(&manifest, &self.ledger, &self.settings, &self.predictions)?;
+                Ok((manifest, filled))
+            },
+        ) {
+            Ok((manifest, mut filled)) => {
+                let mut queue = lock(&self.queue);
+                filled.inherit(&queue);
+                *queue = filled;
+                drop(queue);
+                let mut slides = self.slides.write().unwrap_or_else(PoisonError::into_inner);
                 slides.by_id = by_id(&manifest);
                 slides.modified = now;
             }
@@ -190,37 +226,29 @@ impl App {
 
     /// Whether an address has guessed too often.
     pub(super) fn must_wait(&self, address: IpAddr) -> bool {
-        let failures = lock(&self.failures);
-        failures
-            .get(&address)
-            .is_some_and(|(count, since)| *count >= MAX_FAILURES && since.elapsed() < FAILURE_WINDOW)
+        is_over(&lock(&self.failures), address, MAX_FAILURES)
     }
 
     /// Counts a wrong token.
     pub(super) fn count_failure(&self, address: IpAddr) {
-        let mut failures = lock(&self.failures);
-        failures.retain(|_, (_, since)| since.elapsed() < FAILURE_WINDOW);
-        failures.entry(address).or_insert((0, Instant::now())).0 += 1;
+        count(&mut lock(&self.failures), address);
+    }
+
+    /// Counts a sign-in; whether there were too many from this address.
+    pub(super) fn is_one_too_many(&self, address: IpAddr) -> bool {
+        let mut sign_ins = lock(&self.sign_ins);
+        count(&mut sign_ins, address);
+        is_over(&sign_ins, address, MAX_SIGN_INS + 1)
     }
 }
 
-fn by_id(manifest: &Manifest) -> HashMap<Box<str>, SlideCard> {
-    // A name that leads out of the image folder is no slide.
-    let is_plain = |id: &str| !id.is_empty() && !id.contains(['/', '\\', '\0']) && id != "..";
-    let mut decks: HashMap<&str, Arc<str>> = HashMap::new();
-    let mut by_id = HashMap::new();
-    for slide in manifest.usable().filter(|slide| is_plain(&slide.slide_id)) {
-        let deck_id = decks.entry(&slide.deck_id).or_insert_with(|| slide.deck_id.as_str().into()).clone();
-        let card = SlideCard {
-            deck_id,
-            number: slide.number,
-            width: slide.width,
-            height: slide.height,
-            sha256: slide.sha256.as_str().into(),
-        };
-        by_id.insert(slide.slide_id.as_str().into(), card);
-    }
-    by_id
+fn count(counts: &mut HashMap<IpAddr, (u32, Instant)>, address: IpAddr) {
+    counts.retain(|_, (_, since)| since.elapsed() < WINDOW);
+    counts.entry(address).or_insert((0, Instant::now())).0 += 1;
+}
+
+fn is_over(counts: &HashMap<IpAddr, (u32, Instant)>, address: IpAddr, most: u32) -> bool {
+    counts.get(&address).is_some_and(|(count, since)| *count >= most && since.elapsed() < WINDOW)
 }
 
 fn modified(paths: &Layout) -> Option<SystemTime> {
@@ -230,12 +258,15 @@ fn modified(paths: &Layout) -> Option<SystemTime> {
 fn fill_queue(
     manifest: &Manifest,
     ledger: &Ledger,
-    config: &LabelConfig,
+    settings: &AppSettings,
     predictions: &BTreeMap<String, Prediction>,
-) -> Queue {
-    let mut queue = Queue::new(manifest, &ledger.store(), config);
+) -> Result<Queue> {
+    let (store, config, path) = (ledger.store(), &settings.config, settings.paths.calibration());
+    let calibration = Calibration::of(&path, manifest, &store, config)?;
+    calibration.keep(&path)?;
+    let mut queue = Queue::new(manifest, &store, config, &calibration);
     for (slide, prediction) in predictions {
         queue.set_uncertainty(slide, uncertainty(prediction));
     }
-    queue
+    Ok(queue)
 }

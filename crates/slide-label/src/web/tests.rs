@@ -10,14 +10,18 @@ use tower::ServiceExt;
 use super::{Access, App, AppSettings, app};
 use crate::{Event, LabelConfig, Role};
 
-struct Site {
+pub(crate) struct Site {
     dir: tempfile::TempDir,
-    state: Arc<App>,
+    pub(crate) state: Arc<App>,
     router: Router,
 }
 
 impl Site {
-    fn new(access: Access) -> Self {
+    pub(crate) fn new(access: Access) -> Self {
+        Self::at(access, None)
+    }
+
+    fn at(access: Access, public_url: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let paths = crate::layout_in(dir.path());
         std::fs::create_dir_all(paths.slides().images()).unwrap();
@@ -31,7 +35,14 @@ impl Site {
         std::fs::write(paths.slides().manifest(), lines.join("\n") + "\n").unwrap();
         std::fs::write(paths.slides().image("d0-1"), b"\x89PNG").unwrap();
         let config = LabelConfig { calibration_slides: 0, ..LabelConfig::default() };
-        let settings = AppSettings { paths, rubric: Rubric::default(), config, access };
+        let settings = AppSettings {
+            paths,
+            rubric: Rubric::default(),
+            config,
+            access,
+            public_url: public_url.map(|url| url.parse().unwrap()),
+            trusted_proxies: Vec::new(),
+        };
         let state = Arc::new(App::open(settings).unwrap().0);
         Self { dir, router: app(state.clone()), state }
     }
@@ -52,7 +63,11 @@ impl Site {
         self.send(request("GET", path, cookie).body(Body::empty()).unwrap()).await
     }
 
-    async fn sign_in(&self, body: Value) -> Option<String> {
+    /// By name with the secret of this machine's link, where no token is given.
+    async fn sign_in(&self, mut body: Value) -> Option<String> {
+        if self.state.access() == Access::Local && body["token"].is_null() {
+            body["token"] = json!(self.state.local_key());
+        }
         let request = request("POST", "/api/session", "").body(Body::from(body.to_string())).unwrap();
         let (_, headers, _) = self.send(request).await;
         Some(headers.get(header::SET_COOKIE)?.to_str().unwrap().to_owned())
@@ -137,9 +152,9 @@ async fn other_sites_and_other_names_of_this_machine_are_refused() {
 
 #[tokio::test]
 async fn elsewhere_only_invited_people_get_in_and_guessing_is_slowed() {
-    let site = Site::new(Access::Invited { is_https: true });
+    let site = Site::at(Access::Invited, Some("https://label.example.org"));
     assert!(site.sign_in(json!({"name": "Ana"})).await.is_none());
-    let token = site.state.invite("Ana", Role::Annotator).unwrap();
+    let token = site.state.invite("Ana", Role::Annotator, None).unwrap();
     let cookie = site.sign_in(json!({"token": token.clone()})).await.unwrap();
     for attribute in ["HttpOnly", "SameSite=Strict", "Secure", "Path=/"] {
         assert!(cookie.contains(attribute), "{cookie}");
@@ -153,7 +168,11 @@ async fn elsewhere_only_invited_people_get_in_and_guessing_is_slowed() {
         last = site.post("/api/session", "", json!({"token": "guess"})).await.0;
     }
     assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(site.post("/api/session", "", json!({"token": token})).await.0, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        site.post("/api/session", "", json!({"token": token})).await.0,
+        StatusCode::OK,
+        "a right link lets in"
+    );
     assert_eq!(site.get("/api/mine", &cookie).await.0, StatusCode::OK, "who is in stays in");
 }
 
@@ -161,7 +180,7 @@ async fn elsewhere_only_invited_people_get_in_and_guessing_is_slowed() {
 async fn pages_images_and_exports_are_served_with_strict_headers() {
     let site = Site::new(Access::Local);
     let (status, headers, body) = site.get("/", "").await;
-    assert!(status == StatusCode::OK && String::from_utf8(body).unwrap().contains("/assets/app.js"));
+    assert!(status == StatusCode::OK && String::from_utf8(body).unwrap().contains("\"assets/app.js\""));
     let policy = headers["content-security-policy"].to_str().unwrap();
     assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
     for name in ["app.js", "style.css", "lead.js", "icon.svg"] {
@@ -198,12 +217,33 @@ async fn the_lead_sees_disputes_decides_them_and_everything_is_kept() {
     let cookie = site.sign_in(json!({"name": "Lead"})).await.unwrap();
     let report = |body: Vec<u8>| -> Value { serde_json::from_slice(&body).unwrap() };
     let before = report(site.get("/api/lead", &cookie).await.2);
-    assert_eq!(before["disputed"][0]["slide_id"], "d0-1");
+    assert_eq!(before["disputes"], json!({"open": 1, "decided": 0}));
+    let listed = async |state: &str| -> Value {
+        let path = format!("/api/disputes?state={state}&count=20");
+        serde_json::from_slice(&site.get(&path, &cookie).await.2).unwrap()
+    };
+    assert_eq!(listed("open").await["slides"][0]["slide_id"], "d0-1");
+    assert_eq!(listed("open").await["slides"][0]["median"]["clarity"], json!(3));
     assert_eq!(before["agreement"]["criteria"][0]["within_one"]["value"], json!(0.0));
     let word = json!({"id": "f", "kind": "adjudicated", "slide_id": "d0-1", "annotator": "Lead", "scores": {"clarity": 4}, "notes": "clear"});
     assert_eq!(site.post("/api/events", &cookie, word).await.0, StatusCode::OK);
+    assert_eq!(
+        (listed("open").await["total"].clone(), listed("decided").await["total"].clone()),
+        (json!(0), json!(1))
+    );
+    assert_eq!(listed("decided").await["slides"][0]["adjudication"]["scores"]["clarity"], json!(4));
+    let change = json!({"id": "f2", "kind": "adjudicated", "slide_id": "d0-1", "annotator": "Lead", "base": "f", "scores": {"clarity": 2}});
+    assert_eq!(site.post("/api/events", &cookie, change).await.0, StatusCode::OK);
+    assert_eq!(listed("decided").await["slides"][0]["adjudication"]["scores"]["clarity"], json!(2));
+    let back = json!({"id": "f3", "kind": "undone", "slide_id": "d0-1", "annotator": "Lead", "base": "f2", "undoes": "f2"});
+    assert_eq!(site.post("/api/events", &cookie, back).await.0, StatusCode::OK);
+    assert_eq!(
+        listed("decided").await["slides"][0]["adjudication"]["scores"]["clarity"],
+        json!(4),
+        "as before"
+    );
     let history = report(site.get("/api/slides/d0-1/history", &cookie).await.2);
-    assert_eq!(history["events"].as_array().unwrap().len(), 3);
+    assert_eq!(history["events"].as_array().unwrap().len(), 5);
     let path = site.dir.path().join("data/labeled/labels.json");
     drop(site.router);
     drop(site.state); // waits for what is derived
@@ -219,4 +259,82 @@ async fn the_queue_hands_out_every_open_slide_without_scores() {
     let (_, queue) = site.post("/api/queue", &cookie, json!({"assigned": [], "count": 20})).await;
     assert_eq!((queue["slides"].as_array().unwrap().len(), &queue["progress"]["open"]), (6, &json!(6)));
     assert!(queue["slides"][0]["mine"]["scores"].is_null(), "nothing is preselected");
+}
+
+#[tokio::test]
+async fn without_the_secret_of_the_link_nobody_gets_in_on_this_machine_either() {
+    let site = Site::new(Access::Local);
+    let ana = site.sign_in(json!({"name": "Ana"})).await.unwrap();
+    site.post("/api/events", &ana, rating("e1", "d0-1", "Ana")).await;
+    for body in [
+        json!({"name": "Eve"}),
+        json!({"name": "Eve", "token": ""}),
+        json!({"name": "Eve", "token": "guess"}),
+    ] {
+        assert_eq!(site.post("/api/session", "", body).await.0, StatusCode::UNAUTHORIZED);
+    }
+    let session: Value = serde_json::from_slice(&site.get("/api/session", "").await.2).unwrap();
+    assert_eq!(session, json!({"person": null, "access": "local"}), "not even names");
+    for path in [
+        "/api/export.jsonl",
+        "/api/export.csv",
+        "/api/lead",
+        "/api/mine",
+        "/api/slides/d0-1/image",
+        "/api/disputes?count=1",
+    ] {
+        assert_eq!(site.get(path, "").await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    // Who has the link is asked for a name, and offered those that are known.
+    let (status, asked) = site.post("/api/session", "", json!({"token": site.state.local_key()})).await;
+    assert_eq!(
+        (status, &asked["known_names"], &asked["person"]),
+        (StatusCode::OK, &json!(["Ana"]), &Value::Null)
+    );
+    let other = Site::new(Access::Local);
+    assert_ne!(site.state.local_key(), other.state.local_key());
+    // What came through a proxy is told what to do.
+    for header in ["x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded", "via", "cf-connecting-ip"]
+    {
+        let request =
+            request("GET", "/api/session", &ana).header(header, "1.2.3.4").body(Body::empty()).unwrap();
+        let (status, _, body) = site.send(request).await;
+        assert!(
+            status == StatusCode::FORBIDDEN && String::from_utf8_lossy(&body).contains("--public-url"),
+            "{header}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn behind_a_public_address_the_proxy_may_rewrite_host_and_leave_or_take_the_path() {
+    let site = Site::at(Access::Invited, Some("https://example.org/label"));
+    let token = site.state.invite("Ana", Role::Lead, None).unwrap();
+    let send = async |path: &str, host: &str, origin: &str| {
+        let request = Request::builder()
+            .method("POST")
+            .uri(path)
+            .header(header::HOST, host)
+            .header(header::ORIGIN, origin)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(json!({"token": token}).to_string()))
+            .unwrap();
+        site.send(request).await
+    };
+    for path in ["/api/session", "/label/api/session"] {
+        for host in ["127.0.0.1:7860", "example.org"] {
+            let (status, headers, _) = send(path, host, "https://example.org").await;
+            assert_eq!(status, StatusCode::OK, "{path} {host}");
+            let cookie = headers[header::SET_COOKIE].to_str().unwrap();
+            assert!(cookie.contains("Path=/label/;") && cookie.contains("Secure"), "{cookie}");
+        }
+    }
+    let (status, _, body) = send("/api/session", "127.0.0.1:7860", "https://evil.example").await;
+    let said = String::from_utf8_lossy(&body).into_owned();
+    assert!(status == StatusCode::FORBIDDEN && said.contains("https://example.org/label"), "{said}");
+    for (path, status) in
+        [("/label/", 200), ("/label/assets/app.js", 200), ("/", 200), ("/labels", 404), ("/label", 308)]
+    {
+        assert_eq!(site.get(path, "").await.0.as_u16(), status, "{path}");
+    }
 }
