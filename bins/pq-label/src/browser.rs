@@ -17,10 +17,10 @@ pub(crate) fn open(link: &str) -> Option<NamedTempFile> {
 /// Links hold no character that HTML knows otherwise: an address and hexadecimal digits.
 fn page(link: &str) -> std::io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new().prefix("pq-label-").suffix(".html").tempfile()?;
-    write!(
+    writeln!(
         file,
         "<!doctype html><meta charset=\"utf-8\"><meta name=\"referrer\" content=\"no-referrer\">\
-         <meta http-equiv=\"refresh\" content=\"0; url={link}\"><title>pq-label</title><a href=\"{link}\">Rate slides</a>\n"
+         <meta http-equiv=\"refresh\" content=\"0; url={link}\"><title>pq-label</title><a href=\"{link}\">Rate slides</a>"
     )?;
     file.flush()?;
     Ok(file)

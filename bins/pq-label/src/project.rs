@@ -46,15 +46,18 @@ impl Project {
         Ok(store)
     }
 
-    /// The ratings as a matrix: slides of one deck together, calibration slides marked.
+    /// The ratings as a matrix: slides of one deck together, calibration slides marked where the server has chosen some.
     pub(crate) fn matrix(&self, store: &Store) -> Result<RatingMatrix> {
         let manifest = Manifest::read(self.paths.slides().root()).unwrap_or_default();
         let decks: HashMap<&str, &str> =
             manifest.slides.iter().map(|slide| (slide.slide_id.as_str(), slide.deck_id.as_str())).collect();
         let mut matrix =
             RatingMatrix::from_store(store, |slide| (*decks.get(slide).unwrap_or(&slide)).into());
-        let calibration = Calibration::of(&self.paths.calibration(), &manifest, store, &self.config)?;
-        matrix.mark_calibration(|slide| calibration.contains(slide));
+        let path = self.paths.calibration();
+        if path.exists() {
+            let calibration = Calibration::of(&path, &manifest, store, &self.config)?;
+            matrix.mark_calibration(|slide| calibration.contains(slide));
+        }
         Ok(matrix)
     }
 

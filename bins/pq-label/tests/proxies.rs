@@ -67,8 +67,9 @@ fn nginx(recipe: &str, port: u16, server_port: &str, folder: &Path) -> Proxy {
         })
         .collect();
     let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let paths: String =
-        paths.iter().map(|name| format!("{name}_temp_path {}/{name};\n", folder.display())).collect();
+    let paths: Vec<String> =
+        paths.iter().map(|name| format!("{name}_temp_path {}/{name};", folder.display())).collect();
+    let paths = paths.join("\n");
     let text = format!(
         "daemon off;\npid {0}/pid;\nerror_log {0}/error.log;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}{1}\n}}\n",
         folder.display(),
@@ -175,7 +176,7 @@ fn assert_rates(kind: &str, recipe: &str, path: &str, start: impl Fn(&str, u16, 
         let request = stranger.agent.post(format!("{public}/api/session")).header("x-forwarded-for", address);
         request.send_json(json!({"token": "guess"})).unwrap().status().as_u16()
     };
-    let last = (0..12).map(|_| guess("203.0.113.1")).last();
+    let last = (0..12).fold(None, |_, _| Some(guess("203.0.113.1")));
     assert_eq!(last, Some(429), "what a client writes before the proxy's own word is not believed");
     assert_eq!(lead.post("/api/session", &json!({"token": token})).0, 200, "a right link always lets in");
 }

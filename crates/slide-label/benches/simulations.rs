@@ -9,7 +9,7 @@
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
 
-use simulation::{DESIGNS, ceilings, consensus, shown_agreement};
+use simulation::{DESIGNS, RatersOf, ceilings, consensus, shown_agreement};
 
 fn main() {
     let repeats = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(400);
@@ -27,7 +27,7 @@ fn main() {
         );
     }
     println!("\n{:52}{:>16}{:>16}{:>9}{:>9}", "ceiling, noise .6", "noise", "exact", "truth", "covered");
-    let plans: [(&str, fn(u32) -> u32); 3] = [
+    let plans: [(&str, RatersOf); 3] = [
         ("2 each", |_| 2),
         ("3 each", |_| 3),
         ("6 for a tenth, else 1", |slide| if slide % 10 == 0 { 6 } else { 1 }),

@@ -161,7 +161,7 @@ fn a_page_left_open_does_not_keep_slides_that_others_have_rated() {
     let mut room = Room::new(3, 4, &config(2, 0));
     let held = room.queue.next("Ana", &[], &[], 5, room.now);
     assert_eq!(held.len(), 5);
-    room.now += Duration::from_secs(31 * 60);
+    room.now += Duration::from_mins(31);
     // Two others rate three of her five, one the fourth.
     for slide in &held[..3] {
         room.give(slide, "Ben", 3);

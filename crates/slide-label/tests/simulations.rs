@@ -3,7 +3,7 @@
 
 mod simulation;
 
-use simulation::{DESIGNS, ceilings, consensus, shown_agreement};
+use simulation::{DESIGNS, RatersOf, ceilings, consensus, shown_agreement};
 
 /// Sampling leaves this much between two shares of the same simulated ratings.
 const TOLERANCE: f64 = 0.012;
@@ -26,7 +26,7 @@ fn agreement_shown_for_the_other_slides_is_theirs_and_not_that_of_calibration() 
 
 #[test]
 fn the_ceiling_is_that_of_the_real_numbers_of_raters() {
-    let plans: [(fn(u32) -> u32, &str); 3] = [
+    let plans: [(RatersOf, &str); 3] = [
         (|slide| if slide % 10 == 0 { 6 } else { 1 }, "20 by six, 180 by one"),
         (|slide| if slide % 3 == 0 { 6 } else { 1 }, "67 by six, 133 by one"),
         (|_| 2, "all by two"),

@@ -100,7 +100,8 @@ pub(crate) fn the_end_is_told_rightly_and_the_page_goes_on_by_itself() {
     // More slides are collected: nobody has to press anything.
     let manifest = site.data().join("raw/manifest.jsonl");
     let mut text = std::fs::read_to_string(&manifest).unwrap();
-    text.push_str(&format!("{}\n", crate::common::record("deck0-003", 0, 3)));
+    text += &crate::common::record("deck0-003", 0, 3).to_string();
+    text.push('\n');
     std::fs::copy(site.data().join("raw/slides/deck0-001.png"), site.data().join("raw/slides/deck0-003.png"))
         .unwrap();
     std::fs::write(&manifest, text).unwrap();

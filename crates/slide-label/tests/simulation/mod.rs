@@ -235,8 +235,11 @@ fn best(noise: f64, raters: u32, rng: &mut Rng) -> [f64; BINS] {
     })
 }
 
+/// How many rate the slide of a number.
+pub type RatersOf = fn(u32) -> u32;
+
 /// Slides of decks of ten; `raters_of` says how many rate the slide of this number.
-pub fn ceilings(noise: f64, slides: u32, raters_of: fn(u32) -> u32, repeats: u32, seed: u64) -> Ceilings {
+pub fn ceilings(noise: f64, slides: u32, raters_of: RatersOf, repeats: u32, seed: u64) -> Ceilings {
     let mut rng = Rng::with_seed(seed);
     let names: Vec<String> = (0..10).map(|rater| format!("r{rater:02}")).collect();
     let most = (0..slides).map(raters_of).max().unwrap_or(1);
