@@ -42,12 +42,12 @@ fn every_form_is_made_and_says_how_near_it_is() {
             &["config.json", "model.safetensors", "tokenizer.json"][..],
             1e-4,
         ),
-        (&["--to", "gguf"], "v1.0.0-gguf-f16", &["mmproj-v1.0.0-f16.gguf", "v1.0.0-f16.gguf"], 0.02),
+        (&["--to", "gguf"], "v1.0.0-gguf-f16", &["mmproj-v1.0.0-f16.gguf", "v1.0.0-f16.gguf"], 0.0032),
         (
             &["--to", "gguf", "--quantization", "q8_0"],
             "v1.0.0-gguf-q8_0",
             &["mmproj-v1.0.0-q8_0.gguf", "v1.0.0-q8_0.gguf"],
-            0.1,
+            0.08,
         ),
     ] {
         let args = [&["export", "v1.0.0"], args].concat();
