@@ -99,7 +99,11 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
             "monitoring/performance_metrics/latest_metrics.json",
             check::<drift::PerformanceReport>("monitoring/performance_metrics/latest_metrics.json"),
         ),
-        ("monitoring/audits.jsonl", check::<drift::Audit>("monitoring/audits.jsonl")),
+        (
+            "monitoring/kept/kept_slides.jsonl",
+            check::<slide_data::KeptSlide>("monitoring/kept/kept_slides.jsonl"),
+        ),
+        ("monitoring/audits.jsonl", check::<slide_data::Audit>("monitoring/audits.jsonl")),
         ("monitoring/decisions.jsonl", check::<drift::Decision>("monitoring/decisions.jsonl")),
         ("monitoring/retraining.json", check::<drift::Flight>("monitoring/retraining.json")),
     ];

@@ -8,18 +8,21 @@ use clap::Parser;
 use pq_cli::{CommonArgs, HasCommon, Verdict, WithHint as _, secrets};
 use registry::RegistryConfig;
 use registry::signing::{PUBLIC_KEY, PublicKey};
-use slide_data::{Limits, render};
+use slide_data::{KeptConfig, Limits, render};
 use slide_scorer::{Settings, SlideScorer};
 
 mod adapter;
+mod keep;
 mod session;
 
+use keep::Keeper;
 use session::Session;
 
 /// Rates slides: one JSON line a slide on stdout, or an HTML report for the deck's author.
 ///
 /// Takes images, PDF and presentation files, and folders of them. Uses the champion of the registry, else the latest run.
-/// Every scored slide is also logged to `monitoring/predictions.jsonl`, for pq-monitor.
+/// Every scored slide is also logged to `monitoring/predictions.jsonl`, for pq-monitor, and its image kept in `monitoring/kept`
+/// (`[kept_slides]` of monitoring.toml), so that a correction of it can be learned from.
 #[derive(Debug, Parser)]
 #[command(version, after_help = "Exit status: 0 scored, 2 nothing could be scored.")]
 struct Args {
@@ -37,7 +40,7 @@ struct Args {
     /// Slides that go through the model at once.
     #[arg(long, default_value_t = 4)]
     batch: usize,
-    /// Do not log to `monitoring/predictions.jsonl`.
+    /// Neither log to `monitoring/predictions.jsonl` nor keep the slides.
     #[arg(long)]
     no_log: bool,
     /// Folder of the monitoring files [default: `storage.monitoring_dir` of data.toml]
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<Verdict> {
     let project = args.common.configuration()?;
     let limits: Limits = project.section("limits", Limits::validate)?;
+    let keep: KeptConfig = project.section("kept_slides", KeptConfig::validate)?;
     let layout = project
         .layout()?
         .with_monitoring(args.monitoring.as_deref(), false)?
@@ -72,7 +76,8 @@ fn run(args: &Args) -> Result<Verdict> {
     let settings = Settings::of_run_here(&adapter, &args.common, &project)?;
     let scorer = SlideScorer::open(&settings, Some(&adapter), &version)?;
     let log = (!args.no_log).then(|| layout.predictions());
-    let mut session = Session { args, log, scorer: &scorer, scored: Vec::new(), failed: 0 };
+    let keeper = Keeper::new(&layout, keep, log.is_some());
+    let mut session = Session { args, log, keeper, scorer: &scorer, scored: Vec::new(), failed: 0 };
     'inputs: for input in &args.inputs {
         let slides = render::load(input, &limits).hint(
             format!("cannot read `{}`", input.display()),

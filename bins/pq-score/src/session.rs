@@ -12,6 +12,7 @@ use slide_data::{Prediction, write_atomic};
 use slide_scorer::{Settings, SlideImage, SlideScorer, thumbnail};
 
 use crate::Args;
+use crate::keep::{Keeper, Origin};
 
 const CAVEAT: &str = "The scores were made by a model that repeats the ratings of the people it learned from. \
     Read them as a first opinion: look at the spread, and let a person decide.";
@@ -21,6 +22,8 @@ pub(crate) struct Session<'a> {
     pub(crate) args: &'a Args,
     /// Where scored slides are logged.
     pub(crate) log: Option<PathBuf>,
+    /// Keeps them.
+    pub(crate) keeper: Keeper,
     pub(crate) scorer: &'a SlideScorer,
     pub(crate) scored: Vec<ScoredSlide>,
     pub(crate) failed: usize,
@@ -38,15 +41,18 @@ impl Session<'_> {
         if slides.is_empty() {
             return Ok(());
         }
-        let titles: Vec<(usize, String)> =
-            slides.iter().map(|slide| (slide.number, slide.deck.clone())).collect();
+        let origins: Vec<Origin> = slides.iter().map(Origin::of).collect();
         let images: Vec<SlideImage> = slides
             .into_iter()
             .map(|slide| SlideImage { slide_id: slide.slide_id, deck_id: slide.deck_id, image: slide.image })
             .collect();
         let predictions = self.scorer.rate(&images)?;
-        for (((number, title), image), prediction) in titles.into_iter().zip(&images).zip(predictions) {
+        // First, so that what is logged and printed can be corrected.
+        let kept = origins.iter().zip(&images).zip(&predictions);
+        self.keeper.keep(kept.map(|((origin, image), prediction)| (origin, &image.image, prediction)));
+        for ((origin, image), prediction) in origins.into_iter().zip(&images).zip(predictions) {
             self.emit(&prediction)?;
+            let Origin { number, deck: title, .. } = origin;
             let image = match self.args.html {
                 Some(_) => Some(Image { media_type: MediaType::Jpeg, bytes: thumbnail(&image.image, 960)? }),
                 None => None,
@@ -68,6 +74,7 @@ impl Session<'_> {
 
     /// Writes the report.
     pub(crate) fn finish(self, settings: &Settings, version: &str) -> Result<Verdict> {
+        self.keeper.finish();
         if pq_cli::interrupted() {
             bail!(Hint::new(
                 format!("interrupted after {} slides", self.scored.len()),

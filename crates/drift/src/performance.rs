@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use project_files::{Contract, Interval, Layout, ValidationResults};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use slide_data::{Label, Prediction, expected_score};
+use slide_data::{Audit, Label, Prediction, expected_score};
 
-use crate::audit::{Audit, day, days, deck_sizes};
+use crate::audit::{day, days, deck_sizes};
 use crate::estimate::{Estimate, Rated, Scored, estimate, foretold};
 use crate::features::is_distribution;
 use crate::recent::{days_before, latest_version};

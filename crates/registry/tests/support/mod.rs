@@ -87,6 +87,8 @@ impl Run<'_> {
             base_is_hub_id: false,
             inputs: inputs.clone(),
             data: DataSummary::default(),
+            corrections: [].into(),
+            test_set: None,
             training: None,
             versions: [].into(),
             code: None,
