@@ -1,4 +1,5 @@
 use anyhow::Result;
+use drift::MonitoringConfig;
 use pq_cli::{Layout, WithHint};
 use slide_data::{Defects, Manifest, Rubric};
 use slide_label::{Journal, LabelConfig, Store};
@@ -10,6 +11,8 @@ pub(crate) struct Project {
     pub(crate) paths: Layout,
     pub(crate) rubric: Rubric,
     pub(crate) config: LabelConfig,
+    /// For how many days after a slide was scored pq-monitor looks at a rating of it.
+    pub(crate) audit_days: f64,
 }
 
 impl Project {
@@ -23,7 +26,9 @@ impl Project {
             "there is nothing to label",
             "run the command in the project's folder, or mend the setting; `pq-collect PATH` begins a project",
         )?;
+        let monitoring: MonitoringConfig = file.file("monitoring", MonitoringConfig::validate)?;
         Ok(Self {
+            audit_days: monitoring.performance.window_days,
             paths,
             rubric: file.section("rubric", Rubric::validate)?,
             config: file.section("label", LabelConfig::validate)?,

@@ -16,8 +16,8 @@ pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
     project.manifest()?;
     let access =
         if args.host.is_loopback() { Access::Local } else { Access::Invited { is_https: args.https } };
-    let settings =
-        AppSettings { paths: project.paths, rubric: project.rubric, config: project.config, access };
+    let Project { paths, rubric, config, audit_days } = project;
+    let settings = AppSettings { paths, rubric, config, access, audit_days };
     let (state, opened) = match App::open(settings) {
         Err(error @ Error::Locked { .. }) => {
             let remedy = "stop the other server (or use its page); a store takes one server at a time";

@@ -7,7 +7,10 @@ use project_files::Layout;
 use slide_data::{Manifest, Prediction, Rubric};
 
 use crate::overview::LeadReport;
-use crate::{Corrections, LabelConfig, Ledger, Opened, People, Queue, Result, read_predictions, uncertainty};
+use crate::{
+    Audits, Corrections, Error, LabelConfig, Ledger, Opened, People, Queue, Result, read_predictions,
+    uncertainty,
+};
 
 /// Who may use the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct AppSettings {
     pub config: LabelConfig,
     /// Who may use the page.
     pub access: Access,
+    /// For how many days after a slide was scored a rating of it says how good the model is.
+    pub audit_days: f64,
 }
 
 /// What the requests share.
@@ -39,6 +44,8 @@ pub struct App {
     settings: AppSettings,
     ledger: Ledger,
     slides: RwLock<Slides>,
+    /// Held only for a look: whoever holds it takes no other lock.
+    audits: RwLock<Audits>,
     queue: Mutex<Queue>,
     people: People,
     corrections: Mutex<Corrections>,
@@ -60,7 +67,7 @@ pub(super) struct SlideCard {
 
 struct Slides {
     by_id: HashMap<Box<str>, SlideCard>,
-    modified: Option<SystemTime>,
+    modified: [Option<SystemTime>; 2],
     looked_at: Instant,
 }
 
@@ -86,9 +93,12 @@ impl App {
         let modified = modified(&settings.paths);
         let manifest = Manifest::read(settings.paths.slides().root())?;
         let predictions = read_predictions(&settings.paths.predictions())?;
-        let queue = fill_queue(&manifest, &ledger, &settings.config, &predictions);
+        let audits = read_audits(&settings)?;
+        let mut queue = fill_queue(&manifest, &ledger, &settings.config, &predictions);
+        queue.put_first(&audits.open);
         let app = Self {
             slides: RwLock::new(Slides { by_id: by_id(&manifest), modified, looked_at: Instant::now() }),
+            audits: RwLock::new(audits),
             queue: Mutex::new(queue),
             people: People::open(&settings.paths.people())?,
             corrections: Mutex::new(Corrections::open(&settings.paths.corrections())?),
@@ -154,8 +164,10 @@ impl App {
         lock(&self.corrections)
     }
 
+    /// What the model says of a slide; nothing of one whose ratings tell how good the model is.
     pub(super) fn prediction(&self, slide_id: &str) -> Option<&Prediction> {
-        self.predictions.get(slide_id)
+        let audits = self.audits.read().unwrap_or_else(PoisonError::into_inner);
+        self.predictions.get(slide_id).filter(|_| !audits.drawn.contains(slide_id))
     }
 
     pub(super) fn slide(&self, id: &str) -> Option<SlideCard> {
@@ -177,14 +189,17 @@ impl App {
         if now == slides.modified {
             return;
         }
-        match Manifest::read(self.settings.paths.slides().root()) {
-            Ok(manifest) => {
-                *lock(&self.queue) =
-                    fill_queue(&manifest, &self.ledger, &self.settings.config, &self.predictions);
+        let manifest = Manifest::read(self.settings.paths.slides().root()).map_err(Error::from);
+        match manifest.and_then(|manifest| Ok((manifest, read_audits(&self.settings)?))) {
+            Ok((manifest, audits)) => {
+                let mut queue = fill_queue(&manifest, &self.ledger, &self.settings.config, &self.predictions);
+                queue.put_first(&audits.open);
+                *lock(&self.queue) = queue;
+                *self.audits.write().unwrap_or_else(PoisonError::into_inner) = audits;
                 slides.by_id = by_id(&manifest);
                 slides.modified = now;
             }
-            Err(error) => tracing::warn!("the manifest is left as it was: {error}"),
+            Err(error) => tracing::warn!("the slides to rate are left as they were: {error}"),
         }
     }
 
@@ -223,8 +238,13 @@ fn by_id(manifest: &Manifest) -> HashMap<Box<str>, SlideCard> {
     by_id
 }
 
-fn modified(paths: &Layout) -> Option<SystemTime> {
-    std::fs::metadata(paths.slides().manifest()).and_then(|file| file.modified()).ok()
+fn modified(paths: &Layout) -> [Option<SystemTime>; 2] {
+    [paths.slides().manifest(), paths.audits()]
+        .map(|path| std::fs::metadata(path).and_then(|file| file.modified()).ok())
+}
+
+fn read_audits(settings: &AppSettings) -> Result<Audits> {
+    Audits::read(&settings.paths.audits(), settings.audit_days, jiff::Timestamp::now())
 }
 
 fn fill_queue(

@@ -31,7 +31,7 @@ impl Site {
         std::fs::write(paths.slides().manifest(), lines.join("\n") + "\n").unwrap();
         std::fs::write(paths.slides().image("d0-1"), b"\x89PNG").unwrap();
         let config = LabelConfig { calibration_slides: 0, ..LabelConfig::default() };
-        let settings = AppSettings { paths, rubric: Rubric::default(), config, access };
+        let settings = AppSettings { paths, rubric: Rubric::default(), config, access, audit_days: 14.0 };
         let state = Arc::new(App::open(settings).unwrap().0);
         Self { dir, router: app(state.clone()), state }
     }
