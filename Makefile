@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda demo test check check-bucket check-cuda dependencies docs endurance packages mutants bench bench-loop bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda ci-local demo test check check-bucket check-cuda dependencies docs endurance packages mutants bench bench-loop bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,9 @@ check-cuda: ## the CUDA backend as far as it can be checked without a GPU: build
 
 dependencies: ## licences, sources and unused dependencies (needs cargo-deny and cargo-machete; what is missing is named)
 	.ci/dependencies
+
+ci-local: ## the workflows: linters, and the shell of every step of the retraining loop against a bare repository (what is missing is named)
+	.ci/workflows
 
 docs: ## the book in target/book, its generated pages, its links and whether the exercises' patches apply (needs mdbook; without it the pages and links alone)
 	docs/generate-reference --check
@@ -71,7 +74,7 @@ bench: ## criterion benches of the model, read them in target/criterion
 	$(CARGO) bench -p vlm-lora
 
 LOOP ?=
-bench-loop: ## false alarms and power of the monitor and the trigger over made-up teams, and how long it takes (LOOP="level years"; SIMS, YEARS)
+bench-loop: ## false alarms and power of the monitor and the trigger over made-up teams, and how long it takes (LOOP="level years"; SIMS, YEARS, FIRST_YEAR, THREADS)
 	$(CARGO) bench -p pitchquest-drift --bench loop -- $(LOOP)
 
 PARITY_PYTHON ?= python3

@@ -53,6 +53,10 @@ pub(crate) enum Command {
         #[arg(long)]
         freeze_test: bool,
     },
+    /// Bring in slides that were scored in production and that users corrected or that were drawn to be rated.
+    ///
+    /// They are trained on, never validated or tested on; running it again changes nothing.
+    Production,
     /// Write the dataset card (Markdown) to stdout or a file.
     Card {
         /// Where to write it.

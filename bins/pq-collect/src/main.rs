@@ -4,6 +4,7 @@ mod args;
 mod collect;
 mod dataset;
 mod inspect;
+mod production;
 mod progress;
 mod splits;
 
@@ -39,6 +40,7 @@ fn run(args: &Args) -> Result<Verdict> {
         Some(Command::Splits { freeze_test }) => {
             splits::splits(&store()?, &project, *freeze_test, args.common.json)
         }
+        Some(Command::Production) => production::bring_in(&mut store()?, &project, args.common.json),
         Some(Command::Card { out }) => dataset::card(&store()?, &project, out.as_deref()),
         Some(Command::Export { out, format, shard_mib }) => {
             dataset::export(&store()?, &project, out, *format, *shard_mib, args.common.json)

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
+use drift::MonitoringConfig;
 use pq_cli::{Layout, WithHint};
 use slide_data::{Defects, Manifest, Rubric};
 use slide_label::agreement::RatingMatrix;
@@ -13,6 +14,8 @@ pub(crate) struct Project {
     pub(crate) paths: Layout,
     pub(crate) rubric: Rubric,
     pub(crate) config: LabelConfig,
+    /// For how many days after a slide was scored pq-monitor looks at a rating of it.
+    pub(crate) audit_days: f64,
 }
 
 impl Project {
@@ -26,7 +29,9 @@ impl Project {
             "there is nothing to label",
             "run the command in the project's folder, or mend the setting; `pq-collect PATH` begins a project",
         )?;
+        let monitoring: MonitoringConfig = file.file("monitoring", MonitoringConfig::validate)?;
         Ok(Self {
+            audit_days: monitoring.performance.window_days,
             paths,
             rubric: file.section("rubric", Rubric::validate)?,
             config: file.section("label", LabelConfig::validate)?,

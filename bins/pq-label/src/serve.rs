@@ -23,6 +23,7 @@ pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
         access: if is_local { Access::Local } else { Access::Invited },
         public_url: args.public_url.clone(),
         trusted_proxies: trusted_proxies(args),
+        audit_days: project.audit_days,
     };
     let (state, opened) = match App::open(settings) {
         Err(error @ Error::Locked { .. }) => {

@@ -2,11 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use drift::{Audit, ValidationResults, VersionFile, read_lines};
+use drift::{ValidationResults, VersionFile, read_lines};
 use jiff::Timestamp;
 use pq_cli::{Hint, Layout, WithHint as _};
 use project_files::{Contract, RunFiles, RunRecord, hash_file};
-use slide_data::{Labels, Prediction, SlideRecord, Split, Splits};
+use slide_data::{Audit, Labels, Prediction, SlideRecord, Split, Splits};
 
 /// What was read, with the SHA-256 of each file.
 pub(crate) struct Inputs {

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use drift::{
-    Audit, Drawing, DriftInput, DriftReport, DriftStatus, MonitoringConfig, PerformanceInput,
-    PerformanceReport, compare, draw_audits, measure, write_drift_report, write_performance_report,
+    Drawing, DriftInput, DriftReport, DriftStatus, MonitoringConfig, PerformanceInput, PerformanceReport,
+    compare, draw_audits, measure, write_drift_report, write_performance_report,
 };
 use jiff::Timestamp;
 use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
 use project_files::Contract as _;
-use slide_data::write_atomic;
+use slide_data::{Audit, write_atomic};
 
 mod inputs;
 mod print;

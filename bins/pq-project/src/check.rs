@@ -105,7 +105,11 @@ fn slides(layout: &Layout, contents: &Contents, findings: &mut Findings) {
     if let Some(corrections) = &contents.corrections {
         let ids = corrections.iter().map(|correction| correction.slide_id.as_str());
         let ids = ids.filter(|id| !known.contains(id)).collect();
-        unknown("corrections are of slides that were not collected, and teach nothing", ids, false);
+        unknown(
+            "corrections are of slides that were not collected; `pq-collect production` brings in those that were kept",
+            ids,
+            false,
+        );
     }
 }
 

@@ -86,7 +86,8 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
         "monitoring/performance_metrics/latest_metrics.json",
         &performance,
     );
-    reader.log::<drift::Audit>("monitoring/audits.jsonl", &layout.audits());
+    reader.log::<slide_data::KeptSlide>("monitoring/kept/kept_slides.jsonl", &layout.kept().index());
+    reader.log::<slide_data::Audit>("monitoring/audits.jsonl", &layout.audits());
     reader.log::<drift::Decision>("monitoring/decisions.jsonl", &layout.decisions());
     reader.document::<drift::Flight>("monitoring/retraining.json", &layout.retraining());
     for (entry, path) in other_files(layout, &run) {
@@ -106,9 +107,10 @@ fn exports(layout: &Layout) -> Vec<PathBuf> {
 }
 
 /// Files in formats that are not ours.
-fn other_files(layout: &Layout, run: &RunFiles) -> [(&'static str, PathBuf); 6] {
+fn other_files(layout: &Layout, run: &RunFiles) -> [(&'static str, PathBuf); 7] {
     [
         ("data/raw/slides/<slide-id>.png", layout.slides().images()),
+        ("monitoring/kept/<pixels>.png", layout.kept().root().to_owned()),
         ("outputs/<run>/adapter_config.json", run.adapter_config()),
         ("outputs/<run>/adapter_model.safetensors", run.adapter_weights()),
         ("outputs/<run>/config.toml", run.config()),

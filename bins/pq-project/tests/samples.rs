@@ -114,7 +114,11 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
             "outputs/<run>/applicability.json",
             check::<project_files::Applicability>("outputs/<run>/applicability.json"),
         ),
-        ("monitoring/audits.jsonl", check::<drift::Audit>("monitoring/audits.jsonl")),
+        (
+            "monitoring/kept/kept_slides.jsonl",
+            check::<slide_data::KeptSlide>("monitoring/kept/kept_slides.jsonl"),
+        ),
+        ("monitoring/audits.jsonl", check::<slide_data::Audit>("monitoring/audits.jsonl")),
         ("monitoring/decisions.jsonl", check::<drift::Decision>("monitoring/decisions.jsonl")),
         ("monitoring/retraining.json", check::<drift::Flight>("monitoring/retraining.json")),
     ];

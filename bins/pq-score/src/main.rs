@@ -9,19 +9,22 @@ use pq_cli::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _, secrets};
 use project_files::{Contract as _, ValidationResults};
 use registry::RegistryConfig;
 use registry::signing::{PUBLIC_KEY, PublicKey};
-use slide_data::{Limits, render};
+use slide_data::{KeptConfig, Limits, render};
 use slide_scorer::{Settings, SlideScorer};
 
 mod adapter;
+mod keep;
 mod session;
 mod table;
 
+use keep::Keeper;
 use session::Session;
 
 /// Rates slides: one JSON line a slide on stdout, or an HTML report for the deck's author.
 ///
 /// Takes images, PDF and presentation files, and folders of them. Uses the champion of the registry, else the latest run.
-/// Every scored slide is also logged to `monitoring/predictions.jsonl`, for pq-monitor.
+/// Every scored slide is also logged to `monitoring/predictions.jsonl`, for pq-monitor, and its image kept in `monitoring/kept`
+/// (`[kept_slides]` of monitoring.toml), so that a correction of it can be learned from.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -42,7 +45,7 @@ struct Args {
     /// Slides that go through the model at once.
     #[arg(long, default_value_t = 4)]
     batch: usize,
-    /// Do not log to `monitoring/predictions.jsonl`.
+    /// Neither log to `monitoring/predictions.jsonl` nor keep the slides.
     #[arg(long)]
     no_log: bool,
     /// Folder of the monitoring files [default: `storage.monitoring_dir` of data.toml]
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<Verdict> {
     let project = args.common.configuration()?;
     let limits: Limits = project.section("limits", Limits::validate)?;
+    let keep: KeptConfig = project.section("kept_slides", KeptConfig::validate)?;
     let layout = project
         .layout()?
         .with_monitoring(args.monitoring.as_deref(), false)?
@@ -78,7 +82,8 @@ fn run(args: &Args) -> Result<Verdict> {
     require_inputs(args)?;
     let scorer = SlideScorer::open(&settings, Some(&adapter), &version)?;
     let log = (!args.no_log).then(|| layout.predictions());
-    let mut session = Session { args, log, scorer: &scorer, scored: Vec::new(), failed: Vec::new() };
+    let keeper = Keeper::new(&layout, keep, log.is_some());
+    let mut session = Session { args, log, keeper, scorer: &scorer, scored: Vec::new(), failed: Vec::new() };
     score_all(args, &limits, &mut session)?;
     let results = ValidationResults::read_if_present(&adapter.validation())?;
     session.finish(&settings, &version, &session::quality(results.as_ref()))

@@ -11,6 +11,7 @@ use slide_data::render::RenderedSlide;
 use slide_data::{Prediction, write_atomic};
 use slide_scorer::{Settings, SlideImage, SlideScorer, thumbnail};
 
+use crate::keep::{Keeper, Origin};
 use crate::{Args, table};
 
 const CAVEAT: &str = "The scores were made by a model that repeats the ratings of the people it learned from. \
@@ -21,6 +22,8 @@ pub(crate) struct Session<'a> {
     pub(crate) args: &'a Args,
     /// Where scored slides are logged.
     pub(crate) log: Option<PathBuf>,
+    /// Keeps them.
+    pub(crate) keeper: Keeper,
     pub(crate) scorer: &'a SlideScorer,
     pub(crate) scored: Vec<ScoredSlide>,
     /// What could not be rated, with the reason.
@@ -55,14 +58,17 @@ impl Session<'_> {
         if slides.is_empty() {
             return Ok(());
         }
-        let titles: Vec<(usize, String)> =
-            slides.iter().map(|slide| (slide.number, slide.deck.clone())).collect();
+        let origins: Vec<Origin> = slides.iter().map(Origin::of).collect();
         let images: Vec<SlideImage> = slides
             .into_iter()
             .map(|slide| SlideImage { slide_id: slide.slide_id, deck_id: slide.deck_id, image: slide.image })
             .collect();
         let predictions = self.scorer.rate(&images)?;
-        for (((number, title), image), prediction) in titles.into_iter().zip(&images).zip(predictions) {
+        // First, so that what is logged and printed can be corrected.
+        let kept = origins.iter().zip(&images).zip(&predictions);
+        self.keeper.keep(kept.map(|((origin, image), prediction)| (origin, &image.image, prediction)));
+        for ((origin, image), prediction) in origins.into_iter().zip(&images).zip(predictions) {
+            let Origin { number, deck: title, .. } = origin;
             self.emit(&format!("{title}, slide {number}"), &prediction)?;
             let image = match self.args.html {
                 Some(_) => Some(Image { media_type: MediaType::Jpeg, bytes: thumbnail(&image.image, 960)? }),
@@ -92,6 +98,7 @@ impl Session<'_> {
 
     /// Writes the report.
     pub(crate) fn finish(self, settings: &Settings, version: &str, quality: &str) -> Result<Verdict> {
+        self.keeper.finish();
         if pq_cli::interrupted() {
             bail!(Hint::new(
                 format!("interrupted after {} slides", self.scored.len()),

@@ -1,9 +1,9 @@
 use anyhow::Result;
 use project_files::{
-    BestCheckpoint, Contract as _, DataSummary, Hardware, RunFiles, RunRecord, TrainingSummary,
+    BestCheckpoint, Contract as _, DataSummary, Hardware, RunFiles, RunRecord, TestSet, TrainingSummary,
 };
 use serde_json::Value;
-use slide_data::Split;
+use slide_data::{Authority, Rubric, Split, Target, sha256_hex};
 use slide_scorer::{Base, LabelledSlide, Settings, Store, base_inputs, processor_files};
 use std::collections::{BTreeMap, BTreeSet};
 use vlm_lora::backend::Isa;
@@ -57,6 +57,8 @@ impl Record {
                 val_slides: count(Split::Val),
                 test_slides: count(Split::Test),
             },
+            corrections: obeyed(slides),
+            test_set: Some(test_set(slides, &settings.rubric)),
             training: None,
             versions: [("pitchquest".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
             code: Some(code::state()),
@@ -101,6 +103,26 @@ impl Record {
         self.content.finished_at = Some(jiff::Timestamp::now());
         Ok(self.content.write(&self.files.record())?)
     }
+}
+
+/// The corrections that decide what is taught, each with its slide.
+fn obeyed(slides: &[LabelledSlide]) -> BTreeMap<String, String> {
+    let trained_on = slides.iter().filter(|slide| slide.split == Split::Train);
+    let decisions = trained_on.flat_map(|slide| slide.label.decided.values().map(move |by| (slide, by)));
+    let corrections = decisions.filter(|(_, decision)| decision.by == Authority::Correction);
+    corrections.map(|(slide, decision)| (decision.id.clone(), slide.record.slide_id.clone())).collect()
+}
+
+/// The slides that are kept for the test, with all that is measured against.
+fn test_set(slides: &[LabelledSlide], rubric: &Rubric) -> TestSet {
+    let mut test: Vec<&LabelledSlide> = slides.iter().filter(|slide| slide.split == Split::Test).collect();
+    test.sort_by_key(|slide| &slide.record.slide_id);
+    let of = |slide: &&LabelledSlide| {
+        let targets: Vec<(&str, Target)> = rubric.keys().map(|key| (key, slide.label.target(key))).collect();
+        serde_json::json!([slide.record.slide_id, slide.record.sha256, targets])
+    };
+    let all: Vec<Value> = test.iter().map(of).collect();
+    TestSet { slides: test.len(), sha256: sha256_hex(Value::Array(all).to_string().as_bytes()) }
 }
 
 /// The machine.

@@ -8,7 +8,7 @@ use drift::{
 use jiff::Timestamp;
 use pq_cli::Layout;
 use project_files::{Contract, Release, RunFiles, RunRecord, sha256_hex};
-use slide_data::{Correction, Labels, SlideRecord, Splits};
+use slide_data::{Correction, KeptSlide, Labels, Rubric, SlideRecord, Splits};
 
 /// What was read, with the SHA-256 of each file.
 pub(crate) struct Inputs {
@@ -23,15 +23,30 @@ pub(crate) struct Inputs {
     pub(crate) hashes: BTreeMap<String, String>,
 }
 
+/// What is looked at, where it does not follow from the layout.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice<'a> {
+    /// The corrections.
+    pub(crate) corrections: Option<&'a Path>,
+    /// Whether a person asks, who need not wait for pq-monitor: a report that cannot be read counts as none.
+    pub(crate) is_manual: bool,
+    /// What is trained on: other criteria teach nothing.
+    pub(crate) rubric: &'a Rubric,
+    pub(crate) now: Timestamp,
+}
+
 /// Reads what is there. A file or folder that was named and is not there is an error: it could hide a reason to retrain.
-pub(crate) fn read(layout: &Layout, corrections: Option<&Path>, now: Timestamp) -> drift::Result<Inputs> {
+pub(crate) fn read(layout: &Layout, choice: Choice<'_>) -> drift::Result<Inputs> {
     layout.require_data()?;
     layout.require_registry()?;
     layout.require_monitoring()?;
     let mut files = Files::default();
-    let path = corrections_path(layout, corrections)?;
+    let path = corrections_path(layout, choice.corrections)?;
     let releases: VersionFile = files.document(&layout.version_file())?.unwrap_or_default();
-    let log: Vec<Correction> = files.log(&path)?;
+    let mut log: Vec<Correction> = files.log(&path)?;
+    for correction in &mut log {
+        correction.scores.retain(|key, _| choice.rubric.keys().any(|known| known == key));
+    }
     let bytes = if path.exists() { std::fs::read(&path).unwrap_or_default() } else { Vec::new() };
     let champion = releases.champion().or_else(|| releases.last());
     let known = match champion.and_then(|release| record(layout, release)) {
@@ -46,11 +61,11 @@ pub(crate) fn read(layout: &Layout, corrections: Option<&Path>, now: Timestamp) 
     let labels = files.hashes.get(&name(&layout.labels())).cloned().unwrap_or_default();
     let past = read_lines_if_present::<Decision>(&layout.decisions())?;
     Ok(Inputs {
-        usable: usable(&log, &learnable, &known, &labels, now),
+        usable: usable(&log, &learnable, &known, &labels, choice.now),
         known,
         releases,
-        drift: files.document(&layout.latest_drift())?,
-        performance: files.document(&layout.latest_performance())?,
+        drift: files.report(&layout.latest_drift(), choice.is_manual)?,
+        performance: files.report(&layout.latest_performance(), choice.is_manual)?,
         past: past.entries,
         broken_decisions: past.defects.broken_lines,
         flight: files.document(&layout.retraining())?,
@@ -79,7 +94,8 @@ fn learnable(layout: &Layout, files: &mut Files) -> drift::Result<Learnable> {
     let slides: Vec<SlideRecord> = files.log(&layout.slides().manifest())?;
     let labels: Labels = files.document(&layout.labels())?.unwrap_or_default();
     let splits: Splits = files.document(&layout.splits())?.unwrap_or_default();
-    Ok(Learnable::new(&slides, &labels, &splits))
+    let kept: Vec<KeptSlide> = files.log(&layout.kept().index())?;
+    Ok(Learnable::new(&slides, &labels, &splits).with_kept(kept.into_iter().map(|slide| slide.slide_id)))
 }
 
 fn name(path: &Path) -> String {
@@ -97,6 +113,16 @@ impl Files {
         let value = T::read_if_present(path)?;
         self.remember(path)?;
         Ok(value)
+    }
+
+    fn report<T: Contract>(&mut self, path: &Path, is_manual: bool) -> drift::Result<Option<T>> {
+        self.document(path).or_else(|error| {
+            if !is_manual {
+                return Err(error);
+            }
+            tracing::warn!("decided without a report: {}", project_files::with_causes(&error));
+            Ok(None)
+        })
     }
 
     fn log<T: Contract>(&mut self, path: &Path) -> drift::Result<Vec<T>> {

@@ -9,6 +9,7 @@ use drift::{Decision, Evidence, Look, MonitoringConfig, Request, decide};
 use durable_files::FileLock;
 use jiff::Timestamp;
 use pq_cli::{CommonArgs, HasCommon, Verdict, WithHint as _};
+use slide_data::Rubric;
 
 mod inputs;
 mod keep;
@@ -81,6 +82,7 @@ const REMEDY: &str = "run the command in the project's folder; mend the setting 
 fn run(args: &Args) -> Result<Verdict> {
     let project = args.common.configuration()?;
     let config: MonitoringConfig = project.file("monitoring", MonitoringConfig::validate)?;
+    let rubric: Rubric = project.section("rubric", Rubric::validate)?;
     let layout = project
         .layout()?
         .with_monitoring(args.monitoring.as_deref(), true)?
@@ -89,19 +91,20 @@ fn run(args: &Args) -> Result<Verdict> {
         return keep::done(&layout);
     }
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let corrections = args.corrections.as_deref();
+    let is_manual = args.manual.is_some();
+    let choice = inputs::Choice { corrections: args.corrections.as_deref(), is_manual, rubric: &rubric, now };
     let by = asked_by(args.by.as_deref());
     let request = Request { now, by: &by, manual: args.manual.as_deref() };
     if args.dry_run {
-        let inputs = inputs::read(&layout, corrections, now).hint("cannot decide", REMEDY)?;
+        let inputs = inputs::read(&layout, choice).hint("cannot decide", REMEDY)?;
         return finish(args, &judge(&inputs, &config, &request));
     }
     // What is read first must be there, so that a misspelt name makes no folder.
-    inputs::read(&layout, corrections, now).hint("cannot decide", REMEDY)?;
+    inputs::read(&layout, choice).hint("cannot decide", REMEDY)?;
     std::fs::create_dir_all(layout.monitoring()).hint("cannot keep the decision", keep::ADVICE)?;
     // One decides at a time: the second of two meets the decision of the first.
     let _lock = FileLock::exclusive(&layout.retraining()).hint("cannot keep the decision", keep::ADVICE)?;
-    let inputs = inputs::read(&layout, corrections, now).hint("cannot decide", REMEDY)?;
+    let inputs = inputs::read(&layout, choice).hint("cannot decide", REMEDY)?;
     let decision = judge(&inputs, &config, &request);
     keep::decision(&layout, &decision, &config)?;
     if let Some(path) = std::env::var_os(output::GITHUB_OUTPUT).filter(|path| !path.is_empty()) {

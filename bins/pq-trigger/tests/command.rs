@@ -143,10 +143,13 @@ fn corrections_that_cannot_be_learned_from_are_named() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        text.contains("120 more cannot be learned from: 120 of slides that were not collected"),
+        text.contains("120 more cannot be learned from: 120 of slides that were neither collected nor kept"),
         "{text}"
     );
-    assert_eq!(decisions(dir.path())[0]["unusable_corrections"]["of slides that were not collected"], 120);
+    assert_eq!(
+        decisions(dir.path())[0]["unusable_corrections"]["of slides that were neither collected nor kept"],
+        120
+    );
 }
 
 #[test]
@@ -235,6 +238,18 @@ fn bad_input_is_named_and_nothing_is_decided() {
     assert!(decisions(dir.path()).is_empty());
     assert_eq!(run(dir.path(), &["--set", "triggers.max_days=0"]).status.code(), Some(2));
     assert_eq!(run(dir.path(), &["--set", "triggers.max_drfit_score=0.2"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_report_that_cannot_be_read_does_not_keep_a_person_waiting() {
+    let dir = project();
+    write_file(dir.path(), "monitoring/drift_reports/latest_drift.json", "{\"drift_score\": 0.9}");
+    write_file(dir.path(), "monitoring/performance_metrics/latest_metrics.json", "");
+    let output = run(dir.path(), &["--exit-code", "--manual", "now"]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    assert!(error.contains("latest_drift.json") && error.contains("latest_metrics.json"), "{error}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("there is no drift report"));
 }
 
 #[test]

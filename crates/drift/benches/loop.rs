@@ -5,6 +5,9 @@
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
 use simulation::World;
 use simulation::experiments::{false_alarms, found, names_lost_charts, weeks_to_find_a_drop};
 use simulation::year::{Year, year};
@@ -92,7 +95,7 @@ fn discrepancy() {
         let deck: Vec<usize> = (0..1000).map(|slide| slide / of_deck).collect();
         let is_recent: Vec<bool> = (0..1000 / of_deck).map(|deck| deck % 2 == 0).collect();
         let input = drift::MmdInput { features: &features, width: 960, deck: &deck, is_recent: &is_recent };
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let found = drift::mmd(&input, 1000, 1);
         let seconds = started.elapsed().as_secs_f64();
         let p = found.map_or(f64::NAN, |found| found.p_value);
@@ -103,21 +106,65 @@ fn discrepancy() {
 }
 
 fn years() {
-    let count = std::env::var("YEARS").ok().and_then(|years| years.parse().ok()).unwrap_or(1000);
-    let mut all = Vec::new();
-    let started = std::time::Instant::now();
-    for seed in 0..count {
-        all.push(year(seed));
-    }
-    let with = |what: fn(&Year) -> usize| all.iter().filter(|year| what(year) > 0).count();
+    let number = |name: &str, usual: u64| -> u64 {
+        std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
+    };
+    let (first, count, threads) = (number("FIRST_YEAR", 0), number("YEARS", 1000), number("THREADS", 1));
+    let (next, started) = (AtomicU64::new(first), Instant::now());
+    let mut all: Vec<(u64, Year)> = std::thread::scope(|scope| {
+        let work = || {
+            let mut own = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= first + count {
+                    return own;
+                }
+                let year = year(seed);
+                if year.retrained > 0 {
+                    println!("year {seed}: {year:?}");
+                }
+                own.push((seed, year));
+            }
+        };
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    all.sort_by_key(|(seed, _)| *seed);
+    let with = |what: fn(&Year) -> usize| all.iter().filter(|(_, year)| what(year) > 0).count();
+    let retrained = with(|year| year.retrained);
     println!(
-        "{count} years without a change, weekly looks: a retraining in {}, drift fired in {}, accuracy in {}, other triggers in {}; a drift report called it drift in {}; {} corrections a year; {:.0} s",
-        with(|year| year.retrained),
+        "{} years without a change (seeds from {first}), weekly looks: a retraining in {retrained}, so with a confidence of 95 % in at most {:.2} % of them; drift fired in {}, accuracy in {}, other triggers in {}; a drift report called it drift in {}; {} corrections a year; {:.0} s",
+        all.len(),
+        100.0 * upper_bound(retrained, all.len(), 0.95),
         with(|year| year.drift),
         with(|year| year.performance),
         with(|year| year.others),
         with(|year| year.reported),
-        all.iter().map(|year| year.corrections).sum::<usize>() / all.len().max(1),
+        all.iter().map(|(_, year)| year.corrections).sum::<usize>() / all.len().max(1),
         started.elapsed().as_secs_f64()
     );
+}
+
+/// The share that is at least as large as the true one with this confidence, where so many of so many were found (Clopper and Pearson
+/// 1934, one side): at it, as few as that come with a chance of one less the confidence.
+fn upper_bound(found: usize, of: usize, confidence: f64) -> f64 {
+    if found >= of {
+        return 1.0;
+    }
+    let chance_of_so_few = |share: f64| {
+        // C(of, i) · share^i · (1 - share)^(of - i), each from the one before.
+        let mut log_term = of as f64 * (-share).ln_1p();
+        let mut sum = log_term.exp();
+        for i in 1..=found {
+            log_term += ((of - i + 1) as f64 / i as f64).ln() + share.ln() - (-share).ln_1p();
+            sum += log_term.exp();
+        }
+        sum
+    };
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..100 {
+        let middle = f64::midpoint(low, high);
+        if chance_of_so_few(middle) > 1.0 - confidence { low = middle } else { high = middle }
+    }
+    high
 }

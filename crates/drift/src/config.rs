@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use slide_data::KeptConfig;
 
 use crate::{Error, Result};
 
@@ -117,6 +118,8 @@ impl Default for TriggerConfig {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MonitoringConfig {
+    /// `[kept_slides]`.
+    pub kept_slides: KeptConfig,
     /// `[drift]`.
     pub drift: DriftConfig,
     /// `[performance]`.
@@ -126,15 +129,13 @@ pub struct MonitoringConfig {
 }
 
 impl MonitoringConfig {
-    /// The tables of the file.
-    pub const TABLES: [&'static str; 3] = ["drift", "performance", "triggers"];
-
     /// Checks every value's domain.
     ///
     /// # Errors
     /// Names the first key outside its domain.
     pub fn validate(&self) -> Result<()> {
         let (drift, performance, triggers) = (&self.drift, &self.performance, &self.triggers);
+        positive("kept_slides.max_days", self.kept_slides.max_days)?;
         positive("drift.window_days", drift.window_days)?;
         positive("drift.power_shift", drift.power_shift)?;
         positive("performance.window_days", performance.window_days)?;

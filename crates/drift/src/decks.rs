@@ -34,17 +34,27 @@ pub(crate) struct Significance {
 #[derive(Debug)]
 pub(crate) struct DeckMeans {
     pub(crate) means: Vec<[f64; FUNCTIONS]>,
-    sums: [f64; FUNCTIONS],
-    squares: [f64; FUNCTIONS],
-    pattern: usize,
 }
 
 /// Which decks have a feature; many features share one.
 #[derive(Debug)]
 struct Pattern {
     has: Vec<bool>,
+    /// How many have it, and how many of these are recent.
     decks: usize,
     recent: usize,
+    /// The features.
+    columns: Vec<usize>,
+    /// Of each deck the means of all of them and then their squares, so that a side is a sum of rows.
+    rows: Vec<f64>,
+    totals: Vec<f64>,
+}
+
+/// What a re-labelling needs room for.
+#[derive(Debug, Default)]
+struct Room {
+    drawn: Vec<usize>,
+    sums: Vec<f64>,
 }
 
 /// All columns of a table by decks.
@@ -60,9 +70,13 @@ impl Decks {
     pub(crate) fn new(table: &Table) -> Self {
         let mut decks =
             Self { columns: Vec::new(), patterns: Vec::new(), reference_decks: table.reference_decks };
-        for column in &table.columns {
+        for (index, column) in table.columns.iter().enumerate() {
             let pattern = decks.pattern(column);
-            decks.columns.push(DeckMeans::new(column, pattern));
+            decks.patterns[pattern].columns.push(index);
+            decks.columns.push(DeckMeans::new(column));
+        }
+        for pattern in &mut decks.patterns {
+            pattern.fill(&decks.columns);
         }
         decks
     }
@@ -71,23 +85,23 @@ impl Decks {
         let known = self.patterns.iter().position(|pattern| pattern.has == column.has);
         known.unwrap_or_else(|| {
             let [reference, recent] = column.decks(self.reference_decks);
-            let pattern = Pattern { has: column.has.clone(), decks: reference + recent, recent };
-            self.patterns.push(pattern);
+            self.patterns.push(Pattern {
+                has: column.has.clone(),
+                decks: reference + recent,
+                recent,
+                columns: Vec::new(),
+                rows: Vec::new(),
+                totals: Vec::new(),
+            });
             self.patterns.len() - 1
         })
     }
 
     /// The squared statistic of each column, for the labelling that calls the first decks of `order` recent: as many as are, among
     /// those that have the feature.
-    fn statistics(&self, order: &[usize], drawn: &mut [Vec<usize>], into: &mut [f64]) {
-        for (pattern, drawn) in self.patterns.iter().zip(drawn.iter_mut()) {
-            drawn.clear();
-            let having = order.iter().copied().filter(|deck| pattern.has[*deck]);
-            drawn.extend(having.take(pattern.recent));
-        }
-        for (column, into) in self.columns.iter().zip(into) {
-            let pattern = &self.patterns[column.pattern];
-            *into = column.statistic(&drawn[column.pattern], pattern.decks);
+    fn statistics(&self, order: &[usize], room: &mut Room, into: &mut [f64]) {
+        for pattern in &self.patterns {
+            pattern.statistics(order, room, into);
         }
     }
 
@@ -97,9 +111,9 @@ impl Decks {
         let decks = self.patterns.first().map_or(0, |pattern| pattern.has.len());
         let recent_first = (self.reference_decks..decks).chain(0..self.reference_decks);
         let mut order: Vec<usize> = recent_first.collect();
-        let mut drawn = vec![Vec::new(); self.patterns.len()];
+        let mut room = Room::default();
         let mut observed = vec![0.0; self.columns.len()];
-        self.statistics(&order, &mut drawn, &mut observed);
+        self.statistics(&order, &mut room, &mut observed);
         let least: Vec<f64> = observed.iter().map(|value| value * (1.0 - 1e-9)).collect();
         let top = least.iter().copied().fold(0.0, f64::max);
         let mut rng = fastrand::Rng::with_seed(config.seed);
@@ -109,7 +123,7 @@ impl Decks {
             || top_reached < ENOUGH_REACHED && largest.len() < config.max_permutations
         {
             rng.shuffle(&mut order);
-            self.statistics(&order, &mut drawn, &mut current);
+            self.statistics(&order, &mut room, &mut current);
             for ((value, least), reached) in current.iter().zip(&least).zip(&mut reached) {
                 *reached += usize::from(value >= least);
             }
@@ -138,7 +152,7 @@ fn conclude(least: &[f64], reached: &[usize], mut largest: Vec<f64>, alpha: f64)
 }
 
 impl DeckMeans {
-    fn new(column: &Column, pattern: usize) -> Self {
+    fn new(column: &Column) -> Self {
         let mut means = vec![[0.0; FUNCTIONS]; column.has.len()];
         for (cell, rank) in column.cells.iter().zip(ranks(column)) {
             let functions = [rank, f64::from(u8::from(rank < 0.1)), f64::from(u8::from(rank > 0.9))];
@@ -147,34 +161,70 @@ impl DeckMeans {
             }
         }
         let decks = column.has.iter().filter(|has| **has).count() as f64;
-        let (mut sums, mut squares) = ([0.0; FUNCTIONS], [0.0; FUNCTIONS]);
         for function in 0..FUNCTIONS {
             let centre = means.iter().map(|mean| mean[function]).sum::<f64>() / decks;
             for (mean, _) in means.iter_mut().zip(&column.has).filter(|(_, has)| **has) {
                 mean[function] -= centre;
-                sums[function] += mean[function];
-                squares[function] += mean[function] * mean[function];
             }
         }
-        Self { means, sums, squares, pattern }
+        Self { means }
+    }
+}
+
+impl Pattern {
+    /// Numbers of a deck's row: every function of every feature, and their squares.
+    fn width(&self) -> usize {
+        2 * FUNCTIONS * self.columns.len()
     }
 
-    /// The largest of the squared statistics, with these decks called recent.
-    fn statistic(&self, recent: &[usize], decks: usize) -> f64 {
-        let (mut sums, mut squares) = ([0.0; FUNCTIONS], [0.0; FUNCTIONS]);
-        for deck in recent {
-            for ((mean, sum), square) in self.means[*deck].iter().zip(&mut sums).zip(&mut squares) {
-                *sum += mean;
-                *square += mean * mean;
+    fn fill(&mut self, columns: &[DeckMeans]) {
+        let numbers = self.width() / 2;
+        self.totals = vec![0.0; 2 * numbers];
+        for deck in 0..self.has.len() {
+            let means = self.columns.iter().flat_map(|column| columns[*column].means[deck]);
+            let means: Vec<f64> = means.collect();
+            self.rows.extend(means.iter().copied().chain(means.iter().map(|mean| mean * mean)));
+            if self.has[deck] {
+                add(&mut self.totals, &self.rows[deck * 2 * numbers..]);
             }
         }
-        let side = |size: usize, sum: f64, squares: f64| Side { size: size as f64, sum, squares };
-        let of = |function: usize| {
-            let (sum, square) = (sums[function], squares[function]);
-            let rest = (self.sums[function] - sum, self.squares[function] - square);
-            squared_t(&side(decks - recent.len(), rest.0, rest.1), &side(recent.len(), sum, square))
-        };
-        (0..FUNCTIONS).map(of).fold(0.0, f64::max)
+    }
+
+    /// As [`Decks::statistics`]: of each feature the largest over its functions.
+    fn statistics(&self, order: &[usize], room: &mut Room, into: &mut [f64]) {
+        // A statistic is the same from both sides: the smaller one is summed.
+        let is_recent_small = 2 * self.recent <= self.decks;
+        let having = order.iter().copied().filter(|deck| self.has[*deck]);
+        room.drawn.clear();
+        if is_recent_small {
+            room.drawn.extend(having.take(self.recent));
+        } else {
+            room.drawn.extend(having.skip(self.recent));
+        }
+        room.sums.clear();
+        room.sums.resize(self.width(), 0.0);
+        for deck in &room.drawn {
+            add(&mut room.sums, &self.rows[deck * self.width()..]);
+        }
+        let small = room.drawn.len();
+        let sides = Sides::new(small as f64, (self.decks - small) as f64);
+        let (sums, squares) = room.sums.split_at(self.width() / 2);
+        let (all_sums, all_squares) = self.totals.split_at(self.width() / 2);
+        for (place, column) in self.columns.iter().enumerate() {
+            let of = |function: usize| {
+                let at = place * FUNCTIONS + function;
+                let (sum, square) = (sums[at], squares[at]);
+                sides.squared_t([sum, all_sums[at] - sum], [square, all_squares[at] - square])
+            };
+            into[*column] = (0..FUNCTIONS).map(of).fold(0.0, f64::max);
+        }
+    }
+}
+
+/// Adds the beginning of a row.
+fn add(sums: &mut [f64], row: &[f64]) {
+    for (sum, value) in sums.iter_mut().zip(row) {
+        *sum += value;
     }
 }
 
@@ -208,25 +258,54 @@ impl Side {
 
 /// The variance of the mean of each side, its deviation shrunk towards the common one.
 pub(crate) fn variances_of_means(a: &Side, b: &Side) -> [f64; 2] {
-    let common = (a.spread() + b.spread()) / (a.size + b.size - 2.0).max(1.0);
-    [a, b].map(|side| (side.spread() + PRIOR_DECKS * common) / (side.size - 1.0 + PRIOR_DECKS) / side.size)
+    Sides::new(a.size, b.size).variances([a.spread(), b.spread()])
 }
 
-/// The square of the t statistic of two sides.
-fn squared_t(a: &Side, b: &Side) -> f64 {
-    /// What rounding may leave of a variance that is none.
-    const NOTHING: f64 = 1e-20;
-    if a.size < 2.0 || b.size < 2.0 {
-        return 0.0;
+/// How many decks two sides have, as what is divided by.
+struct Sides {
+    is_enough: bool,
+    /// One over the size of each.
+    of_size: [f64; 2],
+    /// One over the degrees of freedom of both.
+    of_common: f64,
+    /// One over what the deviation of each is divided by, prior and size of the mean included.
+    of_variance: [f64; 2],
+}
+
+impl Sides {
+    fn new(a: f64, b: f64) -> Self {
+        Self {
+            is_enough: a >= 2.0 && b >= 2.0,
+            of_size: [a, b].map(f64::recip),
+            of_common: (a + b - 2.0).max(1.0).recip(),
+            of_variance: [a, b].map(|size| ((size - 1.0 + PRIOR_DECKS) * size).recip()),
+        }
     }
-    let difference = (a.sum / a.size - b.sum / b.size).powi(2);
-    let variance: f64 = variances_of_means(a, b).iter().sum();
-    if variance > NOTHING {
-        difference / variance
-    } else if difference > NOTHING {
-        f64::MAX
-    } else {
-        0.0
+
+    /// The variance of the mean of each side from the squares about it.
+    fn variances(&self, [a, b]: [f64; 2]) -> [f64; 2] {
+        let prior = PRIOR_DECKS * (a + b) * self.of_common;
+        [(a + prior) * self.of_variance[0], (b + prior) * self.of_variance[1]]
+    }
+
+    /// The square of the t statistic from the sums of both sides and of their squares.
+    fn squared_t(&self, sums: [f64; 2], squares: [f64; 2]) -> f64 {
+        /// What rounding may leave of a variance that is none.
+        const NOTHING: f64 = 1e-20;
+        if !self.is_enough {
+            return 0.0;
+        }
+        let means = [sums[0] * self.of_size[0], sums[1] * self.of_size[1]];
+        let difference = (means[0] - means[1]) * (means[0] - means[1]);
+        let spread = |side: usize| (squares[side] - sums[side] * means[side]).max(0.0);
+        let [a, b] = self.variances([spread(0), spread(1)]);
+        if a + b > NOTHING {
+            difference / (a + b)
+        } else if difference > NOTHING {
+            f64::MAX
+        } else {
+            0.0
+        }
     }
 }
 
@@ -237,6 +316,10 @@ mod tests {
     fn side(values: &[f64]) -> Side {
         let (sum, squares) = values.iter().fold((0.0, 0.0), |(sum, squares), v| (sum + v, squares + v * v));
         Side { size: values.len() as f64, sum, squares }
+    }
+
+    fn squared_t(a: &Side, b: &Side) -> f64 {
+        Sides::new(a.size, b.size).squared_t([a.sum, b.sum], [a.squares, b.squares])
     }
 
     #[derive(serde::Deserialize)]

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use project_files::Interval;
 use slide_data::Score;
-
-use crate::chance::student_t_quantile;
+use statistics::student_quantile;
 
 /// A scored slide.
 #[derive(Debug, Clone)]
@@ -42,9 +41,14 @@ pub(crate) struct Estimate {
 }
 
 impl Estimate {
+    /// So many errors to each side hold what is estimated with a confidence of 95 %.
+    pub(crate) fn wide(&self) -> f64 {
+        student_quantile(0.975, self.degrees as f64).unwrap_or(f64::INFINITY)
+    }
+
     /// The interval that holds the accuracy with a confidence of 95 %, by Student's t.
     pub(crate) fn interval(&self) -> Interval {
-        let wide = student_t_quantile(0.025, self.degrees) * self.error;
+        let wide = self.wide() * self.error;
         Interval { low: (self.value - wide).max(0.0), high: (self.value + wide).min(1.0) }
     }
 }

@@ -38,7 +38,7 @@ mod triggers;
 mod usable;
 mod words;
 
-pub use audit::{Audit, Drawing, draw_audits};
+pub use audit::{Drawing, draw_audits};
 pub use budget::{LOOKS_A_YEAR, Share};
 pub use compare::{DriftInput, compare};
 pub use config::{DriftConfig, MonitoringConfig, PerformanceConfig, TriggerConfig};

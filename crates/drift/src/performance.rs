@@ -4,10 +4,9 @@ use jiff::Timestamp;
 use project_files::{Contract, Interval, Layout, ValidationResults};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use slide_data::{Label, Prediction, expected_score};
+use slide_data::{Audit, Label, Prediction, expected_score};
 
-use crate::audit::{Audit, day, days, deck_sizes};
-use crate::chance::{student_t_above, student_t_quantile};
+use crate::audit::{day, days, deck_sizes};
 use crate::estimate::{Estimate, Rated, Scored, estimate, foretold};
 use crate::features::is_distribution;
 use crate::recent::{days_before, latest_version};
@@ -196,11 +195,12 @@ impl Drop {
     /// varies by where more is wrong, with the design effect of the sample (Rao and Scott 1987).
     fn new(current: Estimate, validated: f64, interval: Interval) -> Self {
         let (drop, of_validation) = (validated - current.value, (interval.high - interval.low) / (2.0 * Z));
-        let wide = student_t_quantile(0.025, current.degrees) * current.error.hypot(of_validation);
+        let wide = current.wide() * current.error.hypot(of_validation);
         let spread = |share: f64| (share * (1.0 - share)).max(1e-3);
         let scale = (spread(validated) / spread(current.value)).sqrt().min(1.0);
         let error = (scale * current.error).hypot(of_validation);
-        let p_value = if error > 0.0 { student_t_above(drop / error, current.degrees) } else { 1.0 };
+        let tail = || statistics::student_tail(drop / error, current.degrees as f64);
+        let p_value = if error > 0.0 { tail().unwrap_or(1.0) } else { 1.0 };
         Self { interval: Interval { low: drop - wide, high: drop + wide }, p_value }
     }
 }

@@ -120,6 +120,8 @@ struct Engine<'a> {
 
 /// A weekly schedule meets seven days although the run began a little after the last look.
 const SCHEDULE_SLACK: f64 = 0.25;
+/// Between two looks of one change lie at most so many times the days that a report is good for: one look may be missed.
+const LOOKS_MISSED: f64 = 2.0;
 
 impl Engine<'_> {
     fn champion(&self) -> Option<&Release> {
@@ -206,22 +208,29 @@ impl Engine<'_> {
     }
 
     /// Whether drift was seen at every look for as many days as images alone need.
+    ///
+    /// A look at which the drift score lay below the threshold ends that time, also where too little data made it no sign of health: else
+    /// two seasons that come back would count as one that lasted. So does a gap in which nobody looked.
     fn has_lasted(&self, threshold: f64) -> bool {
         let days = self.config.image_drift_days;
-        let mut looks: Vec<(f64, bool)> = self
-            .evidence
-            .look
-            .past
-            .iter()
-            .filter_map(|past| {
-                let drift = past.triggers.iter().find(|trigger| trigger.name == TriggerName::Drift)?;
-                drift.spent?;
-                Some((days_between(past.decided_at, self.now), drift.value > Some(threshold)))
-            })
-            .collect();
+        let look = |past: &Decision| {
+            let drift = past.triggers.iter().find(|trigger| trigger.name == TriggerName::Drift)?;
+            let is_drift = drift.value? > threshold;
+            // What was not judged may be an old report, which is no sign that drift goes on.
+            let counts = !is_drift || drift.spent.is_some();
+            counts.then(|| (days_between(past.decided_at, self.now), is_drift))
+        };
+        let mut looks: Vec<(f64, bool)> = self.evidence.look.past.iter().filter_map(look).collect();
         looks.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let first_of_them = looks.iter().take_while(|(_, was_drift)| *was_drift).last();
-        days <= SCHEDULE_SLACK || first_of_them.is_some_and(|(ago, _)| *ago >= days - SCHEDULE_SLACK)
+        let gap = LOOKS_MISSED * self.config.max_report_age_days;
+        let mut lasted = 0.0;
+        for (ago, is_drift) in looks {
+            if !is_drift || ago - lasted > gap {
+                break;
+            }
+            lasted = ago;
+        }
+        lasted >= days - SCHEDULE_SLACK
     }
 
     fn performance(&self) -> Trigger {

@@ -10,28 +10,48 @@ use slide_data::{Correction, Labels, SlideRecord, Split, Splits};
 /// The slides that the next training could learn from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Learnable {
-    collected: BTreeSet<String>,
-    /// Labelled slides that may be trained on, or are held out for validation and test.
-    trainable: BTreeSet<String>,
+    /// Slides that may be trained on and that people rated.
+    rated: BTreeSet<String>,
+    /// Slides that may be trained on once they are corrected.
+    unrated: BTreeSet<String>,
+    /// Slides that are kept for validation or test.
     held_out: BTreeSet<String>,
+    /// Slides that repeat another or that the rules leave out.
+    left_out: BTreeSet<String>,
+    /// Scored slides that are kept, and may be brought in.
+    kept: BTreeSet<String>,
 }
 
 impl Learnable {
-    /// As `pq-train` chooses them: collected, neither repeated nor excluded, labelled, and not of the splits for validation and test.
+    /// As `pq-train` chooses them: collected, neither repeated nor excluded, and not of the splits for validation and test.
     pub fn new(slides: &[SlideRecord], labels: &Labels, splits: &Splits) -> Self {
         let mut learnable = Self::default();
-        let usable = slides.iter().filter(|slide| slide.duplicate_of.is_none() && !slide.excluded);
-        for slide in usable {
+        for slide in slides {
             let id = slide.slide_id.clone();
-            learnable.collected.insert(id.clone());
-            let is_labelled = labels.slides.get(&id).is_some_and(|label| label.scored().next().is_some());
-            match splits.groups.get(&slide.group) {
-                Some(Split::Val | Split::Test) => learnable.held_out.insert(id),
-                _ if is_labelled => learnable.trainable.insert(id),
-                _ => false,
+            let is_rated = labels.slides.get(&id).is_some_and(|label| label.scored().next().is_some());
+            let is_open = !splits.groups.contains_key(&slide.group) || splits.of(slide) == Some(Split::Train);
+            let kind = if slide.duplicate_of.is_some() || slide.excluded {
+                &mut learnable.left_out
+            } else if !is_open {
+                &mut learnable.held_out
+            } else if is_rated {
+                &mut learnable.rated
+            } else {
+                &mut learnable.unrated
             };
+            kind.insert(id);
         }
         learnable
+    }
+
+    /// The same, with the slides that were kept as they were scored.
+    pub fn with_kept(self, kept: impl IntoIterator<Item = String>) -> Self {
+        Self { kept: kept.into_iter().collect(), ..self }
+    }
+
+    /// Whether a run learned from a correction of the slide only if it says so: nobody rated it, or it was not in the store.
+    fn unrated_or_unknown(&self, slide: &str) -> bool {
+        ![&self.rated, &self.held_out, &self.left_out].into_iter().any(|slides| slides.contains(slide))
     }
 }
 
@@ -42,6 +62,8 @@ pub struct Known {
     pub read_at: Option<Timestamp>,
     /// The ids of the corrections that it read, where its hash of their log tells how far it read.
     pub corrections: Option<BTreeSet<String>>,
+    /// The slides of the corrections that it obeyed.
+    pub corrected: BTreeSet<String>,
     /// How many slides it trained on.
     pub train_slides: Option<usize>,
     /// SHA-256 of the labels that it read.
@@ -60,6 +82,7 @@ impl Known {
         Self {
             read_at: Some(run.started_at),
             corrections: ids,
+            corrected: run.corrections.values().cloned().collect(),
             train_slides: Some(run.data.train_slides).filter(|slides| *slides > 0),
             labels: run.inputs.get(input::LABELS).cloned(),
         }
@@ -71,6 +94,12 @@ impl Known {
             (None, Some(read_at)) => correction.corrected_at <= read_at,
             (None, None) => false,
         }
+    }
+
+    /// Whether it learned from a correction: it read it, and had the slide.
+    fn has_learned(&self, correction: &Correction, learnable: &Learnable) -> bool {
+        let slide = &correction.slide_id;
+        self.has_read(correction) && (!learnable.unrated_or_unknown(slide) || self.corrected.contains(slide))
     }
 }
 
@@ -122,6 +151,8 @@ pub fn usable(
         corrections.iter().map(|correction| (correction.id.as_str(), correction)).collect();
     let mut found = Usable::default();
     let mut key = labels_sha256.to_owned();
+    // Slides that nobody rated, and that the run learned from by their corrections.
+    let mut learned = BTreeSet::new();
     for (id, correction) in by_id {
         let obstacle = obstacle(correction, learnable, now);
         if obstacle.is_none() {
@@ -129,12 +160,15 @@ pub fn usable(
             key.push_str(id);
         }
         match obstacle {
-            _ if known.has_read(correction) => {}
+            None if known.has_learned(correction, learnable) => {
+                learned.extend(learnable.unrated.get(&correction.slide_id));
+            }
+            _ if known.has_learned(correction, learnable) => {}
             None => found.corrections += 1,
             Some(why) => *found.unusable.entry(why.to_owned()).or_default() += 1,
         }
     }
-    let slides = learnable.trainable.len();
+    let slides = learnable.rated.len() + learned.len();
     found.more_slides = known.train_slides.map_or(0, |before| slides.saturating_sub(before));
     let same_labels = known.labels.as_ref().map(|labels| labels == labels_sha256);
     found.is_new = same_labels.map(|same| !same || found.corrections > 0 || found.more_slides > 0);
@@ -151,11 +185,16 @@ fn obstacle(correction: &Correction, learnable: &Learnable, now: Timestamp) -> O
         Some("without a score")
     } else if learnable.held_out.contains(slide) {
         Some("of slides kept for validation or test")
-    } else if learnable.trainable.contains(slide) {
+    } else if learnable.left_out.contains(slide) {
+        Some("of slides that repeat another or are left out")
+    } else if learnable.rated.contains(slide) {
         None
-    } else if learnable.collected.contains(slide) {
-        Some("of slides that nobody rated")
+    } else if learnable.unrated.contains(slide) {
+        // A slide to which no criterion applies teaches nothing by itself.
+        correction.scores.values().all(Option::is_none).then_some("without a score")
+    } else if learnable.kept.contains(slide) {
+        Some("of kept slides, which `pq-collect production` brings in")
     } else {
-        Some("of slides that were not collected")
+        Some("of slides that were neither collected nor kept")
     }
 }

@@ -5,11 +5,11 @@ mod simulation;
 
 use std::collections::BTreeMap;
 
-use drift::{Audit, PerformanceConfig, PerformanceReport, PerformanceStatus, ValidationResults};
+use drift::{PerformanceConfig, PerformanceReport, PerformanceStatus, ValidationResults};
 use fastrand::Rng;
 use project_files::{Contract as _, Layout, Storage};
 use simulation::{World, accuracy, at, draw_new, validated};
-use slide_data::{Label, Prediction};
+use slide_data::{Audit, Label, Prediction};
 
 struct Team {
     scored: Vec<Prediction>,

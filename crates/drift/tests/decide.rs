@@ -147,12 +147,13 @@ fn a_hundred_corrections_to_learn_from_fire() {
         fired.reason(),
         "100 corrections to learn from since the run of v4 read its data, 100 are asked"
     );
-    let unusable = [("of slides that were not collected".to_owned(), 120)].into();
+    let unusable = [("of slides that were neither collected nor kept".to_owned(), 120)].into();
     let case = Case { usable: Usable { unusable, ..learned(0) }, ..Case::new() }.decide();
     assert!(!case.should_retrain);
     let reason = &trigger(&case, TriggerName::Corrections).reason;
     assert!(
-        reason.ends_with("120 more cannot be learned from: 120 of slides that were not collected"),
+        reason
+            .ends_with("120 more cannot be learned from: 120 of slides that were neither collected nor kept"),
         "{reason}"
     );
 }
@@ -380,14 +381,16 @@ fn corrections_count_from_where_the_run_read_on_and_the_useless_are_named() {
     let bytes = log.concat();
     // The run read the first line; the others came later, whatever their dates say.
     let found = learn(&Known::new(&run(1), bytes.as_bytes()), &all);
-    assert_eq!((found.corrections, found.is_new), (2, Some(true)));
-    assert_eq!(found.unusable.values().sum::<usize>(), 3, "{:?}", found.unusable);
-    let known = Known { train_slides: Some(2), ..Known::new(&run(7), bytes.as_bytes()) };
+    assert_eq!((found.corrections, found.is_new), (3, Some(true)));
+    assert_eq!(found.unusable.values().sum::<usize>(), 2, "{:?}", found.unusable);
+    let corrected = ["bare".to_owned()].into();
+    let known = Known { train_slides: Some(3), corrected, ..Known::new(&run(7), bytes.as_bytes()) };
     let found = learn(&known, &all);
     assert_eq!((found.corrections, found.is_new), (0, Some(false)));
     assert_ne!(found.key, learn(&known, &all[2..]).key);
     // The log was rewritten: its dates decide.
-    let rewritten = Known::new(&run(1), b"something else\n");
+    let rewritten =
+        Known { corrected: ["bare".to_owned()].into(), ..Known::new(&run(1), b"something else\n") };
     assert_eq!((rewritten.corrections.as_ref(), learn(&rewritten, &all).corrections), (None, 0));
     late.scores.clear();
     let odd = [late, correction("h", "train", ago(-900.0))];

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, RunFiles};
+use crate::{Error, KeptFiles, Result, RunFiles};
 
 /// `[storage]` of `data.toml`: the folders of a project. Relative ones are relative to the folder that a command runs in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,7 @@ impl Default for Storage {
 ///   drift_reports/latest_drift.json    and dated ones
 ///   performance_metrics/latest_metrics.json
 ///   audits.jsonl                       scored slides drawn to be rated
+///   kept/                              see KeptFiles
 ///   decisions.jsonl                    each decision to retrain or not
 ///   retraining.json                    a retraining that was asked for
 /// <registry_dir>/                      [storage] registry_dir
@@ -265,6 +266,11 @@ impl Layout {
     /// The scored slides that were drawn to be rated.
     pub fn audits(&self) -> PathBuf {
         self.monitoring.join("audits.jsonl")
+    }
+
+    /// The scored slides that were kept.
+    pub fn kept(&self) -> KeptFiles {
+        KeptFiles::new(self.monitoring.join("kept"))
     }
 
     /// A retraining that was asked for and may be running.

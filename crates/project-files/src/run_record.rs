@@ -33,6 +33,12 @@ pub struct RunRecord {
     /// The slides.
     #[serde(default)]
     pub data: DataSummary,
+    /// The corrections that training obeys: the slide of each, by id.
+    #[serde(default)]
+    pub corrections: BTreeMap<String, String>,
+    /// The test set as it was; absent in records of earlier programs, which did not say.
+    #[serde(default)]
+    pub test_set: Option<TestSet>,
     /// How the training went; absent while it runs.
     #[serde(default)]
     pub training: Option<TrainingSummary>,
@@ -78,6 +84,15 @@ pub struct DataSummary {
     pub val_slides: usize,
     /// Slides that were kept for the test.
     pub test_slides: usize,
+}
+
+/// What a run must not have learned from: equal where slides and labels of the test are.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TestSet {
+    /// How many slides it has.
+    pub slides: usize,
+    /// SHA-256 of the slides' ids, pixels and targets.
+    pub sha256: String,
 }
 
 /// How a training went.

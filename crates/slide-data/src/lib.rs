@@ -1,7 +1,8 @@
 //! What a slide is and where slides come from.
 //!
 //! The contracts that several stages share live here: [`SlideRecord`] (a line of the manifest), [`Rubric`] (the criteria and
-//! the prompt), [`Labels`] (what people say of the slides), [`Splits`], [`Prediction`] (a scored slide) and [`Correction`].
+//! the prompt), [`Labels`] (what people say of the slides), [`Splits`], [`Prediction`] (a scored slide), [`KeptSlide`] (one whose image is kept),
+//! [`Audit`] (one that was drawn to be rated) and [`Correction`].
 //! What a label teaches is decided by the rule in [`target`] alone. Each file is a [`Contract`]: validated when read, written
 //! atomically. The default features hold only these types.
 //!
@@ -12,6 +13,7 @@
 //! | `collect` | [`collect`]: the store of slides, duplicates, provenance, exports; sources on the web |
 #![forbid(unsafe_code)]
 
+mod audit;
 pub mod ceiling;
 #[cfg(feature = "collect")]
 pub mod collect;
@@ -19,6 +21,7 @@ mod config;
 mod error;
 #[cfg(feature = "image")]
 pub mod imaging;
+mod kept;
 mod label;
 mod label_rule;
 mod limits;
@@ -33,6 +36,7 @@ mod slide;
 mod split;
 pub mod target;
 
+pub use audit::Audit;
 pub use config::{DuplicateThresholds, SplitConfig};
 pub use durable_files::{for_each_line, sha256_hex, write_atomic, write_json};
 pub use error::{Error, Reason, Result};
@@ -40,6 +44,9 @@ pub use error::{Error, Reason, Result};
 pub use image;
 #[cfg(feature = "image")]
 pub use imaging::{image_features, pixels_sha256};
+#[cfg(feature = "image")]
+pub use kept::KeptSlides;
+pub use kept::{KeptConfig, KeptSlide};
 pub use label::{Label, Labels, Scores};
 pub use limits::Limits;
 pub use prediction::{Correction, Prediction, expected_score};

@@ -74,6 +74,9 @@ pub struct SlideRecord {
     /// Whether the rules of `data.toml` leave the slide out of labelling and training.
     #[serde(default)]
     pub excluded: bool,
+    /// When it was scored in production, where it came from there. Such a slide is trained on, never validated or tested on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scored_at: Option<Timestamp>,
     /// When it was collected.
     pub collected_at: Timestamp,
     /// Version of the tool that collected it.
@@ -106,6 +109,7 @@ impl SlideRecord {
             quality: BTreeMap::new(),
             duplicate_of: None,
             excluded: false,
+            scored_at: None,
             collected_at: Timestamp::UNIX_EPOCH,
             tool_version: String::new(),
         }

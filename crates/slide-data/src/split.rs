@@ -62,11 +62,22 @@ const ORDER: [Split; 3] = [Split::Train, Split::Val, Split::Test];
 
 impl Splits {
     /// The split of a slide: its group's. A slide that joined a group of the frozen test set later has none: training on it
-    /// would leak what the test set holds, and testing on it would change the test set.
+    /// would leak what the test set holds, and testing on it would change the test set. So has one that came from production into a
+    /// group that is not trained on.
     pub fn of(&self, slide: &SlideRecord) -> Option<Split> {
         let split = *self.groups.get(&slide.group)?;
         let is_late = |test: &BTreeSet<String>| split == Split::Test && !test.contains(&slide.slide_id);
-        (!self.frozen_test.as_ref().is_some_and(is_late)).then_some(split)
+        let is_kept_out = slide.scored_at.is_some() && split != Split::Train
+            || self.frozen_test.as_ref().is_some_and(is_late);
+        (!is_kept_out).then_some(split)
+    }
+
+    /// Puts the groups that have no split yet into training; those that have one keep it.
+    pub fn train_on<'a>(&mut self, groups: impl IntoIterator<Item = &'a str>) {
+        self.schema_version = Self::VERSION;
+        for group in groups {
+            self.groups.entry(group.to_owned()).or_insert(Split::Train);
+        }
     }
 
     /// Freezes the test set as it is among the usable slides of `manifest`; one that is frozen already stays as it was.
@@ -256,6 +267,22 @@ mod tests {
         splits.assign(&sizes(40), SplitRatios::default(), 42).unwrap();
         assert!(before.groups.iter().all(|(group, split)| splits.groups[group] == *split));
         assert_eq!(splits.groups.len(), 40);
+    }
+
+    #[test]
+    fn a_slide_from_production_is_trained_on_or_nothing() {
+        let mut splits = Splits::default();
+        splits.assign(&sizes(6), SplitRatios::default(), 42).unwrap();
+        let before = splits.clone();
+        splits.train_on(["new", "g000", "g001", "g002", "g003", "g004", "g005"]);
+        assert_eq!(splits.groups["new"], Split::Train);
+        assert!(before.groups.iter().all(|(group, split)| splits.groups[group] == *split));
+        for (group, split) in &splits.groups {
+            let usual = SlideRecord { group: group.clone(), ..SlideRecord::sample("d", 1) };
+            let scored = SlideRecord { scored_at: Some(jiff::Timestamp::UNIX_EPOCH), ..usual.clone() };
+            assert_eq!(splits.of(&usual), Some(*split));
+            assert_eq!(splits.of(&scored), (*split == Split::Train).then_some(Split::Train), "{split:?}");
+        }
     }
 
     #[test]

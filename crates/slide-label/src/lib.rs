@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+mod audits;
 mod calibration;
 mod config;
 mod consensus;
@@ -32,6 +33,7 @@ fn layout_in(dir: &std::path::Path) -> project_files::Layout {
     project_files::Layout::new(&storage, &dir.join("outputs"))
 }
 
+pub use audits::Audits;
 pub use calibration::Calibration;
 pub use config::{ConsensusRule, LabelConfig};
 pub use consensus::{ImagePath, labels, median, median_label};

@@ -9,7 +9,7 @@ use crate::{Calibration, Kind, LabelConfig, Store};
 
 /// Who rates which slide next.
 ///
-/// Each person has an order of their own. First come the calibration slides that all share, then slides on which people disagree,
+/// Each person has an order of their own. First come slides that were drawn to tell how good the model is, then the calibration slides that all share, then slides on which people disagree,
 /// slides that others have begun, and untouched ones; a slide that was handed out is assigned to that person for a while, so that no
 /// two get the last place of a slide, and slides of one deck are kept apart.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ struct Slide {
     deck: u32,
     order: u64,
     is_calibration: bool,
+    /// Whether people's ratings of it tell how good the model is in production.
+    is_audited: bool,
     raters: usize,
     spread: u8,
     /// How unsure the model is, from its distributions; 0 where it has not seen the slide.
@@ -100,6 +102,7 @@ impl Queue {
                 deck,
                 order: order_of(&record.slide_id),
                 is_calibration: calibration.contains(&record.slide_id),
+                is_audited: false,
                 raters: 0,
                 spread: 0,
                 uncertainty: 0.0,
@@ -156,6 +159,15 @@ impl Queue {
     pub fn set_uncertainty(&mut self, slide_id: &str, uncertainty: f64) {
         if let Some(&index) = self.by_id.get(slide_id) {
             self.slides[index as usize].uncertainty = uncertainty;
+        }
+    }
+
+    /// Says which slides come before all others.
+    pub fn put_first<'a>(&mut self, slides: impl IntoIterator<Item = &'a String>) {
+        for slide in slides {
+            if let Some(&index) = self.by_id.get(slide) {
+                self.slides[index as usize].is_audited = true;
+            }
         }
     }
 
@@ -295,7 +307,9 @@ impl Slide {
         }
         let others = running().count();
         let claimed = self.raters + others;
-        if self.is_calibration {
+        if self.is_audited && claimed < config.raters_per_slide {
+            Some(0)
+        } else if self.is_calibration {
             Some(1)
         } else if self.raters >= 2
             && self.spread >= config.disagreement_spread

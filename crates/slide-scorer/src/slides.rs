@@ -86,7 +86,9 @@ impl Store {
         files.into_iter().filter(|path| path.exists()).map(|path| (name(&path), path)).collect()
     }
 
-    /// The labelled slides with their splits; `new` says what happens to groups that have none. Corrections change the labels of training slides, never those of the others.
+    /// The labelled slides with their splits; `new` says what happens to groups that have none. Corrections change the labels of
+    /// training slides, never those of the others. A slide that nobody rated is labelled by its corrections alone; the groups that
+    /// only such slides are in are for training.
     ///
     /// # Errors
     /// When a file is missing or invalid, or there are too few decks to split.
@@ -101,20 +103,26 @@ impl Store {
         let records: BTreeMap<&str, &SlideRecord> =
             manifest.usable().map(|record| (record.slide_id.as_str(), record)).collect();
         warn_of_missing(&labels, &manifest);
-        let known = |slide: &String| records.get(slide.as_str()).copied();
+        let corrections = self.corrections(rubric)?;
+        let known = |slide: &str| records.get(slide).copied();
         let labelled: Vec<(&SlideRecord, &Label)> =
             labels.slides.iter().filter_map(|(slide, label)| Some((known(slide)?, label))).collect();
         if labelled.is_empty() {
             bail!(Hint::new("no labelled slide is in the manifest", "rate some slides with pq-label"));
         }
-        let splits = self.splits(&labelled, new)?;
-        let corrections = self.corrections()?;
+        let unrated = corrections.keys().filter(|slide| !labels.slides.contains_key(*slide));
+        let unrated: Vec<&SlideRecord> = unrated.filter_map(|slide| known(slide)).collect();
+        let splits = self.splits(&labelled, &unrated, new)?;
+        let none = Label::default();
+        let mut all: Vec<(&SlideRecord, &Label)> =
+            labelled.into_iter().chain(unrated.into_iter().map(|record| (record, &none))).collect();
+        all.sort_by_key(|(record, _)| &record.slide_id);
         let mut slides = Vec::new();
-        for (record, label) in labelled {
+        for (record, label) in all {
             let Some(split) = splits.of(record) else { continue };
             let mut label = label.clone();
             if split == Split::Train {
-                label.correct(&record.slide_id, &corrections);
+                label.correct(&record.slide_id, corrections.get(&record.slide_id).into_iter().flatten());
             }
             if label.scored().next().is_some() {
                 let path = files.image(&record.slide_id);
@@ -124,7 +132,13 @@ impl Store {
         Ok(slides)
     }
 
-    fn splits(&self, labelled: &[(&SlideRecord, &Label)], new: NewGroups) -> Result<Splits> {
+    /// The splits, in which the groups of slides that are only corrected are for training.
+    fn splits(
+        &self,
+        labelled: &[(&SlideRecord, &Label)],
+        unrated: &[&SlideRecord],
+        new: NewGroups,
+    ) -> Result<Splits> {
         let path = self.layout.splits();
         let mut splits = Splits::read_if_present(&path)?.unwrap_or_default();
         if new != NewGroups::LeaveOut {
@@ -137,6 +151,7 @@ impl Store {
             splits
                 .assign_balanced(&groups, SplitRatios { val, test }, seed)
                 .hint("the data cannot be split", "collect and rate slides of more decks")?;
+            splits.train_on(unrated.iter().map(|record| record.group.as_str()));
             if splits != before && new == NewGroups::Assign {
                 splits.write(&path)?;
             }
@@ -144,13 +159,20 @@ impl Store {
         Ok(splits)
     }
 
-    /// Users' corrections, each once.
-    fn corrections(&self) -> Result<Vec<Correction>> {
+    /// Users' corrections of the rubric's criteria by slide, each once.
+    fn corrections(&self, rubric: &Rubric) -> Result<BTreeMap<String, Vec<Correction>>> {
         let all = Correction::read_log_if_present(&self.layout.corrections())
             .context("the corrections cannot be used")?
             .entries;
         let by_id: BTreeMap<String, Correction> = all.into_iter().map(|c| (c.id.clone(), c)).collect();
-        Ok(by_id.into_values().collect())
+        let mut of_slide: BTreeMap<String, Vec<Correction>> = BTreeMap::new();
+        for mut correction in by_id.into_values() {
+            correction.scores.retain(|key, _| rubric.keys().any(|known| known == key));
+            if !correction.scores.is_empty() {
+                of_slide.entry(correction.slide_id.clone()).or_default().push(correction);
+            }
+        }
+        Ok(of_slide)
     }
 }
 

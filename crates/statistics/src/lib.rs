@@ -23,4 +23,4 @@ mod student;
 pub use bootstrap::{Resamples, Tails, intervals};
 pub use describe::{mean, median, quantile, sorted, standard_deviation};
 pub use jackknife::{Jackknife, delete_one};
-pub use student::student_quantile;
+pub use student::{student_quantile, student_tail};

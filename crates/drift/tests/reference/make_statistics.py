@@ -151,8 +151,6 @@ json.dump(
         "t": t_cases(),
         "mmd": [discrepancy("same", 0, [3, 1, 4, 2, 5, 3, 1, 2, 6]), discrepancy("shifted", 0.7, [2] * 12)],
         "normal_cdf": [[z, float(norm.cdf(z))] for z in (-6.5, -3, -1, -0.1, 0, 0.5, 2, 4)],
-        "student_t": [(t, n, float(student_t.sf(t, n))) for n in (1, 2, 3, 4, 5, 13, 30, 59, 200) for t in (-2, 0, 0.3, 1, 3.7, 6)],
-        "student_t_quantile": [(p, n, float(student_t.isf(p, n))) for n in (1, 2, 4, 13, 59) for p in (0.4, 0.025, 1e-4)],
         "estimates": [prediction_powered(8, 5, 2), prediction_powered(20, 10, 3), prediction_powered(5, 4, 4)],
     },
     sys.stdout,

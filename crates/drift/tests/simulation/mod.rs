@@ -7,12 +7,12 @@ pub(crate) mod year;
 use std::collections::{BTreeMap, BTreeSet};
 
 use drift::{
-    Audit, Drawing, DriftConfig, DriftInput, DriftReport, Interval, PerformanceConfig, PerformanceInput,
+    Drawing, DriftConfig, DriftInput, DriftReport, Interval, PerformanceConfig, PerformanceInput,
     PerformanceReport, ValidationResults, compare, draw_audits, measure,
 };
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
-use slide_data::{Label, Prediction, Score, expected_score};
+use slide_data::{Audit, Label, Prediction, Score, expected_score};
 
 pub(crate) const CRITERIA: [&str; 5] =
     ["clarity", "design", "data_visualization", "readability", "content_quality"];

@@ -88,6 +88,8 @@ impl Run<'_> {
             inputs: inputs.clone(),
             processor_files: [].into(),
             data: DataSummary::default(),
+            corrections: [].into(),
+            test_set: None,
             training: None,
             versions: [].into(),
             code: None,

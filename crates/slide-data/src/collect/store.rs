@@ -161,21 +161,9 @@ impl Store {
     ///
     /// Returns how many slides are new.
     pub(super) fn commit(&mut self, batch: Vec<(Vec<Staged>, InputRecord)>) -> Result<usize> {
-        let (mut new, mut lines) = (Vec::new(), Vec::with_capacity(batch.len()));
-        let mut sketched = Vec::new();
-        for (staged, input) in batch {
-            for Staged { record, image, sketch } in staged {
-                if let Some(slide) = self.move_in(record, &image)? {
-                    sketched.push((slide.sha256.clone(), sketch));
-                    new.push(slide);
-                }
-            }
-            lines.push(input);
-        }
-        sketches::append(self.files.root(), &sketched)?;
-        let folder = self.files.images();
+        let (slides, lines): (Vec<Vec<Staged>>, Vec<InputRecord>) = batch.into_iter().unzip();
+        let mut new = self.move_all_in(slides.into_iter().flatten())?;
         if !new.is_empty() {
-            File::open(&folder).and_then(|f| f.sync_all()).map_err(io_error("write", &folder))?;
             SlideRecord::append(&self.files.manifest(), &new)?;
         }
         InputRecord::append(&self.files.inputs(), &lines)?;
@@ -184,6 +172,30 @@ impl Store {
         let count = new.len();
         self.slides.append(&mut new);
         Ok(count)
+    }
+
+    /// Takes staged slides in without listing them: until the manifest is written anew they are not part of the store.
+    pub(super) fn admit(&mut self, staged: Vec<Staged>) -> Result<()> {
+        let mut new = self.move_all_in(staged)?;
+        self.slides.append(&mut new);
+        Ok(())
+    }
+
+    /// Moves the images of slides that are not known yet to their places, and returns these.
+    fn move_all_in(&mut self, staged: impl IntoIterator<Item = Staged>) -> Result<Vec<SlideRecord>> {
+        let (mut new, mut sketched) = (Vec::new(), Vec::new());
+        for Staged { record, image, sketch } in staged {
+            if let Some(slide) = self.move_in(record, &image)? {
+                sketched.push((slide.sha256.clone(), sketch));
+                new.push(slide);
+            }
+        }
+        sketches::append(self.files.root(), &sketched)?;
+        if !new.is_empty() {
+            let folder = self.files.images();
+            File::open(&folder).and_then(|f| f.sync_all()).map_err(io_error("write", &folder))?;
+        }
+        Ok(new)
     }
 
     /// Moves the image of a slide that is not known yet to its place.

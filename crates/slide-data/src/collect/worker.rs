@@ -103,7 +103,7 @@ pub(super) fn refusal(reason: &Reason) -> Answer {
 }
 
 /// Measures a slide and writes its image, synced.
-fn stage(
+pub(super) fn stage(
     slide: RenderedSlide,
     quality: &QualityThresholds,
     image: &Path,
@@ -127,6 +127,7 @@ fn stage(
         excluded: quality.excludes(&flags),
         quality: flags,
         duplicate_of: None,
+        scored_at: None,
         collected_at: Timestamp::now(),
         tool_version: format!("pitchquest {}", env!("CARGO_PKG_VERSION")),
     };

@@ -14,7 +14,7 @@ use super::site::PublicUrl;
 use crate::overview::LeadReport;
 use crate::people::random_hex;
 use crate::{
-    Calibration, Corrections, Invitation, LabelConfig, Ledger, Opened, People, Queue, Result, Role,
+    Audits, Calibration, Corrections, Invitation, LabelConfig, Ledger, Opened, People, Queue, Result, Role,
     read_predictions, uncertainty,
 };
 
@@ -42,6 +42,8 @@ pub struct AppSettings {
     pub public_url: Option<PublicUrl>,
     /// Whose word for a client's address is taken.
     pub trusted_proxies: Vec<IpNet>,
+    /// For how many days after a slide was scored a rating of it says how good the model is.
+    pub audit_days: f64,
 }
 
 /// What the requests share.
@@ -49,6 +51,8 @@ pub struct App {
     settings: AppSettings,
     ledger: Ledger,
     slides: RwLock<Slides>,
+    /// Held only for a look: whoever holds it takes no other lock.
+    audits: RwLock<Audits>,
     queue: Mutex<Queue>,
     people: People,
     corrections: Mutex<Corrections>,
@@ -62,7 +66,7 @@ pub struct App {
 
 struct Slides {
     by_id: HashMap<Box<str>, SlideCard>,
-    modified: Option<SystemTime>,
+    modified: [Option<SystemTime>; 2],
     looked_at: Instant,
 }
 
@@ -90,9 +94,12 @@ impl App {
         let modified = modified(&settings.paths);
         let manifest = Manifest::read(settings.paths.slides().root())?;
         let predictions = read_predictions(&settings.paths.predictions())?;
-        let queue = fill_queue(&manifest, &ledger, &settings, &predictions)?;
+        let audits = read_audits(&settings)?;
+        let mut queue = fill_queue(&manifest, &ledger, &settings, &predictions)?;
+        queue.put_first(&audits.open);
         let app = Self {
             slides: RwLock::new(Slides { by_id: by_id(&manifest), modified, looked_at: Instant::now() }),
+            audits: RwLock::new(audits),
             queue: Mutex::new(queue),
             people: People::open(&settings.paths.people())?,
             corrections: Mutex::new(Corrections::open(&settings.paths.corrections())?),
@@ -179,8 +186,10 @@ impl App {
         lock(&self.corrections)
     }
 
+    /// What the model says of a slide; nothing of one whose ratings tell how good the model is.
     pub(super) fn prediction(&self, slide_id: &str) -> Option<&Prediction> {
-        self.predictions.get(slide_id)
+        let audits = self.audits.read().unwrap_or_else(PoisonError::into_inner);
+        self.predictions.get(slide_id).filter(|_| !audits.drawn.contains(slide_id))
     }
 
     pub(super) fn slide(&self, id: &str) -> Option<SlideCard> {
@@ -208,19 +217,21 @@ impl App {
         match Manifest::read(self.settings.paths.slides().root()).map_err(crate::Error::from).and_then(
             |manifest| {
                 let filled = fill_queue(&manifest, &self.ledger, &self.settings, &self.predictions)?;
-                Ok((manifest, filled))
+                Ok((manifest, filled, read_audits(&self.settings)?))
             },
         ) {
-            Ok((manifest, mut filled)) => {
+            Ok((manifest, mut filled, audits)) => {
                 let mut queue = lock(&self.queue);
                 filled.inherit(&queue);
+                filled.put_first(&audits.open);
                 *queue = filled;
                 drop(queue);
+                *self.audits.write().unwrap_or_else(PoisonError::into_inner) = audits;
                 let mut slides = self.slides.write().unwrap_or_else(PoisonError::into_inner);
                 slides.by_id = by_id(&manifest);
                 slides.modified = now;
             }
-            Err(error) => tracing::warn!("the manifest is left as it was: {error}"),
+            Err(error) => tracing::warn!("the slides to rate are left as they were: {error}"),
         }
     }
 
@@ -251,8 +262,13 @@ fn is_over(counts: &HashMap<IpAddr, (u32, Instant)>, address: IpAddr, most: u32)
     counts.get(&address).is_some_and(|(count, since)| *count >= most && since.elapsed() < WINDOW)
 }
 
-fn modified(paths: &Layout) -> Option<SystemTime> {
-    std::fs::metadata(paths.slides().manifest()).and_then(|file| file.modified()).ok()
+fn modified(paths: &Layout) -> [Option<SystemTime>; 2] {
+    [paths.slides().manifest(), paths.audits()]
+        .map(|path| std::fs::metadata(path).and_then(|file| file.modified()).ok())
+}
+
+fn read_audits(settings: &AppSettings) -> Result<Audits> {
+    Audits::read(&settings.paths.audits(), settings.audit_days, jiff::Timestamp::now())
 }
 
 fn fill_queue(

@@ -42,6 +42,7 @@ impl Site {
             access,
             public_url: public_url.map(|url| url.parse().unwrap()),
             trusted_proxies: Vec::new(),
+            audit_days: 14.0,
         };
         let state = Arc::new(App::open(settings).unwrap().0);
         Self { dir, router: app(state.clone()), state }

@@ -1,0 +1,99 @@
+//! Keeps what was scored, so that a correction of it can be learned from.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use pq_cli::Layout;
+use project_files::Contract as _;
+use slide_data::image::RgbImage;
+use slide_data::{
+    Audit, Correction, KeptConfig, KeptSlide, KeptSlides, Manifest, Prediction, RenderedSlide, Source,
+};
+
+/// What the record of a kept slide says that its prediction does not.
+pub(crate) struct Origin {
+    pub(crate) deck: String,
+    pub(crate) number: usize,
+    source: Source,
+}
+
+impl Origin {
+    pub(crate) fn of(slide: &RenderedSlide) -> Self {
+        Self { deck: slide.deck.clone(), number: slide.number, source: slide.source.clone() }
+    }
+
+    fn record(&self, prediction: &Prediction) -> KeptSlide {
+        KeptSlide {
+            schema_version: KeptSlide::VERSION,
+            slide_id: prediction.slide_id.clone(),
+            deck_id: prediction.deck_id.clone(),
+            deck: self.deck.clone(),
+            number: self.number,
+            source: self.source.clone(),
+            sha256: prediction.sha256.clone(),
+            scored_at: prediction.scored_at,
+        }
+    }
+}
+
+/// The kept slides of a call. What cannot be kept is warned of once, and scoring goes on.
+pub(crate) struct Keeper {
+    layout: Layout,
+    kept: Option<KeptSlides>,
+}
+
+impl Keeper {
+    /// Keeps nothing where that is switched off, or the call is not logged.
+    pub(crate) fn new(layout: &Layout, config: KeptConfig, is_logged: bool) -> Self {
+        let mut keeper = Self { layout: layout.clone(), kept: None };
+        if config.enabled && is_logged {
+            let opened = KeptSlides::open(layout.kept(), config);
+            keeper.kept = opened.map_err(|error| warn(&error.into())).ok();
+        }
+        keeper
+    }
+
+    /// Keeps scored slides.
+    pub(crate) fn keep<'a>(
+        &mut self,
+        slides: impl Iterator<Item = (&'a Origin, &'a RgbImage, &'a Prediction)>,
+    ) {
+        let Some(kept) = &mut self.kept else { return };
+        let slides: Vec<(KeptSlide, &RgbImage)> =
+            slides.map(|(origin, image, prediction)| (origin.record(prediction), image)).collect();
+        if let Err(error) = kept.keep(&slides) {
+            warn(&error.into());
+            self.kept = None;
+        }
+    }
+
+    /// Removes what is too old or too much.
+    pub(crate) fn finish(self) {
+        let Self { layout, kept } = self;
+        let Some(mut kept) = kept else { return };
+        match kept.prune(Timestamp::now(), || needed(&layout)) {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!("{removed} kept slides were too old or too many and are removed"),
+            Err(error) => tracing::warn!("no kept slide is removed: {error:#}"),
+        }
+    }
+}
+
+fn warn(error: &anyhow::Error) {
+    tracing::warn!("slides are scored but not kept, so corrections of them teach nothing: {error:#}");
+}
+
+/// The slides that pq-collect has yet to bring in: corrected, or drawn to be rated.
+fn needed(layout: &Layout) -> Result<BTreeSet<String>> {
+    let corrections = Correction::read_log_if_present(&layout.corrections())?.entries;
+    let audits = Audit::read_log_if_present(&layout.audits())?.entries;
+    let collected: BTreeSet<String> = if layout.slides().manifest().exists() {
+        Manifest::read(layout.slides().root())?.slides.into_iter().map(|slide| slide.slide_id).collect()
+    } else {
+        BTreeSet::new()
+    };
+    let corrected = corrections.into_iter().map(|correction| correction.slide_id);
+    let asked = corrected.chain(audits.into_iter().map(|audit| audit.slide_id));
+    Ok(asked.filter(|slide| !collected.contains(slide)).collect())
+}
