@@ -227,7 +227,7 @@ fn broken_images_and_files_are_named_and_change_nothing_else() {
     correct(&place, &stranger.iter().map(|slide| slide.slide_id.as_str()).collect::<Vec<_>>());
     let kept = KeptFiles::new(place.0.path().join("monitoring/kept"));
     let image = |at: usize| kept.image(&pixels_sha256(&stranger[at].image));
-    std::fs::write(image(0), &encoded(&images(7, 1)[0], ImageFormat::Png)).unwrap();
+    std::fs::write(image(0), encoded(&images(7, 1)[0], ImageFormat::Png)).unwrap();
     std::fs::remove_file(image(1)).unwrap();
     let mut index = std::fs::read_to_string(kept.index()).unwrap();
     index.insert_str(0, "{\"torn\n");
@@ -241,7 +241,7 @@ fn broken_images_and_files_are_named_and_change_nothing_else() {
     assert_eq!(slides(&place).len(), before + 1);
     assert_eq!(place.run(&["verify"]).0, Some(0));
     // A splits file that cannot be read: nothing is brought in, and the file stays.
-    std::fs::write(image(0), &encoded(&stranger[0].image, ImageFormat::Png)).unwrap();
+    std::fs::write(image(0), encoded(&stranger[0].image, ImageFormat::Png)).unwrap();
     place.write("data/labeled/splits.json", b"{\"schema_version\":99,\"groups\":{}}");
     let (code, _, err) = place.run(&["production"]);
     assert!(code == Some(2) && err.contains("99"), "{err}");
