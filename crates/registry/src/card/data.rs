@@ -75,7 +75,7 @@ fn heading(subject: &Subject<'_>) -> String {
          The slides and ratings that it was trained, chosen and measured on. They are the team's own and are not published; these \
          are their numbers. Their files have the SHA-256:\n\n{}",
         subject.manifest.version,
-        pairs(rows.to_vec())
+        pairs(["file", "SHA-256"], rows.to_vec())
     )
 }
 

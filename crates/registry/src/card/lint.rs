@@ -219,7 +219,7 @@ fn has_interval(text: &str) -> bool {
         let end =
             number.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(number.len());
         let after = &number[end..];
-        if number[..end].contains('.') && (after.starts_with(" [") || after.starts_with(" %")) {
+        if number[..end].contains('.') && [" [", " %", "\u{a0}%"].iter().any(|unit| after.starts_with(unit)) {
             return true;
         }
         rest = after;

@@ -119,43 +119,43 @@ fn gains(subject: &Subject<'_>) -> String {
     )
 }
 
+/// In two tables, since one would be wider than a page.
 fn by_criterion(subject: &Subject<'_>) -> String {
     let results = subject.results;
     let ceiling = results.human_ceiling.clone().unwrap_or_default();
+    let HumanCeiling { metrics, intervals, person, person_intervals, .. } = &ceiling;
+    let own = |key: &str, measure: &str| {
+        measured(&format!("{key}_{measure}"), &results.metrics, &results.intervals)
+    };
+    let errors = subject.criteria().into_iter().map(|(key, name)| {
+        let mae = format!("{key}_mae");
+        let size =
+            |sizes: &BTreeMap<String, usize>| sizes.get(&key).map_or(NOTHING.to_owned(), usize::to_string);
+        vec![
+            plain(&name),
+            size(&results.sizes.criteria),
+            size(&results.sizes.criterion_groups),
+            own(&key, "mae"),
+            measured(&mae, person, person_intervals),
+            measured(&mae, metrics, intervals),
+        ]
+    });
+    let others = subject.criteria().into_iter().map(|(key, name)| {
+        let cells = ["within_1", "qwk", "bias", "ece"].map(|measure| own(&key, measure));
+        [plain(&name)].into_iter().chain(cells).collect::<Vec<_>>()
+    });
     let header = [
         "criterion",
         "ratings",
         "decks",
         "mean absolute error",
-        "within one point",
-        "kappa",
-        "bias",
-        "calibration error",
         "one person's error",
         "error reachable at least",
     ];
-    let rows = subject.criteria().into_iter().map(|(key, name)| {
-        let own = |measure: &str| measured(&format!("{key}_{measure}"), &results.metrics, &results.intervals);
-        let mae = format!("{key}_mae");
-        let size =
-            |sizes: &BTreeMap<String, usize>| sizes.get(&key).map_or(NOTHING.to_owned(), usize::to_string);
-        let HumanCeiling { metrics, intervals, person, person_intervals, .. } = &ceiling;
-        vec![
-            plain(&name),
-            size(&results.sizes.criteria),
-            size(&results.sizes.criterion_groups),
-            own("mae"),
-            own("within_1"),
-            own("qwk"),
-            own("bias"),
-            own("ece"),
-            measured(&mae, person, person_intervals),
-            measured(&mae, metrics, intervals),
-        ]
-    });
-    let rows: Vec<Vec<String>> = rows.collect();
-    let body = table(&header, &rows);
-    if body.is_empty() { body } else { format!("### By criterion\n\n{body}") }
+    let errors = table(&header, &errors.collect::<Vec<_>>());
+    let header = ["criterion", "within one point", "kappa", "bias", "calibration error"];
+    let others = table(&header, &others.collect::<Vec<_>>());
+    if errors.is_empty() { errors } else { format!("### By criterion\n\n{errors}\n{others}") }
 }
 
 /// What its probabilities mean.
@@ -196,7 +196,7 @@ fn slices(subject: &Subject<'_>) -> String {
     let parts = slices.iter().filter(|slice| slice.by != "deck").map(|slice| {
         let own = |name: &str| measured(name, &slice.metrics, &slice.intervals);
         vec![
-            format!("{}: {}", plain(&slice.by), plain(&slice.name)),
+            format!("{}: {}", plain(&subject.name_of(&slice.by)), plain(&slice.name)),
             slice.slides.to_string(),
             slice.groups.to_string(),
             slice.ratings.to_string(),

@@ -60,6 +60,20 @@ impl Subject<'_> {
         }
     }
 
+    /// A criterion's name for its key; anything else stays.
+    fn name_of(&self, key: &str) -> String {
+        let named = self.criteria().into_iter().find(|(known, _)| known == key);
+        named.map_or_else(|| key.to_owned(), |(_, name)| name)
+    }
+
+    /// A sentence of the validation, which begins with the key of the criterion that it is about.
+    fn named(&self, sentence: &str) -> String {
+        match sentence.split_once(':') {
+            Some((key, rest)) => format!("{}:{rest}", self.name_of(key)),
+            None => sentence.to_owned(),
+        }
+    }
+
     /// A setting of the run, as in `training.seed`.
     fn setting(&self, path: &str) -> Option<&toml::Value> {
         let (table, key) = path.split_once('.')?;

@@ -59,7 +59,7 @@ fn training(subject: &Subject<'_>) -> String {
         ("checkpoint kept", kept),
         ("ended as", training.map(|training| plain(&training.status))),
     ];
-    format!("## How it was trained\n\n{}", pairs(rows))
+    format!("## How it was trained\n\n{}", pairs(["what", "value"], rows))
 }
 
 fn base(subject: &Subject<'_>) -> String {
@@ -99,7 +99,7 @@ fn machine(subject: &Subject<'_>) -> String {
         ("begun", Some(record.started_at.strftime("%Y-%m-%d %H:%M UTC").to_string())),
         ("programs", (!versions.is_empty()).then(|| versions.join(", "))),
     ];
-    let body = pairs(rows);
+    let body = pairs(["what", "value"], rows);
     if body.is_empty() { body } else { format!("### Time and machine\n\n{body}") }
 }
 
@@ -128,7 +128,7 @@ fn data(subject: &Subject<'_>) -> String {
         ("raters", Some(raters(subject))),
         ("one person and the others", agreement.flatten()),
     ];
-    let mut text = format!("### Data\n\n{}", pairs(rows));
+    let mut text = format!("### Data\n\n{}", pairs(["what", "value"], rows));
     if subject.manifest.files.contains_key("DATA_CARD.md") {
         text.push_str("\nMore about the data: [DATA_CARD.md](DATA_CARD.md).\n");
     }
@@ -161,7 +161,7 @@ pub(super) fn files(subject: &Subject<'_>) -> String {
         .iter()
         .map(|(name, hash)| (name.as_str(), Some(format!("`{}`", plain_code(hash)))))
         .collect();
-    let inputs = pairs(inputs);
+    let inputs = pairs(["made from", "SHA-256 or fingerprint"], inputs);
     if !inputs.is_empty() {
         let _ = write!(text, "\nMade from (SHA-256, or fingerprints of weights and processor):\n\n{inputs}");
     }

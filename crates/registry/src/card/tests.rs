@@ -172,11 +172,11 @@ fn the_card_says_what_was_measured_with_interval_and_size() {
     let [card, _] = Example::full().cards();
     for text in [
         "120 ratings by people of 120 slides from 12 decks",
-        "0.40 [0.35, 0.45]",
+        "0.40 [0.35,\u{a0}0.45]",
         "v1.1.0, in use before",
         "one person against the others",
-        "smaller by 0.12 [0.02, 0.21] points than that of v1.1.0",
-        "smaller by 0.60 [0.50, 0.70] points than that of always giving",
+        "smaller by 0.12 [0.02,\u{a0}0.21] points than that of v1.1.0",
+        "smaller by 0.60 [0.50,\u{a0}0.70] points than that of always giving",
         "| chart: with chart | 40 | 9 | 40 | 0.44 |",
         "over 2 decks, the mean absolute error lies between 0.31 and 0.61",
         "differs from how often that is people's score by 0.08",
@@ -280,7 +280,7 @@ fn the_data_card_counts_and_names_nobody() {
         "| pages of PDF files | 400 |",
         "Collected from 2026-01-01 to 2026-01-02",
         "| Clarity | 1 | 2 | 3 | 4 | 5 | 0 | 0 | 15 |",
-        "| Clarity | 10 | 50.0 % | 90.0 % |",
+        "| Clarity | 10 | 50.0\u{a0}% | 90.0\u{a0}% |",
         "| Clarity | 0.48 | 0.65 |",
     ] {
         assert!(data.contains(text), "{text} is not in\n{data}");

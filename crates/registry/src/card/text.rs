@@ -65,21 +65,25 @@ impl Style {
         if measure.ends_with("within_1") || measure.ends_with("exact") { Self::Share } else { Self::Number }
     }
 
+    /// Nothing is minus nought.
     fn write(self, value: f64) -> String {
-        match self {
+        let text = match self {
             Self::Number => format!("{value:.2}"),
             Self::Share => format!("{:.1}", value * 100.0),
             Self::Count => format!("{value:.0}"),
-        }
+        };
+        let is_nought = text.chars().all(|letter| "-0.".contains(letter));
+        if is_nought { text.trim_start_matches('-').to_owned() } else { text }
     }
 
-    /// The value with its interval, as in `0.47 [0.46, 0.49]`; a dash where it is not known.
+    /// The value with its interval, as in `0.47 [0.46, 0.49]`; a dash where it is not known. No line ends within a number and its
+    /// unit or within an interval.
     pub(super) fn estimate(self, value: Option<f64>, interval: Option<Interval>) -> String {
         let Some(value) = value.filter(|value| value.is_finite()) else { return NOTHING.to_owned() };
-        let unit = if self == Self::Share { " %" } else { "" };
+        let unit = if self == Self::Share { "\u{a0}%" } else { "" };
         let mut text = format!("{}{unit}", self.write(value));
         if let Some(Interval { low, high }) = interval.filter(|i| i.low.is_finite() && i.high.is_finite()) {
-            let _ = write!(text, " [{}, {}]", self.write(low), self.write(high));
+            let _ = write!(text, " [{},\u{a0}{}]", self.write(low), self.write(high));
         }
         text
     }
@@ -111,10 +115,10 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
-/// A table of names and values; rows without a value are left out.
-pub(super) fn pairs(rows: Vec<(&str, Option<String>)>) -> String {
+/// A table of names and values under these two words; rows without a value are left out.
+pub(super) fn pairs(header: [&str; 2], rows: Vec<(&str, Option<String>)>) -> String {
     let rows = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    let mut out = String::from("| | |\n| --- | --- |\n");
+    let mut out = format!("| {} | {} |\n| --- | --- |\n", header[0], header[1]);
     let mut is_empty = true;
     for (name, value) in rows {
         is_empty = false;
@@ -149,8 +153,10 @@ mod tests {
         assert_eq!([0, 999, 1000, 1_795_584].map(grouped), ["0", "999", "1,000", "1,795,584"]);
         assert_eq!((count(1, "deck"), count(2, "deck")), ("1 deck".to_owned(), "2 decks".to_owned()));
         let interval = Some(Interval { low: 0.456, high: 0.487 });
-        assert_eq!(Style::Number.estimate(Some(0.473), interval), "0.47 [0.46, 0.49]");
-        assert_eq!(Style::Share.estimate(Some(0.98), None), "98.0 %");
+        assert_eq!(Style::Number.estimate(Some(0.473), interval), "0.47 [0.46,\u{a0}0.49]");
+        assert_eq!(Style::Share.estimate(Some(0.98), None), "98.0\u{a0}%");
+        assert_eq!(Style::Number.estimate(Some(-0.004), None), "0.00");
+        assert_eq!(Style::Number.estimate(Some(-0.006), None), "-0.01");
         assert_eq!(Style::Number.estimate(Some(f64::NAN), interval), NOTHING);
         assert_eq!([59.0, 3600.0, 9000.0].map(duration), ["59 s", "60 min", "2.5 h"]);
         assert_eq!(list(&["a".to_owned(), "b".to_owned(), "c".to_owned()]), "a, b and c");

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use project_files::{Check, Outcome, Override};
 
-use super::Subject;
 use super::text::{Style, bullets, count, plain, table};
+use super::{Subject, measures};
 
 pub(super) fn section(subject: &Subject<'_>) -> String {
     let results = subject.results;
@@ -16,16 +16,11 @@ pub(super) fn section(subject: &Subject<'_>) -> String {
         count(sizes.groups, "deck"),
         results.outcome.word()
     );
-    let criteria = subject.criteria();
-    let name = |key: &str| {
-        let named = criteria.iter().find(|(known, _)| known == key);
-        named.map_or_else(|| plain(key), |(_, name)| plain(name))
-    };
     let row = |check: &Check| {
         let style = style(check);
         vec![
-            plain(&check.metric.replace('_', " ")),
-            name(&check.criterion),
+            title(&check.metric),
+            plain(&subject.name_of(&check.criterion)),
             style.estimate(check.value, check.interval),
             style.estimate(Some(check.threshold), None),
             check.outcome.word().to_owned(),
@@ -44,13 +39,27 @@ pub(super) fn section(subject: &Subject<'_>) -> String {
     let overrides: Vec<String> = results.overrides.iter().map(set_aside).collect();
     for (title, sentences) in [
         ("A person set aside or eased", overrides),
-        ("The validation warns", results.warnings.iter().map(|warning| plain(warning)).collect()),
+        (
+            "The validation warns",
+            results.warnings.iter().map(|warning| plain(&subject.named(warning))).collect(),
+        ),
     ] {
         if !sentences.is_empty() {
             let _ = write!(text, "\n{title}:\n\n{}", bullets(sentences));
         }
     }
     text
+}
+
+/// What was looked at, in words.
+fn title(metric: &str) -> String {
+    match metric {
+        "inputs" => "inputs that are known by their hash".to_owned(),
+        "bounds" => "eased bounds with a person's reason".to_owned(),
+        "human_ceiling" => "what people reach is known".to_owned(),
+        "gain_over_constant" => "gain over the best constant, as a share".to_owned(),
+        metric => plain(&measures::title(metric).replace('_', " ")),
+    }
 }
 
 /// What a person set aside, and why.
