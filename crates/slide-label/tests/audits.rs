@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use slide_data::{Audit, Contract as _, Manifest, Rubric, Score, SlideRecord};
-use slide_label::{Audits, Event, Kind, LabelConfig, Queue, Store};
+use slide_label::{Audits, Calibration, Event, Kind, LabelConfig, Queue, Store};
 
 fn now() -> Timestamp {
     "2026-03-01T00:00:00Z".parse().unwrap()
@@ -60,12 +60,15 @@ fn drawn_slides_come_before_calibration_and_disputes_until_they_have_their_rater
     rate(&mut store, None, "a-1", "Ben", 1);
     rate(&mut store, None, "a-1", "Cleo", 5);
     let config = LabelConfig { raters_per_slide: 2, calibration_slides: 3, ..LabelConfig::default() };
-    let mut queue = Queue::new(&manifest, &store, &config);
+    let dir = tempfile::tempdir().unwrap();
+    let calibration =
+        Calibration::of(&dir.path().join("calibration.json"), &manifest, &store, &config).unwrap();
+    let mut queue = Queue::new(&manifest, &store, &config, &calibration);
     let drawn = ["b-4", "b-5", "c-2"].map(str::to_owned);
     queue.put_first(drawn.iter().chain(["not collected".to_owned()].iter()));
     let start = Instant::now();
     for who in ["Ana", "Dora"] {
-        let mut first: Vec<String> = queue.next(who, &[], 3, start);
+        let mut first: Vec<String> = queue.next(who, &[], &[], 3, start);
         first.sort();
         assert_eq!(first, drawn, "{who}");
         for slide in &first {
@@ -73,6 +76,6 @@ fn drawn_slides_come_before_calibration_and_disputes_until_they_have_their_rater
         }
     }
     // Two people rated them: a third is asked for other things.
-    let next = queue.next("Eve", &[], 20, start);
+    let next = queue.next("Eve", &[], &[], 20, start);
     assert!(next.len() > 10 && drawn.iter().all(|slide| !next.contains(slide)), "{next:?}");
 }
