@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod programs;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use programs::programs;
 use project_files::{Contract as _, Layout, Storage, ValidationResults, VersionFile};
 use slide_data::{Correction, Manifest, Prediction, Score, SlideRecord, Split, Splits};
 
@@ -20,21 +23,6 @@ const COMMANDS: [&str; 9] = [
     "pq-trigger",
     "pq-project",
 ];
-
-/// The programs beside this package's own; those that a test run of this package alone did not make are built.
-fn programs() -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_pq-project")).parent().unwrap().to_owned();
-    let missing: Vec<&str> = COMMANDS.into_iter().filter(|name| !folder.join(name).exists()).collect();
-    if !missing.is_empty() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet"]).args(missing.iter().flat_map(|name| ["-p", *name]));
-        if folder.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success(), "{missing:?} cannot be built");
-    }
-    folder
-}
 
 struct Project {
     dir: tempfile::TempDir,
@@ -76,7 +64,7 @@ impl Project {
         std::fs::write(config.join("training.toml"), training).unwrap();
         std::fs::write(config.join("model.toml"), "[processor]\nlongest_edge = 128\n").unwrap();
         std::fs::write(config.join("monitoring.toml"), "[triggers]\nmin_corrections = 3\n").unwrap();
-        Self { dir, programs: programs(), folders, misspelt: None }
+        Self { dir, programs: programs(&COMMANDS), folders, misspelt: None }
     }
 
     fn layout(&self) -> Layout {
