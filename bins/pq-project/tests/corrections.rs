@@ -117,9 +117,10 @@ impl Team {
         Store::open(&project).unwrap().labelled(&Rubric::default(), NewGroups::LeaveOut).unwrap()
     }
 
-    /// Scores a deck and returns the ids of its slides in their order.
+    /// Scores the folder that a deck's folder lies in and returns the ids of the slides in their order.
     fn score(&self, deck: &Path) -> Vec<String> {
-        let lines = self.run("pq-score", &["--adapter", "outputs/one", deck.to_str().unwrap()]);
+        let folder = deck.parent().unwrap().to_str().unwrap();
+        let lines = self.run("pq-score", &["--adapter", "outputs/one", folder]);
         lines.lines().map(|line| serde_json::from_str::<Prediction>(line).unwrap().slide_id).collect()
     }
 
@@ -157,8 +158,9 @@ fn a_corrected_stranger_is_in_the_next_training_and_no_test_set_moves() {
     // Two strangers: one new, and one that holds a cropped copy of a slide of the test.
     let stored = image::open(Manifest::image_path(team.layout().slides().root(), &test.slide_id)).unwrap();
     let copy = stored.crop_imm(4, 4, 632, 352).into_rgb8();
-    let stranger = team.score(&team.draw("production", "stranger", &[slide(900), slide(901), slide(902)]));
-    let like_test = team.score(&team.draw("production", "like test", &[copy, slide(910)]));
+    let stranger =
+        team.score(&team.draw("production/one", "stranger", &[slide(900), slide(901), slide(902)]));
+    let like_test = team.score(&team.draw("production/two", "like test", &[copy, slide(910)]));
     let all = [("clarity", Some(5)), ("design", Some(1)), ("data_visualization", None)];
     team.correct("c0", &stranger[0], &[("clarity", Some(1))], "2026-01-01T00:00:00Z");
     team.correct("c1", &stranger[0], &all, "2026-01-02T00:00:00Z");

@@ -216,8 +216,15 @@ fn round(project: &Project) {
     let overview = project.run("pq-project", &["check"]);
     let overview = String::from_utf8_lossy(&overview.stdout).into_owned();
     let missing: Vec<&str> = overview.lines().filter(|line| line.contains("not there")).collect();
-    // Made when somebody is invited, when a day is over, and by a run that begins after people have corrected.
-    let later = ["people.json", "audits.jsonl", "latest/data/corrections.jsonl"];
+    // Made when somebody is invited, when the page is opened, when a day is over, by a run that begins after people have corrected, and
+    // where people say "not applicable".
+    let later = [
+        "people.json",
+        "calibration.json",
+        "audits.jsonl",
+        "latest/data/corrections.jsonl",
+        "latest/applicability.json",
+    ];
     let is_later = |line: &&str| later.iter().any(|name| line.contains(name));
     assert!(missing.iter().all(is_later), "everything else was written by now:\n{overview}");
     for folder in ["data", "monitoring", "model_registry", "outputs"] {
