@@ -226,10 +226,11 @@ fn where_the_data_folder_is_not_there_the_copies_of_the_run_tell() {
     assert!(!card.contains("recheck"), "nothing had to be set aside: {card}");
 }
 
+type Harm = fn(&Path);
+
 #[test]
 fn without_data_and_copies_a_release_needs_a_persons_word_which_the_card_shows() {
     let names = ["manifest.jsonl", "labels.json", "splits.json"];
-    type Harm = fn(&Path);
     let harms: [(Harm, &str); 2] = [
         (|path| std::fs::remove_file(path).unwrap(), "nor among the run's copies"),
         (|path| std::fs::write(path, "{}").unwrap(), "is not what its record names"),

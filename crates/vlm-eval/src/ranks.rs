@@ -22,7 +22,7 @@ pub fn kendall(x: &[f64], scores: &[Score]) -> Option<f64> {
 }
 
 /// The area under the ROC curve: the chance that a value of those that are `true` is above one of the others, ties counting half (Hanley
-/// and McNeil 1982).
+/// and `McNeil` 1982).
 ///
 /// Nothing where the lengths differ, a value is NaN, or all are of one kind.
 pub fn auc(values: &[f64], is: &[bool]) -> Option<f64> {

@@ -102,6 +102,11 @@ function showDone() {
 export function tellDone() {
   const { deck, outbox } = page;
   if (!deck || $("done").hidden) return;
+  // The server is back, and has not been asked yet whether more is waiting: that is no end.
+  if (deck.current === undefined && !deck.isExhausted && !outbox.isOffline) {
+    showWaiting();
+    return;
+  }
   const { rated = 0, skipped = 0, slides = 0 } = deck.progress ?? {};
   const rest = slides - rated - skipped - outbox.pending().length;
   const mine = `You have rated ${rated} of ${slides} slides${skipped > 0 ? ` and skipped ${skipped}` : ""}.`;

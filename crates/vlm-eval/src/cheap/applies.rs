@@ -23,7 +23,9 @@ pub fn fit_applicability(rubric: &Rubric, slides: &[KnownSlide]) -> Applicabilit
     let row = |slide: &&KnownSlide| [features(&slide.numbers), slide.numbers.properties.clone()].concat();
     let mut rows: Vec<Vec<f32>> = known.iter().map(row).collect();
     let scale = Scale::of(&rows);
-    rows.iter_mut().for_each(|row| scale.apply(row));
+    for row in &mut rows {
+        scale.apply(row);
+    }
     let gram = Gram::of(&rows);
     let all = All { known: &known, rows: &rows, scale: &scale, gram: &gram };
     let heads = rubric.keys().filter_map(|key| Some((key.to_owned(), all.head(key)?)));
@@ -82,7 +84,9 @@ impl All<'_> {
                 let rows: Vec<usize> = learned.iter().map(|place| said.slides[*place]).collect();
                 let targets: Vec<f64> = learned.iter().map(|place| said.targets[*place]).collect();
                 let fit = Logistic::fit(self.gram, &rows, &targets, penalty)?;
-                held_out.iter().for_each(|place| odds[*place] = fit.log_odds(said.slides[*place]));
+                for place in held_out {
+                    odds[*place] = fit.log_odds(said.slides[*place]);
+                }
             }
             let loss: f64 =
                 odds.iter().zip(&said.targets).map(|(odds, target)| log_loss(*odds, *target)).sum();

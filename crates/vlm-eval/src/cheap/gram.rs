@@ -22,7 +22,9 @@ impl Scale {
                 *sum += (f64::from(*value) - mean).powi(2) / n;
             }
         }
-        deviation.iter_mut().for_each(|value| *value = f64::sqrt(*value));
+        for value in &mut deviation {
+            *value = f64::sqrt(*value);
+        }
         Self { mean, deviation }
     }
 

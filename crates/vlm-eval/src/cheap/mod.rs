@@ -170,7 +170,9 @@ struct Regression {
 impl Regression {
     fn fit(rated: &Rated, mut rows: Vec<Vec<f32>>) -> Self {
         let scale = Scale::of(&rows);
-        rows.iter_mut().for_each(|row| scale.apply(row));
+        for row in &mut rows {
+            scale.apply(row);
+        }
         let gram = Gram::of(&rows);
         let fit = |(slides, targets): &(Vec<usize>, Vec<Distribution>)| {
             Ridge::fit(&rows, &gram, slides, targets, &rated.group_of)
