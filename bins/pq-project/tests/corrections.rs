@@ -110,8 +110,8 @@ impl Team {
     /// The slides that a training would learn from and be judged by.
     fn labelled(&self) -> Vec<LabelledSlide> {
         let overrides = [
-            format!("storage.data_dir={:?}", self.path("data")),
-            format!("training.output_dir={:?}", self.path("outputs")),
+            format!("storage.data_dir=\"{}\"", self.path("data").display()),
+            format!("training.output_dir=\"{}\"", self.path("outputs").display()),
         ];
         let project = pq_cli::ProjectConfig::load(&self.path("config"), true, &overrides).unwrap();
         Store::open(&project).unwrap().labelled(&Rubric::default(), NewGroups::LeaveOut).unwrap()

@@ -24,6 +24,16 @@ const COMMANDS: [&str; 9] = [
     "pq-project",
 ];
 
+/// Made when somebody is invited, when the page is opened, when a day is over, by a run that begins after people have corrected, and where
+/// people say "not applicable".
+const LATER: [&str; 5] = [
+    "people.json",
+    "calibration.json",
+    "audits.jsonl",
+    "latest/data/corrections.jsonl",
+    "latest/applicability.json",
+];
+
 struct Project {
     dir: tempfile::TempDir,
     programs: PathBuf,
@@ -216,16 +226,7 @@ fn round(project: &Project) {
     let overview = project.run("pq-project", &["check"]);
     let overview = String::from_utf8_lossy(&overview.stdout).into_owned();
     let missing: Vec<&str> = overview.lines().filter(|line| line.contains("not there")).collect();
-    // Made when somebody is invited, when the page is opened, when a day is over, by a run that begins after people have corrected, and
-    // where people say "not applicable".
-    let later = [
-        "people.json",
-        "calibration.json",
-        "audits.jsonl",
-        "latest/data/corrections.jsonl",
-        "latest/applicability.json",
-    ];
-    let is_later = |line: &&str| later.iter().any(|name| line.contains(name));
+    let is_later = |line: &&str| LATER.iter().any(|name| line.contains(name));
     assert!(missing.iter().all(is_later), "everything else was written by now:\n{overview}");
     for folder in ["data", "monitoring", "model_registry", "outputs"] {
         assert!(!project.dir.path().join(folder).exists(), "`{folder}` is not the configured folder");
