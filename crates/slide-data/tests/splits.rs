@@ -86,7 +86,8 @@ proptest! {
         for (split, wanted) in [(Split::Train, 0.7), (Split::Val, 0.15), (Split::Test, 0.15)] {
             let held: usize = groups.iter().filter(|(g, _)| splits.groups[*g] == split).map(|(_, g)| g.slides).sum();
             let share = held as f64 / total as f64;
-            prop_assert!((share - wanted).abs() < 0.03, "{:?}: {}", split, share);
+            // Balanced scores count too: a split may hold a little more or less for them.
+            prop_assert!((share - wanted).abs() < 0.05, "{:?}: {}", split, share);
         }
     }
 }
