@@ -27,7 +27,8 @@ struct Applies {
 
 #[derive(Deserialize)]
 struct Slide {
-    slide_id: String,
+    #[serde(rename = "slide_id")]
+    id: String,
     group: String,
     mean: Vec<f32>,
     spread: Vec<f32>,
@@ -52,12 +53,7 @@ impl Slide {
             });
             label.rate(key, &Tally::of(answers));
         }
-        KnownSlide {
-            slide_id: self.slide_id.clone(),
-            group: self.group.clone(),
-            label,
-            numbers: self.numbers(),
-        }
+        KnownSlide { slide_id: self.id.clone(), group: self.group.clone(), label, numbers: self.numbers() }
     }
 }
 
@@ -103,10 +99,10 @@ fn a_slide_that_is_known_is_its_own_neighbour_and_similarity_falls() {
 #[test]
 fn one_deck_teaches_nothing_and_a_criterion_that_nobody_rated_stays_open() {
     let (_, rubric, mut known) = reference();
-    known.iter_mut().for_each(|slide| {
+    for slide in &mut known {
         slide.label.scores.remove("design");
         slide.label.distribution.remove("design");
-    });
+    }
     let models = CheapModels::fit(&rubric, &known).unwrap();
     for answers in models.rate(&known[0].numbers).values() {
         assert!((expected_score(&answers["design"]) - 3.0).abs() < 1e-12);
@@ -159,7 +155,7 @@ fn what_applies_equals_the_reference() {
         let actual = head.probability(&features).unwrap();
         assert!((actual - expected).abs() < 1e-4, "{actual} {expected}");
     }
-    let few: Vec<KnownSlide> = known.iter().filter(|slide| slide.group < "d03".to_owned()).cloned().collect();
+    let few: Vec<KnownSlide> = known.iter().filter(|slide| slide.group.as_str() < "d03").cloned().collect();
     let fitted = fit_applicability(&rubric, &few);
     assert!(fitted.criteria.values().all(|head| head.not_applicable >= 5), "too few of a kind teach nothing");
 }
