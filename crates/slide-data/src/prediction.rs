@@ -25,7 +25,7 @@ pub struct Prediction {
     /// For each criterion the mean of its distribution, 1 to 5.
     pub expected: BTreeMap<String, f64>,
     /// For each criterion that need not apply the probability that it does. A criterion that is more likely not to apply has no
-    /// distribution; one that is missing here applies to every slide.
+    /// distribution, but in a validation where people rated it; one that is missing here applies to every slide.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub applies: BTreeMap<String, f64>,
     /// Properties of the image, such as brightness and edge density.
