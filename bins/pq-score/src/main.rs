@@ -20,7 +20,7 @@ mod table;
 use keep::Keeper;
 use session::Session;
 
-/// Rates slides: one JSON line a slide on stdout, or an HTML report for the deck's author.
+/// Rates slides: a table on a terminal, one JSON line a slide on any other stdout (or with --json), or an HTML report for the deck's author.
 ///
 /// Takes images, PDF and presentation files, and folders of them. Uses the champion of the registry, else the latest run.
 /// Every scored slide is also logged to `monitoring/predictions.jsonl`, for pq-monitor, and its image kept in `monitoring/kept`
