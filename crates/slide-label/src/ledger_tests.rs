@@ -1,6 +1,6 @@
 use super::*;
-use crate::Kind;
-use slide_data::Score;
+use crate::{Kind, labels, merge, rebuild};
+use slide_data::{Labels, Score};
 use std::path::Path;
 
 fn paths(dir: &Path) -> Layout {

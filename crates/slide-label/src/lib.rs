@@ -11,19 +11,23 @@ mod calibration;
 mod config;
 mod consensus;
 mod derived;
-mod disputes;
+#[cfg(feature = "server")]
+mod deriver;
 mod error;
 mod event;
 pub mod exchange;
 mod interned;
 mod journal;
+#[cfg(feature = "server")]
 mod ledger;
+mod merge;
 mod model_help;
-mod overview;
 mod people;
 mod queue;
+#[cfg(feature = "server")]
 mod shared;
 mod store;
+#[cfg(feature = "server")]
 pub mod web;
 
 #[cfg(test)]
@@ -41,7 +45,9 @@ pub use error::{Error, Result};
 pub use event::{Event, Kind, MAX_NAME, MAX_NOTES, clean_name};
 pub use interned::{EventRef, code};
 pub use journal::Journal;
-pub use ledger::{Acknowledged, Ledger, Merged, Opened, merge, rebuild};
+#[cfg(feature = "server")]
+pub use ledger::{Acknowledged, Ledger, Opened};
+pub use merge::{Merged, merge, rebuild};
 pub use model_help::{Corrections, HelpEffect, help_effect, read_predictions, uncertainty};
 pub use people::{Accepted, Invitation, People, PeopleFile, Person, Role};
 pub use queue::{Progress, Queue};

@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::disputes;
 use super::error::Rejection;
+use super::overview::{LeadReport, Snapshot};
 use super::session::Lead;
 use super::state::{Access, App};
-use crate::overview::{LeadReport, Snapshot};
-use crate::{Error, Event, EventRef, Role, disputes, exchange};
+use crate::{Error, Event, EventRef, Role, exchange};
 
 /// While ratings stream in, the report is made anew at most this often.
 const REPORT_PAUSE: Duration = Duration::from_secs(2);

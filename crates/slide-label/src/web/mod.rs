@@ -4,10 +4,12 @@
 
 mod assets;
 pub(crate) mod cards;
+mod disputes;
 mod error;
 mod guard;
 mod image;
 mod lead;
+mod overview;
 mod ratings;
 mod serve;
 mod session;

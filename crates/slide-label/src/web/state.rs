@@ -10,8 +10,8 @@ use slide_data::{Manifest, Prediction, Rubric};
 use subtle::ConstantTimeEq;
 
 use super::cards::{SlideCard, by_id};
+use super::overview::LeadReport;
 use super::site::PublicUrl;
-use crate::overview::LeadReport;
 use crate::people::random_hex;
 use crate::{
     Audits, Calibration, Corrections, Invitation, LabelConfig, Ledger, Opened, People, Queue, Result, Role,

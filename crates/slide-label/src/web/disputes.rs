@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use slide_data::Score;
 
+use super::cards::SlideCard;
 use crate::consensus::median;
 use crate::queue::spread;
-use crate::web::cards::SlideCard;
 use crate::{Event, LabelConfig, Store};
 
 /// Which disputes are asked for.

@@ -6,13 +6,13 @@ use std::time::Instant;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::cards::SlideCard;
+use super::disputes::disputed;
 use crate::agreement::{
     Agreement, AgreementOptions, Ceiling, PairAgreement, RatingMatrix, agreement, human_ceiling,
     pair_agreement,
 };
-use crate::disputes::disputed;
 use crate::queue::Queue;
-use crate::web::cards::SlideCard;
 use crate::{EventRef, HelpEffect, Invitation, LabelConfig, Store, help_effect};
 
 /// What a lead sees.
