@@ -184,7 +184,8 @@ fn round(project: &Project) {
     let ratings = project.rate();
     project.expect("pq-label", &["import", ratings.to_str().unwrap()], 0);
     project.expect("pq-label", &["verify"], 0);
-    project.expect("pq-train", &["--run", "one"], 0);
+    let trained = project.run("pq-train", &["--run", "one"]); // two steps may teach nothing, which is status 1
+    assert!(matches!(trained.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&trained.stderr));
     assert!(layout.latest_run().record().exists() && layout.splits().exists());
     let refused = project.run("pq-validate", &[]).status.code();
     assert!(matches!(refused, Some(1 | 3)), "a tiny model with random weights does not pass: {refused:?}");

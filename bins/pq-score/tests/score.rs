@@ -229,3 +229,29 @@ fn a_version_that_is_not_what_was_released_is_not_used() {
     std::fs::write(stored.dir().join("pytorch_model.bin"), "x").unwrap();
     assert_refused("a file was added");
 }
+
+/// An adapter that somebody trained in Python: no settings and no record beside it.
+#[test]
+fn a_folder_that_peft_wrote_is_scored_with_the_projects_settings() {
+    let project = Project::new(2);
+    let adapter = project.path("from-python");
+    std::fs::create_dir_all(&adapter).unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(repository().join("fixtures/parity/text-all/adapter").join(file), adapter.join(file))
+            .unwrap();
+    }
+    let slide = project.path("data/raw/slides/deck0-p001.png");
+    let slide = slide.to_str().unwrap();
+    let output = project.run(SCORE, &["--adapter", "from-python", "--json", slide]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).contains("without `config.toml`"), "{}", stderr(&output));
+    fake_run(&project);
+    let same = project.run(SCORE, &["--adapter", "outputs/run-1", "--json", slide]);
+    let expected = |output: &std::process::Output| {
+        let line: serde_json::Value =
+            serde_json::from_slice(output.stdout.split(|b| *b == b'\n').next().unwrap()).unwrap();
+        line["expected"].clone()
+    };
+    assert!(expected(&output).as_object().is_some_and(|scores| scores.len() == 5));
+    assert_eq!(expected(&output), expected(&same));
+}

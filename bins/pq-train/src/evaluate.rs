@@ -1,11 +1,14 @@
 use std::sync::Arc;
 
-use slide_data::expected_score;
-use slide_scorer::{RatingContext, SlideSamples};
+use slide_data::{Rubric, Score, expected_score};
+use slide_scorer::{LabelledSlide, RatingContext, SlideSamples};
 use vlm_lora::backend::Backend;
 use vlm_lora::{Dataset as _, Error, Evaluator, Features, Metrics, Model, Result, Sample, TrainingConfig};
 
 use crate::ratings::Ratings;
+
+/// The metric's name: mean cross-entropy of the scores against what is to be learned, in nats.
+pub(crate) const SCORE_LOSS: &str = "score_loss";
 
 /// The error of the model's ratings on the validation slides: what picks the best checkpoint.
 pub(crate) struct RatingError<'a> {
@@ -26,6 +29,16 @@ impl<'a> RatingError<'a> {
     ) -> Self {
         let batch = config.per_device_train_batch_size.max(1);
         Self { context, slides, batch, ratings, seen: Vec::new() }
+    }
+
+    /// Mean entropy of what is to be learned of the slides, in nats: the least that the cross-entropy can become.
+    pub(crate) fn rater_entropy(&self) -> f64 {
+        let mut entropy = Mean::default();
+        for slide in self.slides.slides() {
+            let of_slide = targets(self.context.rating_prompt.rubric(), slide);
+            of_slide.for_each(|(_, target)| entropy.add(cross_entropy(&target, &target)));
+        }
+        entropy.value()
     }
 
     /// The question about a slide, with the features of its image.
@@ -52,6 +65,7 @@ impl<B: Backend> Evaluator<B> for RatingError<'_> {
     fn evaluate(&mut self, model: &Model<B>) -> Result<Metrics> {
         let questions = self.questions(model)?;
         let (mut error, mut within_one, mut count) = (0.0, 0.0, 0.0_f64);
+        let mut loss = Mean::default();
         let mut ratings = Vec::new();
         let batches = questions.chunks(self.batch).zip(self.slides.slides().chunks(self.batch));
         for (batch, slides) in batches {
@@ -64,11 +78,52 @@ impl<B: Backend> Evaluator<B> for RatingError<'_> {
                     within_one += f64::from(u8::from(difference < 1.5));
                     count += 1.0;
                 }
+                for (key, target) in targets(self.context.rating_prompt.rubric(), slide) {
+                    if let Some(distribution) = answer.get(key) {
+                        loss.add(cross_entropy(&target, distribution));
+                    }
+                }
                 ratings.push(answer);
             }
         }
         self.ratings.put(ratings);
         let count = count.max(1.0);
-        Ok(vec![("mae".to_owned(), error / count), ("within_1".to_owned(), within_one / count)])
+        Ok(vec![
+            ("mae".to_owned(), error / count),
+            ("within_1".to_owned(), within_one / count),
+            (SCORE_LOSS.to_owned(), loss.value()),
+        ])
+    }
+}
+
+/// What is to be learned of a slide, by criterion.
+fn targets<'a>(
+    rubric: &'a Rubric,
+    slide: &'a LabelledSlide,
+) -> impl Iterator<Item = (&'a str, [f64; Score::LEVELS])> {
+    rubric.keys().filter_map(|key| Some((key, *slide.label.target(key).scored()?.distribution())))
+}
+
+/// `-Σ p ln q` in nats; of a distribution with itself its entropy.
+fn cross_entropy(p: &[f64; Score::LEVELS], q: &[f64; Score::LEVELS]) -> f64 {
+    let terms = p.iter().zip(q).filter(|(p, _)| **p > 0.0);
+    -terms.map(|(p, q)| p * q.max(f64::MIN_POSITIVE).ln()).sum::<f64>()
+}
+
+/// A mean of numbers that come one by one.
+#[derive(Debug, Default)]
+struct Mean {
+    sum: f64,
+    count: usize,
+}
+
+impl Mean {
+    fn add(&mut self, value: f64) {
+        self.sum += value;
+        self.count += 1;
+    }
+
+    fn value(&self) -> f64 {
+        self.sum / self.count.max(1) as f64
     }
 }

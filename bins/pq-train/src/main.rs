@@ -12,6 +12,7 @@ mod applies;
 mod code;
 mod evaluate;
 mod observe;
+mod outlook;
 mod plan;
 mod preempt;
 mod ratings;
@@ -22,6 +23,8 @@ mod run;
 mod sync;
 mod track;
 mod training;
+mod verdict;
+mod warm;
 
 use run::RunDir;
 
@@ -30,7 +33,10 @@ use run::RunDir;
 /// Splits the decks (a frozen test set stays apart), trains, evaluates and saves by step, keeps the adapter with the smallest
 /// rating error, and writes everything to `outputs/<run>`. Ctrl-C saves a checkpoint; `--resume` carries on from it.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit status: 0 trained, 1 stopped early by Ctrl-C, 2 could not run.")]
+#[command(
+    version,
+    after_help = "Exit status: 0 trained, 1 no better than the best constant or stopped early by Ctrl-C, 2 could not run."
+)]
 struct Args {
     #[command(flatten)]
     common: CommonArgs,
@@ -40,6 +46,9 @@ struct Args {
     /// Carry on from the newest checkpoint of the run (the one named by --run, else the newest).
     #[arg(long)]
     resume: bool,
+    /// Begin with the adapter of `champion`, a version, a run or a folder in place of a fresh one; its own `[lora]` settings hold.
+    #[arg(long, value_name = "ADAPTER", conflicts_with = "resume")]
+    from: Option<String>,
     /// Say what the run will take (memory, disk, time, after a short calibration) and train nothing.
     #[arg(long, conflicts_with = "resume")]
     plan: bool,
@@ -67,6 +76,7 @@ fn train(args: &Args) -> Result<Verdict> {
     let mut settings = Settings::load(&project)?;
     let services = track::Services::of(&project)?;
     let store = Store::open(&project)?;
+    let warm = args.from.as_deref().map(|name| warm::Adapter::find(name, store.layout())).transpose()?;
     let begin = || RunDir::choose(store.layout(), args.run.as_deref(), args.resume);
     let dir = if args.plan { None } else { Some(begin()?) };
     let new_groups = if args.plan { NewGroups::DryRun } else { NewGroups::Assign };
@@ -74,7 +84,9 @@ fn train(args: &Args) -> Result<Verdict> {
     let (base, is_here) =
         if args.plan { plan::open(&settings.model)? } else { (open_base(&settings.model)?, true) };
     let processor = base.processor(settings.longest_edge())?;
-    let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?;
+    let adapter = warm.map(|warm| warm.open(&base, &mut settings)).transpose()?;
+    let untaught = outlook::untaught(&settings.rubric, &slides);
+    let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?.without(&untaught);
     let (train, val) = samples(&rating_prompt, &slides, settings.training.score_token_weight)?;
 
     let (plan, largest) = plan::plan(&settings, &base, is_here, &train)?;
@@ -88,7 +100,7 @@ fn train(args: &Args) -> Result<Verdict> {
     };
     drop(largest);
     dir.files.dir().clone_into(&mut settings.training.output_dir);
-    let samples = training::Samples { prompt: &rating_prompt, all: &slides, train, val };
+    let samples = training::Samples { prompt: &rating_prompt, all: &slides, train, val, untaught: &untaught };
     base.device.run(training::Training {
         args,
         settings: &settings,
@@ -97,6 +109,7 @@ fn train(args: &Args) -> Result<Verdict> {
         dir: &dir,
         base: &base,
         samples,
+        adapter,
     })
 }
 

@@ -23,7 +23,8 @@ impl Ratings {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = ratings;
     }
 
-    fn take(&self) -> Vec<Rating> {
+    /// Takes them away: nothing is left until the next evaluation.
+    pub(crate) fn take(&self) -> Vec<Rating> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,6 +1,7 @@
 use anyhow::Result;
 use project_files::{
-    BestCheckpoint, Contract as _, DataSummary, Hardware, RunFiles, RunRecord, TestSet, TrainingSummary,
+    BestCheckpoint, Contract as _, DataSummary, Hardware, LearningVerdict, Outlook, RunFiles, RunRecord,
+    StartedFrom, TestSet, TrainingSummary,
 };
 use serde_json::Value;
 use slide_data::{Authority, Rubric, Split, Target, sha256_hex};
@@ -30,6 +31,7 @@ impl Record {
         base: &Base,
         store: &Store,
         slides: &[LabelledSlide],
+        untaught: &[String],
     ) -> Result<Self> {
         let snapshot = Snapshot::take(&store.inputs())?;
         let mut inputs: BTreeMap<String, String> = snapshot.hashes().collect();
@@ -59,6 +61,9 @@ impl Record {
             },
             corrections: obeyed(slides),
             test_set: Some(test_set(slides, &settings.rubric)),
+            untaught: untaught.to_vec(),
+            started_from: None,
+            outlook: None,
             training: None,
             versions: [("pitchquest".to_owned(), env!("CARGO_PKG_VERSION").to_owned())].into(),
             code: Some(code::state()),
@@ -66,6 +71,28 @@ impl Record {
             hardware: hardware(base),
         };
         Ok(Self { files: dir.files.clone(), content: record, snapshot, problem: None })
+    }
+
+    /// What the run began with.
+    pub(crate) fn started_from(&mut self, adapter: StartedFrom) {
+        self.content.started_from = Some(adapter);
+    }
+
+    /// What was measured before the first step. A run that is resumed keeps what was measured then.
+    ///
+    /// # Errors
+    /// When `measure` fails.
+    pub(crate) fn outlook(&mut self, measure: impl FnOnce() -> Result<Outlook>) -> Result<Outlook> {
+        let before = RunRecord::read_if_present(&self.files.record()).ok().flatten();
+        if let Some(StartedFrom { name, sha256 }) = before.as_ref().and_then(|run| run.started_from.clone()) {
+            self.content.started_from.get_or_insert(StartedFrom { name, sha256 });
+        }
+        let outlook = match before.and_then(|run| run.outlook) {
+            Some(known) => known,
+            None => measure()?,
+        };
+        self.content.outlook = Some(outlook);
+        Ok(outlook)
     }
 
     /// What is known before training: hashes of what is read, sizes of the data, versions, the machine.
@@ -76,7 +103,7 @@ impl Record {
         })
     }
 
-    pub(crate) fn finish(mut self, outcome: &TrainOutcome) -> Result<()> {
+    pub(crate) fn finish(mut self, outcome: &TrainOutcome, verdict: Option<LearningVerdict>) -> Result<()> {
         if let Some(problem) = self.problem {
             return Err(problem.into());
         }
@@ -99,6 +126,8 @@ impl Record {
                 value: best.value,
                 step: best.step,
             }),
+            extended_at: outcome.extensions.iter().map(|extension| extension.at).collect(),
+            verdict,
         });
         self.content.finished_at = Some(jiff::Timestamp::now());
         Ok(self.content.write(&self.files.record())?)

@@ -3,16 +3,58 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::Result;
-use pq_cli::Verdict;
-use vlm_lora::TrainOutcome;
+use anyhow::{Context as _, Result};
+use pq_cli::{Verdict, WithHint as _};
+use project_files::LearningVerdict;
+use vlm_lora::{Error, TrainOutcome};
 
-/// One line for people, or the outcome as JSON.
-pub(crate) fn print(dir: &Path, outcome: &TrainOutcome, json: bool) -> Result<Verdict> {
+use crate::run::RunDir;
+
+/// The outcome, or the error with what helps against it.
+pub(crate) fn finished(outcome: vlm_lora::Result<TrainOutcome>, dir: &RunDir) -> Result<TrainOutcome> {
+    const WHAT: &str = "the training did not finish";
+    let carry_on = || match dir.has_checkpoint() {
+        true => format!("`--resume --run {}` carries on from the last checkpoint", dir.name),
+        false => "nothing was saved yet: begin again".to_owned(),
+    };
+    let remedy = match &outcome {
+        Err(Error::Resume { .. }) => {
+            "resume with the base, data and settings that the run began with, or begin a new run with another --run"
+                .to_owned()
+        }
+        Err(Error::NotFinite { .. }) => {
+            "lower `training.learning_rate`, or keep `training.max_grad_norm` above 0; resumed, the step would fail again"
+                .to_owned()
+        }
+        Err(Error::OutOfMemory { .. }) => {
+            "`pq-train --plan` says what a run takes and which setting lowers it".to_owned()
+        }
+        Err(Error::Image { .. }) => format!("`pq-collect verify` checks the pictures; {}", carry_on()),
+        Err(Error::InvalidConfig { .. } | Error::Unsupported { .. } | Error::Text { .. }) => {
+            "see training.toml and model.toml; `docs/configuration.md` explains each key".to_owned()
+        }
+        // What the system says has hints of its own, as on a full disk.
+        Err(Error::Io { .. }) => return outcome.context(WHAT),
+        _ => carry_on(),
+    };
+    outcome.hint(WHAT, remedy)
+}
+
+/// Two lines for people, or the outcome as JSON. A run that is no better than the best constant has not passed.
+pub(crate) fn print(
+    dir: &Path,
+    outcome: &TrainOutcome,
+    learning: Option<&LearningVerdict>,
+    json: bool,
+) -> Result<Verdict> {
+    let verdict =
+        if learning.is_some_and(|verdict| !verdict.learned) { Verdict::Fail } else { Verdict::Pass };
     let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{}", serde_json::to_string(outcome)?)?;
-        return Ok(Verdict::Pass);
+        let mut all = serde_json::to_value(outcome)?;
+        all["verdict"] = serde_json::to_value(learning)?;
+        writeln!(out, "{all}")?;
+        return Ok(verdict);
     }
     let best = outcome
         .best
@@ -28,5 +70,8 @@ pub(crate) fn print(dir: &Path, outcome: &TrainOutcome, json: bool) -> Result<Ve
         best.unwrap_or_default(),
         dir.display()
     )?;
-    Ok(Verdict::Pass)
+    if let Some(learning) = learning {
+        writeln!(out, "{}", learning.sentence)?;
+    }
+    Ok(verdict)
 }

@@ -46,6 +46,11 @@ impl RunDir {
         Ok(Self { name, files, outputs: outputs.to_owned(), _lock: lock })
     }
 
+    /// Whether there is something to carry on from.
+    pub(crate) fn has_checkpoint(&self) -> bool {
+        has_checkpoint(&self.files)
+    }
+
     /// Where to carry on: a run that was cut before its first checkpoint starts from the beginning.
     pub(crate) fn resume_from(&self, resume: bool) -> Resume {
         match (resume, has_checkpoint(&self.files)) {

@@ -11,7 +11,7 @@ use vlm_lora::{BaseIdentity, FeatureCache, FeaturePrecision, Model, RunStatus, T
 use crate::preempt::Preemption;
 use crate::ratings::{Evaluated, Ratings};
 use crate::run::RunDir;
-use crate::{Args, applies, evaluate, observe, record, reference, report, track};
+use crate::{Args, applies, evaluate, observe, outlook, record, reference, report, track, verdict, warm};
 
 /// What is trained on.
 pub(crate) struct Samples<'a> {
@@ -21,6 +21,8 @@ pub(crate) struct Samples<'a> {
     pub(crate) train: SlideSamples<'a>,
     /// Those to choose the checkpoint by.
     pub(crate) val: SlideSamples<'a>,
+    /// Criteria that no training slide has a score for.
+    pub(crate) untaught: &'a [String],
 }
 
 /// Trains an adapter and writes the run.
@@ -32,6 +34,8 @@ pub(crate) struct Training<'a> {
     pub(crate) dir: &'a RunDir,
     pub(crate) base: &'a Base,
     pub(crate) samples: Samples<'a>,
+    /// The adapter to begin with in place of a fresh one.
+    pub(crate) adapter: Option<warm::Opened>,
 }
 
 /// Attaches the adapter that the settings describe.
@@ -55,22 +59,35 @@ impl OnDevice for Training<'_> {
     type Output = Result<Verdict>;
 
     fn run<B: Backend>(self, backend: &Arc<B>) -> Result<Verdict> {
-        let Self { args, settings, services, store, dir, base, samples } = self;
-        let Samples { prompt, all, train, val } = samples;
+        let Self { args, settings, services, store, dir, base, samples, adapter } = self;
+        let Samples { prompt, all, train, val, untaught } = samples;
+        let preemption = Preemption::listen();
+        outlook::look_at_pictures(all, &preemption, &dir.name)?;
         let mut model = base.model(backend)?;
-        attach(&mut model, settings, base)?;
+        match &adapter {
+            Some(warm) => warm.attach(&mut model)?,
+            None => attach(&mut model, settings, base)?,
+        }
         let identity = base.identity()?;
         let cache = feature_cache(settings, identity, store);
         let context = RatingContext { rating_prompt: prompt, cache: &cache, applicability: None };
-        let mut record = record::Record::new(dir, settings, base, store, all)?;
-        let (ratings, preemption) = (Ratings::default(), Preemption::listen());
+        let mut record = record::Record::new(dir, settings, base, store, all, untaught)?;
+        if let Some(warm) = adapter {
+            record.started_from(warm.origin);
+        }
+        let ratings = Ratings::default();
+        let mut rating_error = evaluate::RatingError::new(context, &val, &settings.training, ratings.clone());
+        let outlook =
+            record.outlook(|| outlook::outlook(&mut rating_error, &model, all, &settings.rubric))?;
+        ratings.take();
+        tracing::info!("{}", outlook::in_words(&outlook));
         let criteria = settings.rubric.keys().map(str::to_owned).collect();
         let evaluated = Evaluated::new(ratings.clone(), val.slides(), criteria);
         let told = track::Told { evaluated, preemption: preemption.clone() };
         let mut tracking = track::Tracking::new(services, dir, settings, &record, told)?;
         let outcome = Trainer::new(&mut model, settings.training.clone())?
             .validation(&val)
-            .evaluator(evaluate::RatingError::new(context, &val, &settings.training, ratings))
+            .evaluator(rating_error)
             .observer(observe::Progress::new())
             .observer(observe::Interrupt(preemption.clone()))
             .observer(&mut record)
@@ -81,14 +98,9 @@ impl OnDevice for Training<'_> {
             .resume(dir.resume_from(args.resume))
             .run(&train);
         let tracked = tracking.finish(&outcome);
-        let remedy = match &outcome {
-            Err(vlm_lora::Error::Resume { .. }) => {
-                "resume with the base, data and settings that the run began with, or begin a new run with another --run"
-            }
-            _ => "`--resume` carries on from the last checkpoint",
-        };
-        let outcome = outcome.hint("the training did not finish", remedy)?;
-        record.finish(&outcome)?;
+        let outcome = report::finished(outcome, dir)?;
+        let learning = verdict::verdict(&outlook, &verdict::evaluations(&dir.files.metrics()));
+        record.finish(&outcome, learning.clone())?;
         if outcome.status == RunStatus::Stopped {
             tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);
             return Ok(Verdict::Fail);
@@ -98,6 +110,6 @@ impl OnDevice for Training<'_> {
         reference::predictions(&context, &model, (&train, &val), dir, &preemption)?;
         dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;
         tracked?;
-        report::print(dir.files.dir(), &outcome, args.common.json)
+        report::print(dir.files.dir(), &outcome, learning.as_ref(), args.common.json)
     }
 }

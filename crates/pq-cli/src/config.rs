@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use crate::foreign;
 use crate::keys::{ConfigFile, FILES};
 
 /// The default of `training.output_dir`.
@@ -65,7 +66,12 @@ impl ProjectConfig {
         let mut tables = Table::new();
         for file in FILES {
             let path = path_of(dir, file.name);
-            let Some(table) = read(&path)? else { continue };
+            let Some(mut table) = read(&path)? else { continue };
+            for (name, value) in &mut table {
+                if let Some(table) = value.as_table_mut() {
+                    foreign::adopt(name, table);
+                }
+            }
             check(file, &path, &table)?;
             tables.extend(table);
         }
@@ -240,14 +246,21 @@ fn apply(tables: &mut Table, text: &str) -> Result<(), ConfigError> {
     let Some((_, known_keys)) = known.clone().find(|(known, _)| *known == table) else {
         return Err(unknown(table, nearest(table, known.map(|(known, _)| *known))));
     };
-    if !known_keys.contains(&key) {
-        return Err(unknown(&format!("{table}.{key}"), nearest(key, known_keys.iter().copied())));
-    }
     let value = format!("v = {value}")
         .parse::<Table>()
         .ok()
         .and_then(|mut parsed| parsed.remove("v"))
         .unwrap_or_else(|| Value::String(value.trim().to_owned()));
+    if keys.len() == 2 && foreign::translate(table, key, &value).is_some() {
+        let mut theirs = Table::from_iter([(key.to_owned(), value)]);
+        foreign::adopt(table, &mut theirs);
+        let own = tables.entry(table).or_insert_with(|| Value::Table(Table::new()));
+        own.as_table_mut().ok_or_else(invalid)?.extend(theirs);
+        return Ok(());
+    }
+    if !known_keys.contains(&key) {
+        return Err(unknown(&format!("{table}.{key}"), nearest(key, known_keys.iter().copied())));
+    }
     let (last, parents) = keys.split_last().ok_or_else(invalid)?;
     let mut target = tables;
     for key in parents {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod foreign;
 mod hint;
 #[cfg(feature = "http")]
 mod http;

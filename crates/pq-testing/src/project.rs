@@ -139,6 +139,14 @@ pub fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
+/// Whether a run came to its end: with status 0, or with 1 where it says that it has not learned, as a few steps on a base with
+/// random weights do not.
+pub fn trained(output: &Output) -> bool {
+    let said = String::from_utf8_lossy(&output.stdout);
+    code(output) == 0
+        || (code(output) == 1 && (said.contains("has not learned") || said.contains("\"learned\":false")))
+}
+
 /// Copies of the tiny base in `name`, the second with the signs of three tensors of the vision tower turned, all of them behind
 /// the first MiB of the file.
 pub fn two_bases(project: &Project) -> [PathBuf; 2] {

@@ -48,7 +48,10 @@ pub use layout::{Layout, SlideFiles, Storage};
 pub use manifest::{Basis, Manifest};
 pub use release::{Aliases, HubRelease, Lineage, Release, VersionFile};
 pub use run_files::{PROCESSOR_FILES, RELEASED_FILES, ReleasedFile, RunFiles};
-pub use run_record::{BestCheckpoint, CodeState, DataSummary, Hardware, RunRecord, TestSet, TrainingSummary};
+pub use run_record::{
+    BestCheckpoint, CodeState, DataSummary, Hardware, LearningLimit, LearningVerdict, Outlook, RunRecord,
+    StartedFrom, TestSet, TrainingSummary,
+};
 pub use stored::{check_stored, differences};
 pub use validation::ValidationResults;
 pub use version::{Change, Version};

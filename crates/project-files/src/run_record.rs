@@ -39,6 +39,15 @@ pub struct RunRecord {
     /// The test set as it was; absent in records of earlier programs, which did not say.
     #[serde(default)]
     pub test_set: Option<TestSet>,
+    /// Criteria that no training slide has a score for: nothing was taught of them, and nothing is said of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untaught: Vec<String>,
+    /// The adapter that the run began with; absent where it began with a fresh one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<StartedFrom>,
+    /// What was known of the validation slides before the first step; absent in records of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<Outlook>,
     /// How the training went; absent while it runs.
     #[serde(default)]
     pub training: Option<TrainingSummary>,
@@ -95,6 +104,59 @@ pub struct TestSet {
     pub sha256: String,
 }
 
+/// The adapter that a run began with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedFrom {
+    /// A released version, or the folder of a run or an adapter, as it was named.
+    pub name: String,
+    /// SHA-256 of its `adapter_model.safetensors`.
+    pub sha256: String,
+}
+
+/// What a run is measured by, on the slides that choose the checkpoint: mean absolute errors in points of the median rating, over
+/// slides and criteria.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// Error before the first step: of the base, or of the adapter that the run began with.
+    pub start_mae: f64,
+    /// Error of the score for each criterion that is best on the training slides.
+    pub constant_mae: f64,
+    /// The smallest error that the raters' disagreement leaves to reach; absent where no slide has two raters.
+    #[serde(default)]
+    pub ceiling_mae: Option<f64>,
+    /// Mean cross-entropy of the scores before the first step, in nats.
+    pub start_score_loss: f64,
+    /// Mean entropy of what is to be learned, in nats: the smallest that the cross-entropy can become.
+    pub rater_entropy: f64,
+}
+
+/// Whether a run learned, and what limits it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearningVerdict {
+    /// Whether the kept checkpoint errs less on the validation slides than the best constant.
+    pub learned: bool,
+    /// What limits it.
+    pub limit: LearningLimit,
+    /// The same as a sentence for people.
+    pub sentence: String,
+}
+
+/// What limits a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearningLimit {
+    /// The weights were thrown about: a lower learning rate.
+    LearningRateTooHigh,
+    /// The weights hardly moved: a higher learning rate, or more steps.
+    LearningRateTooLow,
+    /// The error was still falling at the end.
+    Steps,
+    /// It got worse on slides that it was not trained on, or no longer better: more decks.
+    Decks,
+    /// The model errs about as little as the raters' disagreement allows.
+    Raters,
+}
+
 /// How a training went.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -117,6 +179,12 @@ pub struct TrainingSummary {
     pub base_parameters: usize,
     /// The checkpoint that was kept.
     pub best: Option<BestCheckpoint>,
+    /// Optimizer steps after which the run was resumed with another number of steps: trained in one go, it is another run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extended_at: Vec<usize>,
+    /// Whether it learned; absent in records of earlier programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<LearningVerdict>,
 }
 
 /// The checkpoint that was kept, and by which metric.

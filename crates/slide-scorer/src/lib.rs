@@ -11,7 +11,7 @@ mod settings;
 mod slides;
 
 pub use base::{Base, fingerprint_of_base, open_base};
-pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs, processor_files};
+pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs, check_base, processor_files};
 pub use pooled::PooledFeatures;
 pub use rating_prompt::{Applies, Distributions, RatingPrompt};
 pub use scorer::{RatingContext, SlideImage, SlideScorer, predict, thumbnail};

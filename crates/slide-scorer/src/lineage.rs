@@ -55,7 +55,7 @@ fn compare(record: Option<&RunRecord>, input: &str, actual: Fingerprint) -> Find
 ///
 /// # Errors
 /// When it is another base, or when `run.json` is there and cannot be read.
-pub(crate) fn check_base(run: &RunFiles, name: &str, base: &CheckpointFingerprint) -> Result<()> {
+pub fn check_base(run: &RunFiles, name: &str, base: &CheckpointFingerprint) -> Result<()> {
     let record = RunRecord::read_if_present(&run.record()).hint(
         format!("what `{}` was made from cannot be told", run.dir().display()),
         "its run record is damaged: bring it back from a copy; without it the run is used, and its base is not checked",

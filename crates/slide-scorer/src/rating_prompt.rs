@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -19,6 +19,8 @@ pub struct RatingPrompt {
     answer: ChoiceAnswer,
     /// Answers with the criteria that apply, by which ones they are.
     partial: Mutex<HashMap<Vec<bool>, Arc<ChoiceTokens>>>,
+    /// Criteria that are never asked.
+    untaught: BTreeSet<String>,
 }
 
 impl RatingPrompt {
@@ -30,9 +32,15 @@ impl RatingPrompt {
         let names: Vec<&str> = rubric.criteria.iter().map(|criterion| criterion.name.as_str()).collect();
         let answer = ChoiceAnswer::lines(&names, &["1", "2", "3", "4", "5"])?;
         let every = vec![true; names.len()];
-        let prompt = Self { rubric, processor, answer, partial: Mutex::default() };
+        let prompt = Self { rubric, processor, answer, partial: Mutex::default(), untaught: BTreeSet::new() };
         prompt.tokens(&every).context("the model's tokenizer does not suit the rubric's answer")?;
         Ok(prompt)
+    }
+
+    /// The same without the lines of these criteria: nothing was taught of them.
+    pub fn without(mut self, untaught: &[String]) -> Self {
+        self.untaught = untaught.iter().cloned().collect();
+        self
     }
 
     /// The rubric.
@@ -89,7 +97,7 @@ impl RatingPrompt {
         self.processor.sample(tiles, &self.rubric.prompt, None)
     }
 
-    /// The model's distributions for each question, for every criterion.
+    /// The model's distributions for each question, for every criterion that was taught.
     ///
     /// # Errors
     /// When the model fails.
@@ -114,7 +122,8 @@ impl RatingPrompt {
     ) -> vlm_lora::Result<Vec<Distributions>> {
         let mut by_lines: BTreeMap<Vec<bool>, Vec<usize>> = BTreeMap::new();
         for (place, applies) in applies.iter().enumerate() {
-            let is_asked = |key: &str| applies.get(key).is_none_or(|p| *p >= 0.5);
+            let is_asked =
+                |key: &str| !self.untaught.contains(key) && applies.get(key).is_none_or(|p| *p >= 0.5);
             by_lines.entry(self.rubric.keys().map(is_asked).collect()).or_default().push(place);
         }
         let mut answers = vec![Distributions::new(); questions.len()];

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use pq_cli::WithHint as _;
-use project_files::{Applicability, ApplicabilityHead, Contract as _, RunFiles};
+use project_files::{Applicability, ApplicabilityHead, Contract as _, RunFiles, RunRecord};
 use slide_data::image::{DynamicImage, RgbImage};
 use slide_data::{Prediction, expected_score, image_features, pixels_sha256};
 use vlm_lora::backend::{Backend, OnDevice};
@@ -160,6 +160,7 @@ impl SlideScorer {
             Some(run) => Applicability::read_if_present(&run.applicability())?,
             None => None,
         };
+        let run = adapter;
         let read = |run: &RunFiles| {
             let adapter = PeftAdapter::open(run.dir(), base.checkpoint.config());
             adapter.and_then(|adapter| adapter.on_base(&base.checkpoint)).hint(
@@ -170,7 +171,8 @@ impl SlideScorer {
         let adapter = adapter.map(read).transpose()?;
         let model = base.device.run(Load { base: &base, adapter: adapter.as_ref() })?;
         let processor = base.processor(settings.longest_edge())?;
-        let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?;
+        let untaught = untaught_of(run)?;
+        let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?.without(&untaught);
         let cache =
             FeatureCache::new(base.identity()?.fingerprint(), FeaturePrecision::Float32).memory_budget(0);
         Ok(Self { rating_prompt, model, version: version.to_owned(), cache, applicability })
@@ -222,6 +224,12 @@ impl SlideScorer {
         let Self { rating_prompt, cache, applicability, .. } = self;
         RatingContext { rating_prompt, cache, applicability: applicability.as_ref() }
     }
+}
+
+/// The criteria that a run was not taught, by its record.
+fn untaught_of(run: Option<&RunFiles>) -> Result<Vec<String>> {
+    let record = run.map(|run| RunRecord::read_if_present(&run.record())).transpose()?.flatten();
+    Ok(record.map(|record| record.untaught).unwrap_or_default())
 }
 
 /// What a model says of some slides, with the properties of the images.

@@ -59,11 +59,18 @@ impl Settings {
 
     /// As [`of_run`](Self::of_run), with the base where it lies on this machine: as `--set model.…` says, else as the run says,
     /// else, where that is no folder here, as the project's own `training.toml` says. Whether it is the right base is told by
-    /// its fingerprint.
+    /// its fingerprint. A folder that PEFT wrote has no settings: those of the project hold.
     ///
     /// # Errors
     /// As [`of_run`](Self::of_run), and when an override names an unknown key or a value outside its domain.
     pub fn of_run_here(run: &RunFiles, common: &CommonArgs, project: &ProjectConfig) -> Result<Self> {
+        if !run.config().exists() && run.adapter_config().exists() {
+            tracing::warn!(
+                "`{}` is an adapter without `config.toml`: base, rubric and image size are taken from this project's configuration",
+                run.dir().display()
+            );
+            return Ok(Self::load(project)?);
+        }
         let mut settings = Self::of_run(run)?;
         settings.model = with_overrides(&settings.model, "model", &common.overrides)?;
         let is_hub_id = RunRecord::read_if_present(&run.record())?.is_some_and(|run| run.base_is_hub_id);

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::Result;
 use crate::files::read_json_object;
+use crate::rotary::{Llama3Scaling, Rotary};
 use read::{Section, invalid};
 
 /// Shape of the `SigLIP` vision tower.
@@ -67,8 +68,17 @@ pub struct TextConfig {
     pub rms_norm_eps: f64,
     /// Base of the rotary angles.
     pub rope_theta: f64,
+    /// How they are stretched, where they are.
+    pub rope_scaling: Option<Llama3Scaling>,
     /// Longest sequence that the model was made for, in tokens.
     pub max_position_embeddings: usize,
+}
+
+impl TextConfig {
+    /// The rotary embedding.
+    pub(crate) fn rotary(&self) -> Rotary {
+        Rotary { theta: self.rope_theta, scaling: self.rope_scaling }
+    }
 }
 
 /// Configuration of an Idefics3 or SmolVLM checkpoint.

@@ -84,6 +84,7 @@ pub mod memory;
 mod model;
 mod patches;
 mod processor;
+mod rotary;
 mod sample;
 mod stored;
 mod train;
@@ -107,12 +108,13 @@ pub use lora::{
 };
 pub use model::{Features, Item, KvCache, LossSum, Model, Param, Prompt, StepMode};
 pub use processor::{Encoded, Processor, pixel_values};
+pub use rotary::{Llama3Scaling, Rotary};
 pub use safetensors;
 pub use sample::{Sample, Target, Tiles};
 pub use stored::Stored;
 pub use train::run_plan as plan;
 pub use train::{
     BaseModelConfig, BatchSize, BestMetric, CheckpointReport, ChosenDevice, Dataset, EvaluationReport,
-    Evaluator, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics, ModelDtype, Observer, Place,
-    Resume, RunStart, RunStatus, SamplingStrategy, StepReport, TrainOutcome, Trainer, TrainingConfig,
+    Evaluator, Extension, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics, ModelDtype, Observer,
+    Place, Resume, RunStart, RunStatus, SamplingStrategy, StepReport, TrainOutcome, Trainer, TrainingConfig,
 };

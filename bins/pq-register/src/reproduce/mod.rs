@@ -31,6 +31,8 @@ pub(crate) fn reproduce(
         .hint(format!("{} cannot be trained again: its data is not here", release.version), DATA)?;
     restore::check_base(&record, &settings.model)?;
     inputs.check_images(project.layout)?;
+    let from = restore::started_from(&record, project.layout)?;
+    restore::check_not_extended(&record)?;
     if args.only_check {
         let text = format!("everything that {} was trained on is here", release.version);
         print::emit(context.json, &json!({"version": release.version, "complete": true}), &text)?;
@@ -42,7 +44,7 @@ pub(crate) fn reproduce(
     let name = format!("{}-{}", release.version, jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S"));
     let new = RunFiles::new(out.join(&name));
     tracing::info!("training {} again in `{}`", release.version, new.dir().display());
-    if !train::train(&restored, &name)? {
+    if !train::train(&restored, from.as_deref(), &name, &new)? {
         bail!(Hint::new("interrupted; nothing was compared", "run it again: it begins from the start"));
     }
     let comparison = compare::compare(&stored, &record, &new)?;

@@ -68,6 +68,35 @@ fn short(hash: &str) -> String {
     hash.chars().take(12).chain(['…']).collect()
 }
 
+/// The adapter that the run began with, as it was then.
+///
+/// # Errors
+/// When neither the registry nor the runs have it any more.
+pub(super) fn started_from(record: &RunRecord, layout: &Layout) -> Result<Option<PathBuf>> {
+    let Some(from) = &record.started_from else { return Ok(None) };
+    let places = [layout.version(&from.name), layout.run(&from.name), RunFiles::new(&from.name)];
+    let is_same = |files: &RunFiles| same(&files.adapter_weights(), &from.sha256).is_some();
+    match places.into_iter().find(is_same) {
+        Some(files) => Ok(Some(std::path::absolute(files.dir())?)),
+        None => bail!(Hint::new(
+            format!("the run began with the adapter of `{}`, which is not here as it was then", from.name),
+            "`pq-register fetch` brings a released version back"
+        )),
+    }
+}
+
+/// A run that was resumed with more steps had other learning rates than one of so many steps.
+pub(super) fn check_not_extended(record: &RunRecord) -> Result<()> {
+    let extended = record.training.as_ref().map(|training| &training.extended_at[..]).unwrap_or_default();
+    let Some(at) = extended.first() else { return Ok(()) };
+    bail!(Hint::new(
+        format!(
+            "the run was extended after step {at}: trained in one go, its learning rates would be others"
+        ),
+        "versions of runs that were trained in one go can be made again"
+    ))
+}
+
 /// Asks that the base is the one that the run was trained on.
 pub(super) fn check_base(record: &RunRecord, base: &BaseModelConfig) -> Result<()> {
     let found = base_inputs(&fingerprint_of_base(base)?);

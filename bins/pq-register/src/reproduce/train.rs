@@ -3,22 +3,26 @@
 //! `pq-train` is started rather than called: what makes a run (its lock, its steps, its checkpoints, how Ctrl-C ends it) is that
 //! program, and a second way to the same files could differ from it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use pq_cli::{Hint, WithHint as _};
+use project_files::{Contract as _, RunFiles, RunRecord};
 
 use super::restore::Restored;
 
 const POLL: Duration = Duration::from_millis(100);
 
-/// Trains a run of this name; whether it came to its end.
-pub(super) fn train(restored: &Restored, name: &str) -> Result<bool> {
+/// Trains a run of this name, from that adapter where there is one; whether it came to its end.
+pub(super) fn train(restored: &Restored, from: Option<&Path>, name: &str, run: &RunFiles) -> Result<bool> {
     let program = program();
     let mut command = Command::new(&program);
     command.arg("--config").arg(&restored.config).args(["--run", name]);
+    if let Some(adapter) = from {
+        command.arg("--from").arg(adapter);
+    }
     // What the environment says of tracking is of the runs of this machine, not of this one.
     command.env("WANDB_MODE", "disabled").stdin(Stdio::null()).stdout(Stdio::null());
     #[cfg(unix)]
@@ -27,7 +31,7 @@ pub(super) fn train(restored: &Restored, name: &str) -> Result<bool> {
         format!("`{}` cannot be started", program.display()),
         "install pq-train beside pq-register, or on the PATH",
     )?;
-    wait(child)
+    wait(child, run)
 }
 
 /// The command beside this one, else the one on the path.
@@ -37,12 +41,19 @@ fn program() -> PathBuf {
     beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
 }
 
-fn wait(mut child: Child) -> Result<bool> {
+/// Whether the run's record says how it ended: a run that learned nothing ends with 1 as one that was stopped does.
+fn has_ended(run: &RunFiles) -> bool {
+    let record = RunRecord::read_if_present(&run.record()).ok().flatten();
+    record.and_then(|record| record.training).is_some_and(|training| training.verdict.is_some())
+}
+
+fn wait(mut child: Child, run: &RunFiles) -> Result<bool> {
     let mut is_told = false;
     loop {
         if let Some(status) = child.try_wait()? {
             return match status.code() {
                 Some(0) => Ok(true),
+                Some(1) if !is_told && has_ended(run) => Ok(true),
                 _ if is_told => Ok(false),
                 _ => bail!(Hint::new(
                     format!("pq-train did not come to its end ({status})"),

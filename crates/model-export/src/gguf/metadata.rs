@@ -62,6 +62,10 @@ pub(super) fn text(
     file_type: usize,
 ) -> Result<Metadata> {
     let text = &config.text;
+    if text.rope_scaling.is_some() {
+        let what = "a rotary embedding of the type `llama3`".to_owned();
+        return Err(Error::Unsupported { what, format: "this project's GGUF" });
+    }
     let mut data = general("llama", "model", name, file_type)?;
     data.number("llama.block_count", text.num_hidden_layers)?;
     data.number("llama.context_length", text.max_position_embeddings)?;

@@ -104,7 +104,13 @@ fn text_geometry(config: &ModelConfig, positions: usize) -> llama::Config {
         rope_theta: t.rope_theta as f32,
         bos_token_id: None,
         eos_token_id: None,
-        rope_scaling: None,
+        rope_scaling: t.rope_scaling.map(|scaling| llama::Llama3RopeConfig {
+            factor: scaling.factor as f32,
+            low_freq_factor: scaling.low_freq_factor as f32,
+            high_freq_factor: scaling.high_freq_factor as f32,
+            original_max_position_embeddings: scaling.original_max_position_embeddings,
+            rope_type: llama::Llama3RopeType::Llama3,
+        }),
         max_position_embeddings: positions,
         tie_word_embeddings: config.tie_word_embeddings,
     }

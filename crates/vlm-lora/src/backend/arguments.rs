@@ -1,5 +1,7 @@
 //! What operations are called with.
 
+use crate::rotary::Rotary;
+
 /// What a product does with what the output already holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
@@ -137,8 +139,8 @@ pub struct Rope<'a> {
     pub heads: usize,
     /// Size of a head.
     pub head_dim: usize,
-    /// Base of the angles.
-    pub theta: f64,
+    /// The angles.
+    pub rotary: Rotary,
     /// Rotates back, which is the backward pass.
     pub inverse: bool,
 }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use super::{Checkpoint, TensorFile};
 use crate::checkpoint::tensors::TensorEntry;
 use crate::fingerprint::{Fingerprint, FingerprintScheme, Stamped, canonical_json};
+use crate::rotary::Llama3Scaling;
 use crate::{ModelConfig, TextConfig, VisionConfig};
 
 /// Bytes of a tensor that are hashed as one piece: small enough that the largest tensor occupies all threads.
@@ -143,12 +144,27 @@ fn text_numbers(config: &TextConfig) -> serde_json::Value {
         head_dim,
         rms_norm_eps,
         rope_theta,
+        rope_scaling,
         max_position_embeddings: _,
     } = config;
-    json!({
+    let mut numbers = json!({
         "vocab_size": vocab_size, "hidden_size": hidden_size, "intermediate_size": intermediate_size,
         "num_hidden_layers": num_hidden_layers, "num_attention_heads": num_attention_heads,
         "num_key_value_heads": num_key_value_heads, "head_dim": head_dim, "rms_norm_eps": rms_norm_eps,
         "rope_theta": rope_theta,
-    })
+    });
+    // Left out where there is none, so that a base keeps the name that it had before angles could be stretched.
+    if let Some(Llama3Scaling {
+        factor,
+        low_freq_factor,
+        high_freq_factor,
+        original_max_position_embeddings,
+    }) = rope_scaling
+    {
+        numbers["rope_scaling"] = json!({
+            "factor": factor, "low_freq_factor": low_freq_factor, "high_freq_factor": high_freq_factor,
+            "original_max_position_embeddings": original_max_position_embeddings,
+        });
+    }
+    numbers
 }

@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 
 use super::{TextConfig, VisionConfig};
+use crate::rotary::Llama3Scaling;
 use crate::{Error, Result};
 
-/// Class defaults of transformers stand in where a released configuration may leave a key out and the tensors' shapes would
-/// show a wrong one; what no shape shows is required.
+/// Class defaults of transformers stand in for what a released configuration leaves out.
 pub(super) fn vision(section: &Section<'_>) -> Result<VisionConfig> {
     section.only("hidden_act", "gelu_pytorch_tanh", true)?;
     section.zero("attention_dropout")?;
@@ -34,7 +34,7 @@ pub(super) fn text(section: &Section<'_>) -> Result<TextConfig> {
         }
     }
     let hidden_size = section.size("hidden_size", None)?;
-    let heads = section.size("num_attention_heads", None)?;
+    let heads = section.size("num_attention_heads", Some(32))?;
     let head_dim = section.size("head_dim", Some(hidden_size / heads).filter(|size| *size > 0))?;
     Ok(TextConfig {
         vocab_size: section.size("vocab_size", None)?,
@@ -44,33 +44,79 @@ pub(super) fn text(section: &Section<'_>) -> Result<TextConfig> {
         num_attention_heads: heads,
         num_key_value_heads: section.size("num_key_value_heads", Some(heads))?,
         head_dim,
-        rms_norm_eps: section.positive("rms_norm_eps", None)?,
+        rms_norm_eps: section.positive("rms_norm_eps", Some(1e-6))?,
         rope_theta: rope_theta(section)?,
+        rope_scaling: rope_scaling(section)?,
         max_position_embeddings: section.size("max_position_embeddings", Some(2048))?,
     })
+}
+
+/// The tables that describe the rotary embedding: transformers 5 writes `rope_parameters`, older versions `rope_scaling`.
+fn rope_tables<'a>(section: &'a Section<'_>) -> Result<Vec<(&'static str, &'a Map<String, Value>)>> {
+    let mut tables = Vec::new();
+    for key in ["rope_scaling", "rope_parameters"] {
+        let Some(value) = section.get(key) else { continue };
+        tables.push((key, value.as_object().ok_or_else(|| section.invalid(key, "a table", value))?));
+    }
+    Ok(tables)
 }
 
 /// `rope_theta` stands in the text section (older files) or in `rope_parameters`; the class default (10000) is wrong for
 /// every released checkpoint, so a missing value is an error.
 fn rope_theta(section: &Section<'_>) -> Result<f64> {
-    for key in ["rope_scaling", "rope_parameters"] {
-        let Some(value) = section.get(key) else { continue };
-        let map = value.as_object().ok_or_else(|| section.invalid(key, "a table", value))?;
-        let rope = Section { prefix: &format!("text_config.{key}."), map };
-        for name in ["rope_type", "type"] {
-            rope.only(name, "default", true)?;
+    let tables = rope_tables(section)?;
+    match tables.iter().find(|(key, map)| *key == "rope_parameters" && map.contains_key("rope_theta")) {
+        Some((_, map)) => {
+            Section { prefix: "text_config.rope_parameters.", map }.positive("rope_theta", None)
         }
+        None => section.positive("rope_theta", None),
+    }
+}
+
+/// The keys of the type `llama3` beside `rope_type` and `rope_theta`.
+const LLAMA3_KEYS: [&str; 4] =
+    ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"];
+
+/// How angles are stretched: by no table or the type `default` not at all, by the type `llama3`, by nothing else.
+fn rope_scaling(section: &Section<'_>) -> Result<Option<Llama3Scaling>> {
+    let mut scaling = None;
+    for (key, map) in rope_tables(section)? {
+        let rope = Section { prefix: &format!("text_config.{key}."), map };
+        let kind = rope.text("rope_type", None).or_else(|_| rope.text("type", Some("default")))?;
+        let known: &[&str] = match kind.as_str() {
+            "default" => &[],
+            "llama3" => &LLAMA3_KEYS,
+            _ => {
+                return Err(Error::Unsupported {
+                    what: format!("`text_config.{key}.rope_type` = `{kind}` (only `default` and `llama3`)"),
+                });
+            }
+        };
+        let common = ["rope_type", "type", "rope_theta"];
         for (name, value) in map {
-            if !["rope_type", "type", "rope_theta"].contains(&name.as_str()) && !value.is_null() {
+            if !common.contains(&name.as_str()) && !known.contains(&name.as_str()) && !value.is_null() {
                 return Err(Error::Unsupported { what: format!("`text_config.{key}.{name}`") });
             }
         }
+        if kind == "llama3" {
+            scaling = Some(llama3(&rope)?);
+        }
     }
-    let parameters = section.get("rope_parameters").and_then(Value::as_object);
-    match parameters.filter(|map| map.contains_key("rope_theta")) {
-        Some(map) => Section { prefix: "text_config.rope_parameters.", map }.positive("rope_theta", None),
-        None => section.positive("rope_theta", None),
+    Ok(scaling)
+}
+
+fn llama3(rope: &Section<'_>) -> Result<Llama3Scaling> {
+    let scaling = Llama3Scaling {
+        factor: rope.positive("factor", None)?,
+        low_freq_factor: rope.positive("low_freq_factor", None)?,
+        high_freq_factor: rope.positive("high_freq_factor", None)?,
+        original_max_position_embeddings: rope.size("original_max_position_embeddings", None)?,
+    };
+    if scaling.high_freq_factor <= scaling.low_freq_factor {
+        let key = format!("{}high_freq_factor", rope.prefix);
+        return Err(invalid(&key, "above `low_freq_factor`", &scaling.high_freq_factor));
     }
+    Ok(scaling)
 }
 
 pub(super) fn invalid(key: &str, expected: &str, actual: &dyn std::fmt::Display) -> Error {

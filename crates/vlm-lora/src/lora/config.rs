@@ -32,7 +32,8 @@ pub enum InitLoraWeights {
     /// `true`: `A` uniform in ±1/√in, `B` zero. `false`: both as a fresh linear layer, so that the start is not the identity.
     Default(bool),
     /// `gaussian` (`A` normal with deviation 1/r, `B` zero), `pissa` (the principal part of the weight, Meng et al. 2024, which
-    /// the base then lacks; `pissa_niter_N` is computed exactly too), or the name of another scheme of PEFT.
+    /// the base then lacks), or the name of another scheme of PEFT. An adapter that is to start by `pissa_niter_N` starts by
+    /// `pissa`, whose decomposition it approximates; one that did in PEFT cannot be read.
     Named(String),
 }
 
@@ -42,6 +43,12 @@ impl InitLoraWeights {
         let Self::Named(name) = self else { return false };
         let rounds = name.strip_prefix("pissa_niter_");
         name == "pissa" || rounds.is_some_and(|rounds| rounds.parse::<u32>().is_ok())
+    }
+
+    /// Whether PEFT's start was an approximation of PiSSA by so many rounds: what it took out of the base is then not in the file
+    /// and cannot be computed again.
+    pub(crate) fn is_approximate(&self) -> bool {
+        matches!(self, Self::Named(name) if name != "pissa") && self.is_pissa()
     }
 
     /// Whether adapters that started so can be computed with.

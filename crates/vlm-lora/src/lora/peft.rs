@@ -8,7 +8,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::adapter_weights::PREFIX;
-use super::{AdapterSpec, AdapterWeights, LoraConfig};
+use super::{AdapterSpec, AdapterWeights, InitLoraWeights, LoraConfig};
 use crate::checkpoint::{TensorFile, decode, write_f32};
 use crate::{Checkpoint, Error, ModelConfig, Result};
 
@@ -52,9 +52,15 @@ impl PeftAdapter {
     /// Fresh adapters on a checkpoint; the same seed gives the same values.
     ///
     /// # Errors
-    /// As [`LoraConfig::adapters`]; also when the starting scheme is not supported.
+    /// As [`LoraConfig::adapters`] and [`LoraConfig::check_all_match`]; also when the starting scheme is not supported.
     pub fn init(config: &LoraConfig, checkpoint: &Checkpoint, seed: u64) -> Result<Self> {
         let specs = config.adapters(checkpoint.config())?;
+        config.check_all_match(checkpoint.config())?;
+        let mut config = config.clone();
+        if config.init_lora_weights.is_approximate() {
+            config.init_lora_weights = InitLoraWeights::Named("pissa".to_owned()); // computed exactly
+        }
+        let config = &config;
         let biases = config.trained_biases(checkpoint.config(), &specs).into_iter().map(|(name, len)| {
             let values = checkpoint.values(&name, &[len])?;
             Ok((name, values))
@@ -69,10 +75,14 @@ impl PeftAdapter {
     ///
     /// # Errors
     /// When a file is missing or invalid, the configuration asks for something that is not supported, or a tensor is missing,
-    /// unknown or misshapen; the error names it.
+    /// unknown or misshapen; the error names it. One that started by `pissa_niter_N` is refused: what PEFT's random decomposition
+    /// took out of the base is not stored, so that nobody can compute what the adapter was trained on.
     pub fn open(dir: impl AsRef<Path>, model: &ModelConfig) -> Result<Self> {
         let dir = dir.as_ref();
         let read = file::read(&dir.join(CONFIG_FILE))?;
+        if read.config.init_lora_weights.is_approximate() {
+            return Err(Error::Unsupported { what: approximate_start(dir, &read.config) });
+        }
         let specs = read.config.adapters(model)?;
         let file = TensorFile::open(&dir.join(WEIGHTS_FILE))?;
         let biases = read.config.trained_biases(model, &specs);
@@ -135,6 +145,15 @@ impl PeftAdapter {
         let biases: usize = self.biases.values().map(Vec::len).sum();
         self.modules.iter().map(AdapterWeights::len).sum::<usize>() + biases
     }
+}
+
+/// Why an adapter that started by `pissa_niter_N` cannot be read, and what to do.
+fn approximate_start(dir: &Path, config: &LoraConfig) -> String {
+    let InitLoraWeights::Named(name) = &config.init_lora_weights else { return String::new() };
+    format!(
+        "`init_lora_weights` = `{name}` in `{}`, whose start is not in the file (save it in PEFT with          `save_pretrained(…, path_initial_model_for_weight_conversion=…)`, which makes a plain adapter)",
+        dir.display()
+    )
 }
 
 /// The name under which PEFT stores a trained bias of the model.

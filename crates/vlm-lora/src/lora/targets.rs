@@ -111,6 +111,32 @@ impl LoraConfig {
         if specs.is_empty() { Err(self.nothing_matched(modules)) } else { Ok(specs) }
     }
 
+    /// Whether each entry of `target_modules`, `rank_pattern` and `alpha_pattern` takes part: one that matches nothing is a
+    /// slip that would otherwise train half of what was meant. PEFT says nothing of it, so that files that PEFT wrote are read
+    /// without this check.
+    ///
+    /// # Errors
+    /// Names the first entry that matches no module, or for a pattern no module that gets an adapter.
+    pub fn check_all_match(&self, model: &ModelConfig) -> Result<()> {
+        let modules = model.linears();
+        let names = |modules: &[Module]| modules.iter().map(|module| module.name.clone()).collect::<Vec<_>>();
+        if let OneOrMany::Many(targets) = &self.target_modules {
+            let list = |target: &String| Ok(Names::List(std::slice::from_ref(target)));
+            each_matches("lora.target_modules", targets.iter(), &names(&modules), list)?;
+        }
+        let adapted: Vec<String> = self.targets(&modules)?.into_iter().map(|spec| spec.module).collect();
+        let ends = |key: &'static str| {
+            move |ending: &String| Ok(Names::Pattern(Box::new(ending_with(key, ending)?)))
+        };
+        for (key, patterns) in [
+            ("lora.rank_pattern", self.rank_pattern.keys().collect::<Vec<_>>()),
+            ("lora.alpha_pattern", self.alpha_pattern.keys().collect()),
+        ] {
+            each_matches(key, patterns.into_iter(), &adapted, ends(key))?;
+        }
+        Ok(())
+    }
+
     fn nothing_matched(&self, modules: &[Module]) -> Error {
         let suffixes: BTreeSet<&str> = modules.iter().filter_map(|m| m.name.rsplit('.').next()).collect();
         let suffixes: Vec<String> = suffixes.iter().map(|name| format!("`{name}`")).collect();
@@ -243,10 +269,7 @@ impl<T: Copy> Patterns<T> {
     where
         T: 'a,
     {
-        let compiled = entries.map(|(name, value)| {
-            // Python's `$` also matches before a final newline, which no module name has.
-            Ok((compile(key, &format!(r"\A(?:.*\.)?(?:{name})\z"))?, *value))
-        });
+        let compiled = entries.map(|(name, value)| Ok((ending_with(key, name)?, *value)));
         compiled.collect::<Result<_>>().map(Self)
     }
 
@@ -258,6 +281,36 @@ impl<T: Copy> Patterns<T> {
         }
         Ok(None)
     }
+}
+
+/// Matches names that end, from a dot on, with the pattern.
+fn ending_with(key: &str, pattern: &str) -> Result<Regex> {
+    // Python's `$` also matches before a final newline, which no module name has.
+    compile(key, &format!(r"\A(?:.*\.)?(?:{pattern})\z"))
+}
+
+/// Whether every entry matches one of the modules' names at least.
+fn each_matches<'a>(
+    key: &str,
+    mut entries: impl Iterator<Item = &'a String>,
+    modules: &[String],
+    compiled: impl Fn(&'a String) -> Result<Names<'a>>,
+) -> Result<()> {
+    entries.try_for_each(|entry| {
+        let names = compiled(entry)?;
+        for module in modules {
+            if names.matches(module)? {
+                return Ok(());
+            }
+        }
+        let ends: BTreeSet<&str> = modules.iter().filter_map(|name| name.rsplit('.').next()).collect();
+        let ends: Vec<String> = ends.iter().map(|name| format!("`{name}`")).collect();
+        Err(Error::InvalidConfig {
+            key: key.to_owned(),
+            expected: format!("entries that each match a module (they end in {})", ends.join(", ")),
+            actual: format!("`{entry}`, which matches none"),
+        })
+    })
 }
 
 fn compile(key: &str, pattern: &str) -> Result<Regex> {

@@ -2,6 +2,7 @@ use super::linear::{Linear, LinearSaved};
 use super::params::{Grads, Pass};
 use crate::Result;
 use crate::backend::{self, AttentionGradients, AttentionInputs, Backend, Rope, Write};
+use crate::rotary::Rotary;
 
 /// Where the sequences of a batch stand in its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,8 +70,8 @@ pub(crate) struct SelfAttention<B: Backend> {
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
-    /// Base of the rotary embedding, with which the attention is causal; the vision tower has neither.
-    pub(crate) rope_theta: Option<f64>,
+    /// The rotary embedding, with which the attention is causal; the vision tower has neither.
+    pub(crate) rotary: Option<Rotary>,
 }
 
 /// What the backward pass needs: rotated queries and keys, values, outputs of the heads, log-sum-exps.
@@ -106,7 +107,7 @@ impl<B: Backend> SelfAttention<B> {
             heads: self.heads,
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
-            causal: self.rope_theta.is_some(),
+            causal: self.rotary.is_some(),
             q_offsets,
             k_offsets,
         }
@@ -116,8 +117,8 @@ impl<B: Backend> SelfAttention<B> {
     pub(crate) fn project(&self, pass: Pass<'_, B>, input: &B::Buffer, positions: &[u32]) -> Result<Qkv<B>> {
         let [(mut q, q_saved), (mut k, k_saved), (v, v_saved)] =
             Linear::forward_all([&self.q, &self.k, &self.v], pass, input)?;
-        if let Some(theta) = self.rope_theta {
-            let of = |heads| Rope { positions, heads, head_dim: self.head_dim, theta, inverse: false };
+        if let Some(rotary) = self.rotary {
+            let of = |heads| Rope { positions, heads, head_dim: self.head_dim, rotary, inverse: false };
             pass.backend.rope(&mut q, of(self.heads))?;
             pass.backend.rope(&mut k, of(self.kv_heads))?;
         }
@@ -186,8 +187,8 @@ impl<B: Backend> SelfAttention<B> {
         let gradients = AttentionGradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
         backend.attention_backward(self.shape(offsets, offsets), &d_o, attention, gradients)?;
         drop(d_o);
-        if let Some(theta) = self.rope_theta {
-            let of = |heads| Rope { positions, heads, head_dim: self.head_dim, theta, inverse: true };
+        if let Some(rotary) = self.rotary {
+            let of = |heads| Rope { positions, heads, head_dim: self.head_dim, rotary, inverse: true };
             backend.rope(&mut dq, of(self.heads))?;
             backend.rope(&mut dk, of(self.kv_heads))?;
         }

@@ -39,6 +39,8 @@ impl<'a> Batch<'a> {
         if layout.offsets.windows(2).any(|ends| ends[0] == ends[1]) {
             return Err(text("a sequence is empty".to_owned()));
         }
+        let longest = prompts.clone().map(<[u32]>::len).max().unwrap_or(0);
+        check_length(longest, config)?;
         let ids = prompts.flatten().copied().collect::<Vec<_>>();
         if let Some(id) = ids.iter().find(|id| **id as usize >= config.text.vocab_size) {
             return Err(text(format!("token {id} is outside the vocabulary of {}", config.text.vocab_size)));
@@ -47,6 +49,17 @@ impl<'a> Batch<'a> {
         let image_rows = ids.iter().enumerate().filter(is_image).map(|(row, _)| row as u32).collect();
         Ok(Self { ids, layout, image_rows, target_rows: Vec::new(), targets: Vec::new() })
     }
+}
+
+/// Whether the model was made for a sequence so long: beyond it the rotary angles were never seen in its training.
+pub(crate) fn check_length(tokens: usize, config: &ModelConfig) -> Result<()> {
+    let longest = config.text.max_position_embeddings;
+    if tokens <= longest {
+        return Ok(());
+    }
+    Err(text(format!(
+        "a sequence of {tokens} tokens is longer than the {longest} that the model was made for (`max_position_embeddings`): a smaller longest edge gives fewer image tokens"
+    )))
 }
 
 fn check_targets(sample: &Sample, config: &ModelConfig) -> Result<()> {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::attention::{Layout, select_rows};
-use super::batch::Batch;
+use super::batch::{Batch, check_length};
 use super::params::Pass;
 use super::{Features, Model};
 use crate::backend::{AttentionInputs, Backend, Write};
@@ -108,11 +108,15 @@ impl<B: Backend> Model<B> {
     /// `(vocab)` of its next token. What a sequence gets does not depend on the others.
     ///
     /// # Errors
-    /// When there is not one slice a sequence, a slice is empty, or the backend fails.
+    /// When there is not one slice a sequence, a slice is empty, a sequence becomes longer than the model was made for, or the
+    /// backend fails.
     pub fn extend(&self, cache: &mut KvCache<B>, tokens: &[&[u32]]) -> Result<Vec<Vec<f32>>> {
         let text = |reason: &str| Error::Text { reason: reason.to_owned() };
         if tokens.len() != cache.sequences.len() {
             return Err(text("there must be one continuation for each sequence of the cache"));
+        }
+        for (sequence, tokens) in cache.sequences.iter().zip(tokens) {
+            check_length(sequence.len + tokens.len(), &self.config)?;
         }
         let mut batch = Batch::of_prompts(tokens.iter().copied(), &self.config)?;
         batch.image_rows.clear(); // a generated image token is a token like any other, as in transformers

@@ -99,7 +99,7 @@ impl<B: Backend> Loader<'_, B> {
                 heads: vision.num_attention_heads,
                 kv_heads: vision.num_attention_heads,
                 head_dim: vision.head_dim(),
-                rope_theta: None,
+                rotary: None,
             },
             norm2: self.layer_norm(&format!("{prefix}.layer_norm2"), vision)?,
             mlp: Mlp::Plain {
@@ -125,7 +125,7 @@ impl<B: Backend> Loader<'_, B> {
                 heads: text.num_attention_heads,
                 kv_heads: text.num_key_value_heads,
                 head_dim: text.head_dim,
-                rope_theta: Some(text.rope_theta),
+                rotary: Some(text.rotary()),
             },
             norm2: self.rms_norm(&format!("{prefix}.post_attention_layernorm"), text)?,
             mlp: Mlp::Gated {

@@ -24,7 +24,7 @@ pub use data::Dataset;
 pub use device::ChosenDevice;
 pub use evaluate::Evaluator;
 pub use observer::{CheckpointReport, EvaluationReport, LogReport, Metrics, Observer, RunStart, StepReport};
-pub use outcome::{BestMetric, RunStatus, TrainOutcome};
+pub use outcome::{BestMetric, Extension, RunStatus, TrainOutcome};
 pub use plan::{BatchSize, MemoryPlan, Place};
 pub use schedule::LrSchedule;
 pub use scheduler_type::LrSchedulerType;

@@ -23,6 +23,18 @@ pub struct BestMetric {
     pub value: f64,
     /// The step after which it was measured.
     pub step: usize,
+    /// `eval_loss` of that evaluation, which decides between equal values; `None` where it was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_loss: Option<f64>,
+}
+
+/// A resumption with another number of steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    /// Optimizer steps that were done.
+    pub at: usize,
+    /// Optimizer steps that the run was to have until then.
+    pub total_steps_before: usize,
 }
 
 /// What a run did.
@@ -34,6 +46,9 @@ pub struct TrainOutcome {
     pub steps: usize,
     /// Optimizer steps of the whole run.
     pub total_steps: usize,
+    /// Where the run went on with another number of steps: its learning rates are then not those of one run of `total_steps`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<Extension>,
     /// Passes over the samples.
     pub epochs: f64,
     /// Mean loss over all steps.

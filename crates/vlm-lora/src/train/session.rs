@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -43,6 +44,9 @@ pub(super) struct Session<'r, 'a, B: Backend> {
     pub(super) evaluator: Option<&'r mut (dyn Evaluator<B> + 'a)>,
     pub(super) observers: &'r mut [Box<dyn Observer + 'a>],
     pub(super) schedule: LrSchedule,
+    /// The step that a resumed run begins after, and its learning rate, which the optimizer brings along from the schedule that
+    /// held when the checkpoint was written, as in transformers.
+    pub(super) carried: Option<(usize, f64)>,
     pub(super) total_steps: usize,
     pub(super) optimizer: AdamW<B>,
     pub(super) state: TrainerState,
@@ -151,7 +155,10 @@ impl<B: Backend> Session<'_, '_, B> {
             ControlFlow::Continue(sums) => sums,
             ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
         };
-        let learning_rate = self.schedule.learning_rate(self.state.step);
+        let learning_rate = match self.carried {
+            Some((step, rate)) if step == self.state.step => rate,
+            _ => self.schedule.learning_rate(self.state.step),
+        };
         let grad_norm = gradient_norm(self.model)?;
         self.look_ahead(windows)?;
         let (loss, grad_norm) = self.update(losses, grad_norm, learning_rate)?;
@@ -253,7 +260,8 @@ impl<B: Backend> Session<'_, '_, B> {
         let metric = self.config.best_metric(&metrics)?;
         let value = metrics.iter().find(|(name, _)| *name == metric).map_or(f64::NAN, |(_, value)| *value);
         let (step, epoch) = (self.state.step, self.epochs());
-        let is_best = self.compare_with_best(BestMetric { metric: metric.clone(), value, step });
+        let eval_loss = metrics.iter().find(|(name, _)| name == "eval_loss").map(|(_, loss)| *loss);
+        let is_best = self.compare_with_best(BestMetric { metric: metric.clone(), value, step, eval_loss });
         let mut line = Map::from_iter([("step".to_owned(), json!(step)), ("epoch".to_owned(), json!(epoch))]);
         line.extend(metrics.iter().map(|(name, value)| (name.clone(), json!(value))));
         self.folder.append_metrics(&line)?;
@@ -262,14 +270,20 @@ impl<B: Backend> Session<'_, '_, B> {
         Ok(is_best)
     }
 
-    /// Keeps count of improvements; what is not a number is none.
+    /// Keeps count of improvements; what is not a number is none. Of equal values the one with the lower loss is better: metrics
+    /// of rounded scores tie often, and the loss then still tells the surer model.
     fn compare_with_best(&mut self, now: BestMetric) -> bool {
         let higher = self.config.is_greater_better(&now.metric);
         let progress = &mut self.state.progress;
         let is_best = match &progress.best {
             None => !now.value.is_nan(),
-            Some(best) if higher => now.value > best.value,
-            Some(best) => now.value < best.value,
+            Some(best) => match now.value.partial_cmp(&best.value) {
+                Some(Ordering::Equal) => {
+                    now.eval_loss.zip(best.eval_loss).is_some_and(|(now, best)| now < best)
+                }
+                Some(order) => (order == Ordering::Greater) == higher,
+                None => false,
+            },
         };
         if is_best {
             progress.best = Some(now);

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::TrainingConfig;
-use super::outcome::BestMetric;
+use super::outcome::{BestMetric, Extension};
 use crate::fingerprint::BaseIdentity;
 use crate::lora::{AdapterSpec, LoraConfig};
 
@@ -21,6 +21,9 @@ pub(super) struct TrainerState {
     /// What the run was started on.
     pub(super) identity: Identity,
     pub(super) progress: Progress,
+    /// Where the run went on with another number of steps than it had begun with.
+    #[serde(default)]
+    pub(super) extensions: Vec<Extension>,
 }
 
 /// What must not change between a run and its resumption.
@@ -80,7 +83,14 @@ impl Interval {
 
 impl TrainerState {
     pub(super) fn new(config: TrainingConfig, identity: Identity) -> Self {
-        Self { schema_version: SCHEMA_VERSION, step: 0, config, identity, progress: Progress::default() }
+        Self {
+            schema_version: SCHEMA_VERSION,
+            step: 0,
+            config,
+            identity,
+            progress: Progress::default(),
+            extensions: Vec::new(),
+        }
     }
 
     /// What differs from the run that `self` belongs to, in words; `None` where it may go on.
@@ -145,14 +155,20 @@ fn settings(config: &impl serde::Serialize) -> Settings {
     settings
 }
 
-/// The settings that the run's numbers depend on.
+/// The settings that the run's numbers up to a checkpoint depend on. How long it goes on, and how often it is looked at on the
+/// way, may change when it is resumed, as in transformers: the schedule is then that of the new number of steps.
 fn numeric_settings(config: &TrainingConfig) -> Settings {
     let mut table = settings(config);
     for key in [
         "dataloader_num_workers",
+        "early_stopping_patience",
+        "eval_steps",
         "gradient_checkpointing",
         "logging_steps",
+        "max_steps",
+        "num_train_epochs",
         "output_dir",
+        "save_steps",
         "save_total_limit",
     ] {
         table.remove(key);

@@ -5,7 +5,7 @@ use super::data::{Dataset, Loader};
 use super::evaluate::Evaluator;
 use super::observer::{Observer, RunStart};
 use super::optimizer::AdamW;
-use super::outcome::{RunStatus, TrainOutcome};
+use super::outcome::{Extension, RunStatus, TrainOutcome};
 use super::resume::restore;
 use super::run_folder::{RunFolder, read_checkpoint};
 use super::schedule::LrSchedule;
@@ -124,7 +124,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let folder = RunFolder::open(&self.config.output_dir)?;
         let identity = self.identity(data)?;
         let mut optimizer = AdamW::new(self.model)?;
-        let state = self.starting_state(&folder, identity, &mut optimizer)?;
+        let (state, carried) = self.starting_state(&folder, identity, &mut optimizer, data.len())?;
         if let Some(text) = self.config_text()? {
             folder.write_config(&text)?;
         }
@@ -149,6 +149,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             evaluator: self.evaluator.as_deref_mut(),
             observers: &mut self.observers,
             schedule: LrSchedule::new(&self.config, total_steps),
+            carried,
             total_steps,
             optimizer,
             saved_step: (state.step > 0).then_some(state.step),
@@ -183,17 +184,19 @@ impl<'a, B: Backend> Trainer<'a, B> {
         })
     }
 
+    /// Where the run begins, and where it is resumed the learning rate of its first step.
     fn starting_state(
         &mut self,
         folder: &RunFolder,
         identity: Identity,
         optimizer: &mut AdamW<B>,
-    ) -> Result<TrainerState> {
+        samples: usize,
+    ) -> Result<(TrainerState, Option<(usize, f64)>)> {
         let newest = folder.checkpoints()?.pop().map(|(_, path)| path);
         let path = match (&self.resume, newest) {
             (Resume::Never, None) => {
                 folder.truncate_metrics(0)?;
-                return Ok(TrainerState::new(self.config.clone(), identity));
+                return Ok((TrainerState::new(self.config.clone(), identity), None));
             }
             (Resume::Never, Some(path)) => {
                 return Err(resume_error(path, "the run's folder is in use: resume it or choose another"));
@@ -208,9 +211,20 @@ impl<'a, B: Backend> Trainer<'a, B> {
         if let Some(difference) = checkpoint.state.difference(&self.config, &identity) {
             return Err(resume_error(path, &difference));
         }
+        let mut state = checkpoint.state.clone();
+        let (then, now) = (state.config.total_steps(samples), self.config.total_steps(samples));
+        if now < state.step {
+            let done = state.step;
+            return Err(resume_error(path, &format!("{done} steps are done, and the run is to have {now}")));
+        }
+        if now != then {
+            state.extensions.push(Extension { at: state.step, total_steps_before: then });
+        }
         restore(self.model, optimizer, &checkpoint, &path)?;
-        folder.truncate_metrics(checkpoint.state.step)?;
-        Ok(TrainerState { config: self.config.clone(), ..checkpoint.state })
+        folder.truncate_metrics(state.step)?;
+        let rate = LrSchedule::new(&state.config, then).learning_rate(state.step);
+        let carried = Some((state.step, rate));
+        Ok((TrainerState { config: self.config.clone(), ..state }, carried))
     }
 
     /// The text of the run's `config.toml`; without the feature `toml` only what was given.
@@ -244,6 +258,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             status,
             steps: state.step,
             total_steps: start.total_steps,
+            extensions: state.extensions,
             epochs,
             train_loss: progress.run.mean_loss(),
             best: progress.best,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a file that cannot be read fails its test")]
 
 mod exports;
+mod family;
 mod images;
 mod memory;
 mod robustness;

@@ -101,3 +101,56 @@ fn what_is_not_supported_is_refused_by_name() {
     let unknown = serde_json::from_str::<LoraConfig>(r#"{"lora_alpa": 3}"#).unwrap_err().to_string();
     assert!(unknown.contains("lora_alpa") && unknown.contains("lora_alpha"), "{unknown}");
 }
+
+/// PEFT trains half of what was meant without a word; whoever starts an adapter here is told.
+#[test]
+fn an_entry_that_matches_nothing_is_named_when_an_adapter_starts() {
+    let checkpoint = vlm_lora::Checkpoint::open(own_cases().join("text-all/model")).unwrap();
+    let start = |config: &LoraConfig| vlm_lora::PeftAdapter::init(config, &checkpoint, 0).map(drop);
+    for (value, key, entry) in [
+        (serde_json::json!({"target_modules": ["q_proj", "vproj"]}), "lora.target_modules", "`vproj`"),
+        (
+            serde_json::json!({"target_modules": ["q_proj", "v_proj"], "rank_pattern": {"k_proj": 2}}),
+            "lora.rank_pattern",
+            "`k_proj`",
+        ),
+        (
+            serde_json::json!({"target_modules": ["q_proj"], "alpha_pattern": {"layers.77.self_attn.q_proj": 2.0}}),
+            "lora.alpha_pattern",
+            "layers.77",
+        ),
+    ] {
+        let config = config(value);
+        assert!(config.adapters(checkpoint.config()).is_ok(), "files of PEFT are still read");
+        let error = start(&config).unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains(entry), "{error}");
+    }
+    let all_match = serde_json::json!({"target_modules": ["q_proj", "layers.0.mlp.down_proj"],
+        "rank_pattern": {"down_proj": 2, "layers.[01].self_attn.q_proj": 3}, "alpha_pattern": {"q_proj": 8.0}});
+    start(&config(all_match)).unwrap();
+}
+
+/// What PEFT's random decomposition took out of the base is not in the file, so that nobody can compute with it.
+#[test]
+fn an_adapter_that_started_by_an_approximate_pissa_is_refused() {
+    let checkpoint = vlm_lora::Checkpoint::open(own_cases().join("text-all/model")).unwrap();
+    let config = config(
+        serde_json::json!({"r": 2, "target_modules": ["q_proj"], "init_lora_weights": "pissa_niter_4"}),
+    );
+    let adapter = vlm_lora::PeftAdapter::init(&config, &checkpoint, 0).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    adapter.save(dir.path()).unwrap();
+    let again = vlm_lora::PeftAdapter::open(dir.path(), checkpoint.config()).unwrap();
+    assert!(
+        again.config.init_lora_weights == vlm_lora::InitLoraWeights::Named("pissa".to_owned()),
+        "computed exactly"
+    );
+
+    let path = dir.path().join("adapter_config.json");
+    let text = std::fs::read_to_string(&path).unwrap().replace("\"pissa\"", "\"pissa_niter_16\"");
+    std::fs::write(&path, text).unwrap();
+    let error = vlm_lora::PeftAdapter::open(dir.path(), checkpoint.config()).unwrap_err().to_string();
+    for words in ["pissa_niter_16", "path_initial_model_for_weight_conversion"] {
+        assert!(error.contains(words), "{error}");
+    }
+}

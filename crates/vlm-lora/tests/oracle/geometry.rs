@@ -38,6 +38,9 @@ pub(crate) fn config(dice: &mut Dice) -> serde_json::Value {
     let grid = scale * dice.pick(&[1, 2, 3]);
     let vocabulary = dice.pick(&[40, 97, 128]);
     let rope_theta = dice.pick(&[10_000, 100_000]) as f64;
+    let is_stretched = dice.pick(&[0, 0, 1]) == 1;
+    let stretched = serde_json::json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": dice.pick(&[16, 64])});
     serde_json::json!({
         "model_type": "idefics3", "image_token_id": vocabulary - 1, "scale_factor": scale,
         "tie_word_embeddings": dice.pick(&[0, 1]) == 1,
@@ -51,6 +54,7 @@ pub(crate) fn config(dice: &mut Dice) -> serde_json::Value {
             "num_attention_heads": kv_heads * groups, "num_key_value_heads": kv_heads, "head_dim": head,
             "intermediate_size": dice.pick(&[16, 48]), "num_hidden_layers": dice.pick(&[1, 2, 3]),
             "rms_norm_eps": 1e-5, "rope_theta": rope_theta,
+            "rope_scaling": if is_stretched { stretched } else { serde_json::Value::Null },
             "max_position_embeddings": 512,
         },
     })

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use super::isa::Simd;
+use crate::rotary::Rotary;
 
 mod sealed {
     pub trait Sealed {}
@@ -56,9 +57,8 @@ pub trait Real:
     fn ln(self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
-    /// `theta^(-2 pair / head_dim)`, the angle by which a position turns a pair of elements, rounded as the reference
-    /// implementation rounds it.
-    fn inverse_frequency(pair: usize, head_dim: usize, theta: f64) -> Self;
+    /// Radians by which a position turns a pair of elements, rounded as the reference implementation rounds it.
+    fn frequency(rotary: Rotary, pair: usize, head_dim: usize) -> Self;
     /// Sine and cosine.
     fn sin_cos(self) -> (Self, Self);
 }
@@ -136,9 +136,8 @@ impl Real for f32 {
         f32::sqrt(self)
     }
 
-    fn inverse_frequency(pair: usize, head_dim: usize, theta: f64) -> Self {
-        let exponent = (2 * pair) as f32 / head_dim as f32;
-        1.0 / (theta.powf(f64::from(exponent)) as f32)
+    fn frequency(rotary: Rotary, pair: usize, head_dim: usize) -> Self {
+        rotary.frequency_f32(pair, head_dim)
     }
 
     fn sin_cos(self) -> (Self, Self) {
@@ -182,8 +181,8 @@ impl Real for f64 {
         f64::sqrt(self)
     }
 
-    fn inverse_frequency(pair: usize, head_dim: usize, theta: f64) -> Self {
-        theta.powf(-((2 * pair) as f64) / head_dim as f64)
+    fn frequency(rotary: Rotary, pair: usize, head_dim: usize) -> Self {
+        rotary.frequency_f64(pair, head_dim)
     }
 
     fn sin_cos(self) -> (Self, Self) {

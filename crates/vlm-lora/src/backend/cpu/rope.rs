@@ -10,6 +10,7 @@ use super::real::Real;
 use super::simd::simd_fn;
 use super::tasks::rows_per_task;
 use crate::backend::Rope;
+use crate::rotary::Rotary;
 
 /// Positions beyond this one are computed in each call and not kept.
 const LONGEST_TABLE: usize = 1 << 17;
@@ -17,17 +18,17 @@ const LONGEST_TABLE: usize = 1 << 17;
 /// Cosines, then sines, of every position's angles: `(positions, 2, head_dim / 2)`.
 type Angles<T> = Arc<Vec<T>>;
 
-/// The angles that calls have in common, by `theta` and head size.
+/// The angles that calls have in common, by [`Rotary::key`] and head size.
 #[derive(Debug, Default)]
-pub(super) struct Tables<T>(Mutex<HashMap<(u64, usize), Angles<T>>>);
+pub(super) struct Tables<T>(Mutex<HashMap<([u64; 5], usize), Angles<T>>>);
 
 impl<T: Real> Tables<T> {
     /// Rotates `x (positions, heads, head_dim)` in place.
     pub(super) fn rotate(&self, simd: Simd, x: &mut [T], rope: Rope<'_>) {
-        let Rope { positions, head_dim, theta, inverse, .. } = rope;
+        let Rope { positions, head_dim, rotary, inverse, .. } = rope;
         let Some(&last) = positions.iter().max() else { return };
         let last = last as usize;
-        let table = if last < LONGEST_TABLE { self.get(last, head_dim, theta) } else { Arc::default() };
+        let table = if last < LONGEST_TABLE { self.get(last, head_dim, rotary) } else { Arc::default() };
         let width = x.len() / positions.len();
         x.par_chunks_mut(width).with_min_len(rows_per_task(width)).zip(positions).for_each(
             |(x, &position)| {
@@ -35,21 +36,21 @@ impl<T: Real> Tables<T> {
                 if let Some(angles) = table.get(at..at + head_dim) {
                     rotate_row(simd, x, angles, inverse);
                 } else {
-                    rotate_row(simd, x, &angles(position, head_dim, theta), inverse);
+                    rotate_row(simd, x, &angles(position, head_dim, rotary), inverse);
                 }
             },
         );
     }
 
-    fn get(&self, last: usize, head_dim: usize, theta: f64) -> Angles<T> {
+    fn get(&self, last: usize, head_dim: usize, rotary: Rotary) -> Angles<T> {
         // The map is only ever replaced entry by entry, so that a panic elsewhere leaves it valid.
         let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = tables.entry((theta.to_bits(), head_dim)).or_default();
+        let table = tables.entry((rotary.key(), head_dim)).or_default();
         if table.len() <= last * head_dim {
             let positions = (last + 1).next_power_of_two();
             let rows: Vec<Vec<T>> = (0..positions as u32)
                 .into_par_iter()
-                .map(|position| angles(position, head_dim, theta))
+                .map(|position| angles(position, head_dim, rotary))
                 .collect();
             *table = Arc::new(rows.concat());
         }
@@ -58,11 +59,11 @@ impl<T: Real> Tables<T> {
 }
 
 /// Cosines, then sines, of one position.
-fn angles<T: Real>(position: u32, head_dim: usize, theta: f64) -> Vec<T> {
+fn angles<T: Real>(position: u32, head_dim: usize, rotary: Rotary) -> Vec<T> {
     let half = head_dim / 2;
     let mut row = vec![T::ZERO; head_dim];
     for pair in 0..half {
-        let angle = T::of(f64::from(position)) * T::inverse_frequency(pair, head_dim, theta);
+        let angle = T::of(f64::from(position)) * T::frequency(rotary, pair, head_dim);
         let (sin, cos) = angle.sin_cos();
         row[pair] = cos;
         row[half + pair] = sin;

@@ -12,13 +12,9 @@ impl<D: Device> Cuda<D> {
     /// Rotates `x (positions, heads, head_dim)` in place, or back.
     pub(super) fn rotate(&self, x: &mut Buffer<D>, rope: Rope<'_>) -> Result<()> {
         rotary(x.len(), rope)?;
-        let Rope { positions, heads, head_dim, theta, inverse } = rope;
-        // As the reference implementation rounds them.
-        let frequency = |pair: usize| {
-            let exponent = (2 * pair) as f32 / head_dim as f32;
-            1.0 / (theta.powf(f64::from(exponent)) as f32)
-        };
-        let frequencies: Vec<u32> = (0..head_dim / 2).map(|pair| frequency(pair).to_bits()).collect();
+        let Rope { positions, heads, head_dim, rotary, inverse } = rope;
+        let frequencies: Vec<u32> =
+            (0..head_dim / 2).map(|pair| rotary.frequency_f32(pair, head_dim).to_bits()).collect();
         let (positions_at, frequencies) = (self.words(positions)?, self.words(&frequencies)?);
         let pairs = positions.len() * head_dim / 2;
         to_u32("pairs", pairs)?;

@@ -38,16 +38,16 @@ pub(super) fn norm(x: &Tensor, norm: Norm<'_, Buffer>) -> Result<Tensor> {
 
 /// `x (positions, heads, head_dim)`.
 pub(super) fn rope(x: &Tensor, rope: Rope<'_>) -> Result<Tensor> {
-    let Rope { positions, theta, inverse, .. } = rope;
+    let Rope { positions, rotary, inverse, .. } = rope;
     let (rows, _, head_dim) = x.dims3()?;
     let half = head_dim / 2;
     let (device, dtype) = (x.device(), x.dtype());
-    // In the dtype of the computation from here on, f32 as in transformers.
-    let exponents: Vec<f64> = (0..half).map(|pair| (2 * pair) as f64).collect();
-    let exponents = (Tensor::from_vec(exponents, half, device)?.to_dtype(dtype)? / head_dim as f64)?;
-    let powers: Vec<f64> = exponents.to_dtype(DType::F64)?.to_vec1()?;
-    let powers: Vec<f64> = powers.into_iter().map(|exponent| theta.powf(exponent)).collect();
-    let frequencies = Tensor::from_vec(powers, half, device)?.to_dtype(dtype)?.recip()?;
+    let frequency = |pair: usize| match dtype {
+        DType::F64 => rotary.frequency_f64(pair, head_dim),
+        _ => f64::from(rotary.frequency_f32(pair, head_dim)), // as in transformers
+    };
+    let frequencies: Vec<f64> = (0..half).map(frequency).collect();
+    let frequencies = Tensor::from_vec(frequencies, half, device)?.to_dtype(dtype)?;
     let positions = Tensor::new(positions, device)?.to_dtype(dtype)?.reshape((rows, 1, 1))?;
     let angles = positions.broadcast_mul(&frequencies.reshape((1, 1, half))?)?;
     let (cos, sin) = (angles.cos()?, if inverse { angles.sin()?.neg()? } else { angles.sin()? });

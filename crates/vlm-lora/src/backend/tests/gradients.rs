@@ -140,7 +140,7 @@ fn rope() -> Result<()> {
     let (positions, heads, head_dim) = ([0, 3, 17], 2, 6);
     let rotate = |values: &[f64], inverse| -> Result<Vec<f64>> {
         let mut x = b.up(values);
-        let rope = Rope { positions: &positions, heads, head_dim, theta: 10_000.0, inverse };
+        let rope = Rope { positions: &positions, heads, head_dim, rotary: 10_000.0.into(), inverse };
         b.0.rope(&mut x, rope)?;
         Ok(b.down(&x))
     };

@@ -14,7 +14,7 @@ use crate::backend::{
     Attention, AttentionGradients, AttentionInputs, AttentionSaved, Backend, Gemm, LinearOutput, Norm, Rope,
     RowTarget, Write,
 };
-use crate::{Result, Tiles};
+use crate::{Llama3Scaling, Result, Rotary, Tiles};
 
 /// The values of one output of one call.
 #[derive(Debug, Clone, PartialEq)]
@@ -200,13 +200,26 @@ impl<B: Backend> Run<'_, B> {
     }
 
     fn rotary(&mut self) -> Result<()> {
+        let scaling = Llama3Scaling {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 64,
+        };
         for (heads, head_dim) in [(1, 2), (3, 10), (5, 64)] {
-            for inverse in [false, true] {
-                let positions = [0, 1, 2, 5, 0, 33, 70];
-                let mut x = self.random(positions.len() * heads * head_dim, 400 + heads as u64)?;
-                let rope = Rope { positions: &positions, heads, head_dim, theta: 100_000.0, inverse };
-                self.backend.rope(&mut x, rope)?;
-                self.keep(format!("rope {heads} × {head_dim}, inverse {inverse}"), &x)?;
+            for scaling in [None, Some(scaling)] {
+                for inverse in [false, true] {
+                    let positions = [0, 1, 2, 5, 0, 33, 70];
+                    let mut x = self.random(positions.len() * heads * head_dim, 400 + heads as u64)?;
+                    let rotary = Rotary { theta: 100_000.0, scaling };
+                    self.backend
+                        .rope(&mut x, Rope { positions: &positions, heads, head_dim, rotary, inverse })?;
+                    let stretched = scaling.is_some();
+                    self.keep(
+                        format!("rope {heads} × {head_dim}, inverse {inverse}, stretched {stretched}"),
+                        &x,
+                    )?;
+                }
             }
         }
         Ok(())

@@ -51,7 +51,10 @@ fn operands_that_kernels_write_are_those_of_a_cast() -> Result<()> {
         cuda.gelu_backward(&dy, &x, dgelu)?;
         cuda.copy(&x, 0, ROWS * WIDTH, rope, 0, Write::Set)?;
         let positions = &[0, 1, 2, 3, 4, 5];
-        cuda.rope(rope, Rope { positions, heads: 3, head_dim: WIDTH / 3, theta: 100.0, inverse: true })?;
+        cuda.rope(
+            rope,
+            Rope { positions, heads: 3, head_dim: WIDTH / 3, rotary: 100.0.into(), inverse: true },
+        )?;
         cuda.copy(&up, 0, ROWS * WIDTH, drms, 0, Write::Set)?;
         cuda.norm_backward(&dy, &x, rms_norm, drms, Write::Add)?;
         cuda.norm_backward(&dy, &x, layer_norm, dlayer, Write::Set)?;

@@ -1,0 +1,153 @@
+//! Whether a run learned, and what limits it.
+
+use std::path::Path;
+
+use project_files::{LearningLimit, LearningVerdict, Outlook};
+use serde_json::Value;
+
+/// An evaluation on the validation slides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Evaluation {
+    pub(crate) step: usize,
+    pub(crate) mae: f64,
+    pub(crate) score_loss: f64,
+}
+
+/// The cross-entropy must fall by this share of what is left to learn, or the weights hardly moved.
+const MOVED: f64 = 0.05;
+/// A rise of the cross-entropy by this share of its least value is more than chance from one evaluation to the next.
+const WORSE: f64 = 0.03;
+/// An error within this share of the smallest that can be reached is as good as there.
+const AT_CEILING: f64 = 1.15;
+
+/// The evaluations of a run, also those before it was resumed, from its `metrics.jsonl`.
+pub(crate) fn evaluations(metrics: &Path) -> Vec<Evaluation> {
+    let text = std::fs::read_to_string(metrics).unwrap_or_default();
+    let line = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        let number = |key: &str| line.get(key).and_then(Value::as_f64);
+        let step = line.get("step").and_then(Value::as_u64)? as usize;
+        Some(Evaluation { step, mae: number("eval_mae")?, score_loss: number("eval_score_loss")? })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// The verdict on a run; `None` where nothing was evaluated.
+pub(crate) fn verdict(outlook: &Outlook, course: &[Evaluation]) -> Option<LearningVerdict> {
+    let best = course.iter().copied().min_by(|a, b| a.mae.total_cmp(&b.mae))?;
+    let learned = best.mae < outlook.constant_mae;
+    let limit = limit(outlook, course, best, learned)?;
+    let sentence = sentence(outlook, course, best, limit, learned);
+    Some(LearningVerdict { learned, limit, sentence })
+}
+
+fn limit(outlook: &Outlook, course: &[Evaluation], best: Evaluation, learned: bool) -> Option<LearningLimit> {
+    let least = course.iter().copied().min_by(|a, b| a.score_loss.total_cmp(&b.score_loss))?;
+    let (first, last) = (course.first()?, course.last()?);
+    let to_learn = (outlook.start_score_loss - outlook.rater_entropy).max(0.0);
+    let fell = outlook.start_score_loss - least.score_loss;
+    if !learned {
+        let is_thrown = last.score_loss > outlook.start_score_loss.max(least.score_loss * (1.0 + WORSE));
+        return Some(if is_thrown {
+            LearningLimit::LearningRateTooHigh
+        } else if fell < MOVED * to_learn || last.score_loss < first.score_loss {
+            LearningLimit::LearningRateTooLow
+        } else {
+            LearningLimit::Decks
+        });
+    }
+    if outlook.ceiling_mae.is_some_and(|ceiling| best.mae <= ceiling * AT_CEILING) {
+        return Some(LearningLimit::Raters);
+    }
+    if last.score_loss > least.score_loss * (1.0 + WORSE) && least.step < last.step {
+        return Some(LearningLimit::Decks);
+    }
+    let before = course.iter().rev().find(|one| one.step * 3 <= last.step * 2)?;
+    let is_falling = last.score_loss < before.score_loss * (1.0 - WORSE);
+    Some(if is_falling { LearningLimit::Steps } else { LearningLimit::Decks })
+}
+
+fn sentence(
+    outlook: &Outlook,
+    course: &[Evaluation],
+    best: Evaluation,
+    limit: LearningLimit,
+    learned: bool,
+) -> String {
+    let Outlook { start_mae, constant_mae, ceiling_mae, .. } = outlook;
+    let Evaluation { step, mae, .. } = best;
+    let last = course.last().map_or(step, |last| last.step);
+    let head = if learned {
+        format!(
+            "learned: error {mae:.2} at step {step} of {last} ({start_mae:.2} before, best constant {constant_mae:.2})"
+        )
+    } else {
+        format!(
+            "has not learned: error {mae:.2} at best, and always saying the most usual score has {constant_mae:.2}"
+        )
+    };
+    let advice = match limit {
+        LearningLimit::LearningRateTooHigh => "the loss rose: lower `training.learning_rate`".to_owned(),
+        LearningLimit::LearningRateTooLow => {
+            "the weights hardly moved: raise `training.learning_rate`, or give it more steps".to_owned()
+        }
+        LearningLimit::Steps => {
+            "limited by steps: it was still falling at the end (`--resume` with a larger `training.max_steps` goes on)".to_owned()
+        }
+        LearningLimit::Decks => {
+            "limited by decks: more steps no longer help on slides that it was not trained on, slides of more decks would".to_owned()
+        }
+        LearningLimit::Raters => format!(
+            "limited by the raters: their disagreement leaves {:.2}",
+            ceiling_mae.unwrap_or(f64::NAN)
+        ),
+    };
+    format!("{head}; {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTLOOK: Outlook = Outlook {
+        start_mae: 1.4,
+        constant_mae: 1.0,
+        ceiling_mae: Some(0.3),
+        start_score_loss: 1.9,
+        rater_entropy: 0.5,
+    };
+
+    fn course(points: &[(usize, f64, f64)]) -> Vec<Evaluation> {
+        points.iter().map(|&(step, mae, score_loss)| Evaluation { step, mae, score_loss }).collect()
+    }
+
+    #[test]
+    fn each_planted_course_has_its_verdict() {
+        use LearningLimit::{Decks, LearningRateTooHigh, LearningRateTooLow, Raters, Steps};
+        for (points, learned, limit) in [
+            (&[(10, 1.38, 1.89), (20, 1.36, 1.88), (30, 1.35, 1.87)][..], false, LearningRateTooLow),
+            (&[(10, 1.2, 1.6), (20, 1.1, 1.5), (30, 1.05, 1.45)], false, LearningRateTooLow),
+            (&[(10, 1.3, 4.0), (20, 1.6, 6.0), (30, 1.5, 5.0)], false, LearningRateTooHigh),
+            (&[(10, 0.9, 1.4), (20, 0.7, 1.2), (30, 0.6, 1.0)], true, Steps),
+            (&[(10, 0.7, 1.1), (20, 0.5, 0.9), (30, 0.52, 1.2)], true, Decks),
+            (&[(10, 0.7, 1.1), (20, 0.5, 0.9), (30, 0.5, 0.9)], true, Decks),
+            (&[(10, 0.7, 1.1), (20, 0.4, 0.7), (30, 0.32, 0.6)], true, Raters),
+        ] {
+            let verdict = verdict(&OUTLOOK, &course(points)).unwrap();
+            assert_eq!(
+                (verdict.learned, verdict.limit),
+                (learned, limit),
+                "{points:?}: {}",
+                verdict.sentence
+            );
+        }
+        assert_eq!(verdict(&OUTLOOK, &[]), None);
+    }
+
+    /// Nobody may read success out of numbers that are none.
+    #[test]
+    fn what_is_not_a_number_has_not_learned() {
+        let verdict = verdict(&OUTLOOK, &course(&[(10, f64::NAN, f64::NAN)])).unwrap();
+        assert!(!verdict.learned, "{}", verdict.sentence);
+    }
+}
