@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use pq_testing::adverse;
-use pq_testing::project::{Project, code, fake_run, stderr, two_bases};
+use pq_testing::project::{Project, code, fake_run, repository, stderr, two_bases};
 use project_files::{
     Applicability, ApplicabilityHead, Contract as _, Manifest, RunFiles, VersionFile, hash_file,
 };

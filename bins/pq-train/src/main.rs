@@ -89,13 +89,21 @@ fn train(args: &Args) -> Result<Verdict> {
     let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?.without(&untaught);
     let (train, val) = samples(&rating_prompt, &slides, settings.training.score_token_weight)?;
 
+    let afterwards = reference::count(train.slides(), val.slides());
+    let rated = vlm_lora::plan::Rated { validation: val.slides().len(), afterwards };
     let (plan, largest) = plan::plan(&settings, &base, is_here, &train)?;
     if !args.plan {
         plan::check(&plan, &settings)?; // what is free is only a warning
     }
     let Some(dir) = dir else {
-        let show =
-            plan::Show { plan, settings: &settings, base: &base, samples: largest, json: args.common.json };
+        let show = plan::Show {
+            plan,
+            settings: &settings,
+            base: &base,
+            samples: largest,
+            rated,
+            json: args.common.json,
+        };
         return base.device.run(show);
     };
     drop(largest);

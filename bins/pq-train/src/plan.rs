@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use pq_cli::{Hint, Verdict};
 use slide_scorer::{Base, Settings, SlideSamples, open_base};
 use vlm_lora::backend::{Backend, OnDevice};
-use vlm_lora::plan::{Largest, Remedy, RunDevice, RunPlan, RunSettings, Seconds};
+use vlm_lora::plan::{Largest, Rated, Remedy, RunDevice, RunPlan, RunSettings, Seconds};
 use vlm_lora::{BaseModelConfig, MemoryPlan, ModelDtype, Place, Sample, memory};
 
 use crate::training::attach;
@@ -107,6 +107,8 @@ pub(crate) struct Show<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) base: &'a Base,
     pub(crate) samples: Vec<Sample>,
+    /// What is rated beside the steps.
+    pub(crate) rated: Rated,
     pub(crate) json: bool,
 }
 
@@ -114,12 +116,12 @@ impl OnDevice for Show<'_> {
     type Output = Result<Verdict>;
 
     fn run<B: Backend>(self, backend: &Arc<B>) -> Result<Verdict> {
-        let Self { mut plan, settings, base, samples, json } = self;
+        let Self { mut plan, settings, base, samples, rated, json } = self;
         let mut model = base.model(backend)?;
         attach(&mut model, settings, base)?;
         let fits = check(&plan, settings);
         if plan.device_is_here && *fits.as_ref().unwrap_or(&false) {
-            plan.measure(run_settings(settings), &mut model, &samples)?;
+            plan.measure(run_settings(settings), &mut model, &samples, rated)?;
         }
         let verdict = print(&plan, json)?;
         fits.map(|_| verdict)
@@ -157,11 +159,14 @@ fn print(plan: &RunPlan, json: bool) -> Result<Verdict> {
     ] {
         writeln!(out, "{name:<30}{}", mib(bytes))?;
     }
-    if let Some(Seconds { vision_of_a_slide, step, first_epoch, run }) = plan.seconds {
+    if let Some(Seconds { vision_of_a_slide, step, first_epoch, run, evaluations, afterwards }) = plan.seconds
+    {
         writeln!(out, "\nvision tower, a slide         {vision_of_a_slide:>8.2} s")?;
         writeln!(out, "optimizer step                {step:>8.2} s")?;
         writeln!(out, "first epoch                   {:>8.1} min", first_epoch / 60.0)?;
         writeln!(out, "run, without evaluation       {:>8.1} min", run / 60.0)?;
+        writeln!(out, "evaluations                   {:>8.1} min", evaluations / 60.0)?;
+        writeln!(out, "after the last step           {:>8.1} min", afterwards / 60.0)?;
     }
     Ok(Verdict::Pass)
 }

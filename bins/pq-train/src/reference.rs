@@ -37,6 +37,11 @@ fn whole_decks(slides: &[LabelledSlide]) -> Vec<&LabelledSlide> {
     decks.into_values().step_by(every.max(1)).flatten().collect()
 }
 
+/// How many slides are scored.
+pub(crate) fn count(train: &[LabelledSlide], val: &[LabelledSlide]) -> usize {
+    whole_decks(train).len() + val.len()
+}
+
 /// Scores slides of training and validation once.
 ///
 /// # Errors

@@ -101,6 +101,19 @@ pub struct Seconds {
     pub first_epoch: f64,
     /// The run without evaluations.
     pub run: f64,
+    /// All evaluations, that before the first step among them.
+    pub evaluations: f64,
+    /// What is rated after the last step.
+    pub afterwards: f64,
+}
+
+/// How many samples are rated beside those that are trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rated {
+    /// At each evaluation.
+    pub validation: usize,
+    /// After the last step.
+    pub afterwards: usize,
 }
 
 /// The setting that gives the most memory back for the least.
@@ -174,7 +187,7 @@ impl RunPlan {
         remedy(settings.training, settings.model.load_in_8bit, is_bf16, &self.memory)
     }
 
-    /// Measures a step on the largest samples.
+    /// Measures a step and a rating on the largest samples.
     ///
     /// # Errors
     /// When a sample does not fit the model, or the backend fails.
@@ -183,6 +196,7 @@ impl RunPlan {
         settings: RunSettings<'_>,
         model: &mut Model<B>,
         samples: &[Sample],
+        rated: Rated,
     ) -> Result<()> {
         let training = settings.training;
         let tiles: Vec<&Tiles> = samples.iter().map(|sample| &*sample.tiles).collect();
@@ -202,24 +216,50 @@ impl RunPlan {
         let started = Instant::now();
         model.loss_and_gradients(&items, 1.0, mode)?;
         let batch = started.elapsed().as_secs_f64() / samples.len() as f64;
-        self.seconds = Some(self.seconds_of(training, vision, batch));
+        let started = Instant::now();
+        model.loss(&items, 1.0)?;
+        let forward = started.elapsed().as_secs_f64() / samples.len() as f64;
+        let per_slide = PerSlide { vision, batch, forward };
+        self.seconds = Some(self.seconds_of(training, per_slide, rated));
         Ok(())
     }
 
-    /// The times of the run, of those of one sample in the vision tower and in a batch.
-    fn seconds_of(&self, training: &TrainingConfig, vision: f64, batch: f64) -> Seconds {
+    /// The times of the run, of those of one sample.
+    fn seconds_of(&self, training: &TrainingConfig, per_slide: PerSlide, rated: Rated) -> Seconds {
+        let PerSlide { vision, batch, forward } = per_slide;
         let window = training.per_device_train_batch_size * training.gradient_accumulation_steps;
         let slide = if training.cache_vision_features { batch } else { batch + vision };
         let first_epoch = self.slides as f64 * (batch + vision);
         let visits = (self.steps * window) as f64;
         let rest = (visits - self.slides as f64).max(0.0) * slide;
+        let every = match training.eval_steps {
+            0 => training.steps_per_epoch(self.slides).max(1),
+            steps => steps,
+        };
+        let (evaluations, validation) = (self.steps.div_ceil(every) + 1, rated.validation as f64);
+        let again = if training.cache_vision_features { 0.0 } else { vision };
+        // An evaluation takes the loss of each sample and rates it, which is a forward pass as well.
+        let evaluation = validation * 2.0 * (forward + again);
         Seconds {
             vision_of_a_slide: vision,
             step: window as f64 * slide,
             first_epoch,
             run: first_epoch.min(visits * (batch + vision)) + rest,
+            evaluations: evaluations as f64 * evaluation + validation * vision,
+            afterwards: rated.afterwards as f64 * (forward + again),
         }
     }
+}
+
+/// Seconds that one of the largest samples takes.
+#[derive(Debug, Clone, Copy)]
+struct PerSlide {
+    /// In the frozen vision tower.
+    vision: f64,
+    /// Forward and back through the rest.
+    batch: f64,
+    /// Forward through the rest.
+    forward: f64,
 }
 
 /// The largest of some samples, the largest first, as many as a batch takes; and how many were looked at.
