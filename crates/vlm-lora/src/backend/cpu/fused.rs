@@ -3,14 +3,15 @@
 use super::bf16::Activation;
 use super::buffer::Buffer;
 use super::check::{length, linear_lengths, room, whole_rows};
-use super::real::Real;
+use super::real::{Real, for_reals};
 use super::weight::Weight;
 use super::{Cpu, loss, optimizer, pointwise};
 use crate::Result;
 use crate::backend::dropout::Mask;
 use crate::backend::{AdamWTensor, Backend, Kernels as _, LinearOutput, Pending, RowTarget, check};
 
-impl<T: Real> Backend for Cpu<T> {
+for_reals! {
+impl Backend for Cpu<T> {
     fn scratch(&self, len: usize) -> Result<Buffer<T>> {
         room(&self.pool, len.saturating_mul(size_of::<T>()))?;
         Ok(Buffer::uninitialised(&self.pool, len))
@@ -128,4 +129,5 @@ impl<T: Real> Backend for Cpu<T> {
         }
         Ok(())
     }
+}
 }

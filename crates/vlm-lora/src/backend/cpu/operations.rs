@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use super::check::{inside, length, linear_lengths, room, whole_rows};
 use super::matmul::{Matmul, View};
-use super::real::Real;
+use super::real::{Real, for_reals};
 use super::weight::Weight;
 use super::{BaseDtype, Cpu, attention, gather, norm, pointwise};
 use crate::Result;
@@ -12,7 +12,8 @@ use crate::backend::{
     Attention, AttentionGradients, AttentionInputs, AttentionSaved, Gemm, Kernels, Norm, Rope, Write, check,
 };
 
-impl<T: Real> Kernels for Cpu<T> {
+for_reals! {
+impl Kernels for Cpu<T> {
     type Buffer = Buffer<T>;
     type Weight = Weight<T>;
 
@@ -255,4 +256,5 @@ impl<T: Real> Kernels for Cpu<T> {
         pointwise::add(self.simd, T::of(f64::from(alpha)), x, y);
         Ok(())
     }
+}
 }

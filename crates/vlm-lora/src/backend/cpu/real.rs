@@ -98,6 +98,22 @@ pub trait Multiply: Sized {
     unsafe fn gemm(product: Product<Self>);
 }
 
+/// The items of the block with `T` as `f32` and with `T` as `f64`: they are compiled in this crate, once, rather than in each crate that
+/// computes with them.
+macro_rules! for_reals {
+    ($($items:tt)*) => {
+        const _: () = {
+            type T = f32;
+            $($items)*
+        };
+        const _: () = {
+            type T = f64;
+            $($items)*
+        };
+    };
+}
+pub(super) use for_reals;
+
 impl Real for f32 {
     const NAME: &'static str = "f32";
     const HAS_KERNELS: bool = true;

@@ -78,3 +78,22 @@ fn wrong_continuations_are_refused() {
     assert!(model.prefill(&[]).unwrap().1.is_empty());
     assert_eq!(cache.tokens(0), 7);
 }
+
+/// Beyond `max_position_embeddings` the angles were never seen in training: an answer would be wrong without a word.
+#[test]
+fn a_sequence_longer_than_the_model_was_made_for_is_refused() {
+    let checkpoint = checkpoint(false);
+    let model = exact(&checkpoint, &adapter(&checkpoint, &["q_proj"], false, 0.0));
+    let longest = model.config().text.max_position_embeddings;
+    let text = |tokens: usize| vec![1_u32; tokens];
+    let (fits, too_long) = (text(longest - 1), text(longest + 1));
+    let of = |input_ids: &[u32]| -> Result<_, String> {
+        let prompt = Prompt { input_ids, tiles: None, features: None };
+        model.prefill(&[prompt]).map_err(|error| error.to_string())
+    };
+    let error = of(&too_long).err().unwrap();
+    assert!(error.contains("2049 tokens") && error.contains("max_position_embeddings"), "{error}");
+    let (mut cache, _) = of(&fits).unwrap();
+    model.extend(&mut cache, &[&[1]]).unwrap();
+    assert!(model.extend(&mut cache, &[&[1]]).is_err());
+}
