@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
-
 use pq_testing::project::{Project, code, stderr, trained};
 use serde_json::Value;
 
@@ -23,34 +21,25 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap()
 }
 
+const CRITERIA: [&str; 5] = ["clarity", "design", "data_visualization", "readability", "content_quality"];
+
 /// The error of the best constants on the validation slides, from the files alone.
 fn constant_mae(project: &Project) -> f64 {
     let file = |name: &str| serde_json::from_str::<Value>(&project.read(name)).unwrap();
     let (labels, splits) = (file("data/labeled/labels.json"), file("data/labeled/splits.json"));
-    let mut of_split: BTreeMap<&str, BTreeMap<String, Vec<i64>>> = BTreeMap::new();
-    for (slide, label) in labels["slides"].as_object().unwrap_or_else(|| labels.as_object().unwrap()) {
-        let Some(scores) = label["scores"].as_object() else { continue };
-        let deck = slide.split("-p").next().unwrap();
-        let Some(split) = splits["groups"][deck].as_str() else { continue };
-        let split = if split == "train" { "train" } else { split };
-        for (key, score) in scores.iter().filter_map(|(key, score)| Some((key, score.as_i64()?))) {
-            let of = if split == "train" {
-                "train"
-            } else if split == "val" {
-                "val"
-            } else {
-                "test"
-            };
-            of_split.entry(of).or_default().entry(key.clone()).or_default().push(score);
-        }
-    }
+    let scores = |split: &str, key: &str| -> Vec<i64> {
+        let is_of = |slide: &str| splits["groups"][slide.split("-p").next().unwrap()] == split;
+        let of_split = labels.as_object().unwrap().iter().filter(|(slide, _)| is_of(slide));
+        of_split.filter_map(|(_, label)| label[key].as_i64()).collect()
+    };
+    let cost =
+        |scores: &[i64], constant: i64| scores.iter().map(|score| (score - constant).abs()).sum::<i64>();
     let (mut error, mut count) = (0, 0);
-    for (key, scores) in &of_split["val"] {
-        let cost =
-            |constant: i64| of_split["train"][key].iter().map(|score| (score - constant).abs()).sum::<i64>();
-        let constant = (1..=5).min_by_key(|constant| cost(*constant)).unwrap();
-        error += scores.iter().map(|score| (score - constant).abs()).sum::<i64>();
-        count += scores.len();
+    for key in CRITERIA {
+        let (train, val) = (scores("train", key), scores("val", key));
+        let constant = (1..=5).min_by_key(|constant| cost(&train, *constant)).unwrap();
+        error += cost(&val, constant);
+        count += val.len();
     }
     error as f64 / count as f64
 }
@@ -108,11 +97,8 @@ fn a_criterion_that_nobody_taught_is_not_scored() {
     let project = Project::new(6);
     let mut labels: Value = serde_json::from_str(&project.read("data/labeled/labels.json")).unwrap();
     let untaught = "design";
-    let slides = if labels["slides"].is_object() { &mut labels["slides"] } else { &mut labels };
-    for label in slides.as_object_mut().unwrap().values_mut() {
-        if let Some(scores) = label["scores"].as_object_mut() {
-            scores.insert(untaught.to_owned(), Value::Null);
-        }
+    for label in labels.as_object_mut().unwrap().values_mut() {
+        label[untaught] = Value::Null;
     }
     project.write("data/labeled/labels.json", &labels.to_string());
     let run = train(&project, "one", &["--set", "training.max_steps=2"]);
