@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use pq_cli::{CommonArgs, HasCommon};
+use slide_label::exchange::{Mapping, Scale};
 use slide_label::web::PublicUrl;
 
 /// Serves the labelling page, and brings ratings in and out.
@@ -50,28 +51,46 @@ impl HasCommon for Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Merge ratings from a file; merging a file twice changes nothing.
+    /// Merge ratings from a file, and say what became of each column and person; merging a file twice changes nothing.
     Import {
-        /// The file: CSV (`slide_id,annotator,<criteria>,notes,rated_at`; the annotator, notes and time may be left out), JSON lines, labels.json or a Label Studio export.
+        /// The file: a table (CSV, TSV, Excel workbook), JSON lines, a list of ratings in JSON, labels.json, or an export of Label Studio or Argilla.
         file: PathBuf,
-        /// Its format; left out, it is guessed from the file's name.
+        /// Its format; left out, it is found from the file's name and content.
         #[arg(long)]
         format: Option<FormatArg>,
-        /// The name for ratings that name nobody.
-        #[arg(long, default_value = "imported")]
-        annotator: String,
+        /// Whose the ratings are that name nobody; left out, several such ratings of one slide are different people's (`imported 1`, `imported 2`).
+        #[arg(long, value_name = "NAME")]
+        annotator: Option<String>,
         /// Take ratings of slides that the manifest does not have, too.
         #[arg(long)]
         keep_unknown: bool,
+        /// Say what would become of each column, control and person, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// What a column or control is: a criterion (`Overall=clarity`, on another scale `Impact=clarity:1-10`), slide_id, annotator, notes, rated_at, kind, seconds or ignored; may be repeated.
+        #[arg(long, value_name = "COLUMN=KEY")]
+        map: Vec<Mapping>,
+        /// The scale of the file's scores, as in `1-10`; it is spread evenly over 1 to 5.
+        #[arg(long, value_name = "LOW-HIGH")]
+        scale: Option<Scale>,
+        /// A table of people: an id, an address or another name as in the file, and the name that their ratings get.
+        #[arg(long, value_name = "CSV")]
+        people: Option<PathBuf>,
     },
     /// Write all ratings to standard output or a file.
     Export {
         /// The format.
         #[arg(long, default_value = "csv")]
         format: FormatArg,
-        /// Where to; left out, standard output.
+        /// Where to; left out, standard output. A folder takes `tasks.json` and `config.xml` for Label Studio.
         #[arg(short, long)]
         output: Option<PathBuf>,
+        /// For Label Studio: tasks for slides that nobody has rated, too.
+        #[arg(long)]
+        unrated: bool,
+        /// For Label Studio: what stands before an image's name, as in `/data/local-files/?d=slides/`; left out, its path in the project.
+        #[arg(long, value_name = "PREFIX")]
+        image_url: Option<String>,
     },
     /// How far people agree: within one point, exact, weighted kappa, Krippendorff's alpha, severity, human ceiling.
     Agreement {

@@ -2,87 +2,57 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use jiff::Timestamp;
 use pq_cli::{Verdict, WithHint};
 use serde_json::json;
 use slide_data::{Labels, Manifest, write_atomic};
 use slide_label::agreement::{AgreementOptions, agreement, human_ceiling, pair_agreement};
-use slide_label::exchange::{self, Context, Format};
-use slide_label::{Error, Journal, People, Role, Store, labels, merge, rebuild};
+use slide_label::exchange::{self, Format};
+use slide_label::{Journal, People, Role, Store, labels, rebuild};
 
 use crate::print;
-use crate::project::{Project, uncounted_lines, warn_of_uncounted};
+use crate::project::{Project, uncounted_lines};
 
-/// What `import` was asked.
-pub(crate) struct Import<'a> {
-    pub(crate) file: &'a Path,
-    pub(crate) format: Option<Format>,
-    pub(crate) annotator: &'a str,
-    pub(crate) keeps_unknown: bool,
+/// Where an export goes and what is in it.
+pub(crate) struct Export<'a> {
+    pub(crate) format: Format,
+    pub(crate) output: Option<&'a Path>,
+    pub(crate) has_unrated: bool,
+    pub(crate) image_url: Option<&'a str>,
 }
 
-/// Merges a file; the rows that could not be taken are listed, and make the verdict no.
-pub(crate) fn import(project: &Project, import: &Import<'_>, as_json: bool) -> Result<Verdict> {
-    let context = Context { rubric: &project.rubric, annotator: import.annotator, now: Timestamp::now() };
-    let mut imported = exchange::read(import.file, import.format, context).hint(
-        format!("`{}` cannot be imported", import.file.display()),
-        "see `pq-label import --help` for the formats",
-    )?;
-    let mut unknown = std::collections::BTreeSet::new();
-    if !import.keeps_unknown {
-        let manifest = project.manifest()?;
-        let known: std::collections::HashSet<&str> =
-            manifest.slides.iter().map(|slide| slide.slide_id.as_str()).collect();
-        imported.events.retain(|event| {
-            known.contains(event.slide_id.as_str()) || {
-                unknown.insert(event.slide_id.clone());
-                false
-            }
-        });
-    }
-    let merged =
-        merge(&project.paths, &project.rubric, project.config.consensus, imported.events).map_err(in_use)?;
-    for problem in &imported.problems {
-        tracing::warn!("{}: {}", problem.place, problem.reason);
-    }
-    for (event, error) in &merged.refused {
-        tracing::warn!("event `{}` of slide `{}`: {error}", event.id, event.slide_id);
-    }
-    warn_of_uncounted(&merged.uncounted);
-    for slide in &unknown {
-        tracing::warn!("slide `{slide}` is not in the manifest; its ratings were left out");
-    }
-    let left_out = imported.problems.len() + merged.refused.len() + unknown.len();
-    let mut out = std::io::stdout().lock();
-    if as_json {
-        let summary = json!({"added": merged.added, "known": merged.known, "left_out": left_out, "unknown_slides": unknown});
-        writeln!(out, "{summary}")?;
-    } else {
-        writeln!(out, "{} ratings added, {} known already, {left_out} left out", merged.added, merged.known)?;
-    }
-    Ok(if left_out == 0 { Verdict::Pass } else { Verdict::Fail })
-}
-
-fn in_use(error: Error) -> anyhow::Error {
-    let is_locked = matches!(error, Error::Locked { .. });
-    let result: Result<(), Error> = Err(error);
-    let remedy =
-        if is_locked { "stop the labelling server first" } else { "nothing was half-written; try again" };
-    result
-        .hint("the ratings cannot be changed", remedy)
-        .err()
-        .unwrap_or_else(|| anyhow::anyhow!("the ratings are in use"))
-}
-
-/// Writes all ratings.
-pub(crate) fn export(project: &Project, format: Format, output: Option<&Path>) -> Result<Verdict> {
+/// Writes all ratings; for Label Studio into a folder, with the configuration of its page.
+pub(crate) fn export(project: &Project, export: &Export<'_>) -> Result<Verdict> {
     let store = project.store()?;
-    let text = exchange::write(&store, format, &derived(project, &store))?;
-    match output {
+    let text = match export.format {
+        Format::LabelStudio => tasks(project, &store, export)?,
+        format => exchange::write(&store, format, &derived(project, &store))?,
+    };
+    match export.output {
+        Some(folder) if export.format == Format::LabelStudio && is_folder(folder) => {
+            std::fs::create_dir_all(folder)?;
+            write_atomic(&folder.join("tasks.json"), text.as_bytes())?;
+            write_atomic(&folder.join("config.xml"), exchange::config_xml(&project.rubric).as_bytes())?;
+        }
         Some(path) => write_atomic(path, text.as_bytes())?,
         None => std::io::stdout().lock().write_all(text.as_bytes())?,
     }
     Ok(Verdict::Pass)
+}
+
+/// A name without an extension is a folder's.
+fn is_folder(path: &Path) -> bool {
+    path.is_dir() || (!path.is_file() && path.extension().is_none())
+}
+
+fn tasks(project: &Project, store: &Store, export: &Export<'_>) -> Result<String> {
+    let image = |slide: &str| {
+        let path = project.paths.image_path(slide);
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        export.image_url.map_or_else(|| path.clone(), |url| format!("{url}{name}"))
+    };
+    let unrated = if export.has_unrated { project.manifest()? } else { Manifest::default() };
+    let others: Vec<String> = unrated.usable().map(|slide| slide.slide_id.clone()).collect();
+    Ok(exchange::label_studio_tasks(store, &others, &image)?)
 }
 
 fn derived(project: &Project, store: &Store) -> Labels {

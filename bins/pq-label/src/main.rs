@@ -4,6 +4,8 @@
 mod args;
 mod browser;
 mod commands;
+mod import;
+mod plan;
 mod print;
 mod project;
 mod serve;
@@ -12,7 +14,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use args::{Args, Command};
-use commands::Import;
+use commands::Export;
+use import::Import;
 use pq_cli::Verdict;
 use project::Project;
 
@@ -25,13 +28,23 @@ fn run(args: &Args) -> Result<Verdict> {
     let as_json = args.common.json;
     match &args.command {
         None => serve::serve(args, project),
-        Some(Command::Import { file, format, annotator, keep_unknown }) => {
-            let format = format.map(Into::into);
-            let import = Import { file, format, annotator, keeps_unknown: *keep_unknown };
-            commands::import(&project, &import, as_json)
+        Some(Command::Import { file, format, annotator, keep_unknown, dry_run, map, scale, people }) => {
+            let import = Import {
+                file,
+                format: format.map(Into::into),
+                annotator: annotator.as_deref(),
+                keeps_unknown: *keep_unknown,
+                is_dry: *dry_run,
+                mappings: map,
+                scale: *scale,
+                people: people.as_ref(),
+            };
+            import::import(&project, &import, as_json)
         }
-        Some(Command::Export { format, output }) => {
-            commands::export(&project, (*format).into(), output.as_deref())
+        Some(Command::Export { format, output, unrated, image_url }) => {
+            let (format, output) = ((*format).into(), output.as_deref());
+            let export = Export { format, output, has_unrated: *unrated, image_url: image_url.as_deref() };
+            commands::export(&project, &export)
         }
         Some(Command::Agreement { pairs, resamples }) => {
             commands::report(&project, *pairs, *resamples, as_json)

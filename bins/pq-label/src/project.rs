@@ -5,6 +5,7 @@ use drift::MonitoringConfig;
 use pq_cli::{Layout, WithHint};
 use slide_data::{Defects, Manifest, Rubric};
 use slide_label::agreement::RatingMatrix;
+use slide_label::exchange::KnownSlides;
 use slide_label::{Calibration, Journal, LabelConfig, Store};
 
 use crate::args::Args;
@@ -64,6 +65,12 @@ impl Project {
             matrix.mark_calibration(|slide| calibration.contains(slide));
         }
         Ok(matrix)
+    }
+
+    /// The slides that there are; none where nothing was collected.
+    pub(crate) fn known_slides(&self) -> KnownSlides {
+        let manifest = Manifest::read(self.paths.slides().root()).unwrap_or_default();
+        manifest.slides.into_iter().map(|slide| slide.slide_id).collect()
     }
 
     pub(crate) fn manifest(&self) -> Result<Manifest> {

@@ -47,7 +47,7 @@ pub use interned::{EventRef, code};
 pub use journal::Journal;
 #[cfg(feature = "server")]
 pub use ledger::{Acknowledged, Ledger, Opened};
-pub use merge::{Merged, merge, rebuild};
+pub use merge::{Merged, merge, preview, rebuild};
 pub use model_help::{Corrections, HelpEffect, help_effect, read_predictions, uncertainty};
 pub use people::{Accepted, Invitation, People, PeopleFile, Person, Role};
 pub use queue::{Progress, Queue};

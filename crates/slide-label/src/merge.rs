@@ -26,20 +26,41 @@ pub struct Merged {
 }
 
 /// Merges events into the journal and derives `labels.json`. An event whose id is taken by another one with other scores is an edit
-/// (a table that was exported, changed and read back): it counts as a change made now.
+/// (a table that was exported, changed and read back): it counts as a change made when it says, or now where its time is the old one.
 ///
 /// # Errors
 /// When another process has locked the journal, or cannot be read or written.
-pub fn merge(paths: &Layout, rubric: &Rubric, rule: ConsensusRule, mut events: Vec<Event>) -> Result<Merged> {
+pub fn merge(paths: &Layout, rubric: &Rubric, rule: ConsensusRule, events: Vec<Event>) -> Result<Merged> {
     let mut builder = StoreBuilder::new(rubric.clone());
     let (mut journal, _) = Journal::open_with(&paths.journal(), |event| builder.add(event))?;
     let (mut store, _) = builder.finish();
+    let (added, merged) = sift(&mut store, events);
+    for batch in added.chunks(BATCH) {
+        journal.append(batch)?;
+    }
+    LabelTexts::derive(&store, rule, paths).write(&paths.labels())?;
+    Ok(merged)
+}
+
+/// What a merge would do, without taking the journal's lock and without writing anything.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn preview(paths: &Layout, rubric: &Rubric, events: Vec<Event>) -> Result<Merged> {
+    let mut builder = StoreBuilder::new(rubric.clone());
+    Journal::read_with(&paths.journal(), |event| builder.add(event))?;
+    let (mut store, _) = builder.finish();
+    Ok(sift(&mut store, events).1)
+}
+
+/// Takes the new events into the store and says which they are.
+fn sift(store: &mut Store, mut events: Vec<Event>) -> (Vec<Event>, Merged) {
     let mut merged = Merged::default();
     let mut added = Vec::new();
     // What takes something back comes after everything it may name.
     events.sort_by(|a, b| (a.undoes.is_some(), a.at, &a.id).cmp(&(b.undoes.is_some(), b.at, &b.id)));
     for event in events {
-        let event = as_edit(&store, event);
+        let event = as_edit(store, event);
         match store.merge_check(&event) {
             Ok(Standing::New) => {
                 added.push(event.clone());
@@ -49,13 +70,9 @@ pub fn merge(paths: &Layout, rubric: &Rubric, rule: ConsensusRule, mut events: V
             Err(error) => merged.refused.push((event, error)),
         }
     }
-    for batch in added.chunks(BATCH) {
-        journal.append(batch)?;
-    }
     merged.added = added.len();
     merged.uncounted = store.uncounted();
-    LabelTexts::derive(&store, rule, paths).write(&paths.labels())?;
-    Ok(merged)
+    (added, merged)
 }
 
 fn as_edit(store: &Store, mut event: Event) -> Event {
@@ -67,11 +84,15 @@ fn as_edit(store: &Store, mut event: Event) -> Event {
     }) else {
         return event;
     };
-    if !held.to_event().is_same(&event) && held.at() == event.at {
-        let said = serde_json::json!([event.id, event.scores, event.notes, event.kind]).to_string();
+    if !held.to_event().is_same(&event) && held.at() <= event.at {
+        let is_later = held.at() < event.at; // the tool that it comes from keeps the id and says when it was changed
+        let mut said = vec![serde_json::json!(event.id), serde_json::json!(event.scores)];
+        said.extend([serde_json::json!(event.notes), serde_json::json!(event.kind)]);
+        said.extend(is_later.then(|| serde_json::json!(event.at)));
+        let said = serde_json::Value::Array(said);
         event.base = Some(held.id().to_owned());
-        event.id = format!("edit-{}", &slide_data::sha256_hex(said.as_bytes())[..32]);
-        event.at = Timestamp::now();
+        event.id = format!("edit-{}", &slide_data::sha256_hex(said.to_string().as_bytes())[..32]);
+        event.at = if is_later { event.at } else { Timestamp::now() };
         if event.kind == crate::Kind::Rated {
             event.kind = crate::Kind::Changed;
         }

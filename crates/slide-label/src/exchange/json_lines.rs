@@ -1,8 +1,9 @@
-use serde::Deserialize;
-use serde_json::{Map, Value};
-use slide_data::{Score, Scores};
+//! JSON lines: our journal's events, and simple ratings.
 
-use super::{Context, Imported, Row, parse_time, slide_of};
+use serde_json::{Map, Value};
+
+use super::sheet::Sheet;
+use super::{Context, documents, foreign, records};
 use crate::{Event, EventRef, Store};
 
 /// The whole journal: history included.
@@ -17,48 +18,53 @@ pub(super) fn write(store: &Store) -> serde_json::Result<String> {
     Ok(text)
 }
 
-pub(super) fn read(text: &str, context: Context<'_>) -> Imported {
-    let mut imported = Imported::default();
+pub(super) fn read(text: &str, context: Context<'_>) -> Result<Sheet, String> {
+    let mut sheet = Sheet::new("JSON lines");
+    let mut simple = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        imported.take(format!("line {}", index + 1), read_line(line, context));
+        let place = format!("line {}", index + 1);
+        match serde_json::from_str::<Map<String, Value>>(line) {
+            Ok(fields) if fields.contains_key("kind") && fields.contains_key("id") => {
+                sheet.plan.rows += 1;
+                event(&mut sheet, &place, fields, context);
+            }
+            Ok(fields) => simple.push((place, fields)),
+            Err(error) => {
+                sheet.plan.rows += 1;
+                sheet.plan.leave_out(&place, error.to_string());
+            }
+        }
     }
-    imported
+    if !sheet.events.is_empty() {
+        "events of a journal".clone_into(&mut sheet.plan.format);
+    }
+    let is_task = |fields: &Map<String, Value>| {
+        fields.get("data").is_some_and(Value::is_object) || foreign::is_argilla(fields)
+    };
+    if sheet.events.is_empty() && simple.first().is_some_and(|(_, fields)| is_task(fields)) {
+        let tasks = simple.into_iter().map(|(_, fields)| Value::Object(fields)).collect();
+        let mut found = documents::read(Value::Array(tasks), context)?;
+        found.plan.left_out.append(&mut sheet.plan.left_out);
+        found.plan.rows += sheet.plan.rows;
+        return Ok(found);
+    }
+    if let Some(what) = simple.first().and_then(|(_, fields)| foreign::name(fields)) {
+        return Err(what);
+    }
+    records::read(&mut sheet, &simple, context)?;
+    Ok(sheet)
 }
 
-/// A line is an event of a journal (it names its kind and id), or a rating with its scores nested or side by side.
-fn read_line(line: &str, context: Context<'_>) -> Result<Event, String> {
-    let fields: Map<String, Value> = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    if fields.contains_key("kind") && fields.contains_key("id") {
-        let event: Event =
-            serde_json::from_value(Value::Object(fields)).map_err(|error| error.to_string())?;
-        event.validate(context.rubric).map_err(|error| error.to_string())?;
-        return Ok(event);
+/// An event of a journal names its kind and id.
+fn event(sheet: &mut Sheet, place: &str, fields: Map<String, Value>, context: Context<'_>) {
+    let event = serde_json::from_value::<Event>(Value::Object(fields)).map_err(|error| error.to_string());
+    let checked = event
+        .and_then(|event| event.validate(context.rubric).map(|()| event).map_err(|error| error.to_string()));
+    match checked {
+        Ok(event) if !context.takes(&event.slide_id) => {
+            *sheet.plan.unknown_slides.entry(event.slide_id).or_default() += 1;
+        }
+        Ok(event) => sheet.events.push(event),
+        Err(reason) => sheet.plan.leave_out(place, reason),
     }
-    let text = |key: &str| fields.get(key).and_then(Value::as_str).map(str::to_owned);
-    let scores = match fields.get("scores") {
-        Some(nested) => Scores::deserialize(nested).map_err(|error| format!("`scores`: {error}"))?,
-        None => beside(&fields, context)?,
-    };
-    let row = Row {
-        slide_id: slide_of(&text("slide_id").ok_or("the line names no `slide_id`")?),
-        annotator: text("annotator"),
-        scores,
-        notes: text("notes").unwrap_or_default(),
-        rated_at: parse_time(&text("rated_at").unwrap_or_default())?,
-        event_id: text("event_id"),
-        kind: None,
-        seconds: fields.get("seconds").and_then(Value::as_f64),
-        model_version: text("model_version"),
-    };
-    row.into_event(context)
-}
-
-fn beside(fields: &Map<String, Value>, context: Context<'_>) -> Result<Scores, String> {
-    let found = context.rubric.keys().filter_map(|key| Some((key, fields.get(key)?)));
-    found
-        .map(|(key, value)| {
-            let score = Option::<Score>::deserialize(value).map_err(|error| format!("`{key}`: {error}"))?;
-            Ok((key.to_owned(), score))
-        })
-        .collect()
 }

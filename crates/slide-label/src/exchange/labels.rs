@@ -1,71 +1,145 @@
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
-use serde_json::Value;
-use slide_data::{Answer, Label, Score, Scores};
+use serde_json::{Map, Value};
+use slide_data::{Answer, Label, Score};
 
-use super::{Context, Imported, Row, slide_of};
+use super::cell::text_of;
+use super::plan::Becomes;
+use super::sheet::{Draft, Sheet};
+use super::{Context, slides};
+use crate::Kind;
 use crate::consensus::median;
-use crate::{Event, Kind};
+
+/// The most people who can have rated a slide: so many are made up for a label.
+const MAX_RATERS: u64 = 1_000;
 
 /// Reads a label file of this program or of the original pipeline.
 ///
 /// Where a label carries the distribution of several raters, as many raters are made up (`imported 1`, `imported 2` …) whose scores
 /// have that distribution; a score that somebody decided, or that their median does not give, becomes a final word. So no score of
 /// the file is lost, and what is taught stays what it was but for raters' severity: who was severe the file does not tell.
-pub(super) fn read(text: &str, context: Context<'_>) -> Result<Imported, String> {
-    let labels: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let mut imported = Imported::default();
-    for (key, value) in labels {
-        match Label::deserialize(value) {
-            Ok(label) => {
-                for event in events(&slide_of(&key), &label, context) {
-                    imported.take(key.clone(), event);
-                }
-            }
-            Err(error) => imported.take(key, Err(error.to_string())),
-        }
-    }
-    Ok(imported)
-}
-
-fn events(slide_id: &str, label: &Label, context: Context<'_>) -> Vec<Result<Event, String>> {
-    let row = |annotator: String, scores: Scores, notes: String, kind: Kind| Row {
-        slide_id: slide_id.to_owned(),
-        annotator: Some(annotator),
-        scores,
-        notes,
-        kind: Some(kind),
-        ..Row::default()
-    };
-    let columns: Vec<(&String, Vec<u8>)> =
-        label.scores.iter().map(|(key, score)| (key, column(label, key, *score))).collect();
-    let raters = label.annotators;
-    let mut notes = label.notes.clone();
-    let mut events = Vec::new();
-    for rater in 0..raters {
-        let given =
-            columns.iter().filter_map(|(key, codes)| Some(((*key).clone(), Score::new(*codes.get(rater)?))));
-        let scores: Scores = given.collect();
-        if scores.is_empty() {
+pub(super) fn read(labels: Map<String, Value>, context: Context<'_>) -> Sheet {
+    let mut sheet = Sheet::new("labels by slide");
+    for (slide, value) in labels {
+        sheet.plan.rows += 1;
+        if let Err(reason) = check_claims(&value) {
+            sheet.plan.leave_out(&slide, reason);
             continue;
         }
-        let name = if raters == 1 {
-            context.annotator.to_owned()
-        } else {
-            format!("{} {}", context.annotator, rater + 1)
-        };
-        events.push(row(name, scores, std::mem::take(&mut notes), Kind::Rated).into_event(context));
+        match (Label::deserialize(&value), value) {
+            (Ok(label), _) => drafts(&mut sheet, &slide, &label, context),
+            // Of one person's scores those that can be read are taken; those of several hang together.
+            (Err(_), Value::Object(fields)) if !fields.contains_key("distribution") => {
+                cells(&mut sheet, &slide, &fields, context);
+            }
+            (Err(error), _) => sheet.plan.leave_out(&slide, error.to_string()),
+        }
+    }
+    sheet
+}
+
+/// Nobody is made up before it is known how many there are said to be.
+fn check_claims(label: &Value) -> Result<(), String> {
+    let too_many = |people: u64| {
+        format!("it says that {people} people rated the slide: more than {MAX_RATERS} are not taken")
+    };
+    let counts =
+        |key: &str| label.get(key).and_then(Value::as_object).into_iter().flatten().map(|(_, counts)| counts);
+    let sum = |counts: &Value| match counts {
+        Value::Array(counts) => counts.iter().filter_map(Value::as_u64).fold(0, u64::saturating_add),
+        one => one.as_u64().unwrap_or_default(),
+    };
+    let claims = counts("distribution").chain(counts("not_applicable")).map(sum);
+    let largest = claims.chain(label.get("annotators").and_then(Value::as_u64)).max().unwrap_or_default();
+    if largest > MAX_RATERS { Err(too_many(largest)) } else { Ok(()) }
+}
+
+fn draft(slide: &str, image: &str, annotator: String, kind: Kind) -> Draft {
+    let texts = [slide, image].into_iter().filter(|text| !text.is_empty()).map(str::to_owned);
+    Draft {
+        place: slide.to_owned(),
+        slide: texts.collect(),
+        person: vec![annotator],
+        kind: Some(kind),
+        ..Draft::default()
+    }
+}
+
+/// A label that cannot be read as a whole: what stands under the names of criteria is taken cell by cell.
+fn cells(sheet: &mut Sheet, slide: &str, fields: &Map<String, Value>, context: Context<'_>) {
+    let image = fields.get("image_path").and_then(Value::as_str).unwrap_or_default();
+    let mut draft = draft(slide, image, context.nameless().to_owned(), Kind::Rated);
+    for (key, value) in fields
+        .iter()
+        .filter(|(key, _)| !["schema_version", "image_path", "annotators"].contains(&key.as_str()))
+    {
+        let column = sheet.named(key, context.rules, context.rubric);
+        let found = &mut sheet.plan.columns[column];
+        match text_of(value) {
+            Ok(text)
+                if matches!(found.becomes, Becomes::Criterion(_) | Becomes::Notes) && !text.is_empty() =>
+            {
+                sheet.fill(&mut draft, column, text);
+            }
+            Ok(_) => found.filled += 1,
+            Err(reason) => {
+                (found.filled, found.left_out) = (found.filled + 1, found.left_out + 1);
+                draft.lost += 1;
+                sheet.plan.leave_out(slide, format!("`{key}`: {reason}"));
+            }
+        }
+    }
+    sheet.drafts.push(draft);
+}
+
+fn drafts(sheet: &mut Sheet, slide: &str, label: &Label, context: Context<'_>) {
+    let known: Vec<String> = vec![slide.to_owned(), label.image_path.clone()];
+    let is_left_out = slides::resolve(&known, context.slides).is_some_and(|id| !context.takes(&id));
+    let columns: Vec<(&String, Vec<u8>)> =
+        label.scores.iter().map(|(key, score)| (key, column(label, key, *score))).collect();
+    let raters = if is_left_out { label.annotators.min(1) } else { label.annotators };
+    let name = context.nameless();
+    let mut notes = Some(label.notes.clone()).filter(|notes| !notes.is_empty());
+    for rater in 0..raters {
+        let given: Vec<(&String, Option<Score>)> =
+            columns.iter().filter_map(|(key, codes)| Some((*key, Score::new(*codes.get(rater)?)))).collect();
+        if given.is_empty() {
+            continue;
+        }
+        let rater = if raters == 1 { name.to_owned() } else { format!("{name} {}", rater + 1) };
+        push(sheet, draft(slide, &label.image_path, rater, Kind::Rated), notes.take(), &given, context);
     }
     let is_final =
         |key: &str, codes: &[u8]| label.decided.contains_key(key) || median(codes) != Some(label.scores[key]);
-    let decided = columns.iter().filter(|(key, codes)| is_final(key, codes));
-    let scores: Scores = decided.map(|(key, _)| ((*key).clone(), label.scores[*key])).collect();
-    if !scores.is_empty() {
-        let name = context.annotator.to_owned();
-        events.push(row(name, scores, notes, Kind::Adjudicated).into_event(context));
+    let decided: Vec<(&String, Option<Score>)> = columns
+        .iter()
+        .filter(|(key, codes)| is_final(key, codes))
+        .map(|(key, _)| (*key, label.scores[*key]))
+        .collect();
+    if !decided.is_empty() {
+        push(
+            sheet,
+            draft(slide, &label.image_path, name.to_owned(), Kind::Adjudicated),
+            notes,
+            &decided,
+            context,
+        );
     }
-    events
+}
+
+fn push(
+    sheet: &mut Sheet,
+    mut draft: Draft,
+    notes: Option<String>,
+    given: &[(&String, Option<Score>)],
+    context: Context<'_>,
+) {
+    draft.notes.extend(notes);
+    for (key, score) in given {
+        let column = sheet.named(key, context.rules, context.rubric);
+        let text = score.map_or_else(|| "na".to_owned(), |score| score.get().to_string());
+        sheet.fill(&mut draft, column, text);
+    }
+    sheet.drafts.push(draft);
 }
 
 /// One code per made-up rater: the distribution's scores in order, then those who hold the criterion not to apply.

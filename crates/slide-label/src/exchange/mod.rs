@@ -1,29 +1,59 @@
-//! Ratings in and out: CSV, JSON lines, the original's `labels.json`, Label Studio's JSON.
+//! Ratings in and out: tables, JSON lines, the original's `labels.json`, Label Studio, and what of a file is taken as what.
+//!
+//! A reader brings a sheet of drafts, which say nothing but what stands in the file; one place judges columns, cells and rows,
+//! names people and decides which of two ratings counts. Both write into a [`Plan`], so that nothing is lost in silence.
 
+mod argilla;
+mod cell;
+mod decode;
+mod documents;
+mod foreign;
+mod grid;
+mod heads;
 mod json_lines;
 mod label_studio;
 mod labels;
+mod order;
+mod people;
+mod plan;
+mod records;
+mod row;
+mod settle;
+mod sheet;
+mod slides;
 mod table;
+mod when;
+#[cfg(feature = "workbook")]
+mod workbook;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use slide_data::{Rubric, Score, Scores, sha256_hex};
+use serde_json::Value;
+use slide_data::Rubric;
+
+pub use cell::Scale;
+pub use heads::{Mapping, Rules};
+pub use label_studio::config_xml;
+pub use plan::{Becomes, ColumnPlan, Notice, PersonPlan, Plan, Problem};
+pub use slides::KnownSlides;
 
 use crate::error::io_error;
-use crate::{Error, Event, Kind, Result, Store};
+use crate::{Error, Event, ImagePath, Result, Store};
+use decode::{Content, MAX_BYTES, decode};
+use sheet::Sheet;
 
 /// A form in which ratings travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// One line per current rating: `slide_id,annotator,<criteria>,notes,rated_at,event_id,kind,seconds,model_version`.
+    /// A table, read also from workbooks; written with one line per current rating: `slide_id,annotator,<criteria>,notes,rated_at,event_id,kind,seconds,model_version`.
     Csv,
     /// The journal's events, one JSON object a line; simple ratings are read too.
     Jsonl,
     /// `labels.json`: the consensus by slide.
     Labels,
-    /// Label Studio's task list with annotations.
+    /// Label Studio's task list with annotations; read also any list of ratings in JSON.
     LabelStudio,
 }
 
@@ -46,42 +76,59 @@ impl FromStr for Format {
 }
 
 impl Format {
-    /// Guesses the format from a file's name and, between the two kinds of JSON, from its first character.
+    fn what(self) -> &'static str {
+        match self {
+            Self::Csv => "a table of ratings",
+            Self::Jsonl => "lines of ratings in JSON",
+            Self::Labels => "a label file",
+            Self::LabelStudio => "a Label Studio export or a list of ratings",
+        }
+    }
+
+    /// Guesses the format from a file's name and from what it begins with.
     pub fn guess(path: &Path, text: &str) -> Self {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("csv") => Self::Csv,
-            Some("jsonl" | "ndjson") => Self::Jsonl,
-            _ if text.trim_start().starts_with('[') => Self::LabelStudio,
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        match extension.to_ascii_lowercase().as_str() {
+            "csv" | "tsv" | "tab" => return Self::Csv,
+            "jsonl" | "ndjson" => return Self::Jsonl,
+            _ => {}
+        }
+        match text.trim_start().as_bytes().first() {
+            Some(b'[') => Self::LabelStudio,
+            Some(b'{') => Self::guess_object(text),
+            None if extension == "json" => Self::Labels,
+            _ => Self::Csv,
+        }
+    }
+
+    fn guess_object(text: &str) -> Self {
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+        let first = values.next();
+        if let (Some(Ok(_)), Some(Ok(_))) = (&first, values.next()) {
+            return Self::Jsonl;
+        }
+        match first {
+            Some(Ok(Value::Object(fields))) => {
+                let is_list =
+                    ["tasks", "records"].iter().any(|key| fields.get(*key).is_some_and(Value::is_array));
+                let is_one =
+                    fields.keys().any(|key| heads::normal(key) == "slideid") || foreign::is_argilla(&fields);
+                let is_foreign = foreign::name(&fields).is_some();
+                let is_task = label_studio::is_task(&Value::Object(fields));
+                if is_list || is_one || is_task || is_foreign { Self::LabelStudio } else { Self::Labels }
+            }
             _ => Self::Labels,
         }
     }
 }
 
-/// A row that could not be taken, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Where it stands: a line, or the slide's id.
-    pub place: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-/// What a file holds.
+/// What a file holds, and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Imported {
     /// The ratings as events; the same file always gives the same ids.
     pub events: Vec<Event>,
-    /// The rows that were left out.
-    pub problems: Vec<Problem>,
-}
-
-impl Imported {
-    fn take(&mut self, place: impl Into<String>, event: std::result::Result<Event, String>) {
-        match event {
-            Ok(event) => self.events.push(event),
-            Err(reason) => self.problems.push(Problem { place: place.into(), reason }),
-        }
-    }
+    /// What is taken as what, and what is not taken.
+    pub plan: Plan,
 }
 
 /// What an import needs to know besides the file.
@@ -89,28 +136,83 @@ impl Imported {
 pub struct Context<'a> {
     /// The criteria.
     pub rubric: &'a Rubric,
-    /// The name for ratings that name nobody.
-    pub annotator: &'a str,
+    /// The one person whose the ratings are that name nobody; left out, several of one slide are several people's.
+    pub annotator: Option<&'a str>,
     /// The time for ratings that name none.
     pub now: Timestamp,
+    /// The slides that there are; left out, every name is taken for a slide's.
+    pub slides: Option<&'a KnownSlides>,
+    /// What the command line says of columns, scales and people.
+    pub rules: &'a Rules,
 }
 
-/// Reads a file of ratings; what single rows hold wrong is listed, not fatal.
+impl<'a> Context<'a> {
+    /// The name for ratings that name nobody.
+    fn nameless(self) -> &'a str {
+        self.annotator.unwrap_or("imported")
+    }
+
+    /// Whether ratings of a slide are taken.
+    fn takes(self, slide_id: &str) -> bool {
+        self.rules.keeps_unknown || self.slides.is_none_or(|known| known.find(slide_id) == Some(slide_id))
+    }
+}
+
+/// Reads a file of ratings; what single rows and cells hold wrong is listed in the plan, not fatal.
 ///
 /// # Errors
-/// When the file cannot be read or is not of the format at all.
+/// When the file cannot be read, is too large or is no file of ratings at all.
 pub fn read(path: &Path, format: Option<Format>, context: Context<'_>) -> Result<Imported> {
+    let not = |what: &'static str, reason: String| Error::Import { path: path.to_owned(), what, reason };
+    let size = std::fs::metadata(path).map_err(io_error("read", path))?.len();
+    if size > MAX_BYTES {
+        return Err(not(
+            "a file of ratings",
+            format!("it has {} MB, more than {} MB: divide it", size >> 20, MAX_BYTES >> 20),
+        ));
+    }
     let bytes = std::fs::read(path).map_err(io_error("read", path))?;
-    let not = |what: &'static str, reason: String| Error::Import { path: PathBuf::from(path), what, reason };
-    let text = String::from_utf8(bytes).map_err(|error| not("text in UTF-8", error.to_string()))?;
-    let text = text.trim_start_matches('\u{feff}'); // spreadsheets mark UTF-8 so
-    match format.unwrap_or_else(|| Format::guess(path, text)) {
-        Format::Csv => table::read(text, context).map_err(|reason| not("a table of ratings", reason)),
-        Format::Jsonl => Ok(json_lines::read(text, context)),
-        Format::Labels => labels::read(text, context).map_err(|reason| not("a label file", reason)),
-        Format::LabelStudio => {
-            label_studio::read(text, context).map_err(|reason| not("a Label Studio export", reason))
+    let (text, encoding) = match decode(bytes).map_err(|reason| not("a file of ratings", reason))? {
+        Content::Text(text, encoding) => (text, encoding),
+        Content::Workbook(bytes) => {
+            let sheet = workbook_of(bytes).and_then(|grid| table::read(grid, context));
+            return sheet
+                .map(|sheet| settle::settle(sheet, context))
+                .map_err(|reason| not("a table of ratings", reason));
         }
+    };
+    let text = text.trim_start_matches('\u{feff}'); // spreadsheets mark UTF-8 so
+    let format = format.unwrap_or_else(|| Format::guess(path, text));
+    let mut sheet = sheet_of(text, format, context).map_err(|reason| not(format.what(), reason))?;
+    if let Some(encoding) = encoding {
+        sheet.plan.notice(
+            format!("it is not UTF-8 and is read as {encoding}: see that names and notes are right"),
+            "",
+        );
+    }
+    Ok(settle::settle(sheet, context))
+}
+
+#[cfg(feature = "workbook")]
+fn workbook_of(bytes: Vec<u8>) -> std::result::Result<grid::Grid, String> {
+    workbook::read(bytes)
+}
+
+#[cfg(not(feature = "workbook"))]
+fn workbook_of(_: Vec<u8>) -> std::result::Result<grid::Grid, String> {
+    Err("an Excel workbook: save it as `CSV UTF-8` (File > Save as) and import that".to_owned())
+}
+
+fn sheet_of(text: &str, format: Format, context: Context<'_>) -> std::result::Result<Sheet, String> {
+    let document = || serde_json::from_str::<Value>(text).map_err(|error| error.to_string());
+    match format {
+        Format::Csv => table::read(grid::of_text(text)?, context),
+        Format::Jsonl => json_lines::read(text, context),
+        Format::LabelStudio => documents::read(document()?, context),
+        Format::Labels => match document()? {
+            Value::Object(labels) => Ok(labels::read(labels, context)),
+            _ => Err("labels stand in one object, by slide".to_owned()),
+        },
     }
 }
 
@@ -119,13 +221,28 @@ pub fn read(path: &Path, format: Option<Format>, context: Context<'_>) -> Result
 /// # Errors
 /// When a value cannot be written as JSON or CSV.
 pub fn write(store: &Store, format: Format, labels: &slide_data::Labels) -> Result<String> {
-    let invalid = |error: String| Error::Invalid(format!("the ratings cannot be written: {error}"));
     match format {
-        Format::Csv => table::write(store, None).map_err(invalid),
-        Format::Jsonl => json_lines::write(store).map_err(|error| invalid(error.to_string())),
-        Format::Labels => serde_json::to_string_pretty(labels).map_err(|error| invalid(error.to_string())),
-        Format::LabelStudio => label_studio::write(store, labels).map_err(|error| invalid(error.to_string())),
+        Format::Csv => table::write(store, None).map_err(unwritable),
+        Format::Jsonl => json_lines::write(store).map_err(unwritable),
+        Format::Labels => serde_json::to_string_pretty(labels).map_err(unwritable),
+        Format::LabelStudio => {
+            let image = |slide: &str| labels.slides.get(slide).map(|label| label.image_path.clone());
+            label_studio_tasks(store, &[], &|slide| image(slide).unwrap_or_else(|| format!("{slide}.png")))
+        }
     }
+}
+
+/// Tasks for Label Studio: the slides that somebody rated with their annotations, and `others` without any. `image` is the address
+/// of a slide's image.
+///
+/// # Errors
+/// When a value cannot be written as JSON.
+pub fn label_studio_tasks(store: &Store, others: &[String], image: ImagePath<'_>) -> Result<String> {
+    label_studio::write(store, others, image).map_err(unwritable)
+}
+
+fn unwritable(error: impl std::fmt::Display) -> Error {
+    Error::Invalid(format!("the ratings cannot be written: {error}"))
 }
 
 /// One annotator's ratings as CSV.
@@ -134,77 +251,6 @@ pub fn write(store: &Store, format: Format, labels: &slide_data::Labels) -> Resu
 /// When a value cannot be written.
 pub fn csv_of(store: &Store, annotator: &str) -> Result<String> {
     table::write(store, Some(annotator)).map_err(Error::Invalid)
-}
-
-/// A rating as a file gives it, before it is an event.
-#[derive(Debug, Default)]
-struct Row {
-    slide_id: String,
-    annotator: Option<String>,
-    scores: Scores,
-    notes: String,
-    rated_at: Option<Timestamp>,
-    event_id: Option<String>,
-    kind: Option<Kind>,
-    seconds: Option<f64>,
-    model_version: Option<String>,
-}
-
-impl Row {
-    /// The event. Its id is the row's own or a digest of what the row says, so that reading a file twice adds nothing.
-    fn into_event(self, context: Context<'_>) -> std::result::Result<Event, String> {
-        let annotator = self.annotator.filter(|name| !name.trim().is_empty());
-        let annotator = annotator.unwrap_or_else(|| context.annotator.to_owned());
-        let annotator = crate::clean_name(&annotator)
-            .ok_or_else(|| format!("`{annotator}` is not a usable annotator name"))?;
-        let kind = self.kind.unwrap_or(Kind::Rated);
-        let id = self.event_id.filter(|id| !id.is_empty()).unwrap_or_else(|| {
-            let said =
-                serde_json::json!([self.slide_id, annotator, self.scores, self.notes, self.rated_at, kind]);
-            format!("import-{}", &sha256_hex(said.to_string().as_bytes())[..32])
-        });
-        let at = self.rated_at.unwrap_or(context.now);
-        let mut event = Event::new(id, kind, &self.slide_id, &annotator, at);
-        event.scores = self.scores;
-        event.notes = self.notes;
-        event.seconds = self.seconds;
-        event.model_version = self.model_version;
-        event.validate(context.rubric).map_err(|error| error.to_string())?;
-        Ok(event)
-    }
-}
-
-/// A score as people write it: empty is unset, `na` is not applicable.
-#[expect(clippy::option_option, reason = "a score, not applicable, or nothing said: the form of `Scores`")]
-fn parse_score(text: &str) -> std::result::Result<Option<Option<Score>>, String> {
-    let text = text.trim();
-    match text.to_ascii_lowercase().as_str() {
-        "" => Ok(None),
-        "na" | "n/a" => Ok(Some(None)),
-        _ => {
-            let number = text.strip_suffix(".0").unwrap_or(text).parse::<u8>().ok();
-            let score = number.and_then(Score::new);
-            score
-                .map(|score| Some(Some(score)))
-                .ok_or_else(|| format!("`{text}` is not 1 to 5, `na` or empty"))
-        }
-    }
-}
-
-fn parse_time(text: &str) -> std::result::Result<Option<Timestamp>, String> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse().map(Some).map_err(|_| format!("`{text}` is not a time such as 2026-01-31T09:30:00Z"))
-}
-
-/// The slide that a key or an image's path names: its file name without the extension of an image.
-fn slide_of(text: &str) -> String {
-    let name = text.rsplit(['/', '\\', '=']).next().unwrap_or(text);
-    let lower = name.to_ascii_lowercase();
-    let image = [".png", ".jpg", ".jpeg", ".webp"].iter().find(|extension| lower.ends_with(*extension));
-    image.map_or(name, |extension| &name[..name.len() - extension.len()]).to_owned()
 }
 
 #[cfg(test)]

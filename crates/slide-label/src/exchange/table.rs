@@ -1,9 +1,14 @@
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::{Error as ValueError, StrDeserializer};
+//! Tables of ratings, one a row: our own CSV, and those of spreadsheets and other tools.
 
-use super::{Context, Imported, Row, parse_score, parse_time, slide_of};
-use crate::{Event, EventRef, Kind, Store, code};
+use serde_json::Value;
+
+use super::cell::text_of;
+use super::grid::{Grid, Line};
+use super::heads::rank;
+use super::plan::Becomes;
+use super::sheet::{Draft, Sheet};
+use super::{Context, label_studio};
+use crate::{EventRef, Kind, Store, code};
 
 /// A cell that a spreadsheet would run as a formula is written with an apostrophe before it, which reading takes away again.
 const GUARDED: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
@@ -22,14 +27,6 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Adjudicated => "adjudicated",
         Kind::Changed => "changed",
         _ => "rated",
-    }
-}
-
-fn parse_kind(text: &str) -> Result<Kind, String> {
-    let deserializer: StrDeserializer<'_, ValueError> = text.into_deserializer();
-    match Kind::deserialize(deserializer) {
-        Ok(kind @ (Kind::Rated | Kind::Changed | Kind::Skipped | Kind::Adjudicated)) => Ok(kind),
-        _ => Err(format!("`{text}` is not rated, skipped or adjudicated")),
     }
 }
 
@@ -61,77 +58,156 @@ fn record(event: EventRef<'_>) -> Vec<String> {
     cells
 }
 
-pub(super) fn read(text: &str, context: Context<'_>) -> Result<Imported, String> {
-    let delimiter =
-        text.lines().next().filter(|line| line.contains(';') && !line.contains(',')).map_or(b',', |_| b';');
-    let mut reader =
-        csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
-    let header: Vec<String> = reader
-        .headers()
-        .map_err(|error| error.to_string())?
-        .iter()
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
-    for needed in ["slide_id"] {
-        if !header.iter().any(|name| name == needed) {
-            return Err(format!("its first line has no column `{needed}`"));
+/// How many rows may stand before the heads.
+const MAX_TITLES: usize = 20;
+
+pub(super) fn read(grid: Grid, context: Context<'_>) -> Result<Sheet, String> {
+    let mut sheet = Sheet::new(grid.format);
+    grid.notices.into_iter().for_each(|notice| sheet.plan.notice(notice, ""));
+    for (place, reason) in grid.broken {
+        sheet.plan.leave_out(&place, reason);
+    }
+    let heads = head_row(&grid.rows, context).ok_or_else(|| no_heads(&grid.rows))?;
+    if heads > 0 {
+        sheet.plan.notice(
+            format!("what stands before the heads in {} is passed over", grid.rows[heads].place),
+            &grid.rows[0].place,
+        );
+    }
+    let (head, body) = (&grid.rows[heads], &grid.rows[heads + 1..]);
+    for (index, name) in head.cells.iter().enumerate() {
+        let name = name.trim().trim_start_matches('\u{feff}');
+        let shown = if name.is_empty() { format!("(column {})", index + 1) } else { name.to_owned() };
+        sheet.add_column(&shown, context.rules.meaning(name, context.rubric));
+    }
+    slide_column(&mut sheet, body, context);
+    sheet.one_column_each(|name| if context.rules.is_mapped(name) { 0 } else { rank(name) });
+    check_columns(&sheet, context)?;
+    let is_label_studio = head.cells.iter().any(|name| name.trim() == "annotation_id");
+    for line in body {
+        sheet.plan.rows += 1;
+        if let Some(extra) = line.cells.iter().skip(head.cells.len()).find(|cell| !cell.trim().is_empty()) {
+            let (count, heads) = (line.cells.len(), head.cells.len());
+            // An unquoted delimiter moves every cell after it to another column.
+            sheet.plan.leave_out(
+                &line.place,
+                format!(
+                    "{count} cells, but {heads} heads (`{}`): a delimiter without quotation marks?",
+                    extra.trim()
+                ),
+            );
+            continue;
         }
-    }
-    let known =
-        ["slide_id", "annotator", "notes", "rated_at", "event_id", "kind", "seconds", "model_version"];
-    let is_known =
-        |name: &String| known.contains(&name.as_str()) || context.rubric.keys().any(|key| key == name);
-    if let Some(unknown) = header.iter().find(|name| !is_known(name)) {
-        let keys = context.rubric.keys().collect::<Vec<_>>().join(", ");
-        return Err(format!(
-            "the column `{unknown}` is neither one of {} nor a criterion ({keys})",
-            known.join(", ")
-        ));
-    }
-    let mut imported = Imported::default();
-    for (index, record) in reader.records().enumerate() {
-        let place = |line: Option<u64>| format!("line {}", line.unwrap_or(index as u64 + 2));
-        match record {
-            Ok(record) => {
-                let line = record.position().map(csv::Position::line);
-                imported.take(place(line), row(&header, &record, context));
-            }
-            Err(error) => {
-                imported.take(place(error.position().map(csv::Position::line)), Err(error.to_string()));
+        let mut draft = Draft { place: line.place.clone(), ..Draft::default() };
+        for (column, cell) in line.cells.iter().take(head.cells.len()).enumerate() {
+            let is_notes = sheet.plan.columns[column].becomes == Becomes::Notes;
+            if !cell.trim().is_empty() || (is_notes && !cell.is_empty()) {
+                let text = cell_text(cell, &sheet.plan.columns[column].becomes, is_label_studio);
+                sheet.fill(&mut draft, column, text);
             }
         }
+        sheet.drafts.push(draft);
     }
-    Ok(imported)
+    Ok(sheet)
 }
 
-fn row(header: &[String], record: &csv::StringRecord, context: Context<'_>) -> Result<Event, String> {
-    if record.len() > header.len() {
-        return Err(format!("{} cells, but the first line names {}", record.len(), header.len()));
+/// Label Studio writes an answer into a cell as JSON, and a person by number.
+fn cell_text(cell: &str, becomes: &Becomes, is_label_studio: bool) -> String {
+    let trimmed = cell.trim();
+    match becomes {
+        Becomes::Criterion(_) | Becomes::NotApplicable(_) if trimmed.starts_with(['[', '{']) => {
+            let value: Option<Value> = serde_json::from_str(trimmed).ok();
+            value.and_then(|value| text_of(&value).ok()).unwrap_or_else(|| cell.to_owned())
+        }
+        Becomes::Notes if is_label_studio && trimmed.starts_with(['[', '{']) => serde_json::from_str(trimmed)
+            .ok()
+            .map_or_else(|| cell.to_owned(), |value| label_studio::notes_of(&value).join("\n")),
+        Becomes::Annotator if is_label_studio => label_studio::person_of_text(trimmed),
+        Becomes::Slide | Becomes::Annotator | Becomes::ModelVersion => unguard(trimmed).to_owned(),
+        Becomes::Notes => unguard(cell).to_owned(),
+        _ => cell.to_owned(),
     }
-    let mut row = Row::default();
-    for (name, cell) in header.iter().zip(record) {
-        match name.as_str() {
-            "slide_id" => row.slide_id = slide_of(unguard(cell.trim())),
-            "annotator" => row.annotator = Some(unguard(cell).to_owned()),
-            "notes" => unguard(cell).clone_into(&mut row.notes),
-            "rated_at" => row.rated_at = parse_time(cell)?,
-            "event_id" => row.event_id = Some(cell.trim().to_owned()),
-            "kind" | "seconds" if cell.trim().is_empty() => {}
-            "kind" => row.kind = Some(parse_kind(cell.trim())?),
-            "seconds" => {
-                let seconds = cell.trim().parse().ok().filter(|seconds: &f64| seconds.is_finite());
-                row.seconds = Some(seconds.ok_or_else(|| format!("`{cell}` is not a number of seconds"))?);
-            }
-            "model_version" => {
-                row.model_version =
-                    Some(unguard(cell.trim()).to_owned()).filter(|version| !version.is_empty());
-            }
-            key => {
-                if let Some(score) = parse_score(cell).map_err(|reason| format!("`{key}`: {reason}"))? {
-                    row.scores.insert(key.to_owned(), score);
-                }
-            }
+}
+
+/// The first row that has a head for the slide, or two criteria; else the first row, where a column below it holds slides.
+fn head_row(rows: &[Line], context: Context<'_>) -> Option<usize> {
+    let means = |row: &Line, wanted: fn(&Becomes) -> bool| {
+        row.cells.iter().filter(|name| wanted(&context.rules.meaning(name, context.rubric))).count()
+    };
+    let is_head = |row: &Line| {
+        let criteria = means(row, |b| matches!(b, Becomes::Criterion(_)));
+        criteria >= 2 || (means(row, |b| *b == Becomes::Slide) >= 1 && row.cells.len() > 1)
+    };
+    let found = rows.iter().take(MAX_TITLES).position(is_head);
+    let has_slides = |row: &Line| {
+        let known = context.slides?;
+        row.cells.iter().any(|cell| known.find(cell).is_some()).then_some(())
+    };
+    found.or_else(|| rows.iter().skip(1).take(MAX_TITLES).any(|row| has_slides(row).is_some()).then_some(0))
+}
+
+fn no_heads(rows: &[Line]) -> String {
+    let heads = rows
+        .first()
+        .map(|row| row.cells.iter().take(12).map(|cell| cell.trim()).collect::<Vec<_>>().join(", "));
+    match heads {
+        Some(heads) => format!(
+            "its first line (`{heads}`) has no column `slide_id`: say which one it is, as in `--map Page=slide_id`"
+        ),
+        None => "it is empty".to_owned(),
+    }
+}
+
+/// Where no column is named for the slide, or none of its cells is a slide, the one that holds most slides is it.
+fn slide_column(sheet: &mut Sheet, body: &[Line], context: Context<'_>) {
+    let Some(known) = context.slides else { return };
+    let mut counts = vec![0usize; sheet.plan.columns.len()];
+    for line in body.iter().take(1000) {
+        for (count, cell) in counts.iter_mut().zip(&line.cells) {
+            *count += usize::from(known.find(unguard(cell.trim())).is_some());
         }
     }
-    row.into_event(context)
+    let columns = &mut sheet.plan.columns;
+    let is_said: Vec<bool> = columns.iter().map(|column| context.rules.is_mapped(&column.name)).collect();
+    let named: Vec<usize> =
+        (0..columns.len()).filter(|&index| columns[index].becomes == Becomes::Slide).collect();
+    let is_good = named.iter().any(|&column| counts[column] > 0 || is_said[column]);
+    let free =
+        (0..columns.len()).filter(|&index| columns[index].becomes == Becomes::Ignored && !is_said[index]);
+    let best =
+        free.filter(|&index| counts[index] > 0).max_by_key(|&index| (counts[index], usize::MAX - index));
+    if !is_good && best.is_none() {
+        return; // the slides are not in the manifest, which is said of each
+    }
+    for &column in named.iter().filter(|&&column| counts[column] == 0 && !is_said[column]) {
+        columns[column].becomes = Becomes::Ignored;
+        "no cell is a slide of the manifest".clone_into(&mut columns[column].reason);
+    }
+    if let Some(best) = best.filter(|_| !is_good) {
+        columns[best].becomes = Becomes::Slide;
+        "its cells are slides of the manifest".clone_into(&mut columns[best].reason);
+    }
+}
+
+fn check_columns(sheet: &Sheet, context: Context<'_>) -> Result<(), String> {
+    let columns = &sheet.plan.columns;
+    let names =
+        || columns.iter().take(20).map(|column| format!("`{}`", column.name)).collect::<Vec<_>>().join(", ");
+    if !columns.iter().any(|column| column.becomes == Becomes::Slide) {
+        return Err(format!(
+            "its first line has no column `slide_id` but {}: say which one it is, as in `--map Page=slide_id`",
+            names()
+        ));
+    }
+    if !columns
+        .iter()
+        .any(|column| matches!(column.becomes, Becomes::Criterion(_) | Becomes::NotApplicable(_)))
+    {
+        let keys = context.rubric.keys().collect::<Vec<_>>().join(", ");
+        return Err(format!(
+            "none of its columns ({}) is a criterion ({keys}): say which ones are, as in `--map Overall=clarity`",
+            names()
+        ));
+    }
+    Ok(())
 }

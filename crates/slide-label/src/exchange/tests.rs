@@ -1,16 +1,19 @@
 use super::*;
-use crate::{ConsensusRule, labels as consensus};
+use crate::{ConsensusRule, Kind, labels as consensus};
 use proptest::prelude::*;
+use slide_data::Score;
 
-fn context(rubric: &Rubric) -> Context<'_> {
-    Context { rubric, annotator: "imported", now: Timestamp::UNIX_EPOCH }
+fn read_path(path: &Path, format: Option<Format>) -> Result<Imported> {
+    let (rubric, rules) = (Rubric::default(), Rules::default());
+    let now = "2026-11-01T00:00:00Z".parse().unwrap();
+    read(path, format, Context { rubric: &rubric, annotator: None, now, slides: None, rules: &rules })
 }
 
 fn read_text(text: &str, format: Format) -> Imported {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ratings");
     std::fs::write(&path, text).unwrap();
-    read(&path, Some(format), context(&Rubric::default())).unwrap()
+    read_path(&path, Some(format)).unwrap()
 }
 
 fn store_of(events: Vec<Event>) -> Store {
@@ -32,7 +35,7 @@ fn a_table_is_read_with_unset_and_not_applicable_cells() {
         s4,Ana,3,,,yesterday\n\
         s5,Ana,,,,\n";
     let imported = read_text(text, Format::Csv);
-    assert_eq!(imported.events.len(), 2);
+    assert_eq!(imported.events.len(), 3);
     assert_eq!(imported.events[0].scores["data_visualization"], None);
     assert_eq!(imported.events[0].notes, "fine, really");
     assert_eq!(
@@ -40,25 +43,30 @@ fn a_table_is_read_with_unset_and_not_applicable_cells() {
         ("s2", "imported")
     );
     assert!(!imported.events[1].scores.contains_key("clarity"));
-    let problems: Vec<_> = imported.problems.iter().map(|p| format!("{}: {}", p.place, p.reason)).collect();
-    assert_eq!(problems.len(), 3, "{problems:?}");
+    let problems: Vec<_> =
+        imported.plan.left_out.iter().map(|p| format!("{}: {}", p.place, p.reason)).collect();
+    assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].contains("line 4") && problems[0].contains("`7` is not 1 to 5"), "{problems:?}");
-    assert!(problems[1].contains("`yesterday`") && problems[2].contains("no score"), "{problems:?}");
+    assert!(
+        imported.plan.notices.iter().any(|n| n.what.contains("`yesterday`")),
+        "{:?}",
+        imported.plan.notices
+    );
+    assert_eq!(imported.plan.empty_rows, 1);
     assert_eq!(imported, read_text(text, Format::Csv), "the same file gives the same ids");
 }
 
 #[test]
-fn a_table_with_a_strange_column_is_refused() {
+fn a_table_without_a_criterion_or_a_slide_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("r.csv");
-    let rubric = Rubric::default();
     std::fs::write(&path, "slide_id,clearness\ns1,3\n").unwrap();
-    let message = read(&path, None, context(&rubric)).unwrap_err().to_string();
+    let message = read_path(&path, None).unwrap_err().to_string();
     assert!(message.contains("`clearness`") && message.contains("clarity"), "{message}");
     std::fs::write(&path, "id,clarity\ns1,3\n").unwrap();
-    assert!(read(&path, None, context(&rubric)).unwrap_err().to_string().contains("`slide_id`"));
+    assert!(read_path(&path, None).unwrap_err().to_string().contains("`slide_id`"));
     std::fs::write(&path, b"\xff\xfe\x00").unwrap();
-    assert!(read(&path, None, context(&rubric)).unwrap_err().to_string().contains("UTF-8"));
+    assert!(read_path(&path, None).unwrap_err().to_string().contains("UTF-8"));
 }
 
 #[test]
@@ -71,7 +79,8 @@ fn simple_json_lines_are_read_nested_or_flat() {
     let imported = read_text(text, Format::Jsonl);
     assert_eq!(imported.events.len(), 2);
     assert_eq!(imported.events[1].scores.len(), 2);
-    assert_eq!(imported.problems.iter().map(|p| p.place.as_str()).collect::<Vec<_>>(), ["line 3", "line 4"]);
+    let places: Vec<_> = imported.plan.left_out.iter().map(|p| p.place.as_str()).collect();
+    assert_eq!(places, ["line 4", "line 3"]);
 }
 
 #[test]
@@ -81,8 +90,8 @@ fn the_original_label_file_is_read_and_its_bad_labels_are_named() {
     let imported = read_text(text, Format::Labels);
     assert_eq!(imported.events.len(), 1);
     assert_eq!(imported.events[0].slide_id, "deck_1");
-    assert_eq!(imported.problems[0].place, "deck_2");
-    assert!(imported.problems[0].reason.contains("got 7"));
+    assert_eq!(imported.plan.left_out[0].place, "deck_2");
+    assert!(imported.plan.left_out[0].reason.contains("`7`"));
     let store = store_of(imported.events);
     let label = &consensus(&store, ConsensusRule::Median, &image).slides["deck_1"];
     assert_eq!(label.scores["clarity"], Score::new(4));
@@ -99,7 +108,7 @@ fn an_export_of_label_studio_is_read() {
     assert_eq!(imported.events.len(), 1);
     assert_eq!(imported.events[0].annotator, "label-studio 3");
     assert_eq!((imported.events[0].slide_id.as_str(), imported.events[0].scores.len()), ("s1", 2));
-    assert_eq!(imported.problems.len(), 2);
+    assert_eq!(imported.plan.left_out.len(), 2);
 }
 
 prop_compose! {
@@ -137,11 +146,37 @@ proptest! {
             let labels = consensus(&store, ConsensusRule::Median, &image);
             let text = write(&store, format, &labels).unwrap();
             let imported = read_text(&text, format);
-            prop_assert_eq!(&imported.problems, &[]);
+            prop_assert_eq!(&imported.plan.left_out, &[]);
+            prop_assert_eq!(&imported.plan.replaced, &[]);
             let again = store_of(imported.events);
             prop_assert_eq!(&now, &again.current_events().map(|event| event.to_event()).collect::<Vec<_>>(), "{:?}", format);
             prop_assert_eq!(&labels, &consensus(&again, ConsensusRule::Median, &image));
         }
+    }
+
+    /// As Label Studio gives them back: ids, times and people of its own, in another order; the data of tasks as they were.
+    #[test]
+    fn a_tool_that_keeps_the_data_of_tasks_gives_back_every_rating(events in ratings(), keeps_answers in proptest::bool::ANY) {
+        let store = store_of(events);
+        let now: Vec<Event> = store.current_events().map(|event| event.to_event()).collect();
+        let mut tasks: Value = serde_json::from_str(&label_studio_tasks(&store, &[], &image).unwrap()).unwrap();
+        for (number, annotation) in tasks.as_array_mut().unwrap().iter_mut().flat_map(|task| {
+            let annotations = task["annotations"].as_array_mut().unwrap();
+            annotations.reverse();
+            annotations.iter_mut().enumerate()
+        }) {
+            annotation["unique_id"] = format!("00000000-0000-0000-0000-{number:012}").into();
+            annotation["completed_by"] = 1.into();
+            annotation["updated_at"] = "2026-10-01T00:00:00Z".into();
+            if !keeps_answers {
+                annotation["result"].as_array_mut().unwrap().iter_mut().for_each(|item| item["id"] = "x".into());
+            }
+        }
+        let imported = read_text(&tasks.to_string(), Format::LabelStudio);
+        prop_assert_eq!(&imported.plan.left_out, &[]);
+        let again = store_of(imported.events);
+        let back: Vec<Event> = again.current_events().map(|event| event.to_event()).collect();
+        prop_assert_eq!(&now, &back);
     }
 
     #[test]
@@ -168,7 +203,7 @@ proptest! {
         let path = dir.path().join("x");
         std::fs::write(&path, &text).unwrap();
         for format in [Format::Csv, Format::Jsonl, Format::Labels, Format::LabelStudio] {
-            let _ = read(&path, Some(format), context(&Rubric::default()));
+            let _ = read_path(&path, Some(format));
         }
     }
 }
