@@ -7,7 +7,7 @@ use pq_cli::{CommonArgs, HasCommon};
 ///
 /// Give files, folders or addresses; without any, the upload folder (`data/raw/manual_uploads`) and the enabled sources of
 /// data.toml are read. PDF, PNG, JPEG, WebP, GIF, TIFF, BMP, ZIP, and PowerPoint or `OpenDocument` where `LibreOffice` is installed.
-/// A folder of images is a deck. A second run over the same input changes nothing.
+/// A folder of images is a deck, also when it is what is given. A second run over the same input changes nothing.
 #[derive(Debug, Parser)]
 #[command(name = "pq-collect", version, subcommand_precedence_over_arg = true)]
 pub(crate) struct Args {
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(value_name = "PATH or URL")]
     pub(crate) inputs: Vec<String>,
     /// Licence or consent under which the given decks are used.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", global = true)]
     pub(crate) license: Option<String>,
     /// Files read at once; as many as there are cores by default.
     #[arg(short, long, value_name = "N")]
@@ -38,12 +38,44 @@ pub(crate) enum ExportFormat {
     Parquet,
 }
 
+/// What a person decides about slides.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum What {
+    /// They are not used.
+    Exclude,
+    /// They are used, whatever the rules say.
+    Include,
+    /// The rules decide again whether they are used.
+    Automatic,
+    /// The two are one slide; one of them is used.
+    Same,
+    /// The two are different slides.
+    Different,
+    /// They are used under the licence or consent that `--license` states.
+    Licence,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say where a slide came from and what is known of it.
+    /// Say where a slide came from and what is known of it, or list the slides of a deck.
     Show {
-        /// The slide's id.
+        /// The id of a slide or deck, or the deck's file or folder.
         slide: String,
+    },
+    /// Decide about slides, over what is found by itself, for this and all later runs.
+    Decide {
+        /// What is decided.
+        #[arg(value_enum)]
+        what: What,
+        /// Slides or decks by their ids or files; two slides for `same` and `different`.
+        #[arg(required = true, value_name = "SLIDE or DECK")]
+        slides: Vec<String>,
+        /// Who decides.
+        #[arg(long, value_name = "NAME")]
+        by: String,
+        /// Why.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
     },
     /// Check every image and record of the store.
     Verify,
@@ -73,6 +105,9 @@ pub(crate) enum Command {
         /// Size of a Parquet file, in mebibytes.
         #[arg(long, value_name = "MIB", default_value_t = 500)]
         shard_mib: u64,
+        /// For everybody to see: slides without a stated licence are left out, names of files and people's notes too.
+        #[arg(long)]
+        public: bool,
     },
     /// Write the contact sheet of flagged and repeated slides.
     ContactSheet,

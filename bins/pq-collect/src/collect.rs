@@ -3,11 +3,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use pq_cli::{Verdict, WithHint};
 use slide_data::collect::source::{Source, SourceBatch, Uploads, UrlList, Web};
-use slide_data::collect::{Collector, Reader, Report, Store, Subprocess};
+use slide_data::collect::{Collector, Reader, Store, Subprocess};
 use slide_data::render::{InputFile, find_all_inputs};
 
 use crate::args::Args;
+use crate::dataset::staying;
+use crate::decide::decisions;
 use crate::progress::Bar;
+use crate::summary::describe;
 use crate::{Project, open, print};
 
 pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
@@ -31,6 +34,23 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
             ),
         );
     }
+    bring_in(&mut store, args, project, batch)
+}
+
+/// Applies rules and decisions to what is in the store.
+pub(crate) fn renew(store: &mut Store, args: &Args, project: &Project) -> Result<Verdict> {
+    bring_in(store, args, project, SourceBatch::default())
+}
+
+fn bring_in(store: &mut Store, args: &Args, project: &Project, batch: SourceBatch) -> Result<Verdict> {
+    let staying = staying(project).hint(
+        "cannot tell which slides are rated or belong to the frozen test set",
+        "mend the file, or restore it from a copy; nothing was changed",
+    )?;
+    let decisions = decisions(project).hint(
+        "the decisions about slides cannot be read",
+        "mend the file, or restore it from a copy; nothing was changed",
+    )?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let reader = || -> Box<dyn Reader + Send> {
@@ -38,10 +58,12 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
     };
     let bar = Bar::new();
     let mut collector = Collector {
-        store: &mut store,
+        store,
         config: &project.config,
         readers: args.jobs.unwrap_or(cores).max(1),
         retry: args.retry,
+        staying: &staying,
+        decisions: &decisions,
     };
     let report = collector.run(&batch.inputs, &reader, &bar);
     bar.finish();
@@ -50,7 +72,7 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
         "check free space and permissions, then run the same command again: it goes on where it stopped",
     )?;
     report.set_aside.splice(0..0, batch.set_aside);
-    write_contact_sheet(&store)?;
+    write_contact_sheet(store)?;
     if args.common.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
@@ -116,24 +138,4 @@ pub(crate) fn write_contact_sheet(store: &Store) -> Result<()> {
     }
     slide_data::write_atomic(&path, page.as_bytes())?;
     Ok(())
-}
-
-fn describe(report: &Report, raw: &Path) -> String {
-    let Report { inputs, unchanged, slides_new, slides, decks, groups, .. } = report;
-    let Report { usable, duplicates, flagged, excluded, .. } = report;
-    let mut lines = vec![
-        format!("{inputs} files: {unchanged} unchanged, {slides_new} slides new"),
-        format!(
-            "{slides} slides of {decks} decks in {groups} groups: {usable} usable, {duplicates} repeat another, {flagged} flagged, {excluded} left out",
-        ),
-    ];
-    if !report.set_aside.is_empty() {
-        lines.push(format!("{} set aside:", report.set_aside.len()));
-        lines.extend(report.set_aside.iter().map(|item| format!("  {}: {}", item.origin, item.reason)));
-    }
-    if report.interrupted {
-        lines.push("stopped early; run the same command again to go on".to_owned());
-    }
-    lines.push(format!("slides, manifest.jsonl and contact_sheet.html are in {}", raw.display()));
-    lines.join("\n") + "\n"
 }

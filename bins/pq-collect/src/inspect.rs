@@ -1,15 +1,19 @@
 use anyhow::Result;
 use pq_cli::{Verdict, WithHint};
 use slide_data::collect::{Store, verify};
-use slide_data::{Error, Manifest};
+use slide_data::{Error, Manifest, SlideRecord};
 
 use crate::print;
 
 pub(crate) fn show(store: &Store, slide_id: &str, json: bool) -> Result<Verdict> {
     let found = store.slides().iter().find(|slide| slide.slide_id == slide_id);
+    let deck = slides_of(store, slide_id);
+    if found.is_none() && !deck.is_empty() {
+        return show_deck(&deck, json);
+    }
     let slide = found.ok_or_else(|| Error::NoSuchSlide(slide_id.to_owned())).hint(
         "nothing to show",
-        "ids are the file names in data/raw/slides, without `.png`, and the `slide_id` of manifest.jsonl",
+        "give a slide's id (its file name in data/raw/slides, without `.png`), a deck's id, or the file that it came from",
     )?;
     if json {
         print(&format!("{}\n", serde_json::to_string_pretty(slide)?))?;
@@ -34,6 +38,43 @@ pub(crate) fn show(store: &Store, slide_id: &str, json: bool) -> Result<Verdict>
     ];
     let lines: Vec<String> = rows.into_iter().map(|(name, value)| format!("{name:<12} {value}")).collect();
     print(&(lines.join("\n") + "\n"))?;
+    Ok(Verdict::Pass)
+}
+
+/// A slide by its id, or the slides of a deck by its id or the name of its file or folder.
+pub(crate) fn slides_of<'s>(store: &'s Store, name: &str) -> Vec<&'s SlideRecord> {
+    let is_below = |origin: &str| {
+        let folder = origin.strip_suffix(name).is_some_and(|above| above.is_empty() || above.ends_with('/'));
+        folder || origin.strip_prefix(name).is_some_and(|below| below.starts_with(['/', '!']))
+    };
+    let is_asked = |slide: &&SlideRecord| {
+        slide.slide_id == name || slide.deck_id == name || is_below(&slide.source.origin)
+    };
+    store.slides().iter().filter(is_asked).collect()
+}
+
+fn show_deck(slides: &[&SlideRecord], json: bool) -> Result<Verdict> {
+    if json {
+        print(&format!("{}\n", serde_json::to_string_pretty(slides)?))?;
+        return Ok(Verdict::Pass);
+    }
+    let row = |slide: &&SlideRecord| {
+        let flags: Vec<&str> = slide.quality.keys().map(String::as_str).collect();
+        let state = match &slide.duplicate_of {
+            Some(original) => format!("repeats {original}"),
+            None if slide.excluded => "left out".to_owned(),
+            None => "used".to_owned(),
+        };
+        let row = format!(
+            "{}  {}, slide {}, {state}  {}",
+            slide.slide_id,
+            slide.source.origin,
+            slide.number,
+            flags.join(", ")
+        );
+        row.trim_end().to_owned() + "\n"
+    };
+    print(&slides.iter().map(row).collect::<String>())?;
     Ok(Verdict::Pass)
 }
 

@@ -3,10 +3,12 @@
 mod args;
 mod collect;
 mod dataset;
+mod decide;
 mod inspect;
 mod production;
 mod progress;
 mod splits;
+mod summary;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -15,7 +17,7 @@ use anyhow::Result;
 use pq_cli::{CommonArgs, Layout, Verdict, WithHint};
 use slide_data::collect::{DataConfig, Store, serve};
 use slide_data::imaging::QualityThresholds;
-use slide_data::{Error, Limits, SplitConfig};
+use slide_data::{DuplicateThresholds, Error, Limits, SplitConfig};
 
 use args::{Args, Command};
 
@@ -36,14 +38,19 @@ fn run(args: &Args) -> Result<Verdict> {
     match &args.command {
         None => collect::collect(args, &project),
         Some(Command::Show { slide }) => inspect::show(&store()?, slide, args.common.json),
+        Some(Command::Decide { what, slides, by, why }) => {
+            let request = decide::Request { what: *what, slides, by, why };
+            decide::decide(&mut store()?, args, &project, &request)
+        }
         Some(Command::Verify) => inspect::check(&store()?, args.common.json),
         Some(Command::Splits { freeze_test }) => {
             splits::splits(&store()?, &project, *freeze_test, args.common.json)
         }
         Some(Command::Production) => production::bring_in(&mut store()?, &project, args.common.json),
         Some(Command::Card { out }) => dataset::card(&store()?, &project, out.as_deref()),
-        Some(Command::Export { out, format, shard_mib }) => {
-            dataset::export(&store()?, &project, out, *format, *shard_mib, args.common.json)
+        Some(Command::Export { out, format, shard_mib, public }) => {
+            let how = dataset::How { format: *format, shard_mib: *shard_mib, public: *public };
+            dataset::export(&store()?, &project, out, how, args.common.json)
         }
         Some(Command::ContactSheet) => inspect::contact_sheet(&store()?),
         Some(Command::Reader) => Ok(Verdict::Pass),
@@ -62,7 +69,7 @@ impl Project {
         let config = DataConfig {
             limits: file.section("limits", Limits::validate)?,
             quality: file.section("quality", QualityThresholds::validate)?,
-            duplicates: file.section("duplicates", |_| Ok::<(), Error>(()))?,
+            duplicates: file.section("duplicates", DuplicateThresholds::validate)?,
             splits: file.section("splits", SplitConfig::validate)?,
             sources: file.section("sources", |_| Ok::<(), Error>(()))?,
         };

@@ -50,6 +50,11 @@ impl Progress for Bar {
         self.bar.suspend(|| tracing::warn!("set aside `{}`: {}", item.origin, item.reason));
     }
 
+    fn measuring(&self, total: usize) {
+        self.bar.inc_length(total as u64);
+        self.bar.set_message("the rules changed: measuring all slides again");
+    }
+
     fn comparing(&self) {
         self.bar.set_message("looking for duplicates");
     }

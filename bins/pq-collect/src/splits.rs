@@ -7,6 +7,7 @@ use slide_data::collect::{SplitProof, Store, prove};
 use slide_data::{Contract as _, GroupStats, Label, Manifest};
 
 use crate::dataset::{labels, read_splits};
+use crate::decide::decisions;
 use crate::{Project, print};
 
 /// Assigns splits to new groups, proves that they are independent, and only then writes them.
@@ -24,11 +25,15 @@ pub(crate) fn splits(store: &Store, project: &Project, freeze_test: bool, json: 
     }
     splits
         .assign_balanced(&groups, project.config.splits.ratios(), project.config.splits.seed)
-        .hint("the slides cannot be split", "collect more decks; decks that share a slide count as one")?;
+        .hint(
+            "the slides cannot be split",
+            "collect more decks; decks that share much, or a page that no third deck has, count as one: see `[duplicates]` in data.toml",
+        )?;
     if freeze_test {
         splits.freeze_test(&manifest);
     }
-    let proof = prove(&manifest, store.raw(), &splits, project.config.splits.ratios(), &project.config.duplicates).hint(
+    let (ratios, thresholds) = (project.config.splits.ratios(), &project.config.duplicates);
+    let proof = prove(&manifest, store.raw(), &splits, ratios, thresholds, &decisions(project)?).hint(
         "the splits are refused",
         "the slide, pair or deck named was moved by hand or by an older version; for a pair or deck, remove its group from splits.json to assign it anew",
     )?;
@@ -75,6 +80,30 @@ fn describe(proof: &SplitProof, limit: f32) -> String {
         "proof: {} decks, each in one split; {} pairs of slides across splits compared, {} of them closely, none a near-duplicate",
         proof.decks, proof.pairs, proof.close_pairs
     );
+    let _ = writeln!(
+        text,
+        "text of {} of {total} slides compared, no two decks of different splits say the same{}",
+        proof.with_text,
+        if proof.with_text < total {
+            "; the others are images, or were collected before texts were read"
+        } else {
+            ""
+        }
+    );
+    if proof.shared_pages > 0 {
+        let _ = writeln!(
+            text,
+            "{} pages stand in decks of several groups; of each one slide is used, so it stands on one side",
+            proof.shared_pages
+        );
+    }
+    if proof.decided > 0 {
+        let _ = writeln!(
+            text,
+            "{} pairs were not compared: people decided that they are different slides",
+            proof.decided
+        );
+    }
     if let Some((a, b, difference)) = &proof.closest {
         let _ = writeln!(
             text,

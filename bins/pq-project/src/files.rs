@@ -68,6 +68,10 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
     }
     reader.log::<slide_data::collect::InputRecord>("data/raw/inputs.jsonl", &slides.inputs());
     reader.log::<slide_label::Event>("data/labeled/ratings.jsonl", &layout.journal());
+    reader.log::<slide_data::collect::SlideDecision>(
+        "data/labeled/slide_decisions.jsonl",
+        &layout.slide_decisions(),
+    );
     reader.document::<slide_label::PeopleFile>("data/labeled/people.json", &layout.people());
     reader.document::<slide_label::Calibration>("data/labeled/calibration.json", &layout.calibration());
     let copy = |name: &str| run.data().join(name);

@@ -63,6 +63,7 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
         check::<slide_label::Calibration>("data/labeled/calibration.json"),
         check::<slide_data::Labels>("data/labeled/labels.json"),
         check::<slide_data::Splits>("data/labeled/splits.json"),
+        check::<slide_data::collect::SlideDecision>("data/labeled/slide_decisions.jsonl"),
         check::<slide_data::Correction>("data/user_feedback/corrections.jsonl"),
         check::<RunRecord>("outputs/<run>/run.json"),
         check::<slide_data::SlideRecord>("outputs/<run>/data/manifest.jsonl"),

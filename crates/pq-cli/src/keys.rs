@@ -45,7 +45,7 @@ pub const FILES: &[ConfigFile] = &[
                     "photograph",
                 ],
             ),
-            ("duplicates", &["similarity", "difference"]),
+            ("duplicates", &["similarity", "difference", "alike", "common"]),
             ("splits", &["val", "test", "seed"]),
             ("sources", &["uploads", "urls", "web"]),
             (

@@ -108,6 +108,14 @@ pub const CATALOG: &[Entry] = &[
         &["pq-collect", "pq-train", "pq-validate", "pq-register", "pq-monitor", "pq-trigger"],
     ),
     entry(
+        "data/labeled/slide_decisions.jsonl",
+        "slide_data::collect::SlideDecision",
+        Log,
+        1,
+        &["pq-collect"],
+        &["pq-collect"],
+    ),
+    entry(
         "data/user_feedback/corrections.jsonl",
         "slide_data::Correction",
         Log,

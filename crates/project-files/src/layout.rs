@@ -41,6 +41,7 @@ impl Default for Storage {
 ///     calibration.json                 the slides that everybody rates first
 ///     labels.json                      the consensus, derived from the journal
 ///     splits.json                      group → train, val, test
+///     slide_decisions.jsonl            what people decided about slides: used or not, one or two, licence
 ///   user_feedback/
 ///     corrections.jsonl                users' corrected scores
 ///   cache/                             what can be computed again: vision features
@@ -212,6 +213,11 @@ impl Layout {
     /// Which group is in which split.
     pub fn splits(&self) -> PathBuf {
         self.labeled().join("splits.json")
+    }
+
+    /// What people decided about slides.
+    pub fn slide_decisions(&self) -> PathBuf {
+        self.labeled().join("slide_decisions.jsonl")
     }
 
     fn labeled(&self) -> PathBuf {

@@ -15,6 +15,10 @@ const MEANINGS: [(&str, &str); 7] = [
     ("photograph", "share of texture"),
 ];
 
+/// Flags that have no measure, and what they say.
+const FACTS: [(&str, &str); 2] =
+    [("replaced", "a new version of its file does not have it"), ("decided", "a person left it out")];
+
 /// A page that shows which slides were flagged or found to repeat others, and why. Images are linked relative to the store's
 /// folder, where the page belongs.
 ///
@@ -23,7 +27,8 @@ const MEANINGS: [(&str, &str); 7] = [
 pub fn render_contact_sheet(slides: &[SlideRecord]) -> Result<String> {
     let count = |is: fn(&SlideRecord) -> bool| slides.iter().filter(|slide| is(slide)).count();
     let mut sections: Vec<Value> =
-        MEANINGS.iter().map(|(flag, meaning)| flagged(slides, flag, meaning)).collect();
+        MEANINGS.iter().map(|(flag, meaning)| flagged(slides, flag, meaning, true)).collect();
+    sections.extend(FACTS.iter().map(|(flag, fact)| flagged(slides, flag, fact, false)));
     sections.push(repeated(slides));
     render(
         "contact_sheet.html",
@@ -38,10 +43,11 @@ pub fn render_contact_sheet(slides: &[SlideRecord]) -> Result<String> {
     )
 }
 
-fn flagged(slides: &[SlideRecord], flag: &str, meaning: &str) -> Value {
+fn flagged(slides: &[SlideRecord], flag: &str, meaning: &str, is_measured: bool) -> Value {
     let item = |slide: &SlideRecord| {
         let value = slide.quality.get(flag)?;
-        Some(context! { why => format!("{meaning}: {}", rounded(*value)), original => (), ..figure(slide) })
+        let measure = if is_measured { format!(": {}", rounded(*value)) } else { String::new() };
+        Some(context! { why => format!("{meaning}{measure}"), original => (), ..figure(slide) })
     };
     let figures: Vec<Value> = slides.iter().filter_map(item).collect();
     context! { title => flag.replace('_', " "), figures => figures }

@@ -57,3 +57,16 @@ fn nothing_flagged_is_a_page_too() {
     assert_self_contained(&page);
     assert!(page.contains("1 slides, 0 flagged") && !page.contains("<h2>"));
 }
+
+#[test]
+fn what_people_left_out_and_what_was_replaced_is_shown() {
+    let page =
+        render_contact_sheet(&[slide(1, &[("decided", 1.0)]), slide(2, &[("replaced", 1.0)])]).unwrap();
+    for part in [
+        "<h2>decided (1)</h2>",
+        "a person left it out</span>",
+        "a new version of its file does not have it</span>",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+}

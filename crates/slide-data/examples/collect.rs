@@ -4,7 +4,9 @@
 use std::error::Error;
 use std::path::Path;
 
-use slide_data::collect::{Collector, DataConfig, Reader, Store, Subprocess, serve, verify};
+use slide_data::collect::{
+    Collector, DataConfig, Decisions, Reader, Staying, Store, Subprocess, serve, verify,
+};
 use slide_data::render::find_inputs;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -18,7 +20,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = DataConfig::default();
     let mut store = Store::open(Path::new(store))?;
     let inputs = find_inputs(Path::new(path), None)?;
-    let mut collector = Collector { store: &mut store, config: &config, readers: 2, retry: false };
+    let (staying, decisions) = (Staying::default(), Decisions::default());
+    let mut collector = Collector {
+        store: &mut store,
+        config: &config,
+        readers: 2,
+        retry: false,
+        staying: &staying,
+        decisions: &decisions,
+    };
     let report = collector.run(&inputs, &reader, &())?;
     println!("{}", serde_json::to_string_pretty(&report)?);
     println!("{} problems found", verify(&store).len());

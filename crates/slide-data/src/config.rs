@@ -10,11 +10,34 @@ pub struct DuplicateThresholds {
     pub similarity: f32,
     /// Slides that differ by at most this much where they differ most are near-duplicates.
     pub difference: f32,
+    /// Decks are versions of each other, and one group, if at least this share of the larger one's pages stands in both.
+    pub alike: f64,
+    /// A page of this many decks that are not versions of each other (thanks, legal notice, partners) joins none of them.
+    pub common: usize,
 }
 
 impl Default for DuplicateThresholds {
     fn default() -> Self {
-        Self { similarity: 0.8, difference: 0.5 }
+        Self { similarity: 0.8, difference: 0.5, alike: 0.4, common: 3 }
+    }
+}
+
+impl DuplicateThresholds {
+    /// Checks the values that decide which decks are one group.
+    ///
+    /// # Errors
+    /// Names the first key outside its domain.
+    pub fn validate(&self) -> Result<()> {
+        let domain = |key: &str, expected: &str, actual: String| {
+            Err(Error::Domain { key: format!("duplicates.{key}"), expected: expected.to_owned(), actual })
+        };
+        if !(self.alike > 0.0 && self.alike <= 1.0) {
+            return domain("alike", "above 0 and at most 1", self.alike.to_string());
+        }
+        if self.common < 3 {
+            return domain("common", "at least 3", self.common.to_string());
+        }
+        Ok(())
     }
 }
 

@@ -35,6 +35,8 @@ mod score;
 mod slide;
 mod split;
 pub mod target;
+#[cfg(feature = "render")]
+mod text_print;
 
 pub use audit::Audit;
 pub use config::{DuplicateThresholds, SplitConfig};
@@ -58,3 +60,5 @@ pub use score::Score;
 pub use slide::{Manifest, SlideRecord, Source, SourceKind};
 pub use split::{GroupStats, Split, SplitRatios, Splits};
 pub use target::{Answer, Authority, Decision, ScoreTarget, Tally, Target};
+#[cfg(feature = "render")]
+pub use text_print::TextPrint;

@@ -62,8 +62,8 @@ pub struct SlideRecord {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Slides of one group (a deck and its near-duplicates) are never divided between splits; empty until duplicates were
-    /// looked for.
+    /// Slides of one group (a deck and those related to it) are never divided between splits; empty until duplicates were looked
+    /// for.
     pub group: String,
     /// Quality flags with their measurements, as in `{"blank": 0.998}`; empty for a good slide.
     #[serde(default)]

@@ -130,3 +130,23 @@ fn a_password_is_named_as_the_reason() {
     write(&path, text.replace("/Root 1 0 R", &format!("/Root 1 0 R {keys}")).as_bytes());
     assert_eq!(read(&path, &Limits::default()).1, [Reason::Encrypted]);
 }
+
+#[test]
+fn what_a_page_says_does_not_depend_on_how_it_is_drawn() {
+    let pages: Vec<String> = (1..=3).map(|number| support::slide(60, number)).collect();
+    let anew: Vec<String> = pages.iter().map(|page| support::drawn_anew(page)).collect();
+    // Outlined letters are drawn twice, invisible ones not at all.
+    let outlined: Vec<String> = pages.iter().map(|page| page.replace("BT ", "BT 2 Tr ")).collect();
+    let invisible: Vec<String> = pages.iter().map(|page| page.replace("BT ", "BT 3 Tr ")).collect();
+    let texts = |pages: &[String]| {
+        let slides = slide_data::render::load_bytes("deck.pdf", support::pdf(pages), &Limits::default());
+        slides.into_iter().map(|slide| slide.unwrap().text).collect::<Vec<_>>()
+    };
+    let plain = texts(&pages);
+    assert!(plain.iter().flatten().count() == 3 && plain[0] != plain[1], "{plain:?}");
+    for variant in [anew, outlined, invisible] {
+        assert_eq!(texts(&variant), plain);
+    }
+    let image = slide_data::render::load_bytes("a.png", png(9), &Limits::default());
+    assert_eq!(image[0].as_ref().unwrap().text, None);
+}

@@ -2,6 +2,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::copies::is_better;
 use super::sketches;
 use crate::imaging::{Signature, Sketch, SlideHash, decode};
 use crate::{DuplicateThresholds, Limits, Manifest, SlideRecord};
@@ -53,6 +54,15 @@ impl<'a> Comparer<'a> {
     pub(super) fn difference(&mut self, a: &str, b: &str) -> Option<f32> {
         let (a, b) = (self.signature(a)?, self.signature(b)?);
         Some(a.difference(&b))
+    }
+
+    /// Whether the first of two copies of a slide is clearly the better one; not where an image cannot be read.
+    pub(super) fn is_better(&self, newer: &str, older: &str) -> bool {
+        let image = |slide_id: &str| {
+            let bytes = std::fs::read(Manifest::image_path(self.raw, slide_id)).ok()?;
+            decode(&bytes, &Limits::default()).ok()
+        };
+        matches!((image(newer), image(older)), (Some(newer), Some(older)) if is_better(&newer, &older))
     }
 
     fn signature(&mut self, slide_id: &str) -> Option<Arc<Signature>> {

@@ -53,6 +53,7 @@ impl DataConfig {
     pub fn validate(&self) -> Result<()> {
         self.limits.validate()?;
         self.quality.validate()?;
+        self.duplicates.validate()?;
         self.splits.validate()?;
         self.sources.web.validate()
     }

@@ -1,78 +1,113 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use super::comparer::{Comparer, Outline};
+use super::decision::Decisions;
+use super::evidence::Evidence;
+use super::grouping::{group, said_again};
+use super::sets::is_blank;
 use super::store::Store;
+use super::texts;
 use crate::{DuplicateThresholds, SlideRecord};
 
-/// Finds duplicates of the slides that have no group yet and gives each a group. Returns whether anything changed; when it is
-/// interrupted nothing does, and the next run finds them.
+/// Which copies are one slide, and which of them is used.
+pub(super) struct Copies<'a> {
+    pub(super) thresholds: &'a DuplicateThresholds,
+    /// Whether a slide is never made the repeat of a later one.
+    pub(super) stays: &'a (dyn Fn(&str) -> bool + Sync),
+    pub(super) decisions: &'a Decisions,
+}
+
+/// What a search for duplicates came to.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    /// Slides of earlier runs that now repeat a better copy.
+    pub(super) replaced: usize,
+}
+
+/// Finds duplicates of the slides that have no group yet and gives each a group. None where nothing changed: every slide has its
+/// group, or the search was interrupted, and the next run makes up for it.
 ///
-/// Slides of one deck, and decks that share a near-duplicate, are one group. A group that exists keeps its name and its decks, so
-/// that splits never move: a new deck that resembles slides of two groups joins the one with more of them, and its slides that
-/// repeat the other's are duplicates, which nobody labels or trains on. Blank pages resemble nothing.
+/// Of two copies the better one is used and the other one repeats it: one that the rules do not exclude, the sharper, the larger, else
+/// the first. Blank pages resemble nothing.
+///
+/// Decks that are related, by what they show or say, are one group; see [`Evidence::of`]. A group that exists keeps its name and its
+/// decks, so that splits never move: a new deck that is related to two groups joins the one that it shares more pages with, and its
+/// slides that repeat the other's are duplicates, which nobody labels or trains on.
 pub(super) fn resolve(
     store: &mut Store,
-    thresholds: &DuplicateThresholds,
+    copies: &Copies<'_>,
     is_interrupted: &(dyn Fn() -> bool + Sync),
-) -> bool {
+) -> Option<Resolved> {
     if store.slides().iter().all(|slide| !slide.group.is_empty()) {
-        return false;
+        return None;
     }
     let raw = store.raw().to_owned();
     let slides = store.slides_mut();
-    let Some(edges) = find(slides, &raw, thresholds, is_interrupted) else { return false };
-    for &(at, earlier) in &edges {
-        slides[at].duplicate_of = Some(slides[earlier].slide_id.clone());
+    let is_new: Vec<bool> = slides.iter().map(|slide| slide.group.is_empty()).collect();
+    let outlines = Outline::of_all(&raw, slides);
+    let mut found = Search { slides, outlines, copies }.all(&raw, is_interrupted)?;
+    found.links.extend(decided(slides, copies.decisions));
+    let said = texts::of_all(&raw, slides);
+    let evidence = Evidence::of(slides, &said, &found.links, copies.thresholds);
+    let replaced = found.instead.keys().filter(|&&at| !is_new[at]).count();
+    found.mark(slides);
+    group(slides, &evidence);
+    for (at, original) in said_again(slides, &is_new, &said, &evidence, copies.stays) {
+        repeat(slides, at, original);
     }
-    group(slides, &edges);
-    true
+    Some(Resolved { replaced })
+}
+
+/// The pairs of slides that people decided are one.
+fn decided(slides: &[SlideRecord], decisions: &Decisions) -> Vec<(usize, usize)> {
+    let places: HashMap<&str, usize> =
+        slides.iter().enumerate().map(|(at, slide)| (slide.slide_id.as_str(), at)).collect();
+    decisions.same().filter_map(|(a, b)| Some((*places.get(a)?, *places.get(b)?))).collect()
+}
+
+/// Makes a slide the repeat of another, and so what repeated it.
+pub(super) fn repeat(slides: &mut [SlideRecord], at: usize, original: usize) {
+    let (own, original) = (slides[at].slide_id.clone(), slides[original].slide_id.clone());
+    for slide in slides.iter_mut().filter(|slide| slide.duplicate_of.as_ref() == Some(&own)) {
+        slide.duplicate_of = Some(original.clone());
+    }
+    slides[at].duplicate_of = Some(original);
 }
 
 /// New slides that are compared with the earlier ones at once, by all threads.
 const BLOCK: usize = 256;
 
-/// For each new slide that repeats an earlier one: both positions. None when interrupted.
-fn find(
-    slides: &[SlideRecord],
-    raw: &Path,
-    thresholds: &DuplicateThresholds,
-    is_interrupted: &(dyn Fn() -> bool + Sync),
-) -> Option<Vec<(usize, usize)>> {
-    let search = Search { slides, outlines: Outline::of_all(raw, slides), thresholds };
-    let is_original = |&at: &usize| !slides[at].group.is_empty() && slides[at].duplicate_of.is_none();
-    let mut originals: Vec<usize> = (0..slides.len()).filter(is_original).collect();
-    let mut by_pixels: HashMap<&str, usize> = HashMap::new();
-    for &at in &originals {
-        by_pixels.entry(&slides[at].sha256).or_insert(at);
+/// What was found to look the same.
+#[derive(Default)]
+struct Found {
+    /// Pairs of near-duplicates.
+    links: Vec<(usize, usize)>,
+    /// New slides with the original that each repeats.
+    repeats: Vec<(usize, usize)>,
+    /// Originals with the better copy that came later.
+    instead: HashMap<usize, usize>,
+}
+
+impl Found {
+    /// The copy that is used.
+    fn best(&self, mut at: usize) -> usize {
+        while let Some(&better) = self.instead.get(&at) {
+            at = better;
+        }
+        at
     }
-    let new: Vec<usize> = (0..slides.len()).filter(|&at| slides[at].group.is_empty()).collect();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut comparers: Vec<_> = (0..threads).map(|_| Comparer::new(raw)).collect();
-    let mut edges = Vec::new();
-    for block in new.chunks(BLOCK) {
-        let unseen = |&&at: &&usize| !by_pixels.contains_key(slides[at].sha256.as_str());
-        let open: Vec<usize> = block.iter().filter(unseen).copied().collect();
-        let mut found = search.parallel(&open, &originals, &mut comparers, is_interrupted)?;
-        let before = originals.len();
-        for &at in block {
-            let equal = by_pixels.get(slides[at].sha256.as_str()).copied();
-            let earlier = equal.or_else(|| {
-                let (similarity, known) = found.remove(&at).unwrap_or_default().unzip();
-                let within = search.nearest(at, &originals[before..], &mut comparers[0], similarity);
-                within.map(|(_, other)| other).or(known)
-            });
-            if let Some(earlier) = earlier {
-                edges.push((at, earlier));
-            } else {
-                by_pixels.insert(&slides[at].sha256, at);
-                originals.push(at);
-            }
+
+    fn mark(&self, slides: &mut [SlideRecord]) {
+        for &(at, original) in &self.repeats {
+            slides[at].duplicate_of = Some(slides[self.best(original)].slide_id.clone());
+        }
+        for &at in self.instead.keys() {
+            repeat(slides, at, self.best(at));
         }
     }
-    Some(edges)
 }
 
 /// A match: how similar the hashes are, and the position of the original.
@@ -81,10 +116,96 @@ type Match = (f32, usize);
 struct Search<'a> {
     slides: &'a [SlideRecord],
     outlines: Vec<Option<Outline>>,
-    thresholds: &'a DuplicateThresholds,
+    copies: &'a Copies<'a>,
 }
 
 impl Search<'_> {
+    /// For each new slide the copy that came before, if there is one. None when interrupted.
+    fn all(&self, raw: &Path, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Option<Found> {
+        let slides = self.slides;
+        let is_original = |&at: &usize| !slides[at].group.is_empty() && slides[at].duplicate_of.is_none();
+        let mut originals: Vec<usize> = (0..slides.len()).filter(is_original).collect();
+        let mut by_pixels: HashMap<&str, usize> = HashMap::new();
+        for &at in &originals {
+            by_pixels.entry(&slides[at].sha256).or_insert(at);
+        }
+        let new: Vec<usize> = (0..slides.len()).filter(|&at| slides[at].group.is_empty()).collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut comparers: Vec<_> = (0..threads).map(|_| Comparer::new(raw)).collect();
+        let mut found = Found::default();
+        for block in new.chunks(BLOCK) {
+            let equal = |at: usize| {
+                let other = by_pixels.get(slides[at].sha256.as_str()).copied();
+                other.filter(|&other| self.may_be_original(at, other))
+            };
+            let open: Vec<usize> = block.iter().filter(|&&at| equal(at).is_none()).copied().collect();
+            let mut near = self.parallel(&open, &originals, &mut comparers, is_interrupted)?;
+            let (before, comparer) = (originals.len(), &mut comparers[0]);
+            for &at in block {
+                let equal = by_pixels.get(slides[at].sha256.as_str()).copied();
+                let equal = equal.filter(|&other| self.may_be_original(at, other));
+                let earlier = equal.or_else(|| {
+                    let (similarity, known) = near.remove(&at).unwrap_or_default().unzip();
+                    let within = self.nearest(at, &originals[before..], comparer, similarity);
+                    within.map(|(_, other)| other).or(known)
+                });
+                if earlier
+                    .is_none_or(|earlier| self.takes_place(at, earlier, &originals, comparer, &mut found))
+                {
+                    by_pixels.insert(&slides[at].sha256, at);
+                    originals.push(at);
+                }
+            }
+        }
+        Some(found)
+    }
+
+    /// Whether a slide is used instead of an earlier copy, and of all others that it resembles; else it repeats one of them.
+    fn takes_place(
+        &self,
+        at: usize,
+        earlier: usize,
+        originals: &[usize],
+        comparer: &mut Comparer<'_>,
+        found: &mut Found,
+    ) -> bool {
+        let earlier = found.best(earlier);
+        let mut copies = BTreeSet::from([earlier]);
+        if self.is_better(at, earlier, comparer) {
+            let near = self.candidates(at, originals, None);
+            let near = near.into_iter().filter(|&(_, other)| self.is_near(at, other, comparer));
+            copies.extend(near.map(|(_, other)| found.best(other)));
+        }
+        found.links.extend(copies.iter().map(|&copy| (at, copy)));
+        match copies.iter().find(|&&copy| !self.is_better(at, copy, comparer)) {
+            Some(&copy) => found.repeats.push((at, copy)),
+            None => found.instead.extend(copies.iter().map(|&copy| (copy, at))),
+        }
+        found.instead.get(&earlier) == Some(&at)
+    }
+
+    /// Whether a slide could repeat another one, or the other way round: what is used never repeats what the rules exclude.
+    fn may_be_original(&self, at: usize, other: usize) -> bool {
+        let (own, other) = (&self.slides[at], &self.slides[other]);
+        let is_open = own.excluded || !self.is_left_out(other) || !(self.copies.stays)(&other.slide_id);
+        is_open && !self.copies.decisions.are_different(&own.slide_id, &other.slide_id)
+    }
+
+    /// Whether the rules leave a slide out; what a person left out is left out with its copies.
+    fn is_left_out(&self, slide: &SlideRecord) -> bool {
+        slide.excluded && self.copies.decisions.used(&slide.slide_id).is_none()
+    }
+
+    /// Whether a slide is to be used instead of an earlier copy.
+    fn is_better(&self, at: usize, earlier: usize, comparer: &Comparer<'_>) -> bool {
+        let (own, other) = (&self.slides[at], &self.slides[earlier]);
+        let is_decided = other.excluded && !self.is_left_out(other);
+        if own.excluded || is_decided || (self.copies.stays)(&other.slide_id) {
+            return false;
+        }
+        other.excluded || own.sha256 != other.sha256 && comparer.is_better(&own.slide_id, &other.slide_id)
+    }
+
     /// The matches of some slides among the originals, one comparer a thread. None when interrupted.
     fn parallel(
         &self,
@@ -121,123 +242,29 @@ impl Search<'_> {
         comparer: &mut Comparer<'_>,
         above: Option<f32>,
     ) -> Option<Match> {
-        let is_blank = self.slides[at].quality.contains_key("blank");
-        let outline = self.outlines[at].as_ref().filter(|_| !is_blank)?;
+        let candidates = self.candidates(at, originals, above);
+        candidates.into_iter().find(|&(_, other)| self.is_near(at, other, comparer))
+    }
+
+    /// The originals whose hashes are similar to a slide's, more than `above`, the most similar first.
+    fn candidates(&self, at: usize, originals: &[usize], above: Option<f32>) -> Vec<Match> {
+        let Some(outline) = self.outlines[at].as_ref().filter(|_| !is_blank(&self.slides[at])) else {
+            return Vec::new();
+        };
         let candidate = |&other: &usize| {
-            let similarity = outline.resemblance(self.outlines[other].as_ref()?, self.thresholds)?;
+            if !self.may_be_original(at, other) {
+                return None;
+            }
+            let similarity = outline.resemblance(self.outlines[other].as_ref()?, self.copies.thresholds)?;
             above.is_none_or(|above| similarity > above).then_some((similarity, other))
         };
         let mut candidates: Vec<Match> = originals.iter().filter_map(candidate).collect();
         candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        candidates.into_iter().find(|&(_, other)| {
-            let difference = comparer.difference(&self.slides[other].slide_id, &self.slides[at].slide_id);
-            difference.is_some_and(|difference| difference <= self.thresholds.difference)
-        })
-    }
-}
-
-/// Gives the new slides their groups.
-fn group(slides: &mut [SlideRecord], edges: &[(usize, usize)]) {
-    let mut settled: BTreeMap<String, String> = BTreeMap::new();
-    for slide in slides.iter().filter(|slide| !slide.group.is_empty()) {
-        settled.insert(slide.deck_id.clone(), slide.group.clone());
-    }
-    let mut leaders: BTreeMap<String, String> = slides
-        .iter()
-        .filter(|slide| !settled.contains_key(&slide.deck_id))
-        .map(|slide| (slide.deck_id.clone(), slide.deck_id.clone()))
-        .collect();
-    let joining = |&&(at, _): &&(usize, usize)| !slides[at].quality.contains_key("blank");
-    let decks = |&(at, earlier): &(usize, usize)| (&slides[at].deck_id, &slides[earlier].deck_id);
-    for (a, b) in edges.iter().filter(joining).map(decks) {
-        if leaders.contains_key(a) && leaders.contains_key(b) {
-            let (a, b) = (leader(&leaders, a), leader(&leaders, b));
-            // The smaller name leads, whatever the order of the decks was.
-            leaders.insert((&a).max(&b).clone(), a.min(b));
-        }
-    }
-    let mut ties: BTreeMap<String, BTreeMap<&String, usize>> = BTreeMap::new();
-    for (a, b) in edges.iter().filter(joining).map(decks) {
-        for (new, old) in [(a, b), (b, a)] {
-            if let (true, Some(group)) = (leaders.contains_key(new), settled.get(old)) {
-                *ties.entry(leader(&leaders, new)).or_default().entry(group).or_default() += 1;
-            }
-        }
-    }
-    let joined: BTreeMap<String, String> = ties
-        .into_iter()
-        .filter_map(|(leader, groups)| {
-            let most = groups.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0)))?;
-            Some((leader, most.0.clone()))
-        })
-        .collect();
-    for slide in slides.iter_mut().filter(|slide| slide.group.is_empty()) {
-        slide.group = settled.get(&slide.deck_id).cloned().unwrap_or_else(|| {
-            let leader = leader(&leaders, &slide.deck_id);
-            joined.get(&leader).cloned().unwrap_or(leader)
-        });
-    }
-}
-
-fn leader(leaders: &BTreeMap<String, String>, deck: &str) -> String {
-    let mut at = deck;
-    while let Some(next) = leaders.get(at).filter(|next| next.as_str() != at) {
-        at = next;
-    }
-    at.to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn slide(deck: &str, number: usize, group: &str) -> SlideRecord {
-        SlideRecord {
-            sha256: format!("{deck}{number}"),
-            group: group.to_owned(),
-            ..SlideRecord::sample(deck, number)
-        }
+        candidates
     }
 
-    fn groups(slides: &[SlideRecord]) -> Vec<&str> {
-        slides.iter().map(|slide| slide.group.as_str()).collect()
-    }
-
-    #[test]
-    fn decks_that_share_a_slide_are_one_group_in_any_order() {
-        for order in [["c", "a", "b"], ["b", "c", "a"], ["a", "b", "c"]] {
-            let mut slides: Vec<_> = order.iter().map(|deck| slide(deck, 1, "")).collect();
-            group(&mut slides, &[(1, 0), (2, 1)]);
-            assert_eq!(groups(&slides), ["a", "a", "a"], "{order:?}");
-        }
-    }
-
-    #[test]
-    fn a_bridge_between_two_groups_joins_one_and_moves_none() {
-        let mut slides = vec![
-            slide("a", 1, "a"),
-            slide("b", 1, "b"),
-            slide("b", 2, "b"),
-            slide("c", 1, ""),
-            slide("c", 2, ""),
-            slide("c", 3, ""),
-        ];
-        group(&mut slides, &[(3, 0), (4, 1), (5, 2)]);
-        assert_eq!(groups(&slides), ["a", "b", "b", "b", "b", "b"]);
-    }
-
-    #[test]
-    fn a_blank_page_joins_no_decks() {
-        let mut slides = vec![slide("a", 1, ""), slide("b", 1, "")];
-        slides[1].quality.insert("blank".to_owned(), 1.0);
-        group(&mut slides, &[(1, 0)]);
-        assert_eq!(groups(&slides), ["a", "b"]);
-    }
-
-    #[test]
-    fn new_slides_of_a_known_deck_stay_in_its_group() {
-        let mut slides = vec![slide("a", 1, "z"), slide("a", 2, "")];
-        group(&mut slides, &[]);
-        assert_eq!(groups(&slides), ["z", "z"]);
+    fn is_near(&self, at: usize, other: usize, comparer: &mut Comparer<'_>) -> bool {
+        let difference = comparer.difference(&self.slides[other].slide_id, &self.slides[at].slide_id);
+        difference.is_some_and(|difference| difference <= self.copies.thresholds.difference)
     }
 }

@@ -67,6 +67,8 @@ impl<'a> Ingest<'a> {
         let (input, stamp) = self.jobs[index];
         let pending = &mut self.open[index];
         if let Some(record) = pending.take_in(input, stamp, answer, self.progress) {
+            let earlier = self.store.earlier(input, &record.sha256);
+            let record = InputRecord { place: self.store.place(input), earlier, ..record };
             list_quarantined(&record, self.report);
             self.progress.input_done(&input.origin);
             self.ready.push((std::mem::take(&mut pending.slides), record));
@@ -105,9 +107,9 @@ impl Pending {
                 progress.slides_found(count);
                 return None;
             }
-            Answer::Slide(slide, image, sketch) => {
+            Answer::Slide(slide, image, sketch, text) => {
                 progress.slide(&slide);
-                self.slides.push(Staged { record: *slide, image, sketch });
+                self.slides.push(Staged { record: *slide, image, sketch, text });
                 return None;
             }
             Answer::Failed(part, reason) => {
@@ -142,6 +144,8 @@ impl Pending {
         Some(InputRecord {
             schema_version: 1,
             origin: input.origin.clone(),
+            place: None,
+            earlier: Vec::new(),
             size_bytes: stamp.size_bytes,
             modified_ns: stamp.modified_ns,
             sha256,

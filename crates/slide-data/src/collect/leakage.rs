@@ -4,6 +4,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::comparer::{Comparer, Outline};
+use super::decision::Decisions;
+use super::evidence::Evidence;
+use super::texts;
 use crate::{DuplicateThresholds, Error, Manifest, Result, SlideRecord, Split, SplitRatios, Splits};
 
 /// What was checked to say that the splits are independent.
@@ -17,10 +20,16 @@ pub struct SplitProof {
     pub decks: usize,
     /// Pairs of slides in different splits whose hashes were compared.
     pub pairs: u64,
-    /// Of these, pairs that were similar enough to be compared closely; none of them was a near-duplicate.
+    /// Of these, pairs that a person decided are different slides, and that were not compared.
+    pub decided: usize,
+    /// Of the others, pairs that were similar enough to be compared closely; none of them was a near-duplicate.
     pub close_pairs: usize,
     /// Slides that are closest to one in another split: both ids, and how much they differ (near-duplicates are below the threshold).
     pub closest: Option<(String, String, f32)>,
+    /// Slides in a split whose text was compared too; the others are images, or were collected before texts were read.
+    pub with_text: usize,
+    /// Pages that decks of several groups have: one slide of each is used, so each stands on one side.
+    pub shared_pages: usize,
     /// Groups that have no split yet.
     pub unassigned: usize,
     /// Slides of the test set, if it is frozen.
@@ -31,8 +40,8 @@ pub struct SplitProof {
     pub wanted: BTreeMap<Split, f64>,
 }
 
-/// Checks, from the images themselves and not from the groups alone, that no deck and no pair of near-duplicates stands in two
-/// splits.
+/// Checks, from the images and texts themselves and not from the groups alone, that no deck, no pair of near-duplicates and no two decks
+/// that say the same stand in two splits.
 ///
 /// # Errors
 /// [`Error::Leak`] names the first deck or pair that does; [`Error::TestSetChanged`] says that the frozen test set is not whole.
@@ -42,6 +51,7 @@ pub fn prove(
     splits: &Splits,
     ratios: SplitRatios,
     thresholds: &DuplicateThresholds,
+    decisions: &Decisions,
 ) -> Result<SplitProof> {
     let mut proof = SplitProof {
         wanted: BTreeMap::from([
@@ -53,15 +63,71 @@ pub fn prove(
     };
     decks_stand_in_one(manifest, splits, &mut proof)?;
     test_set_is_whole(manifest, splits, &mut proof)?;
-    pairs_are_far(manifest, raw, splits, thresholds, &mut proof)?;
+    let rules = Rules { thresholds, decisions };
+    pairs_are_far(manifest, raw, splits, rules, &mut proof)?;
+    none_says_the_same(manifest, raw, splits, rules, &mut proof)?;
+    proof.shared_pages = shared_pages(manifest);
     Ok(proof)
+}
+
+/// When two slides are one.
+#[derive(Clone, Copy)]
+struct Rules<'a> {
+    thresholds: &'a DuplicateThresholds,
+    decisions: &'a Decisions,
+}
+
+/// Checks what slides of related decks say, and the decks as a whole. Pages that many decks share relate none.
+fn none_says_the_same(
+    manifest: &Manifest,
+    raw: &Path,
+    splits: &Splits,
+    rules: Rules<'_>,
+    proof: &mut SplitProof,
+) -> Result<()> {
+    let slides = &manifest.slides;
+    let texts = texts::of_all(raw, slides);
+    let usable: BTreeSet<&str> = manifest.usable().map(|slide| slide.slide_id.as_str()).collect();
+    let split = |at: usize| splits.of(&slides[at]).filter(|_| usable.contains(slides[at].slide_id.as_str()));
+    proof.with_text = (0..slides.len()).filter(|&at| texts[at].is_some() && split(at).is_some()).count();
+    let evidence = Evidence::of(slides, &texts, &[], rules.thresholds);
+    for (a, b) in evidence.related.iter().map(|related| related.decks) {
+        for (at, other) in evidence.said_in_both(a, b) {
+            if let (Some(one), Some(two)) = (split(at), split(other))
+                && one != two
+                && !rules.decisions.are_different(&slides[at].slide_id, &slides[other].slide_id)
+            {
+                return Err(leak(&slides[at].slide_id, &slides[other].slide_id, one, two));
+            }
+        }
+        let splits_of = |deck: usize| evidence.slides(deck).iter().find_map(|&at| split(at));
+        if let (Some(one), Some(two)) = (splits_of(a), splits_of(b))
+            && one != two
+            && evidence.says_the_same(a, b)
+        {
+            let (a, b) = (evidence.name(a), evidence.name(b));
+            return Err(Error::Leak(format!("the decks `{a}` ({one:?}) and `{b}` ({two:?}) say the same")));
+        }
+    }
+    Ok(())
+}
+
+/// Pages that slides of several groups show, of which one is used.
+fn shared_pages(manifest: &Manifest) -> usize {
+    let groups: BTreeMap<&str, &str> =
+        manifest.usable().map(|slide| (slide.slide_id.as_str(), slide.group.as_str())).collect();
+    let elsewhere = |slide: &SlideRecord| {
+        let original = slide.duplicate_of.as_deref()?;
+        groups.get(original).filter(|group| **group != slide.group).map(|_| original.to_owned())
+    };
+    manifest.slides.iter().filter_map(elsewhere).collect::<BTreeSet<_>>().len()
 }
 
 fn pairs_are_far(
     manifest: &Manifest,
     raw: &Path,
     splits: &Splits,
-    thresholds: &DuplicateThresholds,
+    rules: Rules<'_>,
     proof: &mut SplitProof,
 ) -> Result<()> {
     let usable: Vec<SlideRecord> = manifest.usable().cloned().collect();
@@ -72,15 +138,19 @@ fn pairs_are_far(
     for (at, (slide, split, outline)) in rows.iter().enumerate() {
         for (other, other_split, other_outline) in rows[..at].iter().filter(|row| row.1 != *split) {
             proof.pairs += 1;
+            if rules.decisions.are_different(&slide.slide_id, &other.slide_id) {
+                proof.decided += 1;
+                continue;
+            }
             if slide.sha256 == other.sha256 {
                 return Err(leak(&slide.slide_id, &other.slide_id, *split, *other_split));
             }
-            if outline.resemblance(other_outline, thresholds).is_none() {
+            if outline.resemblance(other_outline, rules.thresholds).is_none() {
                 continue;
             }
             proof.close_pairs += 1;
             let Some(difference) = comparer.difference(&other.slide_id, &slide.slide_id) else { continue };
-            if difference <= thresholds.difference {
+            if difference <= rules.thresholds.difference {
                 return Err(leak(&slide.slide_id, &other.slide_id, *split, *other_split));
             }
             if proof.closest.as_ref().is_none_or(|(_, _, least)| difference < *least) {
@@ -92,7 +162,7 @@ fn pairs_are_far(
 }
 
 fn leak(a: &str, b: &str, split: Split, other: Split) -> Error {
-    Error::Leak(format!("`{a}` ({split:?}) and `{b}` ({other:?}) are near-duplicates"))
+    Error::Leak(format!("`{a}` ({split:?}) and `{b}` ({other:?}) are near-duplicates, or say the same"))
 }
 
 fn test_set_is_whole(manifest: &Manifest, splits: &Splits, proof: &mut SplitProof) -> Result<()> {

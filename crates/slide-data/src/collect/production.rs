@@ -3,6 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use project_files::KeptFiles;
 use serde::Serialize;
 
+use super::decision::Decisions;
+use super::duplicates::Copies;
 use super::report::Quarantined;
 use super::store::Store;
 use super::worker::{Staged, stage};
@@ -118,11 +120,20 @@ impl Production<'_> {
             }
         }
         self.store.admit(staged)?;
-        if !duplicates::resolve(self.store, &self.config.duplicates, is_interrupted) {
+        // What is in the store stays, and so do those that were asked for.
+        let copies = Copies {
+            thresholds: &self.config.duplicates,
+            stays: &|_| true,
+            decisions: &Decisions::default(),
+        };
+        if duplicates::resolve(self.store, &copies, is_interrupted).is_none() {
             report.interrupted = true;
             return Ok(());
         }
         self.store.slides_mut().retain(|slide| !goes.contains(&slide.slide_id.as_str()));
+        for slide in self.store.slides_mut() {
+            slide.duplicate_of.take_if(|original| goes.contains(&original.as_str()));
+        }
         self.store.rewrite_manifest()?;
         self.remove_images(goes.into_iter())?;
         let added = || self.store.slides().iter().filter(|slide| new.contains(&slide.slide_id));
@@ -145,6 +156,7 @@ impl Production<'_> {
             deck: kept.deck.clone(),
             number: kept.number,
             image,
+            text: None,
             source: kept.source.clone(),
         };
         let folder = self.store.staging();
@@ -152,7 +164,7 @@ impl Production<'_> {
         let path = folder.join(format!("{}.png", kept.slide_id));
         let (record, sketch) = stage(slide, &self.config.quality, &path).map_err(io_error("write", &path))?;
         let record = SlideRecord { scored_at: Some(kept.scored_at), ..record };
-        Ok(Ok(Staged { record, image: path, sketch }))
+        Ok(Ok(Staged { record, image: path, sketch, text: None }))
     }
 
     /// Removes images of slides that are not in the store, which a run that was killed may have left.

@@ -17,14 +17,32 @@ pub struct Report {
     pub slides: usize,
     /// Decks in the store.
     pub decks: usize,
-    /// Groups in the store: decks joined by near-duplicates.
+    /// Groups in the store: decks that are related by what they show or say.
     pub groups: usize,
+    /// Pages that at least three groups have, as thanks or legal notices: they join no decks, and one slide of each is used.
+    pub common_pages: usize,
+    /// Slides of earlier runs, rated by nobody, that now repeat a better copy.
+    pub replaced: usize,
     /// Slides in the store that repeat another.
     pub duplicates: usize,
     /// Slides in the store with a quality flag.
     pub flagged: usize,
     /// Slides in the store that the rules leave out.
     pub excluded: usize,
+    /// Slides of earlier runs that this one left out, because the rules of `data.toml` changed or people decided so.
+    pub newly_excluded: usize,
+    /// Slides of earlier runs that this one took in again, because the rules or their files changed or people decided so.
+    pub newly_included: usize,
+    /// Slides that this run left out because a new version of their file does not have them.
+    pub outdated: usize,
+    /// Slides that the rules or a new version leave out and that stay, because the frozen test set holds them.
+    pub held: usize,
+    /// Pairs of slides that this run made one, or two, because people decided so.
+    pub decided_pairs: usize,
+    /// Slides of earlier runs whose licence changed.
+    pub licences: usize,
+    /// Files that gave slides and are no longer where they were; their slides stay.
+    pub missing: Vec<String>,
     /// Slides that can be labelled and trained on.
     pub usable: usize,
     /// Files, pages and entries of this run's inputs that could not become slides.
@@ -54,6 +72,8 @@ pub trait Progress: Sync {
     fn input_done(&self, _origin: &str) {}
     /// Something was set aside.
     fn set_aside(&self, _item: &Quarantined) {}
+    /// So many slides are measured again, because the rules changed.
+    fn measuring(&self, _total: usize) {}
     /// Duplicates are being looked for.
     fn comparing(&self) {}
     /// Whether to stop: files that are being read are given up and read again by the next run.

@@ -1,9 +1,14 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
+use super::decision::Decisions;
+use super::duplicates::Copies;
 use super::ingest::{Ingest, list_quarantined};
+use super::renewal::{self, Renewed};
 use super::report::{Progress, Report};
+use super::staying::Staying;
 use super::store::{InputRecord, Outcome, Stamp, Store};
 use super::worker::{Answer, Job, ReaderFactory};
 use super::{DataConfig, duplicates};
@@ -21,10 +26,15 @@ pub struct Collector<'a> {
     pub readers: usize,
     /// Whether files that were set aside before are tried again.
     pub retry: bool,
+    /// Slides that stay in use when a better copy comes: those that people have rated, and those of a frozen test set.
+    pub staying: &'a Staying,
+    /// What people decided about slides.
+    pub decisions: &'a Decisions,
 }
 
 impl Collector<'_> {
-    /// Reads the inputs that are new or have changed, and finds the duplicates among all slides.
+    /// Reads the inputs that are new or have changed, and finds the duplicates among all slides. Rules and licences are applied anew to
+    /// those of earlier runs; slides that a new version of their file does not have are left out.
     ///
     /// A file that cannot be read is listed in the report and in the store; the rest goes on.
     ///
@@ -36,7 +46,9 @@ impl Collector<'_> {
         reader: ReaderFactory<'_>,
         progress: &dyn Progress,
     ) -> Result<Report> {
+        let inputs = &self.store.with_known_decks(inputs);
         let mut report = Report { inputs: inputs.len(), ..Report::default() };
+        renewal::measure(self.store, &self.config.quality, progress)?;
         let mut jobs = Vec::new();
         for input in inputs {
             let stamp = Stamp::of(&input.path).unwrap_or(Stamp { size_bytes: 0, modified_ns: 0 });
@@ -55,11 +67,21 @@ impl Collector<'_> {
             result?;
             self.store.compact()?;
         }
+        let (rules, staying) = (&self.config.quality, self.staying);
+        add(&mut report, renewal::judge(self.store, inputs, rules, self.decisions, staying)?);
         progress.comparing();
         let is_interrupted = || progress.is_interrupted();
-        if duplicates::resolve(self.store, &self.config.duplicates, &is_interrupted) {
+        let stays = |slide: &str| staying.holds(slide);
+        let rules_of_copies =
+            Copies { thresholds: &self.config.duplicates, stays: &stays, decisions: self.decisions };
+        if let Some(found) = duplicates::resolve(self.store, &rules_of_copies, &is_interrupted) {
+            report.replaced = found.replaced;
             self.store.rewrite_manifest()?;
         }
+        report.decided_pairs = renewal::pair(self.store, self.decisions, staying)?;
+        let renewed = renewal::replace(self.store, rules, self.decisions, staying)?;
+        add(&mut report, renewed);
+        report.missing = self.store.missing();
         report.interrupted |= is_interrupted();
         summarise(self.store.slides(), &mut report);
         Ok(report)
@@ -118,8 +140,26 @@ fn work(
     }
 }
 
+fn add(report: &mut Report, renewed: Renewed) {
+    report.newly_excluded += renewed.excluded;
+    report.newly_included += renewed.included;
+    report.outdated += renewed.replaced;
+    report.licences += renewed.licences;
+    report.held += renewed.held;
+}
+
 fn is_quarantined(record: &InputRecord) -> bool {
     matches!(record.outcome, Outcome::Quarantined { .. }) || !record.set_aside.is_empty()
+}
+
+/// Pages that slides of at least three groups show: one of them is used, the others repeat it.
+fn common_pages(slides: &[SlideRecord]) -> usize {
+    let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for slide in slides.iter().filter(|slide| !slide.group.is_empty()) {
+        let original = slide.duplicate_of.as_ref().unwrap_or(&slide.slide_id);
+        groups.entry(original).or_default().insert(&slide.group);
+    }
+    groups.values().filter(|groups| groups.len() > 2).count()
 }
 
 fn summarise(slides: &[SlideRecord], report: &mut Report) {
@@ -130,6 +170,7 @@ fn summarise(slides: &[SlideRecord], report: &mut Report) {
     report.slides = slides.len();
     report.decks = distinct(|slide| &slide.deck_id);
     report.groups = distinct(|slide| &slide.group);
+    report.common_pages = common_pages(slides);
     report.duplicates = count(|slide| slide.duplicate_of.is_some());
     report.flagged = count(|slide| !slide.quality.is_empty());
     report.excluded = count(|slide| slide.excluded);

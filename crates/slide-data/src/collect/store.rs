@@ -6,19 +6,22 @@ use jiff::Timestamp;
 use project_files::SlideFiles;
 use serde::{Deserialize, Serialize};
 
-use super::sketches;
 use super::worker::Staged;
+use super::{sketches, texts};
 use crate::error::io_error;
-use crate::render::InputFile;
+use crate::render::{DeckName, InputFile};
 use crate::{Contract, Error, Result, SlideRecord};
 
-/// What became of an input file: a line of `<raw>/inputs.jsonl`. The last line of an origin holds.
+/// What became of an input file: a line of `<raw>/inputs.jsonl`. The last line of a place holds, or of an origin that has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputRecord {
     /// Version of this contract, now 1.
     pub schema_version: u32,
     /// The file, as in [`Source::origin`](crate::Source).
     pub origin: String,
+    /// Where it lies on this machine: its path, within the store from there; tells files of one origin apart. None on the web.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// Its size.
     pub size_bytes: u64,
     /// Its time of change in nanoseconds since 1970; size and time unchanged means file unchanged.
@@ -27,6 +30,9 @@ pub struct InputRecord {
     pub sha256: String,
     /// What became of it.
     pub outcome: Outcome,
+    /// SHA-256 of what lay in this place before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<String>,
     /// Pages or entries that were set aside, with the reason.
     #[serde(default)]
     pub set_aside: Vec<(String, String)>,
@@ -59,6 +65,17 @@ pub enum Outcome {
     },
 }
 
+impl InputRecord {
+    fn key(&self) -> String {
+        key(self.place.as_deref(), &self.origin)
+    }
+}
+
+/// What an input is known by: its place or, where it has none, its origin.
+fn key(place: Option<&str>, origin: &str) -> String {
+    place.map_or_else(|| origin.to_owned(), |place| format!("\0{place}"))
+}
+
 /// Size and time of change of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
@@ -82,6 +99,8 @@ impl Stamp {
 #[derive(Debug)]
 pub struct Store {
     files: SlideFiles,
+    /// The folder from the root.
+    root: Option<PathBuf>,
     slides: Vec<SlideRecord>,
     known: HashSet<String>,
     numbers: HashSet<(String, usize)>,
@@ -116,12 +135,13 @@ impl Store {
         let slides = SlideRecord::read_log_if_present(&files.manifest())?.entries;
         let lines = InputRecord::read_log_if_present(&files.inputs())?.entries;
         Ok(Self {
+            root: raw.canonicalize().ok(),
             files,
             known: slides.iter().map(|slide| slide.slide_id.clone()).collect(),
             numbers: slides.iter().map(|slide| (slide.deck_id.clone(), slide.number)).collect(),
             slides,
             input_lines: lines.len(),
-            inputs: lines.into_iter().map(|line| (line.origin.clone(), line)).collect(),
+            inputs: lines.into_iter().map(|line| (line.key(), line)).collect(),
             _lock: lock,
         })
     }
@@ -136,9 +156,11 @@ impl Store {
         &self.slides
     }
 
-    /// What became of each input, by origin.
+    /// What became of each input, in the order of their origins.
     pub fn inputs(&self) -> impl Iterator<Item = &InputRecord> {
-        self.inputs.values()
+        let mut inputs: Vec<&InputRecord> = self.inputs.values().collect();
+        inputs.sort_by(|a, b| a.origin.cmp(&b.origin));
+        inputs.into_iter()
     }
 
     pub(super) fn slides_mut(&mut self) -> &mut Vec<SlideRecord> {
@@ -151,9 +173,65 @@ impl Store {
 
     /// What is known of an input whose size and time of change are still the same.
     pub(super) fn unchanged(&self, input: &InputFile, stamp: Stamp) -> Option<&InputRecord> {
-        self.inputs
-            .get(&input.origin)
-            .filter(|known| known.size_bytes == stamp.size_bytes && known.modified_ns == stamp.modified_ns)
+        let is_same = |known: &&InputRecord| {
+            known.size_bytes == stamp.size_bytes && known.modified_ns == stamp.modified_ns
+        };
+        self.known(input).filter(is_same)
+    }
+
+    /// Where an input lies on this machine; see [`InputRecord::place`].
+    pub(super) fn place(&self, input: &InputFile) -> Option<String> {
+        let inside = self.root.as_ref().and_then(|root| input.path.strip_prefix(root).ok());
+        let path = inside.unwrap_or(&input.path);
+        let bytes = path.as_os_str().as_encoded_bytes();
+        let readable =
+            || path.to_str().map_or_else(|| format!("\"{}\"", bytes.escape_ascii()), str::to_owned);
+        (!input.origin.contains("://")).then(readable)
+    }
+
+    /// What is known of an input, changed or not. Records of an earlier version have no places.
+    pub(super) fn known(&self, input: &InputFile) -> Option<&InputRecord> {
+        let known = self.inputs.get(&key(self.place(input).as_deref(), &input.origin));
+        known.or_else(|| self.inputs.get(&input.origin))
+    }
+
+    /// The hashes of what lay before in the place of an input that now holds `sha256`.
+    pub(super) fn earlier(&self, input: &InputFile, sha256: &str) -> Vec<String> {
+        let Some(known) = self.inputs.get(&key(self.place(input).as_deref(), &input.origin)) else {
+            return Vec::new();
+        };
+        let before = known.earlier.iter().chain([&known.sha256]);
+        let mut hashes: Vec<String> =
+            before.filter(|hash| !hash.is_empty() && *hash != sha256).cloned().collect();
+        hashes.sort();
+        hashes.dedup();
+        hashes
+    }
+
+    /// The files of this machine that gave slides and are no longer there, by origin.
+    pub(super) fn missing(&self) -> Vec<String> {
+        // A name that is not UTF-8 stands in quotation marks; where files of an earlier version lay is not known.
+        let is_missing = |input: &&InputRecord| {
+            let place = input.place.as_deref().filter(|place| !place.starts_with('"'));
+            place.is_some_and(|place| !self.files.root().join(place).exists())
+        };
+        let collected = self.inputs().filter(|input| matches!(input.outcome, Outcome::Collected { .. }));
+        collected.filter(is_missing).map(|input| input.origin.clone()).collect()
+    }
+
+    /// Gives images the deck that an earlier version, which named folders by their origin alone, put others of their folder into.
+    pub(super) fn with_known_decks(&self, inputs: &[InputFile]) -> Vec<InputFile> {
+        let decks: HashSet<&str> = self.slides.iter().map(|slide| slide.deck_id.as_str()).collect();
+        let earlier = |input: &InputFile| {
+            let deck = DeckName(input.origin.rsplit_once('/')?.0.to_owned());
+            let stamp = Stamp::of(&input.path).ok()?;
+            let known = self.unchanged(input, stamp)?;
+            let is_known = known.place.is_none() && decks.contains(deck.id().as_str());
+            (is_known && Path::new(&input.deck.0).is_absolute()).then(|| (input.deck.clone(), deck))
+        };
+        let earlier: BTreeMap<DeckName, DeckName> = inputs.iter().filter_map(earlier).collect();
+        let deck = |input: &InputFile| earlier.get(&input.deck).unwrap_or(&input.deck).clone();
+        inputs.iter().map(|input| InputFile { deck: deck(input), ..input.clone() }).collect()
     }
 
     /// Takes the staged slides of some inputs in: images first, then the manifest, then the inputs' own lines, so that after a
@@ -168,7 +246,7 @@ impl Store {
         }
         InputRecord::append(&self.files.inputs(), &lines)?;
         self.input_lines += lines.len();
-        self.inputs.extend(lines.into_iter().map(|line| (line.origin.clone(), line)));
+        self.inputs.extend(lines.into_iter().map(|line| (line.key(), line)));
         let count = new.len();
         self.slides.append(&mut new);
         Ok(count)
@@ -183,14 +261,16 @@ impl Store {
 
     /// Moves the images of slides that are not known yet to their places, and returns these.
     fn move_all_in(&mut self, staged: impl IntoIterator<Item = Staged>) -> Result<Vec<SlideRecord>> {
-        let (mut new, mut sketched) = (Vec::new(), Vec::new());
-        for Staged { record, image, sketch } in staged {
+        let (mut new, mut sketched, mut said) = (Vec::new(), Vec::new(), Vec::new());
+        for Staged { record, image, sketch, text } in staged {
             if let Some(slide) = self.move_in(record, &image)? {
                 sketched.push((slide.sha256.clone(), sketch));
+                said.extend(text.map(|text| (slide.sha256.clone(), text)));
                 new.push(slide);
             }
         }
         sketches::append(self.files.root(), &sketched)?;
+        texts::append(self.files.root(), &said)?;
         if !new.is_empty() {
             let folder = self.files.images();
             File::open(&folder).and_then(|f| f.sync_all()).map_err(io_error("write", &folder))?;

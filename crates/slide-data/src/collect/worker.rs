@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::imaging::{QualityThresholds, Signature, Sketch, encode_png, pixels_sha256, quality_flags};
 use crate::render::{Event, InputFile, RenderedSlide, read_file};
-use crate::{Limits, Reason, SlideRecord};
+use crate::{Limits, Reason, SlideRecord, TextPrint};
 
 /// One file to read: what is sent to a reader.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ pub struct Job {
 pub enum Answer {
     /// How many slides there are.
     Total(usize),
-    /// A slide whose image lies in the staging folder, and its sketch.
-    Slide(Box<SlideRecord>, PathBuf, Sketch),
+    /// A slide whose image lies in the staging folder, its sketch, and the fingerprint of its text.
+    Slide(Box<SlideRecord>, PathBuf, Sketch, Option<TextPrint>),
     /// A page or entry that was set aside.
     Failed(String, String),
     /// The whole file was read; its SHA-256.
@@ -45,6 +45,7 @@ pub(super) struct Staged {
     /// Where its image lies.
     pub(super) image: PathBuf,
     pub(super) sketch: Sketch,
+    pub(super) text: Option<TextPrint>,
 }
 
 /// Reads files into the staging folder.
@@ -75,11 +76,12 @@ fn perform(job: &Job, scratch: Option<&Path>, stop: &AtomicBool, answer: &mut dy
         match event {
             Event::Total(total) => answer(Answer::Total(total)),
             Event::Failed(part, reason) => answer(Answer::Failed(part, reason.to_string())),
-            Event::Slide(slide) => {
+            Event::Slide(mut slide) => {
                 count += 1;
+                let text = slide.text.take();
                 let image = job.staging.join(format!("{}-{count}.png", job.prefix));
                 match stage(*slide, &job.quality, &image) {
-                    Ok((record, sketch)) => answer(Answer::Slide(Box::new(record), image, sketch)),
+                    Ok((record, sketch)) => answer(Answer::Slide(Box::new(record), image, sketch, text)),
                     Err(error) => broken = Some(error.to_string()),
                 }
             }

@@ -70,6 +70,11 @@ impl QualityThresholds {
     }
 }
 
+/// Flags that are measured from the pixels.
+#[cfg(feature = "collect")]
+pub(crate) const MEASURED: [&str; 7] =
+    ["blank", "nearly_blank", "too_small", "extreme_shape", "blurred", "cut_off", "photograph"];
+
 /// What is wrong with a slide: flags with the measurement that raised each; empty for a good slide.
 pub fn quality_flags(image: &RgbImage, thresholds: &QualityThresholds) -> BTreeMap<String, f64> {
     let features = image_features(image);
@@ -104,7 +109,7 @@ pub fn quality_flags(image: &RgbImage, thresholds: &QualityThresholds) -> BTreeM
 
 /// How much of an edge's height the steepest pixel takes: the median over edges of at least 48 grey levels within 13
 /// pixels, along every fourth row. Sharp text has about 0.5 to 1; a blur of standard deviation 2 pixels leaves 0.2.
-fn steepness(image: &RgbImage) -> Option<f64> {
+pub(crate) fn steepness(image: &RgbImage) -> Option<f64> {
     const REACH: usize = 13;
     let mut steps = Vec::new();
     for row in image.as_raw().chunks_exact(image.width() as usize * 3).step_by(4) {

@@ -43,8 +43,9 @@ struct Terms {
 /// Finds the files that hold slides: `path` itself, or all below it, in natural order (`2` before `10`). Hidden files, and files
 /// that neither look like slides nor are named like them, are passed over. Links are followed, loops are not.
 ///
-/// A folder of images is a deck; images that lie directly in the folder given are divided by name: a numbered series
-/// (`acme-1.png`, `acme-2.png`) is a deck, and an image without a number is a deck of its own.
+/// A folder of images is a deck, also when it or its images are named one by one. Only images that lie directly in the upload folder,
+/// `base`, are divided by name: a numbered series (`acme-1.png`, `acme-2.png`) is a deck, and an image without a number is a deck of
+/// its own.
 ///
 /// # Errors
 /// When `path` does not exist or a folder cannot be listed.
@@ -109,8 +110,7 @@ fn find_below(path: &Path, outer: &Path, is_upload: bool) -> Result<Vec<InputFil
         };
         if entry.file_type().is_file() && (entry.depth() == 0 || may_hold_slides(entry.path())) {
             let origin = origin(entry.path().strip_prefix(outer).unwrap_or(entry.path()));
-            let top = if is_upload { outer } else { path };
-            let deck = deck_name(entry.path(), top, &origin);
+            let deck = deck_name(entry.path(), is_upload.then_some(outer), &origin);
             let license = license(entry.path(), outer, &mut terms);
             inputs.push(InputFile { path: entry.into_path(), origin, deck, number: 0, license });
         }
@@ -159,12 +159,13 @@ fn readable(name: &OsStr) -> String {
     text
 }
 
-/// The folder of an image, or below the top its name without the trailing number.
-fn deck_name(path: &Path, top: &Path, origin: &str) -> DeckName {
-    let folder = origin.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let is_loose = path == top || path.parent() == Some(top);
-    if !is_loose {
-        return DeckName(folder.to_owned());
+/// The folder of an image, from the upload folder or the root; directly in the upload folder its name without the trailing number.
+fn deck_name(path: &Path, uploads: Option<&Path>, origin: &str) -> DeckName {
+    let Some(uploads) = uploads else {
+        return DeckName(path.parent().map(|folder| readable(folder.as_os_str())).unwrap_or_default());
+    };
+    if path.parent() != Some(uploads) {
+        return DeckName(origin.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned());
     }
     let stem = origin.rsplit_once('.').map_or(origin, |(stem, _)| stem);
     let series = stem.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -220,16 +221,41 @@ mod tests {
             &["acme-10.png", "acme-2.png", "lone.png", "deck 🚀/b.png", "deck 🚀/a.png", ".hidden.png"],
         );
         std::fs::write(root.join("notes.txt"), "not a slide").unwrap();
-        let found = find_inputs(&root, None).unwrap();
+        let found = find_inputs(&root, Some(&root)).unwrap();
         let rows: Vec<_> = found.iter().map(|f| (f.origin.as_str(), f.deck.0.as_str(), f.number)).collect();
         let wanted = [
-            ("in/acme-2.png", "in/acme", 1),
-            ("in/acme-10.png", "in/acme", 2),
-            ("in/deck 🚀/a.png", "in/deck 🚀", 1),
-            ("in/deck 🚀/b.png", "in/deck 🚀", 2),
-            ("in/lone.png", "in/lone", 1),
+            ("acme-2.png", "acme", 1),
+            ("acme-10.png", "acme", 2),
+            ("deck 🚀/a.png", "deck 🚀", 1),
+            ("deck 🚀/b.png", "deck 🚀", 2),
+            ("lone.png", "lone", 1),
         ];
         assert_eq!(rows, wanted);
+    }
+
+    #[test]
+    fn a_folder_is_one_deck_however_it_is_named_and_two_of_one_name_are_two() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(
+            dir.path(),
+            &["alpha/slides/2.png", "alpha/slides/10.png", "alpha/slides/cover.png", "beta/slides/1.png"],
+        );
+        let folder = find_inputs(&dir.path().join("alpha/slides"), None).unwrap();
+        let rows: Vec<_> = folder.iter().map(|f| (f.origin.as_str(), f.deck.title(), f.number)).collect();
+        let wanted = [
+            ("slides/2.png", "slides", 1),
+            ("slides/10.png", "slides", 2),
+            ("slides/cover.png", "slides", 3),
+        ];
+        assert_eq!(rows, wanted);
+        assert!(folder.iter().all(|input| input.deck == folder[0].deck));
+        for name in ["alpha/slides/2.png", "alpha/slides", "alpha", ""] {
+            let found = find_inputs(&dir.path().join(name), None).unwrap();
+            assert_eq!(found[0].deck.id(), folder[0].deck.id(), "{name}");
+        }
+        let other = find_inputs(&dir.path().join("beta/slides"), None).unwrap();
+        assert_eq!(other[0].origin, "slides/1.png");
+        assert_ne!(other[0].deck.id(), folder[0].deck.id());
     }
 
     #[cfg(unix)]

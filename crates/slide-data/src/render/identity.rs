@@ -24,6 +24,7 @@ impl<'a> Document<'a> {
             deck: self.input.stem(),
             number: page,
             image,
+            text: None,
             source: Source {
                 kind: self.kind,
                 origin: self.input.origin.clone(),
@@ -41,9 +42,10 @@ pub(super) fn image(input: &InputFile, sha256: &str, image: RgbImage) -> Rendere
     RenderedSlide {
         slide_id: format!("{deck_id}-{}", &sha256[..8]),
         deck_id,
-        deck: input.deck.0.clone(),
+        deck: input.deck.title().to_owned(),
         number: input.number,
         image,
+        text: None,
         source: Source {
             kind: at_home(input, SourceKind::Image),
             origin: input.origin.clone(),

@@ -9,6 +9,7 @@ mod folder;
 mod format;
 mod identity;
 mod office;
+mod page_text;
 mod pdf;
 mod stream;
 
@@ -24,7 +25,7 @@ pub use office::find_libreoffice;
 pub(crate) use pdf::STACK_BYTES;
 pub use stream::Slides;
 
-use crate::{Error, Limits, Reason, Result, Source, SourceKind, sha256_hex};
+use crate::{Error, Limits, Reason, Result, Source, SourceKind, TextPrint, sha256_hex};
 
 /// A slide in memory with where it came from.
 #[derive(Debug, Clone)]
@@ -39,6 +40,8 @@ pub struct RenderedSlide {
     pub number: usize,
     /// The image.
     pub image: RgbImage,
+    /// The fingerprint of its text, where the file has any.
+    pub text: Option<TextPrint>,
     /// Where it came from.
     pub source: Source,
 }

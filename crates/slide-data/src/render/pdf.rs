@@ -1,6 +1,6 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use hayro::hayro_interpret::InterpreterSettings;
+use hayro::hayro_interpret::{InterpreterCache, InterpreterSettings};
 use hayro::hayro_syntax::page::Page;
 use hayro::hayro_syntax::{DecryptionError, LoadPdfError, Pdf};
 use hayro::vello_cpu::color::palette::css::WHITE;
@@ -8,7 +8,7 @@ use hayro::{PixmapSettings, RenderCache, RenderSettings};
 use image::RgbImage;
 
 use super::identity::Document;
-use super::{Event, Sink, guarded};
+use super::{Event, RenderedSlide, Sink, guarded, page_text};
 use crate::imaging::check_pixels;
 use crate::{Limits, Reason};
 
@@ -41,9 +41,12 @@ pub(super) fn render(
             let (sender, receiver) = sync_channel(1);
             let (pdf, lane_pages) = (&pdf, (lane..total).step_by(threads));
             let work = move || {
-                let cache = RenderCache::new();
+                let (cache, fonts) = (RenderCache::new(), InterpreterCache::new());
                 for index in lane_pages {
                     let page = guarded(|| draw(&pdf.pages()[index], &cache, limits));
+                    // Text that cannot be read is no reason to lose the page.
+                    let text = || Ok(page_text::of_page(&pdf.pages()[index], &fonts));
+                    let page = page.map(|image| (image, guarded(text).ok().flatten()));
                     if sender.send(page).is_err() {
                         break; // nobody wants the rest
                     }
@@ -61,7 +64,9 @@ pub(super) fn render(
             let page =
                 received.unwrap_or_else(|_| Err(Reason::Crashed("the renderer's thread ended".to_owned())));
             let event = match page {
-                Ok(image) => Event::Slide(Box::new(document.slide(index + 1, image))),
+                Ok((image, text)) => {
+                    Event::Slide(Box::new(RenderedSlide { text, ..document.slide(index + 1, image) }))
+                }
                 Err(reason) => Event::Failed(format!("page {}", index + 1), reason),
             };
             if !sink(event) {

@@ -134,7 +134,12 @@ const WORDS: [&str; 48] = [
 
 /// The content of one slide of a deck: the deck's theme (colours, header, footer) and the slide's own title, lines and chart.
 pub(crate) fn slide(deck: u64, number: usize) -> String {
-    let mut theme = Dice(deck.wrapping_mul(7_919).wrapping_add(17));
+    slide_of(deck, deck, number)
+}
+
+/// As [`slide`], in the theme of another deck.
+pub(crate) fn slide_of(template: u64, deck: u64, number: usize) -> String {
+    let mut theme = Dice(template.wrapping_mul(7_919).wrapping_add(17));
     let mut own = Dice(deck.wrapping_mul(104_729).wrapping_add(number as u64 * 7 + 3));
     let mut colour = |low: usize, high: usize| {
         let channel = |dice: &mut Dice| (low + dice.roll(high - low)) as f64 / 255.0;
@@ -163,4 +168,23 @@ pub(crate) fn slide(deck: u64, number: usize) -> String {
 /// A deck of `count` slides.
 pub(crate) fn deck(seed: u64, count: usize) -> Vec<u8> {
     pdf(&(1..=count).map(|number| slide(seed, number)).collect::<Vec<_>>())
+}
+
+/// The same slide as another program draws it: other fonts, sizes and places, and lines that break elsewhere.
+pub(crate) fn drawn_anew(page: &str) -> String {
+    let mut anew = String::from("0.94 0 0 0.94 18 9 cm\n");
+    for line in page.lines() {
+        let line = line.replace("/F1 22 Tf", "/F2 19 Tf").replace("/F2 28 Tf", "/F1 33 Tf");
+        let words: Vec<&str> = line.split(' ').collect();
+        match words.iter().position(|word| *word == "Td").filter(|_| line.contains("(- ")) {
+            Some(at) if words.len() > at + 4 => {
+                let (first, rest) = words.split_at(at + 4);
+                let _ = write!(anew, "{}) Tj 0 -20 Td ({}\n", first.join(" "), rest.join(" "));
+            }
+            _ => {
+                let _ = write!(anew, "{line}\n");
+            }
+        }
+    }
+    anew
 }

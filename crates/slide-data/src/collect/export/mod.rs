@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use self::row::Row;
-use crate::{Labels, Manifest, Split, Splits};
+use crate::{Labels, Manifest, SlideRecord, Split, Splits};
 
 /// What is exported: the usable slides with their labels; without splits all of them are in `train`, with splits those that
 /// have none are left out.
@@ -28,6 +28,8 @@ pub struct Export<'a> {
     pub splits: Option<&'a Splits>,
     /// The dataset card, which becomes `README.md`.
     pub card: &'a str,
+    /// Whether it is for everybody: slides without a stated licence are left out, and so are names of files and people's notes.
+    pub public: bool,
 }
 
 /// What was exported.
@@ -43,7 +45,7 @@ impl Export<'_> {
     /// The slides of each split, in manifest order; the splits have the Hub's names.
     fn rows(&self) -> BTreeMap<&'static str, Vec<Row<'_>>> {
         let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for slide in self.manifest.usable() {
+        for slide in self.manifest.usable().filter(|slide| self.may_be_shown(slide)) {
             let split = match self.splits.map(|splits| splits.of(slide)) {
                 None | Some(Some(Split::Train)) => "train",
                 Some(Some(Split::Val)) => "validation",
@@ -51,9 +53,19 @@ impl Export<'_> {
                 Some(None) => continue,
             };
             let label = self.labels.and_then(|labels| labels.slides.get(&slide.slide_id));
-            rows.entry(split).or_default().push(Row { slide, label });
+            rows.entry(split).or_default().push(Row { slide, label, public: self.public });
         }
         rows
+    }
+
+    /// Whether no slide would be exported.
+    pub fn is_empty(&self) -> bool {
+        self.rows().is_empty()
+    }
+
+    fn may_be_shown(&self, slide: &SlideRecord) -> bool {
+        let license = slide.source.license.as_deref().map_or("", str::trim);
+        !self.public || !license.is_empty()
     }
 
     /// Every criterion that some label names, so that all rows have the same columns.

@@ -7,6 +7,8 @@ use crate::{Label, Score, SlideRecord};
 pub(super) struct Row<'a> {
     pub(super) slide: &'a SlideRecord,
     pub(super) label: Option<&'a Label>,
+    /// Whether names of files and people's notes are left out.
+    pub(super) public: bool,
 }
 
 /// The value of one column.
@@ -26,7 +28,7 @@ impl Row<'_> {
     /// The columns beside the image: provenance, then notes, number of raters, and for each criterion the score and how many
     /// raters gave each. Every row has the same columns in the same order.
     pub(super) fn fields(&self, criteria: &[String]) -> Vec<(String, Field)> {
-        let Self { slide, label } = self;
+        let Self { slide, label, public } = self;
         let text = |value: &str| Field::Text(Some(value.to_owned()));
         let number = |value: u32| Field::Number(i32::try_from(value).ok());
         let kind = json!(slide.source.kind).as_str().map(str::to_owned);
@@ -48,7 +50,9 @@ impl Row<'_> {
             ("notes", Field::Text(label.map(|label| label.notes.clone()))),
             ("annotators", Field::Number(label.map(|label| label.annotators as i32))),
         ];
-        let mut fields: Vec<_> = named.into_iter().map(|(name, field)| (name.to_owned(), field)).collect();
+        let is_shown = |name: &&str| !public || !["origin", "notes"].contains(name);
+        let named = named.into_iter().filter(|(name, _)| is_shown(name));
+        let mut fields: Vec<_> = named.map(|(name, field)| (name.to_owned(), field)).collect();
         for key in criteria {
             let score = label.and_then(|label| label.score(key));
             fields.push((key.clone(), Field::Number(score.map(|score| i32::from(score.get())))));
