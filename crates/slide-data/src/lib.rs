@@ -19,6 +19,7 @@ pub mod ceiling;
 pub mod collect;
 mod config;
 mod error;
+mod frozen;
 #[cfg(feature = "image")]
 pub mod imaging;
 mod kept;
@@ -40,6 +41,7 @@ pub use audit::Audit;
 pub use config::{DuplicateThresholds, SplitConfig};
 pub use durable_files::{for_each_line, sha256_hex, write_atomic, write_json};
 pub use error::{Error, Reason, Result};
+pub use frozen::{TestLabelChange, TestSetChange};
 #[cfg(feature = "image")]
 pub use image;
 #[cfg(feature = "image")]
@@ -49,7 +51,7 @@ pub use kept::KeptSlides;
 pub use kept::{KeptConfig, KeptSlide};
 pub use label::{Label, Labels, Scores};
 pub use limits::Limits;
-pub use prediction::{Correction, Prediction, expected_score};
+pub use prediction::{Correction, Prediction, VisionSketch, expected_score};
 pub use project_files::{Contract, Defects, Log};
 #[cfg(feature = "render")]
 pub use render::RenderedSlide;
