@@ -3,27 +3,8 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use crate::{Label, Labels, Manifest, Rubric, Splits, sha256_hex};
-
-/// A change of what a model is measured against: the freezing of the test set, or labels that somebody took over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TestSetChange {
-    /// When it was made.
-    pub at: Timestamp,
-    /// Who made it.
-    pub by: String,
-    /// Why.
-    pub why: String,
-    /// Slides of the test set whose label it changed.
-    pub changed: usize,
-    /// SHA-256 of the labels of the test set before it; absent where there were none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<String>,
-    /// SHA-256 of the labels of the test set after it.
-    pub after: String,
-}
+use crate::{Label, Labels, Manifest, Rubric, Splits, TestSetChange, sha256_hex};
 
 /// A slide of the test set of which people say something else than when it was frozen.
 #[derive(Debug, Clone, Copy, PartialEq)]

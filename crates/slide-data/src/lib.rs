@@ -41,7 +41,7 @@ pub use audit::Audit;
 pub use config::{DuplicateThresholds, SplitConfig};
 pub use durable_files::{for_each_line, sha256_hex, write_atomic, write_json};
 pub use error::{Error, Reason, Result};
-pub use frozen::{TestLabelChange, TestSetChange};
+pub use frozen::TestLabelChange;
 #[cfg(feature = "image")]
 pub use image;
 #[cfg(feature = "image")]
@@ -58,5 +58,5 @@ pub use render::RenderedSlide;
 pub use rubric::{Criterion, Rubric};
 pub use score::Score;
 pub use slide::{Manifest, SlideRecord, Source, SourceKind};
-pub use split::{GroupStats, Split, SplitRatios, Splits};
+pub use split::{GroupStats, Split, SplitRatios, Splits, TestSetChange};
 pub use target::{Answer, Authority, Decision, ScoreTarget, Tally, Target};

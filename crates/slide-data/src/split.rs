@@ -1,9 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::frozen::TestSetChange;
 use crate::{Contract, Error, Labels, Result, Score, SlideRecord};
 
 /// The part of the data a slide is used for.
@@ -32,6 +32,24 @@ impl Default for SplitRatios {
     fn default() -> Self {
         Self { val: 0.15, test: 0.15 }
     }
+}
+
+/// A change of what a model is measured against: the freezing of the test set, or labels that somebody took over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestSetChange {
+    /// When it was made.
+    pub at: Timestamp,
+    /// Who made it.
+    pub by: String,
+    /// Why.
+    pub why: String,
+    /// Slides of the test set whose label it changed.
+    pub changed: usize,
+    /// SHA-256 of the labels of the test set before it; absent where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// SHA-256 of the labels of the test set after it.
+    pub after: String,
 }
 
 /// `data/labeled/splits.json`: group → split. An assigned group never moves.
