@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda ci-local demo test check check-bucket check-cuda dependencies docs endurance packages mutants bench bench-loop bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda dependencies docs endurance packages mutants bench bench-loop bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -18,6 +18,9 @@ build-cuda: ## the same with the CUDA backend, which needs nothing of CUDA to bu
 
 demo: build ## run every stage on drawn decks, without network, in ./demo
 	@fixtures/demo/run.sh
+
+demo-loop: build ## a year of the retraining loop in minutes, with a clock set by hand, on the slides of `make demo`, in ./demo-loop
+	@fixtures/demo/loop.sh
 
 # cargo-nextest runs every test in a process of its own, all programs at once; documentation is tested by cargo alone.
 NEXTEST ?= $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 1 || echo 0)
@@ -112,4 +115,4 @@ collect label train score validate register monitor trigger: build ## one stage;
 	$(BIN)/pq-$@ $(ARGS)
 
 clean-demo: ## remove what the demo made
-	rm -rf demo
+	rm -rf demo demo-loop

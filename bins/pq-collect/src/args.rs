@@ -81,9 +81,16 @@ pub(crate) enum Command {
     Verify,
     /// Assign splits to new groups and prove that no deck and no near-duplicate stands in two of them.
     Splits {
-        /// From now on the test set neither loses nor gains a slide.
+        /// From now on the test set neither loses nor gains a slide. The first training does this too, and freezes its labels.
         #[arg(long)]
         freeze_test: bool,
+        /// Measure against what people say now of the slides of the frozen test set, and why. Runs that were validated before are not
+        /// comparable with later ones; who did so, when and why is kept in splits.json.
+        #[arg(long, value_name = "REASON")]
+        accept_test_labels: Option<String>,
+        /// Who takes the labels over [default: `GITHUB_ACTOR`, else `USER`]
+        #[arg(long, value_name = "NAME", requires = "accept_test_labels")]
+        by: Option<String>,
     },
     /// Bring in slides that were scored in production and that users corrected or that were drawn to be rated.
     ///

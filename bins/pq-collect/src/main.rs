@@ -43,8 +43,10 @@ fn run(args: &Args) -> Result<Verdict> {
             decide::decide(&mut store()?, args, &project, &request)
         }
         Some(Command::Verify) => inspect::check(&store()?, args.common.json),
-        Some(Command::Splits { freeze_test }) => {
-            splits::splits(&store()?, &project, *freeze_test, args.common.json)
+        Some(Command::Splits { freeze_test, accept_test_labels, by }) => {
+            let (accept, by) = (accept_test_labels.as_deref(), by.as_deref());
+            let change = splits::TestSet { freeze: *freeze_test, accept, by };
+            splits::splits(&store()?, &project, change, args.common.json)
         }
         Some(Command::Production) => production::bring_in(&mut store()?, &project, args.common.json),
         Some(Command::Card { out }) => dataset::card(&store()?, &project, out.as_deref()),

@@ -1,17 +1,28 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use anyhow::Result;
-use pq_cli::{Verdict, WithHint};
+use anyhow::{Result, bail};
+use pq_cli::{Hint, Verdict, WithHint};
 use slide_data::collect::{SplitProof, Store, prove};
-use slide_data::{Contract as _, GroupStats, Label, Manifest};
+use slide_data::{Contract as _, GroupStats, Label, Labels, Manifest, Splits, TestLabelChange};
 
 use crate::dataset::{labels, read_splits};
 use crate::decide::decisions;
 use crate::{Project, print};
 
+/// What becomes of the test set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TestSet<'a> {
+    /// Whether it is frozen now.
+    pub(crate) freeze: bool,
+    /// Why its labels become what people say now.
+    pub(crate) accept: Option<&'a str>,
+    /// Who says so.
+    pub(crate) by: Option<&'a str>,
+}
+
 /// Assigns splits to new groups, proves that they are independent, and only then writes them.
-pub(crate) fn splits(store: &Store, project: &Project, freeze_test: bool, json: bool) -> Result<Verdict> {
+pub(crate) fn splits(store: &Store, project: &Project, test: TestSet<'_>, json: bool) -> Result<Verdict> {
     let manifest = Manifest { slides: store.slides().to_vec() };
     let labels = labels(project)?;
     let path = project.layout.splits();
@@ -29,8 +40,13 @@ pub(crate) fn splits(store: &Store, project: &Project, freeze_test: bool, json: 
             "the slides cannot be split",
             "collect more decks; decks that share much, or a page that no third deck has, count as one: see `[duplicates]` in data.toml",
         )?;
-    if freeze_test {
+    if test.freeze {
         splits.freeze_test(&manifest);
+    }
+    let labels = labels.unwrap_or_default();
+    let changes = Changes::of(&splits, &labels);
+    if let Some(why) = test.accept {
+        accept(&mut splits, &labels, why, test.by)?;
     }
     let (ratios, thresholds) = (project.config.splits.ratios(), &project.config.duplicates);
     let proof = prove(&manifest, store.raw(), &splits, ratios, thresholds, &decisions(project)?).hint(
@@ -41,12 +57,103 @@ pub(crate) fn splits(store: &Store, project: &Project, freeze_test: bool, json: 
         splits.write(&path)?;
     }
     let text = if json {
-        serde_json::to_string_pretty(&proof)? + "\n"
+        changes.in_json(&proof, &splits)?
     } else {
         describe(&proof, project.config.duplicates.difference)
+            + &changes.in_words(&splits, test.accept.is_some())
     };
     print(&text)?;
     Ok(Verdict::Pass)
+}
+
+/// Takes over what people say now of the slides of the test set.
+fn accept(splits: &mut Splits, labels: &Labels, why: &str, by: Option<&str>) -> Result<()> {
+    if why.trim().is_empty() {
+        bail!(Hint::new(
+            "no reason is given",
+            "say why: `--accept-test-labels \"a rater had read the scale upside down\"`"
+        ));
+    }
+    if splits.test_labels.is_none() {
+        let remedy =
+            "the first training freezes them; until then a model is measured against what people say now";
+        bail!(Hint::new("the labels of the test set are not frozen", remedy));
+    }
+    splits.accept_test_labels(labels, &pq_cli::asked_by(by), why, jiff::Timestamp::now());
+    Ok(())
+}
+
+/// What people say of the slides of the frozen test set that its labels do not: a line a criterion.
+struct Changes(Vec<(String, Vec<String>)>);
+
+impl Changes {
+    fn of(splits: &Splits, labels: &Labels) -> Self {
+        let of_slide = |change: TestLabelChange<'_>| (change.slide_id.to_owned(), differences(&change));
+        Self(splits.changed_test_labels(labels).into_iter().map(of_slide).collect())
+    }
+
+    fn in_json(&self, proof: &SplitProof, splits: &Splits) -> Result<String> {
+        let mut value = serde_json::to_value(proof)?;
+        value["test_label_changes"] =
+            serde_json::to_value(self.0.iter().cloned().collect::<BTreeMap<_, _>>())?;
+        value["test_history"] = serde_json::to_value(&splits.test_history)?;
+        Ok(serde_json::to_string_pretty(&value)? + "\n")
+    }
+
+    fn in_words(&self, splits: &Splits, is_accepted: bool) -> String {
+        let (mut text, count) = (String::new(), self.0.len());
+        if splits.test_labels.is_some() && (count > 0 || is_accepted) {
+            let _ = writeln!(
+                text,
+                "of {count} slides of the test set people say something else than when it was frozen:"
+            );
+        }
+        for (slide, lines) in &self.0 {
+            let _ = writeln!(text, "  {slide}: {}", lines.join(", "));
+        }
+        match splits.test_history.last() {
+            Some(last) if is_accepted && count > 0 => {
+                let short = |hash: &str| hash.chars().take(12).collect::<String>();
+                let before = last.before.as_deref().map_or_else(|| "none".to_owned(), short);
+                let _ = writeln!(
+                    text,
+                    "a model is measured against these from now on; noted for {}: {} (labels {before} before, {} after). What was validated before is not comparable: validate again",
+                    last.by,
+                    last.why,
+                    short(&last.after)
+                );
+            }
+            Some(_) if count > 0 => {
+                let _ = writeln!(
+                    text,
+                    "they are measured as they were; `pq-collect splits --accept-test-labels REASON` takes over what people say now"
+                );
+            }
+            _ => {}
+        }
+        text
+    }
+}
+
+/// As in "clarity 4, was 2".
+fn differences(change: &TestLabelChange<'_>) -> Vec<String> {
+    let labels = [change.frozen, change.now];
+    let keys: BTreeSet<&String> =
+        labels.into_iter().flatten().flat_map(|label| label.scores.keys()).collect();
+    let differs = |key: &&String| {
+        let [frozen, now] = labels.map(|label| label.map(|label| label.target(key)));
+        frozen != now
+    };
+    let said = |label: Option<&Label>, key: &String| match label.and_then(|label| label.scores.get(key)) {
+        Some(Some(score)) => score.get().to_string(),
+        Some(None) => "not applicable".to_owned(),
+        None => "not rated".to_owned(),
+    };
+    let line = |key: &String| match labels.map(|label| said(label, key)) {
+        [frozen, now] if frozen == now => format!("{key} {now} as before, by other ratings"),
+        [frozen, now] => format!("{key} {now}, was {frozen}"),
+    };
+    keys.into_iter().filter(differs).map(line).collect()
 }
 
 fn count_scores(stats: &mut GroupStats, label: Option<&Label>) {

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 use pq_cli::{CommonArgs, HasCommon, Verdict, WithHint};
 use sample_decks::{
-    Disagreement, Format, LATENTS_FILE, Latents, Order, agreement, rate_slides, ratings_csv, write_decks,
-    write_seen,
+    Disagreement, Format, LATENTS_FILE, Latents, Order, agreement, correct_slides, rate_slides, ratings_csv,
+    write_decks, write_seen,
 };
+use slide_data::{Contract as _, Correction, KeptSlide, Prediction};
 
 /// Draws sample pitch decks of known quality and simulates the people who rate them.
 ///
@@ -70,6 +72,24 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Correct scored slides as users would who correct what is wrong, and only that.
+    Correct {
+        /// The slides that were kept as they were scored, kept_slides.jsonl.
+        #[arg(long, default_value = "monitoring/kept/kept_slides.jsonl")]
+        kept: PathBuf,
+        /// Their scores.
+        #[arg(long, default_value = "monitoring/predictions.jsonl")]
+        predictions: PathBuf,
+        /// The latents.json that was written with the decks.
+        #[arg(long)]
+        latents: PathBuf,
+        /// How many slides are corrected at most.
+        #[arg(long, default_value_t = 100)]
+        slides: usize,
+        /// The corrections, to which they are appended.
+        #[arg(long, default_value = "data/user_feedback/corrections.jsonl")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -105,6 +125,17 @@ fn main() -> ExitCode {
                     out.display()
                 );
             }
+            Ok(Verdict::Pass)
+        }
+        Command::Correct { kept, predictions, latents, slides, out } => {
+            let hint = "score the decks first with pq-score, and give the latents.json written with them";
+            let known = Latents::read(latents).hint("the latents could not be read", hint)?;
+            let kept = KeptSlide::read_log(kept).hint("no slide was kept", hint)?.entries;
+            let scored = Prediction::read_log(predictions).hint("no slide was scored", hint)?.entries;
+            let corrections = correct_slides(&kept, &scored, &known, latents, *slides, Timestamp::now())
+                .hint("the slides could not be corrected", hint)?;
+            Correction::append(out, &corrections).hint("the corrections could not be kept", hint)?;
+            tracing::info!("{} of {} slides were corrected", corrections.len(), kept.len());
             Ok(Verdict::Pass)
         }
         Command::Rate { raw, latents, raters, seed, out } => {

@@ -96,6 +96,12 @@ fn slides(layout: &Layout, contents: &Contents, findings: &mut Findings) {
             };
             let open = slides.iter().filter(has_split).map(|slide| slide.slide_id.as_str()).collect();
             unknown("labelled slides have no split yet", open, false);
+            let other = splits.changed_test_labels(labels).iter().map(|change| change.slide_id).collect();
+            unknown(
+                "slides of the frozen test set are measured against other labels than people give now; `pq-collect splits` names them",
+                other,
+                false,
+            );
         }
     }
     if let Some(splits) = &contents.splits {

@@ -22,10 +22,12 @@ pub(crate) fn data_facts(layout: &Layout, run: &RunFiles, record: &RunRecord) ->
             return Ok(None);
         }
     };
-    let labels = Labels::read(data.path(input::LABELS))?;
+    let mut labels = Labels::read(data.path(input::LABELS))?;
     let manifest = Manifest::read(data.slides())?;
     let splits = Splits::read(data.path(input::SPLITS))?;
-    let raters = raters(&layout.journal(), &data::rubric(run)?, &labels, record.started_at)?;
+    let rubric = data::rubric(run)?;
+    let raters = raters(&layout.journal(), &rubric, &labels, record.started_at)?;
+    splits.hold_test_labels(&mut labels, &rubric);
     Ok(Some(DataFacts { raters, ..count(&labels, &manifest, &splits) }))
 }
 

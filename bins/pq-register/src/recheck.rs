@@ -108,8 +108,9 @@ fn unusable(copies: &DataFiles, record: &RunRecord, results: &ValidationResults)
 /// The evaluation that pq-validate makes, from the predictions that it kept.
 fn evaluated(data: &DataFiles, run: &RunFiles, results: &ValidationResults) -> Result<ValidationResults> {
     let rubric = data::rubric(run)?;
-    let labels = Labels::read_for(data.path(input::LABELS), &rubric)?;
+    let mut labels = Labels::read_for(data.path(input::LABELS), &rubric)?;
     let splits = Splits::read(data.path(input::SPLITS))?;
+    splits.hold_test_labels(&mut labels, &rubric);
     let manifest = Manifest::read(data.slides())?;
     let predictions = Prediction::read_log(&run.test_predictions())?.entries;
     let by = |name: &str| -> Vec<Prediction> {

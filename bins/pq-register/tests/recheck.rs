@@ -35,7 +35,8 @@ fn project(dir: &Path) -> (RunFiles, ValidationResults) {
     for folder in [&raw, &dir.join("data/labeled"), &dir.join("config"), run.dir()] {
         std::fs::create_dir_all(folder).unwrap();
     }
-    let (mut labels, mut splits) = (Labels::default(), Splits { schema_version: 1, ..Splits::default() });
+    let (mut labels, mut splits) =
+        (Labels::default(), Splits { schema_version: Splits::VERSION, ..Splits::default() });
     let (mut records, mut items, mut train) = (Vec::new(), Vec::new(), Vec::new());
     for deck in 0..10 {
         let name = format!("deck{deck}");

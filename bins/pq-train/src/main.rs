@@ -30,7 +30,7 @@ use run::RunDir;
 
 /// Fine-tunes the model on the labelled slides with LoRA.
 ///
-/// Splits the decks (a frozen test set stays apart), trains, evaluates and saves by step, keeps the adapter with the smallest
+/// Splits the decks and freezes the test set with its labels where it is not frozen yet, trains, evaluates and saves by step, keeps the adapter with the smallest
 /// rating error, and writes everything to `outputs/<run>`. Ctrl-C saves a checkpoint; `--resume` carries on from it.
 #[derive(Debug, Parser)]
 #[command(
@@ -107,6 +107,7 @@ fn train(args: &Args) -> Result<Verdict> {
         return base.device.run(show);
     };
     drop(largest);
+    store.freeze_test(&dir.name)?;
     dir.files.dir().clone_into(&mut settings.training.output_dir);
     let samples = training::Samples { prompt: &rating_prompt, all: &slides, train, val, untaught: &untaught };
     base.device.run(training::Training {

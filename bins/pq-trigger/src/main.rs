@@ -93,7 +93,7 @@ fn run(args: &Args) -> Result<Verdict> {
     let now = args.at.unwrap_or_else(Timestamp::now);
     let is_manual = args.manual.is_some();
     let choice = inputs::Choice { corrections: args.corrections.as_deref(), is_manual, rubric: &rubric, now };
-    let by = asked_by(args.by.as_deref());
+    let by = pq_cli::asked_by(args.by.as_deref());
     let request = Request { now, by: &by, manual: args.manual.as_deref() };
     if args.dry_run {
         let inputs = inputs::read(&layout, choice).hint("cannot decide", REMEDY)?;
@@ -111,15 +111,6 @@ fn run(args: &Args) -> Result<Verdict> {
         output::publish(Path::new(&path), &decision)?;
     }
     finish(args, &decision)
-}
-
-fn asked_by(named: Option<&str>) -> String {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let named = named.map(str::to_owned);
-    named
-        .or_else(|| variable("GITHUB_ACTOR"))
-        .or_else(|| variable("USER"))
-        .unwrap_or_else(|| "nobody named".to_owned())
 }
 
 fn judge(inputs: &Inputs, config: &MonitoringConfig, request: &Request<'_>) -> Decision {

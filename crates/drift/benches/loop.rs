@@ -30,22 +30,27 @@ fn main() {
 
 fn level() {
     println!("false alarms of {} comparisons each, nominal 5 %", sims());
-    for (what, world, giant) in [
-        ("decks of 6 to 14 slides", World::default(), false),
-        ("one deck with nine tenths of the slides", World::default(), true),
+    let usual = World::default();
+    let blind = World { has_vision: false, ..usual };
+    for (what, world, giant, sizes) in [
+        ("decks of 6 to 14 slides", usual, 0, [30, 100, 300, 1000, 10_000].as_slice()),
+        ("the same without vision features", blind, 0, &[30, 300, 1000]),
+        ("recent decks of 1 to 3 slides", World { slides: (1, 3), ..usual }, 0, &[100, 300]),
+        ("and one deck of 500 slides", usual, 500, &[300]),
+        ("and one deck of 5,000 slides", usual, 5000, &[300]),
     ] {
         println!("{what}");
+        // Decks of training are of 6 to 14 slides in any case.
+        let before = World { slides: usual.slides, ..world };
         for training in [36, 100, 400] {
-            for slides in [30, 100, 300, 1000, 10_000] {
-                if giant && slides < 300 {
-                    continue;
-                }
-                let few = if slides > 1000 { sims() / 4 } else { sims() };
-                let count = false_alarms(&world, training, slides, giant, few, 1);
+            for slides in sizes {
+                let few = if slides + giant > 1000 { sims() / 4 } else { sims() };
+                let count = false_alarms([&before, &world], training, *slides, giant, few, 1);
                 println!(
-                    "  {training:>4} training decks {slides:>6} slides  {:>5.2} % of {}",
+                    "  {training:>4} training decks {slides:>6} slides  {:>5.2} % of {} (standard error {:.2})",
                     count.percent(),
-                    count.of
+                    count.of,
+                    count.standard_error()
                 );
             }
         }
@@ -62,6 +67,7 @@ fn power() {
         ("-1.0 on all criteria", World { score_shift: -1.0, ..usual }, 300),
         ("new template in half of the decks", World { template: 2, ..usual }, 200),
         ("charts vanish", World { charts: 0.02, ..usual }, 300),
+        ("half of the decks look different to the vision tower alone", World { unnamed: 2, ..usual }, 300),
     ] {
         let (count, reports) = found(&world, 36, slides, 100, 2);
         let named = reports.iter().filter(|report| names_lost_charts(report)).count();

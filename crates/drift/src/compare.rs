@@ -9,9 +9,10 @@ use crate::decks::{Decks, Significance};
 use crate::distances::{Bins, js_divergence, psi};
 use crate::features::{FeatureGroup, Table};
 use crate::moved::moved_decks;
-use crate::power::{groups, powers};
+use crate::power::{GroupPower, groups, powers};
 use crate::recent::{Recent, latest_version, once_each};
 use crate::report::{DriftReport, DriftSizes, DriftStatus, FeatureDrift};
+use crate::vision::{Vision, VisionDrift};
 use crate::words;
 
 /// Everything that a comparison looks at.
@@ -68,6 +69,7 @@ pub fn compare(input: &DriftInput<'_>) -> DriftReport {
         power_shift: config.power_shift,
         groups: Vec::new(),
         features: Vec::new(),
+        vision: None,
         decks: Vec::new(),
         left_out: table.left_out.clone(),
         inputs: BTreeMap::new(),
@@ -76,8 +78,9 @@ pub fn compare(input: &DriftInput<'_>) -> DriftReport {
     if reasons.is_empty() && table.columns.is_empty() {
         reasons.push("no feature is on enough slides and decks of both sides, or none varies".to_owned());
     }
+    let vision = Vision::new(&reference, &recent.slides, config);
     let mut report = if reasons.is_empty() {
-        judge(empty, &table, &recent, config)
+        judge(empty, &table, &recent, vision, config)
     } else {
         DriftReport { reasons, ..empty }
     };
@@ -85,9 +88,19 @@ pub fn compare(input: &DriftInput<'_>) -> DriftReport {
     report
 }
 
-fn judge(report: DriftReport, table: &Table, recent: &Recent<'_>, config: &DriftConfig) -> DriftReport {
+fn judge(
+    report: DriftReport,
+    table: &Table,
+    recent: &Recent<'_>,
+    vision: Result<Vision, String>,
+    config: &DriftConfig,
+) -> DriftReport {
     let decks = Decks::new(table);
-    let found = decks.significance(config);
+    let families = if vision.is_ok() { 2.0 } else { 1.0 };
+    let found = decks.significance(config, families);
+    let seen = vision.and_then(|vision| Ok((vision.compare(config, families)?, vision.set_aside())));
+    let not_seen = words::of_vision(&seen);
+    let vision = seen.ok().map(|(vision, _)| vision);
     let powers = powers(table, &found, config, report.threshold);
     let mut features: Vec<FeatureDrift> = (0..table.columns.len())
         .map(|index| feature(table, index, &found, powers[index], config.alpha))
@@ -95,18 +108,15 @@ fn judge(report: DriftReport, table: &Table, recent: &Recent<'_>, config: &Drift
     let moved = moved_decks(table, &decks, &features, &recent.slides);
     let slides_per_deck = report.sizes.recent_slides as f64 / report.sizes.recent_decks.max(1) as f64;
     let groups = groups(table, &found, config, report.threshold, slides_per_deck);
-    let of_group = |group| groups.iter().find(|power| power.group == group).and_then(|power| power.power);
-    let (images, scores) = (of_group(FeatureGroup::Image), of_group(FeatureGroup::Model));
-    let power = images.zip(scores).map(|(images, scores)| images.min(scores));
-    let score = features.iter().map(|feature| feature.strength).fold(0.0, f64::max);
-    let status = if score > report.threshold {
-        DriftStatus::Drifted
-    } else if power.is_some_and(|power| power >= config.min_power) {
-        DriftStatus::Stable
-    } else {
-        DriftStatus::Insufficient
+    let power = least_power(&groups);
+    let strengths = features.iter().map(|feature| feature.strength);
+    let score = strengths.chain(vision.as_ref().map(|vision| vision.strength)).fold(0.0, f64::max);
+    let status = match power {
+        _ if score > report.threshold => DriftStatus::Drifted,
+        Some(power) if power >= config.min_power => DriftStatus::Stable,
+        _ => DriftStatus::Insufficient,
     };
-    let p_value = p_value(&features, report.threshold);
+    let p_value = p_value(&features, vision.as_ref(), report.threshold);
     features.sort_by(|a, b| {
         (b.strength.total_cmp(&a.strength)).then(b.ks.total_cmp(&a.ks)).then(a.name.cmp(&b.name))
     });
@@ -118,18 +128,30 @@ fn judge(report: DriftReport, table: &Table, recent: &Recent<'_>, config: &Drift
         power,
         groups,
         features,
+        vision,
         decks: moved,
         ..report
     };
-    let reasons = words::reasons(&report, score, config);
+    let mut reasons = words::reasons(&report, score, config);
+    reasons.extend(not_seen);
     DriftReport { reasons, ..report }
 }
 
-/// The least adjusted p-value of the features that pass the threshold, or of all.
-fn p_value(features: &[FeatureDrift], threshold: f64) -> Option<f64> {
+/// The least power of images and scores, where both were compared.
+fn least_power(groups: &[GroupPower]) -> Option<f64> {
+    let of_group = |group| groups.iter().find(|power| power.group == group).and_then(|power| power.power);
+    let (images, scores) = (of_group(FeatureGroup::Image), of_group(FeatureGroup::Model));
+    images.zip(scores).map(|(images, scores)| images.min(scores))
+}
+
+/// The least adjusted p-value of what passes the threshold, or of all.
+fn p_value(features: &[FeatureDrift], vision: Option<&VisionDrift>, threshold: f64) -> Option<f64> {
+    let of_features = features.iter().map(|feature| (feature.strength, feature.adjusted_p_value));
+    let all: Vec<(f64, f64)> =
+        of_features.chain(vision.map(|vision| (vision.strength, vision.adjusted_p_value))).collect();
     let least = |is_strong: bool| {
-        let own = features.iter().filter(|feature| !is_strong || feature.strength > threshold);
-        own.map(|feature| feature.adjusted_p_value).min_by(f64::total_cmp)
+        let own = all.iter().filter(|(strength, _)| !is_strong || *strength > threshold);
+        own.map(|(_, p)| *p).min_by(f64::total_cmp)
     };
     least(true).or_else(|| least(false))
 }

@@ -150,12 +150,12 @@ impl MonitoringConfig {
         at_least("drift.max_decks", drift.max_decks, drift.min_decks, "at least `drift.min_decks`")?;
         at_least("drift.min_slides", drift.min_slides, 2, "at least 2")?;
         at_least("drift.min_decks", drift.min_decks, 2, "at least 2: decks are what is re-labelled")?;
-        // With fewer re-labellings no p-value could fall below alpha.
+        // With fewer re-labellings no p-value could fall below half of alpha, which features and vision features share.
         at_least(
             "drift.permutations",
             drift.permutations,
-            (1.0 / drift.alpha).ceil() as usize,
-            "at least 1 / `drift.alpha`",
+            (2.0 / drift.alpha).ceil() as usize,
+            "at least 2 / `drift.alpha`",
         )?;
         at_least(
             "drift.max_permutations",

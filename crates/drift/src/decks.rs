@@ -22,7 +22,8 @@ const ENOUGH_REACHED: usize = 10;
 pub(crate) struct Significance {
     /// For each column the share of re-labellings with at least its statistic.
     pub(crate) p_values: Vec<f64>,
-    /// For each column the share of re-labellings in which any column had at least its statistic.
+    /// For each column the share of re-labellings in which any column had at least its statistic, times the tests that are looked at
+    /// beside these (Bonferroni).
     pub(crate) adjusted: Vec<f64>,
     /// The t statistic from which on an adjusted p-value is at most alpha.
     pub(crate) critical: f64,
@@ -106,8 +107,8 @@ impl Decks {
     }
 
     /// Re-labels the decks at random, at least `permutations` times, and on until the largest statistic was reached often enough to
-    /// tell how rare it is, or `max_permutations` times.
-    pub(crate) fn significance(&self, config: &DriftConfig) -> Significance {
+    /// tell how rare it is, or `max_permutations` times. All columns together are one of `families` tests that share alpha.
+    pub(crate) fn significance(&self, config: &DriftConfig, families: f64) -> Significance {
         let decks = self.patterns.first().map_or(0, |pattern| pattern.has.len());
         let recent_first = (self.reference_decks..decks).chain(0..self.reference_decks);
         let mut order: Vec<usize> = recent_first.collect();
@@ -131,21 +132,27 @@ impl Decks {
             top_reached += usize::from(most >= top);
             largest.push(most);
         }
-        conclude(&least, &reached, largest, config.alpha)
+        conclude(&least, &reached, largest, config.alpha, families)
     }
 }
 
-fn conclude(least: &[f64], reached: &[usize], mut largest: Vec<f64>, alpha: f64) -> Significance {
+fn conclude(
+    least: &[f64],
+    reached: &[usize],
+    mut largest: Vec<f64>,
+    alpha: f64,
+    families: f64,
+) -> Significance {
     largest.sort_by(f64::total_cmp);
     let permutations = largest.len();
     let p = |count: usize| (1 + count) as f64 / (1 + permutations) as f64;
     let at_least = |value: f64| permutations - largest.partition_point(|most| *most < value);
     // The (1 - alpha) quantile of the largest statistics, counting the observation itself as one of them.
-    let rank = ((1.0 - alpha) * (1 + permutations) as f64).ceil() as usize;
+    let rank = ((1.0 - alpha / families) * (1 + permutations) as f64).ceil() as usize;
     let critical = largest.get(rank.min(permutations).saturating_sub(1));
     Significance {
         p_values: reached.iter().map(|count| p(*count)).collect(),
-        adjusted: least.iter().map(|value| p(at_least(*value))).collect(),
+        adjusted: least.iter().map(|value| (families * p(at_least(*value))).min(1.0)).collect(),
         critical: critical.map_or(f64::INFINITY, |square| square.sqrt()),
         permutations,
     }

@@ -16,6 +16,7 @@
 mod audit;
 mod budget;
 mod chance;
+mod classifier;
 mod compare;
 mod config;
 mod decision;
@@ -31,11 +32,13 @@ mod mmd;
 mod moved;
 mod performance;
 mod power;
+mod principal;
 mod read;
 mod recent;
 mod report;
 mod triggers;
 mod usable;
+mod vision;
 mod words;
 
 pub use audit::{Drawing, draw_audits};
@@ -59,3 +62,4 @@ pub use read::{read_lines, read_lines_if_present};
 pub use report::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, MovedDeck, write_drift_report};
 pub use triggers::{Evidence, Request, decide};
 pub use usable::{Known, Learnable, Usable, usable};
+pub use vision::VisionDrift;

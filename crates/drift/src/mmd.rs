@@ -39,10 +39,7 @@ const BATCH: usize = 16;
 /// # Errors
 /// When sizes do not fit together, a number is not finite, or a side has fewer than two decks.
 pub fn mmd(input: &MmdInput<'_>, permutations: usize, seed: u64) -> Result<Mmd> {
-    check(input)?;
-    let distances = squared_distances(input.features, input.width);
-    let bandwidth = median_distance(&distances, input.deck.len());
-    let kernel = DeckKernel::new(deck_kernel(input, &distances, bandwidth), input.is_recent.len());
+    let kernel = Prepared::new(input)?;
     // The discrepancy is the same from both sides; the smaller one is cheaper.
     let recent = input.is_recent.iter().filter(|is_recent| **is_recent).count();
     let is_small = recent * 2 <= input.is_recent.len();
@@ -50,7 +47,7 @@ pub fn mmd(input: &MmdInput<'_>, permutations: usize, seed: u64) -> Result<Mmd> 
         (0..input.is_recent.len()).partition(|deck| input.is_recent[*deck] == is_small);
     let small = order.len();
     order.extend(others);
-    let squared = kernel.discrepancies(&[order[..small].to_vec()])[0];
+    let squared = kernel.squared(&order[..small]);
     let mut rng = fastrand::Rng::with_seed(seed);
     let (mut reached, mut left) = (0, permutations);
     while left > 0 {
@@ -65,7 +62,34 @@ pub fn mmd(input: &MmdInput<'_>, permutations: usize, seed: u64) -> Result<Mmd> 
         left -= sides.len();
     }
     let p_value = (1 + reached) as f64 / (1 + permutations) as f64;
-    Ok(Mmd { squared, p_value, bandwidth: f64::from(bandwidth) })
+    Ok(Mmd { squared, p_value, bandwidth: kernel.bandwidth })
+}
+
+/// The kernel of decks, with which any labelling of them is looked at.
+pub(crate) struct Prepared {
+    kernel: DeckKernel,
+    bandwidth: f64,
+}
+
+impl Prepared {
+    /// As [`mmd`], and refuses what it refuses.
+    pub(crate) fn new(input: &MmdInput<'_>) -> Result<Self> {
+        check(input)?;
+        let distances = squared_distances(input.features, input.width);
+        let bandwidth = median_distance(&distances, input.deck.len());
+        let kernel = DeckKernel::new(deck_kernel(input, &distances, bandwidth), input.is_recent.len());
+        Ok(Self { kernel, bandwidth: f64::from(bandwidth) })
+    }
+
+    /// The squared discrepancy between these decks and the others.
+    pub(crate) fn squared(&self, side: &[usize]) -> f64 {
+        self.discrepancies(&[side.to_vec()])[0]
+    }
+
+    /// The same of each of these sides.
+    pub(crate) fn discrepancies(&self, sides: &[Vec<usize>]) -> Vec<f64> {
+        self.kernel.discrepancies(sides)
+    }
 }
 
 fn check(input: &MmdInput<'_>) -> Result<()> {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::Result;
 use crate::features::FeatureGroup;
 use crate::power::GroupPower;
+use crate::vision::VisionDrift;
 
 /// What a comparison found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +96,8 @@ pub struct DriftSizes {
 
 /// `latest_drift.json`.
 ///
-/// `drift_score` is the largest share of slides, over all features that changed beyond chance, that lie on the other side of some
+/// `drift_score` is the largest share of slides, over all features that changed beyond chance (the classifier's odds of `vision` among
+/// them), that lie on the other side of some
 /// value than slides of training do (each deck counting alike): 0.30 says that of 100 slides at least 30 look, score or lack
 /// something as they did not before. The loss of a criterion makes it 1; a point less on all criteria moves more than 30 of 100 slides
 /// across the middle, as long as scores spread by less than 1.3 points. As a feature counts only where its p-value, corrected for their
@@ -136,6 +138,9 @@ pub struct DriftReport {
     pub groups: Vec<GroupPower>,
     /// The features, the strongest first.
     pub features: Vec<FeatureDrift>,
+    /// How slides differ as the vision tower sees them; absent where that was not compared, which `reasons` then says.
+    #[serde(default)]
+    pub vision: Option<VisionDrift>,
     /// The recent decks that differ most, where something changed.
     #[serde(default)]
     pub decks: Vec<MovedDeck>,

@@ -4,6 +4,7 @@ use crate::DriftConfig;
 use crate::features::FeatureGroup;
 use crate::power::GroupPower;
 use crate::report::{DriftReport, DriftSizes, DriftStatus, FeatureDrift};
+use crate::vision::VisionDrift;
 
 /// Why nothing can be compared.
 pub(crate) fn too_few(sizes: &DriftSizes, lines: usize, config: &DriftConfig) -> Vec<String> {
@@ -90,6 +91,28 @@ pub(crate) fn reasons(report: &DriftReport, score: f64, config: &DriftConfig) ->
         ));
     }
     reasons
+}
+
+/// What the vision tower saw, or why that was not compared.
+pub(crate) fn of_vision(seen: &Result<(VisionDrift, Option<String>), String>) -> Vec<String> {
+    let (vision, set_aside) = match seen {
+        Err(why) => return vec![format!("vision features: not compared, as {why}")],
+        Ok((vision, set_aside)) => (vision, set_aside.clone()),
+    };
+    let found = if vision.drifted {
+        let least_like = vision
+            .most_unlike
+            .first()
+            .map_or_else(String::new, |deck| format!("; least like training is {deck}"));
+        format!(
+            "vision features: recent decks look different from those of training; a classifier tells them apart with an area under the curve of {:.2} (0.5 is chance), and of 100 slides {:.0} lie on the other side{least_like}",
+            vision.auc,
+            100.0 * vision.ks
+        )
+    } else {
+        "vision features: recent decks look like those of training, as far as decks can tell".to_owned()
+    };
+    set_aside.into_iter().chain([found]).collect()
 }
 
 /// As in "charts are on 2 % of recent slides".

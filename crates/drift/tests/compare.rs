@@ -302,13 +302,51 @@ fn the_same_seed_gives_the_same_report_in_any_order_and_it_survives_writing() {
 /// The budget's levels need p-values below one in ten thousand: of a certain change they are as small as was asked for.
 #[test]
 fn small_chances_are_told_exactly() {
-    let (before, now) = team(10, &World { season: 2.0, ..World::default() }, 30);
+    let blind = World { has_vision: false, ..World::default() };
     let config = DriftConfig { permutations: 99, max_permutations: 1999, ..DriftConfig::default() };
+    let (before, now) = team(10, &World { season: 2.0, ..blind }, 30);
     let certain = simulation::drift(&before, &now, &config, at(21.0));
     assert_eq!((certain.permutations, certain.p_value), (1999, Some(1.0 / 2000.0)));
+    // Vision features share alpha with the others.
+    let (before, now) = team(10, &World { season: 2.0, ..World::default() }, 30);
+    let both = simulation::drift(&before, &now, &config, at(21.0));
+    assert_eq!((both.permutations, both.p_value), (1999, Some(2.0 / 2000.0)));
     let (before, now) = team(10, &World::default(), 30);
     let none = simulation::drift(&before, &now, &config, at(21.0));
     assert!(none.permutations < 1999, "{}", none.permutations);
+}
+
+/// Only sketches of the base that training saw are compared, and what is missing is said.
+#[test]
+fn vision_features_of_another_base_or_none_are_not_compared() {
+    let (before, mut now) = team(12, &World { unnamed: 1, ..World::default() }, 30);
+    let seen = report(&before, &now).vision.unwrap();
+    assert!(seen.drifted && seen.auc > 0.8 && seen.strength > 0.2, "{seen:?}");
+    assert!(seen.mmd_squared > 0.0 && seen.most_unlike.len() == 5, "{seen:?}");
+
+    // Half of the slides were scored on another base: they are counted, and the others compared.
+    let half = now.len() / 2;
+    now.iter_mut().skip(half).for_each(|slide| {
+        slide.vision =
+            slide.vision.take().map(|sketch| slide_data::VisionSketch { base: "other".to_owned(), ..sketch });
+    });
+    let part = report(&before, &now);
+    assert_eq!(part.vision.as_ref().unwrap().recent_slides, half);
+    let other = now.len() - half;
+    let said =
+        format!("vision features: {other} recent slides have none of the same base and are not compared");
+    assert!(part.reasons.contains(&said), "{:?}", part.reasons);
+
+    now.iter_mut().for_each(|slide| slide.vision = None);
+    let none = report(&before, &now);
+    let mut old = before.clone();
+    old.iter_mut().for_each(|slide| slide.vision = None);
+    let unknown = report(&old, &now);
+    for report in [none, unknown] {
+        assert_eq!(report.vision, None);
+        let says_so = |reason: &String| reason.starts_with("vision features: not compared, as ");
+        assert_eq!(report.reasons.iter().filter(|reason| says_so(reason)).count(), 1, "{:?}", report.reasons);
+    }
 }
 
 proptest! {

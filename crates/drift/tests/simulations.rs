@@ -9,10 +9,10 @@ use simulation::year::year;
 #[test]
 fn without_a_change_one_comparison_in_twenty_flags_something() {
     let usual = World::default();
-    for (training, slides, is_giant) in
-        [(36, 30, false), (36, 300, false), (100, 300, true), (400, 100, false)]
+    for (training, slides, giant) in
+        [(36, 30, 0), (36, 300, 0), (100, 300, 500), (36, 100, 5000), (400, 100, 0)]
     {
-        let count = false_alarms(&usual, training, slides, is_giant, 120, 5);
+        let count = false_alarms([&usual; 2], training, slides, giant, 120, 5);
         // 6 expected of 120; 13 or more, or none, would come by chance in about 1 of 100 such tests, whose seed is fixed.
         assert!((1..13).contains(&count.found), "{training} decks, {slides} slides: {count:?}");
     }
@@ -30,6 +30,22 @@ fn a_point_less_a_new_template_and_lost_charts_are_found() {
         "{scores:?} {template:?} {charts:?}"
     );
     assert!(reports.iter().filter(|report| names_lost_charts(report)).count() >= 18);
+}
+
+#[test]
+fn a_look_that_no_property_names_is_found_by_the_vision_features() {
+    let new_look = World { unnamed: 2, ..World::default() };
+    let (_, reports) = found(&new_look, 36, 300, 20, 9);
+    let seen = reports.iter().filter_map(|report| report.vision.as_ref()).filter(|vision| vision.drifted);
+    let seen: Vec<f64> = seen.map(|vision| vision.auc).collect();
+    assert!(seen.len() >= 18 && seen.iter().all(|auc| *auc > 0.6), "{seen:?}");
+    let blind = World { has_vision: false, ..new_look };
+    let (_, reports) = found(&blind, 36, 300, 3, 9);
+    for report in reports {
+        assert_eq!(report.vision, None);
+        let says_so = |reason: &String| reason.starts_with("vision features: not compared");
+        assert!(report.reasons.iter().any(says_so), "{:?}", report.reasons);
+    }
 }
 
 #[test]

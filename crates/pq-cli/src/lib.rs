@@ -21,4 +21,4 @@ pub use http::http_options;
 pub use keys::{ConfigFile, FILES};
 pub use log::{LogCopy, copy_log};
 pub use project_files::{Layout, Storage};
-pub use run::{CommonArgs, HasCommon, Verdict, interrupted, run};
+pub use run::{CommonArgs, HasCommon, Verdict, asked_by, interrupted, run};

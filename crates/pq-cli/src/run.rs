@@ -122,6 +122,12 @@ fn report(error: &anyhow::Error) {
     }
 }
 
+/// Who asks for something that is noted: the name that was given, else `GITHUB_ACTOR`, else `USER`.
+pub fn asked_by(named: Option<&str>) -> String {
+    let known = || ["GITHUB_ACTOR", "USER"].into_iter().find_map(crate::secrets::variable);
+    named.map(str::to_owned).or_else(known).unwrap_or_else(|| "nobody named".to_owned())
+}
+
 /// What helps where a folder, a file or a setting is not what the command line or the configuration says.
 fn remedy_of_settings(error: &anyhow::Error) -> Option<&'static str> {
     use project_files::Error::{NoFile, NoFolder};

@@ -1,4 +1,4 @@
-use ::drift::{DriftReport, DriftStatus, FeatureDrift, FeatureGroup, GroupPower, MovedDeck};
+use ::drift::{DriftReport, DriftStatus, FeatureDrift, FeatureGroup, GroupPower, MovedDeck, VisionDrift};
 use minijinja::{Value, context};
 
 use crate::Result;
@@ -13,7 +13,7 @@ use crate::plots::distributions;
 /// When a template fails, which no input should cause.
 pub fn render_drift_report(report: &DriftReport) -> Result<String> {
     let (class, finding) = match report.status {
-        DriftStatus::Stable if report.features.iter().any(|feature| feature.drifted) => {
+        DriftStatus::Stable if has_changed(report) => {
             ("pass", "Some features changed, not enough to count as drift")
         }
         DriftStatus::Stable => ("pass", "No drift seen"),
@@ -41,9 +41,31 @@ pub fn render_drift_report(report: &DriftReport) -> Result<String> {
             decks => report.decks.iter().map(deck).collect::<Vec<_>>(),
             groups => report.groups.iter().map(group).collect::<Vec<_>>(),
             features => report.features.iter().map(row).collect::<Vec<_>>(),
+            vision => report.vision.as_ref().map(vision),
             inputs => report.inputs.iter().collect::<Vec<_>>(),
         },
     )
+}
+
+fn has_changed(report: &DriftReport) -> bool {
+    report.features.iter().any(|feature| feature.drifted)
+        || report.vision.as_ref().is_some_and(|vision| vision.drifted)
+}
+
+fn vision(vision: &VisionDrift) -> Value {
+    let p = |p: f64| number(Some(p), 3);
+    context! {
+        drifted => vision.drifted,
+        mmd => significant(vision.mmd_squared),
+        mmd_p => p(vision.mmd_p_value),
+        auc => number(Some(vision.auc), 2),
+        auc_p => p(vision.auc_p_value),
+        adjusted => p(vision.adjusted_p_value),
+        ks => number(Some(vision.ks), 2),
+        permutations => vision.permutations,
+        sizes => format!("{} slides of {} recent decks, {} of {} decks of training", vision.recent_slides, vision.recent_decks, vision.reference_slides, vision.reference_decks),
+        most_unlike => vision.most_unlike.join(", "),
+    }
 }
 
 fn deck(deck: &MovedDeck) -> Value {

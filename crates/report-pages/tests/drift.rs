@@ -6,7 +6,9 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{assert_self_contained, keep};
-use drift::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, FeatureGroup, GroupPower, MovedDeck};
+use drift::{
+    DriftReport, DriftSizes, DriftStatus, FeatureDrift, FeatureGroup, GroupPower, MovedDeck, VisionDrift,
+};
 use jiff::Timestamp;
 use report_pages::render_drift_report;
 
@@ -64,6 +66,7 @@ fn report(status: DriftStatus, features: Vec<FeatureDrift>) -> DriftReport {
             more_slides: Some(58),
         }],
         features,
+        vision: None,
         decks: vec![MovedDeck {
             deck_id: "deck <7>".to_owned(),
             slides: 12,
@@ -111,6 +114,43 @@ fn the_finding_comes_first_and_each_feature_is_drawn() {
     }
     assert_eq!(page.matches("<svg class=\"distributions\"").count(), 5);
     assert_eq!(page.matches("<span class=\"off\">changed</span>").count(), 2);
+}
+
+#[test]
+fn what_the_vision_tower_saw_is_shown_where_it_was_compared() {
+    let without = report(DriftStatus::Stable, vec![feature("score.clarity", 0.1, false)]);
+    assert!(!render_drift_report(&without).unwrap().contains("As the vision tower sees them"));
+    let vision = VisionDrift {
+        base: "0123456789abcdef".to_owned(),
+        reference_slides: 190,
+        reference_decks: 23,
+        recent_slides: 95,
+        recent_decks: 11,
+        mmd_squared: 0.031_25,
+        mmd_p_value: 0.001,
+        auc: 0.874,
+        auc_p_value: 0.002,
+        adjusted_p_value: 0.004,
+        permutations: 999,
+        ks: 0.41,
+        drifted: true,
+        strength: 0.41,
+        most_unlike: vec!["deck <9>".to_owned()],
+    };
+    let page = render_drift_report(&DriftReport { vision: Some(vision), ..without }).unwrap();
+    keep("drift-vision.html", &page);
+    assert_self_contained(&page);
+    for part in [
+        "As the vision tower sees them",
+        "Some features changed, not enough",
+        "95 slides of 11 recent decks, 190 of 23 decks of training",
+        "<td>0.87</td>",
+        "0.004",
+        "A share of 0.41 of the slides",
+        "deck &lt;9&gt;",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod table;
 mod text;
 mod theme;
 mod topic;
+mod users;
 mod words;
 
 pub use color::Color;
@@ -46,3 +47,4 @@ pub use rng::Rng;
 pub use scene::{Element, Item, Kind, Rect, Scene, Step};
 pub use sidecar::{Format, LATENTS_FILE, Latents, Order, write_decks, write_seen};
 pub use topic::Topic;
+pub use users::correct_slides;

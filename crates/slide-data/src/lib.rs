@@ -19,6 +19,7 @@ pub mod ceiling;
 pub mod collect;
 mod config;
 mod error;
+mod frozen;
 #[cfg(feature = "image")]
 pub mod imaging;
 mod kept;
@@ -42,6 +43,7 @@ pub use audit::Audit;
 pub use config::{DuplicateThresholds, SplitConfig};
 pub use durable_files::{for_each_line, sha256_hex, write_atomic, write_json};
 pub use error::{Error, Reason, Result};
+pub use frozen::TestLabelChange;
 #[cfg(feature = "image")]
 pub use image;
 #[cfg(feature = "image")]
@@ -51,14 +53,14 @@ pub use kept::KeptSlides;
 pub use kept::{KeptConfig, KeptSlide};
 pub use label::{Label, Labels, Scores};
 pub use limits::Limits;
-pub use prediction::{Correction, Prediction, expected_score};
+pub use prediction::{Correction, Prediction, VisionSketch, expected_score};
 pub use project_files::{Contract, Defects, Log};
 #[cfg(feature = "render")]
 pub use render::RenderedSlide;
 pub use rubric::{Criterion, Rubric};
 pub use score::Score;
 pub use slide::{Manifest, SlideRecord, Source, SourceKind};
-pub use split::{GroupStats, Split, SplitRatios, Splits};
+pub use split::{GroupStats, Split, SplitRatios, Splits, TestSetChange};
 pub use target::{Answer, Authority, Decision, ScoreTarget, Tally, Target};
 #[cfg(feature = "render")]
 pub use text_print::TextPrint;

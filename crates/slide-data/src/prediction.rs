@@ -31,6 +31,9 @@ pub struct Prediction {
     /// Properties of the image, such as brightness and edge density.
     #[serde(default)]
     pub features: BTreeMap<String, f64>,
+    /// What the vision tower says of the image, made small; absent where an adapter changes the tower, and in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vision: Option<VisionSketch>,
     /// How long the slide took, in milliseconds.
     pub latency_ms: f64,
 }
@@ -50,8 +53,44 @@ impl Prediction {
             expected: BTreeMap::new(),
             applies: BTreeMap::new(),
             features: BTreeMap::new(),
+            vision: None,
             latency_ms: 1.0,
         }
+    }
+}
+
+/// What a vision tower says of an image, made small enough for a log: the mean of its rows, projected onto random directions, which
+/// keeps distances between slides nearly as they are (Johnson and Lindenstrauss 1984), and rounded to integers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VisionSketch {
+    /// Names the base whose tower it was. Sketches of different bases have nothing to do with each other.
+    pub base: String,
+    /// What 1 stands for.
+    pub scale: f32,
+    /// One number a direction.
+    pub values: Vec<i16>,
+}
+
+impl VisionSketch {
+    /// How many directions there are.
+    pub const WIDTH: usize = 64;
+
+    /// Rounds a projection; `None` where a number of it is not finite.
+    pub fn new(base: &str, projected: &[f32; Self::WIDTH]) -> Option<Self> {
+        let largest = projected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+        if !projected.iter().all(|value| value.is_finite()) {
+            return None;
+        }
+        let scale = if largest > 0.0 { largest / f32::from(i16::MAX) } else { 1.0 };
+        let values = projected.iter().map(|value| (value / scale).round() as i16).collect();
+        Some(Self { base: base.to_owned(), scale, values })
+    }
+
+    /// The projection; `None` where the line holds something else.
+    pub fn vector(&self) -> Option<Vec<f64>> {
+        let is_whole = self.values.len() == Self::WIDTH && self.scale.is_finite();
+        let value = |value: &i16| f64::from(*value) * f64::from(self.scale);
+        is_whole.then(|| self.values.iter().map(value).collect())
     }
 }
 
@@ -101,4 +140,26 @@ pub struct Correction {
     /// Why.
     #[serde(default)]
     pub notes: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sketch_keeps_a_projection_to_four_digits() {
+        let projected: [f32; VisionSketch::WIDTH] = std::array::from_fn(|at| (at as f32 - 20.5) * 3.25);
+        let sketch = VisionSketch::new("base", &projected).unwrap();
+        let back = sketch.vector().unwrap();
+        let most = f64::from(projected[63]);
+        assert!(
+            projected.iter().zip(&back).all(|(a, b)| (f64::from(*a) - b).abs() < 2e-5 * most),
+            "{back:?}"
+        );
+        assert_eq!(VisionSketch::new("base", &[0.0; 64]).unwrap().vector().unwrap(), [0.0; 64]);
+        let mut broken = projected;
+        broken[3] = f32::NAN;
+        assert_eq!(VisionSketch::new("base", &broken), None);
+        assert_eq!(VisionSketch { values: vec![1; 63], ..sketch }.vector(), None);
+    }
 }

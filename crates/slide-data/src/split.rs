@@ -1,8 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::{Contract, Error, Manifest, Result, Score, SlideRecord};
+use crate::{Contract, Error, Labels, Result, Score, SlideRecord};
 
 /// The part of the data a slide is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -32,21 +34,52 @@ impl Default for SplitRatios {
     }
 }
 
+/// A change of what a model is measured against: the freezing of the test set, or labels that somebody took over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestSetChange {
+    /// When it was made.
+    pub at: Timestamp,
+    /// Who made it.
+    pub by: String,
+    /// Why.
+    pub why: String,
+    /// Slides of the test set whose label it changed.
+    pub changed: usize,
+    /// SHA-256 of the labels of the test set before it; absent where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// SHA-256 of the labels of the test set after it.
+    pub after: String,
+}
+
 /// `data/labeled/splits.json`: group → split. An assigned group never moves.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Splits {
-    /// Version of this contract, now 1.
+    /// Version of this contract, now 2.
     pub schema_version: u32,
     /// The split of each group.
     pub groups: BTreeMap<String, Split>,
     /// The slides of the test set once it is frozen: from then on it neither loses nor gains one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen_test: Option<BTreeSet<String>>,
+    /// What people said of these slides when their labels were frozen: what models are measured against, whatever they say later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_labels: Option<Labels>,
+    /// Who froze these labels, and who changed them since, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test_history: Vec<TestSetChange>,
 }
 
 impl Contract for Splits {
     const NAME: &'static str = "split file";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    /// Version 1 knew no frozen labels: the next training freezes them.
+    fn migrate(_version: u32, mut value: Value) -> std::result::Result<Value, String> {
+        let splits = value.as_object_mut().ok_or("it is not an object")?;
+        splits.insert("schema_version".to_owned(), Self::VERSION.into());
+        Ok(value)
+    }
 }
 
 /// What a group brings into its split.
@@ -77,14 +110,6 @@ impl Splits {
         self.schema_version = Self::VERSION;
         for group in groups {
             self.groups.entry(group.to_owned()).or_insert(Split::Train);
-        }
-    }
-
-    /// Freezes the test set as it is among the usable slides of `manifest`; one that is frozen already stays as it was.
-    pub fn freeze_test(&mut self, manifest: &Manifest) {
-        if self.frozen_test.is_none() {
-            let test = manifest.usable().filter(|slide| self.of(slide) == Some(Split::Test));
-            self.frozen_test = Some(test.map(|slide| slide.slide_id.clone()).collect());
         }
     }
 

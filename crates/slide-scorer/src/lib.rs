@@ -9,6 +9,7 @@ mod rating_prompt;
 mod scorer;
 mod settings;
 mod slides;
+mod test_set;
 
 pub use base::{Base, fingerprint_of_base, open_base};
 pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs, check_base, processor_files};

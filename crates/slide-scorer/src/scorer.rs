@@ -7,13 +7,16 @@ use anyhow::{Context as _, Result};
 use pq_cli::WithHint as _;
 use project_files::{Applicability, ApplicabilityHead, Contract as _, RunFiles, RunRecord};
 use slide_data::image::{DynamicImage, RgbImage};
-use slide_data::{Prediction, expected_score, image_features, pixels_sha256};
+use slide_data::{Prediction, VisionSketch, expected_score, image_features, pixels_sha256};
 use vlm_lora::backend::{Backend, OnDevice};
 use vlm_lora::{FeatureCache, FeaturePrecision, Features, Model, PeftAdapter, Sample, Tiles};
 
 use crate::lineage::check_base;
 use crate::rating_prompt::Applies;
 use crate::{Base, PooledFeatures, RatingPrompt, Settings, open_base};
+
+/// So many digits of a base's fingerprint tell it from others.
+const BASE_DIGITS: usize = 16;
 
 /// A slide in memory.
 #[derive(Debug, Clone)]
@@ -105,6 +108,14 @@ impl RatingContext<'_> {
             Ok((key.clone(), told?))
         };
         known.criteria.iter().map(told).collect()
+    }
+
+    /// What the base's vision tower says of an image, for the log; nothing where an adapter changes the tower: what another version
+    /// saw could not be told from it.
+    fn sketch<B: Backend>(&self, model: &Model<B>, features: Option<&Features>) -> Option<VisionSketch> {
+        let base: String = self.cache.base().to_string().chars().take(BASE_DIGITS).collect();
+        let features = features.filter(|_| !model.trains_vision());
+        PooledFeatures::of(features?).sketch(&base)
     }
 
     /// The questions about images, with the features of each.
@@ -251,11 +262,13 @@ pub fn predict<B: Backend>(
         .zip(&properties)
         .map(|((_, features), properties)| context.applies(features.as_ref(), properties))
         .collect::<Result<Vec<_>>>()?;
+    let sketches: Vec<_> =
+        questions.iter().map(|(_, features)| context.sketch(model, features.as_ref())).collect();
     let answers = context.rating_prompt.ask_applicable(model, &questions, &applies)?;
     let latency_ms = start.elapsed().as_secs_f64() * 1e3 / slides.len().max(1) as f64;
     let scored_at = jiff::Timestamp::now();
-    let predictions = slides.iter().zip(answers).zip(applies).zip(properties).map(
-        |(((slide, distributions), applies), features)| Prediction {
+    let predictions = slides.iter().zip(answers).zip(applies).zip(properties).zip(sketches).map(
+        |((((slide, distributions), applies), features), vision)| Prediction {
             schema_version: Prediction::VERSION,
             slide_id: slide.slide_id.clone(),
             deck_id: slide.deck_id.clone(),
@@ -266,6 +279,7 @@ pub fn predict<B: Backend>(
             distributions,
             applies,
             features,
+            vision,
             latency_ms,
         },
     );

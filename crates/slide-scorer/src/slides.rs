@@ -86,7 +86,7 @@ impl Store {
         files.into_iter().filter(|path| path.exists()).map(|path| (name(&path), path)).collect()
     }
 
-    /// The labelled slides with their splits; `new` says what happens to groups that have none. Corrections change the labels of
+    /// The labelled slides with their splits. Those of a frozen test set have the labels that were frozen with it. `new` says what happens to groups that have none. Corrections change the labels of
     /// training slides, never those of the others. A slide that nobody rated is labelled by its corrections alone; the groups that
     /// only such slides are in are for training.
     ///
@@ -96,13 +96,14 @@ impl Store {
         let files = self.layout.slides();
         let manifest =
             Manifest::read(files.root()).hint("there are no slides", "bring decks in with pq-collect")?;
-        let labels = Labels::read_for(&self.layout.labels(), rubric).hint(
+        let mut labels = Labels::read_for(&self.layout.labels(), rubric).hint(
             format!("the labels in `{}` cannot be used", self.layout.labels().display()),
             "rate slides with pq-label, or `pq-label rebuild` makes the file from the journal",
         )?;
         let records: BTreeMap<&str, &SlideRecord> =
             manifest.usable().map(|record| (record.slide_id.as_str(), record)).collect();
         warn_of_missing(&labels, &manifest);
+        self.hold_test_labels(&mut labels, rubric)?;
         let corrections = self.corrections(rubric)?;
         let known = |slide: &str| records.get(slide).copied();
         let labelled: Vec<(&SlideRecord, &Label)> =

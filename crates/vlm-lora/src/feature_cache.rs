@@ -83,6 +83,11 @@ impl FeatureCache {
         Self { base, precision, folder: None, budget: 2 << 30, memory: Mutex::default() }
     }
 
+    /// The base that its features are of.
+    pub fn base(&self) -> Fingerprint {
+        self.base
+    }
+
     /// Keeps entries in this folder too.
     pub fn on_disk(mut self, folder: impl Into<PathBuf>) -> Self {
         self.folder = Some(folder.into());

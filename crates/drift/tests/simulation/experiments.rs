@@ -19,6 +19,12 @@ impl Count {
     pub(crate) fn percent(self) -> f64 {
         100.0 * self.found as f64 / self.of as f64
     }
+
+    /// Of the percentage, in points.
+    pub(crate) fn standard_error(self) -> f64 {
+        let share = self.found as f64 / self.of as f64;
+        100.0 * (share * (1.0 - share) / self.of as f64).sqrt()
+    }
 }
 
 /// Decks of the world until there are so many slides.
@@ -33,40 +39,46 @@ pub(crate) fn until(world: &World, slides: usize, rng: &mut Rng) -> Vec<Predicti
     scored
 }
 
-/// One comparison of so many training decks with so many recent slides; with a giant, one deck has nine tenths of them.
+/// One comparison of so many training decks with so many recent slides, and one deck of so many slides more (0: none).
 pub(crate) fn comparison(
     before: &World,
     now: &World,
     training: usize,
     slides: usize,
-    giant: bool,
+    giant: usize,
     rng: &mut Rng,
 ) -> DriftReport {
     let reference = reference(before, training, rng);
-    let mut scored = if giant { until(now, slides / 10, rng) } else { until(now, slides, rng) };
-    if giant {
-        scored.extend(now.deck("giant", slides - slides / 10, at(20.0), rng).slides);
+    let mut scored = until(now, slides, rng);
+    if giant > 0 {
+        scored.extend(now.deck("giant", giant, at(20.0), rng).slides);
     }
     let config =
         DriftConfig { permutations: 199, max_permutations: 199, seed: rng.u64(..), ..DriftConfig::default() };
     drift(&reference, &scored, &config, at(21.0))
 }
 
-/// How many of `sims` comparisons without a change flag anything.
+/// How many of `sims` comparisons without a change flag anything; decks of training and recent ones may differ in size.
 pub(crate) fn false_alarms(
-    world: &World,
+    [before, now]: [&World; 2],
     training: usize,
     slides: usize,
-    giant: bool,
+    giant: usize,
     sims: usize,
     seed: u64,
 ) -> Count {
     let mut rng = Rng::with_seed(seed);
     let flags = |_: &usize| {
-        let report = comparison(world, world, training, slides, giant, &mut rng);
-        report.features.iter().any(|feature| feature.drifted)
+        let report = comparison(before, now, training, slides, giant, &mut rng);
+        is_flagged(&report)
     };
     Count { found: (0..sims).filter(flags).count(), of: sims }
+}
+
+/// Whether a report flags anything.
+pub(crate) fn is_flagged(report: &DriftReport) -> bool {
+    report.features.iter().any(|feature| feature.drifted)
+        || report.vision.as_ref().is_some_and(|vision| vision.drifted)
 }
 
 /// How many of `sims` comparisons with a changed world call it drift.
@@ -79,7 +91,7 @@ pub(crate) fn found(
 ) -> (Count, Vec<DriftReport>) {
     let mut rng = Rng::with_seed(seed);
     let reports: Vec<DriftReport> =
-        (0..sims).map(|_| comparison(&World::default(), now, training, slides, false, &mut rng)).collect();
+        (0..sims).map(|_| comparison(&World::default(), now, training, slides, 0, &mut rng)).collect();
     let found = reports.iter().filter(|report| report.status == DriftStatus::Drifted).count();
     (Count { found, of: sims }, reports)
 }

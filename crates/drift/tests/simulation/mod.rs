@@ -12,7 +12,8 @@ use drift::{
 };
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
-use slide_data::{Audit, Label, Prediction, Score, expected_score};
+use repeatable_random::fnv1a;
+use slide_data::{Audit, Label, Prediction, Score, VisionSketch, expected_score};
 
 pub(crate) const CRITERIA: [&str; 5] =
     ["clarity", "design", "data_visualization", "readability", "content_quality"];
@@ -55,11 +56,25 @@ pub(crate) struct World {
     pub(crate) charts: f64,
     /// The chance that a score of the model is off by more than a point.
     pub(crate) wrong: f64,
+    /// Whether there is a vision tower.
+    pub(crate) has_vision: bool,
+    /// Every so many decks one looks different to the vision tower alone (0: none): eight of its directions move by one and a half
+    /// standard deviations.
+    pub(crate) unnamed: usize,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self { slides: (6, 14), season: 0.0, score_shift: 0.0, template: 0, charts: 0.45, wrong: 0.1 }
+        Self {
+            slides: (6, 14),
+            season: 0.0,
+            score_shift: 0.0,
+            template: 0,
+            charts: 0.45,
+            wrong: 0.1,
+            has_vision: true,
+            unnamed: 0,
+        }
     }
 }
 
@@ -74,6 +89,11 @@ fn draw(rng: &mut Rng, deck: f64) -> f64 {
     0.3f64.sqrt() * deck + 0.7f64.sqrt() * normal(rng)
 }
 
+/// The number at the end of a deck's name.
+fn number_of(deck: &str) -> usize {
+    deck.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(1)
+}
+
 /// The model's distribution around a centre.
 pub(crate) fn distribution(center: f64) -> [f64; 5] {
     let raw: [f64; 5] = std::array::from_fn(|i| (-1.2 * (i as f64 + 1.0 - center).powi(2)).exp());
@@ -84,7 +104,7 @@ pub(crate) fn distribution(center: f64) -> [f64; 5] {
 impl World {
     pub(crate) fn deck(&self, name: &str, slides: usize, when: Timestamp, rng: &mut Rng) -> Deck {
         let effects: [f64; 13] = std::array::from_fn(|_| normal(rng));
-        let number: usize = name.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(1);
+        let number = number_of(name);
         let is_new = self.template > 0 && number.is_multiple_of(self.template);
         let moved: [f64; 5] = [1.5, -2.0, 2.5, 3.0, -1.5];
         // Some decks are harder than others: the odds of an error differ by deck.
@@ -108,6 +128,8 @@ impl World {
                 distributions.insert((*key).to_owned(), shares);
             }
             let slide_id = format!("{name}-{slide}");
+            let vision =
+                if self.has_vision { self.sketch(name, &slide_id, effects[0].to_bits()) } else { None };
             deck.slides.push(Prediction {
                 deck_id: name.to_owned(),
                 sha256: format!("pixels of {slide_id}"),
@@ -115,11 +137,27 @@ impl World {
                 expected: distributions.iter().map(|(k, d)| (k.clone(), expected_score(d))).collect(),
                 distributions,
                 features,
+                vision,
                 ..Prediction::sample(&slide_id)
             });
             deck.labels.push(label);
         }
         deck
+    }
+
+    /// What a vision tower says of a slide, from generators of its own, so that all other draws are as without it; `salt` differs from
+    /// deck to deck and from simulation to simulation. Later directions matter less and less.
+    fn sketch(&self, deck: &str, slide_id: &str, salt: u64) -> Option<VisionSketch> {
+        let mut of_deck = Rng::with_seed(fnv1a(deck.as_bytes()) ^ salt);
+        let mut of_slide = Rng::with_seed(fnv1a(slide_id.as_bytes()) ^ salt);
+        let is_new = |every: usize| every > 0 && number_of(deck).is_multiple_of(every);
+        let projected = std::array::from_fn(|at| {
+            let usual = draw(&mut of_slide, normal(&mut of_deck));
+            let shift = if at % 8 == 0 { 1.5 } else { 0.0 };
+            let moved = if is_new(self.template) || is_new(self.unnamed) { shift } else { 0.0 };
+            ((usual + moved) / (1.0 + at as f64 / 8.0)) as f32
+        });
+        VisionSketch::new("base", &projected)
     }
 
     pub(crate) fn decks(&self, name: &str, count: usize, when: Timestamp, rng: &mut Rng) -> Vec<Prediction> {

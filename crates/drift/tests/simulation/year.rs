@@ -30,7 +30,7 @@ pub(crate) struct Year {
 /// 500 slides in the twentieth week.
 pub(crate) fn year(seed: u64) -> Year {
     let mut rng = Rng::with_seed(seed);
-    let usual = World::default();
+    let usual = World { has_vision: false, ..World::default() };
     let before = reference(&usual, 60, &mut rng);
     let validated = validated(&usual, 30, &mut rng);
     let drift_config = DriftConfig { permutations: 99, ..DriftConfig::default() };
