@@ -1,10 +1,11 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use pq_cli::{Verdict, WithHint};
 use slide_data::collect::source::{Source, SourceBatch, Uploads, UrlList, Web};
-use slide_data::collect::{Collector, Reader, Report, Store, Subprocess};
-use slide_data::render::{InputFile, find_all_inputs};
+use slide_data::collect::{Collector, Quarantined, Reader, Report, Store, Subprocess};
+use slide_data::render::{InputFile, survey};
 
 use crate::args::Args;
 use crate::progress::Bar;
@@ -22,6 +23,9 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
         let uploads = project.layout.slides().uploads();
         std::fs::create_dir_all(&uploads)
             .with_context(|| format!("cannot create `{}`", uploads.display()))?;
+        for item in &batch.passed_over {
+            tracing::warn!("passed over `{}`: {}", item.origin, item.reason);
+        }
         let nothing = anyhow::anyhow!("the upload folder holds no decks");
         return Err(nothing).hint(
             "there is nothing to collect",
@@ -49,7 +53,7 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
         "the store could not be written",
         "check free space and permissions, then run the same command again: it goes on where it stopped",
     )?;
-    report.set_aside.splice(0..0, batch.set_aside);
+    report.add_from_source(batch.set_aside, batch.passed_over);
     write_contact_sheet(&store)?;
     if args.common.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
@@ -84,6 +88,7 @@ fn configured(project: &Project, raw: &Path) -> Result<SourceBatch> {
             .with_context(|| format!("the source `{}` failed", source.name()))?;
         all.inputs.extend(batch.inputs);
         all.set_aside.extend(batch.set_aside);
+        all.passed_over.extend(batch.passed_over);
     }
     Ok(all)
 }
@@ -101,10 +106,11 @@ fn named(args: &Args, project: &Project, raw: &Path) -> Result<SourceBatch> {
     }
     let uploads = project.layout.slides().uploads();
     let paths: Vec<&String> = args.inputs.iter().filter(|input| !is_address(input)).collect();
-    let found = find_all_inputs(&paths, Some(&uploads))
+    let mut found = survey(&paths, Some(&uploads))
         .hint("nothing was collected", "give existing files or folders, or addresses with http(s)://")?;
     let licensed = |input: InputFile| InputFile { license: args.license.clone().or(input.license), ..input };
-    batch.inputs.extend(found.into_iter().map(licensed));
+    found.inputs = found.inputs.into_iter().map(licensed).collect();
+    batch.add(found);
     Ok(batch)
 }
 
@@ -119,10 +125,16 @@ pub(crate) fn write_contact_sheet(store: &Store) -> Result<()> {
 }
 
 fn describe(report: &Report, raw: &Path) -> String {
-    let Report { inputs, unchanged, slides_new, slides, decks, groups, .. } = report;
-    let Report { usable, duplicates, flagged, excluded, .. } = report;
+    let Report { seen, inputs, collected, refused, unchanged, slides_new, .. } = report;
+    let Report { slides, decks, groups, usable, duplicates, flagged, excluded, .. } = report;
+    let unread = match inputs.saturating_sub(collected + refused) {
+        unread if unread > 0 && report.interrupted => format!(", {unread} not read yet"),
+        _ => String::new(),
+    };
+    let passed = report.passed_over.len();
     let mut lines = vec![
-        format!("{inputs} files: {unchanged} unchanged, {slides_new} slides new"),
+        format!("{seen} files: {collected} collected, {refused} set aside, {passed} passed over{unread}"),
+        format!("{unchanged} unchanged, {slides_new} slides new"),
         format!(
             "{slides} slides of {decks} decks in {groups} groups: {usable} usable, {duplicates} repeat another, {flagged} flagged, {excluded} left out",
         ),
@@ -131,9 +143,49 @@ fn describe(report: &Report, raw: &Path) -> String {
         lines.push(format!("{} set aside:", report.set_aside.len()));
         lines.extend(report.set_aside.iter().map(|item| format!("  {}: {}", item.origin, item.reason)));
     }
+    if !report.passed_over.is_empty() {
+        lines.push(format!("{passed} passed over:"));
+        lines.extend(shortened(&report.passed_over));
+    }
+    lines.extend(crate::fonts::line(&report.missing_fonts));
     if report.interrupted {
         lines.push("stopped early; run the same command again to go on".to_owned());
     }
     lines.push(format!("slides, manifest.jsonl and contact_sheet.html are in {}", raw.display()));
     lines.join("\n") + "\n"
+}
+
+/// A line for each file; of many for one reason the first few, and how many more.
+fn shortened(items: &[Quarantined]) -> Vec<String> {
+    const FIRST: usize = 20;
+    let mut lines = Vec::new();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for item in items {
+        let count = counts.entry(&item.reason).or_default();
+        *count += 1;
+        if *count <= FIRST {
+            lines.push(format!("  {}: {}", item.origin, item.reason));
+        }
+    }
+    let more = counts.into_iter().filter(|(_, count)| *count > FIRST);
+    lines.extend(
+        more.map(|(reason, count)| format!("  {} more: {reason} (--json lists them)", count - FIRST)),
+    );
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_files_of_one_kind_take_few_lines_and_none_is_lost() {
+        let item =
+            |reason: &str, at: usize| Quarantined { origin: format!("{at}"), reason: reason.to_owned() };
+        let mut items: Vec<_> = (0..500).map(|at| item("is a text", at)).collect();
+        items.push(item("is a film", 500));
+        let lines = shortened(&items);
+        assert_eq!(lines.len(), 22);
+        assert!(lines[20].contains("is a film") && lines[21].contains("480 more: is a text"), "{lines:?}");
+    }
 }

@@ -3,6 +3,7 @@
 mod args;
 mod collect;
 mod dataset;
+mod fonts;
 mod inspect;
 mod production;
 mod progress;

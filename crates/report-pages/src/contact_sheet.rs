@@ -5,7 +5,7 @@ use crate::Result;
 use crate::page::render;
 
 /// What the measure of a quality flag is.
-const MEANINGS: [(&str, &str); 7] = [
+const MEANINGS: [(&str, &str); 12] = [
     ("blank", "share of background"),
     ("nearly_blank", "share of empty cells"),
     ("too_small", "shorter edge in pixels"),
@@ -13,6 +13,11 @@ const MEANINGS: [(&str, &str); 7] = [
     ("blurred", "steepness of edges"),
     ("cut_off", "strokes that run out of one side"),
     ("photograph", "share of texture"),
+    ("handout", "slides that the page shows in small"),
+    ("fonts_missing", "fonts that were not there"),
+    ("fonts_substituted", "fonts that others stand in for"),
+    ("images_missing", "images that could not be decoded"),
+    ("build_step", "share of the page that the next one adds"),
 ];
 
 /// A page that shows which slides were flagged or found to repeat others, and why. Images are linked relative to the store's
@@ -41,7 +46,11 @@ pub fn render_contact_sheet(slides: &[SlideRecord]) -> Result<String> {
 fn flagged(slides: &[SlideRecord], flag: &str, meaning: &str) -> Value {
     let item = |slide: &SlideRecord| {
         let value = slide.quality.get(flag)?;
-        Some(context! { why => format!("{meaning}: {}", rounded(*value)), original => (), ..figure(slide) })
+        let measure = match slide.missing_fonts.as_slice() {
+            names @ [_, ..] if flag.starts_with("fonts_") => names.join(", "),
+            _ => rounded(*value),
+        };
+        Some(context! { why => format!("{meaning}: {measure}"), original => (), ..figure(slide) })
     };
     let figures: Vec<Value> = slides.iter().filter_map(item).collect();
     context! { title => flag.replace('_', " "), figures => figures }

@@ -2,7 +2,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
-use super::ingest::{Ingest, list_quarantined};
+use super::ingest::{Ingest, count};
 use super::report::{Progress, Report};
 use super::store::{InputRecord, Outcome, Stamp, Store};
 use super::worker::{Answer, Job, ReaderFactory};
@@ -36,14 +36,14 @@ impl Collector<'_> {
         reader: ReaderFactory<'_>,
         progress: &dyn Progress,
     ) -> Result<Report> {
-        let mut report = Report { inputs: inputs.len(), ..Report::default() };
+        let mut report = Report { seen: inputs.len(), inputs: inputs.len(), ..Report::default() };
         let mut jobs = Vec::new();
         for input in inputs {
             let stamp = Stamp::of(&input.path).unwrap_or(Stamp { size_bytes: 0, modified_ns: 0 });
             match self.store.unchanged(input, stamp) {
                 Some(known) if !(known.transient || self.retry && is_quarantined(known)) => {
                     report.unchanged += 1;
-                    list_quarantined(known, &mut report);
+                    count(known, &mut report);
                 }
                 _ => jobs.push((input, stamp)),
             }
@@ -133,5 +133,8 @@ fn summarise(slides: &[SlideRecord], report: &mut Report) {
     report.duplicates = count(|slide| slide.duplicate_of.is_some());
     report.flagged = count(|slide| !slide.quality.is_empty());
     report.excluded = count(|slide| slide.excluded);
+    for name in slides.iter().flat_map(|slide| &slide.missing_fonts) {
+        *report.missing_fonts.entry(name.clone()).or_default() += 1;
+    }
     report.usable = count(|slide| slide.duplicate_of.is_none() && !slide.excluded);
 }
