@@ -129,7 +129,7 @@ fn faces(path: &Path) -> std::io::Result<Vec<Face>> {
     };
     let mut faces = Vec::new();
     for (index, offset) in offsets.into_iter().enumerate() {
-        let count = u64::from(number(&read(&mut file, offset, 12)?, 2) >> 16).min(256);
+        let count = u64::from(number(&read(&mut file, offset, 12)?, 4) >> 16).min(256);
         let tables = read(&mut file, offset + 12, 16 * count)?;
         let table = |tag: &[u8; 4]| {
             let entry = tables.chunks_exact(16).find(|entry| entry.starts_with(tag))?;
