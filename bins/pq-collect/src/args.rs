@@ -6,8 +6,9 @@ use pq_cli::{CommonArgs, HasCommon};
 /// Brings decks in as slides: renders pages, checks, finds duplicates, records where everything came from.
 ///
 /// Give files, folders or addresses; without any, the upload folder (`data/raw/manual_uploads`) and the enabled sources of
-/// data.toml are read. PDF, PNG, JPEG, WebP, GIF, TIFF, BMP, ZIP, and PowerPoint or `OpenDocument` where `LibreOffice` is installed.
-/// A folder of images is a deck, also when it is what is given. A second run over the same input changes nothing.
+/// data.toml are read. PDF, PNG, JPEG, JPEG 2000, WebP, GIF, TIFF, BMP, ZIP, and PowerPoint, Keynote or `OpenDocument` where
+/// `LibreOffice` is installed. A folder of images is a deck, also when it is what is given. Every other file is listed with the reason
+/// why it is passed over. A second run over the same input changes nothing.
 #[derive(Debug, Parser)]
 #[command(name = "pq-collect", version, subcommand_precedence_over_arg = true)]
 pub(crate) struct Args {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use pq_cli::{Verdict, WithHint};
 use slide_data::collect::source::{Source, SourceBatch, Uploads, UrlList, Web};
 use slide_data::collect::{Collector, Reader, Store, Subprocess};
-use slide_data::render::{InputFile, find_all_inputs};
+use slide_data::render::{InputFile, survey};
 
 use crate::args::Args;
 use crate::dataset::staying;
@@ -25,6 +25,9 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
         let uploads = project.layout.slides().uploads();
         std::fs::create_dir_all(&uploads)
             .with_context(|| format!("cannot create `{}`", uploads.display()))?;
+        for item in &batch.passed_over {
+            tracing::warn!("passed over `{}`: {}", item.origin, item.reason);
+        }
         let nothing = anyhow::anyhow!("the upload folder holds no decks");
         return Err(nothing).hint(
             "there is nothing to collect",
@@ -71,7 +74,7 @@ fn bring_in(store: &mut Store, args: &Args, project: &Project, batch: SourceBatc
         "the store could not be written",
         "check free space and permissions, then run the same command again: it goes on where it stopped",
     )?;
-    report.set_aside.splice(0..0, batch.set_aside);
+    report.add_from_source(batch.set_aside, batch.passed_over);
     write_contact_sheet(store)?;
     if args.common.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
@@ -106,6 +109,7 @@ fn configured(project: &Project, raw: &Path) -> Result<SourceBatch> {
             .with_context(|| format!("the source `{}` failed", source.name()))?;
         all.inputs.extend(batch.inputs);
         all.set_aside.extend(batch.set_aside);
+        all.passed_over.extend(batch.passed_over);
     }
     Ok(all)
 }
@@ -123,10 +127,11 @@ fn named(args: &Args, project: &Project, raw: &Path) -> Result<SourceBatch> {
     }
     let uploads = project.layout.slides().uploads();
     let paths: Vec<&String> = args.inputs.iter().filter(|input| !is_address(input)).collect();
-    let found = find_all_inputs(&paths, Some(&uploads))
+    let mut found = survey(&paths, Some(&uploads))
         .hint("nothing was collected", "give existing files or folders, or addresses with http(s)://")?;
     let licensed = |input: InputFile| InputFile { license: args.license.clone().or(input.license), ..input };
-    batch.inputs.extend(found.into_iter().map(licensed));
+    found.inputs = found.inputs.into_iter().map(licensed).collect();
+    batch.add(found);
     Ok(batch)
 }
 

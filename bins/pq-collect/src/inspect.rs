@@ -33,6 +33,14 @@ pub(crate) fn show(store: &Store, slide_id: &str, json: bool) -> Result<Verdict>
         ("group", slide.group.clone()),
         ("repeats", slide.duplicate_of.clone().unwrap_or_else(|| "no other slide".to_owned())),
         ("flags", if flags.is_empty() { "none".to_owned() } else { flags.join(", ") }),
+        (
+            "fonts",
+            if slide.missing_fonts.is_empty() {
+                "none missing".to_owned()
+            } else {
+                format!("missing: {}", slide.missing_fonts.join(", "))
+            },
+        ),
         ("used", if slide.excluded || slide.duplicate_of.is_some() { "no" } else { "yes" }.to_owned()),
         ("collected", format!("{} by {}", slide.collected_at, slide.tool_version)),
     ];

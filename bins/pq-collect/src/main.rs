@@ -4,6 +4,7 @@ mod args;
 mod collect;
 mod dataset;
 mod decide;
+mod fonts;
 mod inspect;
 mod production;
 mod progress;

@@ -17,6 +17,7 @@ fn png(seed: u64) -> Vec<u8> {
 
 /// Files that cannot become slides, each with words of the reason.
 fn bad_files(jpeg: &[u8]) -> [(&'static str, Vec<u8>, &'static str); 14] {
+    let nested = (0..5).fold(zip(&[("a.png", &png(7))]), |inner, _| zip(&[("inner.zip", &inner)]));
     let mut huge = encoded(&images(4, 1)[0], ImageFormat::Bmp);
     huge[18..26].copy_from_slice(&[0x60, 0xea, 0, 0, 0x60, 0xea, 0, 0]); // 60,000 × 60,000
     let secret = String::from_utf8(support::deck(5, 1)).unwrap().replace(
@@ -27,7 +28,7 @@ fn bad_files(jpeg: &[u8]) -> [(&'static str, Vec<u8>, &'static str); 14] {
     let locked = b"<manifest:file-entry><manifest:encryption-data/></manifest:file-entry>";
     [
         ("broken.pdf", b"%PDF-1.7 nothing follows".to_vec(), "cannot be read"),
-        ("empty.pdf", Vec::new(), "neither an image"),
+        ("empty.pdf", Vec::new(), "is empty (0 bytes)"),
         ("secret.pdf", secret.into_bytes(), "password"),
         ("10000 pages.pdf", support::pdf(&vec![String::new(); 10_000]), "10000 pages"),
         ("truncated.jpg", jpeg[..jpeg.len() / 2].to_vec(), "ends early"),
@@ -35,18 +36,14 @@ fn bad_files(jpeg: &[u8]) -> [(&'static str, Vec<u8>, &'static str); 14] {
         ("60000x60000.bmp", huge, "60000 × 60000"),
         ("bomb.zip", zip(&[("zeros.bmp", &vec![0; 3 << 20])]), "max_unpacked_mib"),
         ("escape.zip", zip(&[("../../evil.png", &png(6))]), "leaves the archive"),
-        ("nested.zip", zip(&[("inner.zip", &zip(&[("a.png", &png(7))]))]), "archive within an archive"),
+        ("nested.zip", nested, "archive within 3 archives"),
         ("secret.odp", zip(&[("mimetype", odp), ("META-INF/manifest.xml", locked)]), "password"),
         (
             "report.docx",
             zip(&[("[Content_Types].xml", b"<Types/>"), ("word/media/1.png", &png(8))]),
             "not a presentation",
         ),
-        (
-            "decks.zip",
-            zip(&[("deck.pptx", &zip(&[("ppt/presentation.xml", b"<x/>")]))]),
-            "archive within an archive",
-        ),
+        ("decks.zip", zip(&[("deck.pptx", &zip(&[("ppt/presentation.xml", b"<x/>")]))]), "LibreOffice"),
         ("fake.pptx", b"not a presentation".to_vec(), "neither an image"),
     ]
 }

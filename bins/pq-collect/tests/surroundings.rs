@@ -13,6 +13,7 @@ use common::{Place, support};
 
 pq_testing::tests! {
     a_store_without_write_permission_is_named_and_left_as_it_is: needs OtherUser;
+    a_folder_that_may_not_be_opened_costs_a_line: needs OtherUser;
     a_full_disk_stops_the_run_and_leaves_a_whole_store: needs FullDisk;
     a_terminal_gets_a_progress_bar: needs Terminal;
 }
@@ -40,6 +41,35 @@ fn a_store_without_write_permission_is_named_and_left_as_it_is() {
     assert_eq!(output.status.code(), Some(2), "{err}");
     assert!(err.contains("hint:") && err.contains("data/raw"), "{err}");
     assert_eq!(Manifest::read(&place.raw()).unwrap().slides.len(), 1);
+}
+
+fn a_folder_that_may_not_be_opened_costs_a_line() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let place = Place::new();
+    place.write("in/deck.pdf", &support::deck(32, 1));
+    place.write("in/closed/deck.pdf", &support::deck(33, 1));
+    place.write("in/secret.dat", b"\0\x01\x02");
+    let allow = |name: &str, mode: u32| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(place.0.path().join(name), mode).unwrap();
+    };
+    allow("in/secret.dat", 0o000);
+    allow("in/closed", 0o000);
+    let mut command = place.command(&["in", "--json"]);
+    if is_root() {
+        // Permissions do not bind root: run as nobody.
+        allow("", 0o777);
+        command.uid(65_534).gid(65_534);
+    }
+    let output = command.output().unwrap();
+    allow("in/closed", 0o755);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["seen"], &report["collected"]), (&3.into(), &1.into()), "{report:#}");
+    let passed = report["passed_over"].to_string();
+    assert!(passed.contains("in/closed") && passed.contains("permission denied"), "{passed}");
+    assert!(passed.contains("in/secret.dat") && passed.contains("cannot be opened"), "{passed}");
 }
 
 fn is_root() -> bool {

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::page::render;
 
 /// What the measure of a quality flag is.
-const MEANINGS: [(&str, &str); 7] = [
+const MEANINGS: [(&str, &str); 12] = [
     ("blank", "share of background"),
     ("nearly_blank", "share of empty cells"),
     ("too_small", "shorter edge in pixels"),
@@ -13,6 +13,11 @@ const MEANINGS: [(&str, &str); 7] = [
     ("blurred", "steepness of edges"),
     ("cut_off", "strokes that run out of one side"),
     ("photograph", "share of texture"),
+    ("handout", "slides that the page shows in small"),
+    ("fonts_missing", "fonts that were not there"),
+    ("fonts_substituted", "fonts that others stand in for"),
+    ("images_missing", "images that could not be decoded"),
+    ("build_step", "share of the page that the next one adds"),
 ];
 
 /// Flags that have no measure, and what they say.
@@ -46,7 +51,12 @@ pub fn render_contact_sheet(slides: &[SlideRecord]) -> Result<String> {
 fn flagged(slides: &[SlideRecord], flag: &str, meaning: &str, is_measured: bool) -> Value {
     let item = |slide: &SlideRecord| {
         let value = slide.quality.get(flag)?;
-        let measure = if is_measured { format!(": {}", rounded(*value)) } else { String::new() };
+        let names = slide.missing_fonts.join(", ");
+        let measure = match is_measured {
+            true if flag.starts_with("fonts_") && !names.is_empty() => format!(": {names}"),
+            true => format!(": {}", rounded(*value)),
+            false => String::new(),
+        };
         Some(context! { why => format!("{meaning}{measure}"), original => (), ..figure(slide) })
     };
     let figures: Vec<Value> = slides.iter().filter_map(item).collect();

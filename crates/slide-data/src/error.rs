@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// What can go wrong with slides and the files that describe them.
@@ -49,9 +50,14 @@ pub enum Reason {
     /// None of the known formats.
     #[error("is neither an image, a PDF, a presentation nor a ZIP archive")]
     Unknown,
-    /// A document that is no presentation.
-    #[error("is an Office document or e-book, not a presentation; export it as PDF if its pages are slides")]
-    NotSlides,
+    /// A format that is known and not read.
+    #[error("is {what}; {remedy}")]
+    Foreign { what: Cow<'static, str>, remedy: Cow<'static, str> },
+    /// A file without content.
+    #[error(
+        "is empty (0 bytes): its download did not end, or it is kept online only; let its cloud service download it and collect it again"
+    )]
+    EmptyFile,
     /// The reader is told of a file in UTF-8.
     #[error("has a name that is not UTF-8; rename it")]
     NameNotUtf8,
@@ -78,7 +84,7 @@ pub enum Reason {
     Crashed(String),
     /// A presentation, and no program that converts it.
     #[error(
-        "is a presentation, and LibreOffice is not installed; install it (`libreoffice-impress` or libreoffice.org) or export the deck as PDF"
+        "is a presentation, and LibreOffice, which draws it, is not installed; install it (`libreoffice-impress` or libreoffice.org) or export the deck as PDF"
     )]
     NeedsLibreOffice,
     /// The file cannot be opened.
@@ -91,6 +97,12 @@ impl Reason {
     #[cfg(feature = "render")]
     pub(crate) fn slow_slide(limit_s: u64) -> Self {
         Self::TimedOut { key: "time_limit_s", limit_s }
+    }
+
+    /// A known format that is not read, and what to do with it.
+    #[cfg(feature = "render")]
+    pub(crate) fn foreign(what: &'static str, remedy: &'static str) -> Self {
+        Self::Foreign { what: what.into(), remedy: remedy.into() }
     }
 
     /// A malformed file, in a decoder's words.

@@ -16,7 +16,7 @@ pub enum SourceKind {
     Image,
     /// A page of a PDF.
     Pdf,
-    /// A slide of a PowerPoint or OpenDocument presentation.
+    /// A slide of a PowerPoint, Keynote or OpenDocument presentation.
     Presentation,
     /// An image or document from the web.
     Web,
@@ -68,6 +68,12 @@ pub struct SlideRecord {
     /// Quality flags with their measurements, as in `{"blank": 0.998}`; empty for a good slide.
     #[serde(default)]
     pub quality: BTreeMap<String, f64>,
+    /// Fonts that the original asks for and that were not there when it was drawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_fonts: Vec<String>,
+    /// The next step of the build that this slide is a step of: it shows all that this one shows, and more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_by: Option<String>,
     /// The slide that this one repeats, if it is a duplicate; duplicates are not labelled or trained on.
     #[serde(default)]
     pub duplicate_of: Option<String>,
@@ -107,6 +113,8 @@ impl SlideRecord {
             height: 1,
             group: deck_id.to_owned(),
             quality: BTreeMap::new(),
+            missing_fonts: Vec::new(),
+            completed_by: None,
             duplicate_of: None,
             excluded: false,
             scored_at: None,

@@ -153,7 +153,7 @@ fn layer_norm<T>(weight: &T) -> Norm<'_, T> {
 }
 
 fn rope(positions: &[u32], heads: usize, inverse: bool) -> Rope<'_> {
-    Rope { positions, heads, head_dim: HEAD, theta: 1e5, inverse }
+    Rope { positions, heads, head_dim: HEAD, rotary: 1e5.into(), inverse }
 }
 
 /// What works row by row or element by element is bound by memory.

@@ -62,3 +62,25 @@ pub(crate) fn images(seed: u64, count: usize) -> Vec<RgbImage> {
     let limits = Limits { longest_edge: 640, ..Limits::default() };
     slide_data::render::load(&path, &limits).unwrap().map(|slide| slide.unwrap().image).collect()
 }
+
+/// A stand-in for `LibreOffice`: whatever presentation it is given becomes `converted.pdf` of the place.
+#[cfg(unix)]
+impl Place {
+    pub(crate) fn converter(&self) {
+        use std::os::unix::fs::PermissionsExt;
+        let script = format!(
+            "#!/bin/sh\nwhile [ $# -gt 0 ]; do [ \"$1\" = --outdir ] && out=$2; shift; done\ncp '{}/converted.pdf' \"$out/deck.pdf\"\n",
+            self.0.path().display()
+        );
+        self.write("bin/soffice", script.as_bytes());
+        let program = self.0.path().join("bin/soffice");
+        std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    pub(crate) fn json_with_converter(&self, args: &[&str]) -> Value {
+        let path = format!("{}:{}", self.0.path().join("bin").display(), std::env::var("PATH").unwrap());
+        let output = self.command(args).env("PATH", path).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}

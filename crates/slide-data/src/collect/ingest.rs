@@ -69,7 +69,7 @@ impl<'a> Ingest<'a> {
         if let Some(record) = pending.take_in(input, stamp, answer, self.progress) {
             let earlier = self.store.earlier(input, &record.sha256);
             let record = InputRecord { place: self.store.place(input), earlier, ..record };
-            list_quarantined(&record, self.report);
+            count(&record, self.report);
             self.progress.input_done(&input.origin);
             self.ready.push((std::mem::take(&mut pending.slides), record));
         }
@@ -90,6 +90,8 @@ impl<'a> Ingest<'a> {
 struct Pending {
     slides: Vec<Staged>,
     set_aside: Vec<(String, String)>,
+    /// Whether a part failed for a reason that lies with the machine.
+    transient: bool,
 }
 
 impl Pending {
@@ -101,7 +103,6 @@ impl Pending {
         answer: Answer,
         progress: &dyn Progress,
     ) -> Option<InputRecord> {
-        let mut transient = false;
         let (sha256, outcome) = match answer {
             Answer::Total(count) => {
                 progress.slides_found(count);
@@ -112,7 +113,18 @@ impl Pending {
                 self.slides.push(Staged { record: *slide, image, sketch, text });
                 return None;
             }
-            Answer::Failed(part, reason) => {
+            Answer::Step { step, by, added, excluded } => {
+                let slides = self.slides.iter_mut().rev();
+                let found = slides.map(|staged| &mut staged.record).find(|record| record.slide_id == step);
+                if let Some(record) = found {
+                    record.quality.insert("build_step".to_owned(), added);
+                    record.completed_by = Some(by);
+                    record.excluded |= excluded;
+                }
+                return None;
+            }
+            Answer::Failed(part, reason, again) => {
+                self.transient |= again;
                 progress.set_aside(&Quarantined {
                     origin: format!("{}, {part}", input.origin),
                     reason: reason.clone(),
@@ -129,13 +141,13 @@ impl Pending {
             Answer::Done(sha256) => (sha256, Outcome::Collected { slides: self.slides.len() }),
             Answer::NoStore(_) => return None,
             Answer::Refused(reason, again) if self.slides.is_empty() => {
-                transient = again;
+                self.transient |= again;
                 progress.set_aside(&Quarantined { origin: input.origin.clone(), reason: reason.clone() });
                 (String::new(), Outcome::Quarantined { reason })
             }
             // The pages before the one that stopped the reader are good.
             Answer::Refused(reason, again) => {
-                transient = again;
+                self.transient |= again;
                 let slides = self.slides.len();
                 self.set_aside.push((format!("after slide {slides}"), reason));
                 (self.slides[0].record.source.sha256.clone(), Outcome::Collected { slides })
@@ -151,16 +163,20 @@ impl Pending {
             sha256,
             outcome,
             set_aside: std::mem::take(&mut self.set_aside),
-            transient,
+            transient: self.transient,
             at: Timestamp::now(),
         })
     }
 }
 
-/// Lists in the report what of an input could not become slides.
-pub(super) fn list_quarantined(record: &InputRecord, report: &mut Report) {
-    if let Outcome::Quarantined { reason } = &record.outcome {
-        report.set_aside.push(Quarantined { origin: record.origin.clone(), reason: reason.clone() });
+/// Counts an input in the report, and lists what of it could not become slides.
+pub(super) fn count(record: &InputRecord, report: &mut Report) {
+    match &record.outcome {
+        Outcome::Collected { .. } => report.collected += 1,
+        Outcome::Quarantined { reason } => {
+            report.refused += 1;
+            report.set_aside.push(Quarantined { origin: record.origin.clone(), reason: reason.clone() });
+        }
     }
     let parts = record.set_aside.iter().map(|(part, reason)| Quarantined {
         origin: format!("{}, {part}", record.origin),

@@ -10,7 +10,7 @@ use super::store::Store;
 use super::worker::{Staged, stage};
 use super::{DataConfig, duplicates};
 use crate::error::io_error;
-use crate::render::RenderedSlide;
+use crate::render::{Lacks, RenderedSlide};
 use crate::{KeptSlide, KeptSlides, Result, SlideRecord};
 
 /// Brings slides that were scored in production from where they were kept into a store.
@@ -158,6 +158,7 @@ impl Production<'_> {
             image,
             text: None,
             source: kept.source.clone(),
+            lacks: Lacks::default(),
         };
         let folder = self.store.staging();
         std::fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;

@@ -1,5 +1,7 @@
 //! What a run did, and how it is followed.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::SlideRecord;
@@ -7,8 +9,14 @@ use crate::SlideRecord;
 /// What a run did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// Files that hold slides.
+    /// Files that were met: collected, set aside, passed over, or left unread by a run that was stopped.
+    pub seen: usize,
+    /// Files that hold slides, or promise to.
     pub inputs: usize,
+    /// Of these, files whose slides are in the store.
+    pub collected: usize,
+    /// Of these, files of which nothing is. What is set aside of the others (pages, entries) is not counted.
+    pub refused: usize,
     /// Of these, files that had not changed since an earlier run.
     pub unchanged: usize,
     /// Slides that this run added.
@@ -45,10 +53,24 @@ pub struct Report {
     pub missing: Vec<String>,
     /// Slides that can be labelled and trained on.
     pub usable: usize,
+    /// Fonts that slides of the store ask for and that were not there when they were drawn: how many slides each.
+    pub missing_fonts: BTreeMap<String, usize>,
     /// Files, pages and entries of this run's inputs that could not become slides.
     pub set_aside: Vec<Quarantined>,
+    /// Files in which no slides were looked for, and why.
+    pub passed_over: Vec<Quarantined>,
     /// Whether the run was stopped before its end.
     pub interrupted: bool,
+}
+
+impl Report {
+    /// Takes in what a source passed over, and what it could not bring.
+    pub fn add_from_source(&mut self, set_aside: Vec<Quarantined>, passed_over: Vec<Quarantined>) {
+        self.seen += set_aside.len() + passed_over.len();
+        self.refused += set_aside.len();
+        self.set_aside.splice(0..0, set_aside);
+        self.passed_over.extend(passed_over);
+    }
 }
 
 /// A file, page or entry that could not become a slide.

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use super::decision::Decisions;
 use super::duplicates::Copies;
-use super::ingest::{Ingest, list_quarantined};
+use super::ingest::{Ingest, count};
 use super::renewal::{self, Renewed};
 use super::report::{Progress, Report};
 use super::staying::Staying;
@@ -47,7 +47,7 @@ impl Collector<'_> {
         progress: &dyn Progress,
     ) -> Result<Report> {
         let inputs = &self.store.with_known_decks(inputs);
-        let mut report = Report { inputs: inputs.len(), ..Report::default() };
+        let mut report = Report { seen: inputs.len(), inputs: inputs.len(), ..Report::default() };
         renewal::measure(self.store, &self.config.quality, progress)?;
         let mut jobs = Vec::new();
         for input in inputs {
@@ -55,7 +55,7 @@ impl Collector<'_> {
             match self.store.unchanged(input, stamp) {
                 Some(known) if !(known.transient || self.retry && is_quarantined(known)) => {
                     report.unchanged += 1;
-                    list_quarantined(known, &mut report);
+                    count(known, &mut report);
                 }
                 _ => jobs.push((input, stamp)),
             }
@@ -174,5 +174,8 @@ fn summarise(slides: &[SlideRecord], report: &mut Report) {
     report.duplicates = count(|slide| slide.duplicate_of.is_some());
     report.flagged = count(|slide| !slide.quality.is_empty());
     report.excluded = count(|slide| slide.excluded);
+    for name in slides.iter().flat_map(|slide| &slide.missing_fonts) {
+        *report.missing_fonts.entry(name.clone()).or_default() += 1;
+    }
     report.usable = count(|slide| slide.duplicate_of.is_none() && !slide.excluded);
 }

@@ -1,12 +1,16 @@
+use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use image::RgbImage;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::imaging::{QualityThresholds, Signature, Sketch, encode_png, pixels_sha256, quality_flags};
-use crate::render::{Event, InputFile, RenderedSlide, read_file};
+use crate::imaging::{
+    QualityThresholds, Signature, Sketch, added_share, encode_png, pixels_sha256, quality_flags,
+};
+use crate::render::{Event, InputFile, Lacks, RenderedSlide, read_file};
 use crate::{Limits, Reason, SlideRecord, TextPrint};
 
 /// One file to read: what is sent to a reader.
@@ -28,8 +32,11 @@ pub enum Answer {
     Total(usize),
     /// A slide whose image lies in the staging folder, its sketch, and the fingerprint of its text.
     Slide(Box<SlideRecord>, PathBuf, Sketch, Option<TextPrint>),
-    /// A page or entry that was set aside.
-    Failed(String, String),
+    /// A slide that came before and the one that completes it, with the share of the page that this adds; whether the rules leave
+    /// the step out.
+    Step { step: String, by: String, added: f64, excluded: bool },
+    /// A page or entry that was set aside, why, and whether another run may have more luck.
+    Failed(String, String, bool),
     /// The whole file was read; its SHA-256.
     Done(String),
     /// The file cannot become slides; whether another run may have more luck.
@@ -72,17 +79,25 @@ fn perform(job: &Job, scratch: Option<&Path>, stop: &AtomicBool, answer: &mut dy
     }
     let mut count = 0;
     let mut broken = None;
+    let mut before = None;
     let mut sink = |event: Event| {
         match event {
             Event::Total(total) => answer(Answer::Total(total)),
-            Event::Failed(part, reason) => answer(Answer::Failed(part, reason.to_string())),
+            Event::Failed(part, reason) => {
+                answer(Answer::Failed(part, reason.to_string(), is_transient(&reason)));
+            }
             Event::Slide(mut slide) => {
                 count += 1;
                 let text = slide.text.take();
                 let image = job.staging.join(format!("{}-{count}.png", job.prefix));
+                let step = before.replace(Page::of(&slide)).and_then(|earlier| earlier.completed_by(&slide));
                 match stage(*slide, &job.quality, &image) {
                     Ok((record, sketch)) => answer(Answer::Slide(Box::new(record), image, sketch, text)),
                     Err(error) => broken = Some(error.to_string()),
+                }
+                if let Some((step, by, added)) = step {
+                    let excluded = job.quality.exclude.iter().any(|flag| flag == "build_step");
+                    answer(Answer::Step { step, by, added, excluded });
                 }
             }
         }
@@ -99,9 +114,36 @@ fn perform(job: &Job, scratch: Option<&Path>, stop: &AtomicBool, answer: &mut dy
     });
 }
 
-/// What depends on the machine rather than on the file may go better next time.
 pub(super) fn refusal(reason: &Reason) -> Answer {
-    Answer::Refused(reason.to_string(), matches!(reason, Reason::Io(_) | Reason::NeedsLibreOffice))
+    Answer::Refused(reason.to_string(), is_transient(reason))
+}
+
+/// A page of a document, kept until the next one shows whether it completes it.
+struct Page {
+    slide_id: String,
+    deck_id: String,
+    number: usize,
+    image: RgbImage,
+}
+
+impl Page {
+    fn of(slide: &RenderedSlide) -> Self {
+        let RenderedSlide { slide_id, deck_id, number, image, .. } = slide;
+        Self { slide_id: slide_id.clone(), deck_id: deck_id.clone(), number: *number, image: image.clone() }
+    }
+
+    /// This page and the next one, where that completes it.
+    fn completed_by(&self, next: &RenderedSlide) -> Option<(String, String, f64)> {
+        let is_next =
+            next.source.page.is_some() && next.deck_id == self.deck_id && next.number == self.number + 1;
+        let added = is_next.then(|| added_share(&self.image, &next.image)).flatten()?;
+        Some((self.slide_id.clone(), next.slide_id.clone(), added))
+    }
+}
+
+/// What depends on the machine rather than on the file may go better next time.
+fn is_transient(reason: &Reason) -> bool {
+    matches!(reason, Reason::Io(_) | Reason::NeedsLibreOffice)
 }
 
 /// Measures a slide and writes its image, synced.
@@ -110,7 +152,8 @@ pub(super) fn stage(
     quality: &QualityThresholds,
     image: &Path,
 ) -> std::io::Result<(SlideRecord, Sketch)> {
-    let flags = quality_flags(&slide.image, quality);
+    let flags =
+        [quality_flags(&slide.image, quality), lack_flags(&slide.lacks)].into_iter().flatten().collect();
     let bytes = encode_png(&slide.image).map_err(std::io::Error::other)?;
     std::fs::File::create(image)
         .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_data()))?;
@@ -128,12 +171,28 @@ pub(super) fn stage(
         group: String::new(),
         excluded: quality.excludes(&flags),
         quality: flags,
+        missing_fonts: slide.lacks.fonts.into_iter().chain(slide.lacks.substituted).collect(),
+        completed_by: None,
         duplicate_of: None,
         scored_at: None,
         collected_at: Timestamp::now(),
         tool_version: format!("pitchquest {}", env!("CARGO_PKG_VERSION")),
     };
     Ok((record, Sketch::of(&signature)))
+}
+
+/// Flags for what the image lacks, each with how many.
+fn lack_flags(lacks: &Lacks) -> BTreeMap<String, f64> {
+    let counts = [
+        ("fonts_missing", lacks.fonts.len()),
+        ("fonts_substituted", lacks.substituted.len()),
+        ("images_missing", lacks.images),
+    ];
+    counts
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| (name.to_owned(), count as f64))
+        .collect()
 }
 
 /// Serves jobs: one JSON line in, answers as JSON lines out, until the input ends. This is what a reader process runs; its

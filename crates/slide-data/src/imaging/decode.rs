@@ -1,67 +1,95 @@
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageReader, RgbImage, imageops};
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, RgbImage, imageops,
+};
 use sha2::{Digest, Sha256};
 
+use super::jpeg2000::is_jpeg2000;
+use super::size::check_pixels;
+use super::{ground, jpeg, jpeg2000, tiff};
 use crate::{Limits, Reason};
 
-/// Decodes an image of any known format to RGB: by its content, not its name; upright as EXIF says; the first frame of a GIF;
-/// transparent parts on white; reduced to [`Limits::max_edge`].
+/// Decodes an image of any known format to RGB: by its content, not its name; upright as EXIF says; the first frame of a GIF and the
+/// first page of a TIFF; transparent parts on white, or on a dark ground where they would not be seen on white; reduced to
+/// [`Limits::max_edge`]. What follows a JPEG plays no part, and its end marker may be missing.
 ///
 /// # Errors
 /// When the bytes are no image, declare more pixels than allowed, or end early.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, Reason> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Reason::malformed)?;
-    let format = reader.format().ok_or(Reason::Unknown)?;
-    if format == image::ImageFormat::Jpeg && !ends_like_jpeg(bytes) {
-        return Err(Reason::Malformed("the JPEG ends early".to_owned()));
+    if is_jpeg2000(bytes) {
+        return Ok(finish(jpeg2000::decode(bytes, limits)?, limits));
     }
-    let mut decoder = reader.into_decoder().map_err(Reason::malformed)?;
-    let (width, height) = decoder.dimensions();
+    let format = format(bytes)?;
+    let (width, height) = decoder(bytes, format)?.dimensions();
     check_pixels(width, height, limits)?;
+    let whole = match format {
+        ImageFormat::Jpeg => whole_jpeg(bytes)?,
+        _ => Cow::Borrowed(bytes),
+    };
+    let mut decoder = decoder(&whole, format)?;
     let mut budget = image::Limits::default();
     budget.max_alloc = Some(limits.max_pixels.saturating_mul(16));
     decoder.set_limits(budget).map_err(Reason::malformed)?;
     let orientation = decoder.orientation().map_err(Reason::malformed)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(Reason::malformed)?;
     image.apply_orientation(orientation);
-    Ok(reduce(flatten(image), limits.max_edge))
+    Ok(finish(image, limits))
 }
 
-/// Refuses an image by the size it declares.
-pub(crate) fn check_pixels(width: u32, height: u32, limits: &Limits) -> Result<(), Reason> {
-    if width == 0 || height == 0 {
-        return Err(Reason::Malformed("the image has no pixels".to_owned()));
+/// Decodes every page of an image, of which only a TIFF has several: each is handed to `page` with how many there are, until that
+/// returns false.
+///
+/// # Errors
+/// When there are more than [`Limits::max_pages`]; pages that cannot be read are handed on as such.
+pub(crate) fn decode_pages(
+    bytes: &[u8],
+    limits: &Limits,
+    mut page: impl FnMut(usize, Result<RgbImage, Reason>) -> bool,
+) -> Result<(), Reason> {
+    let pages = tiff::pages(bytes, limits.max_pages.saturating_add(1));
+    if pages.len() > limits.max_pages {
+        let what = format!("more than {} pages", limits.max_pages);
+        return Err(Reason::TooLarge { what, key: "max_pages", limit: limits.max_pages as u64 });
     }
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels > limits.max_pixels {
-        return Err(Reason::TooLarge {
-            what: format!("{width} × {height} pixels"),
-            key: "max_pixels",
-            limit: limits.max_pixels,
-        });
+    if pages.len() < 2 {
+        page(1, decode(bytes, limits));
+        return Ok(());
+    }
+    let mut single = bytes.to_vec();
+    for &place in &pages {
+        tiff::select(&mut single, place);
+        if !page(pages.len(), decode(&single, limits)) {
+            break;
+        }
     }
     Ok(())
 }
 
-/// Within the entropy-coded data of a JPEG `FF` is stuffed, so the last end marker must come after the last start of scan.
-fn ends_like_jpeg(bytes: &[u8]) -> bool {
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
-    matches!((last(0xd9), last(0xda)), (Some(end), Some(scan)) if end > scan)
+fn format(bytes: &[u8]) -> Result<ImageFormat, Reason> {
+    // `BigTIFF`, whose signature is not among those that are guessed.
+    if [b"II+\0", b"MM\0+"].iter().any(|magic| bytes.starts_with(*magic)) {
+        return Ok(ImageFormat::Tiff);
+    }
+    image::guess_format(bytes).map_err(|_| Reason::Unknown)
 }
 
-fn flatten(image: DynamicImage) -> RgbImage {
-    if !image.color().has_alpha() {
-        return image.into_rgb8();
+fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + '_, Reason> {
+    ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(Reason::malformed)
+}
+
+/// The JPEG at the beginning of the bytes.
+fn whole_jpeg(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Reason> {
+    match jpeg::image_length(bytes) {
+        Some(length) => Ok(Cow::Borrowed(&bytes[..length])),
+        None => jpeg::completed(bytes).map(Cow::Owned),
     }
-    let rgba = image.into_rgba8();
-    let mut rgb = RgbImage::new(rgba.width(), rgba.height());
-    for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
-        let [r, g, b, a] = from.0.map(u32::from);
-        to.0 = [r, g, b].map(|channel| ((channel * a + 255 * (255 - a) + 127) / 255) as u8);
-    }
-    rgb
+}
+
+fn finish(image: DynamicImage, limits: &Limits) -> RgbImage {
+    reduce(ground::flatten(image), limits.max_edge)
 }
 
 fn reduce(image: RgbImage, max_edge: u32) -> RgbImage {
@@ -99,7 +127,7 @@ pub fn encode_png(image: &RgbImage) -> Result<Vec<u8>, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{ImageFormat, Rgb, Rgba, RgbaImage};
+    use image::{Rgb, Rgba, RgbaImage};
 
     fn encoded(image: &RgbImage, format: ImageFormat) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());

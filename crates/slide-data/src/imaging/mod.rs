@@ -2,19 +2,32 @@
 
 mod align;
 mod border;
+mod build;
 mod decode;
 mod features;
+mod ground;
+mod handout;
+mod jpeg;
+mod jpeg2000;
 pub(crate) mod plane;
 mod quality;
 pub(crate) mod signature;
+mod size;
 mod sketch;
+mod tiff;
 
-#[cfg(feature = "pdf")]
-pub(crate) use decode::check_pixels;
+#[cfg(feature = "collect")]
+pub(crate) use build::added_share;
+#[cfg(feature = "render")]
+pub(crate) use decode::decode_pages;
 pub use decode::{decode, encode_png, pixels_sha256};
 pub use features::image_features;
+#[cfg(feature = "render")]
+pub(crate) use jpeg2000::is_jpeg2000;
 #[cfg(feature = "collect")]
 pub(crate) use quality::{MEASURED, steepness};
 pub use quality::{QualityThresholds, quality_flags};
 pub use signature::{Signature, SlideHash};
+#[cfg(feature = "pdf")]
+pub(crate) use size::check_pixels;
 pub use sketch::Sketch;

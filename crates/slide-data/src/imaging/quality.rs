@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::border::strokes_at_border;
 use super::features::{image_features, reduced};
+use super::handout::small_slides;
 use super::plane::luma;
 
 /// When a slide is flagged. A flag never deletes anything; `exclude` says which flags keep a slide out of labelling and training.
@@ -32,7 +33,18 @@ pub struct QualityThresholds {
 impl Default for QualityThresholds {
     fn default() -> Self {
         Self {
-            exclude: ["blank", "nearly_blank", "too_small", "extreme_shape"].map(str::to_owned).to_vec(),
+            exclude: [
+                "blank",
+                "nearly_blank",
+                "too_small",
+                "extreme_shape",
+                "handout",
+                "fonts_missing",
+                "images_missing",
+                "build_step",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             blank: 0.9995,
             nearly_blank: 0.985,
             too_small: 320,
@@ -44,9 +56,23 @@ impl Default for QualityThresholds {
     }
 }
 
-/// The names of all flags.
-pub(crate) const FLAGS: [&str; 7] =
-    ["blank", "nearly_blank", "too_small", "extreme_shape", "blurred", "cut_off", "photograph"];
+/// The names of all flags. The last four are raised while a document is read: fonts that were not there, so that letters are lost or
+/// lines may break elsewhere; fonts whose letters stand in their places in another shape; images that could not be decoded; slides
+/// that the next page completes.
+pub(crate) const FLAGS: [&str; 12] = [
+    "blank",
+    "nearly_blank",
+    "too_small",
+    "extreme_shape",
+    "blurred",
+    "cut_off",
+    "photograph",
+    "handout",
+    "fonts_missing",
+    "fonts_substituted",
+    "images_missing",
+    "build_step",
+];
 
 impl QualityThresholds {
     /// Checks that `exclude` names flags.
@@ -72,8 +98,8 @@ impl QualityThresholds {
 
 /// Flags that are measured from the pixels.
 #[cfg(feature = "collect")]
-pub(crate) const MEASURED: [&str; 7] =
-    ["blank", "nearly_blank", "too_small", "extreme_shape", "blurred", "cut_off", "photograph"];
+pub(crate) const MEASURED: [&str; 8] =
+    ["blank", "nearly_blank", "too_small", "extreme_shape", "blurred", "cut_off", "photograph", "handout"];
 
 /// What is wrong with a slide: flags with the measurement that raised each; empty for a good slide.
 pub fn quality_flags(image: &RgbImage, thresholds: &QualityThresholds) -> BTreeMap<String, f64> {
@@ -97,6 +123,8 @@ pub fn quality_flags(image: &RgbImage, thresholds: &QualityThresholds) -> BTreeM
     if blank {
         return flags;
     }
+    let shown = small_slides(image);
+    flag("handout", shown > 0, f64::from(shown));
     if let Some(steepness) = steepness(image) {
         flag("blurred", steepness < thresholds.blurred, steepness);
     }

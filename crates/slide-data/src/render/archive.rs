@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
 
 use zip::ZipArchive;
@@ -5,26 +6,33 @@ use zip::result::ZipError;
 
 use super::folder::natural;
 use super::format::EXTENSIONS;
-use super::{DeckName, Event, FileFormat, InputFile, Sink, guarded, sniff};
-use crate::{Limits, Reason, SourceKind, sha256_hex};
+use super::{DeckName, Event, FileFormat, InputFile, Reading, Sink, foreign, guarded, passed, sniff};
+use crate::{Reason, sha256_hex};
 
-/// Reads the images and PDFs of a ZIP archive, in natural order of their names. Nothing is written to disk.
+/// Reads the slides of a ZIP archive, of documents and archives in it too, in natural order of their names. The bytes of the archive
+/// and of all archives in it count together against the limits.
 pub(super) fn read(
     input: &InputFile,
     sha256: &str,
     bytes: &[u8],
-    limits: &Limits,
+    reading: &mut Reading<'_>,
     sink: Sink<'_>,
 ) -> Result<(), Reason> {
+    reading.check_depth()?;
     let mut archive = guarded(|| ZipArchive::new(Cursor::new(bytes)).map_err(reason))?;
-    let entries = check(&mut archive, limits)?;
-    if entries.is_empty() {
+    let found = check(&mut archive, reading)?;
+    if found.slides.is_empty() && found.bundles.is_empty() {
         return Err(Reason::Empty);
     }
+    for (name, foreign) in found.bundles {
+        if !sink(Event::Failed(name, foreign.into())) {
+            return Ok(());
+        }
+    }
     let mut counts = std::collections::BTreeMap::new();
-    let mut unpacked = 0;
-    for (index, name) in entries {
-        let budget = (limits.max_unpacked_mib << 20).saturating_sub(unpacked).min(limits.max_file_bytes());
+    for (index, name) in found.slides {
+        let left = (reading.limits.max_unpacked_mib << 20).saturating_sub(reading.unpacked);
+        let budget = left.min(reading.limits.max_file_bytes());
         let member = match guarded(|| unpack(&mut archive, index, budget)) {
             Ok(member) => member,
             Err(reason) => {
@@ -34,7 +42,7 @@ pub(super) fn read(
                 return Ok(());
             }
         };
-        unpacked += member.len() as u64;
+        reading.unpacked += member.len() as u64;
         let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
         // Named by content, so that a renamed archive is the same decks.
         let deck = DeckName(format!("zip:{}!{folder}", &sha256[..16]));
@@ -42,15 +50,21 @@ pub(super) fn read(
         *count += 1;
         let origin = format!("{}!{name}", input.origin);
         let part = InputFile { origin, deck, number: *count, ..input.clone() };
-        if !read_member(&part, &name, member, limits, sink) {
+        if !read_member(&part, &name, member, reading, sink) {
             return Ok(());
         }
     }
     Ok(())
 }
 
-/// Reads one entry; false when the sink wants no more.
-fn read_member(part: &InputFile, name: &str, bytes: Vec<u8>, limits: &Limits, sink: Sink<'_>) -> bool {
+/// Reads one file that lies within another; false when the sink wants no more.
+pub(super) fn read_member(
+    part: &InputFile,
+    name: &str,
+    bytes: Vec<u8>,
+    reading: &mut Reading<'_>,
+    sink: Sink<'_>,
+) -> bool {
     let sha256 = sha256_hex(&bytes);
     let mut goes_on = true;
     let mut inner = |event: Event| {
@@ -61,35 +75,33 @@ fn read_member(part: &InputFile, name: &str, bytes: Vec<u8>, limits: &Limits, si
         goes_on = sink(event);
         goes_on
     };
-    let result = match sniff(&bytes) {
-        FileFormat::Image => guarded(|| crate::imaging::decode(&bytes, limits)).map(|image| {
-            let _ = inner(Event::Total(1))
-                && inner(Event::Slide(Box::new(super::identity::image(part, &sha256, image))));
-        }),
-        FileFormat::Pdf => {
-            let document = super::identity::Document::new(part, &sha256, SourceKind::Pdf);
-            super::pdf::render(bytes, &document, limits, &mut inner)
-        }
-        FileFormat::Protected => Err(Reason::Encrypted),
-        FileFormat::Document => Err(Reason::NotSlides),
-        FileFormat::Zip | FileFormat::Presentation(_) => {
-            Err(Reason::Malformed("is an archive within an archive; unpack the outer one".to_owned()))
-        }
-        FileFormat::Unknown => Err(Reason::Unknown),
-    };
+    reading.depth += 1;
+    let result = super::read_bytes(part, &sha256, bytes, reading, &mut inner);
+    reading.depth -= 1;
     match result {
         Ok(()) => goes_on,
         Err(reason) => sink(Event::Failed(name.to_owned(), reason)),
     }
 }
 
-/// Judges the archive by its directory, before anything is unpacked; returns the entries that promise slides.
-fn check(archive: &mut ZipArchive<Cursor<&[u8]>>, limits: &Limits) -> Result<Vec<(usize, String)>, Reason> {
-    if archive.len() > limits.max_entries {
-        let what = format!("{} entries", archive.len());
+/// The entries of an archive that matter.
+#[derive(Default)]
+struct Found {
+    /// Position and name of those that promise slides.
+    slides: Vec<(usize, String)>,
+    /// Folders that are documents of a Mac.
+    bundles: Vec<(String, foreign::Foreign)>,
+}
+
+/// Judges the archive by its directory, before anything is unpacked; then by the first bytes of the entries whose names say nothing.
+fn check(archive: &mut ZipArchive<Cursor<&[u8]>>, reading: &mut Reading<'_>) -> Result<Found, Reason> {
+    let limits = reading.limits;
+    reading.entries += archive.len();
+    if reading.entries > limits.max_entries {
+        let what = format!("{} entries", reading.entries);
         return Err(Reason::TooLarge { what, key: "max_entries", limit: limits.max_entries as u64 });
     }
-    let (mut total, mut entries) = (0u64, Vec::new());
+    let (mut total, mut names) = (reading.unpacked, Vec::new());
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(reason)?;
         let name = entry.name().map_err(reason)?.replace('\\', "/");
@@ -98,18 +110,53 @@ fn check(archive: &mut ZipArchive<Cursor<&[u8]>>, limits: &Limits) -> Result<Vec
         }
         total = total.saturating_add(entry.size());
         let hidden = name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX");
-        let extension =
-            name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase()).unwrap_or_default();
-        if entry.is_file() && !hidden && EXTENSIONS.contains(&extension.as_str()) {
-            entries.push((index, name));
+        if entry.is_file() && !hidden {
+            names.push((index, name));
         }
     }
     if total > limits.max_unpacked_mib << 20 {
         let what = format!("{} MiB unpacked", total >> 20);
         return Err(Reason::TooLarge { what, key: "max_unpacked_mib", limit: limits.max_unpacked_mib });
     }
-    entries.sort_by_cached_key(|(_, name)| natural(name));
-    Ok(entries)
+    let (mut found, mut bundles) = (Found::default(), BTreeSet::new());
+    for (index, name) in names {
+        if let Some((bundle, foreign)) = bundle(&name) {
+            if bundles.insert(bundle.clone()) {
+                found.bundles.push((bundle, foreign));
+            }
+        } else if promises(archive, index, &name) {
+            found.slides.push((index, name));
+        }
+    }
+    found.slides.sort_by_cached_key(|(_, name)| natural(name));
+    Ok(found)
+}
+
+/// The folder above an entry that is one document on a Mac.
+fn bundle(name: &str) -> Option<(String, foreign::Foreign)> {
+    let slashes = name.match_indices('/').map(|(at, _)| at);
+    slashes.into_iter().find_map(|at| {
+        let folder = &name[..at];
+        let last = folder.rsplit('/').next().unwrap_or(folder);
+        foreign::by_bundle(last).map(|foreign| (folder.to_owned(), foreign))
+    })
+}
+
+/// Whether an entry may hold slides, by the rule that holds for files in folders.
+fn promises(archive: &mut ZipArchive<Cursor<&[u8]>>, index: usize, name: &str) -> bool {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    let extension = file.rsplit_once('.').map(|(_, extension)| extension.to_lowercase()).unwrap_or_default();
+    if passed::by_role(file, &[]).is_some() {
+        return false;
+    }
+    let mut head = || {
+        let mut head = Vec::new();
+        // One that cannot be unpacked and is not named like slides is none of ours.
+        let entry = archive.by_index(index).ok()?;
+        entry.take(1024).read_to_end(&mut head).ok()?;
+        Some(head)
+    };
+    EXTENSIONS.contains(&extension.as_str()) || head().is_some_and(|head| sniff(&head) != FileFormat::Unknown)
 }
 
 /// Unpacks an entry; a directory that declares too little does not help it past the budget.

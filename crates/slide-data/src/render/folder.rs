@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
 
 use super::DeckName;
-use super::format::{EXTENSIONS, FileFormat, sniff};
-use crate::Result;
+use super::entry::{file_passed_over, folder_passed_over, unreachable_entry};
+use crate::{Reason, Result};
 
 /// A file that holds slides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,26 @@ impl InputFile {
     }
 }
 
+/// A file or folder in which no slides were looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its name in records, as in [`InputFile::origin`].
+    pub origin: String,
+    /// What it is and what to do.
+    pub reason: Reason,
+}
+
+/// All files below some paths: each is in one of the two lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Files that hold slides, or are named as if they did.
+    pub inputs: Vec<InputFile>,
+    /// The others. A folder that is not entered is one entry: one that is hidden, that cannot be opened, or that is one document.
+    pub passed_over: Vec<PassedOver>,
+}
+
 /// `source.toml`: under which terms the files of a folder are used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -41,14 +61,14 @@ struct Terms {
 }
 
 /// Finds the files that hold slides: `path` itself, or all below it, in natural order (`2` before `10`). Hidden files, and files
-/// that neither look like slides nor are named like them, are passed over. Links are followed, loops are not.
+/// that neither look like slides nor are named like them, are passed over; [`survey`] lists them. Links are followed, loops are not.
 ///
 /// A folder of images is a deck, also when it or its images are named one by one. Only images that lie directly in the upload folder,
 /// `base`, are divided by name: a numbered series (`acme-1.png`, `acme-2.png`) is a deck, and an image without a number is a deck of
 /// its own.
 ///
 /// # Errors
-/// When `path` does not exist or a folder cannot be listed.
+/// When `path` does not exist or cannot be listed.
 pub fn find_inputs(path: &Path, base: Option<&Path>) -> Result<Vec<InputFile>> {
     find_all_inputs(std::slice::from_ref(&path), base)
 }
@@ -57,8 +77,16 @@ pub fn find_inputs(path: &Path, base: Option<&Path>) -> Result<Vec<InputFile>> {
 /// what lies below two of them is listed once.
 ///
 /// # Errors
-/// When one of the paths does not exist or a folder cannot be listed.
+/// When one of the paths does not exist or cannot be listed.
 pub fn find_all_inputs<P: AsRef<Path>>(paths: &[P], base: Option<&Path>) -> Result<Vec<InputFile>> {
+    Ok(survey(paths, base)?.inputs)
+}
+
+/// As [`find_all_inputs`], with what is passed over and why. A folder below the paths that cannot be listed is among that.
+///
+/// # Errors
+/// When one of the paths does not exist or cannot be listed.
+pub fn survey<P: AsRef<Path>>(paths: &[P], base: Option<&Path>) -> Result<Survey> {
     let base = base.and_then(|base| base.canonicalize().ok());
     let absolute = |path: &P| {
         let path = path.as_ref();
@@ -70,15 +98,20 @@ pub fn find_all_inputs<P: AsRef<Path>>(paths: &[P], base: Option<&Path>) -> Resu
             roots.push(path);
         }
     }
-    let mut seen = BTreeSet::new();
-    let mut inputs = Vec::new();
+    let (mut seen, mut passed) = (BTreeSet::new(), BTreeSet::new());
+    let mut survey = Survey::default();
     for root in &roots {
         let base = base.as_deref().filter(|base| root.starts_with(base));
         let outer = base.unwrap_or_else(|| outer_folder(root, &roots));
         let found = find_below(root, outer, base.is_some())?;
-        inputs.extend(found.into_iter().filter(|input| seen.insert(input.path.clone())));
+        survey.inputs.extend(found.inputs.into_iter().filter(|input| seen.insert(input.path.clone())));
+        survey
+            .passed_over
+            .extend(found.passed_over.into_iter().filter(|item| passed.insert(item.path.clone())));
     }
-    Ok(inputs)
+    // What one path reaches only by passing it over may be named by another.
+    survey.passed_over.retain(|item| !seen.contains(&item.path));
+    Ok(survey)
 }
 
 /// The folder from which names are counted: the nearest above from which no other root has the same name.
@@ -95,51 +128,51 @@ fn outer_folder<'a>(root: &'a Path, roots: &[PathBuf]) -> &'a Path {
     root.ancestors().nth(depth).unwrap_or(root)
 }
 
-/// The files with slides below `path`, named from `outer`, which is the upload folder if `is_upload`.
-fn find_below(path: &Path, outer: &Path, is_upload: bool) -> Result<Vec<InputFile>> {
-    let io = |source| crate::error::io_error("read", path)(source);
+/// The files below `path`, named from `outer`, which is the upload folder if `is_upload`.
+fn find_below(path: &Path, outer: &Path, is_upload: bool) -> Result<Survey> {
     let mut terms = BTreeMap::new();
-    let mut inputs = Vec::new();
-    let visible = |entry: &walkdir::DirEntry| entry.depth() == 0 || !is_hidden(entry.path());
-    for entry in WalkDir::new(path).follow_links(true).into_iter().filter_entry(visible) {
-        let entry = match entry {
-            Ok(entry) => entry,
-            // A link that leads back up, or nowhere, holds no slides.
-            Err(error) if error.loop_ancestor().is_some() || error.depth() > 0 => continue,
-            Err(error) => return Err(io(error.into())),
+    let mut found = Survey::default();
+    let name = |path: &Path| origin(path.strip_prefix(outer).unwrap_or(path));
+    let mut walk = WalkDir::new(path).follow_links(true).into_iter();
+    while let Some(entry) = walk.next() {
+        let passed = match entry {
+            Ok(entry) if entry.depth() == 0 && entry.file_type().is_dir() => continue,
+            Ok(entry) if entry.file_type().is_dir() => match folder_passed_over(entry.path()) {
+                Some(reason) => {
+                    walk.skip_current_dir();
+                    Some((entry.into_path(), reason))
+                }
+                None => continue,
+            },
+            Ok(entry) => {
+                let reason = (entry.depth() > 0).then(|| file_passed_over(&entry)).flatten();
+                if reason.is_none() {
+                    let origin = name(entry.path());
+                    let deck = deck_name(entry.path(), is_upload.then_some(outer), &origin);
+                    let license = license(entry.path(), outer, &mut terms);
+                    let path = entry.path().to_owned();
+                    found.inputs.push(InputFile { path, origin, deck, number: 0, license });
+                }
+                reason.map(|reason| (entry.into_path(), reason))
+            }
+            Err(error) if error.depth() == 0 && error.loop_ancestor().is_none() => {
+                return Err(crate::error::io_error("read", path)(error.into()));
+            }
+            Err(error) => error.path().map(|at| (at.to_owned(), unreachable_entry(&error))),
         };
-        if entry.file_type().is_file() && (entry.depth() == 0 || may_hold_slides(entry.path())) {
-            let origin = origin(entry.path().strip_prefix(outer).unwrap_or(entry.path()));
-            let deck = deck_name(entry.path(), is_upload.then_some(outer), &origin);
-            let license = license(entry.path(), outer, &mut terms);
-            inputs.push(InputFile { path: entry.into_path(), origin, deck, number: 0, license });
+        if let Some((path, reason)) = passed {
+            found.passed_over.push(PassedOver { origin: name(&path), path, reason });
         }
     }
-    inputs.sort_by_cached_key(|input| natural(&input.origin));
+    found.inputs.sort_by_cached_key(|input| natural(&input.origin));
+    found.passed_over.sort_by_cached_key(|item| natural(&item.origin));
     let mut counts = BTreeMap::new();
-    for input in &mut inputs {
+    for input in &mut found.inputs {
         let count = counts.entry(input.deck.clone()).or_insert(0);
         *count += 1;
         input.number = *count;
     }
-    Ok(inputs)
-}
-
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
-}
-
-fn may_hold_slides(path: &Path) -> bool {
-    let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-    EXTENSIONS.contains(&extension.as_str()) || sniff(&head(path)) != FileFormat::Unknown
-}
-
-fn head(path: &Path) -> Vec<u8> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    // A file that cannot be opened and is not named like slides is none of ours.
-    let _ = std::fs::File::open(path).and_then(|file| file.take(1024).read_to_end(&mut bytes));
-    bytes
+    Ok(found)
 }
 
 fn origin(relative: &Path) -> String {
@@ -288,14 +321,71 @@ mod tests {
         assert_ne!(found[0].deck.id(), found[1].deck.id());
     }
 
+    /// The names of what is passed over, with words of the reason.
+    fn passed(survey: &Survey) -> Vec<(String, String)> {
+        let row = |item: &PassedOver| {
+            let name = item.origin.split_once('/').map_or(item.origin.as_str(), |(_, rest)| rest);
+            (name.to_owned(), item.reason.to_string())
+        };
+        survey.passed_over.iter().map(row).collect()
+    }
+
     #[cfg(unix)]
     #[test]
-    fn a_loop_of_links_ends() {
+    fn a_loop_of_links_ends_and_is_named() {
         let dir = tempfile::tempdir().unwrap();
         touch(dir.path(), &["deck/1.png"]);
         std::os::unix::fs::symlink(dir.path(), dir.path().join("deck/up")).unwrap();
         std::os::unix::fs::symlink("nowhere.png", dir.path().join("dangling.png")).unwrap();
-        assert_eq!(find_inputs(dir.path(), None).unwrap().len(), 1);
+        let found = survey(&[dir.path()], None).unwrap();
+        assert_eq!(found.inputs.len(), 1);
+        let rows = passed(&found);
+        assert_eq!(rows.len(), 2, "{rows:?}");
+        assert!(rows[0].0 == "dangling.png" && rows[0].1.contains("a link to nothing"), "{rows:?}");
+        assert!(rows[1].0 == "deck/up" && rows[1].1.contains("leads back up"), "{rows:?}");
+    }
+
+    #[test]
+    fn every_file_is_in_one_list() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(
+            dir.path(),
+            &["1.png", "~$a.pptx", "a.pdf.part", ".git/config", "deck.key/Data/st1.jpg", ".hidden.png"],
+        );
+        for (name, bytes) in [
+            ("notes.txt", b"words".as_slice()),
+            ("old.xls", b"\xd0\xcf\x11\xe0\xa1"),
+            ("x.wmf", b"\xd7\xcd\xc6\x9a"),
+        ] {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let found = survey(&[dir.path()], None).unwrap();
+        let inputs: Vec<_> = found.inputs.iter().map(|input| input.path.file_name().unwrap()).collect();
+        assert_eq!(inputs, ["1.png", "old.xls"]);
+        let rows = passed(&found);
+        let wanted = [
+            (".git", "hidden folder"),
+            (".hidden.png", "hidden"),
+            ("a.pdf.part", "has not ended"),
+            ("deck.key", "Keynote"),
+            ("notes.txt", "a text"),
+            ("x.wmf", "WMF"),
+            ("~$a.pptx", "lock file"),
+        ];
+        assert_eq!(rows.len(), wanted.len(), "{rows:?}");
+        for ((name, reason), (wanted, words)) in rows.iter().zip(wanted) {
+            assert!(name == wanted && reason.contains(words), "{name}: {reason}");
+        }
+    }
+
+    #[test]
+    fn what_is_named_itself_is_read_although_it_is_passed_over_in_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        touch(dir.path(), &["1.png", ".hidden/2.png"]);
+        let found = survey(&[dir.path().to_owned(), dir.path().join(".hidden")], None).unwrap();
+        assert_eq!((found.inputs.len(), found.passed_over.len()), (2, 1));
+        let found = survey(&[dir.path().to_owned(), dir.path().join(".hidden/2.png")], None).unwrap();
+        assert_eq!(found.inputs.len(), 2);
     }
 
     #[test]

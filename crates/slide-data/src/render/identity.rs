@@ -1,6 +1,7 @@
 use image::RgbImage;
 
-use super::{InputFile, RenderedSlide};
+use super::fonts::Typefaces;
+use super::{InputFile, Lacks, RenderedSlide};
 use crate::{Source, SourceKind};
 
 /// A file that is a deck of its own: its id is made of its content, so a renamed or moved copy is the same deck.
@@ -8,15 +9,27 @@ pub(super) struct Document<'a> {
     input: &'a InputFile,
     sha256: &'a str,
     kind: SourceKind,
+    /// What the original asks for, where it was converted.
+    pub(super) typefaces: Typefaces,
 }
 
 impl<'a> Document<'a> {
     pub(super) fn new(input: &'a InputFile, sha256: &'a str, kind: SourceKind) -> Self {
-        Self { input, sha256, kind: at_home(input, kind) }
+        Self { input, sha256, kind: at_home(input, kind), typefaces: Typefaces::default() }
+    }
+
+    /// The document that was converted from one with these typefaces.
+    pub(super) fn asking_for(self, typefaces: Typefaces) -> Self {
+        Self { typefaces, ..self }
+    }
+
+    /// The beginning of the hash of the file.
+    pub(super) fn short_hash(&self) -> &str {
+        &self.sha256[..16]
     }
 
     /// The slide on a page (from 1).
-    pub(super) fn slide(&self, page: usize, image: RgbImage) -> RenderedSlide {
+    pub(super) fn slide(&self, page: usize, image: RgbImage, lacks: Lacks) -> RenderedSlide {
         let deck_id = format!("d{}", &self.sha256[..12]);
         RenderedSlide {
             slide_id: format!("{deck_id}-p{page:03}"),
@@ -32,6 +45,7 @@ impl<'a> Document<'a> {
                 page: Some(page),
                 license: self.input.license.clone(),
             },
+            lacks,
         }
     }
 }
@@ -53,6 +67,7 @@ pub(super) fn image(input: &InputFile, sha256: &str, image: RgbImage) -> Rendere
             page: None,
             license: input.license.clone(),
         },
+        lacks: Lacks::default(),
     }
 }
 

@@ -1,24 +1,33 @@
-//! From files to slides in memory: images, PDF, ZIP archives, presentations, and folders of them.
+//! From files to slides in memory: images, PDF, ZIP archives, presentations, and folders of them. Every file that holds no slides is
+//! named, with the reason ([`survey`]).
 //!
 //! What a file is, is told by its content. Everything is read under [`Limits`]: sizes by what is declared, time by a watch on the
 //! reader, panics caught. A file, page or entry that fails is one `Err` among the results; the rest goes on.
 
 mod archive;
+mod attached;
 mod deck_name;
+mod entry;
 mod folder;
+mod fonts;
+mod foreign;
 mod format;
 mod identity;
 mod office;
+mod page_box;
 mod page_text;
+mod passed;
 mod pdf;
 mod stream;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use image::RgbImage;
 
 pub use deck_name::DeckName;
-pub use folder::{InputFile, find_all_inputs, find_inputs};
+pub use folder::{InputFile, PassedOver, Survey, find_all_inputs, find_inputs, survey};
+pub use foreign::Foreign;
 pub use format::{FileFormat, sniff};
 pub use office::find_libreoffice;
 #[cfg(feature = "collect")]
@@ -44,6 +53,19 @@ pub struct RenderedSlide {
     pub text: Option<TextPrint>,
     /// Where it came from.
     pub source: Source,
+    /// What the image lacks against the original.
+    pub lacks: Lacks,
+}
+
+/// What the image of a slide lacks against the original, as far as that is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Fonts that were not there, so that letters are lost or lines may break elsewhere.
+    pub fonts: BTreeSet<String>,
+    /// Fonts that were not there, whose letters stand in their places in another shape.
+    pub substituted: BTreeSet<String>,
+    /// Images that could not be decoded.
+    pub images: usize,
 }
 
 /// Renders the slides of an image, a PDF, a ZIP archive, a presentation or a folder of them, in order.
@@ -73,7 +95,7 @@ pub fn load_bytes(name: &str, bytes: Vec<u8>, limits: &Limits) -> Vec<Result<Ren
         true
     };
     let sha256 = sha256_hex(&bytes);
-    if let Err(reason) = read_bytes(&input, &sha256, bytes, limits, None, &mut sink) {
+    if let Err(reason) = read_bytes(&input, &sha256, bytes, &mut Reading::new(limits, None), &mut sink) {
         items.push(unreadable(name.to_owned(), reason));
     }
     items
@@ -110,36 +132,131 @@ pub(crate) fn read_file(
     }
     let bytes = std::fs::read(&input.path).map_err(|e| Reason::Io(e.to_string()))?;
     let sha256 = sha256_hex(&bytes);
-    read_bytes(input, &sha256, bytes, limits, scratch, sink)?;
+    read_bytes(input, &sha256, bytes, &mut Reading::new(limits, scratch), sink)?;
     Ok(sha256)
+}
+
+/// What reading one file may cost, and has cost so far.
+struct Reading<'a> {
+    limits: &'a Limits,
+    scratch: Option<&'a Path>,
+    /// Archives, or a portfolio, around what is read.
+    depth: usize,
+    /// Entries of all archives that were opened.
+    entries: usize,
+    /// Bytes that were unpacked from them.
+    unpacked: u64,
+}
+
+impl<'a> Reading<'a> {
+    fn new(limits: &'a Limits, scratch: Option<&'a Path>) -> Self {
+        Self { limits, scratch, depth: 0, entries: 0, unpacked: 0 }
+    }
+
+    /// Refuses what lies too deep: a deck in a ZIP in a ZIP is somebody's habit, more of them are an attack.
+    fn check_depth(&self) -> std::result::Result<(), Reason> {
+        const MAX_DEPTH: usize = 3;
+        let what = || format!("is an archive within {MAX_DEPTH} archives; unpack the outer ones");
+        if self.depth < MAX_DEPTH { Ok(()) } else { Err(Reason::Malformed(what())) }
+    }
 }
 
 fn read_bytes(
     input: &InputFile,
     sha256: &str,
     bytes: Vec<u8>,
-    limits: &Limits,
-    scratch: Option<&Path>,
+    reading: &mut Reading<'_>,
     sink: Sink<'_>,
 ) -> std::result::Result<(), Reason> {
     let document = |kind| identity::Document::new(input, sha256, kind);
     match guarded(|| Ok(sniff(&bytes)))? {
-        FileFormat::Image => {
-            sink(Event::Total(1));
-            let image = guarded(|| crate::imaging::decode(&bytes, limits))?;
-            sink(Event::Slide(Box::new(identity::image(input, sha256, image))));
-            Ok(())
-        }
-        FileFormat::Pdf => pdf::render(bytes, &document(SourceKind::Pdf), limits, sink),
+        FileFormat::Image => read_image(input, sha256, &bytes, reading.limits, sink),
+        FileFormat::Pdf => pdf::read(input, bytes, &document(SourceKind::Pdf), reading, sink),
         FileFormat::Presentation(extension) => {
-            let converted = office::to_pdf(&bytes, extension, limits, scratch)?;
-            pdf::render(converted, &document(SourceKind::Presentation), limits, sink)
+            let converted = office::to_pdf(&bytes, extension, reading.limits, reading.scratch)?;
+            let typefaces = if extension == "pptx" {
+                guarded(|| Ok(fonts::typefaces(&bytes)))?
+            } else {
+                fonts::Typefaces::default()
+            };
+            let document = document(SourceKind::Presentation).asking_for(typefaces);
+            pdf::read(input, converted, &document, reading, sink)
         }
-        FileFormat::Zip => archive::read(input, sha256, &bytes, limits, sink),
+        FileFormat::Zip => match unknown_package(input) {
+            Some(reason) => Err(reason),
+            None => archive::read(input, sha256, &bytes, reading, sink),
+        },
         FileFormat::Protected => Err(Reason::Encrypted),
-        FileFormat::Document => Err(Reason::NotSlides),
-        FileFormat::Unknown => Err(Reason::Unknown),
+        FileFormat::Foreign(foreign) => Err(foreign.into()),
+        FileFormat::Unknown => Err(unknown(input, &bytes)),
     }
+}
+
+/// A file of images: all its pages, of which only a TIFF has several. One with several is a deck of its own.
+fn read_image(
+    input: &InputFile,
+    sha256: &str,
+    bytes: &[u8],
+    limits: &Limits,
+    sink: Sink<'_>,
+) -> std::result::Result<(), Reason> {
+    let document = identity::Document::new(input, sha256, SourceKind::Image);
+    let (mut number, mut refused) = (0, None);
+    guarded(|| {
+        crate::imaging::decode_pages(bytes, limits, |total, page| {
+            if number == 0 && !sink(Event::Total(total)) {
+                return false;
+            }
+            number += 1;
+            match page {
+                Ok(image) if total == 1 => {
+                    sink(Event::Slide(Box::new(identity::image(input, sha256, image))))
+                }
+                Ok(image) => sink(Event::Slide(Box::new(document.slide(number, image, Lacks::default())))),
+                Err(reason) if total == 1 => {
+                    refused = Some(reason);
+                    false
+                }
+                Err(reason) => sink(Event::Failed(format!("page {number}"), reason)),
+            }
+        })
+    })?;
+    refused.map_or(Ok(()), Err)
+}
+
+/// The name and the extension of a file, in an archive too; of an address its last part.
+fn name_and_extension(input: &InputFile) -> (&str, String) {
+    let name = input.origin.split(['?', '#']).next().unwrap_or_default();
+    let name = name.rsplit(['/', '!']).next().unwrap_or(name);
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase()).unwrap_or_default();
+    (name, extension)
+}
+
+/// Why a file of no known format is set aside.
+fn unknown(input: &InputFile, bytes: &[u8]) -> Reason {
+    let (name, extension) = name_and_extension(input);
+    let head = &bytes[..bytes.len().min(1024)];
+    match passed::by_role(name, head) {
+        Some(reason) => reason,
+        // What is named like slides was meant to be some.
+        None if format::EXTENSIONS.contains(&extension.as_str()) && !bytes.is_empty() => Reason::Unknown,
+        None => passed::by_kind(name, head, bytes.len() as u64),
+    }
+}
+
+/// A package of a program that is not known: a ZIP whose name says that it is something else. Its pictures are no slides.
+fn unknown_package(input: &InputFile) -> Option<Reason> {
+    let (_, extension) = name_and_extension(input);
+    let is_archive = ["zip", "cbz", ""].contains(&extension.as_str());
+    let is_word = extension.chars().all(|c| c.is_ascii_alphanumeric()) && extension.len() <= 12;
+    // "decks v1.2" has no extension.
+    let is_number = extension.chars().all(|c| c.is_ascii_digit());
+    if is_archive || !is_word || is_number {
+        return None;
+    }
+    let what = format!("a package of another program (`.{extension}`), not an archive of slides");
+    let remedy = "export its slides as PDF; if it is an archive of slides, name it `.zip`";
+    Some(Reason::Foreign { what: what.into(), remedy: remedy.into() })
 }
 
 /// Runs a reader and turns a panic in it into a reason.

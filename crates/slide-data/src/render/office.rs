@@ -51,7 +51,11 @@ pub(super) fn to_pdf(
     let status = wait(&mut child, limits.time_limit() + patience).map_err(io)?;
     let Some(status) = status else { return Err(Reason::slow_slide(limits.time_limit_s)) };
     std::fs::read(place.join("deck.pdf"))
-        .map_err(|_| Reason::Malformed(format!("LibreOffice could not convert the presentation ({status})")))
+        .map_err(|_| {
+            Reason::Malformed(format!(
+                "LibreOffice could not convert the presentation ({status}); export the deck as PDF from the program that made it"
+            ))
+        })
 }
 
 /// Writes a profile with our settings, and the presentation, whose path is returned.

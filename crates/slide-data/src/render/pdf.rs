@@ -1,28 +1,99 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use hayro::hayro_interpret::{InterpreterCache, InterpreterSettings};
+use hayro::hayro_interpret::{InterpreterCache, InterpreterSettings, InterpreterWarning};
 use hayro::hayro_syntax::page::Page;
 use hayro::hayro_syntax::{DecryptionError, LoadPdfError, Pdf};
 use hayro::vello_cpu::color::palette::css::WHITE;
 use hayro::{PixmapSettings, RenderCache, RenderSettings};
 use image::RgbImage;
 
+use super::attached::Attached;
+use super::fonts::{self, FontBook};
+use super::format::EXTENSIONS;
 use super::identity::Document;
-use super::{Event, RenderedSlide, Sink, guarded, page_text};
+use super::{
+    DeckName, Event, InputFile, Lacks, Reading, RenderedSlide, Sink, archive, guarded, page_box, page_text,
+};
 use crate::imaging::check_pixels;
 use crate::{Limits, Reason};
 
 /// Deeply nested forms recurse; a thread's usual two megabytes are too few for some real files.
 pub(crate) const STACK_BYTES: usize = 64 << 20;
 
-/// Renders pages in parallel and hands them on in order.
-pub(super) fn render(
+/// Reads the pages of a document; of a portfolio the files in it, whose cover is no slide.
+pub(super) fn read(
+    input: &InputFile,
     bytes: Vec<u8>,
     document: &Document<'_>,
-    limits: &Limits,
+    reading: &mut Reading<'_>,
     sink: Sink<'_>,
 ) -> Result<(), Reason> {
     let pdf = guarded(|| open(bytes))?;
+    let attached = guarded(|| Ok(Attached::of(&pdf)))?;
+    if attached.is_portfolio {
+        return read_attached(input, document, &attached, reading, sink);
+    }
+    for (name, _) in &attached.files {
+        let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
+        let reason = Reason::foreign(
+            "a file attached to the PDF",
+            "save it as a file of its own to collect its slides",
+        );
+        if extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+            && !sink(Event::Failed(name.clone(), reason))
+        {
+            return Ok(());
+        }
+    }
+    render(&pdf, document, reading.limits, sink)
+}
+
+fn read_attached(
+    input: &InputFile,
+    document: &Document<'_>,
+    attached: &Attached<'_>,
+    reading: &mut Reading<'_>,
+    sink: Sink<'_>,
+) -> Result<(), Reason> {
+    reading.check_depth()?;
+    for (at, (name, stream)) in attached.files.iter().enumerate() {
+        let unpacked = guarded(|| {
+            stream
+                .decoded_data()
+                .map_err(|_| Reason::Malformed("the file in the portfolio is broken".to_owned()))
+        });
+        let left = (reading.limits.max_unpacked_mib << 20).saturating_sub(reading.unpacked);
+        let member = unpacked.and_then(|bytes| {
+            let is_small = bytes.len() as u64 <= left.min(reading.limits.max_file_bytes());
+            let limit = reading.limits.max_unpacked_mib;
+            let what = format!("{} MiB unpacked", bytes.len() >> 20);
+            if is_small {
+                Ok(bytes.into_owned())
+            } else {
+                Err(Reason::TooLarge { what, key: "max_unpacked_mib", limit })
+            }
+        });
+        let goes_on = match member {
+            Ok(bytes) => {
+                reading.unpacked += bytes.len() as u64;
+                let deck = DeckName(format!("pdf:{}!", document.short_hash()));
+                let origin = format!("{}!{name}", input.origin);
+                let part = InputFile { origin, deck, number: at + 1, ..input.clone() };
+                archive::read_member(&part, name, bytes, reading, sink)
+            }
+            Err(reason) => sink(Event::Failed(name.clone(), reason)),
+        };
+        if !goes_on {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Renders pages in parallel and hands them on in order.
+fn render(pdf: &Pdf, document: &Document<'_>, limits: &Limits, sink: Sink<'_>) -> Result<(), Reason> {
     let total = guarded(|| Ok(pdf.pages().len()))?;
     if total == 0 {
         return Err(Reason::Empty);
@@ -34,12 +105,13 @@ pub(super) fn render(
     if !sink(Event::Total(total)) {
         return Ok(());
     }
+    let used = guarded(|| Ok(document.typefaces.are_known().then(|| fonts::names_used(pdf))))?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if limits.threads == 0 { cores() } else { limits.threads }.min(total);
     std::thread::scope(|scope| {
         let receivers = (0..threads).map(|lane| {
             let (sender, receiver) = sync_channel(1);
-            let (pdf, lane_pages) = (&pdf, (lane..total).step_by(threads));
+            let lane_pages = (lane..total).step_by(threads);
             let work = move || {
                 let (cache, fonts) = (RenderCache::new(), InterpreterCache::new());
                 for index in lane_pages {
@@ -64,8 +136,13 @@ pub(super) fn render(
             let page =
                 received.unwrap_or_else(|_| Err(Reason::Crashed("the renderer's thread ended".to_owned())));
             let event = match page {
-                Ok((image, text)) => {
-                    Event::Slide(Box::new(RenderedSlide { text, ..document.slide(index + 1, image) }))
+                Ok(((image, mut lacks), text)) => {
+                    if let Some(used) = &used {
+                        let book = FontBook::installed();
+                        lacks.fonts.extend(document.typefaces.missing(index, total, used, book));
+                    }
+                    let slide = document.slide(index + 1, image, lacks);
+                    Event::Slide(Box::new(RenderedSlide { text, ..slide }))
                 }
                 Err(reason) => Event::Failed(format!("page {}", index + 1), reason),
             };
@@ -78,6 +155,12 @@ pub(super) fn render(
 }
 
 fn open(bytes: Vec<u8>) -> Result<Pdf, Reason> {
+    let pdf = load(bytes)?;
+    let mended = page_box::mended(&pdf).and_then(|bytes| load(bytes).ok());
+    Ok(mended.filter(|mended| mended.pages().len() == pdf.pages().len()).unwrap_or(pdf))
+}
+
+fn load(bytes: Vec<u8>) -> Result<Pdf, Reason> {
     Pdf::new(bytes).map_err(|error| match error {
         LoadPdfError::Decryption(DecryptionError::PasswordProtected) => Reason::Encrypted,
         LoadPdfError::Decryption(error) => {
@@ -87,7 +170,11 @@ fn open(bytes: Vec<u8>) -> Result<Pdf, Reason> {
     })
 }
 
-fn draw<'a>(page: &'a Page<'a>, cache: &RenderCache<'a>, limits: &Limits) -> Result<RgbImage, Reason> {
+fn draw<'a>(
+    page: &'a Page<'a>,
+    cache: &RenderCache<'a>,
+    limits: &Limits,
+) -> Result<(RgbImage, Lacks), Reason> {
     let (width, height) = page.render_dimensions();
     let longest = width.max(height);
     if !(width.is_finite() && height.is_finite() && width > 0.0 && height > 0.0) {
@@ -100,15 +187,55 @@ fn draw<'a>(page: &'a Page<'a>, cache: &RenderCache<'a>, limits: &Limits) -> Res
     }
     check_pixels((width * scale) as u32, (height * scale) as u32, limits)?;
     let pixmap_settings = PixmapSettings { x_scale: scale, y_scale: scale, bg_color: WHITE };
-    let pixmap = hayro::render(
-        page,
-        cache,
-        &InterpreterSettings::default(),
-        &RenderSettings::default(),
-        &pixmap_settings,
-    );
+    let warnings = Arc::new(Warnings::default());
+    let pixmap =
+        hayro::render(page, cache, &warnings.settings(), &RenderSettings::default(), &pixmap_settings);
     let (width, height) = (u32::from(pixmap.width()), u32::from(pixmap.height()));
     let rgb = pixmap.data_as_u8_slice().chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect();
-    RgbImage::from_raw(width, height, rgb)
-        .ok_or_else(|| Reason::Malformed("the page has no pixels".to_owned()))
+    let image = RgbImage::from_raw(width, height, rgb)
+        .ok_or_else(|| Reason::Malformed("the page has no pixels".to_owned()))?;
+    Ok((image, warnings.lacks(page)))
+}
+
+/// What the renderer warned of while it drew a page.
+#[derive(Debug, Default)]
+struct Warnings {
+    fonts: AtomicUsize,
+    images: AtomicUsize,
+}
+
+impl Warnings {
+    /// Settings that listen to the renderer, and find fonts that are not embedded among the installed ones.
+    fn settings(self: &Arc<Self>) -> InterpreterSettings {
+        let warnings = Arc::clone(self);
+        InterpreterSettings {
+            // The fonts of the machine are not looked for before a document asks.
+            font_resolver: fonts::resolver(),
+            warning_sink: Arc::new(move |warning| {
+                let count = match warning {
+                    InterpreterWarning::UnsupportedFont => &warnings.fonts,
+                    InterpreterWarning::ImageDecodeFailure => &warnings.images,
+                    _ => return,
+                };
+                count.fetch_add(1, Ordering::Relaxed);
+            }),
+            ..InterpreterSettings::default()
+        }
+    }
+
+    /// What the drawn page lacks.
+    fn lacks(&self, page: &Page<'_>) -> Lacks {
+        let mut lacks = Lacks { images: self.images.load(Ordering::Relaxed), ..Lacks::default() };
+        for (name, is_lost) in fonts::not_embedded(page) {
+            if is_lost {
+                lacks.fonts.insert(name)
+            } else {
+                lacks.substituted.insert(name)
+            };
+        }
+        if self.fonts.load(Ordering::Relaxed) > 0 {
+            lacks.fonts.insert("a font that cannot be read".to_owned());
+        }
+        lacks
+    }
 }

@@ -31,7 +31,18 @@ pub(crate) fn encoded(image: &RgbImage, format: ImageFormat) -> Vec<u8> {
 
 /// A PDF of 16:9 pages; each page is a content stream in points of a 960 × 540 page with Helvetica as `/F1` and bold as `/F2`.
 pub(crate) fn pdf(pages: &[String]) -> Vec<u8> {
-    let mut objects = vec!["<< /Type /Catalog /Pages 2 0 R >>".to_owned()];
+    pdf_with(pages, "", "", &[])
+}
+
+/// As [`pdf`], with more entries in each page and in the catalog, and more objects, the first of which has the number
+/// `5 + 2 · pages`.
+pub(crate) fn pdf_with(
+    pages: &[String],
+    page_entries: &str,
+    catalog_entries: &str,
+    more: &[String],
+) -> Vec<u8> {
+    let mut objects = vec![format!("<< /Type /Catalog /Pages 2 0 R {catalog_entries} >>")];
     let kids: Vec<String> = (0..pages.len()).map(|page| format!("{} 0 R", 5 + 2 * page)).collect();
     objects.push(format!("<< /Type /Pages /Kids [{}] /Count {} >>", kids.join(" "), pages.len()));
     for font in ["Helvetica", "Helvetica-Bold"] {
@@ -39,13 +50,66 @@ pub(crate) fn pdf(pages: &[String]) -> Vec<u8> {
     }
     for (index, content) in pages.iter().enumerate() {
         objects.push(format!(
-            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 960 540] /Contents {} 0 R \
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 960 540] {page_entries} /Contents {} 0 R \
              /Resources << /Font << /F1 3 0 R /F2 4 0 R >> >> >>",
             6 + 2 * index
         ));
         objects.push(format!("<< /Length {} >>\nstream\n{content}\nendstream", content.len()));
     }
+    objects.extend(more.iter().cloned());
     write_objects(&objects)
+}
+
+/// A PDF of one page with files in it: a portfolio, whose page is the cover, or one with attachments.
+pub(crate) fn pdf_of_files(files: &[(&str, &[u8])], is_portfolio: bool) -> Vec<u8> {
+    let (mut names, mut objects) = (String::new(), Vec::new());
+    for (name, bytes) in files {
+        let specification = 7 + objects.len();
+        let _ = write!(names, "({name}) {specification} 0 R ");
+        objects.push(format!("<< /Type /Filespec /F ({name}) /EF << /F {} 0 R >> >>", specification + 1));
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let length = hex.len() + 1;
+        objects.push(format!(
+            "<< /Type /EmbeddedFile /Filter /ASCIIHexDecode /Length {length} >>\nstream\n{hex}>\nendstream"
+        ));
+    }
+    let collection = if is_portfolio { "/Collection << /View /D >>" } else { "" };
+    let catalog = format!("{collection} /Names << /EmbeddedFiles << /Names [{names}] >> >>");
+    pdf_with(&[slide(1, 1)], "", &catalog, &objects)
+}
+
+/// A TIFF file of several pages, without compression.
+pub(crate) fn tiff(pages: &[RgbImage]) -> Vec<u8> {
+    let mut bytes = b"II*\0".to_vec();
+    let mut link = bytes.len();
+    bytes.extend([0; 4]);
+    for page in pages {
+        let strip = bytes.len() as u32;
+        bytes.extend(page.as_raw());
+        let depths = bytes.len() as u32;
+        bytes.extend([8, 0, 8, 0, 8, 0]);
+        let directory = bytes.len() as u32;
+        bytes[link..link + 4].copy_from_slice(&directory.to_le_bytes());
+        let fields: [(u16, u16, u32, u32); 9] = [
+            (256, 4, 1, page.width()),
+            (257, 4, 1, page.height()),
+            (258, 3, 3, depths),
+            (259, 3, 1, 1),
+            (262, 3, 1, 2),
+            (273, 4, 1, strip),
+            (277, 3, 1, 3),
+            (278, 4, 1, page.height()),
+            (279, 4, 1, page.as_raw().len() as u32),
+        ];
+        bytes.extend((fields.len() as u16).to_le_bytes());
+        for (tag, kind, count, value) in fields {
+            bytes.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
+            bytes.extend([count.to_le_bytes(), value.to_le_bytes()].concat());
+        }
+        link = bytes.len();
+        bytes.extend([0; 4]);
+    }
+    bytes
 }
 
 fn write_objects(objects: &[String]) -> Vec<u8> {

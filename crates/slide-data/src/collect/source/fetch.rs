@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::export_link::{file_behind, remedy};
 use super::robots::Robots;
 use crate::render::{DeckName, FileFormat, InputFile, sniff};
 use crate::{Contract, Error, Limits, Result, sha256_hex, write_atomic};
@@ -85,7 +86,7 @@ impl<'a> Fetcher<'a> {
         })
     }
 
-    /// Gets an address; a file that was fetched before is taken from disk.
+    /// Gets an address, or the file that the page there shows; a file that was fetched before is taken from disk.
     pub(super) fn get(&mut self, url: &Url, license: Option<&str>) -> std::result::Result<Page, String> {
         if let Some(known) = self.known.get(url.as_str()) {
             let path = self.folder.join(&known.file);
@@ -93,11 +94,14 @@ impl<'a> Fetcher<'a> {
                 return Ok(Page::File(input(url, path, license)));
             }
         }
-        let mut at = url.clone();
+        let mut at = file_behind(url).unwrap_or_else(|| url.clone());
         for _ in 0..=REDIRECTS {
             let path = &at[url::Position::BeforePath..url::Position::AfterQuery];
             if !self.rules(&at)?.allows(path) {
-                return Err("robots.txt does not allow it".to_owned());
+                return Err(match file_behind(url) {
+                    Some(_) => format!("robots.txt does not allow it; {}", remedy(url)),
+                    None => "robots.txt does not allow it".to_owned(),
+                });
             }
             self.wait(&at);
             let response = self.ask(Request::get(at.clone()).limit(self.limits.max_file_bytes()))?;

@@ -1,5 +1,6 @@
 //! Where decks come from. A source turns its settings into input files; a new one is one file with one type behind [`Source`].
 
+mod export_link;
 mod fetch;
 mod robots;
 mod uploads;
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use super::Quarantined;
 use crate::Result;
-use crate::render::InputFile;
+use crate::render::{InputFile, PassedOver, Survey};
 
 pub use uploads::Uploads;
 pub use urls::{UrlList, UrlListConfig};
@@ -23,6 +24,17 @@ pub struct SourceBatch {
     pub inputs: Vec<InputFile>,
     /// What the source could not or must not bring.
     pub set_aside: Vec<Quarantined>,
+    /// Files in which no slides were looked for, and why.
+    pub passed_over: Vec<Quarantined>,
+}
+
+impl SourceBatch {
+    /// Adds what was found on this machine.
+    pub fn add(&mut self, found: Survey) {
+        self.inputs.extend(found.inputs);
+        let line = |item: PassedOver| Quarantined { origin: item.origin, reason: item.reason.to_string() };
+        self.passed_over.extend(found.passed_over.into_iter().map(line));
+    }
 }
 
 /// A place that decks come from.

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Source, SourceBatch};
 use crate::Result;
-use crate::render::find_inputs;
+use crate::render::survey;
 
 /// The folder that people put their decks into.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ impl Source for Uploads {
         if !self.folder.exists() {
             return Ok(SourceBatch::default());
         }
-        Ok(SourceBatch { inputs: find_inputs(&self.folder, Some(&self.folder))?, set_aside: Vec::new() })
+        let mut batch = SourceBatch::default();
+        batch.add(survey(std::slice::from_ref(&self.folder), Some(&self.folder))?);
+        Ok(batch)
     }
 }

@@ -4,6 +4,7 @@ use http_client::Options;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::export_link::remedy;
 use super::fetch::{Fetcher, Page};
 use super::{Source, SourceBatch};
 use crate::collect::Quarantined;
@@ -88,9 +89,9 @@ impl Source for UrlList {
                 .and_then(|url| fetcher.get(&url, self.license.as_deref()));
             match page {
                 Ok(Page::File(input)) => batch.inputs.push(input),
-                Ok(Page::Html(..)) => batch.set_aside.push(Quarantined {
+                Ok(Page::Html(at, _)) => batch.set_aside.push(Quarantined {
                     origin: address.clone(),
-                    reason: "is a web page, not a deck; list pages under `[sources.web]`".to_owned(),
+                    reason: format!("is a web page, not a deck; {}", remedy(&at)),
                 }),
                 Err(_) if is_interrupted() => break,
                 Err(reason) => batch.set_aside.push(Quarantined { origin: address.clone(), reason }),
