@@ -126,15 +126,15 @@ fn a_base_never_meets_the_features_or_the_run_of_another() {
             serde_json::from_str(&project.read(&format!("outputs/{run}/run.json"))).unwrap();
         run["inputs"]["base_model"].as_str().unwrap().to_owned()
     };
-    let trained = |run: &str, base: &std::path::Path| {
+    let measured = |run: &str, base: &std::path::Path| {
         let output = train(run, base, &[]);
         assert!(trained(&output), "{}", stderr(&output));
         (losses(run), named(run))
     };
-    let (losses_of_a, name_of_a) = trained("a", &a);
-    let (warm, name_of_b) = trained("b-warm", &b);
+    let (losses_of_a, name_of_a) = measured("a", &a);
+    let (warm, name_of_b) = measured("b-warm", &b);
     std::fs::rename(project.path("data/cache"), project.path("data/cache-away")).unwrap();
-    let (cold, again) = trained("b-cold", &b);
+    let (cold, again) = measured("b-cold", &b);
     assert_eq!(losses_of_a.len(), 3, "two steps and an evaluation");
     assert_eq!(warm, cold, "the features that A left were not used");
     assert!(warm.iter().zip(&losses_of_a).all(|(b, a)| (b - a).abs() > 1e-3), "{warm:?} {losses_of_a:?}");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Kind, labels, merge, rebuild};
+use crate::{Kind, merge, rebuild};
 use slide_data::{Labels, Score};
 use std::path::Path;
 

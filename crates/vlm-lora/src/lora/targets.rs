@@ -121,8 +121,9 @@ impl LoraConfig {
         let modules = model.linears();
         let names = |modules: &[Module]| modules.iter().map(|module| module.name.clone()).collect::<Vec<_>>();
         if let OneOrMany::Many(targets) = &self.target_modules {
-            let list = |target: &String| Ok(Names::List(std::slice::from_ref(target)));
-            each_matches("lora.target_modules", targets.iter(), &names(&modules), list)?;
+            each_matches("lora.target_modules", targets.iter(), &names(&modules), |target| {
+                Ok(Names::List(std::slice::from_ref(target)))
+            })?;
         }
         let adapted: Vec<String> = self.targets(&modules)?.into_iter().map(|spec| spec.module).collect();
         let ends = |key: &'static str| {
