@@ -1,7 +1,7 @@
 //! Cheap models on the same slides, fitted to the training slides.
 
 use anyhow::Result;
-use slide_data::{Prediction, expected_score, image_features};
+use slide_data::{Prediction, image_features};
 use slide_scorer::{LabelledSlide, PooledFeatures, SlideImage, SlideScorer};
 use vlm_eval::{CheapModels, ImageNumbers, KnownSlide, Rater};
 
@@ -37,15 +37,15 @@ pub(crate) fn rate(
 type Answers = std::collections::BTreeMap<&'static str, slide_scorer::Distributions>;
 
 fn said(model: &Prediction, name: &'static str, answers: &Answers) -> Prediction {
-    let distributions = answers.get(name).cloned().unwrap_or_default();
-    Prediction {
+    let mut said = Prediction {
         model_version: name.to_owned(),
-        expected: distributions.iter().map(|(key, p)| (key.clone(), expected_score(p))).collect(),
-        distributions,
+        distributions: answers.get(name).cloned().unwrap_or_default(),
         applies: std::collections::BTreeMap::new(),
         latency_ms: 0.0,
         ..model.clone()
-    }
+    };
+    said.decide(None);
+    said
 }
 
 fn known_slide(slide: &LabelledSlide, numbers: ImageNumbers) -> KnownSlide {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use project_files::RunFiles;
-use slide_data::{Label, Prediction, expected_score};
+use project_files::{RunFiles, ScoreDecision};
+use slide_data::{Label, Prediction};
 use slide_scorer::{LabelledSlide, Settings, SlideScorer};
 use vlm_eval::{Evaluation, EvaluationInput, EvaluationOptions, Gate, Item, Override, Rater};
 
@@ -62,7 +62,7 @@ impl Evaluator {
         let whole = score::in_batches(&slides, what, |images| scorer.rate_all_criteria(images))?;
         for (at, whole) in lacking.into_iter().zip(whole) {
             let scored: Vec<String> = self.test[at].label.scored().map(|(key, _)| key.to_owned()).collect();
-            complete(&mut predictions[at], whole, &scored);
+            complete(&mut predictions[at], whole, &scored, scorer.decision());
         }
         Ok(Rater { name: name.to_owned(), predictions })
     }
@@ -113,11 +113,14 @@ impl Evaluator {
 }
 
 /// Adds what is missing of these criteria.
-fn complete(prediction: &mut Prediction, whole: Prediction, scored: &[String]) {
+fn complete(
+    prediction: &mut Prediction,
+    whole: Prediction,
+    scored: &[String],
+    decision: Option<&ScoreDecision>,
+) {
     let is_missing = |key: &String| scored.contains(key) && !prediction.distributions.contains_key(key);
     let added: Vec<_> = whole.distributions.into_iter().filter(|(key, _)| is_missing(key)).collect();
-    for (key, distribution) in added {
-        prediction.expected.insert(key.clone(), expected_score(&distribution));
-        prediction.distributions.insert(key, distribution);
-    }
+    prediction.distributions.extend(added);
+    prediction.decide(decision);
 }

@@ -140,6 +140,14 @@ pub const CATALOG: &[Entry] = &[
         &["pq-validate", "pq-score", "pq-register"],
     ),
     entry(
+        "outputs/<run>/decision.json",
+        "project_files::ScoreDecision",
+        Document,
+        1,
+        &["pq-train"],
+        &["pq-validate", "pq-score", "pq-register"],
+    ),
+    entry(
         "outputs/<run>/config.toml",
         "slide_scorer::Settings",
         Other,

@@ -16,9 +16,10 @@ const fn released(name: &'static str, is_required: bool, is_public: bool) -> Rel
 }
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
-const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+pub(crate) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 const APPLICABILITY: &str = "applicability.json";
 const CONFIG: &str = "config.toml";
+const DECISION: &str = "decision.json";
 const METRICS: &str = "metrics.jsonl";
 const RECORD: &str = "run.json";
 const REFERENCE: &str = "reference_predictions.jsonl";
@@ -43,13 +44,14 @@ pub const PROCESSOR_FILES: [&str; 9] = [
 ];
 
 /// The files of a run that make a release; the model card is written for it.
-pub const RELEASED_FILES: [ReleasedFile; 10] = [
+pub const RELEASED_FILES: [ReleasedFile; 11] = [
     released(ADAPTER_CONFIG, true, true),
     released(ADAPTER_WEIGHTS, true, true),
     released(VALIDATION, true, true),
     released(CONFIG, true, true),
     released(RECORD, true, true),
     released(APPLICABILITY, false, true),
+    released(DECISION, false, true),
     released(METRICS, false, true),
     released(REPORT, false, false),
     released(REFERENCE, false, false),
@@ -62,6 +64,7 @@ pub const RELEASED_FILES: [ReleasedFile; 10] = [
 /// <run>/
 ///   adapter_config.json, adapter_model.safetensors    the adapter, under PEFT's names
 ///   applicability.json             tells which criteria apply to a slide, where people said "not applicable" often enough
+///   decision.json                  from probabilities to the score that is shown
 ///   config.toml                    the settings that it was trained with
 ///   metrics.jsonl                  losses, learning rates and evaluations by step
 ///   run.json                       what the run was made from, with what, and how it went
@@ -132,6 +135,11 @@ impl RunFiles {
     /// Which criteria apply to a slide: [`Applicability`](crate::Applicability).
     pub fn applicability(&self) -> PathBuf {
         self.dir.join(APPLICABILITY)
+    }
+
+    /// From probabilities to the score that is shown: [`ScoreDecision`](crate::ScoreDecision).
+    pub fn decision(&self) -> PathBuf {
+        self.dir.join(DECISION)
     }
 
     /// Scored slides of training and validation.
