@@ -11,13 +11,11 @@ use crate::score;
 /// to fit any, each is named without predictions: nothing is known of it.
 pub(crate) fn rate(
     scorer: &SlideScorer,
-    train: &[LabelledSlide],
+    known: &[KnownSlide],
     test: &[LabelledSlide],
     predictions: &[Prediction],
 ) -> Result<Vec<Rater>> {
-    let known = train.iter().zip(numbers(scorer, train, "images of the training slides")?);
-    let known: Vec<KnownSlide> = known.map(|(slide, numbers)| known_slide(slide, numbers)).collect();
-    let Some(models) = CheapModels::fit(scorer.rating_prompt().rubric(), &known) else {
+    let Some(models) = CheapModels::fit(scorer.rating_prompt().rubric(), known) else {
         tracing::warn!("the training slides are of fewer than two decks: no cheap model can be compared");
         let unknown = |name: &&str| Rater { name: (*name).to_owned(), predictions: Vec::new() };
         return Ok(CheapModels::NAMES.iter().map(unknown).collect());
@@ -32,6 +30,12 @@ pub(crate) fn rate(
         }
     };
     Ok(CheapModels::NAMES.iter().map(of).collect())
+}
+
+/// The training slides as cheap models learn from them.
+pub(crate) fn known(scorer: &SlideScorer, train: &[LabelledSlide]) -> Result<Vec<KnownSlide>> {
+    let known = train.iter().zip(numbers(scorer, train, "images of the training slides")?);
+    Ok(known.map(|(slide, numbers)| known_slide(slide, numbers)).collect())
 }
 
 type Answers = std::collections::BTreeMap<&'static str, slide_scorer::Distributions>;

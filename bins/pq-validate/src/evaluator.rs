@@ -7,7 +7,7 @@ use anyhow::Result;
 use project_files::{RunFiles, ScoreDecision};
 use slide_data::{Label, Prediction};
 use slide_scorer::{LabelledSlide, Settings, SlideScorer};
-use vlm_eval::{Evaluation, EvaluationInput, EvaluationOptions, Gate, Item, Override, Rater};
+use vlm_eval::{Evaluation, EvaluationInput, EvaluationOptions, Gate, Item, KnownSlide, Override, Rater};
 
 use crate::{cheap, score};
 
@@ -15,6 +15,7 @@ use crate::{cheap, score};
 pub(crate) struct Evaluator {
     pub(crate) test: Vec<LabelledSlide>,
     pub(crate) train: Vec<LabelledSlide>,
+    pub(crate) val: Vec<LabelledSlide>,
     /// Where what the frozen vision tower says of images is kept.
     pub(crate) features: PathBuf,
     pub(crate) gate: Gate,
@@ -67,17 +68,18 @@ impl Evaluator {
         Ok(Rater { name: name.to_owned(), predictions })
     }
 
-    /// What cheap models say of the test slides, which learn what the base sees of the training slides.
+    /// What cheap models say of the test slides, which learn what the base sees of the training slides; and what they learn from.
     pub(crate) fn rate_cheaply(
         &self,
         settings: &Settings,
         scorer: &SlideScorer,
         predictions: &[Prediction],
-    ) -> Result<Vec<Rater>> {
-        if scorer.sees_as_its_base() {
-            return cheap::rate(scorer, &self.train, &self.test, predictions);
-        }
-        cheap::rate(&self.open(settings, None, "the base")?, &self.train, &self.test, predictions)
+    ) -> Result<(Vec<Rater>, Vec<KnownSlide>)> {
+        let base =
+            if scorer.sees_as_its_base() { None } else { Some(self.open(settings, None, "the base")?) };
+        let scorer = base.as_ref().unwrap_or(scorer);
+        let known = cheap::known(scorer, &self.train)?;
+        Ok((cheap::rate(scorer, &known, &self.test, predictions)?, known))
     }
 
     /// Holds scores of the test slides, in their order, against people's.

@@ -227,6 +227,14 @@ pub const CATALOG: &[Entry] = &[
         &["pq-validate"],
         &["pq-register", "pq-monitor"],
     ),
+    entry(
+        "outputs/<run>/doubtful_labels.json",
+        "project_files::DoubtfulLabels",
+        Document,
+        1,
+        &["pq-validate"],
+        &["pq-label"],
+    ),
     entry("outputs/<run>/report.html", "HTML", Other, 0, &["pq-validate"], &["pq-register"]),
     entry(
         "model_registry/version.json",

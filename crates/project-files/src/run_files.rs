@@ -20,6 +20,7 @@ pub(crate) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 const APPLICABILITY: &str = "applicability.json";
 const CONFIG: &str = "config.toml";
 const DECISION: &str = "decision.json";
+const DOUBTFUL: &str = "doubtful_labels.json";
 const METRICS: &str = "metrics.jsonl";
 const RECORD: &str = "run.json";
 const REFERENCE: &str = "reference_predictions.jsonl";
@@ -71,6 +72,7 @@ pub const RELEASED_FILES: [ReleasedFile; 11] = [
 ///   reference_predictions.jsonl    slides of training and validation, for production to be compared with
 ///   test_predictions.jsonl         slides of the test, as this model and those that it is compared with score them
 ///   validation_results.json        how good the adapter is, and whether it may be released
+///   doubtful_labels.json           ratings that the model would not have expected, to be looked at again
 ///   report.html                    the same as a page
 ///   README.md, DATA_CARD.md        the model card and the data card (released versions only)
 ///   tokenizer.json, …              the base's processor, where a release holds a copy
@@ -155,6 +157,11 @@ impl RunFiles {
     /// How good the adapter is: [`ValidationResults`](crate::ValidationResults).
     pub fn validation(&self) -> PathBuf {
         self.dir.join(VALIDATION)
+    }
+
+    /// Ratings that the model would not have expected: [`DoubtfulLabels`](crate::DoubtfulLabels).
+    pub fn doubtful_labels(&self) -> PathBuf {
+        self.dir.join(DOUBTFUL)
     }
 
     /// The validation as a page.

@@ -26,6 +26,7 @@ mod cheap;
 mod compare;
 mod decision;
 mod detail;
+mod doubt;
 mod error;
 mod evaluate;
 mod interval;
@@ -43,6 +44,7 @@ pub use cheap::{CheapModels, ImageNumbers, KnownSlide, Neighbour, fit_applicabil
 pub use compare::Rater;
 pub use decision::fit_decision;
 pub use detail::{CalibrationBin, CriterionDetail, Details, Miss};
+pub use doubt::{Doubt, doubtful};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, EvaluationInput, evaluate};
 pub use item::Item;
