@@ -81,6 +81,10 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
     reader.log::<slide_data::Correction>("outputs/<run>/data/corrections.jsonl", &copy(input::CORRECTIONS));
     let applicability = run.applicability();
     reader.document::<project_files::Applicability>("outputs/<run>/applicability.json", &applicability);
+    let decision = run.decision();
+    reader.document::<project_files::ScoreDecision>("outputs/<run>/decision.json", &decision);
+    let doubtful = run.doubtful_labels();
+    reader.document::<project_files::DoubtfulLabels>("outputs/<run>/doubtful_labels.json", &doubtful);
     let reference = run.reference_predictions();
     reader.log::<slide_data::Prediction>("outputs/<run>/reference_predictions.jsonl", &reference);
     let test = run.test_predictions();

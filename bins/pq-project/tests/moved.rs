@@ -24,14 +24,15 @@ const COMMANDS: [&str; 9] = [
     "pq-project",
 ];
 
-/// Made when somebody is invited, when the page is opened, when a day is over, by a run that begins after people have corrected, and where
-/// people say "not applicable".
-const LATER: [&str; 5] = [
+/// Made when somebody is invited, when the page is opened, when a day is over, by a run that begins after people have corrected, where
+/// people say "not applicable", and where three decks are for validation.
+const LATER: [&str; 6] = [
     "people.json",
     "calibration.json",
     "audits.jsonl",
     "latest/data/corrections.jsonl",
     "latest/applicability.json",
+    "latest/decision.json",
 ];
 
 struct Project {

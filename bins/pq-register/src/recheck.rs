@@ -13,7 +13,7 @@ use vlm_eval::{EvaluationInput, EvaluationOptions, Item, Rater, evaluate};
 use crate::data::{self, DataFiles};
 
 /// What is measured, and follows from predictions, labels and splits alone.
-const MEASURED: [&str; 12] = [
+const MEASURED: [&str; 13] = [
     "human_agreement",
     "threshold",
     "metrics",
@@ -25,6 +25,7 @@ const MEASURED: [&str; 12] = [
     "human_ceiling",
     "champion",
     "before",
+    "rounded",
     "slices",
 ];
 /// What to do where neither data nor copies are there.

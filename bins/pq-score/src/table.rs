@@ -9,14 +9,14 @@ const NAME: usize = 32;
 
 /// The line above the scores.
 pub(crate) fn header(rubric: &Rubric) -> String {
-    let mut line = format!("{:NAME$}", "");
+    let mut line = format!("{:NAME$}", "mean, score (8 in 10 raters)");
     for criterion in &rubric.criteria {
         let _ = write!(line, "  {:>width$}", criterion.name, width = column(&criterion.name));
     }
     line
 }
 
-/// The expected scores of a slide; a dash where a criterion does not apply.
+/// The scores of a slide: the mean, the score that was chosen, and between which scores eight in ten raters lie; a dash where a criterion does not apply.
 pub(crate) fn row(rubric: &Rubric, name: &str, prediction: &Prediction) -> String {
     let length = name.chars().count();
     // The end of a name tells slides of one deck apart.
@@ -27,15 +27,26 @@ pub(crate) fn row(rubric: &Rubric, name: &str, prediction: &Prediction) -> Strin
     };
     let mut line = format!("{shown:NAME$}");
     for criterion in &rubric.criteria {
-        let score = prediction.expected.get(&criterion.key);
-        let score = score.map_or_else(|| "–".to_owned(), |score| format!("{score:.1}"));
+        let score = cell(prediction, &criterion.key).unwrap_or_else(|| "–".to_owned());
         let _ = write!(line, "  {score:>width$}", width = column(&criterion.name));
     }
     line
 }
 
+fn cell(prediction: &Prediction, key: &str) -> Option<String> {
+    let mut cell = format!("{:.1}", prediction.expected.get(key)?);
+    if let Some(score) = prediction.score(key) {
+        let _ = write!(cell, ", {}", score.get());
+    }
+    if let Some([low, high]) = prediction.interval.get(key) {
+        let _ = write!(cell, " ({}–{})", low.get(), high.get());
+    }
+    Some(cell)
+}
+
+/// As wide as its name and `3.2, 3 (2–4)`.
 fn column(name: &str) -> usize {
-    name.chars().count().max(3)
+    name.chars().count().max(12)
 }
 
 #[cfg(test)]
@@ -45,14 +56,16 @@ mod tests {
     #[test]
     fn columns_stand_below_their_names_and_a_long_name_keeps_its_end() {
         let rubric = Rubric::default();
-        let prediction = Prediction {
-            expected: rubric.keys().skip(1).map(|key| (key.to_owned(), 3.25)).collect(),
+        let distribution = [0.05, 0.15, 0.4, 0.35, 0.05];
+        let mut prediction = Prediction {
+            distributions: rubric.keys().skip(1).map(|key| (key.to_owned(), distribution)).collect(),
             ..Prediction::sample("s")
         };
+        prediction.decide(None);
         let long = format!("{}, slide 12", "é".repeat(60));
         let (header, row) = (header(&rubric), row(&rubric, &long, &prediction));
         assert_eq!(header.chars().count(), row.chars().count());
         assert!(row.starts_with('…') && row.contains(", slide 12"), "{row}");
-        assert!(row.contains("–") && row.matches("3.2").count() == 4, "{row}");
+        assert!(row.contains("  –  ") && row.matches("3.2, 3 (2–4)").count() == 4, "{row}");
     }
 }

@@ -5,7 +5,8 @@
 use pq_testing::adverse;
 use pq_testing::project::{Project, code, fake_run, repository, stderr, two_bases};
 use project_files::{
-    Applicability, ApplicabilityHead, Contract as _, Manifest, RunFiles, VersionFile, hash_file,
+    Applicability, ApplicabilityHead, Contract as _, CriterionDecision, Manifest, RunFiles, ScoreDecision,
+    VersionFile, hash_file,
 };
 use slide_data::Prediction;
 
@@ -103,6 +104,49 @@ fn a_criterion_that_does_not_apply_has_no_score() {
     let output = score();
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("applicability.json"), "{}", stderr(&output));
+}
+
+#[test]
+fn scores_follow_the_decision_beside_the_adapter_and_that_of_another_adapter_is_refused() {
+    let project = Project::new(1);
+    fake_run(&project);
+    let run = RunFiles::new(project.path("outputs/run-1"));
+    let score = || {
+        let args = ["--adapter", "outputs/run-1", "--no-log", "data/raw/slides/deck0-p001.png"];
+        project.run(SCORE, &args)
+    };
+    let read = |output: &std::process::Output| -> Prediction {
+        assert_eq!(code(output), 0, "{}", stderr(output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let plain = read(&score());
+    for (key, distribution) in &plain.distributions {
+        let rounded = (plain.expected[key] + 0.5).floor() as u8;
+        assert_eq!(plain.chosen[key].get(), rounded, "without a decision means are rounded");
+        let [low, high] = plain.interval[key].map(slide_data::Score::index);
+        assert!(distribution[low..=high].iter().sum::<f64>() >= 0.8 - 1e-6, "{distribution:?}");
+        assert!((0.0..=5.0_f64.ln()).contains(&plain.entropy[key]));
+    }
+    let mut decision = ScoreDecision { schema_version: ScoreDecision::VERSION, ..ScoreDecision::default() };
+    let always_five = CriterionDecision { cut_points: [0.5; 4], temperature: 0.05, ratings: 9 };
+    decision.criteria.insert("clarity".to_owned(), always_five);
+    let sha256 = hash_file(&run.adapter_weights()).unwrap().sha256;
+    decision.made_from.insert("adapter_model.safetensors".to_owned(), sha256);
+    decision.write(&run.decision()).unwrap();
+    let decided = read(&score());
+    assert_eq!((&decided.distributions, &decided.expected), (&plain.distributions, &plain.expected));
+    assert_eq!(decided.chosen["clarity"].get(), 5);
+    assert!(decided.entropy["clarity"] < plain.entropy["clarity"], "the temperature makes it surer");
+    assert_eq!(decided.chosen["design"], plain.chosen["design"], "nothing was fitted for it");
+
+    decision.made_from.insert("adapter_model.safetensors".to_owned(), "of another".to_owned());
+    decision.write(&run.decision()).unwrap();
+    let output = score();
+    assert_eq!(code(&output), 2);
+    let message = stderr(&output);
+    assert!(message.contains("decision.json") && message.contains("another adapter"), "{message}");
+    std::fs::write(run.decision(), "{\"schema_version\": 2}").unwrap();
+    assert_eq!(code(&score()), 2, "a newer version is refused");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use slide_scorer::{LabelledSlide, NewGroups, RatingPrompt, Settings, SlideSample
 
 mod applies;
 mod code;
+mod decision;
 mod evaluate;
 mod observe;
 mod outlook;

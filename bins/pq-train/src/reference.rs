@@ -9,6 +9,7 @@ use slide_scorer::{LabelledSlide, RatingContext, SlideImage, SlideSamples, predi
 use vlm_lora::Model;
 use vlm_lora::backend::Backend;
 
+use crate::decision;
 use crate::observe;
 use crate::preempt::Preemption;
 use crate::run::RunDir;
@@ -24,7 +25,9 @@ fn comparable(slide: &LabelledSlide, prediction: Prediction) -> Prediction {
     if slide.split != Split::Train {
         return prediction;
     }
-    Prediction { distributions: BTreeMap::new(), expected: BTreeMap::new(), ..prediction }
+    let mut image = Prediction { distributions: BTreeMap::new(), ..prediction };
+    image.undecide();
+    image
 }
 
 /// The slides of whole decks, evenly taken from all.
@@ -42,7 +45,7 @@ pub(crate) fn count(train: &[LabelledSlide], val: &[LabelledSlide]) -> usize {
     whole_decks(train).len() + val.len()
 }
 
-/// Scores slides of training and validation once.
+/// Scores slides of training and validation once, and learns from those of validation how scores are decided.
 ///
 /// # Errors
 /// When a slide cannot be read or scored, or somebody ends it between two slides.
@@ -64,5 +67,9 @@ pub(crate) fn predictions<B: Backend>(
         bar.inc(1);
     }
     bar.finish_and_clear();
+    let decision = decision::learn(context.rating_prompt.rubric(), val.slides(), &predictions, dir)?;
+    for prediction in &mut predictions {
+        prediction.decide(decision.as_ref());
+    }
     Ok(Prediction::replace_log(&dir.files.reference_predictions(), &predictions)?)
 }

@@ -70,7 +70,8 @@ impl OnDevice for Training<'_> {
         }
         let identity = base.identity()?;
         let cache = feature_cache(settings, identity, store);
-        let context = RatingContext { rating_prompt: prompt, cache: &cache, applicability: None };
+        let context =
+            RatingContext { rating_prompt: prompt, cache: &cache, applicability: None, decision: None };
         let mut record = record::Record::new(dir, settings, base, store, all, untaught)?;
         if let Some(warm) = adapter {
             record.started_from(warm.origin);

@@ -1,7 +1,7 @@
 //! Cheap models on the same slides, fitted to the training slides.
 
 use anyhow::Result;
-use slide_data::{Prediction, expected_score, image_features};
+use slide_data::{Prediction, image_features};
 use slide_scorer::{LabelledSlide, PooledFeatures, SlideImage, SlideScorer};
 use vlm_eval::{CheapModels, ImageNumbers, KnownSlide, Rater};
 
@@ -11,13 +11,11 @@ use crate::score;
 /// to fit any, each is named without predictions: nothing is known of it.
 pub(crate) fn rate(
     scorer: &SlideScorer,
-    train: &[LabelledSlide],
+    known: &[KnownSlide],
     test: &[LabelledSlide],
     predictions: &[Prediction],
 ) -> Result<Vec<Rater>> {
-    let known = train.iter().zip(numbers(scorer, train, "images of the training slides")?);
-    let known: Vec<KnownSlide> = known.map(|(slide, numbers)| known_slide(slide, numbers)).collect();
-    let Some(models) = CheapModels::fit(scorer.rating_prompt().rubric(), &known) else {
+    let Some(models) = CheapModels::fit(scorer.rating_prompt().rubric(), known) else {
         tracing::warn!("the training slides are of fewer than two decks: no cheap model can be compared");
         let unknown = |name: &&str| Rater { name: (*name).to_owned(), predictions: Vec::new() };
         return Ok(CheapModels::NAMES.iter().map(unknown).collect());
@@ -34,18 +32,24 @@ pub(crate) fn rate(
     Ok(CheapModels::NAMES.iter().map(of).collect())
 }
 
+/// The training slides as cheap models learn from them.
+pub(crate) fn known(scorer: &SlideScorer, train: &[LabelledSlide]) -> Result<Vec<KnownSlide>> {
+    let known = train.iter().zip(numbers(scorer, train, "images of the training slides")?);
+    Ok(known.map(|(slide, numbers)| known_slide(slide, numbers)).collect())
+}
+
 type Answers = std::collections::BTreeMap<&'static str, slide_scorer::Distributions>;
 
 fn said(model: &Prediction, name: &'static str, answers: &Answers) -> Prediction {
-    let distributions = answers.get(name).cloned().unwrap_or_default();
-    Prediction {
+    let mut said = Prediction {
         model_version: name.to_owned(),
-        expected: distributions.iter().map(|(key, p)| (key.clone(), expected_score(p))).collect(),
-        distributions,
+        distributions: answers.get(name).cloned().unwrap_or_default(),
         applies: std::collections::BTreeMap::new(),
         latency_ms: 0.0,
         ..model.clone()
-    }
+    };
+    said.decide(None);
+    said
 }
 
 fn known_slide(slide: &LabelledSlide, numbers: ImageNumbers) -> KnownSlide {

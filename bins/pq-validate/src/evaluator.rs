@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use project_files::RunFiles;
-use slide_data::{Label, Prediction, expected_score};
+use project_files::{RunFiles, ScoreDecision};
+use slide_data::{Label, Prediction};
 use slide_scorer::{LabelledSlide, Settings, SlideScorer};
-use vlm_eval::{Evaluation, EvaluationInput, EvaluationOptions, Gate, Item, Override, Rater};
+use vlm_eval::{Evaluation, EvaluationInput, EvaluationOptions, Gate, Item, KnownSlide, Override, Rater};
 
 use crate::{cheap, score};
 
@@ -15,6 +15,7 @@ use crate::{cheap, score};
 pub(crate) struct Evaluator {
     pub(crate) test: Vec<LabelledSlide>,
     pub(crate) train: Vec<LabelledSlide>,
+    pub(crate) val: Vec<LabelledSlide>,
     /// Where what the frozen vision tower says of images is kept.
     pub(crate) features: PathBuf,
     pub(crate) gate: Gate,
@@ -62,22 +63,23 @@ impl Evaluator {
         let whole = score::in_batches(&slides, what, |images| scorer.rate_all_criteria(images))?;
         for (at, whole) in lacking.into_iter().zip(whole) {
             let scored: Vec<String> = self.test[at].label.scored().map(|(key, _)| key.to_owned()).collect();
-            complete(&mut predictions[at], whole, &scored);
+            complete(&mut predictions[at], whole, &scored, scorer.decision());
         }
         Ok(Rater { name: name.to_owned(), predictions })
     }
 
-    /// What cheap models say of the test slides, which learn what the base sees of the training slides.
+    /// What cheap models say of the test slides, which learn what the base sees of the training slides; and what they learn from.
     pub(crate) fn rate_cheaply(
         &self,
         settings: &Settings,
         scorer: &SlideScorer,
         predictions: &[Prediction],
-    ) -> Result<Vec<Rater>> {
-        if scorer.sees_as_its_base() {
-            return cheap::rate(scorer, &self.train, &self.test, predictions);
-        }
-        cheap::rate(&self.open(settings, None, "the base")?, &self.train, &self.test, predictions)
+    ) -> Result<(Vec<Rater>, Vec<KnownSlide>)> {
+        let base =
+            if scorer.sees_as_its_base() { None } else { Some(self.open(settings, None, "the base")?) };
+        let scorer = base.as_ref().unwrap_or(scorer);
+        let known = cheap::known(scorer, &self.train)?;
+        Ok((cheap::rate(scorer, &known, &self.test, predictions)?, known))
     }
 
     /// Holds scores of the test slides, in their order, against people's.
@@ -113,11 +115,14 @@ impl Evaluator {
 }
 
 /// Adds what is missing of these criteria.
-fn complete(prediction: &mut Prediction, whole: Prediction, scored: &[String]) {
+fn complete(
+    prediction: &mut Prediction,
+    whole: Prediction,
+    scored: &[String],
+    decision: Option<&ScoreDecision>,
+) {
     let is_missing = |key: &String| scored.contains(key) && !prediction.distributions.contains_key(key);
     let added: Vec<_> = whole.distributions.into_iter().filter(|(key, _)| is_missing(key)).collect();
-    for (key, distribution) in added {
-        prediction.expected.insert(key.clone(), expected_score(&distribution));
-        prediction.distributions.insert(key, distribution);
-    }
+    prediction.distributions.extend(added);
+    prediction.decide(decision);
 }

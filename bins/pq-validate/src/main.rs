@@ -16,6 +16,7 @@ use vlm_eval::{Gate, Override};
 
 mod champion;
 mod cheap;
+mod doubtful;
 mod evaluator;
 mod print;
 mod score;
@@ -82,6 +83,7 @@ fn run(args: &Args) -> Result<Verdict> {
     let evaluator = Evaluator {
         test: of(Split::Test).collect(),
         train: of(Split::Train).collect(),
+        val: of(Split::Val).collect(),
         features: layout.feature_cache(),
         gate: Gate { champion_margin: args.champion_margin, ..config.gate() },
         overrides: args.set_aside.clone(),
@@ -101,11 +103,12 @@ fn run(args: &Args) -> Result<Verdict> {
     let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
     let scorer = evaluator.open(&settings, Some(&run), &name)?;
     let model = evaluator.rate_with(&scorer, &name)?;
-    let cheap = evaluator.rate_cheaply(&settings, &scorer, &model.predictions)?;
+    let (cheap, known) = evaluator.rate_cheaply(&settings, &scorer, &model.predictions)?;
     let raters = [Some(&model), champion.as_ref(), before.as_ref()].into_iter().flatten().chain(&cheap);
     let predictions = raters.flat_map(|rater| &rater.predictions);
     Prediction::replace_log(&run.test_predictions(), predictions)?;
     let inputs = inputs(&store, &run, &settings)?;
+    doubtful::write(&run, &evaluator, &settings.rubric, &model, &known, &inputs)?;
     let beside =
         Beside { champion: champion.as_ref(), before: before.as_ref(), cheap: &cheap, inputs: &inputs };
     let mut evaluation = evaluator.evaluate(&settings, &model, &beside)?;

@@ -95,6 +95,7 @@ pub(crate) fn verdict(
         writeln!(out, "{}", serde_json::to_string(results)?)?;
     } else {
         let mut raters: Vec<Comparison> = vec![results.comparison(results.model_version.clone())];
+        raters.extend(results.rounded.clone());
         raters.extend(results.baseline.as_ref().map(|baseline| Comparison {
             name: "best constant".to_owned(),
             metrics: baseline.metrics.clone(),

@@ -97,6 +97,7 @@ fn draw_day(day: i64, slides: &[&Prediction], drawing: &Drawing<'_>) -> Vec<Audi
             probability,
             deck_slides,
             distributions: slide.distributions.clone(),
+            chosen: slide.chosen.clone(),
         })
     };
     slides.iter().filter_map(draw).collect()

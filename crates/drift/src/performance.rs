@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use project_files::{Contract, Interval, Layout, ValidationResults};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use slide_data::{Audit, Label, Prediction, expected_score};
+use slide_data::{Audit, Label, Prediction, Score, expected_score};
 
 use crate::audit::{day, days, deck_sizes};
 use crate::estimate::{Estimate, Rated, Scored, estimate, foretold};
@@ -308,15 +308,16 @@ impl<'a> LookedAt<'a> {
     }
 }
 
-/// The score that people read. Rounding as everywhere: halves up, so that both accuracies mean the same.
-fn read_score(distribution: &[f64; slide_data::Score::LEVELS]) -> f64 {
-    (expected_score(distribution) + 0.5).floor().clamp(1.0, 5.0)
+/// The score that people read, so that both accuracies mean the same: the one that was chosen, else the mean, halves up.
+fn read_score(chosen: Option<&Score>, distribution: &[f64; Score::LEVELS]) -> f64 {
+    let rounded = || (expected_score(distribution) + 0.5).floor().clamp(1.0, 5.0);
+    chosen.map_or_else(rounded, |score| f64::from(score.get()))
 }
 
 fn judge(audit: &Audit, label: &Label) -> Vec<Judged> {
-    let of = |(key, actual): (&str, slide_data::Score)| {
+    let of = |(key, actual): (&str, Score)| {
         let distribution = audit.distributions.get(key).filter(|shares| is_distribution(shares))?;
-        let score = read_score(distribution);
+        let score = read_score(audit.chosen.get(key), distribution);
         let is_right = (f64::from(actual.get()) - score).abs() <= 1.0;
         Some(Judged {
             key: key.to_owned(),
@@ -329,7 +330,8 @@ fn judge(audit: &Audit, label: &Label) -> Vec<Judged> {
 
 fn all_foretold(slide: &Prediction) -> BTreeMap<String, f64> {
     let valid = slide.distributions.iter().filter(|(_, shares)| is_distribution(shares));
-    valid.map(|(key, shares)| (key.clone(), foretold(shares, read_score(shares)))).collect()
+    let of = |key: &String, shares| foretold(shares, read_score(slide.chosen.get(key), shares));
+    valid.map(|(key, shares)| (key.clone(), of(key, shares))).collect()
 }
 
 fn lacks(sizes: &PerformanceSizes, input: &PerformanceInput<'_>, baseline: Option<Interval>) -> Vec<String> {

@@ -148,6 +148,14 @@ pub const CATALOG: &[Entry] = &[
         &["pq-validate", "pq-score", "pq-register"],
     ),
     entry(
+        "outputs/<run>/decision.json",
+        "project_files::ScoreDecision",
+        Document,
+        1,
+        &["pq-train"],
+        &["pq-validate", "pq-score", "pq-register"],
+    ),
+    entry(
         "outputs/<run>/config.toml",
         "slide_scorer::Settings",
         Other,
@@ -226,6 +234,14 @@ pub const CATALOG: &[Entry] = &[
         2,
         &["pq-validate"],
         &["pq-register", "pq-monitor"],
+    ),
+    entry(
+        "outputs/<run>/doubtful_labels.json",
+        "project_files::DoubtfulLabels",
+        Document,
+        1,
+        &["pq-validate"],
+        &["pq-label"],
     ),
     entry("outputs/<run>/report.html", "HTML", Other, 0, &["pq-validate"], &["pq-register"]),
     entry(

@@ -16,9 +16,11 @@ const fn released(name: &'static str, is_required: bool, is_public: bool) -> Rel
 }
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
-const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+pub(crate) const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 const APPLICABILITY: &str = "applicability.json";
 const CONFIG: &str = "config.toml";
+const DECISION: &str = "decision.json";
+const DOUBTFUL: &str = "doubtful_labels.json";
 const METRICS: &str = "metrics.jsonl";
 const RECORD: &str = "run.json";
 const REFERENCE: &str = "reference_predictions.jsonl";
@@ -43,13 +45,14 @@ pub const PROCESSOR_FILES: [&str; 9] = [
 ];
 
 /// The files of a run that make a release; the model card is written for it.
-pub const RELEASED_FILES: [ReleasedFile; 10] = [
+pub const RELEASED_FILES: [ReleasedFile; 11] = [
     released(ADAPTER_CONFIG, true, true),
     released(ADAPTER_WEIGHTS, true, true),
     released(VALIDATION, true, true),
     released(CONFIG, true, true),
     released(RECORD, true, true),
     released(APPLICABILITY, false, true),
+    released(DECISION, false, true),
     released(METRICS, false, true),
     released(REPORT, false, false),
     released(REFERENCE, false, false),
@@ -62,12 +65,14 @@ pub const RELEASED_FILES: [ReleasedFile; 10] = [
 /// <run>/
 ///   adapter_config.json, adapter_model.safetensors    the adapter, under PEFT's names
 ///   applicability.json             tells which criteria apply to a slide, where people said "not applicable" often enough
+///   decision.json                  from probabilities to the score that is shown
 ///   config.toml                    the settings that it was trained with
 ///   metrics.jsonl                  losses, learning rates and evaluations by step
 ///   run.json                       what the run was made from, with what, and how it went
 ///   reference_predictions.jsonl    slides of training and validation, for production to be compared with
 ///   test_predictions.jsonl         slides of the test, as this model and those that it is compared with score them
 ///   validation_results.json        how good the adapter is, and whether it may be released
+///   doubtful_labels.json           ratings that the model would not have expected, to be looked at again
 ///   report.html                    the same as a page
 ///   README.md, DATA_CARD.md        the model card and the data card (released versions only)
 ///   tokenizer.json, …              the base's processor, where a release holds a copy
@@ -134,6 +139,11 @@ impl RunFiles {
         self.dir.join(APPLICABILITY)
     }
 
+    /// From probabilities to the score that is shown: [`ScoreDecision`](crate::ScoreDecision).
+    pub fn decision(&self) -> PathBuf {
+        self.dir.join(DECISION)
+    }
+
     /// Scored slides of training and validation.
     pub fn reference_predictions(&self) -> PathBuf {
         self.dir.join(REFERENCE)
@@ -147,6 +157,11 @@ impl RunFiles {
     /// How good the adapter is: [`ValidationResults`](crate::ValidationResults).
     pub fn validation(&self) -> PathBuf {
         self.dir.join(VALIDATION)
+    }
+
+    /// Ratings that the model would not have expected: [`DoubtfulLabels`](crate::DoubtfulLabels).
+    pub fn doubtful_labels(&self) -> PathBuf {
+        self.dir.join(DOUBTFUL)
     }
 
     /// The validation as a page.

@@ -72,6 +72,9 @@ pub struct ValidationResults {
     /// The untrained base.
     #[serde(default)]
     pub before: Option<Comparison>,
+    /// The same model with the mean of each distribution rounded, where its decision gives other scores.
+    #[serde(default)]
+    pub rounded: Option<Comparison>,
     /// Parts of the slides.
     #[serde(default)]
     pub slices: Vec<Slice>,
@@ -122,8 +125,15 @@ impl Contract for ValidationResults {
 }
 
 /// Files of a run that may be missing when it is validated.
-fn optional(run: &RunFiles) -> [PathBuf; 5] {
-    [run.applicability(), run.metrics(), run.reference_predictions(), run.test_predictions(), run.report()]
+fn optional(run: &RunFiles) -> [PathBuf; 6] {
+    [
+        run.applicability(),
+        run.decision(),
+        run.metrics(),
+        run.reference_predictions(),
+        run.test_predictions(),
+        run.report(),
+    ]
 }
 
 fn migrate_check(check: &mut Map<String, Value>) {

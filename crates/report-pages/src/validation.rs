@@ -104,7 +104,8 @@ fn told(results: &ValidationResults) -> Vec<&Check> {
 /// By how much the model errs less than each other rater, overall and for each criterion.
 fn paired(results: &ValidationResults, name: &dyn Fn(&str) -> String) -> Vec<Value> {
     let constant = results.baseline.iter().map(|baseline| ("best constant", &baseline.gains));
-    let others = results.before.iter().chain(&results.champion).chain(&results.cheap_baselines);
+    let own = results.rounded.iter().chain(&results.before).chain(&results.champion);
+    let others = own.chain(&results.cheap_baselines);
     let raters = constant.chain(others.map(|other| (other.name.as_str(), &other.gains)));
     let keys = || std::iter::once("overall").chain(results.sizes.criteria.keys().map(String::as_str));
     raters
@@ -199,7 +200,8 @@ fn comparisons(results: &ValidationResults) -> Vec<Value> {
         let note = format!("chosen on the {} labels", baseline.chosen_on);
         rows.push(row("Best constant per criterion", Some(note), &baseline.metrics, &baseline.intervals));
     }
-    let others = [&results.before, &results.champion].into_iter().flatten().chain(&results.cheap_baselines);
+    let own = [&results.rounded, &results.before, &results.champion];
+    let others = own.into_iter().flatten().chain(&results.cheap_baselines);
     for other in others {
         rows.push(row(&other.name, None, &other.metrics, &other.intervals));
     }

@@ -30,6 +30,9 @@ pub struct Audit {
     pub deck_slides: usize,
     /// What the model said: for each criterion the probabilities of 1, 2, 3, 4, 5.
     pub distributions: BTreeMap<String, [f64; Score::LEVELS]>,
+    /// The score of each criterion that people were shown; where it is missing, the mean rounded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chosen: BTreeMap<String, Score>,
 }
 
 impl Contract for Audit {

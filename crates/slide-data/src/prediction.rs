@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use project_files::{ReadScore, ScoreDecision};
+
 use crate::{Contract, Score, Scores};
 
 /// A scored slide: a line of `monitoring/predictions.jsonl` and of a run's `reference_predictions.jsonl`.
@@ -28,6 +30,16 @@ pub struct Prediction {
     /// distribution, but in a validation where people rated it; one that is missing here applies to every slide.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub applies: BTreeMap<String, f64>,
+    /// For each criterion the score that the distribution stands for ([`Prediction::decide`]); empty in files of earlier programs, where
+    /// it is the mean, rounded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub chosen: BTreeMap<String, Score>,
+    /// For each criterion the entropy in nats, with the adapter's temperature.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub entropy: BTreeMap<String, f64>,
+    /// For each criterion the lowest and the highest score that one more rater is likely to give: at least 8 in 10 times between them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interval: BTreeMap<String, [Score; 2]>,
     /// Properties of the image, such as brightness and edge density.
     #[serde(default)]
     pub features: BTreeMap<String, f64>,
@@ -52,11 +64,52 @@ impl Prediction {
             distributions: BTreeMap::new(),
             expected: BTreeMap::new(),
             applies: BTreeMap::new(),
+            chosen: BTreeMap::new(),
+            entropy: BTreeMap::new(),
+            interval: BTreeMap::new(),
             features: BTreeMap::new(),
             vision: None,
             latency_ms: 1.0,
         }
     }
+
+    /// Reads mean, score, entropy and interval from the distributions, as the adapter's decision says; without one the mean is rounded and
+    /// the probabilities are taken as they are.
+    pub fn decide(&mut self, decision: Option<&ScoreDecision>) {
+        self.undecide();
+        for (key, distribution) in &self.distributions {
+            self.expected.insert(key.clone(), expected_score(distribution));
+            let rule = decision.map(|decision| decision.of(key)).unwrap_or_default();
+            let Some(ReadScore { score, entropy, interval: [low, high] }) = rule.read(distribution) else {
+                continue;
+            };
+            self.chosen.extend(Score::new(score).map(|score| (key.clone(), score)));
+            self.entropy.insert(key.clone(), entropy);
+            let ends = Score::new(low).zip(Score::new(high));
+            self.interval.extend(ends.map(|(low, high)| (key.clone(), [low, high])));
+        }
+    }
+
+    /// Takes away what was read from the distributions.
+    pub fn undecide(&mut self) {
+        self.expected.clear();
+        self.chosen.clear();
+        self.entropy.clear();
+        self.interval.clear();
+    }
+
+    /// The score of a criterion: the chosen one; where none was, the mean of its distribution, rounded, halves up. `None` where it has no
+    /// distribution.
+    pub fn score(&self, criterion: &str) -> Option<Score> {
+        let distribution = self.distributions.get(criterion)?;
+        self.chosen.get(criterion).copied().or_else(|| rounded_score(distribution))
+    }
+}
+
+/// The mean of a distribution, rounded, halves up; `None` where it has no finite mean.
+fn rounded_score(distribution: &[f64; Score::LEVELS]) -> Option<Score> {
+    let rounded = (expected_score(distribution) + 0.5).floor();
+    rounded.is_finite().then(|| Score::new(rounded.clamp(1.0, 5.0) as u8))?
 }
 
 /// What a vision tower says of an image, made small enough for a log: the mean of its rows, projected onto random directions, which
@@ -144,6 +197,8 @@ pub struct Correction {
 
 #[cfg(test)]
 mod tests {
+    use project_files::CriterionDecision;
+
     use super::*;
 
     #[test]
@@ -161,5 +216,55 @@ mod tests {
         broken[3] = f32::NAN;
         assert_eq!(VisionSketch::new("base", &broken), None);
         assert_eq!(VisionSketch { values: vec![1; 63], ..sketch }.vector(), None);
+    }
+
+    fn prediction() -> Prediction {
+        let distributions = [("a", [0.0, 0.1, 0.8, 0.1, 0.0]), ("b", [0.2; 5])];
+        Prediction {
+            distributions: distributions.map(|(key, shares)| (key.to_owned(), shares)).into(),
+            ..Prediction::sample("s")
+        }
+    }
+
+    #[test]
+    fn what_is_chosen_follows_the_decision_and_is_the_rounded_mean_without_one() {
+        let mut plain = prediction();
+        assert_eq!((plain.score("a"), plain.score("none")), (Score::new(3), None), "as in older files");
+        plain.decide(None);
+        assert_eq!(
+            (plain.chosen["a"], plain.chosen["b"]),
+            (plain.score("a").unwrap(), Score::new(3).unwrap())
+        );
+        assert_eq!(plain.interval["b"].map(Score::get), [1, 5]);
+        assert!((plain.entropy["b"] - 5.0_f64.ln()).abs() < 1e-12 && plain.entropy["a"] < plain.entropy["b"]);
+        let mut decided = prediction();
+        let low = CriterionDecision { cut_points: [3.5, 4.0, 4.5, 4.8], ..CriterionDecision::default() };
+        let decision = ScoreDecision { criteria: [("a".to_owned(), low)].into(), ..ScoreDecision::default() };
+        decided.decide(Some(&decision));
+        assert_eq!((decided.score("a"), decided.score("b")), (Score::new(1), Score::new(3)));
+        assert_eq!((&decided.expected, &decided.entropy), (&plain.expected, &plain.entropy));
+        decided.distributions.remove("a");
+        decided.decide(None);
+        assert_eq!(decided.chosen.len(), 1, "nothing is left of what was read before");
+    }
+
+    #[test]
+    fn what_is_no_distribution_has_no_score() {
+        let mut odd = prediction();
+        odd.distributions.insert("a".to_owned(), [0.0; 5]);
+        odd.decide(None);
+        assert_eq!(
+            (odd.score("a"), odd.chosen.len(), odd.interval.len(), odd.entropy.len()),
+            (None, 1, 1, 1)
+        );
+    }
+
+    #[test]
+    fn a_line_of_an_earlier_program_is_read_and_a_score_off_the_scale_is_not() {
+        let mut line = serde_json::to_value(prediction()).unwrap();
+        assert!(line.get("chosen").is_none(), "nothing was chosen");
+        assert_eq!(serde_json::from_value::<Prediction>(line.clone()).unwrap(), prediction());
+        line["chosen"] = serde_json::json!({"a": 6});
+        assert!(serde_json::from_value::<Prediction>(line).is_err());
     }
 }

@@ -13,6 +13,7 @@ mod consensus;
 mod derived;
 #[cfg(feature = "server")]
 mod deriver;
+mod doubts;
 mod error;
 mod event;
 pub mod exchange;
@@ -41,6 +42,7 @@ pub use audits::Audits;
 pub use calibration::Calibration;
 pub use config::{ConsensusRule, LabelConfig};
 pub use consensus::{ImagePath, labels, median, median_label};
+pub use doubts::Doubts;
 pub use error::{Error, Result};
 pub use event::{Event, Kind, MAX_NAME, MAX_NOTES, clean_name};
 pub use interned::{EventRef, code};

@@ -24,6 +24,7 @@ fn audit(slide: &str, days_ago: i64) -> Audit {
         probability: 0.5,
         deck_slides: 3,
         distributions: [].into(),
+        chosen: [].into(),
     }
 }
 

@@ -3,11 +3,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
-use pq_cli::WithHint as _;
-use project_files::{Applicability, ApplicabilityHead, Contract as _, RunFiles, RunRecord};
+use anyhow::{Context as _, Result, bail};
+use pq_cli::{Hint, WithHint as _};
+use project_files::{
+    Applicability, ApplicabilityHead, Contract as _, RunFiles, RunRecord, ScoreDecision, hash_file,
+};
 use slide_data::image::{DynamicImage, RgbImage};
-use slide_data::{Prediction, VisionSketch, expected_score, image_features, pixels_sha256};
+use slide_data::{Prediction, VisionSketch, image_features, pixels_sha256};
 use vlm_lora::backend::{Backend, OnDevice};
 use vlm_lora::{FeatureCache, FeaturePrecision, Features, Model, PeftAdapter, Sample, Tiles};
 
@@ -36,6 +38,7 @@ pub struct SlideScorer {
     version: String,
     cache: FeatureCache,
     applicability: Option<Applicability>,
+    decision: Option<ScoreDecision>,
 }
 
 /// A model on the backend that it was loaded for.
@@ -62,6 +65,8 @@ pub struct RatingContext<'a> {
     pub cache: &'a FeatureCache,
     /// Tells which criteria apply to a slide; without it all do.
     pub applicability: Option<&'a Applicability>,
+    /// From probabilities to scores; without it means are rounded.
+    pub decision: Option<&'a ScoreDecision>,
 }
 
 impl<B: Backend> Rater for Model<B> {
@@ -171,6 +176,7 @@ impl SlideScorer {
             Some(run) => Applicability::read_if_present(&run.applicability())?,
             None => None,
         };
+        let decision = adapter.map(decision_of).transpose()?.flatten();
         let run = adapter;
         let read = |run: &RunFiles| {
             let adapter = PeftAdapter::open(run.dir(), base.checkpoint.config());
@@ -186,7 +192,7 @@ impl SlideScorer {
         let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?.without(&untaught);
         let cache =
             FeatureCache::new(base.identity()?.fingerprint(), FeaturePrecision::Float32).memory_budget(0);
-        Ok(Self { rating_prompt, model, version: version.to_owned(), cache, applicability })
+        Ok(Self { rating_prompt, model, version: version.to_owned(), cache, applicability, decision })
     }
 
     /// Keeps what the frozen vision tower says of images in this folder, and takes from there what other models of the same base
@@ -231,10 +237,34 @@ impl SlideScorer {
         self.model.pooled(&self.context(), slides)
     }
 
-    fn context(&self) -> RatingContext<'_> {
-        let Self { rating_prompt, cache, applicability, .. } = self;
-        RatingContext { rating_prompt, cache, applicability: applicability.as_ref() }
+    /// The adapter's decision from probabilities to scores, where it has one.
+    pub fn decision(&self) -> Option<&ScoreDecision> {
+        self.decision.as_ref()
     }
+
+    fn context(&self) -> RatingContext<'_> {
+        let Self { rating_prompt, cache, applicability, decision, .. } = self;
+        RatingContext {
+            rating_prompt,
+            cache,
+            applicability: applicability.as_ref(),
+            decision: decision.as_ref(),
+        }
+    }
+}
+
+/// The decision that lies beside an adapter, which must be its own.
+fn decision_of(run: &RunFiles) -> Result<Option<ScoreDecision>> {
+    let path = run.decision();
+    let Some(decision) = ScoreDecision::read_if_present(&path)? else { return Ok(None) };
+    let sha256 = hash_file(&run.adapter_weights()).context("the adapter cannot be read")?.sha256;
+    if decision.is_for(&sha256) {
+        return Ok(Some(decision));
+    }
+    bail!(Hint::new(
+        format!("`{}` was made for another adapter than the one beside it", path.display()),
+        "bring back the adapter or the file that belongs to it, train again, or remove the file: means are rounded without it"
+    ))
 }
 
 /// The criteria that a run was not taught, by its record.
@@ -267,22 +297,28 @@ pub fn predict<B: Backend>(
     let answers = context.rating_prompt.ask_applicable(model, &questions, &applies)?;
     let latency_ms = start.elapsed().as_secs_f64() * 1e3 / slides.len().max(1) as f64;
     let scored_at = jiff::Timestamp::now();
-    let predictions = slides.iter().zip(answers).zip(applies).zip(properties).zip(sketches).map(
-        |((((slide, distributions), applies), features), vision)| Prediction {
+    let said = slides.iter().zip(answers).zip(applies).zip(properties).zip(sketches);
+    let predictions = said.map(|((((slide, distributions), applies), features), vision)| {
+        let mut prediction = Prediction {
             schema_version: Prediction::VERSION,
             slide_id: slide.slide_id.clone(),
             deck_id: slide.deck_id.clone(),
             sha256: pixels_sha256(&slide.image),
             scored_at,
             model_version: version.to_owned(),
-            expected: distributions.iter().map(|(key, p)| (key.clone(), expected_score(p))).collect(),
             distributions,
+            expected: BTreeMap::new(),
             applies,
+            chosen: BTreeMap::new(),
+            entropy: BTreeMap::new(),
+            interval: BTreeMap::new(),
             features,
             vision,
             latency_ms,
-        },
-    );
+        };
+        prediction.decide(context.decision);
+        prediction
+    });
     Ok(predictions.collect())
 }
 

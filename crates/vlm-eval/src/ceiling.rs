@@ -8,7 +8,6 @@ use slide_data::{Answer, Score, Tally};
 use statistics::{Jackknife, delete_one};
 
 use crate::interval::{Extent, of_measure};
-use crate::measures::rounded;
 use crate::table::{Frame, forecast};
 use crate::{Confusion, EvaluationOptions, Interval, Measures, Result};
 
@@ -43,7 +42,7 @@ pub(crate) fn human_ceiling(frame: &Frame<'_>, options: &EvaluationOptions) -> R
         for item in &frame.items {
             let Some(counts) = of_raters(item, key) else { continue };
             let group = groups.binary_search(&item.group.as_str()).unwrap_or_default();
-            let model = rounded(&forecast(&item.prediction, item, key)?);
+            let model = forecast(&item.prediction, item, key)?.score;
             sides.add(group, &counts, model);
             overall.add(group, &counts, model);
             counted[group].push(counts);

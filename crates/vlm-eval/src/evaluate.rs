@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use project_files::{Contract as _, Override};
-use slide_data::{Label, Rubric, Score, Target};
+use project_files::{Comparison, Contract as _, Override};
+use slide_data::{Label, Prediction, Rubric, Score, Target};
 
 use crate::cheap::applicability_measures;
 
@@ -10,13 +10,15 @@ use crate::ceiling::human_ceiling;
 use crate::compare::{Model, gains, relative_gains};
 use crate::detail::{detail, error_histogram, worst_first};
 use crate::interval::intervals;
-use crate::measures::rounded;
 use crate::power::power;
 use crate::slices::slices;
 use crate::table::{Frame, Table, forecast, labels, sure};
 use crate::{
     Baseline, Details, EvaluationOptions, Item, Miss, Rater, Result, ValidationResults, best_constants,
 };
+
+/// The same model, when its means are rounded in place of its own decision.
+const ROUNDED: &str = "this model, its means rounded";
 
 /// Everything an evaluation looks at.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +96,7 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> Result<Evaluation> {
         human_ceiling: human_ceiling(&frame, &input.options)?,
         champion: input.champion.map(compare).transpose()?,
         before: input.before.map(compare).transpose()?,
+        rounded: rounded(input, &frame, &model)?,
         slices: slices(&frame, confidence)?,
         inputs: input.inputs.clone(),
         ..ValidationResults::default()
@@ -119,6 +122,26 @@ fn applicability(frame: &Frame<'_>) -> BTreeMap<String, f64> {
         applicability_measures(key, &told)
     };
     frame.keys.iter().flat_map(of).collect()
+}
+
+/// The same model with its means rounded, where it gives other scores than that.
+fn rounded(input: &EvaluationInput<'_>, frame: &Frame<'_>, model: &Model<'_>) -> Result<Option<Comparison>> {
+    let plainly = |item: &Item| {
+        let mut prediction = item.prediction.clone();
+        prediction.undecide();
+        prediction
+    };
+    let predictions: Vec<Prediction> = input.items.iter().map(plainly).collect();
+    let differs = |(item, plain): (&Item, &Prediction)| {
+        item.prediction
+            .chosen
+            .iter()
+            .any(|(key, score)| plain.score(key).is_some_and(|plain| plain != *score))
+    };
+    if !input.items.iter().zip(&predictions).any(differs) {
+        return Ok(None);
+    }
+    Rater { name: ROUNDED.to_owned(), predictions }.compare(frame, model).map(Some)
 }
 
 /// The best constant, measured as the model is.
@@ -194,7 +217,7 @@ fn details(frame: &Frame<'_>, table: &Table<'_>) -> Details {
 
 fn miss(item: &Item, keys: &[&str]) -> Miss {
     let pair = |key: &&str| {
-        let predicted = rounded(item.prediction.distributions.get(*key)?);
+        let predicted = item.prediction.score(key)?;
         Some(((*key).to_owned(), (item.label.score(key)?, predicted)))
     };
     let scores: BTreeMap<String, (Score, Score)> = keys.iter().filter_map(pair).collect();

@@ -1,10 +1,10 @@
 //! How good a rater is: metrics, intervals clustered by deck, baselines, the human ceiling and the gate.
 //!
 //! Everything is a pure function of labels and predictions. From a distribution over the scores 1 to 5 two things are read:
-//! its mean, the *expected score*, and that mean rounded (halves up), the *score* ([`rounded`]). MAE, agreement and kappa
-//! compare scores; Spearman compares expected scores; the calibration error (ECE) looks at the most probable score.
-//! The rounded mean is taken rather than the median because it is what users see and what corrections keep, so that
-//! validated and production accuracy mean the same. Criteria that do not apply (null) are left out everywhere.
+//! its mean, the *expected score*, and the *score* ([`Prediction::score`](slide_data::Prediction::score)): what the adapter's decision
+//! ([`fit_decision`]) chose, else the mean rounded, halves up ([`rounded`]). MAE, agreement and kappa compare scores, which are what
+//! users see, so that validated and production accuracy mean the same; Spearman compares expected scores; the calibration error
+//! (ECE) looks at the most probable score. Criteria that do not apply (null) are left out everywhere.
 //!
 //! ```
 //! use slide_data::Score;
@@ -24,7 +24,9 @@ mod baseline;
 mod ceiling;
 mod cheap;
 mod compare;
+mod decision;
 mod detail;
+mod doubt;
 mod error;
 mod evaluate;
 mod interval;
@@ -40,7 +42,9 @@ mod table;
 pub use baseline::best_constants;
 pub use cheap::{CheapModels, ImageNumbers, KnownSlide, Neighbour, fit_applicability};
 pub use compare::Rater;
+pub use decision::fit_decision;
 pub use detail::{CalibrationBin, CriterionDetail, Details, Miss};
+pub use doubt::{Doubt, doubtful};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluation, EvaluationInput, evaluate};
 pub use item::Item;

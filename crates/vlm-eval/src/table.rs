@@ -3,12 +3,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use project_files::Sizes;
 use slide_data::{Label, Prediction, Rubric, Score, Target, expected_score};
 
-use crate::measures::{ranked_probability_score, rounded};
+use crate::measures::ranked_probability_score;
 use crate::pool::{Measured, Pool, Rating};
 use crate::{Error, Item, Measures, Result};
 
 /// A distribution over the scores 1 to 5.
 pub(crate) type Distribution = [f64; Score::LEVELS];
+
+/// What a rater says of a criterion of a slide.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) distribution: Distribution,
+    pub(crate) score: Score,
+}
 
 /// The rated slides in the order of their ids, and their groups.
 pub(crate) struct Frame<'a> {
@@ -29,8 +36,8 @@ impl<'a> Frame<'a> {
         Ok(Self { keys, items: sorted, groups: names.into_iter().zip(0..).collect() })
     }
 
-    /// The ratings of one rater, who gives a distribution to each criterion of each slide.
-    pub(crate) fn rated(&self, rater: &dyn Fn(&Item, &str) -> Result<Distribution>) -> Result<Table<'a>> {
+    /// The ratings of one rater, who gives a distribution and a score to each criterion of each slide.
+    pub(crate) fn rated(&self, rater: &dyn Fn(&Item, &str) -> Result<Said>) -> Result<Table<'a>> {
         self.rated_where(&|_| true, rater)
     }
 
@@ -38,15 +45,15 @@ impl<'a> Frame<'a> {
     pub(crate) fn rated_where(
         &self,
         is_in: &dyn Fn(&Item) -> bool,
-        rater: &dyn Fn(&Item, &str) -> Result<Distribution>,
+        rater: &dyn Fn(&Item, &str) -> Result<Said>,
     ) -> Result<Table<'a>> {
         let mut criteria = vec![Vec::new(); self.keys.len()];
         for (slide, item) in self.items.iter().enumerate().filter(|(_, item)| is_in(item)) {
             let group = self.groups[item.group.as_str()];
             for (key, ratings) in self.keys.iter().zip(&mut criteria) {
                 if let Target::Scored(target) = item.label.target(key) {
-                    let forecast = rater(item, key)?;
-                    ratings.push(rating((slide, group), &target, &forecast));
+                    let said = rater(item, key)?;
+                    ratings.push(rating((slide, group), &target, &said));
                 }
             }
         }
@@ -108,8 +115,8 @@ impl Table<'_> {
     }
 }
 
-/// The distribution that a prediction has for a criterion, checked.
-pub(crate) fn forecast(prediction: &Prediction, item: &Item, key: &str) -> Result<Distribution> {
+/// The distribution that a prediction has for a criterion, checked, and the score that it stands for.
+pub(crate) fn forecast(prediction: &Prediction, item: &Item, key: &str) -> Result<Said> {
     if prediction.slide_id != item.slide_id {
         let (expected, actual) = (item.slide_id.clone(), prediction.slide_id.clone());
         return Err(Error::Mismatch { expected, actual });
@@ -119,24 +126,26 @@ pub(crate) fn forecast(prediction: &Prediction, item: &Item, key: &str) -> Resul
         .get(key)
         .ok_or_else(|| Error::Missing { slide_id: item.slide_id.clone(), criterion: key.to_owned() })?;
     if is_distribution(distribution) {
-        return Ok(*distribution);
+        let score = prediction.score(key).unwrap_or(Score::MIN);
+        return Ok(Said { distribution: *distribution, score });
     }
     let (slide_id, criterion) = (item.slide_id.clone(), key.to_owned());
     Err(Error::Distribution { slide_id, criterion, actual: *distribution })
 }
 
 /// All mass on one score.
-pub(crate) fn sure(score: Score) -> Distribution {
-    std::array::from_fn(|at| f64::from(u8::from(at == score.index())))
+pub(crate) fn sure(score: Score) -> Said {
+    Said { distribution: std::array::from_fn(|at| f64::from(u8::from(at == score.index()))), score }
 }
 
-fn rating(place: (usize, usize), target: &slide_data::ScoreTarget, forecast: &Distribution) -> Rating {
+fn rating(place: (usize, usize), target: &slide_data::ScoreTarget, said: &Said) -> Rating {
+    let Said { distribution: forecast, score } = said;
     let (mode, confidence) = mode(forecast);
     Rating {
         slide: place.0,
         group: place.1,
         actual: target.score(),
-        predicted: rounded(forecast),
+        predicted: *score,
         expected: expected_score(forecast),
         rps: ranked_probability_score(forecast, target.distribution()),
         confidence,
@@ -145,7 +154,7 @@ fn rating(place: (usize, usize), target: &slide_data::ScoreTarget, forecast: &Di
 }
 
 /// Probabilities written in f32 sum to 1 within a few millionths; a hundredth is a different file.
-fn is_distribution(distribution: &Distribution) -> bool {
+pub(crate) fn is_distribution(distribution: &Distribution) -> bool {
     distribution.iter().all(|p| p.is_finite() && *p >= 0.0)
         && (distribution.iter().sum::<f64>() - 1.0).abs() < 1e-2
 }

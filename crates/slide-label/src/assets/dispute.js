@@ -9,7 +9,7 @@ const view = { state: "open", count: PART };
 
 /** Shows the disputes of the chosen state; `counts` says how many there are of each. */
 export async function showDisputes(box, counts, session, refresh, told) {
-  const { total, slides } = await api("GET", `/disputes?state=${view.state}&from=0&count=${Math.min(view.count, 100)}`);
+  const { total, doubtful, slides } = await api("GET", `/disputes?state=${view.state}&from=0&count=${Math.min(view.count, 100)}`);
   while (slides.length < Math.min(view.count, total)) {
     const rest = await api("GET", `/disputes?state=${view.state}&from=${slides.length}&count=${Math.min(100, view.count - slides.length)}`);
     if (rest.slides.length === 0) break;
@@ -26,8 +26,12 @@ export async function showDisputes(box, counts, session, refresh, told) {
     return button;
   };
   const bar = h("div", { className: "dispute-bar", role: "group", "aria-label": "Which disputes" },
-    choice("open", `Open (${counts.open})`), choice("decided", `Decided (${counts.decided})`));
-  const none = view.state === "open" ? "Nobody disagrees by two points or more on a slide that is not decided." : "No lead has decided a dispute yet.";
+    choice("open", `Open (${counts.open})`), choice("decided", `Decided (${counts.decided})`), choice("doubtful", `Doubtful (${doubtful ?? "?"})`));
+  const none = {
+    open: "Nobody disagrees by two points or more on a slide that is not decided.",
+    decided: "No lead has decided a dispute yet.",
+    doubtful: "No rating is doubtful. pq-validate lists those that a model would not have expected.",
+  }[view.state];
   const more = h("button", { type: "button", hidden: slides.length >= total }, `Show more (${total - slides.length} left)`);
   more.addEventListener("click", async () => {
     const first = slides.length;
@@ -60,12 +64,21 @@ function dispute(slide, session, refresh, told) {
   });
   const name = slide.number > 0 ? `${slide.deck}, slide ${slide.number}` : `${slide.deck} (no longer collected)`;
   const box = h("article", { className: "dispute" }, image, h("div", {},
-    h("h3", {}, name, h("span", {}, slide.adjudication ? `decided by ${slide.adjudication.annotator}` : `${slide.spread} points apart`)),
+    h("h3", {}, name, h("span", {}, standing(slide, criteria))),
     h("div", { className: "table-box", tabIndex: 0, role: "region", "aria-label": `Ratings of ${name}` },
       h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Criterion"), ...heads, h("th", { scope: "col" }, "Final"))), h("tbody", {}, ...rows))),
     notes.length > 0 ? h("ul", {}, ...notes) : null,
     form(slide, session, refresh, told)));
   return box;
+}
+
+/** What the slide is shown for. What the model would have said is not told: it may be the model that is wrong. */
+function standing(slide, criteria) {
+  if (slide.doubted.length > 0) {
+    const names = criteria.filter((criterion) => slide.doubted.includes(criterion.key)).map((criterion) => criterion.name);
+    return `look again at ${names.join(", ")}`;
+  }
+  return slide.adjudication ? `decided by ${slide.adjudication.annotator}` : `${slide.spread} points apart`;
 }
 
 function finalScore(slide, criterion) {

@@ -9,7 +9,7 @@ use slide_data::Score;
 use super::cards::SlideCard;
 use crate::consensus::median;
 use crate::queue::spread;
-use crate::{Event, LabelConfig, Store};
+use crate::{Doubts, Event, LabelConfig, Store};
 
 /// Which disputes are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -20,6 +20,8 @@ pub(crate) enum State {
     Open,
     /// Those that a lead has decided, the newest decision first.
     Decided,
+    /// Ratings that a model would not have expected, whether or not people agree, the least expected first.
+    Doubtful,
 }
 
 /// A slide on which people disagree.
@@ -29,6 +31,8 @@ pub(crate) struct Disputed {
     deck: String,
     number: usize,
     spread: u8,
+    /// The criteria that are doubted.
+    doubted: Vec<String>,
     ratings: Vec<Event>,
     /// What follows from the ratings alone: what stays where the lead sets nothing.
     median: BTreeMap<String, Option<Score>>,
@@ -40,6 +44,8 @@ pub(crate) struct Disputed {
 #[derive(Debug, Serialize)]
 pub(crate) struct Page {
     total: usize,
+    /// How many slides are doubtful; nothing where the list cannot be read.
+    doubtful: Option<usize>,
     slides: Vec<Disputed>,
 }
 
@@ -64,16 +70,34 @@ pub(crate) fn page(
     config: &LabelConfig,
     store: &Store,
     (state, from, count): (State, usize, usize),
+    doubts: Option<&Doubts>,
     card: &dyn Fn(&str) -> Option<SlideCard>,
 ) -> Page {
     let decided_at = |slide: &str| store.adjudication(slide).map(|event| event.at());
-    let mut found: Vec<(&str, u8)> = disputed(config, store)
-        .filter(|(slide, _)| decided_at(slide).is_some() == (state == State::Decided))
-        .collect();
-    match state {
-        State::Open => found.sort_by_key(|(_, spread)| Reverse(*spread)),
-        State::Decided => found.sort_by_key(|(slide, _)| Reverse(decided_at(slide))),
-    }
+    let disputes = || {
+        disputed(config, store)
+            .filter(|(slide, _)| decided_at(slide).is_some() == (state == State::Decided))
+            .collect::<Vec<(&str, u8)>>()
+    };
+    let doubted = doubts.map(|doubts| doubted(doubts, store));
+    let doubtful = doubted.as_ref().map(Vec::len);
+    let found = match state {
+        State::Open => {
+            let mut found = disputes();
+            found.sort_by_key(|(_, spread)| Reverse(*spread));
+            found
+        }
+        State::Decided => {
+            let mut found = disputes();
+            found.sort_by_key(|(slide, _)| Reverse(decided_at(slide)));
+            found
+        }
+        State::Doubtful => doubted.unwrap_or_default(),
+    };
+    let criteria = |slide: &str| {
+        let mut known = doubts.filter(|_| state == State::Doubtful).into_iter().flat_map(|d| &d.slides);
+        known.find(|(other, _)| other == slide).map(|(_, criteria)| criteria.clone()).unwrap_or_default()
+    };
     let describe = |&(slide, spread): &(&str, u8)| {
         let card = card(slide);
         Disputed {
@@ -81,13 +105,24 @@ pub(crate) fn page(
             deck: card.as_ref().map_or_else(|| slide.to_owned(), |card| card.deck.to_string()),
             number: card.map_or(0, |card| card.number),
             spread,
+            doubted: criteria(slide),
             ratings: store.ratings(slide).map(|rating| rating.event.to_event()).collect(),
             median: medians(store, slide),
             adjudication: store.adjudication(slide).map(|event| event.to_event()),
             adjudication_head: store.adjudication_head(slide).map(str::to_owned),
         }
     };
-    Page { total: found.len(), slides: found.iter().skip(from).take(count).map(describe).collect() }
+    Page { total: found.len(), doubtful, slides: found.iter().skip(from).take(count).map(describe).collect() }
+}
+
+/// The doubted slides that people rated and no lead has decided since, in their order, with their spread.
+fn doubted<'a>(doubts: &'a Doubts, store: &Store) -> Vec<(&'a str, u8)> {
+    let open = |(slide, _): &'a (String, Vec<String>)| {
+        let codes: Vec<&[u8]> = store.ratings(slide).map(|rating| rating.codes).collect();
+        let is_settled = store.adjudication(slide).is_some_and(|event| event.at() > doubts.found_at);
+        (!codes.is_empty() && !is_settled).then(|| (slide.as_str(), spread(&codes)))
+    };
+    doubts.slides.iter().filter_map(open).collect()
 }
 
 fn medians(store: &Store, slide: &str) -> BTreeMap<String, Option<Score>> {

@@ -54,7 +54,7 @@ pub(super) struct DisputesWanted {
 /// So many disputes are told at once at most.
 const MAX_DISPUTES: usize = 100;
 
-/// Slides on which people disagree, decided or not, a part at a time.
+/// Slides on which people disagree, decided or not, or that a model doubts, a part at a time.
 pub(super) async fn disputes(
     State(app): State<Arc<App>>,
     _lead: Lead,
@@ -62,10 +62,19 @@ pub(super) async fn disputes(
 ) -> Result<Response, Rejection> {
     let part = (wanted.state, wanted.from, wanted.count.min(MAX_DISPUTES));
     let made = tokio::task::spawn_blocking(move || {
+        let doubts = match app.doubts() {
+            Ok(doubts) => Some(doubts),
+            Err(error) if part.0 == disputes::State::Doubtful => return Err(error),
+            Err(error) => {
+                tracing::warn!("doubtful ratings cannot be shown: {error}");
+                None
+            }
+        };
         let store = app.ledger().store();
-        disputes::page(&app.settings().config, &store, part, &|slide| app.slide(slide))
+        Ok(disputes::page(&app.settings().config, &store, part, doubts.as_ref(), &|slide| app.slide(slide)))
     });
-    made.await.map(|page| Json(page).into_response()).map_err(|_| Error::Failed.into())
+    let page = made.await.unwrap_or(Err(Error::Failed))?;
+    Ok(Json(page).into_response())
 }
 
 /// Everything that happened to a slide.

@@ -14,8 +14,8 @@ use super::overview::LeadReport;
 use super::site::PublicUrl;
 use crate::people::random_hex;
 use crate::{
-    Audits, Calibration, Corrections, Invitation, LabelConfig, Ledger, Opened, People, Queue, Result, Role,
-    read_predictions, uncertainty,
+    Audits, Calibration, Corrections, Doubts, Invitation, LabelConfig, Ledger, Opened, People, Queue, Result,
+    Role, read_predictions, uncertainty,
 };
 
 /// Who may use the page.
@@ -190,6 +190,13 @@ impl App {
     pub(super) fn prediction(&self, slide_id: &str) -> Option<&Prediction> {
         let audits = self.audits.read().unwrap_or_else(PoisonError::into_inner);
         self.predictions.get(slide_id).filter(|_| !audits.drawn.contains(slide_id))
+    }
+
+    /// The ratings that the latest run's model would not have expected, but for slides whose ratings tell how good it is.
+    pub(super) fn doubts(&self) -> Result<Doubts> {
+        let path = self.settings.paths.latest_run().doubtful_labels();
+        let audits = self.audits.read().unwrap_or_else(PoisonError::into_inner);
+        Doubts::read(&path, &audits.drawn)
     }
 
     pub(super) fn slide(&self, id: &str) -> Option<SlideCard> {

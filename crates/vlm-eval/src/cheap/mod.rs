@@ -104,6 +104,32 @@ impl CheapModels {
         .into()
     }
 
+    /// What the linear probe says of each slide, learned from the slides of other groups alone: distributions by slide and criterion.
+    /// Of a criterion that too few others are rated on it says nothing.
+    ///
+    /// # Panics
+    /// When the numbers of two slides are not equally many.
+    pub fn held_out(
+        rubric: &Rubric,
+        slides: &[KnownSlide],
+    ) -> BTreeMap<String, BTreeMap<String, Distribution>> {
+        let mut all: Vec<&KnownSlide> = slides.iter().collect();
+        all.sort_by(|a, b| (&a.group, &a.slide_id).cmp(&(&b.group, &b.slide_id)));
+        let groups: Vec<&str> = all.iter().map(|slide| slide.group.as_str()).collect();
+        let keys: Vec<String> = rubric.keys().map(str::to_owned).collect();
+        let mut told = BTreeMap::new();
+        for part in folds(&groups).unwrap_or_default() {
+            let rest = (0..all.len()).filter(|place| !part.contains(place)).map(|place| all[place]);
+            let known = thinned(rest);
+            let rows = known.iter().map(|slide| features(&slide.numbers)).collect();
+            let probe = Regression::fit(&Rated::new(&keys, &known), rows);
+            told.extend(part.into_iter().map(|place| {
+                (all[place].slide_id.clone(), probe.known(&keys, &features(&all[place].numbers)))
+            }));
+        }
+        told
+    }
+
     /// The slides that were learned from, the most similar first.
     pub fn nearest(&self, image: &ImageNumbers, count: usize) -> Vec<Neighbour> {
         self.nearest.of(image, count)
@@ -111,8 +137,8 @@ impl CheapModels {
 }
 
 /// The slides in the order of their groups, at most as many as are learned from.
-fn thinned(slides: &[KnownSlide]) -> Vec<&KnownSlide> {
-    let mut known: Vec<&KnownSlide> = slides.iter().collect();
+fn thinned<'a>(slides: impl IntoIterator<Item = &'a KnownSlide>) -> Vec<&'a KnownSlide> {
+    let mut known: Vec<&KnownSlide> = slides.into_iter().collect();
     known.sort_by(|a, b| (&a.group, &a.slide_id).cmp(&(&b.group, &b.slide_id)));
     if known.len() <= MOST_SLIDES {
         return known;
@@ -178,6 +204,12 @@ impl Regression {
             Ridge::fit(&rows, &gram, slides, targets, &rated.group_of)
         };
         Self { scale, criteria: rated.criteria.iter().map(fit).collect() }
+    }
+
+    /// What it says of the criteria that it could learn.
+    fn known(&self, keys: &[String], numbers: &[f32]) -> BTreeMap<String, Distribution> {
+        let said = keys.iter().zip(&self.criteria).zip(self.rate(numbers));
+        said.filter(|((_, ridge), _)| ridge.is_some()).map(|((key, _), p)| (key.clone(), p)).collect()
     }
 
     fn rate(&self, numbers: &[f32]) -> Forecast {
