@@ -74,7 +74,7 @@ enum Command {
     },
     /// Correct scored slides as users would who correct what is wrong, and only that.
     Correct {
-        /// The slides that were kept as they were scored, kept_slides.jsonl.
+        /// The slides that were kept as they were scored, `kept_slides.jsonl`.
         #[arg(long, default_value = "monitoring/kept/kept_slides.jsonl")]
         kept: PathBuf,
         /// Their scores.

@@ -67,7 +67,7 @@ pub(crate) enum Command {
         /// Say what would become of each column, control and person, and write nothing.
         #[arg(long)]
         dry_run: bool,
-        /// What a column or control is: a criterion (`Overall=clarity`, on another scale `Impact=clarity:1-10`), slide_id, annotator, notes, rated_at, kind, seconds or ignored; may be repeated.
+        /// What a column or control is: a criterion (`Overall=clarity`, on another scale `Impact=clarity:1-10`), `slide_id`, `annotator`, `notes`, `rated_at`, `kind`, `seconds` or `ignored`; may be repeated.
         #[arg(long, value_name = "COLUMN=KEY")]
         map: Vec<Mapping>,
         /// The scale of the file's scores, as in `1-10`; it is spread evenly over 1 to 5.

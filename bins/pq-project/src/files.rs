@@ -74,21 +74,7 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
     );
     reader.document::<slide_label::PeopleFile>("data/labeled/people.json", &layout.people());
     reader.document::<slide_label::Calibration>("data/labeled/calibration.json", &layout.calibration());
-    let copy = |name: &str| run.data().join(name);
-    reader.log::<slide_data::SlideRecord>("outputs/<run>/data/manifest.jsonl", &copy(input::MANIFEST));
-    reader.document::<slide_data::Labels>("outputs/<run>/data/labels.json", &copy(input::LABELS));
-    reader.document::<slide_data::Splits>("outputs/<run>/data/splits.json", &copy(input::SPLITS));
-    reader.log::<slide_data::Correction>("outputs/<run>/data/corrections.jsonl", &copy(input::CORRECTIONS));
-    let applicability = run.applicability();
-    reader.document::<project_files::Applicability>("outputs/<run>/applicability.json", &applicability);
-    let decision = run.decision();
-    reader.document::<project_files::ScoreDecision>("outputs/<run>/decision.json", &decision);
-    let doubtful = run.doubtful_labels();
-    reader.document::<project_files::DoubtfulLabels>("outputs/<run>/doubtful_labels.json", &doubtful);
-    let reference = run.reference_predictions();
-    reader.log::<slide_data::Prediction>("outputs/<run>/reference_predictions.jsonl", &reference);
-    let test = run.test_predictions();
-    reader.log::<slide_data::Prediction>("outputs/<run>/test_predictions.jsonl", &test);
+    read_run(&mut reader, &run);
     let performance = layout.latest_performance();
     reader.document::<drift::PerformanceReport>(
         "monitoring/performance_metrics/latest_metrics.json",
@@ -104,6 +90,25 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
     contents.rows = reader.rows;
     contents.rows.sort_by_key(|row| order_of(layout, &row.path));
     contents
+}
+
+/// What a run leaves beside its record and its validation.
+fn read_run(reader: &mut Reader<'_>, run: &RunFiles) {
+    let copy = |name: &str| run.data().join(name);
+    reader.log::<slide_data::SlideRecord>("outputs/<run>/data/manifest.jsonl", &copy(input::MANIFEST));
+    reader.document::<slide_data::Labels>("outputs/<run>/data/labels.json", &copy(input::LABELS));
+    reader.document::<slide_data::Splits>("outputs/<run>/data/splits.json", &copy(input::SPLITS));
+    reader.log::<slide_data::Correction>("outputs/<run>/data/corrections.jsonl", &copy(input::CORRECTIONS));
+    let applicability = run.applicability();
+    reader.document::<project_files::Applicability>("outputs/<run>/applicability.json", &applicability);
+    let decision = run.decision();
+    reader.document::<project_files::ScoreDecision>("outputs/<run>/decision.json", &decision);
+    let doubtful = run.doubtful_labels();
+    reader.document::<project_files::DoubtfulLabels>("outputs/<run>/doubtful_labels.json", &doubtful);
+    let reference = run.reference_predictions();
+    reader.log::<slide_data::Prediction>("outputs/<run>/reference_predictions.jsonl", &reference);
+    let test = run.test_predictions();
+    reader.log::<slide_data::Prediction>("outputs/<run>/test_predictions.jsonl", &test);
 }
 
 /// The records of the exports that were made.

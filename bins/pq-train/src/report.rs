@@ -13,9 +13,12 @@ use crate::run::RunDir;
 /// The outcome, or the error with what helps against it.
 pub(crate) fn finished(outcome: vlm_lora::Result<TrainOutcome>, dir: &RunDir) -> Result<TrainOutcome> {
     const WHAT: &str = "the training did not finish";
-    let carry_on = || match dir.has_checkpoint() {
-        true => format!("`--resume --run {}` carries on from the last checkpoint", dir.name),
-        false => "nothing was saved yet: begin again".to_owned(),
+    let carry_on = || {
+        if dir.has_checkpoint() {
+            format!("`--resume --run {}` carries on from the last checkpoint", dir.name)
+        } else {
+            "nothing was saved yet: begin again".to_owned()
+        }
     };
     let remedy = match &outcome {
         Err(Error::Resume { .. }) => {

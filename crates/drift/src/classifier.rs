@@ -123,7 +123,7 @@ impl Design {
             let (off, weight) = (share - f64::from(u8::from(is_recent[*deck])), share * (1.0 - share));
             for (at, value) in row.iter().chain(&[1.0]).enumerate() {
                 gradient[at] += off * value;
-                let line = &mut hessian[at * size..at * size + at + 1];
+                let line = &mut hessian[at * size..=at * size + at];
                 for (entry, other) in line.iter_mut().zip(row.iter().chain(&[1.0])) {
                     *entry += weight * value * other;
                 }

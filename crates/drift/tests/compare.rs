@@ -337,10 +337,14 @@ fn vision_features_of_another_base_or_none_are_not_compared() {
         format!("vision features: {other} recent slides have none of the same base and are not compared");
     assert!(part.reasons.contains(&said), "{:?}", part.reasons);
 
-    now.iter_mut().for_each(|slide| slide.vision = None);
+    for slide in &mut now {
+        slide.vision = None;
+    }
     let none = report(&before, &now);
     let mut old = before.clone();
-    old.iter_mut().for_each(|slide| slide.vision = None);
+    for slide in &mut old {
+        slide.vision = None;
+    }
     let unknown = report(&old, &now);
     for report in [none, unknown] {
         assert_eq!(report.vision, None);

@@ -11,8 +11,10 @@ pub(crate) enum Foreign {
     Says(&'static str, Value, &'static str),
 }
 
-/// What is done in any case: table, key, the values that ask for it, and what it is in this project.
-const DONE: [(&str, &str, fn(&Value) -> bool, &str); 30] = [
+/// Table, key, the values that ask for what is done in any case, and what that is in this project.
+type Done = (&'static str, &'static str, fn(&Value) -> bool, &'static str);
+
+const DONE: [Done; 30] = [
     ("training", "optim", is_adamw, "AdamW is the optimizer"),
     ("training", "fp16", is_false, "`model.dtype` says how the base is held"),
     ("training", "tf32", is_false, "no product is rounded so"),

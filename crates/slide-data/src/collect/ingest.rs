@@ -95,6 +95,16 @@ struct Pending {
 }
 
 impl Pending {
+    /// Notes that a slide that came before is a step towards another one.
+    fn note_completed(&mut self, step: &str, by: String, added: f64, excluded: bool) {
+        let mut slides = self.slides.iter_mut().rev().map(|staged| &mut staged.record);
+        if let Some(record) = slides.find(|record| record.slide_id == step) {
+            record.quality.insert("build_step".to_owned(), added);
+            record.completed_by = Some(by);
+            record.excluded |= excluded;
+        }
+    }
+
     /// Takes an answer in; returns the input's record after the last one.
     fn take_in(
         &mut self,
@@ -114,13 +124,7 @@ impl Pending {
                 return None;
             }
             Answer::Step { step, by, added, excluded } => {
-                let slides = self.slides.iter_mut().rev();
-                let found = slides.map(|staged| &mut staged.record).find(|record| record.slide_id == step);
-                if let Some(record) = found {
-                    record.quality.insert("build_step".to_owned(), added);
-                    record.completed_by = Some(by);
-                    record.excluded |= excluded;
-                }
+                self.note_completed(&step, by, added, excluded);
                 return None;
             }
             Answer::Failed(part, reason, again) => {

@@ -67,7 +67,10 @@ pub(crate) fn pdf_of_files(files: &[(&str, &[u8])], is_portfolio: bool) -> Vec<u
         let specification = 7 + objects.len();
         let _ = write!(names, "({name}) {specification} 0 R ");
         objects.push(format!("<< /Type /Filespec /F ({name}) /EF << /F {} 0 R >> >>", specification + 1));
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
         let length = hex.len() + 1;
         objects.push(format!(
             "<< /Type /EmbeddedFile /Filter /ASCIIHexDecode /Length {length} >>\nstream\n{hex}>\nendstream"

@@ -25,7 +25,7 @@ fn small_vision() -> Value {
            "size": {"longest_edge": 2048}, "tie_word_embeddings": false, "torch_dtype": "bfloat16"})
 }
 
-fn small(model_type: &str, text: Value, vision: Value) -> Value {
+fn small(model_type: &str, text: &Value, vision: &Value) -> Value {
     json!({"architectures": ["Idefics3ForConditionalGeneration"], "model_type": model_type, "image_token_id": 49190,
            "pad_token_id": 128_002, "scale_factor": 4, "tie_word_embeddings": false, "text_config": text,
            "vision_config": vision, "use_cache": true, "use_reentrant_checkpointing": false, "vocab_size": 49280})
@@ -34,17 +34,17 @@ fn small(model_type: &str, text: Value, vision: Value) -> Value {
 #[test]
 fn the_small_ones_of_both_generations() {
     let large = || small_text(960, 15, 5, 2560, 32);
-    let of_256m = read(&small("idefics3", small_text(576, 9, 3, 1536, 30), small_vision())).unwrap();
+    let of_256m = read(&small("idefics3", &small_text(576, 9, 3, 1536, 30), &small_vision())).unwrap();
     assert_eq!((of_256m.text.head_dim, of_256m.image_seq_len()), (64, 64));
-    let of_500m = read(&small("idefics3", large(), small_vision())).unwrap();
+    let of_500m = read(&small("idefics3", &large(), &small_vision())).unwrap();
     let mut vision = small_vision();
     vision["model_type"] = json!("smolvlm_vision");
-    assert_eq!(read(&small("smolvlm", large(), vision)).unwrap().text, of_500m.text);
+    assert_eq!(read(&small("smolvlm", &large(), &vision)).unwrap().text, of_500m.text);
     // as transformers 5 writes it again
     let mut text = large();
     text.as_object_mut().unwrap().remove("rope_theta");
     text["rope_parameters"] = json!({"rope_theta": 100_000.0, "rope_type": "default"});
-    assert_eq!(read(&small("smolvlm", text, small_vision())).unwrap().text, of_500m.text);
+    assert_eq!(read(&small("smolvlm", &text, &small_vision())).unwrap().text, of_500m.text);
 }
 
 /// Its text section does not say how many heads there are: Llama's class default holds, as in transformers.
@@ -70,7 +70,7 @@ fn the_one_of_2_2_billion_parameters_without_its_heads() {
 fn idefics3_8b_stretches_its_angles() {
     let scaling = json!({"factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
                          "original_max_position_embeddings": 8192, "rope_type": "llama3"});
-    let config = |place: &str, scaling: Value| {
+    let config = |place: &str, scaling: &Value| {
         let mut config = json!({
             "architectures": ["Idefics3ForConditionalGeneration"], "model_type": "idefics3", "image_token_id": 128_257,
             "scale_factor": 2, "tie_word_embeddings": false,
@@ -80,7 +80,7 @@ fn idefics3_8b_stretches_its_angles() {
             "vision_config": {"model_type": "idefics3", "hidden_size": 1152, "intermediate_size": 4304,
                 "num_attention_heads": 16, "num_hidden_layers": 27, "patch_size": 14, "image_size": 364},
         });
-        config["text_config"][place] = scaling;
+        config["text_config"][place] = scaling.clone();
         config
     };
     let expected = Llama3Scaling {
@@ -89,11 +89,11 @@ fn idefics3_8b_stretches_its_angles() {
         high_freq_factor: 4.0,
         original_max_position_embeddings: 8192,
     };
-    let old = read(&config("rope_scaling", scaling.clone())).unwrap();
+    let old = read(&config("rope_scaling", &scaling)).unwrap();
     assert_eq!((old.text.rope_scaling, old.image_seq_len()), (Some(expected), 169));
     let mut new = scaling.clone();
     new["rope_theta"] = json!(500_000.0);
-    assert_eq!(read(&config("rope_parameters", new)).unwrap().text, old.text);
+    assert_eq!(read(&config("rope_parameters", &new)).unwrap().text, old.text);
     for (key, value, named) in [
         ("factor", Value::Null, "rope_scaling.factor"),
         ("factor", json!(-1.0), "rope_scaling.factor"),
@@ -103,7 +103,7 @@ fn idefics3_8b_stretches_its_angles() {
     ] {
         let mut broken = scaling.clone();
         broken[key] = value;
-        let error = read(&config("rope_scaling", broken)).unwrap_err().to_string();
+        let error = read(&config("rope_scaling", &broken)).unwrap_err().to_string();
         assert!(error.contains(named), "{key}: {error}");
     }
 }

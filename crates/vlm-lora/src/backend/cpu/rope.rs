@@ -18,9 +18,12 @@ const LONGEST_TABLE: usize = 1 << 17;
 /// Cosines, then sines, of every position's angles: `(positions, 2, head_dim / 2)`.
 type Angles<T> = Arc<Vec<T>>;
 
-/// The angles that calls have in common, by [`Rotary::key`] and head size.
+/// [`Rotary::key`] and the size of a head.
+type Key = ([u64; 5], usize);
+
+/// The angles that calls have in common.
 #[derive(Debug, Default)]
-pub(super) struct Tables<T>(Mutex<HashMap<([u64; 5], usize), Angles<T>>>);
+pub(super) struct Tables<T>(Mutex<HashMap<Key, Angles<T>>>);
 
 impl<T: Real> Tables<T> {
     /// Rotates `x (positions, heads, head_dim)` in place.
