@@ -17,7 +17,7 @@ impl Observer for Interrupt {
 /// A bar on a terminal; elsewhere one line says what begins.
 pub(crate) fn bar(what: &str, len: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
-        tracing::info!("{len} {what} are scored");
+        tracing::info!("{len} {what}");
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({eta} left)");
