@@ -15,7 +15,7 @@ pub(crate) struct Evaluation {
 
 /// The cross-entropy must fall by this share of what is left to learn, or the weights hardly moved.
 const MOVED: f64 = 0.05;
-/// A rise of the cross-entropy by this share of its least value is more than chance from one evaluation to the next.
+/// A rise of the cross-entropy by this share of its least value counts as one; the three shares are chosen, not fitted.
 const WORSE: f64 = 0.03;
 /// An error within this share of the smallest that can be reached is as good as there.
 const AT_CEILING: f64 = 1.15;

@@ -1,8 +1,8 @@
 //! LoRA fine-tuning, scoring and merging of SmolVLM (Idefics3) vision-language models.
 //!
 //! The passes are explicit: every block has a `forward` that keeps exactly what its `backward` needs, over a small
-//! [`backend`] trait. The frozen base never gets a gradient. The library prints nothing and reads no environment variable.
-//! One setting holds for the whole process: which instructions the CPU's kernels use (`CpuOptions::isa`).
+//! [`backend`] trait. The frozen base never gets a gradient. The library prints nothing, reads no environment variable
+//! and keeps no setting for the whole process.
 //!
 //! A frozen projection computes `y = x·Wᵀ`; its adapter adds `(lora_alpha / r)·(x·Aᵀ)·Bᵀ` with `A: (r, in)` and
 //! `B: (out, r)`. Checkpoints are Hugging Face directories, adapters are PEFT's files, settings carry the names that
