@@ -19,6 +19,6 @@ mod log;
 
 pub use atomic::{sync_dir, write_atomic, write_atomic_with, write_json, write_json_private, write_private};
 pub use error::{Error, Result, io_error};
-pub use hash::{FileHash, hash_bytes, hash_file, hex, sha256_hex};
+pub use hash::{FileHash, from_hex, hash_bytes, hash_file, hex, sha256_hex};
 pub use lock::FileLock;
 pub use log::{Tail, append_after, append_json_lines, append_lines, for_each_line, replace_lines, set_aside};

@@ -97,13 +97,9 @@ impl TryFrom<String> for TextPrint {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-        let pairs = text.as_bytes().chunks(2).map(|pair| match *pair {
-            [high, low] => Some(digit(high)? << 4 | digit(low)?),
-            _ => None,
-        });
-        let bytes: Option<Vec<u8>> = pairs.collect();
-        bytes.and_then(|bytes| Self::from_bytes(&bytes)).ok_or("is not the fingerprint of a text")
+        durable_files::from_hex(&text)
+            .and_then(|bytes| Self::from_bytes(&bytes))
+            .ok_or("is not the fingerprint of a text")
     }
 }
 
