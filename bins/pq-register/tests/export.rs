@@ -6,12 +6,19 @@ mod release;
 
 use std::path::PathBuf;
 
-use pq_testing::project::{Project, fake_run};
-use project_files::{Contract as _, ExportRecord, RunFiles, hash_file};
+use pq_testing::project::{Project, base_model, fake_run};
+use project_files::{
+    Applicability, ApplicabilityHead, Contract as _, ExportRecord, RunFiles, RunRecord, hash_file,
+};
 use release::{register, said, state_pixels, validate, write_record};
 
 /// A project with the version v1.0.0; its adapter is multiplied by `scale`.
 fn project(scale: f64) -> Project {
+    project_with(scale, |_| ())
+}
+
+/// The same; `prepare` gets the run before it is validated and released.
+fn project_with(scale: f64, prepare: impl FnOnce(&RunFiles)) -> Project {
     let project = Project::new(6);
     state_pixels(&project);
     fake_run(&project);
@@ -21,6 +28,7 @@ fn project(scale: f64) -> Project {
     config["lora_alpha"] = serde_json::json!(config["lora_alpha"].as_f64().unwrap() * scale);
     std::fs::write(run.adapter_config(), config.to_string()).unwrap();
     write_record(&project, &run);
+    prepare(&run);
     validate(&project, &run);
     release::release(&project, run.dir());
     project
@@ -82,6 +90,28 @@ fn every_form_is_made_and_says_how_near_it_is() {
     said(&project, &["doctor", "--local"], 0);
 }
 
+/// Which criteria apply is told by a file that no export holds, and what was not taught is asked of neither.
+fn criteria_that_do_not_apply_or_were_not_taught_are_no_difference() {
+    let project = project_with(1.0, |run| {
+        let config = std::fs::read(base_model().join("config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        // Three numbers for each feature, and nine properties of the image.
+        let width = 3 * config["text_config"]["hidden_size"].as_u64().unwrap() as usize + 9;
+        let never =
+            ApplicabilityHead { weights: vec![0.0; width], intercept: -2.0, ..ApplicabilityHead::default() };
+        let criteria = [("data_visualization".to_owned(), never)].into();
+        let told = Applicability { schema_version: Applicability::VERSION, criteria };
+        told.write(&run.applicability()).unwrap();
+        let mut record = RunRecord::read(&run.record()).unwrap();
+        record.untaught = vec!["content_quality".to_owned()];
+        record.write(&run.record()).unwrap();
+    });
+    said(&project, &["export", "v1.0.0", "--to", "merged"], 0);
+    let record = project.path("model_registry/exports/v1.0.0-merged/export.json");
+    let check = ExportRecord::read(&record).unwrap().check;
+    assert_eq!((check.slides, check.scores, check.compared_scores), (6, 24, 24));
+}
+
 /// In f16 nothing is larger than 65,504: the answers are no numbers, and nothing is left of the export.
 fn an_export_that_answers_otherwise_is_not_made() {
     let project = project(1e9);
@@ -124,6 +154,7 @@ fn an_export_needs_slides_to_be_scored_on() {
 
 pq_testing::tests! {
     every_form_is_made_and_says_how_near_it_is;
+    criteria_that_do_not_apply_or_were_not_taught_are_no_difference;
     an_export_that_answers_otherwise_is_not_made;
     what_was_not_released_or_was_changed_is_refused;
     an_export_needs_slides_to_be_scored_on;

@@ -202,6 +202,12 @@ impl SlideScorer {
         self
     }
 
+    /// Asks none of these criteria: nothing was taught of them.
+    pub fn without(mut self, untaught: &[String]) -> Self {
+        self.rating_prompt = self.rating_prompt.without(untaught);
+        self
+    }
+
     /// The rubric that is asked.
     pub fn rating_prompt(&self) -> &RatingPrompt {
         &self.rating_prompt

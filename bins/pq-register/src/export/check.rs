@@ -26,14 +26,16 @@ pub(super) fn slides(project: &Project<'_>, settings: &Settings) -> Result<Vec<L
     Ok(slides)
 }
 
-/// What a model says of the slides, in their order.
+/// What a model says of the slides, in their order: of every criterion but the untaught ones, whether or not it applies. Which ones
+/// apply is told by a file beside the adapter, which no export holds.
 pub(super) fn score(
     settings: &Settings,
     adapter: Option<&RunFiles>,
     name: &str,
     slides: &[LabelledSlide],
+    untaught: &[String],
 ) -> Result<Vec<Prediction>> {
-    let scorer = SlideScorer::open(settings, adapter, name)?;
+    let scorer = SlideScorer::open(settings, adapter, name)?.without(untaught);
     tracing::info!("scoring {} slides with {name}", slides.len());
     let mut said = Instant::now();
     let mut predictions = Vec::with_capacity(slides.len());
@@ -42,7 +44,7 @@ pub(super) fn score(
             bail!(Hint::new("interrupted; nothing was exported", "run it again"));
         }
         let images = batch.iter().map(LabelledSlide::image).collect::<Result<Vec<SlideImage>>>()?;
-        predictions.extend(scorer.rate(&images)?);
+        predictions.extend(scorer.rate_all_criteria(&images)?);
         if said.elapsed() > SILENCE {
             tracing::info!("{} of {} slides", predictions.len(), slides.len());
             said = Instant::now();

@@ -31,20 +31,22 @@ pub(crate) fn export(context: &Context<'_>, project: &Project<'_>, args: &Export
     settings.model.dtype = ModelDtype::Float32;
     settings.model.load_in_8bit = false;
     let slides = check::slides(project, &settings)?;
-    let expected = check::score(&settings, Some(&stored), &release.version, &slides)?;
+    let untaught = RunRecord::read(&stored.record())?.untaught;
+    let expected = check::score(&settings, Some(&stored), &release.version, &slides, &untaught)?;
 
     let folder = ExportFolder::begin(&out)?;
     write(args, &release, &stored, &settings, &folder)?;
     let asked = folder.as_checkpoint(args.quantization(), &release.version)?;
     let mut exported = settings.clone();
     exported.model.name = asked.display().to_string();
-    let actual = match check::score(&exported, None, &name, &slides) {
+    let actual = match check::score(&exported, None, &name, &slides, &untaught) {
         Ok(actual) => actual,
         Err(error) if pq_cli::interrupted() => return Err(error),
         // The version has just been asked the same: what cannot be answered is the export's fault.
         Err(error) => return refused(context, &release, &[format!("it cannot be scored: {error:#}")], None),
     };
-    let keys: Vec<&str> = settings.rubric.keys().collect();
+    let taught = |key: &&str| !untaught.iter().any(|untaught| untaught == key);
+    let keys: Vec<&str> = settings.rubric.keys().filter(taught).collect();
     let check = check::compare(&keys, &expected, &actual, args.bounds())?;
     let refusals = check.refusals();
     if !refusals.is_empty() {
