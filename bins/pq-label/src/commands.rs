@@ -4,10 +4,10 @@ use std::path::Path;
 use anyhow::Result;
 use pq_cli::{Verdict, WithHint};
 use serde_json::json;
-use slide_data::{Labels, Manifest, write_atomic};
+use slide_data::{Defects, Labels, Manifest, write_atomic};
 use slide_label::agreement::{AgreementOptions, agreement, human_ceiling, pair_agreement};
 use slide_label::exchange::{self, Format};
-use slide_label::{Journal, People, Role, Store, labels, rebuild};
+use slide_label::{Error, Event, Journal, People, Role, Store, labels, rebuild};
 
 use crate::print;
 use crate::project::{Project, uncounted_lines};
@@ -76,6 +76,21 @@ pub(crate) fn report(project: &Project, pairs: bool, resamples: usize, as_json: 
     Ok(Verdict::Pass)
 }
 
+/// What of the journal does not count.
+fn print_uncounted(out: &mut impl Write, defects: &Defects, refused: &[(Event, Error)]) -> Result<()> {
+    if defects.torn_bytes > 0 {
+        let bytes = defects.torn_bytes;
+        writeln!(out, "the last line is unfinished ({bytes} bytes); the next server sets it aside")?;
+    }
+    for broken in &defects.examples {
+        writeln!(out, "line {} cannot be read and does not count: {}", broken.line, broken.reason)?;
+    }
+    for (event, error) in refused {
+        writeln!(out, "event `{}` does not count: {error}", event.id)?;
+    }
+    Ok(())
+}
+
 /// Checks the journal and what is derived from it.
 pub(crate) fn verify(project: &Project, as_json: bool) -> Result<Verdict> {
     let (events, defects) = Journal::read(&project.paths.journal())
@@ -100,16 +115,7 @@ pub(crate) fn verify(project: &Project, as_json: bool) -> Result<Verdict> {
         writeln!(out, "{summary}")?;
     } else {
         writeln!(out, "{count} events, {} slides rated", expected.slides.len())?;
-        if defects.torn_bytes > 0 {
-            let bytes = defects.torn_bytes;
-            writeln!(out, "the last line is unfinished ({bytes} bytes); the next server sets it aside")?;
-        }
-        for broken in &defects.examples {
-            writeln!(out, "line {} cannot be read and does not count: {}", broken.line, broken.reason)?;
-        }
-        for (event, error) in &refused {
-            writeln!(out, "event `{}` does not count: {error}", event.id)?;
-        }
+        print_uncounted(&mut out, &defects, &refused)?;
         for line in uncounted_lines(&store.uncounted()) {
             writeln!(out, "{line}")?;
         }

@@ -97,19 +97,23 @@ fn rules(project: &Project, import: &Import<'_>) -> Result<Rules> {
     Ok(rules)
 }
 
-/// What a file of the format that was meant looks like.
-fn expected_form(project: &Project, import: &Import<'_>) -> String {
-    let keys: Vec<&str> = project.rubric.keys().collect();
-    let first = keys.first().copied().unwrap_or("clarity");
+/// Whether JSON was meant: by what was said of the format, else by the file's name.
+fn is_json(import: &Import<'_>) -> bool {
     let extension = import
         .file
         .extension()
         .and_then(|extension| extension.to_str())
         .unwrap_or_default()
         .to_ascii_lowercase();
-    let is_json = matches!(import.format, Some(Format::Labels | Format::LabelStudio | Format::Jsonl))
-        || (import.format.is_none() && ["json", "jsonl", "ndjson"].contains(&extension.as_str()));
-    if is_json {
+    matches!(import.format, Some(Format::Labels | Format::LabelStudio | Format::Jsonl))
+        || (import.format.is_none() && ["json", "jsonl", "ndjson"].contains(&extension.as_str()))
+}
+
+/// What a file of the format that was meant looks like.
+fn expected_form(project: &Project, import: &Import<'_>) -> String {
+    let keys: Vec<&str> = project.rubric.keys().collect();
+    let first = keys.first().copied().unwrap_or("clarity");
+    if is_json(import) {
         format!(
             "a list of ratings is [{{\"slide_id\": \"deck-p001\", \"annotator\": \"Ana\", \"{first}\": 4}}], lines have one such object each, \
              labels.json is {{\"deck-p001\": {{\"{first}\": 4}}}}, Label Studio's is its export `JSON`; docs/imports.md has all forms"

@@ -8,6 +8,12 @@ use slide_label::exchange::{ColumnPlan, Notice, PersonPlan, Plan, Problem};
 /// So many lines of a kind are shown; `--json` has all.
 const MAX_LINES: usize = 50;
 
+fn unknown(slide: &str, count: usize) -> Problem {
+    let reason =
+        format!("it is not in the manifest: {} left out (`--keep-unknown` takes them)", ratings(count));
+    Problem { place: format!("slide `{slide}`"), reason }
+}
+
 /// The tables of `pq-label import`: columns, people, what is taken otherwise than it stands, what is not taken.
 pub(crate) fn text(plan: &Plan, file: &Path) -> String {
     let mut text =
@@ -16,17 +22,8 @@ pub(crate) fn text(plan: &Plan, file: &Path) -> String {
     people(&mut text, &plan.people);
     notices(&mut text, plan);
     problems(&mut text, "a later row stands for these", &plan.replaced);
-    let unknown: Vec<Problem> = plan
-        .unknown_slides
-        .iter()
-        .map(|(slide, count)| Problem {
-            place: format!("slide `{slide}`"),
-            reason: format!(
-                "it is not in the manifest: {} left out (`--keep-unknown` takes them)",
-                ratings(*count)
-            ),
-        })
-        .collect();
+    let unknown: Vec<Problem> =
+        plan.unknown_slides.iter().map(|(slide, count)| unknown(slide, *count)).collect();
     problems(&mut text, "slides that are not there", &unknown);
     problems(&mut text, "left out", &plan.left_out);
     text.push('\n');

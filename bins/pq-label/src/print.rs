@@ -56,13 +56,12 @@ impl Table {
             let person = format!("{:.2}", ceiling.person_within_one);
             self.line([&ceiling.criterion, &noise, &near, &equal, &error, &person]);
         }
-        for few in ceilings.iter().filter(|ceiling| ceiling.is_too_few) {
-            let _ = writeln!(
-                self.0,
-                "{}: too few to go by: {} slides rated by two or more",
-                few.criterion, few.slides
-            );
-        }
+        ceilings.iter().filter(|ceiling| ceiling.is_too_few).for_each(|few| self.too_few(few));
+    }
+
+    fn too_few(&mut self, ceiling: &Ceiling) {
+        let Ceiling { criterion, slides, .. } = ceiling;
+        let _ = writeln!(self.0, "{criterion}: too few to go by: {slides} slides rated by two or more");
     }
 
     fn raters(&mut self, raters: &[RaterSummary], groups: &[Vec<String>]) {

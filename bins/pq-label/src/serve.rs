@@ -6,17 +6,16 @@ use anyhow::{Context, Result};
 use ipnet::IpNet;
 use pq_cli::{Verdict, WithHint};
 use slide_label::web::{Access, App, AppSettings, Limits, PublicUrl, serve as serve_connections};
-use slide_label::{Error, Role};
+use slide_label::{Error, Opened, Role};
 
 use crate::args::Args;
 use crate::browser;
 use crate::project::{Project, warn_of_broken_lines, warn_of_uncounted};
 
-/// Serves until Ctrl-C; what was taken is on disk when this returns.
-pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
-    project.manifest()?;
+/// Who is on this machine alone needs no invitation.
+fn settings(args: &Args, project: Project) -> AppSettings {
     let is_local = args.host.is_loopback() && args.public_url.is_none();
-    let settings = AppSettings {
+    AppSettings {
         paths: project.paths,
         rubric: project.rubric,
         config: project.config,
@@ -24,23 +23,33 @@ pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
         public_url: args.public_url.clone(),
         trusted_proxies: trusted_proxies(args),
         audit_days: project.audit_days,
-    };
-    let (state, opened) = match App::open(settings) {
+    }
+}
+
+/// Says what of the journal does not count.
+fn warn_of_journal(opened: &Opened) {
+    if opened.defects.torn_bytes > 0 {
+        let bytes = opened.defects.torn_bytes;
+        tracing::warn!("an unfinished line of {bytes} bytes was set aside; it had never been acknowledged");
+    }
+    warn_of_broken_lines(&opened.defects);
+    for (event, error) in &opened.refused {
+        tracing::warn!("event `{}` does not count: {error}", event.id);
+    }
+    warn_of_uncounted(&opened.uncounted);
+}
+
+/// Serves until Ctrl-C; what was taken is on disk when this returns.
+pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
+    project.manifest()?;
+    let (state, opened) = match App::open(settings(args, project)) {
         Err(error @ Error::Locked { .. }) => {
             let remedy = "stop the other server (or use its page); a store takes one server at a time";
             return Err(error).hint("the ratings are in use", remedy);
         }
         opened => opened?,
     };
-    if opened.defects.torn_bytes > 0 {
-        let bytes = opened.defects.torn_bytes;
-        tracing::warn!("an unfinished line of {bytes} bytes was set aside; it had never been acknowledged");
-    }
-    warn_of_broken_lines(&opened.defects);
-    for (event, error) in opened.refused {
-        tracing::warn!("event `{}` does not count: {error}", event.id);
-    }
-    warn_of_uncounted(&opened.uncounted);
+    warn_of_journal(&opened);
     let state = Arc::new(state);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(listen(args, state.clone()))?;

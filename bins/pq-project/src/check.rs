@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use pq_cli::{Layout, ProjectConfig};
-use project_files::{RunFiles, check_stored, hash_file, input, with_causes};
+use project_files::{RunFiles, RunRecord, check_stored, hash_file, input, with_causes};
 use serde::Serialize;
 use slide_data::{Labels, Rubric};
 use slide_label::{Journal, LabelConfig, Store};
@@ -119,20 +119,25 @@ fn slides(layout: &Layout, contents: &Contents, findings: &mut Findings) {
     }
 }
 
+/// Whether the project still is what the latest run read.
+fn trained_on(layout: &Layout, run: &RunFiles, record: &RunRecord, findings: &mut Findings) {
+    let slides = layout.slides();
+    for path in [slides.manifest(), layout.labels(), layout.splits(), layout.corrections()] {
+        changed_since(&record.inputs, &path, "the latest run read it", findings);
+    }
+    copies(run, &record.inputs, findings);
+    if record.finished_at.is_none() {
+        findings.note(format!("the run `{}` has not finished", record.run_id));
+    }
+}
+
 fn latest_run(layout: &Layout, contents: &Contents, findings: &mut Findings) {
     let run = layout.latest_run();
     if run.dir().is_symlink() && !run.dir().exists() {
         findings.problem(format!("`{}` leads nowhere", run.dir().display()));
     }
     if let Some(record) = &contents.record {
-        let slides = layout.slides();
-        for path in [slides.manifest(), layout.labels(), layout.splits(), layout.corrections()] {
-            changed_since(&record.inputs, &path, "the latest run read it", findings);
-        }
-        copies(&run, &record.inputs, findings);
-        if record.finished_at.is_none() {
-            findings.note(format!("the run `{}` has not finished", record.run_id));
-        }
+        trained_on(layout, &run, record, findings);
     }
     let Some(validation) = &contents.validation else { return };
     match validation.stale(&run) {
@@ -218,15 +223,7 @@ impl fmt::Display for Report {
         let width = self.files.iter().map(|row| row.path.display().to_string().chars().count()).max();
         let width = width.unwrap_or(0);
         for row in &self.files {
-            let path = row.path.display().to_string();
-            let state = match (row.exists, row.versions.is_empty()) {
-                (false, _) => "not there".to_owned(),
-                (true, true) => "there".to_owned(),
-                (true, false) => {
-                    let count = |(version, count): (&u32, &usize)| format!("v{version} × {count}");
-                    row.versions.iter().map(count).collect::<Vec<_>>().join(", ")
-                }
-            };
+            let (path, state) = (row.path.display().to_string(), row.state());
             let (writers, readers) = (row.writers.join(", "), row.readers.join(", "));
             writeln!(f, "{path:<width$}  {state:<12}  {writers} → {readers}")?;
         }

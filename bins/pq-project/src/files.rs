@@ -25,6 +25,20 @@ pub(crate) struct FileRow {
     pub(crate) readers: &'static [&'static str],
 }
 
+impl FileRow {
+    /// Whether it is there and in which versions, in words.
+    pub(crate) fn state(&self) -> String {
+        match (self.exists, self.versions.is_empty()) {
+            (false, _) => "not there".to_owned(),
+            (true, true) => "there".to_owned(),
+            (true, false) => {
+                let count = |(version, count): (&u32, &usize)| format!("v{version} × {count}");
+                self.versions.iter().map(count).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+}
+
 /// The files, and what those that are needed for comparisons hold.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use jiff::Timestamp;
 use pq_cli::{Verdict, WithHint as _};
+use project_files::Basis;
 use registry::{Manifest, Release};
 use serde_json::{Value, json};
 
@@ -73,6 +74,16 @@ pub(crate) fn live(context: &Context<'_>, on: Option<Timestamp>) -> Result<Verdi
     Ok(Verdict::Pass)
 }
 
+fn of_basis(basis: &Basis) -> [(String, String); 4] {
+    let parts = [
+        ("base", &basis.base),
+        ("rubric", &basis.rubric),
+        ("data", &basis.data),
+        ("settings", &basis.settings),
+    ];
+    parts.map(|(name, hash)| (format!("basis {name}"), hash.clone()))
+}
+
 /// What is told of a release, name by name.
 fn rows(release: &Release, manifest: Option<&Manifest>) -> Vec<(String, String)> {
     let mut rows = vec![
@@ -82,14 +93,8 @@ fn rows(release: &Release, manifest: Option<&Manifest>) -> Vec<(String, String)>
     ];
     rows.extend(release.metrics.iter().map(|(name, value)| (name.clone(), format!("{value:.4}"))));
     rows.extend(release.lineage.inputs.iter().map(|(name, hash)| (format!("input {name}"), hash.clone())));
-    if let Some(basis) = manifest.map(|manifest| &manifest.basis) {
-        let parts = [
-            ("base", &basis.base),
-            ("rubric", &basis.rubric),
-            ("data", &basis.data),
-            ("settings", &basis.settings),
-        ];
-        rows.extend(parts.map(|(name, hash)| (format!("basis {name}"), hash.clone())));
+    if let Some(manifest) = manifest {
+        rows.extend(of_basis(&manifest.basis));
     }
     let files = release.files.iter();
     rows.extend(

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use pq_cli::Verdict;
-use registry::{Event, Finding, JournalEntry, Plan, Release, Remedy, VersionFile};
+use registry::{Event, Finding, JournalEntry, Manifest, Plan, Release, Remedy, VersionFile};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -86,6 +86,20 @@ pub(crate) fn refused(
     Ok(verdict)
 }
 
+/// The release that a manifest plans, with both cards.
+fn in_words(manifest: &Manifest) -> String {
+    let files: Vec<String> =
+        manifest.files.iter().map(|(name, hash)| format!("  {name} ({} bytes)", hash.size)).collect();
+    format!(
+        "would release {} from run {}:\n{}\n\n{}\n{}",
+        manifest.version,
+        manifest.run_id,
+        files.join("\n"),
+        manifest.card,
+        manifest.data_card
+    )
+}
+
 pub(crate) fn planned(plan: &Plan, json: bool) -> Result<Verdict> {
     let manifest = &plan.manifest;
     if let Some(release) = &plan.already {
@@ -93,16 +107,7 @@ pub(crate) fn planned(plan: &Plan, json: bool) -> Result<Verdict> {
         emit(json, &json!({"dry_run": true, "already": release}), &text)?;
         return Ok(Verdict::Pass);
     }
-    let files: Vec<String> =
-        manifest.files.iter().map(|(name, hash)| format!("  {name} ({} bytes)", hash.size)).collect();
-    let text = format!(
-        "would release {} from run {}:\n{}\n\n{}\n{}",
-        manifest.version,
-        manifest.run_id,
-        files.join("\n"),
-        manifest.card,
-        manifest.data_card
-    );
+    let text = in_words(manifest);
     let release = manifest.release(None);
     emit(
         json,

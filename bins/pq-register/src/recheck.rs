@@ -1,12 +1,13 @@
 //! A validation made again from its predictions and the labels, so that nobody releases numbers that were not measured.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use anyhow::Result;
 use pq_cli::{Layout, WithHint as _};
 use project_files::{Contract as _, RunFiles, RunRecord, hash_file, input};
 use registry::ValidationResults;
-use serde_json::Value;
+use serde_json::{Number, Value};
 use slide_data::{Correction, Label, Labels, Manifest, Prediction, SlideRecord, Split, Splits};
 use vlm_eval::{EvaluationInput, EvaluationOptions, Item, Rater, evaluate};
 
@@ -45,27 +46,38 @@ pub(crate) enum Recheck {
     NoData(Vec<String>),
 }
 
+/// What the validation can be made again from; or the answer, where it cannot.
+fn usable_data(
+    layout: &Layout,
+    run: &RunFiles,
+    results: &ValidationResults,
+) -> Result<ControlFlow<Recheck, DataFiles>> {
+    let project = DataFiles::of_project(layout);
+    if project.is_begun() {
+        let reasons = changed(&project, results)?;
+        if !reasons.is_empty() {
+            return Ok(ControlFlow::Break(Recheck::Contradicted(reasons)));
+        }
+        return Ok(ControlFlow::Continue(project));
+    }
+    let copies = DataFiles::of_run(run);
+    let reasons = unusable(&copies, &RunRecord::read(&run.record())?, results)?;
+    if !reasons.is_empty() {
+        return Ok(ControlFlow::Break(Recheck::NoData(reasons)));
+    }
+    tracing::info!("the data folder is not here: the validation is made again from the run's copies");
+    Ok(ControlFlow::Continue(copies))
+}
+
 /// Makes the validation again from the project's data; where there are none, from the copies that the run kept, as long as they
 /// are what it read and what was validated.
 ///
 /// # Errors
 /// When a file cannot be read, or the predictions cannot be evaluated.
 pub(crate) fn recheck(layout: &Layout, run: &RunFiles, results: &ValidationResults) -> Result<Recheck> {
-    let project = DataFiles::of_project(layout);
-    let data = if project.is_begun() {
-        let reasons = changed(&project, results)?;
-        if !reasons.is_empty() {
-            return Ok(Recheck::Contradicted(reasons));
-        }
-        project
-    } else {
-        let copies = DataFiles::of_run(run);
-        let reasons = unusable(&copies, &RunRecord::read(&run.record())?, results)?;
-        if !reasons.is_empty() {
-            return Ok(Recheck::NoData(reasons));
-        }
-        tracing::info!("the data folder is not here: the validation is made again from the run's copies");
-        copies
+    let data = match usable_data(layout, run, results)? {
+        ControlFlow::Continue(data) => data,
+        ControlFlow::Break(found) => return Ok(found),
     };
     let again = evaluated(&data, run, results)
         .hint("the validation cannot be made again from its predictions", "validate the run again")?;
@@ -106,6 +118,24 @@ fn unusable(copies: &DataFiles, record: &RunRecord, results: &ValidationResults)
     Ok(copies.hashes()?.into_iter().filter_map(reason).collect())
 }
 
+/// The slides that have a score, each with what the model says of it.
+fn items(labelled: &[(&SlideRecord, &Label)], predictions: Vec<Prediction>) -> Vec<Item> {
+    let named = predictions.into_iter().map(|prediction| (prediction.slide_id.clone(), prediction));
+    let own: BTreeMap<String, Prediction> = named.collect();
+    let rated = labelled.iter().filter(|(_, label)| label.scored().next().is_some());
+    let item = |(record, label): &(&SlideRecord, &Label)| {
+        // A slide that the predictions lack gets none, which the evaluation refuses by name.
+        let prediction = own.get(&record.slide_id).cloned();
+        Item {
+            slide_id: record.slide_id.clone(),
+            group: record.group.clone(),
+            label: (*label).clone(),
+            prediction: prediction.unwrap_or_else(|| Prediction::sample(&record.slide_id)),
+        }
+    };
+    rated.map(item).collect()
+}
+
 /// The evaluation that pq-validate makes, from the predictions that it kept.
 fn evaluated(data: &DataFiles, run: &RunFiles, results: &ValidationResults) -> Result<ValidationResults> {
     let rubric = data::rubric(run)?;
@@ -117,27 +147,11 @@ fn evaluated(data: &DataFiles, run: &RunFiles, results: &ValidationResults) -> R
     let by = |name: &str| -> Vec<Prediction> {
         predictions.iter().filter(|prediction| prediction.model_version == name).cloned().collect()
     };
-    let own: BTreeMap<String, Prediction> = by(&results.model_version)
-        .into_iter()
-        .map(|prediction| (prediction.slide_id.clone(), prediction))
-        .collect();
     let labelled = |split: Split| {
         let found = manifest.usable().filter(|record| splits.of(record) == Some(split));
         found.filter_map(|record| Some((record, labels.slides.get(&record.slide_id)?))).collect::<Vec<_>>()
     };
-    let mut items = Vec::new();
-    for (record, label) in
-        labelled(Split::Test).into_iter().filter(|(_, label)| label.scored().next().is_some())
-    {
-        // A slide that the predictions lack gets none, which the evaluation refuses by name.
-        let prediction = own.get(&record.slide_id).cloned();
-        items.push(Item {
-            slide_id: record.slide_id.clone(),
-            group: record.group.clone(),
-            label: label.clone(),
-            prediction: prediction.unwrap_or_else(|| Prediction::sample(&record.slide_id)),
-        });
-    }
+    let items = items(&labelled(Split::Test), by(&results.model_version));
     let train = train_labels(data, results, &labelled(Split::Train))?;
     let rater = |name: &String| Rater { name: name.clone(), predictions: by(name) };
     let other = |comparison: &Option<project_files::Comparison>| comparison.as_ref().map(|c| rater(&c.name));
@@ -189,16 +203,15 @@ fn train_labels(
         .collect())
 }
 
+fn is_close(a: &Number, b: &Number) -> bool {
+    let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
+    (a - b).abs() <= TOLERANCE * a.abs().max(1.0)
+}
+
 /// The places where two values differ by more than their last digits; words may differ.
 fn compare(place: &str, stated: &Value, found: &Value, different: &mut Vec<String>) {
     match (stated, found) {
-        (Value::Number(a), Value::Number(b)) => {
-            let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
-            let is_close = (a - b).abs() <= TOLERANCE * a.abs().max(1.0);
-            if !is_close {
-                different.push(place.to_owned());
-            }
-        }
+        (Value::Number(a), Value::Number(b)) if is_close(a, b) => {}
         (Value::Object(a), Value::Object(b)) => {
             let names = a.keys().chain(b.keys().filter(|name| !a.contains_key(*name)));
             for name in names.filter(|name| *name != "reason") {

@@ -13,6 +13,18 @@ use crate::observe;
 use crate::preempt::Preemption;
 use crate::run::RunDir;
 
+/// Says how well it is told which criteria apply.
+fn say(found: &Applicability) {
+    for (key, head) in &found.criteria {
+        let auc = head.auc.map_or_else(|| "unknown".to_owned(), |auc| format!("{auc:.3}"));
+        tracing::info!(
+            "{key} does not apply to {} of {} training slides; told on decks left out with AUC {auc}",
+            head.not_applicable,
+            head.slides
+        );
+    }
+}
+
 /// Fits what tells which criteria apply and keeps it in the run; `None` where people say of no criterion often enough that it does
 /// not.
 ///
@@ -39,14 +51,7 @@ pub(crate) fn learn<B: Backend>(
     }
     bar.finish_and_clear();
     let found = fit_applicability(context.rating_prompt.rubric(), &known);
-    for (key, head) in &found.criteria {
-        let auc = head.auc.map_or_else(|| "unknown".to_owned(), |auc| format!("{auc:.3}"));
-        tracing::info!(
-            "{key} does not apply to {} of {} training slides; told on decks left out with AUC {auc}",
-            head.not_applicable,
-            head.slides
-        );
-    }
+    say(&found);
     if found.criteria.is_empty() {
         return Ok(None);
     }

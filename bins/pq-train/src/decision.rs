@@ -60,14 +60,8 @@ fn items(val: &[LabelledSlide], predictions: &[Prediction]) -> Vec<Item> {
     val.iter().filter_map(item).collect()
 }
 
-/// What is used, and what it is worth on decks that were left out.
-fn in_words(decision: &ScoreDecision) -> String {
-    let metric = |compared: Option<&Comparison>, name: &str| {
-        let value = compared.and_then(|compared| compared.metrics.get(name));
-        value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.3}"))
-    };
-    let [rounded, cuts] = [0, 1].map(|at| decision.scores.get(at));
-    let used = match decision.rule {
+fn rule(decision: &ScoreDecision) -> String {
+    match decision.rule {
         DecisionRule::RoundedMean => "scores are means, rounded: cut points brought nothing".to_owned(),
         DecisionRule::CutPoints => {
             format!(
@@ -75,7 +69,17 @@ fn in_words(decision: &ScoreDecision) -> String {
                 100.0 * decision.strength
             )
         }
+    }
+}
+
+/// What is used, and what it is worth on decks that were left out.
+fn in_words(decision: &ScoreDecision) -> String {
+    let metric = |compared: Option<&Comparison>, name: &str| {
+        let value = compared.and_then(|compared| compared.metrics.get(name));
+        value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.3}"))
     };
+    let [rounded, cuts] = [0, 1].map(|at| decision.scores.get(at));
+    let used = rule(decision);
     format!(
         "{used}; on decks left out kappa {} and error {} with cut points, {} and {} rounded",
         metric(cuts, "qwk"),

@@ -1,6 +1,6 @@
 //! What `--plan` says, and the check before a run.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -135,7 +135,6 @@ fn print(plan: &RunPlan, json: bool) -> Result<Verdict> {
         writeln!(out, "{}", serde_json::to_string(plan)?)?;
         return Ok(Verdict::Pass);
     }
-    let mib = |bytes: usize| format!("{:>8.0} MiB", bytes as f64 / MIB);
     let Largest { of, tokens, targets, tiles } = plan.largest;
     let absent = if plan.device_is_here { "" } else { " (not in this machine)" };
     writeln!(out, "on {}{absent}", plan.device)?;
@@ -144,6 +143,15 @@ fn print(plan: &RunPlan, json: bool) -> Result<Verdict> {
         "{} slides, {} steps; the largest of {of} slides has {tiles} tiles, {tokens} tokens, {targets} of them supervised\n",
         plan.slides, plan.steps
     )?;
+    print_sizes(&mut out, plan)?;
+    if let Some(seconds) = plan.seconds {
+        print_seconds(&mut out, seconds)?;
+    }
+    Ok(Verdict::Pass)
+}
+
+fn print_sizes(out: &mut impl Write, plan: &RunPlan) -> Result<()> {
+    let mib = |bytes: usize| format!("{:>8.0} MiB", bytes as f64 / MIB);
     let MemoryPlan { weights, adapter, activations, working, images, process } = plan.memory;
     for (name, bytes) in [
         ("weights of the base", weights),
@@ -159,14 +167,16 @@ fn print(plan: &RunPlan, json: bool) -> Result<Verdict> {
     ] {
         writeln!(out, "{name:<30}{}", mib(bytes))?;
     }
-    if let Some(Seconds { vision_of_a_slide, step, first_epoch, run, evaluations, afterwards }) = plan.seconds
-    {
-        writeln!(out, "\nvision tower, a slide         {vision_of_a_slide:>8.2} s")?;
-        writeln!(out, "optimizer step                {step:>8.2} s")?;
-        writeln!(out, "first epoch                   {:>8.1} min", first_epoch / 60.0)?;
-        writeln!(out, "run, without evaluation       {:>8.1} min", run / 60.0)?;
-        writeln!(out, "evaluations                   {:>8.1} min", evaluations / 60.0)?;
-        writeln!(out, "after the last step           {:>8.1} min", afterwards / 60.0)?;
-    }
-    Ok(Verdict::Pass)
+    Ok(())
+}
+
+fn print_seconds(out: &mut impl Write, seconds: Seconds) -> Result<()> {
+    let Seconds { vision_of_a_slide, step, first_epoch, run, evaluations, afterwards } = seconds;
+    writeln!(out, "\nvision tower, a slide         {vision_of_a_slide:>8.2} s")?;
+    writeln!(out, "optimizer step                {step:>8.2} s")?;
+    writeln!(out, "first epoch                   {:>8.1} min", first_epoch / 60.0)?;
+    writeln!(out, "run, without evaluation       {:>8.1} min", run / 60.0)?;
+    writeln!(out, "evaluations                   {:>8.1} min", evaluations / 60.0)?;
+    writeln!(out, "after the last step           {:>8.1} min", afterwards / 60.0)?;
+    Ok(())
 }

@@ -161,10 +161,14 @@ impl Tracking {
             self.catch_up = Some(CatchUp::start(&self.options, std::mem::take(&mut self.earlier)));
         }
         if self.services.tensorboard.enabled {
-            match EventFiles::start(&self.event_folder, &self.info.host, completed_steps) {
-                Ok(files) => self.trackers.push(Arc::new(files)),
-                Err(error) => tracing::warn!("no event files: {}", project_files::with_causes(&error)),
-            }
+            self.begin_events(completed_steps);
+        }
+    }
+
+    fn begin_events(&mut self, completed_steps: u64) {
+        match EventFiles::start(&self.event_folder, &self.info.host, completed_steps) {
+            Ok(files) => self.trackers.push(Arc::new(files)),
+            Err(error) => tracing::warn!("no event files: {}", project_files::with_causes(&error)),
         }
     }
 
@@ -176,11 +180,7 @@ impl Tracking {
         if self.services.wandb.mode == WandbMode::Offline {
             tracing::info!("tracked offline in {}", self.options.folder.display());
         } else {
-            let (url, problem) = run.wait_for_page(START);
-            if url.is_none() {
-                let reason = problem.unwrap_or_else(|| "there is no answer yet".to_owned());
-                tracing::warn!("Weights & Biases will be told later, the run goes on: {reason}");
-            }
+            wait_for_page(&run);
         }
         if self.services.wandb.console {
             let copy = Arc::clone(&run);
@@ -323,6 +323,15 @@ fn requirements() -> String {
         }
     }
     lines
+}
+
+/// Waits a moment for the page of the run, and says so where it is not there by then.
+fn wait_for_page(run: &WandbRun) {
+    let (url, problem) = run.wait_for_page(START);
+    if url.is_none() {
+        let reason = problem.unwrap_or_else(|| "there is no answer yet".to_owned());
+        tracing::warn!("Weights & Biases will be told later, the run goes on: {reason}");
+    }
 }
 
 impl Observer for Tracking {

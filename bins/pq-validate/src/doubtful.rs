@@ -7,12 +7,22 @@ use pq_cli::WithHint as _;
 use project_files::{Contract as _, DoubtfulLabel, DoubtfulLabels, RunFiles, input};
 use slide_data::{Prediction, Rubric};
 use slide_scorer::LabelledSlide;
-use vlm_eval::{CheapModels, Item, KnownSlide, Rater, doubtful};
+use vlm_eval::{CheapModels, Doubt, Item, KnownSlide, Rater, doubtful};
 
 use crate::evaluator::Evaluator;
 
 /// So many are listed at most.
 const MOST: usize = 500;
+
+fn listed(doubt: Doubt) -> DoubtfulLabel {
+    DoubtfulLabel {
+        slide_id: doubt.slide_id,
+        criterion: doubt.criterion,
+        score: doubt.score.get(),
+        distance: doubt.distance,
+        by: doubt.by,
+    }
+}
 
 /// Writes the list: of test and validation slides by what the run says of them, of training slides by what the linear probe says that
 /// learned from the other decks alone.
@@ -42,17 +52,7 @@ pub(crate) fn write(
         model_version: model.name.clone(),
         made_from: inputs.iter().filter(|(name, _)| *name == input::LABELS).map(owned).collect(),
         ratings: doubts.len(),
-        labels: doubts
-            .into_iter()
-            .take(MOST)
-            .map(|doubt| DoubtfulLabel {
-                slide_id: doubt.slide_id,
-                criterion: doubt.criterion,
-                score: doubt.score.get(),
-                distance: doubt.distance,
-                by: doubt.by,
-            })
-            .collect(),
+        labels: doubts.into_iter().take(MOST).map(listed).collect(),
     };
     let written = list.write(&run.doubtful_labels());
     written.hint("the list of doubtful labels is missing", "see that the run's folder can be written")

@@ -82,6 +82,21 @@ fn worst_images(evaluation: &Evaluation, slides: &[LabelledSlide]) -> Result<BTr
     Ok(images)
 }
 
+/// The run and all that it is compared with, in the order of the table.
+fn raters(results: &ValidationResults) -> Vec<Comparison> {
+    let mut raters: Vec<Comparison> = vec![results.comparison(results.model_version.clone())];
+    raters.extend(results.rounded.clone());
+    raters.extend(results.baseline.as_ref().map(|baseline| Comparison {
+        name: "best constant".to_owned(),
+        metrics: baseline.metrics.clone(),
+        ..Comparison::default()
+    }));
+    raters.extend(results.before.clone());
+    raters.extend(results.champion.clone());
+    raters.extend(results.cheap_baselines.iter().filter(|cheap| !cheap.metrics.is_empty()).cloned());
+    raters
+}
+
 /// Prints the verdict: a table for people, the results for machines.
 pub(crate) fn verdict(
     evaluation: &Evaluation,
@@ -94,17 +109,7 @@ pub(crate) fn verdict(
     if json {
         writeln!(out, "{}", serde_json::to_string(results)?)?;
     } else {
-        let mut raters: Vec<Comparison> = vec![results.comparison(results.model_version.clone())];
-        raters.extend(results.rounded.clone());
-        raters.extend(results.baseline.as_ref().map(|baseline| Comparison {
-            name: "best constant".to_owned(),
-            metrics: baseline.metrics.clone(),
-            ..Comparison::default()
-        }));
-        raters.extend(results.before.clone());
-        raters.extend(results.champion.clone());
-        raters.extend(results.cheap_baselines.iter().filter(|cheap| !cheap.metrics.is_empty()).cloned());
-        writeln!(out, "{}", table(&raters).trim_end())?;
+        writeln!(out, "{}", table(&raters(results)).trim_end())?;
         let remarks = results.reasons.iter().chain(&results.power).chain(&results.warnings);
         for remark in remarks {
             writeln!(out, "  {remark}")?;

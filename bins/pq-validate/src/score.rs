@@ -7,21 +7,26 @@ use slide_scorer::{LabelledSlide, SlideImage};
 
 const BATCH: usize = 8;
 
+/// A bar on a terminal, elsewhere one line.
+fn bar(slides: usize, what: &str) -> ProgressBar {
+    let bar = if std::io::stderr().is_terminal() {
+        let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} slides ({eta} left)");
+        ProgressBar::new(slides as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    } else {
+        tracing::info!("{what}: {slides} slides");
+        ProgressBar::hidden()
+    };
+    bar.set_message(what.to_owned());
+    bar
+}
+
 /// What `each` makes of all slides, in their order, a few at a time.
 pub(crate) fn in_batches<T>(
     slides: &[LabelledSlide],
     what: &str,
     each: impl Fn(&[SlideImage]) -> Result<Vec<T>>,
 ) -> Result<Vec<T>> {
-    let bar = if std::io::stderr().is_terminal() {
-        let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} slides ({eta} left)");
-        ProgressBar::new(slides.len() as u64)
-            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-    } else {
-        tracing::info!("{what}: {} slides", slides.len());
-        ProgressBar::hidden()
-    };
-    bar.set_message(what.to_owned());
+    let bar = bar(slides.len(), what);
     let mut all = Vec::with_capacity(slides.len());
     for batch in slides.chunks(BATCH) {
         if pq_cli::interrupted() {

@@ -91,6 +91,14 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// Takes the next entry; `before` is the name of the line before it.
+    fn take(&mut self, entry: JournalEntry, number: usize, before: &str) {
+        if entry.previous != before {
+            self.problems.push(format!("what came before line {number} was changed or left out"));
+        }
+        self.entries.push(entry);
+    }
+
     /// Reads a journal and follows its chain; one that does not exist is empty.
     ///
     /// # Errors
@@ -107,12 +115,7 @@ impl Journal {
                     if stated_hash(line, PREFIX).as_ref() != Some(&entry.hash) {
                         journal.problems.push(format!("line {number} was changed after it was written"));
                     }
-                    if entry.previous != before {
-                        journal
-                            .problems
-                            .push(format!("what came before line {number} was changed or left out"));
-                    }
-                    journal.entries.push(entry);
+                    journal.take(entry, number, &before);
                 }
                 Err(newer @ crate::Error::Newer { .. }) => return Err(newer),
                 Err(error) => journal.problems.push(with_causes(&error)),

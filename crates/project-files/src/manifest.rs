@@ -136,6 +136,11 @@ impl Manifest {
             hub,
         }
     }
+
+    /// Whether a text is that of a file that it lists.
+    fn is_listed(&self, path: &Path, text: &str) -> bool {
+        self.files.get(&*path.to_string_lossy()) == Some(&hash_bytes(text.as_bytes()))
+    }
 }
 
 impl Contract for Manifest {
@@ -167,14 +172,12 @@ impl Contract for Manifest {
             return Err(format!("`{name}` is not the name of a file"));
         }
         let run = RunFiles::new("");
-        let is_listed = |path: &Path, text: &str| {
-            self.files.get(&*path.to_string_lossy()) == Some(&hash_bytes(text.as_bytes()))
-        };
-        if !is_listed(&run.card(), &self.card) {
+        if !self.is_listed(&run.card(), &self.card) {
             return Err("the model card is not the one among its files".to_owned());
         }
         let has_data_card = self.files.contains_key(&*run.data_card().to_string_lossy());
-        if (has_data_card || !self.data_card.is_empty()) && !is_listed(&run.data_card(), &self.data_card) {
+        if (has_data_card || !self.data_card.is_empty()) && !self.is_listed(&run.data_card(), &self.data_card)
+        {
             return Err("the data card is not the one among its files".to_owned());
         }
         if self.files.contains_key(SIGNATURE) {

@@ -48,12 +48,7 @@ impl Base {
     /// When a file of it cannot be read.
     pub fn of(record: &RunRecord, places: &BasePlaces) -> Result<Self> {
         let name = &record.base_model;
-        let (dir, revision) = if record.base_is_hub_id {
-            places.hub_cache.as_deref().map_or((None, None), |cache| cached(cache, name))
-        } else {
-            let named = [Some(PathBuf::from(name)), places.folder.clone()];
-            (named.into_iter().flatten().find(|dir| dir.is_dir()), None)
-        };
+        let (dir, revision) = place(record, places);
         let mut base = Self {
             name: if record.base_is_hub_id { name.clone() } else { last_part(name) },
             is_hub_id: record.base_is_hub_id,
@@ -92,6 +87,16 @@ fn changed(files: &BTreeMap<String, Vec<u8>>, recorded: &BTreeMap<String, String
 pub(crate) fn last_part(path: &str) -> String {
     let part = path.rsplit(['/', '\\']).find(|part| !part.is_empty() && *part != "." && *part != "..");
     part.unwrap_or("base").to_owned()
+}
+
+/// Where the base of a run lies, if it is here, and its commit on the Hub.
+fn place(record: &RunRecord, places: &BasePlaces) -> (Option<PathBuf>, Option<String>) {
+    let name = &record.base_model;
+    if record.base_is_hub_id {
+        return places.hub_cache.as_deref().map_or((None, None), |cache| cached(cache, name));
+    }
+    let named = [Some(PathBuf::from(name)), places.folder.clone()];
+    (named.into_iter().flatten().find(|dir| dir.is_dir()), None)
 }
 
 /// The snapshot of an id's `main` in the Hub's cache, and its commit.

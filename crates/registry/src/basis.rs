@@ -11,13 +11,7 @@ const INCIDENTAL: [(&str, &str); 4] =
 
 /// What a run or a stored version was made from, as far as the number of a release depends on it.
 pub(crate) fn basis(run: &RunFiles, lineage: &Lineage) -> Basis {
-    let config = std::fs::read_to_string(run.config()).ok();
-    let mut config = config.and_then(|text| text.parse::<Table>().ok());
-    for (table, key) in INCIDENTAL {
-        if let Some(Value::Table(table)) = config.as_mut().and_then(|config| config.get_mut(table)) {
-            table.remove(key);
-        }
-    }
+    let mut config = settings_that_count(run);
     let rubric = config
         .as_mut()
         .map(|config| config.remove("rubric").map_or_else(String::new, |rubric| canonical(&rubric)));
@@ -34,6 +28,18 @@ pub(crate) fn basis(run: &RunFiles, lineage: &Lineage) -> Basis {
         data: hash((!data.is_empty()).then(|| format!("{data:?}"))),
         settings: hash(settings),
     }
+}
+
+/// The configuration of a run without what is incidental; `None` where there is none to read.
+fn settings_that_count(run: &RunFiles) -> Option<Table> {
+    let text = std::fs::read_to_string(run.config()).ok()?;
+    let mut config = text.parse::<Table>().ok()?;
+    for (table, key) in INCIDENTAL {
+        if let Some(Value::Table(table)) = config.get_mut(table) {
+            table.remove(key);
+        }
+    }
+    Some(config)
 }
 
 /// One text for a value, however its file orders it.

@@ -34,24 +34,24 @@ impl Bundle {
         for (path, text) in [(own.card(), &manifest.card), (own.data_card(), &manifest.data_card)] {
             made.insert(name(&path), text.clone().into_bytes());
         }
-        let mut files = BTreeMap::new();
-        for (name, expected) in &manifest.files {
-            match made.remove(name) {
-                Some(content) if hash_bytes(&content) == *expected => files.insert(name.clone(), content),
-                _ => return Err(Error::Corrupt { what: name.clone(), version: manifest.version.clone() }),
-            };
-        }
+        let mut files = listed(made, manifest)?;
         files.insert(Manifest::FILE.to_owned(), manifest_bytes);
         let (version, id) = (manifest.version.clone(), Some(manifest.id.clone()));
         let mut bundle = Self { version, id, hub: None, files };
         if let Some(fingerprint) = &manifest.signed_by {
-            let seal = seal.filter(|seal| seal.signer().as_ref() == Some(fingerprint));
-            let (version, fingerprint) = (bundle.version.clone(), fingerprint.clone());
-            let seal = seal.ok_or(Error::OtherKey { version, fingerprint })?;
-            let signature = seal.sign(&bundle)?;
-            bundle.files.insert(Manifest::SIGNATURE.to_owned(), signature);
+            bundle.sign(fingerprint, seal)?;
         }
         Ok(bundle)
+    }
+
+    /// Adds the signature of the key that has this fingerprint.
+    fn sign(&mut self, fingerprint: &str, seal: Option<&dyn Seal>) -> Result<()> {
+        let seal = seal.filter(|seal| seal.signer().as_deref() == Some(fingerprint));
+        let (version, fingerprint) = (self.version.clone(), fingerprint.to_owned());
+        let seal = seal.ok_or(Error::OtherKey { version, fingerprint })?;
+        let signature = seal.sign(self)?;
+        self.files.insert(Manifest::SIGNATURE.to_owned(), signature);
+        Ok(())
     }
 
     /// A stored version, checked against what was released.
@@ -72,16 +72,7 @@ impl Bundle {
         {
             files.insert(name(&path), std::fs::read(&path).map_err(io("read", &path))?);
         }
-        let version = match (&manifest, release) {
-            (Some(manifest), _) => manifest.version.clone(),
-            (None, Some(release)) => release.version.clone(),
-            (None, None) => {
-                return Err(Error::Missing {
-                    path: stored.manifest(),
-                    needed_for: "a version is told by it",
-                });
-            }
-        };
+        let version = version(stored, manifest.as_ref(), release)?;
         let hub = release.and_then(|release| release.hub.clone());
         Ok(Self { version, id: manifest.map(|manifest| manifest.id), hub, files })
     }
@@ -91,6 +82,29 @@ impl Bundle {
         let stays = |name: &str| RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public);
         let public = self.files.iter().filter(|(name, _)| !stays(name));
         public.map(|(path, content)| PushFile { path: path.clone(), content: content.clone() }).collect()
+    }
+}
+
+/// The files that a manifest lists, as it lists them.
+fn listed(mut made: BTreeMap<String, Vec<u8>>, manifest: &Manifest) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for (name, expected) in &manifest.files {
+        match made.remove(name) {
+            Some(content) if hash_bytes(&content) == *expected => files.insert(name.clone(), content),
+            _ => return Err(Error::Corrupt { what: name.clone(), version: manifest.version.clone() }),
+        };
+    }
+    Ok(files)
+}
+
+/// What a stored version is called.
+fn version(stored: &RunFiles, manifest: Option<&Manifest>, release: Option<&Release>) -> Result<String> {
+    match (manifest, release) {
+        (Some(manifest), _) => Ok(manifest.version.clone()),
+        (None, Some(release)) => Ok(release.version.clone()),
+        (None, None) => {
+            Err(Error::Missing { path: stored.manifest(), needed_for: "a version is told by it" })
+        }
     }
 }
 

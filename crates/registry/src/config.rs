@@ -101,25 +101,26 @@ impl RegistryConfig {
         if !(self.max_mae > 0.0 && self.max_mae.is_finite()) {
             return domain("registry.max_mae", "a positive number", self.max_mae);
         }
-        if let Some(License { id, name, link }) = self.license() {
-            let is_id = |letter: char| {
-                letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.+".contains(letter)
-            };
-            if !id.chars().all(is_id) {
-                let expected = "an identifier of the Hub in small letters, such as `apache-2.0` or `other`";
-                return Err(Error::Domain { key: "registry.license", expected, actual: id });
-            }
-            if id == "other" && name.is_none() {
-                let expected = "given, since `registry.license` is `other`";
-                return Err(Error::Domain { key: "registry.license_name", expected, actual: String::new() });
-            }
-            if let Some(link) = link.filter(|link| !link.starts_with("https://")) {
-                let expected = "an address that begins with https://";
-                return Err(Error::Domain { key: "registry.license_link", expected, actual: link });
-            }
-        }
-        Ok(())
+        self.license().map_or(Ok(()), check_license)
     }
+}
+
+fn check_license(License { id, name, link }: License) -> Result<()> {
+    let is_id =
+        |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.+".contains(letter);
+    if !id.chars().all(is_id) {
+        let expected = "an identifier of the Hub in small letters, such as `apache-2.0` or `other`";
+        return Err(Error::Domain { key: "registry.license", expected, actual: id });
+    }
+    if id == "other" && name.is_none() {
+        let expected = "given, since `registry.license` is `other`";
+        return Err(Error::Domain { key: "registry.license_name", expected, actual: String::new() });
+    }
+    if let Some(link) = link.filter(|link| !link.starts_with("https://")) {
+        let expected = "an address that begins with https://";
+        return Err(Error::Domain { key: "registry.license_link", expected, actual: link });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -41,6 +41,53 @@ fn finding(text: impl Into<String>, remedy: Remedy) -> Finding {
     Finding { text: text.into(), remedy }
 }
 
+/// What is wrong with the journal, and where it and `version.json` differ.
+fn examine_journal(ledger: &Ledger) -> Vec<Finding> {
+    let mut findings: Vec<Finding> =
+        ledger.journal.problems.iter().map(|problem| finding(problem, Remedy::None)).collect();
+    if ledger.is_behind {
+        findings.push(finding("version.json is behind the journal", Remedy::Reconcile));
+    }
+    if !ledger.unrecorded.is_empty() {
+        let names: Vec<&str> = ledger.unrecorded.iter().map(|release| release.version.as_str()).collect();
+        findings.push(finding(format!("the journal lacks {}", names.join(", ")), Remedy::Reconcile));
+    }
+    findings
+}
+
+fn lost_version(version: &str, is_there: bool) -> Finding {
+    finding(format!("the journal names {version}, and its files are not here"), lost(version, is_there))
+}
+
+/// Whether the Hub has a release that is here.
+fn examine_release(hub: &dyn Place, bundle: &Bundle, release: &Release) -> Result<Option<Finding>> {
+    match (hub.stage(bundle), &release.hub) {
+        (Ok(Stage::Named | Stage::Live), Some(_)) => Ok(None),
+        (Ok(_), _) => {
+            let text = format!("{} is not on the Hub", release.version);
+            Ok(Some(finding(text, Remedy::Push(release.version.clone()))))
+        }
+        (Err(error @ Error::Taken { .. }), _) => Ok(Some(finding(error.to_string(), Remedy::None))),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// What releases that have their names left on the Hub.
+fn left_over(hub: &dyn Place) -> Result<Vec<Finding>> {
+    let named = hub.left_over()?.into_iter().filter(|(_, is_named)| *is_named);
+    let branch = |version| finding(format!("the Hub has a branch left of {version}"), Remedy::Tidy(version));
+    Ok(named.map(|(version, _)| branch(version)).collect())
+}
+
+/// A version that only the Hub has.
+fn foreign_version(hub: &dyn Place, version: &str) -> Finding {
+    let remedy = match hub.manifest(version) {
+        Ok(Some(_)) => Remedy::Fetch(version.to_owned()),
+        _ => Remedy::None,
+    };
+    finding(format!("the Hub has {version}, and it is not here"), remedy)
+}
+
 impl Registry {
     /// Compares folder, `version.json`, journal and, where one is given, the Hub. Writes nothing.
     ///
@@ -48,15 +95,7 @@ impl Registry {
     /// When `version.json` or the journal cannot be read, or the Hub cannot be asked.
     pub fn examine(&self, hub: Option<&dyn Place>) -> Result<Vec<Finding>> {
         let ledger = Ledger::read(&self.layout)?;
-        let mut findings: Vec<Finding> =
-            ledger.journal.problems.iter().map(|problem| finding(problem, Remedy::None)).collect();
-        if ledger.is_behind {
-            findings.push(finding("version.json is behind the journal", Remedy::Reconcile));
-        }
-        if !ledger.unrecorded.is_empty() {
-            let names: Vec<&str> = ledger.unrecorded.iter().map(|release| release.version.as_str()).collect();
-            findings.push(finding(format!("the journal lacks {}", names.join(", ")), Remedy::Reconcile));
-        }
+        let mut findings = examine_journal(&ledger);
         for manifest in unfinished(&ledger, &self.folder())? {
             let text =
                 format!("the release {} of run `{}` is not finished", manifest.version, manifest.run_id);
@@ -64,11 +103,7 @@ impl Registry {
         }
         let there = hub.map(Place::taken).transpose()?.unwrap_or_default();
         let is_there = |version: &str| there.values().any(|name| name == version);
-        for version in &ledger.lost {
-            let remedy = lost(version, is_there(version));
-            findings
-                .push(finding(format!("the journal names {version}, and its files are not here"), remedy));
-        }
+        findings.extend(ledger.lost.iter().map(|version| lost_version(version, is_there(version))));
         for release in &ledger.versions.history {
             findings.extend(self.examine_files(release, is_there(&release.version)));
         }
@@ -95,35 +130,16 @@ impl Registry {
         for release in ledger.versions.history.iter().filter(|release| release.id.is_some()) {
             let stored = self.layout.version(&release.version);
             let Ok(bundle) = Bundle::of_stored(&stored, Some(release)) else { continue };
-            match (hub.stage(&bundle), &release.hub) {
-                (Ok(Stage::Named | Stage::Live), Some(_)) => {}
-                (Ok(_), _) => {
-                    let text = format!("{} is not on the Hub", release.version);
-                    findings.push(finding(text, Remedy::Push(release.version.clone())));
-                }
-                (Err(error @ Error::Taken { .. }), _) => {
-                    findings.push(finding(error.to_string(), Remedy::None));
-                }
-                (Err(error), _) => return Err(error),
-            }
+            findings.extend(examine_release(hub, &bundle, release)?);
         }
         for version in there.iter().filter(|version| ledger.versions.release(version).is_err()) {
             let begun =
                 unfinished(ledger, &self.folder())?.iter().any(|manifest| manifest.version == *version);
             if !begun {
-                let remedy = match hub.manifest(version) {
-                    Ok(Some(_)) => Remedy::Fetch(version.clone()),
-                    _ => Remedy::None,
-                };
-                findings.push(finding(format!("the Hub has {version}, and it is not here"), remedy));
+                findings.push(foreign_version(hub, version));
             }
         }
-        for (version, is_named) in hub.left_over()? {
-            if is_named {
-                findings
-                    .push(finding(format!("the Hub has a branch left of {version}"), Remedy::Tidy(version)));
-            }
-        }
+        findings.extend(left_over(hub)?);
         findings.extend(self.examine_live(ledger, hub)?);
         Ok(findings)
     }
@@ -153,33 +169,32 @@ impl Writer {
         for found in self.reader().examine(hub)? {
             match found.remedy {
                 Remedy::Resume => drop(self.resume(hub, true)?),
-                Remedy::Fetch(version) => {
-                    if let Some(hub) = hub {
-                        self.fetch(hub, &version)?;
-                    }
-                }
                 Remedy::Remove(version) => self.remove(&version)?,
-                Remedy::Push(version) => {
-                    let release = self.versions().release(&version).cloned();
-                    if let (Some(hub), Ok(release)) = (hub, release) {
-                        self.push_version(hub, &release)?;
-                    }
-                }
-                Remedy::Serve => {
+                remedy => {
                     if let Some(hub) = hub {
-                        self.push(hub)?;
+                        self.repair_with(hub, remedy)?;
                     }
                 }
-                Remedy::Tidy(version) => {
-                    if let Some(hub) = hub {
-                        hub.tidy(&version)?;
-                    }
-                }
-                // Opening the registry has done it.
-                Remedy::Reconcile | Remedy::None => {}
             }
         }
         self.reader().examine(hub)
+    }
+
+    /// Does what needs the Hub.
+    fn repair_with(&mut self, hub: &dyn Place, remedy: Remedy) -> Result<()> {
+        match remedy {
+            Remedy::Fetch(version) => drop(self.fetch(hub, &version)?),
+            Remedy::Push(version) => {
+                if let Ok(release) = self.versions().release(&version).cloned() {
+                    self.push_version(hub, &release)?;
+                }
+            }
+            Remedy::Serve => drop(self.push(hub)?),
+            Remedy::Tidy(version) => hub.tidy(&version)?,
+            // Opening the registry has done it, or it needs no Hub.
+            Remedy::Reconcile | Remedy::Resume | Remedy::Remove(_) | Remedy::None => {}
+        }
+        Ok(())
     }
 
     fn reader(&self) -> Registry {

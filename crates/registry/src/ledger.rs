@@ -183,6 +183,12 @@ fn follow(layout: &Layout, mut versions: VersionFile, journal: &Journal) -> (Ver
             _ => {}
         }
     }
+    follow_use(&mut versions, journal);
+    (versions, lost)
+}
+
+/// Brings what `version.json` says of the version in use up to the journal.
+fn follow_use(versions: &mut VersionFile, journal: &Journal) {
     let live = journal.live().filter(|live| versions.release(live).is_ok()).map(str::to_owned);
     if versions.aliases.champion != live {
         let line = journal.line_of_use();
@@ -192,7 +198,6 @@ fn follow(layout: &Layout, mut versions: VersionFile, journal: &Journal) -> (Ver
         versions.aliases.champion.clone_from(&live);
         versions.version = live;
     }
-    (versions, lost)
 }
 
 fn place(release: &mut Release, hub: Option<&HubRelease>) {

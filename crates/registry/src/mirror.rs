@@ -69,18 +69,8 @@ impl Writer {
         let stored = self.layout.version(&release.version);
         let bundle = Bundle::of_stored(&stored, Some(&release))?;
         let mut done = Vec::new();
-        let mut stage = hub.stage(&bundle)?;
-        if stage < Stage::Named && release.id.is_some() {
-            self.push_version(hub, &release)?; // another repository, or its tag was removed
-            stage = Stage::Named;
-        }
-        match stage {
-            Stage::Live => {}
-            Stage::Named => {
-                hub.make_live(&bundle, &|live| self.check_behind(hub, &release, live))?;
-                done.push(format!("the Hub serves {}", release.version));
-            }
-            _ => return Err(Error::NoVersion { version: release.version, place: hub.title() }),
+        if self.make_live(hub, &release, &bundle)? {
+            done.push(format!("the Hub serves {}", release.version));
         }
         hub.tidy(&release.version)?;
         let last = self.ledger.pushed();
@@ -89,6 +79,23 @@ impl Writer {
             self.ledger.write(&self.layout, entry, &self.steps, |_| {})?;
         }
         Ok(done)
+    }
+
+    /// Brings one release to [`Stage::Live`]; says whether it was not there yet.
+    fn make_live(&mut self, hub: &dyn Place, release: &Release, bundle: &Bundle) -> Result<bool> {
+        let mut stage = hub.stage(bundle)?;
+        if stage < Stage::Named && release.id.is_some() {
+            self.push_version(hub, release)?; // another repository, or its tag was removed
+            stage = Stage::Named;
+        }
+        match stage {
+            Stage::Live => Ok(false),
+            Stage::Named => {
+                hub.make_live(bundle, &|live| self.check_behind(hub, release, live))?;
+                Ok(true)
+            }
+            _ => Err(Error::NoVersion { version: release.version.clone(), place: hub.title() }),
+        }
     }
 
     /// Refuses to replace a version that the Hub serves and that came after all that this registry has.
@@ -117,6 +124,25 @@ impl Writer {
         if known.is_none() {
             self.folder().stage(&bundle)?; // an unfinished release of that name is not overwritten
         }
+        self.note_fetched(hub, &bundle)?;
+        self.folder().restore(&bundle)?;
+        if let Some(release) = known {
+            return Ok(release);
+        }
+        let manifest = Manifest::read(&self.layout.version(&bundle.version).manifest())?;
+        let release = manifest.release(bundle.hub);
+        self.enter_fetched(&release)?;
+        Ok(release)
+    }
+
+    fn enter_fetched(&mut self, release: &Release) -> Result<()> {
+        let entry = self.ledger.entry(release, Event::Fetched, &self.by, Timestamp::now());
+        let entered = release.clone();
+        self.ledger.write(&self.layout, entry, &self.steps, |versions| versions.history.push(entered))
+    }
+
+    /// Notes where the files of a version come from that are not all here.
+    fn note_fetched(&self, hub: &dyn Place, bundle: &Bundle) -> Result<()> {
         let stored = self.layout.version(&bundle.version);
         let all = |manifest: &Manifest| manifest.files.keys().all(|name| stored.dir().join(name).exists());
         let is_whole = Manifest::read_if_present(&stored.manifest()).ok().flatten().is_some_and(|m| all(&m));
@@ -125,15 +151,6 @@ impl Writer {
             self.steps.take(&format!("note that {} was fetched", bundle.version))?;
             write_atomic(&stored.fetched(), format!("{place}\n").as_bytes())?;
         }
-        self.folder().restore(&bundle)?;
-        if let Some(release) = known {
-            return Ok(release);
-        }
-        let manifest = Manifest::read(&stored.manifest())?;
-        let release = manifest.release(bundle.hub);
-        let entry = self.ledger.entry(&release, Event::Fetched, &self.by, Timestamp::now());
-        let entered = release.clone();
-        self.ledger.write(&self.layout, entry, &self.steps, |versions| versions.history.push(entered))?;
-        Ok(release)
+        Ok(())
     }
 }

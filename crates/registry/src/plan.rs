@@ -93,28 +93,37 @@ fn write_cards(
     record: &RunRecord,
     base: &Base,
 ) -> Result<()> {
-    let path = candidate.run.config();
-    let text = std::fs::read_to_string(&path).map_err(durable_files::io_error("read", &path))?;
-    let settings = text.parse::<toml::Table>();
-    let settings = settings.map_err(|error| Error::Unusable { path, problem: error.to_string() })?;
+    let settings = &settings(candidate.run)?;
     let (results, facts) = (candidate.results, candidate.facts);
-    let settings = &settings;
     let own = RunFiles::new("");
     let (card, data_card) = (name(&own.card()), name(&own.data_card()));
     manifest.data_card = card::data_card(&Subject { manifest, results, record, settings, base, facts });
     manifest.files.insert(data_card.clone(), durable_files::hash_bytes(manifest.data_card.as_bytes()));
     manifest.card = card::model_card(&Subject { manifest, results, record, settings, base, facts });
-    let mut files: BTreeSet<String> = manifest.files.keys().cloned().collect();
-    files.extend([card.clone(), Manifest::FILE.to_owned()]);
-    files.extend(manifest.signed_by.as_ref().map(|_| Manifest::SIGNATURE.to_owned()));
-    files.retain(|name| !RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public));
     let cards = [(card.clone(), manifest.card.clone()), (data_card, manifest.data_card.clone())];
-    let problems = card::lint(&cards.into(), &files);
+    let problems = card::lint(&cards.into(), &public_files(manifest, &card));
     if !problems.is_empty() {
         return Err(Error::Card { problems });
     }
     manifest.files.insert(card, durable_files::hash_bytes(manifest.card.as_bytes()));
     Ok(())
+}
+
+/// The configuration of a run.
+fn settings(run: &RunFiles) -> Result<toml::Table> {
+    let path = run.config();
+    let text = std::fs::read_to_string(&path).map_err(durable_files::io_error("read", &path))?;
+    let settings = text.parse::<toml::Table>();
+    settings.map_err(|error| Error::Unusable { path, problem: error.to_string() })
+}
+
+/// The names of all files of a version that the cards may point to.
+fn public_files(manifest: &Manifest, card: &str) -> BTreeSet<String> {
+    let mut files: BTreeSet<String> = manifest.files.keys().cloned().collect();
+    files.extend([card.to_owned(), Manifest::FILE.to_owned()]);
+    files.extend(manifest.signed_by.as_ref().map(|_| Manifest::SIGNATURE.to_owned()));
+    files.retain(|name| !RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public));
+    files
 }
 
 /// Releases that were begun and that nothing names yet.

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use durable_files::{FileLock, io_error as io};
 use jiff::Timestamp;
 use project_files::{
-    Contract as _, Event, HubRelease, Journal, JournalEntry, Layout, Release, RunFiles, RunRecord,
+    Contract as _, Event, HubRelease, Journal, JournalEntry, Layout, Manifest, Release, RunFiles, RunRecord,
     VersionFile, check_stored,
 };
 
@@ -123,15 +123,7 @@ impl Writer {
                 files: BTreeMap::new(),
             };
             if let Some(hub) = hub {
-                match hub.stage(&bundle) {
-                    Ok(Stage::Named | Stage::Live) => {
-                        let (version, run_id) = (manifest.version, manifest.run_id);
-                        return Err(Error::Unfinished { version, run_id });
-                    }
-                    Ok(Stage::Planned | Stage::Stored) => hub.give_up(&bundle)?,
-                    Ok(Stage::Absent) | Err(Error::Taken { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+                give_up(hub, &bundle, &manifest)?;
             }
             self.strike(&manifest.release(None))?;
             given_up.push(manifest.version);
@@ -139,16 +131,21 @@ impl Writer {
         Ok(given_up)
     }
 
+    /// Brings a release to the Hub, where there is one; gives it up here where another one has its name there.
+    fn bring_or_give_up(&self, bundle: &Bundle, hub: Option<&dyn Place>) -> Result<Option<HubRelease>> {
+        match hub.map(|hub| bring(hub, bundle)).transpose() {
+            Err(error @ Error::Taken { .. }) => {
+                self.folder().give_up(bundle)?;
+                Err(error)
+            }
+            place => Ok(place?.flatten()),
+        }
+    }
+
     fn carry_on(&mut self, bundle: &Bundle, hub: Option<&dyn Place>, promote: bool) -> Result<Outcome> {
         let stored = self.layout.version(&bundle.version);
         let manifest = check_stored(&stored, None)?;
-        let place = match hub.map(|hub| bring(hub, bundle)).transpose() {
-            Err(error @ Error::Taken { .. }) => {
-                self.folder().give_up(bundle)?;
-                return Err(error);
-            }
-            place => place?.flatten(),
-        };
+        let place = self.bring_or_give_up(bundle, hub)?;
         let missing = || Error::Missing { path: stored.manifest(), needed_for: "a version is told by it" };
         let release = manifest.ok_or_else(missing)?.release(place);
         let mut entry = self.ledger.entry(&release, Event::Released, &self.by, Timestamp::now());
@@ -243,6 +240,19 @@ impl Writer {
         })?;
         let (version, id) = (release.version.clone(), release.id.clone());
         self.folder().give_up(&Bundle { version, id, hub: None, files: BTreeMap::new() })
+    }
+}
+
+/// Removes what a release left at a place, unless it has its name there.
+fn give_up(place: &dyn Place, bundle: &Bundle, manifest: &Manifest) -> Result<()> {
+    match place.stage(bundle) {
+        Ok(Stage::Named | Stage::Live) => {
+            let (version, run_id) = (manifest.version.clone(), manifest.run_id.clone());
+            Err(Error::Unfinished { version, run_id })
+        }
+        Ok(Stage::Planned | Stage::Stored) => place.give_up(bundle),
+        Ok(Stage::Absent) | Err(Error::Taken { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -22,22 +22,29 @@ pub(crate) fn frame(scene: &mut Scene, theme: &Theme, polish: f64) -> Rect {
         HeaderStyle::Rule => {
             scene.rect(Rect::new(64.0, 34.0, 120.0, 8.0), theme.accent);
         }
-        HeaderStyle::Plain => {
-            let corner = vec![
-                Step::Move(Scene::WIDTH, 0.0),
-                Step::Line(Scene::WIDTH, 130.0),
-                Step::Curve(1230.0, 90.0, 1180.0, 60.0, 1130.0, 0.0),
-                Step::Close,
-            ];
-            scene.fill(corner, theme.accent, 0.9);
-        }
+        HeaderStyle::Plain => corner(scene, theme),
     }
     if polish > 0.6 {
-        scene.rect(Rect::new(area.x, 668.0, area.w, 2.0), theme.background.mix(theme.accent, 0.5));
-        scene.disc((1200.0, 690.0), 9.0, theme.accent, 1.0);
-        scene.disc((1212.0, 690.0), 9.0, theme.second, 0.8);
+        foot(scene, theme, area);
     }
     area
+}
+
+fn corner(scene: &mut Scene, theme: &Theme) {
+    let corner = vec![
+        Step::Move(Scene::WIDTH, 0.0),
+        Step::Line(Scene::WIDTH, 130.0),
+        Step::Curve(1230.0, 90.0, 1180.0, 60.0, 1130.0, 0.0),
+        Step::Close,
+    ];
+    scene.fill(corner, theme.accent, 0.9);
+}
+
+/// A line and a mark below the page's content.
+fn foot(scene: &mut Scene, theme: &Theme, area: Rect) {
+    scene.rect(Rect::new(area.x, 668.0, area.w, 2.0), theme.background.mix(theme.accent, 0.5));
+    scene.disc((1200.0, 690.0), 9.0, theme.accent, 1.0);
+    scene.disc((1212.0, 690.0), 9.0, theme.second, 0.8);
 }
 
 /// Strews loud stickers over the page, mostly where nothing stands.
@@ -85,27 +92,10 @@ fn sticker(scene: &mut Scene, area: Rect, rng: &mut Rng) {
     };
     match rng.below(5) {
         0 => {
-            let points: Vec<(f64, f64)> = (0..20)
-                .map(|i| {
-                    let angle = std::f64::consts::TAU * f64::from(i) / 20.0;
-                    let radius = if i % 2 == 0 { 0.5 } else { 0.34 };
-                    turned(radius * angle.cos(), radius * angle.sin())
-                })
-                .collect();
+            let points: Vec<(f64, f64)> = burst().map(|(x, y)| turned(x, y)).collect();
             scene.polygon(&points, fill, 1.0);
         }
-        1 => {
-            let points = [
-                (-0.5, -0.14),
-                (0.1, -0.14),
-                (0.1, -0.34),
-                (0.5, 0.0),
-                (0.1, 0.34),
-                (0.1, 0.14),
-                (-0.5, 0.14),
-            ];
-            scene.polygon(&points.map(|(x, y)| turned(x, y)), fill, 1.0);
-        }
+        1 => scene.polygon(&ARROW.map(|(x, y)| turned(x, y)), fill, 1.0),
         2 => {
             let points = [(-0.5, -0.3), (0.5, -0.3), (0.5, 0.3), (-0.5, 0.3)].map(|(x, y)| turned(x, y));
             scene.polygon(&points, fill, 1.0);
@@ -117,20 +107,31 @@ fn sticker(scene: &mut Scene, area: Rect, rng: &mut Rng) {
             scene.disc(center, area.w * 0.32, edge, 1.0);
             scene.disc(center, area.w * 0.16, fill, 1.0);
         }
-        _ => {
-            let points = [
-                (0.0, -0.5),
-                (0.16, -0.15),
-                (0.5, -0.12),
-                (0.23, 0.12),
-                (0.32, 0.48),
-                (0.0, 0.27),
-                (-0.32, 0.48),
-                (-0.23, 0.12),
-                (-0.5, -0.12),
-                (-0.16, -0.15),
-            ];
-            scene.polygon(&points.map(|(x, y)| turned(x, y)), fill, 1.0);
-        }
+        _ => scene.polygon(&STAR.map(|(x, y)| turned(x, y)), fill, 1.0),
     }
+}
+
+const ARROW: [(f64, f64); 7] =
+    [(-0.5, -0.14), (0.1, -0.14), (0.1, -0.34), (0.5, 0.0), (0.1, 0.34), (0.1, 0.14), (-0.5, 0.14)];
+
+const STAR: [(f64, f64); 10] = [
+    (0.0, -0.5),
+    (0.16, -0.15),
+    (0.5, -0.12),
+    (0.23, 0.12),
+    (0.32, 0.48),
+    (0.0, 0.27),
+    (-0.32, 0.48),
+    (-0.23, 0.12),
+    (-0.5, -0.12),
+    (-0.16, -0.15),
+];
+
+/// A star of ten points.
+fn burst() -> impl Iterator<Item = (f64, f64)> {
+    (0..20).map(|i| {
+        let angle = std::f64::consts::TAU * f64::from(i) / 20.0;
+        let radius = if i % 2 == 0 { 0.5 } else { 0.34 };
+        (radius * angle.cos(), radius * angle.sin())
+    })
 }

@@ -121,44 +121,48 @@ fn city(scene: &mut Scene, theme: &Theme, area: Rect, rng: &mut Rng) {
     }
 }
 
+const GOLD: Color = Color(250, 196, 40);
+
 /// Draws an image that could stand in any deck: a bulb, a rocket, a cup.
 pub(crate) fn stock(scene: &mut Scene, theme: &Theme, area: Rect, rng: &mut Rng) {
     let size = area.w.min(area.h);
-    let (cx, cy) = (area.x + area.w / 2.0, area.y + area.h / 2.0);
-    let gold = Color(250, 196, 40);
+    let center = (area.x + area.w / 2.0, area.y + area.h / 2.0);
     match rng.below(3) {
-        0 => {
-            scene.disc((cx, cy - size * 0.08), size * 0.3, gold, 1.0);
-            let neck = Rect::new(cx - size * 0.11, cy + size * 0.18, size * 0.22, size * 0.2);
-            scene.card(neck, 8.0, theme.ink().mix(theme.background, 0.4));
-            for i in 0..8 {
-                let angle = std::f64::consts::TAU * f64::from(i) / 8.0;
-                let at = |r: f64| (cx + size * r * angle.cos(), cy - size * 0.08 + size * r * angle.sin());
-                scene.line(at(0.36), at(0.45), gold, 8.0);
-            }
-        }
-        1 => {
-            let hull = [(0.0, -0.45), (0.14, -0.2), (0.14, 0.2), (-0.14, 0.2), (-0.14, -0.2)];
-            let at = |(x, y): (f64, f64)| (cx + size * x, cy + size * y);
-            scene.polygon(&hull.map(at), Color(225, 228, 235), 1.0);
-            for side in [-1.0, 1.0] {
-                let fin = [(0.14 * side, 0.0), (0.28 * side, 0.26), (0.14 * side, 0.2)];
-                scene.polygon(&fin.map(at), Color(220, 50, 50), 1.0);
-            }
-            scene.polygon(&[(-0.1, 0.2), (0.1, 0.2), (0.0, 0.45)].map(at), Color(255, 140, 30), 1.0);
-            scene.disc(at((0.0, -0.12)), size * 0.07, Color(90, 160, 230), 1.0);
-        }
-        _ => {
-            let at = |(x, y): (f64, f64)| (cx + size * x, cy + size * y);
-            let cup = [(-0.25, -0.38), (0.25, -0.38), (0.16, 0.08), (-0.16, 0.08)];
-            scene.polygon(&cup.map(at), gold, 1.0);
-            scene.rect(Rect::new(cx - size * 0.05, cy + size * 0.06, size * 0.1, size * 0.2), gold);
-            scene.card(
-                Rect::new(cx - size * 0.2, cy + size * 0.26, size * 0.4, size * 0.1),
-                6.0,
-                Color(150, 100, 40),
-            );
-        }
+        0 => bulb(scene, theme, center, size),
+        1 => rocket(scene, center, size),
+        _ => cup(scene, center, size),
     }
     scene.note(Kind::Ornament, area, 0.0, 0.0);
+}
+
+fn bulb(scene: &mut Scene, theme: &Theme, (cx, cy): (f64, f64), size: f64) {
+    scene.disc((cx, cy - size * 0.08), size * 0.3, GOLD, 1.0);
+    let neck = Rect::new(cx - size * 0.11, cy + size * 0.18, size * 0.22, size * 0.2);
+    scene.card(neck, 8.0, theme.ink().mix(theme.background, 0.4));
+    for i in 0..8 {
+        let angle = std::f64::consts::TAU * f64::from(i) / 8.0;
+        let at = |r: f64| (cx + size * r * angle.cos(), cy - size * 0.08 + size * r * angle.sin());
+        scene.line(at(0.36), at(0.45), GOLD, 8.0);
+    }
+}
+
+fn rocket(scene: &mut Scene, (cx, cy): (f64, f64), size: f64) {
+    let hull = [(0.0, -0.45), (0.14, -0.2), (0.14, 0.2), (-0.14, 0.2), (-0.14, -0.2)];
+    let at = |(x, y): (f64, f64)| (cx + size * x, cy + size * y);
+    scene.polygon(&hull.map(at), Color(225, 228, 235), 1.0);
+    for side in [-1.0, 1.0] {
+        let fin = [(0.14 * side, 0.0), (0.28 * side, 0.26), (0.14 * side, 0.2)];
+        scene.polygon(&fin.map(at), Color(220, 50, 50), 1.0);
+    }
+    scene.polygon(&[(-0.1, 0.2), (0.1, 0.2), (0.0, 0.45)].map(at), Color(255, 140, 30), 1.0);
+    scene.disc(at((0.0, -0.12)), size * 0.07, Color(90, 160, 230), 1.0);
+}
+
+fn cup(scene: &mut Scene, (cx, cy): (f64, f64), size: f64) {
+    let at = |(x, y): (f64, f64)| (cx + size * x, cy + size * y);
+    let cup = [(-0.25, -0.38), (0.25, -0.38), (0.16, 0.08), (-0.16, 0.08)];
+    scene.polygon(&cup.map(at), GOLD, 1.0);
+    scene.rect(Rect::new(cx - size * 0.05, cy + size * 0.06, size * 0.1, size * 0.2), GOLD);
+    let foot = Rect::new(cx - size * 0.2, cy + size * 0.26, size * 0.4, size * 0.1);
+    scene.card(foot, 6.0, Color(150, 100, 40));
 }

@@ -5,7 +5,7 @@ use slide_data::{Answer, Authority, Decision, Label, Labels, Score, Tally};
 
 use crate::agreement::{RatingMatrix, shrunk_severity};
 use crate::code;
-use crate::{ConsensusRule, Rating, Store};
+use crate::{ConsensusRule, EventRef, Rating, Store};
 
 /// Where the image of a slide lies, relative to the project's folder.
 pub type ImagePath<'a> = &'a dyn Fn(&str) -> String;
@@ -51,6 +51,14 @@ pub fn labels(store: &Store, rule: ConsensusRule, image_path: ImagePath<'_>) -> 
     Labels { slides }
 }
 
+/// Puts a lead's scores in the place of the raters'.
+fn adjudicate(label: &mut Label, event: EventRef<'_>) {
+    for (key, score) in event.scores() {
+        let (at, id) = (Some(event.at()), event.id().to_owned());
+        label.decide(&key, score.into(), Decision { by: Authority::Adjudication, at, id });
+    }
+}
+
 /// The label of one slide by the median rule, or nothing where nobody has rated it.
 pub fn median_label(store: &Store, slide_id: &str, image_path: ImagePath<'_>) -> Option<Label> {
     let ratings: Vec<_> = store.ratings(slide_id).collect();
@@ -80,10 +88,7 @@ fn label(
         label.rate(key, &tally(ratings, index, severities));
     }
     if let Some(event) = adjudication {
-        for (key, score) in event.scores() {
-            let (at, id) = (Some(event.at()), event.id().to_owned());
-            label.decide(&key, score.into(), Decision { by: Authority::Adjudication, at, id });
-        }
+        adjudicate(&mut label, event);
     }
     let notes =
         ratings.iter().map(|rating| rating.event.notes()).chain(adjudication.map(|event| event.notes()));

@@ -9,21 +9,24 @@ use project_files::with_causes;
 use crate::ConsensusRule;
 use crate::consensus::median_label;
 use crate::derived::LabelTexts;
-use crate::shared::{Shared, lock};
+use crate::shared::{Changed, Shared, lock};
 
 /// `labels.json` is written at most this often.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Waits until there is something to derive, or the ledger closes.
+fn wait(shared: &Shared) -> Changed {
+    let mut changed = lock(&shared.changed);
+    while changed.slides.is_empty() && !changed.is_closing {
+        changed = shared.wake.wait(changed).unwrap_or_else(PoisonError::into_inner);
+    }
+    Changed { slides: std::mem::take(&mut changed.slides), is_closing: changed.is_closing }
+}
+
 /// Keeps `labels.json` up to date until the ledger closes.
 pub(crate) fn derive_changes(shared: &Shared, mut derived: LabelTexts) {
     loop {
-        let (slides, is_closing) = {
-            let mut changed = lock(&shared.changed);
-            while changed.slides.is_empty() && !changed.is_closing {
-                changed = shared.wake.wait(changed).unwrap_or_else(PoisonError::into_inner);
-            }
-            (std::mem::take(&mut changed.slides), changed.is_closing)
-        };
+        let Changed { slides, is_closing } = wait(shared);
         let started = Instant::now();
         if !slides.is_empty() {
             update(shared, &mut derived, &slides);

@@ -147,10 +147,16 @@ impl Event {
         if self.notes.chars().count() > MAX_NOTES {
             return invalid(format!("the notes are longer than {MAX_NOTES} characters"));
         }
+        self.check_content()
+    }
+
+    /// Whether it holds what an event of its kind is made for.
+    fn check_content(&self) -> Result<()> {
+        let invalid = |message: &str| Err(Error::Invalid(message.to_owned()));
         match self.kind {
-            Kind::Undone if self.undoes.is_none() => invalid("an undo names no event".to_owned()),
+            Kind::Undone if self.undoes.is_none() => invalid("an undo names no event"),
             Kind::Rated | Kind::Changed | Kind::Adjudicated if self.scores.is_empty() => {
-                invalid("a rating holds no score".to_owned())
+                invalid("a rating holds no score")
             }
             _ => Ok(()),
         }

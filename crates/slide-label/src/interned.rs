@@ -15,6 +15,14 @@ pub mod code {
     pub const NOT_APPLICABLE: u8 = 9;
 }
 
+fn code_of(score: Option<&Option<Score>>) -> u8 {
+    match score {
+        None => code::UNSET,
+        Some(None) => code::NOT_APPLICABLE,
+        Some(Some(score)) => Score::get(*score),
+    }
+}
+
 /// Each text once, numbered in the order of its first use.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
@@ -131,20 +139,20 @@ impl InternedEvents {
         }
     }
 
-    /// Takes up an event whose id is new; returns its place.
-    pub(crate) fn push(&mut self, event: Event) -> u32 {
-        let index = self.held.len() as u32;
-        let code = |key: &String| match event.scores.get(key) {
-            None => code::UNSET,
-            Some(None) => code::NOT_APPLICABLE,
-            Some(Some(score)) => Score::get(*score),
-        };
-        self.codes.extend(self.keys.iter().map(code));
-        let foreign = event.scores.iter().filter(|(key, _)| !self.keys.contains(key));
+    /// Keeps the scores on criteria that are not the rubric's.
+    fn keep_foreign(&mut self, index: u32, scores: &Scores) {
+        let foreign = scores.iter().filter(|(key, _)| !self.keys.contains(key));
         let foreign: Scores = foreign.map(|(key, score)| (key.clone(), *score)).collect();
         if !foreign.is_empty() {
             self.foreign.insert(index, foreign);
         }
+    }
+
+    /// Takes up an event whose id is new; returns its place.
+    pub(crate) fn push(&mut self, event: Event) -> u32 {
+        let index = self.held.len() as u32;
+        self.codes.extend(self.keys.iter().map(|key| code_of(event.scores.get(key))));
+        self.keep_foreign(index, &event.scores);
         self.held.push(InternedEvent {
             at: event.at,
             base: self.link(event.base),

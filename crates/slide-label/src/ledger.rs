@@ -71,6 +71,11 @@ impl Ledger {
             paths: paths.clone(),
             rule,
         });
+        Ok((Self::start(shared, journal, derived), Opened { defects, refused, uncounted }))
+    }
+
+    /// Starts both threads.
+    fn start(shared: Arc<Shared>, journal: Journal, derived: LabelTexts) -> Self {
         let (jobs, queue) = mpsc::channel();
         let writer = std::thread::spawn({
             let shared = shared.clone();
@@ -80,8 +85,7 @@ impl Ledger {
             let shared = shared.clone();
             move || derive_changes(&shared, derived)
         });
-        let ledger = Self { shared, jobs: Some(jobs), threads: vec![writer, deriver] };
-        Ok((ledger, Opened { defects, refused, uncounted }))
+        Self { shared, jobs: Some(jobs), threads: vec![writer, deriver] }
     }
 
     /// What the journal amounts to now.
@@ -132,35 +136,64 @@ fn write_jobs(shared: &Shared, mut journal: Journal, queue: &mpsc::Receiver<Job>
     }
 }
 
-/// Writes what can be written together and returns the jobs that depend on it.
-///
-/// Two events of one slide cannot be checked against each other before the first counts, so the second waits a round.
-fn write_batch(shared: &Shared, journal: &mut Journal, jobs: Vec<Job>) -> Vec<Job> {
-    let (mut batch, mut replies, mut later) = (Vec::new(), Vec::new(), Vec::new());
-    let mut touched = HashSet::new();
-    {
-        let store = shared.store.read().unwrap_or_else(PoisonError::into_inner);
+/// Events that can be written together, in the order of those who wait for a reply, and jobs that have to wait for them.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Event>,
+    replies: Vec<oneshot::Sender<Result<Acknowledged>>>,
+    later: Vec<Job>,
+}
+
+impl Batch {
+    /// Sorts jobs; what is there already, or breaks a rule, is answered at once.
+    fn of(store: &Store, jobs: Vec<Job>) -> Self {
+        let (mut batch, mut touched) = (Self::default(), HashSet::new());
         for mut job in jobs {
             if touched.contains(&job.event.slide_id) || touched.contains(&job.event.id) {
-                later.push(job);
+                batch.later.push(job);
                 continue;
             }
             match store.submit_check(&job.event) {
                 Ok(Standing::New) => {
-                    job.event.at = arrival(&store, &job.event);
+                    job.event.at = arrival(store, &job.event);
                     touched.extend([job.event.slide_id.clone(), job.event.id.clone()]);
-                    batch.push(job.event);
-                    replies.push(job.reply);
+                    batch.events.push(job.event);
+                    batch.replies.push(job.reply);
                 }
-                Ok(Standing::Known) => {
-                    let held = store.event(&job.event.id).map(|held| held.to_event());
-                    let event = held.unwrap_or(job.event);
-                    let _ = job.reply.send(Ok(Acknowledged { event, was_known: true }));
-                }
+                Ok(Standing::Known) => acknowledge_again(store, job),
                 Err(error) => drop(job.reply.send(Err(error))),
             }
         }
+        batch
     }
+}
+
+/// Answers for an event that is in the journal already.
+fn acknowledge_again(store: &Store, job: Job) {
+    let held = store.event(&job.event.id).map(|held| held.to_event());
+    let event = held.unwrap_or(job.event);
+    let _ = job.reply.send(Ok(Acknowledged { event, was_known: true }));
+}
+
+/// Takes events that are on disk into the store, and wakes the thread that derives.
+fn apply(shared: &Shared, events: &[Event]) {
+    {
+        let mut store = shared.store.write().unwrap_or_else(PoisonError::into_inner);
+        events.iter().cloned().for_each(|event| store.apply(event));
+    }
+    shared.revision.fetch_add(1, Ordering::Release);
+    lock(&shared.changed).slides.extend(events.iter().map(|event| event.slide_id.clone()));
+    shared.wake.notify_all();
+}
+
+/// Writes what can be written together and returns the jobs that depend on it.
+///
+/// Two events of one slide cannot be checked against each other before the first counts, so the second waits a round.
+fn write_batch(shared: &Shared, journal: &mut Journal, jobs: Vec<Job>) -> Vec<Job> {
+    let Batch { events: batch, replies, later } = {
+        let store = shared.store.read().unwrap_or_else(PoisonError::into_inner);
+        Batch::of(&store, jobs)
+    };
     if batch.is_empty() {
         return later;
     }
@@ -171,13 +204,7 @@ fn write_batch(shared: &Shared, journal: &mut Journal, jobs: Vec<Job>) -> Vec<Jo
         }
         return later;
     }
-    {
-        let mut store = shared.store.write().unwrap_or_else(PoisonError::into_inner);
-        batch.iter().cloned().for_each(|event| store.apply(event));
-    }
-    shared.revision.fetch_add(1, Ordering::Release);
-    lock(&shared.changed).slides.extend(batch.iter().map(|event| event.slide_id.clone()));
-    shared.wake.notify_all();
+    apply(shared, &batch);
     for (event, reply) in batch.into_iter().zip(replies) {
         let _ = reply.send(Ok(Acknowledged { event, was_known: false }));
     }

@@ -75,6 +75,15 @@ fn sift(store: &mut Store, mut events: Vec<Event>) -> (Vec<Event>, Merged) {
     (added, merged)
 }
 
+/// An id of what an edit says, so that importing it twice is one edit.
+fn edit_id(event: &Event, is_later: bool) -> String {
+    let mut said = vec![serde_json::json!(event.id), serde_json::json!(event.scores)];
+    said.extend([serde_json::json!(event.notes), serde_json::json!(event.kind)]);
+    said.extend(is_later.then(|| serde_json::json!(event.at)));
+    let said = serde_json::Value::Array(said);
+    format!("edit-{}", &slide_data::sha256_hex(said.to_string().as_bytes())[..32])
+}
+
 fn as_edit(store: &Store, mut event: Event) -> Event {
     let Some(held) = store.event(&event.id).filter(|held| {
         held.sets_value()
@@ -86,12 +95,8 @@ fn as_edit(store: &Store, mut event: Event) -> Event {
     };
     if !held.to_event().is_same(&event) && held.at() <= event.at {
         let is_later = held.at() < event.at; // the tool that it comes from keeps the id and says when it was changed
-        let mut said = vec![serde_json::json!(event.id), serde_json::json!(event.scores)];
-        said.extend([serde_json::json!(event.notes), serde_json::json!(event.kind)]);
-        said.extend(is_later.then(|| serde_json::json!(event.at)));
-        let said = serde_json::Value::Array(said);
         event.base = Some(held.id().to_owned());
-        event.id = format!("edit-{}", &slide_data::sha256_hex(said.to_string().as_bytes())[..32]);
+        event.id = edit_id(&event, is_later);
         event.at = if is_later { event.at } else { Timestamp::now() };
         if event.kind == crate::Kind::Rated {
             event.kind = crate::Kind::Changed;

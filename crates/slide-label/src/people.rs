@@ -235,19 +235,8 @@ impl People {
             created_at: now,
         };
         self.change(|file| {
-            if let Some(id) = invitation {
-                let recent = file.sign_ins_since(&id, now.checked_sub(SignedDuration::from_mins(1)).ok());
-                let Some(held) = file.invitations.iter_mut().find(|held| held.id == id) else {
-                    return Ok(Accepted::Unknown);
-                };
-                if held.is_expired(now) {
-                    return Ok(Accepted::Expired);
-                }
-                if recent >= MAX_SIGN_INS {
-                    return Ok(Accepted::TooOften);
-                }
-                held.uses = held.uses.saturating_add(1);
-                held.last_used_at = Some(now);
+            if let Some(refused) = invitation.and_then(|id| file.use_invitation(&id, now)) {
+                return Ok(refused);
             }
             file.add(session);
             Ok(Accepted::In(person, secret))
@@ -299,6 +288,23 @@ impl PeopleFile {
         let of_invitation = |session: &&Session| session.invitation.as_deref() == Some(invitation);
         let sessions = self.sessions.iter().filter(of_invitation);
         sessions.filter(|session| since.is_none_or(|since| session.created_at > since)).count()
+    }
+
+    /// Counts a sign-in by an invitation; what is answered instead where it cannot be used.
+    fn use_invitation(&mut self, id: &str, now: Timestamp) -> Option<Accepted> {
+        let recent = self.sign_ins_since(id, now.checked_sub(SignedDuration::from_mins(1)).ok());
+        let Some(held) = self.invitations.iter_mut().find(|held| held.id == id) else {
+            return Some(Accepted::Unknown);
+        };
+        if held.is_expired(now) {
+            return Some(Accepted::Expired);
+        }
+        if recent >= MAX_SIGN_INS {
+            return Some(Accepted::TooOften);
+        }
+        held.uses = held.uses.saturating_add(1);
+        held.last_used_at = Some(now);
+        None
     }
 
     /// Adds a session; where a person, or the file, has too many, the oldest of that person, or of whoever has most, go.

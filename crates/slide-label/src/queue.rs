@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,36 @@ struct Slide {
     /// How unsure the model is, from its distributions; 0 where it has not seen the slide.
     uncertainty: f64,
     leases: Vec<(String, Instant)>,
+}
+
+/// Where a slide stands among those that a person may rate next; the smallest is next.
+struct Rank {
+    class: u8,
+    is_recent: bool,
+    certainty: f64,
+    within: u8,
+    order: u64,
+}
+
+impl Rank {
+    fn of(slide: &Slide, class: u8, is_recent: bool, choice: Choice, salt: u64) -> Self {
+        let (within, order) = match choice {
+            _ if class == 1 => (class, slide.order),
+            // An order of its own: what the other turns have taken must not shift it.
+            Choice::Random => (0, finalize(slide.order ^ !salt)),
+            _ => (class, finalize(slide.order ^ salt)),
+        };
+        let certainty = if choice == Choice::Uncertain { -slide.uncertainty } else { 0.0 };
+        // Calibration comes before everything; among the other slides the deck matters more than the class.
+        Self { class: class.min(2), is_recent, certainty, within, order }
+    }
+
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.class, self.is_recent)
+            .cmp(&(other.class, other.is_recent))
+            .then(self.certainty.total_cmp(&other.certainty))
+            .then((self.within, self.order).cmp(&(other.within, other.order)))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -97,17 +128,7 @@ impl Queue {
         for record in manifest.usable() {
             let next = decks.len() as u32;
             let deck = *decks.entry(&record.deck_id).or_insert(next);
-            slides.push(Slide {
-                id: record.slide_id.clone(),
-                deck,
-                order: order_of(&record.slide_id),
-                is_calibration: calibration.contains(&record.slide_id),
-                is_audited: false,
-                raters: 0,
-                spread: 0,
-                uncertainty: 0.0,
-                leases: Vec::new(),
-            });
+            slides.push(Slide::unrated(&record.slide_id, deck, calibration));
         }
         let by_id =
             slides.iter().enumerate().map(|(index, slide)| (slide.id.clone(), index as u32)).collect();
@@ -190,6 +211,16 @@ impl Queue {
         }
     }
 
+    /// Keeps slides for a person for a while.
+    fn assign(&mut self, chosen: &[u32], annotator: &str, now: Instant) {
+        let until = now + Duration::from_secs(u64::from(self.config.lease_minutes) * 60);
+        for &index in chosen {
+            let leases = &mut self.slides[index as usize].leases;
+            leases.retain(|(holder, until)| holder != annotator && *until > now);
+            leases.push((annotator.to_owned(), until));
+        }
+    }
+
     /// The next `count` slides for a person, assigned to them from `now` on. `assigned` are slides their page already has:
     /// they stay theirs, in their order (also after the server was started anew), unless others have rated them meanwhile. `except`
     /// are slides that the page has done with, though that may not have arrived yet, or that another page of the person has.
@@ -201,7 +232,6 @@ impl Queue {
         count: usize,
         now: Instant,
     ) -> Vec<String> {
-        let until = now + Duration::from_secs(u64::from(self.config.lease_minutes) * 60);
         let slides = self.slides.len();
         self.people.entry(annotator.to_owned()).or_insert_with(|| Person::new(slides));
         let (mut chosen, mut decks) = self.still_open(annotator, assigned, now);
@@ -214,11 +244,7 @@ impl Queue {
             chosen.push(index);
             decks.push(self.slides[index as usize].deck);
         }
-        for &index in &chosen {
-            let leases = &mut self.slides[index as usize].leases;
-            leases.retain(|(holder, until)| holder != annotator && *until > now);
-            leases.push((annotator.to_owned(), until));
-        }
+        self.assign(&chosen, annotator, now);
         chosen.iter().map(|&index| self.slides[index as usize].id.clone()).collect()
     }
 
@@ -257,21 +283,10 @@ impl Queue {
             }
             let class = slide.class(annotator, &self.config, now)?;
             let is_recent = class > 0 && recent.contains(&slide.deck);
-            let (within, order) = match choice {
-                _ if class == 1 => (class, slide.order),
-                // An order of its own: what the other turns have taken must not shift it.
-                Choice::Random => (0, finalize(slide.order ^ !salt)),
-                _ => (class, finalize(slide.order ^ salt)),
-            };
-            let certainty = if choice == Choice::Uncertain { -slide.uncertainty } else { 0.0 };
-            // Calibration comes before everything; among the other slides the deck matters more than the class.
-            Some((index, (class.min(2), is_recent, certainty, within, order)))
+            Some((index, Rank::of(slide, class, is_recent, choice, salt)))
         };
         let ranked = (0u32..).zip(&self.slides).filter_map(rank);
-        let best = ranked.min_by(|(_, a), (_, b)| {
-            (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)).then((a.3, a.4).cmp(&(b.3, b.4)))
-        });
-        best.map(|(index, _)| index)
+        ranked.min_by(|(_, a), (_, b)| a.cmp(b)).map(|(index, _)| index)
     }
 
     fn choice(&self, salt: u64, turn: usize) -> Choice {
@@ -299,6 +314,20 @@ impl Queue {
 }
 
 impl Slide {
+    fn unrated(id: &str, deck: u32, calibration: &Calibration) -> Self {
+        Self {
+            id: id.to_owned(),
+            deck,
+            order: order_of(id),
+            is_calibration: calibration.contains(id),
+            is_audited: false,
+            raters: 0,
+            spread: 0,
+            uncertainty: 0.0,
+            leases: Vec::new(),
+        }
+    }
+
     /// How urgent the slide is for this person (0 first), or `None` where it has raters enough.
     fn class(&self, annotator: &str, config: &LabelConfig, now: Instant) -> Option<u8> {
         let running = || self.leases.iter().filter(|(_, until)| *until > now);

@@ -122,6 +122,17 @@ impl Base {
     }
 }
 
+/// The Hub as the environment describes it.
+fn hub_options() -> HubOptions {
+    let endpoint = secrets::variable(secrets::HF_ENDPOINT);
+    HubOptions {
+        endpoint: endpoint.unwrap_or_else(|| hub::ENDPOINT.to_owned()),
+        token: secrets::hub_token(),
+        cache_dir: secrets::hub_cache(),
+        offline: secrets::is_hub_offline(),
+    }
+}
+
 /// A folder, or what the Hub has under an id; downloaded once into the Hub's usual cache.
 fn find(name: &str) -> Result<(PathBuf, bool)> {
     let dir = PathBuf::from(name);
@@ -134,15 +145,8 @@ fn find(name: &str) -> Result<(PathBuf, bool)> {
             "set `model.name` to a checkpoint's folder or to a Hub id"
         ));
     }
-    let endpoint = secrets::variable(secrets::HF_ENDPOINT);
-    let options = HubOptions {
-        endpoint: endpoint.unwrap_or_else(|| hub::ENDPOINT.to_owned()),
-        token: secrets::hub_token(),
-        cache_dir: secrets::hub_cache(),
-        offline: secrets::is_hub_offline(),
-    };
     tracing::info!("looking for `{name}` on the Hub");
-    let dir = hub::fetch_with(name, None, &options, pq_cli::http_options()).hint(
+    let dir = hub::fetch_with(name, None, &hub_options(), pq_cli::http_options()).hint(
         format!("`{name}` is no folder here and cannot be had from the Hub"),
         "set `model.name` to a checkpoint's folder, or see whether the Hub can be reached (HF_TOKEN for private models)",
     )?;

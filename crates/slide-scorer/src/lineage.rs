@@ -66,15 +66,15 @@ pub fn check_base(run: &RunFiles, name: &str, base: &CheckpointFingerprint) -> R
     ] {
         match compare(record.as_ref(), input, actual) {
             Finding::Same => {}
-            Finding::Other(recorded) => bail!(Hint::new(
-                format!(
-                    "`{}` was trained on another base model: the fingerprint of its {what} is {}…, that of `{name}` is {}…",
-                    run.dir().display(),
-                    recorded.short(),
-                    actual.short()
-                ),
-                "give the folder or the Hub id of the base that it was trained on: `--set model.name=DIR`",
-            )),
+            Finding::Other(recorded) => {
+                let (run, recorded, actual) = (run.dir().display(), recorded.short(), actual.short());
+                bail!(Hint::new(
+                    format!(
+                        "`{run}` was trained on another base model: the fingerprint of its {what} is {recorded}…, that of `{name}` is {actual}…",
+                    ),
+                    "give the folder or the Hub id of the base that it was trained on: `--set model.name=DIR`",
+                ))
+            }
             Finding::NotKnown(reason) => {
                 tracing::warn!(
                     "whether `{name}` is the base that `{}` was trained on cannot be told: {reason}",

@@ -20,6 +20,18 @@ pub struct Doubt {
     pub by: String,
 }
 
+fn doubt(item: &Item, key: &str) -> Option<Doubt> {
+    let score = item.label.score(key).filter(|_| !item.label.decided.contains_key(key))?;
+    let distribution = item.prediction.distributions.get(key).filter(|p| is_distribution(p))?;
+    Some(Doubt {
+        slide_id: item.slide_id.clone(),
+        criterion: key.to_owned(),
+        score,
+        distance: distance(distribution, score),
+        by: item.prediction.model_version.clone(),
+    })
+}
+
 /// The labels of slides that the model did not learn from, the least expected first; of equals in the order of slides and criteria.
 ///
 /// The measure is `Σ p(s) |s − label|`: a model that is sure of another score doubts more than one that is unsure (the expected
@@ -27,20 +39,7 @@ pub struct Doubt {
 /// did as well as the label's improbability, and it is in points. Ratings without a distribution are left out, and
 /// so are scores that somebody decided already.
 pub fn doubtful(rubric: &Rubric, items: &[Item]) -> Vec<Doubt> {
-    let of_item = |item: &Item| {
-        let of_key = |key: &str| {
-            let score = item.label.score(key).filter(|_| !item.label.decided.contains_key(key))?;
-            let distribution = item.prediction.distributions.get(key).filter(|p| is_distribution(p))?;
-            Some(Doubt {
-                slide_id: item.slide_id.clone(),
-                criterion: key.to_owned(),
-                score,
-                distance: distance(distribution, score),
-                by: item.prediction.model_version.clone(),
-            })
-        };
-        rubric.keys().filter_map(of_key).collect::<Vec<_>>()
-    };
+    let of_item = |item: &Item| rubric.keys().filter_map(|key| doubt(item, key)).collect::<Vec<_>>();
     let mut doubts: Vec<Doubt> = items.iter().flat_map(of_item).collect();
     doubts.sort_by(|a, b| {
         b.distance

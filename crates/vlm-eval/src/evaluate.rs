@@ -179,15 +179,9 @@ fn meaningful_for_constants<T>(mut metrics: BTreeMap<String, T>) -> BTreeMap<Str
     metrics
 }
 
-/// What limits the numbers, in words.
-fn warnings(results: &ValidationResults, table: &Table<'_>) -> Vec<String> {
+/// Scores that people gave and the model did not.
+fn never_given(table: &Table<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
-    if results.sizes.groups == 1 {
-        warnings.push("all slides are of one deck: how the numbers vary between decks is unknown".to_owned());
-    }
-    if results.baseline.as_ref().is_some_and(|baseline| baseline.chosen_on == "evaluated") {
-        warnings.push("the best constant was chosen on the evaluated labels, which flatters it".to_owned());
-    }
     for (key, pool) in table.pools.iter().filter(|(_, pool)| !pool.ratings.is_empty()) {
         let count = |of: &dyn Fn(&crate::pool::Rating) -> bool| pool.ratings.iter().filter(|r| of(r)).count();
         for score in (1..=5).filter_map(Score::new) {
@@ -198,6 +192,19 @@ fn warnings(results: &ValidationResults, table: &Table<'_>) -> Vec<String> {
             }
         }
     }
+    warnings
+}
+
+/// What limits the numbers, in words.
+fn warnings(results: &ValidationResults, table: &Table<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if results.sizes.groups == 1 {
+        warnings.push("all slides are of one deck: how the numbers vary between decks is unknown".to_owned());
+    }
+    if results.baseline.as_ref().is_some_and(|baseline| baseline.chosen_on == "evaluated") {
+        warnings.push("the best constant was chosen on the evaluated labels, which flatters it".to_owned());
+    }
+    warnings.extend(never_given(table));
     for cheap in &results.cheap_baselines {
         let gain = cheap.gains.get("overall_mae").and_then(|gain| gain.interval);
         if gain.is_none_or(|interval| interval.low <= 0.0) {

@@ -2,7 +2,7 @@
 
 use statistics::student_quantile;
 
-use crate::{Interval, Outcome, ValidationResults};
+use crate::{Check, Interval, Outcome, ValidationResults};
 
 /// A difference of errors that matters, in points.
 const FINE: f64 = 0.02;
@@ -28,17 +28,21 @@ pub(crate) fn power(results: &ValidationResults) -> Vec<String> {
             tell(&format!("the difference from {}", other.name), interval);
         }
     }
-    words.extend(results.checks.iter().filter_map(|check| {
-        let (value, bound) = (check.value?, check.bound?);
-        let open = check.outcome == Outcome::Undecided && check.interval.is_some();
-        let (half, distance) = ((value - bound).abs(), (value - check.threshold).abs());
-        // A value on the wrong side of its threshold does not get better by more decks.
-        let is_right = (value - check.threshold) * (value - bound) > 0.0;
-        let what = format!("{} of {}", check.metric, check.criterion);
-        (open && is_right)
-            .then(|| format!("{what}: if it stays as it is, {}", more(decks, half, distance, results)))
-    }));
+    words.extend(results.checks.iter().filter_map(|check| undecided(check, results)));
     words
+}
+
+/// What more decks would do for a check that is open.
+fn undecided(check: &Check, results: &ValidationResults) -> Option<String> {
+    let (value, bound) = (check.value?, check.bound?);
+    let open = check.outcome == Outcome::Undecided && check.interval.is_some();
+    let (half, distance) = ((value - bound).abs(), (value - check.threshold).abs());
+    // A value on the wrong side of its threshold does not get better by more decks.
+    let is_right = (value - check.threshold) * (value - bound) > 0.0;
+    let what = format!("{} of {}", check.metric, check.criterion);
+    let decks = results.sizes.groups;
+    (open && is_right)
+        .then(|| format!("{what}: if it stays as it is, {}", more(decks, half, distance, results)))
 }
 
 /// How many decks an interval of half the width `wanted` takes, where `decks` give `half`.

@@ -65,18 +65,7 @@ pub(super) fn compare(
 ) -> Result<ExportCheck> {
     let mut sums = Sums::default();
     for (expected, actual) in expected.iter().zip(actual) {
-        let mut is_same_question = true;
-        for key in keys {
-            let of = |prediction: &Prediction| prediction.distributions.get(*key).copied();
-            let pair = of(expected).zip(of(actual));
-            let (before, after) = pair.context("version and export were asked for other criteria")?;
-            if is_same_question {
-                sums.add(&before, &after);
-            }
-            let is_changed = most_probable(&before) != most_probable(&after);
-            sums.changed += usize::from(is_changed);
-            is_same_question &= !is_changed;
-        }
+        sums.add_slide(keys, expected, actual)?;
     }
     let ids: Vec<[&str; 2]> = expected.iter().map(|p| [p.slide_id.as_str(), p.sha256.as_str()]).collect();
     Ok(ExportCheck {
@@ -101,6 +90,23 @@ struct Sums {
 }
 
 impl Sums {
+    /// Adds what version and export say of one slide.
+    fn add_slide(&mut self, keys: &[&str], expected: &Prediction, actual: &Prediction) -> Result<()> {
+        let mut is_same_question = true;
+        for key in keys {
+            let of = |prediction: &Prediction| prediction.distributions.get(*key).copied();
+            let pair = of(expected).zip(of(actual));
+            let (before, after) = pair.context("version and export were asked for other criteria")?;
+            if is_same_question {
+                self.add(&before, &after);
+            }
+            let is_changed = most_probable(&before) != most_probable(&after);
+            self.changed += usize::from(is_changed);
+            is_same_question &= !is_changed;
+        }
+        Ok(())
+    }
+
     fn add(&mut self, before: &[f64], after: &[f64]) {
         for (before, after) in before.iter().zip(after) {
             let difference = (before - after).abs();

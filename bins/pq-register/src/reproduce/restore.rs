@@ -97,17 +97,19 @@ pub(super) fn check_not_extended(record: &RunRecord) -> Result<()> {
     ))
 }
 
+fn not_named(input: &str) -> Hint {
+    Hint::new(
+        format!("the run's record does not name `{input}`: which base it was trained on cannot be told"),
+        "it was written by an earlier version; only runs that name their base can be made again",
+    )
+}
+
 /// Asks that the base is the one that the run was trained on.
 pub(super) fn check_base(record: &RunRecord, base: &BaseModelConfig) -> Result<()> {
     let found = base_inputs(&fingerprint_of_base(base)?);
     for (name, fingerprint) in &found {
         let Some(recorded) = record.inputs.get(name) else {
-            bail!(Hint::new(
-                format!(
-                    "the run's record does not name `{name}`: which base it was trained on cannot be told"
-                ),
-                "it was written by an earlier version; only runs that name their base can be made again"
-            ));
+            bail!(not_named(name));
         };
         if recorded != fingerprint {
             bail!(Hint::new(

@@ -60,16 +60,22 @@ impl Vocabulary {
         for token in tokenizer.get("added_tokens").and_then(Value::as_array).into_iter().flatten() {
             vocabulary.put_added(&path, token)?;
         }
+        vocabulary.read_special(dir)?;
+        Ok(vocabulary)
+    }
+
+    /// Takes from `tokenizer_config.json` which tokens begin, end and pad a text.
+    fn read_special(&mut self, dir: &Path) -> Result<()> {
         let settings = object_if_present(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
-        vocabulary.special = SPECIAL
+        self.special = SPECIAL
             .into_iter()
             .filter_map(|(key, name)| {
                 let value = settings.get(key)?;
                 let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
-                Some((name, vocabulary.id(text)?))
+                Some((name, self.id(text)?))
             })
             .collect();
-        Ok(vocabulary)
+        Ok(())
     }
 
     fn put(&mut self, path: &Path, token: &str, id: &Value, kind: i32) -> Result<()> {

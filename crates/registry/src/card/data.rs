@@ -1,6 +1,6 @@
 //! The data card: what the labelled slides are, in numbers. No text of a slide, no name, no path.
 
-use project_files::input;
+use project_files::{HumanCeiling, input};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -128,14 +128,7 @@ fn ratings(subject: &Subject<'_>, facts: &DataFacts) -> String {
         .iter()
         .map(|(raters, slides)| vec![raters.to_string(), grouped(*slides)])
         .collect();
-    let rows = subject.criteria().into_iter().filter_map(|(key, name)| {
-        let criterion = facts.criteria.get(&key)?;
-        let all: u64 = criterion.scores.iter().sum();
-        let own = criterion.scores.iter().map(u64::to_string);
-        let rest = [criterion.not_applicable.to_string(), criterion.decided.to_string(), all.to_string()];
-        Some([plain(&name)].into_iter().chain(own).chain(rest).collect())
-    });
-    let rows: Vec<Vec<String>> = rows.collect();
+    let rows = score_counts(subject, facts);
     let people = match facts.raters {
         Some(1) => "One person rated the labelled slides.",
         Some(people) => &format!("{people} people rated the labelled slides."),
@@ -149,20 +142,23 @@ fn ratings(subject: &Subject<'_>, facts: &DataFacts) -> String {
     )
 }
 
-fn agreement(subject: &Subject<'_>, facts: &DataFacts) -> String {
+/// How often each criterion was given each score, does not apply and was decided: a row each.
+fn score_counts(subject: &Subject<'_>, facts: &DataFacts) -> Vec<Vec<String>> {
     let rows = subject.criteria().into_iter().filter_map(|(key, name)| {
         let criterion = facts.criteria.get(&key)?;
-        let share = |part: u64| {
-            let share = part as f64 / criterion.pairs as f64;
-            Style::Share.estimate((criterion.pairs > 0).then_some(share), None)
-        };
-        Some(vec![
-            plain(&name),
-            criterion.pairs.to_string(),
-            share(criterion.equal),
-            share(criterion.within_one),
-        ])
+        let all: u64 = criterion.scores.iter().sum();
+        let own = criterion.scores.iter().map(u64::to_string);
+        let rest = [criterion.not_applicable.to_string(), criterion.decided.to_string(), all.to_string()];
+        Some([plain(&name)].into_iter().chain(own).chain(rest).collect())
     });
+    rows.collect()
+}
+
+fn agreement(subject: &Subject<'_>, facts: &DataFacts) -> String {
+    let rows = subject
+        .criteria()
+        .into_iter()
+        .filter_map(|(key, name)| Some(pairs_of(&name, facts.criteria.get(&key)?)));
     let rows: Vec<Vec<String>> = rows.collect();
     if rows.is_empty() || facts.criteria.values().all(|criterion| criterion.pairs == 0) {
         return "No slide has scores of two people: how far they agree is not known.\n".to_owned();
@@ -173,21 +169,21 @@ fn agreement(subject: &Subject<'_>, facts: &DataFacts) -> String {
     )
 }
 
+/// The pairs of scores that two people gave a slide on one criterion, and how many of them agree.
+fn pairs_of(name: &str, criterion: &CriterionFacts) -> Vec<String> {
+    let share = |part: u64| {
+        let share = part as f64 / criterion.pairs as f64;
+        Style::Share.estimate((criterion.pairs > 0).then_some(share), None)
+    };
+    vec![plain(name), criterion.pairs.to_string(), share(criterion.equal), share(criterion.within_one)]
+}
+
 /// What the validation measured of people on the test slides.
 fn ceiling(subject: &Subject<'_>) -> String {
     let Some(ceiling) = &subject.results.human_ceiling else { return String::new() };
-    let own = |key: &str, measure: &str| {
-        measured(&format!("{key}_{measure}"), &ceiling.person, &ceiling.person_intervals)
-    };
-    let noise = |key: &str| Style::Number.estimate(ceiling.noise.get(key).copied(), None);
-    let all = [("overall".to_owned(), "all together".to_owned())];
-    let rows = all.into_iter().chain(subject.criteria()).map(|(key, name)| {
-        vec![plain(&name), own(&key, "mae"), own(&key, "within_1"), own(&key, "exact"), noise(&key)]
-    });
     let header =
         ["criterion", "mean absolute error", "within one point", "equal", "noise of one score, in points"];
-    let rows: Vec<Vec<String>> = rows.filter(|row| row.iter().skip(1).any(|cell| cell != NOTHING)).collect();
-    let body = table(&header, &rows);
+    let body = table(&header, &people_by_criterion(subject, ceiling));
     if body.is_empty() {
         return body;
     }
@@ -220,8 +216,21 @@ fn labels(subject: &Subject<'_>) -> String {
     format!("## How labels are made\n\n{}", bullets(rules))
 }
 
+/// What people reach against each other: all criteria together and each one, where anything was measured.
+fn people_by_criterion(subject: &Subject<'_>, ceiling: &HumanCeiling) -> Vec<Vec<String>> {
+    let own = |key: &str, measure: &str| {
+        measured(&format!("{key}_{measure}"), &ceiling.person, &ceiling.person_intervals)
+    };
+    let noise = |key: &str| Style::Number.estimate(ceiling.noise.get(key).copied(), None);
+    let all = [("overall".to_owned(), "all together".to_owned())];
+    let rows = all.into_iter().chain(subject.criteria()).map(|(key, name)| {
+        vec![plain(&name), own(&key, "mae"), own(&key, "within_1"), own(&key, "exact"), noise(&key)]
+    });
+    rows.filter(|row| row.iter().skip(1).any(|cell| cell != NOTHING)).collect()
+}
+
 fn limits(subject: &Subject<'_>) -> String {
-    let (record, results) = (subject.record, subject.results);
+    let record = subject.record;
     let mut facts = vec![format!(
         "All ratings are of one team, by at most {} of each slide.",
         count(record.data.raters_per_slide_at_most, "rater")
@@ -232,15 +241,19 @@ fn limits(subject: &Subject<'_>) -> String {
                 .to_owned(),
         );
     }
-    for (key, name) in subject.criteria() {
-        let missing = results.sizes.missing.get(&key).copied().unwrap_or_default();
-        if missing > 0 {
-            facts.push(format!(
-                "Nobody said anything about {} on {missing} of the {} evaluated slides.",
-                plain(&name).to_lowercase(),
-                results.sizes.slides
-            ));
-        }
-    }
+    facts.extend(subject.criteria().iter().filter_map(|(key, name)| unrated(subject, key, name)));
     format!("## What is known of their limits\n\n{}", bullets(facts))
+}
+
+/// On how many of the evaluated slides nobody said anything about a criterion.
+fn unrated(subject: &Subject<'_>, key: &str, name: &str) -> Option<String> {
+    let sizes = &subject.results.sizes;
+    let missing = sizes.missing.get(key).copied().unwrap_or_default();
+    (missing > 0).then(|| {
+        format!(
+            "Nobody said anything about {} on {missing} of the {} evaluated slides.",
+            plain(name).to_lowercase(),
+            sizes.slides
+        )
+    })
 }

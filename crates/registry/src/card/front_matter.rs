@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use project_files::{Interval, input};
+use project_files::{Interval, ValidationResults, input};
 use serde_json::{Map, Value, json};
 
 use super::Subject;
@@ -41,6 +41,24 @@ pub(crate) fn states_license(card: &str) -> bool {
 /// team has verified them.
 fn model_index(subject: &Subject<'_>) -> Value {
     let results = subject.results;
+    let overall = results.metrics.iter().filter(|(_, value)| value.is_finite());
+    let metrics: Vec<Value> =
+        overall.filter_map(|(name, value)| indexed_metric(results, name, *value)).collect();
+    if metrics.is_empty() {
+        return json!([]);
+    }
+    let data = indexed_data(results);
+    let name =
+        subject.facts.repo.clone().unwrap_or_else(|| format!("slide-rater-{}", subject.manifest.version));
+    json!([{"name": name, "results": [{
+        "task": {"type": "image-text-to-text", "name": "slide rating"},
+        "dataset": {"type": "private", "name": "slides that the team rated, test split", "split": "test", "args": data},
+        "metrics": metrics,
+    }]}])
+}
+
+/// The size of the test set and the hashes of the files that it was read from.
+fn indexed_data(results: &ValidationResults) -> Value {
     let mut data = json!({
         "slides": results.sizes.slides, "decks": results.sizes.groups, "ratings": results.sizes.ratings,
     });
@@ -53,31 +71,21 @@ fn model_index(subject: &Subject<'_>) -> Value {
             data[key] = json!(hash);
         }
     }
-    let overall = results.metrics.iter().filter(|(_, value)| value.is_finite());
-    let overall = overall.filter_map(|(name, value)| Some((name.strip_prefix("overall_")?, name, *value)));
-    let metrics: Vec<Value> = overall
-        .map(|(measure, name, value)| {
-            let mut args = Map::new();
-            args.insert("ratings".to_owned(), json!(results.sizes.ratings));
-            if let Some(Interval { low, high }) = results.intervals.get(name) {
-                args.insert("low".to_owned(), json!(rounded(*low)));
-                args.insert("high".to_owned(), json!(rounded(*high)));
-                args.insert("confidence".to_owned(), json!(results.confidence));
-            }
-            let title = super::measures::title(measure);
-            json!({"type": measure, "name": title, "value": rounded(value), "args": args, "verified": false})
-        })
-        .collect();
-    if metrics.is_empty() {
-        return json!([]);
+    data
+}
+
+/// One number, unless it is one of a single criterion.
+fn indexed_metric(results: &ValidationResults, name: &str, value: f64) -> Option<Value> {
+    let measure = name.strip_prefix("overall_")?;
+    let mut args = Map::new();
+    args.insert("ratings".to_owned(), json!(results.sizes.ratings));
+    if let Some(Interval { low, high }) = results.intervals.get(name) {
+        args.insert("low".to_owned(), json!(rounded(*low)));
+        args.insert("high".to_owned(), json!(rounded(*high)));
+        args.insert("confidence".to_owned(), json!(results.confidence));
     }
-    let name =
-        subject.facts.repo.clone().unwrap_or_else(|| format!("slide-rater-{}", subject.manifest.version));
-    json!([{"name": name, "results": [{
-        "task": {"type": "image-text-to-text", "name": "slide rating"},
-        "dataset": {"type": "private", "name": "slides that the team rated, test split", "split": "test", "args": data},
-        "metrics": metrics,
-    }]}])
+    let title = super::measures::title(measure);
+    Some(json!({"type": measure, "name": title, "value": rounded(value), "args": args, "verified": false}))
 }
 
 /// To four decimals, and no digits that were not measured.

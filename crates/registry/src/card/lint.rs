@@ -177,26 +177,28 @@ fn dead_links(file: &str, line: &Line<'_>, files: &BTreeSet<String>) -> Vec<Card
 fn sizes(file: &str, body: &Body<'_>) -> Vec<CardProblem> {
     let mut problems = Vec::new();
     let mut part: Vec<&Line<'_>> = Vec::new();
-    let mut close = |part: &mut Vec<&Line<'_>>| {
-        let has_size = part.iter().any(|line| states_size(line.text));
-        let measured = part.iter().find(|line| has_interval(line.text));
-        if let Some(line) = measured.filter(|_| !has_size) {
-            problems.push(CardProblem::NumberWithoutSize {
-                file: file.to_owned(),
-                line: line.number,
-                text: line.text.trim().chars().take(80).collect(),
-            });
-        }
-        part.clear();
-    };
     for line in body.lines.iter().filter(|line| !line.is_code && !line.is_metadata) {
         if line.text.starts_with('#') {
-            close(&mut part);
+            problems.extend(number_without_size(file, &part));
+            part.clear();
         }
         part.push(line);
     }
-    close(&mut part);
+    problems.extend(number_without_size(file, &part));
     problems
+}
+
+/// The first measured number of a part, if nothing in it states a size.
+fn number_without_size(file: &str, part: &[&Line<'_>]) -> Option<CardProblem> {
+    if part.iter().any(|line| states_size(line.text)) {
+        return None;
+    }
+    let line = part.iter().find(|line| has_interval(line.text))?;
+    Some(CardProblem::NumberWithoutSize {
+        file: file.to_owned(),
+        line: line.number,
+        text: line.text.trim().chars().take(80).collect(),
+    })
 }
 
 /// `80 slides`, or a column of sizes with a number below it.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use project_files::{Manifest, RELEASED_FILES};
+use project_files::{HumanCeiling, Manifest, RELEASED_FILES, TrainingSummary};
 use toml::Value;
 
 use super::Subject;
@@ -18,19 +18,29 @@ pub(super) fn section(subject: &Subject<'_>) -> String {
 }
 
 fn training(subject: &Subject<'_>) -> String {
+    let (mut rows, training) = (settings(subject), subject.record.training.as_ref());
+    rows.extend([
+        ("epochs", training.map(|training| format!("{:.2}", training.epochs))),
+        ("optimizer steps", training.map(|training| grouped(training.steps))),
+        ("seed", subject.setting("training.seed").and_then(written)),
+        ("trained weights", training.map(weights)),
+        ("mean training loss", training.map(|training| format!("{:.4}", training.train_loss))),
+        ("checkpoint kept", training.and_then(kept)),
+        ("ended as", training.map(|training| plain(&training.status))),
+    ]);
+    format!("## How it was trained\n\n{}", pairs(["what", "value"], rows))
+}
+
+/// What was set before the training.
+fn settings(subject: &Subject<'_>) -> Vec<(&'static str, Option<String>)> {
     let setting = |path: &str| subject.setting(path).and_then(written);
-    let training = subject.record.training.as_ref();
     let batch = || {
         let part = |path: &str| subject.setting(path)?.as_integer();
         let size = part("training.per_device_train_batch_size")?;
         let windows = part("training.gradient_accumulation_steps").unwrap_or(1);
         Some(format!("{} ({size} × {windows} accumulated)", size * windows))
     };
-    let kept = training.and_then(|training| training.best.as_ref()).map(|best| {
-        let (metric, value) = (plain(best.metric.trim_start_matches("eval_")), best.value);
-        format!("that of step {}, with {metric} {value:.3} on the validation slides", best.step)
-    });
-    let rows = vec![
+    vec![
         ("base", Some(base(subject))),
         ("rank r", setting("lora.r")),
         ("alpha", setting("lora.lora_alpha")),
@@ -42,24 +52,22 @@ fn training(subject: &Subject<'_>) -> String {
         ("warm-up, share of steps", setting("training.warmup_ratio")),
         ("weight decay", setting("training.weight_decay")),
         ("batch, in slides", batch()),
-        ("epochs", training.map(|training| format!("{:.2}", training.epochs))),
-        ("optimizer steps", training.map(|training| grouped(training.steps))),
-        ("seed", setting("training.seed")),
-        (
-            "trained weights",
-            training.map(|training| {
-                format!(
-                    "{} beside {} frozen ones",
-                    grouped(training.trainable_parameters),
-                    grouped(training.base_parameters)
-                )
-            }),
-        ),
-        ("mean training loss", training.map(|training| format!("{:.4}", training.train_loss))),
-        ("checkpoint kept", kept),
-        ("ended as", training.map(|training| plain(&training.status))),
-    ];
-    format!("## How it was trained\n\n{}", pairs(["what", "value"], rows))
+    ]
+}
+
+fn weights(training: &TrainingSummary) -> String {
+    format!(
+        "{} beside {} frozen ones",
+        grouped(training.trainable_parameters),
+        grouped(training.base_parameters)
+    )
+}
+
+/// Which checkpoint is the release, and by what.
+fn kept(training: &TrainingSummary) -> Option<String> {
+    let best = training.best.as_ref()?;
+    let (metric, value) = (plain(best.metric.trim_start_matches("eval_")), best.value);
+    Some(format!("that of step {}, with {metric} {value:.3} on the validation slides", best.step))
 }
 
 fn base(subject: &Subject<'_>) -> String {
@@ -105,20 +113,6 @@ fn machine(subject: &Subject<'_>) -> String {
 
 fn data(subject: &Subject<'_>) -> String {
     let (data, results) = (&subject.record.data, subject.results);
-    let ceiling = results.human_ceiling.as_ref();
-    let agreement = ceiling.map(|ceiling| {
-        let own = |measure: &str, style: Style| {
-            let name = format!("overall_{measure}");
-            style.estimate(ceiling.person.get(&name).copied(), ceiling.person_intervals.get(&name).copied())
-        };
-        let (mae, within) = (own("mae", Style::Number), own("within_1", Style::Share));
-        (mae != NOTHING).then(|| {
-            format!(
-                "{mae} points apart on average, {within} within one point, over {}",
-                count(ceiling.ratings, "rating")
-            )
-        })
-    });
     let rows = vec![
         ("labelled slides", Some(format!("{} of {}", grouped(data.slides), count(data.decks, "deck")))),
         (
@@ -126,7 +120,7 @@ fn data(subject: &Subject<'_>) -> String {
             Some(format!("{}, {}, {} slides", data.train_slides, data.val_slides, data.test_slides)),
         ),
         ("raters", Some(raters(subject))),
-        ("one person and the others", agreement.flatten()),
+        ("one person and the others", results.human_ceiling.as_ref().and_then(agreement)),
     ];
     let mut text = format!("### Data\n\n{}", pairs(["what", "value"], rows));
     if subject.manifest.files.contains_key("DATA_CARD.md") {
@@ -145,23 +139,26 @@ fn raters(subject: &Subject<'_>) -> String {
     }
 }
 
+/// How far one person is from what the others say, where that was measured.
+fn agreement(ceiling: &HumanCeiling) -> Option<String> {
+    let own = |measure: &str, style: Style| {
+        let name = format!("overall_{measure}");
+        style.estimate(ceiling.person.get(&name).copied(), ceiling.person_intervals.get(&name).copied())
+    };
+    let (mae, within) = (own("mae", Style::Number), own("within_1", Style::Share));
+    (mae != NOTHING).then(|| {
+        format!(
+            "{mae} points apart on average, {within} within one point, over {}",
+            count(ceiling.ratings, "rating")
+        )
+    })
+}
+
 /// The files of the release and what it was made from, by their hashes.
 pub(super) fn files(subject: &Subject<'_>) -> String {
     let manifest = subject.manifest;
-    let is_public = |name: &str| !RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public);
-    let mut text = String::from(
-        "## Files, and what they were made from\n\n| file | bytes | SHA-256 |\n| --- | ---: | --- |\n",
-    );
-    for (name, hash) in manifest.files.iter().filter(|(name, _)| is_public(name)) {
-        let _ = writeln!(text, "| [{name}]({name}) | {} | `{}` |", hash.size, hash.sha256);
-    }
-    let inputs: Vec<(&str, Option<String>)> = manifest
-        .lineage
-        .inputs
-        .iter()
-        .map(|(name, hash)| (name.as_str(), Some(format!("`{}`", plain_code(hash)))))
-        .collect();
-    let inputs = pairs(["made from", "SHA-256 or fingerprint"], inputs);
+    let mut text = format!("## Files, and what they were made from\n\n{}", public_files(manifest));
+    let inputs = inputs(manifest);
     if !inputs.is_empty() {
         let _ = write!(text, "\nMade from (SHA-256, or fingerprints of weights and processor):\n\n{inputs}");
     }
@@ -171,14 +168,38 @@ pub(super) fn files(subject: &Subject<'_>) -> String {
         Manifest::FILE
     );
     if let Some(key) = &manifest.signed_by {
-        let _ = write!(
-            text,
-            " [{0}]({0}) is its signature in the layout of OpenSSF model signing, by the key whose PEM text has the SHA-256 \
-             `{key}`.",
-            Manifest::SIGNATURE
-        );
+        text.push_str(&signature(key));
     }
     text + "\n"
+}
+
+/// The files that the Hub has, as a table.
+fn public_files(manifest: &Manifest) -> String {
+    let is_public = |name: &str| !RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public);
+    let mut text = String::from("| file | bytes | SHA-256 |\n| --- | ---: | --- |\n");
+    for (name, hash) in manifest.files.iter().filter(|(name, _)| is_public(name)) {
+        let _ = writeln!(text, "| [{name}]({name}) | {} | `{}` |", hash.size, hash.sha256);
+    }
+    text
+}
+
+/// What the version was made from, as a table.
+fn inputs(manifest: &Manifest) -> String {
+    let inputs: Vec<(&str, Option<String>)> = manifest
+        .lineage
+        .inputs
+        .iter()
+        .map(|(name, hash)| (name.as_str(), Some(format!("`{}`", plain_code(hash)))))
+        .collect();
+    pairs(["made from", "SHA-256 or fingerprint"], inputs)
+}
+
+fn signature(key: &str) -> String {
+    format!(
+        " [{0}]({0}) is its signature in the layout of OpenSSF model signing, by the key whose PEM text has the SHA-256 \
+         `{key}`.",
+        Manifest::SIGNATURE
+    )
 }
 
 /// What stands between backticks.

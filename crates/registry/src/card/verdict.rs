@@ -16,34 +16,38 @@ pub(super) fn section(subject: &Subject<'_>) -> String {
         count(sizes.groups, "deck"),
         results.outcome.word()
     );
-    let row = |check: &Check| {
-        let style = style(check);
-        vec![
-            title(&check.metric),
-            plain(&subject.name_of(&check.criterion)),
-            style.estimate(check.value, check.interval),
-            style.estimate(Some(check.threshold), None),
-            check.outcome.word().to_owned(),
-        ]
-    };
     // What passed for single criteria is counted: their numbers stand above.
     let (told, counted): (Vec<&Check>, Vec<&Check>) = results
         .checks
         .iter()
         .partition(|check| check.criterion == "overall" || check.outcome != Outcome::Pass);
-    let rows: Vec<Vec<String>> = told.into_iter().map(row).collect();
+    let rows: Vec<Vec<String>> = told.into_iter().map(|check| row(subject, check)).collect();
     text.push_str(&table(&["check", "of", "value", "asked for", "outcome"], &rows));
     if !counted.is_empty() {
         let _ = write!(text, "\n{} of single criteria passed as well.\n", count(counted.len(), "check"));
     }
+    text + &remarks(subject)
+}
+
+fn row(subject: &Subject<'_>, check: &Check) -> Vec<String> {
+    let style = style(check);
+    vec![
+        title(&check.metric),
+        plain(&subject.name_of(&check.criterion)),
+        style.estimate(check.value, check.interval),
+        style.estimate(Some(check.threshold), None),
+        check.outcome.word().to_owned(),
+    ]
+}
+
+/// What a person decided against the gate, and what the validation warns of.
+fn remarks(subject: &Subject<'_>) -> String {
+    let results = subject.results;
     let overrides: Vec<String> = results.overrides.iter().map(set_aside).collect();
-    for (title, sentences) in [
-        ("A person set aside or eased", overrides),
-        (
-            "The validation warns",
-            results.warnings.iter().map(|warning| plain(&subject.named(warning))).collect(),
-        ),
-    ] {
+    let warnings = results.warnings.iter().map(|warning| plain(&subject.named(warning))).collect();
+    let mut text = String::new();
+    for (title, sentences) in [("A person set aside or eased", overrides), ("The validation warns", warnings)]
+    {
         if !sentences.is_empty() {
             let _ = write!(text, "\n{title}:\n\n{}", bullets(sentences));
         }

@@ -68,6 +68,40 @@ impl HubPlace {
         if is_ours { Ok(Some(commit.clone())) } else { Err(self.taken_by_another(&bundle.version)) }
     }
 
+    /// Gives the head of a release's branch, once it is seen to be whole, the name of the version; the commit that has it.
+    fn tag(&self, bundle: &Bundle, head: &str) -> Result<String> {
+        let public = bundle.public();
+        let is_whole =
+            self.hub.is_exactly(&self.repo, head, &public)? && self.hub.holds(&self.repo, head, &public)?;
+        if !is_whole {
+            return Err(Error::Corrupt { what: self.title(), version: bundle.version.clone() });
+        }
+        match self.hub.tag(&self.repo, &bundle.version, head, &format!("Release {}", bundle.version)) {
+            Err(hub::Error::Exists { .. }) => {
+                Ok(self.named(&self.refs()?, bundle)?.unwrap_or_else(|| head.to_owned()))
+            }
+            tagged => Ok(tagged.map(|()| head.to_owned())?),
+        }
+    }
+
+    /// The files of a commit that its manifest lists and that go to the Hub, with the signature.
+    fn listed(&self, commit: &str, manifest: &Manifest) -> Result<BTreeMap<String, Vec<u8>>> {
+        let stays = |name: &str| RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public);
+        let mut files = BTreeMap::new();
+        if manifest.signed_by.is_some() {
+            let signature = self.hub.download(&self.repo, commit, Manifest::SIGNATURE)?;
+            files.insert(Manifest::SIGNATURE.to_owned(), signature);
+        }
+        for (name, expected) in manifest.files.iter().filter(|(name, _)| !stays(name)) {
+            let content = self.hub.download(&self.repo, commit, name)?;
+            if hash_bytes(&content) != *expected {
+                return Err(Error::Corrupt { what: name.clone(), version: manifest.version.clone() });
+            }
+            files.insert(name.clone(), content);
+        }
+        Ok(files)
+    }
+
     /// Refuses a head on which another release of the same version stands.
     fn check_head(&self, bundle: &Bundle, head: &str) -> Result<bool> {
         match self.identity(head)? {
@@ -155,21 +189,7 @@ impl Place for HubPlace {
                     hub::Error::Missing { what: format!("the branch `{branch}` of {}", self.repo) }.into()
                 );
             }
-            (None, Some(head)) => {
-                let public = bundle.public();
-                let is_whole = self.hub.is_exactly(&self.repo, head, &public)?
-                    && self.hub.holds(&self.repo, head, &public)?;
-                if !is_whole {
-                    return Err(Error::Corrupt { what: self.title(), version: bundle.version.clone() });
-                }
-                match self.hub.tag(&self.repo, &bundle.version, head, &format!("Release {}", bundle.version))
-                {
-                    Err(hub::Error::Exists { .. }) => {
-                        self.named(&self.refs()?, bundle)?.unwrap_or_else(|| head.clone())
-                    }
-                    tagged => tagged.map(|()| head.clone())?,
-                }
-            }
+            (None, Some(head)) => self.tag(bundle, head)?,
         };
         Ok(Some(HubRelease { repo: self.repo.clone(), commit, tag: bundle.version.clone() }))
     }
@@ -183,19 +203,8 @@ impl Place for HubPlace {
             bytes => bytes?,
         };
         let manifest = Manifest::open(&Path::new(&self.repo).join(Manifest::FILE), &bytes)?;
-        let stays = |name: &str| RELEASED_FILES.iter().any(|file| file.name == name && !file.is_public);
-        let mut files = BTreeMap::from([(Manifest::FILE.to_owned(), bytes)]);
-        if manifest.signed_by.is_some() {
-            let signature = self.hub.download(&self.repo, commit, Manifest::SIGNATURE)?;
-            files.insert(Manifest::SIGNATURE.to_owned(), signature);
-        }
-        for (name, expected) in manifest.files.iter().filter(|(name, _)| !stays(name)) {
-            let content = self.hub.download(&self.repo, commit, name)?;
-            if hash_bytes(&content) != *expected {
-                return Err(Error::Corrupt { what: name.clone(), version: manifest.version });
-            }
-            files.insert(name.clone(), content);
-        }
+        let mut files = self.listed(commit, &manifest)?;
+        files.insert(Manifest::FILE.to_owned(), bytes);
         let hub = HubRelease { repo: self.repo.clone(), commit: commit.clone(), tag: tag.clone() };
         Ok(Bundle { version: manifest.version, id: Some(manifest.id), hub: Some(hub), files })
     }

@@ -76,20 +76,28 @@ pub(super) fn open(bytes: &[u8], key: &PublicKey) -> std::result::Result<Vec<u8>
     if let Some(hint) = hint.filter(|hint| !hint.is_empty() && *hint != fingerprint) {
         return Err(format!("it was signed by the key {hint}, and {fingerprint} is trusted"));
     }
-    let Envelope { payload, payload_type, signatures } = bundle.dsse_envelope;
-    if payload_type != PAYLOAD {
-        return Err(format!("the signed payload is a `{payload_type}`, and a `{PAYLOAD}` is expected"));
-    }
-    let decode =
-        |text: &str| STANDARD.decode(text).map_err(|error| format!("`model.sig` is no base64: {error}"));
-    let payload = decode(&payload)?;
-    let [signature] = signatures.as_slice() else {
-        return Err(format!("`model.sig` has {} signatures, and one is expected", signatures.len()));
-    };
-    if key.has_signed(&authenticated(&payload), &decode(&signature.sig)?) {
+    let (payload, signature) = bundle.dsse_envelope.decode()?;
+    if key.has_signed(&authenticated(&payload), &signature) {
         Ok(payload)
     } else {
         Err("the signature is not the trusted key's".to_owned())
+    }
+}
+
+impl Envelope {
+    /// The bytes of the payload and of its one signature.
+    fn decode(self) -> std::result::Result<(Vec<u8>, Vec<u8>), String> {
+        let Self { payload, payload_type, signatures } = self;
+        if payload_type != PAYLOAD {
+            return Err(format!("the signed payload is a `{payload_type}`, and a `{PAYLOAD}` is expected"));
+        }
+        let decode =
+            |text: &str| STANDARD.decode(text).map_err(|error| format!("`model.sig` is no base64: {error}"));
+        let payload = decode(&payload)?;
+        let [signature] = signatures.as_slice() else {
+            return Err(format!("`model.sig` has {} signatures, and one is expected", signatures.len()));
+        };
+        Ok((payload, decode(&signature.sig)?))
     }
 }
 

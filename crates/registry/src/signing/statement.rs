@@ -43,45 +43,71 @@ impl Statement {
     pub(super) fn parse(payload: &[u8]) -> std::result::Result<Self, String> {
         let value: Value = serde_json::from_slice(payload)
             .map_err(|error| format!("the signed statement is no JSON: {error}"))?;
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let expect = |pointer: &str, expected: &str| match text(pointer) {
-            found if found == expected => Ok(()),
-            found => Err(format!("the signed statement says `{found}` where `{expected}` is expected")),
-        };
-        expect("/_type", STATEMENT)?;
-        expect("/predicateType", PREDICATE)?;
-        expect("/predicate/serialization/method", "files")?;
-        expect("/predicate/serialization/hash_type", "sha256")?;
-        let list =
-            |pointer: &str| value.pointer(pointer).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        if list("/subject").len() != 1 {
-            return Err("the signed statement is not about one model".to_owned());
-        }
-        let mut files = BTreeMap::new();
-        let mut digests = Vec::new();
-        for resource in list("/predicate/resources") {
-            let part = |key: &str| resource[key].as_str().unwrap_or_default().to_owned();
-            let (name, digest) = (part("name"), part("digest"));
-            if part("algorithm") != "sha256" || name.is_empty() || leaves(&name) {
-                return Err(format!("the signed statement names `{name}` in a way that is not known"));
-            }
-            digests.push(digest.clone());
-            if files.insert(name.clone(), digest).is_some() {
-                return Err(format!("the signed statement names `{name}` twice"));
-            }
-        }
-        if files.is_empty() {
+        check_kind(&value)?;
+        let listed = files(list(&value, "/predicate/resources"))?;
+        if listed.files.is_empty() {
             return Err("the signed statement names no file".to_owned());
         }
-        if root(digests.iter().map(String::as_str)).as_deref() != Some(text("/subject/0/digest/sha256")) {
+        let root = root(listed.digests.iter().map(String::as_str));
+        if root.as_deref() != Some(text(&value, "/subject/0/digest/sha256")) {
             return Err(
                 "the signed statement contradicts itself: its digest is not that of its files".to_owned()
             );
         }
-        let ignored = list("/predicate/serialization/ignore_paths");
+        let ignored = list(&value, "/predicate/serialization/ignore_paths");
         let ignored = ignored.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-        Ok(Self { model: text("/subject/0/name").to_owned(), files, ignored })
+        Ok(Self { model: text(&value, "/subject/0/name").to_owned(), files: listed.files, ignored })
     }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+    value.pointer(pointer).and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
+}
+
+/// Refuses a statement of another kind, or one about more than a model.
+fn check_kind(value: &Value) -> std::result::Result<(), String> {
+    for (pointer, expected) in [
+        ("/_type", STATEMENT),
+        ("/predicateType", PREDICATE),
+        ("/predicate/serialization/method", "files"),
+        ("/predicate/serialization/hash_type", "sha256"),
+    ] {
+        let found = text(value, pointer);
+        if found != expected {
+            return Err(format!("the signed statement says `{found}` where `{expected}` is expected"));
+        }
+    }
+    if list(value, "/subject").len() != 1 {
+        return Err("the signed statement is not about one model".to_owned());
+    }
+    Ok(())
+}
+
+/// The files that a statement lists: by their names, and their digests in the order of the list.
+#[derive(Default)]
+struct Listed {
+    files: BTreeMap<String, String>,
+    digests: Vec<String>,
+}
+
+fn files(resources: &[Value]) -> std::result::Result<Listed, String> {
+    let mut listed = Listed::default();
+    for resource in resources {
+        let part = |key: &str| resource[key].as_str().unwrap_or_default().to_owned();
+        let (name, digest) = (part("name"), part("digest"));
+        if part("algorithm") != "sha256" || name.is_empty() || leaves(&name) {
+            return Err(format!("the signed statement names `{name}` in a way that is not known"));
+        }
+        listed.digests.push(digest.clone());
+        if listed.files.insert(name.clone(), digest).is_some() {
+            return Err(format!("the signed statement names `{name}` twice"));
+        }
+    }
+    Ok(listed)
 }
 
 /// Whether a name leads out of the folder.

@@ -168,30 +168,40 @@ fn image(tag: &str, picture: &Picture) -> Vec<u8> {
     value
 }
 
+/// How far predictions lie above their classes: how often each distance occurs, and sums over all of them.
+#[derive(Default)]
+struct Errors {
+    counts: BTreeMap<i64, u64>,
+    sum: f64,
+    squares: f64,
+}
+
+impl Errors {
+    fn of(confusion: &Confusion) -> Self {
+        let mut errors = Self::default();
+        for (actual, row) in (0i64..).zip(&confusion.counts) {
+            for (predicted, count) in (0i64..).zip(row).filter(|(_, count)| **count > 0) {
+                let error = predicted - actual;
+                *errors.counts.entry(error).or_default() += count;
+                errors.sum += (error * *count as i64) as f64;
+                errors.squares += (error * error * *count as i64) as f64;
+            }
+        }
+        errors
+    }
+}
+
 /// How far predictions lie above their classes, in classes; `None` where nothing was counted.
 fn histogram(tag: &str, confusion: &Confusion) -> Option<Vec<u8>> {
-    let (mut counts, mut sum, mut squares) = (BTreeMap::<i64, u64>::new(), 0.0, 0.0);
-    for (actual, row) in (0i64..).zip(&confusion.counts) {
-        for (predicted, count) in (0i64..).zip(row).filter(|(_, count)| **count > 0) {
-            let error = predicted - actual;
-            *counts.entry(error).or_default() += count;
-            sum += (error * *count as i64) as f64;
-            squares += (error * error * *count as i64) as f64;
-        }
-    }
+    let Errors { counts, sum, squares } = Errors::of(confusion);
     let (first, last) = (*counts.keys().next()?, *counts.keys().next_back()?);
     let packed = |values: Vec<f64>| values.into_iter().flat_map(f64::to_le_bytes).collect::<Vec<u8>>();
     // A bucket ends half a class above its error; the first one is empty and tells where the second one begins.
     let limits = std::iter::once(first as f64 - 0.5).chain((first..=last).map(|error| error as f64 + 0.5));
     let within = (first..=last).map(|error| *counts.get(&error).unwrap_or(&0) as f64);
     let (mut content, mut value) = (Vec::new(), Vec::new());
-    for (field, number) in [
-        (1, first as f64),
-        (2, last as f64),
-        (3, counts.values().sum::<u64>() as f64),
-        (4, sum),
-        (5, squares),
-    ] {
+    let count = counts.values().sum::<u64>() as f64;
+    for (field, number) in [(1, first as f64), (2, last as f64), (3, count), (4, sum), (5, squares)] {
         double(&mut content, field, number);
     }
     bytes(&mut content, 6, &packed(limits.collect()));

@@ -81,9 +81,25 @@ impl Machine {
                 values.insert(name.to_owned(), value);
             }
         };
-        let now = Totals::read(&self.proc);
-        if now.ticks > self.last.ticks {
-            put("cpu", 100.0 * (now.own_ticks - self.last.own_ticks) / (now.ticks - self.last.ticks));
+        self.put_totals(&mut put);
+        self.put_memory(&mut put);
+        if let Some((used, total)) = disk(Path::new(".")) {
+            put("disk./.usagePercent", 100.0 * used / total);
+            put("disk./.usageGB", used / MIB / 1024.0);
+        }
+        if self.has_gpu {
+            match nvidia_smi(QUERY) {
+                Some(text) => values.extend(gpus(&text)),
+                None => self.has_gpu = false,
+            }
+        }
+        values
+    }
+
+    /// The machine's memory, and this program's memory and threads.
+    fn put_memory(&self, put: &mut impl FnMut(&str, f64)) {
+        if let Some(threads) = status(&self.proc, "Threads:") {
+            put("proc.cpu.threads", threads);
         }
         if let Some((total, available)) = memory(&self.proc) {
             put("memory_percent", 100.0 * (total - available) / total);
@@ -93,12 +109,13 @@ impl Machine {
                 put("proc.memory.percent", 100.0 * own * 1024.0 / total);
             }
         }
-        if let Some(threads) = status(&self.proc, "Threads:") {
-            put("proc.cpu.threads", threads);
-        }
-        if let Some((used, total)) = disk(Path::new(".")) {
-            put("disk./.usagePercent", 100.0 * used / total);
-            put("disk./.usageGB", used / MIB / 1024.0);
+    }
+
+    /// Of the machine's totals, processor time since the last call and the rest since the beginning.
+    fn put_totals(&mut self, put: &mut impl FnMut(&str, f64)) {
+        let now = Totals::read(&self.proc);
+        if now.ticks > self.last.ticks {
+            put("cpu", 100.0 * (now.own_ticks - self.last.own_ticks) / (now.ticks - self.last.ticks));
         }
         if now.ticks > 0.0 {
             put("disk.in", (now.disk_in - self.begin.disk_in) / 1024.0);
@@ -107,13 +124,6 @@ impl Machine {
             put("network.sent", now.sent - self.begin.sent);
         }
         self.last = now;
-        if self.has_gpu {
-            match nvidia_smi(QUERY) {
-                Some(text) => values.extend(gpus(&text)),
-                None => self.has_gpu = false,
-            }
-        }
-        values
     }
 }
 
@@ -126,22 +136,12 @@ impl Totals {
         // The name of the program stands in parentheses, and may hold anything.
         let own = own.rsplit_once(')').map_or("", |(_, rest)| rest);
         let vmstat = text("vmstat");
-        let pages = |name: &str| {
-            let mut found =
-                vmstat.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
-            found.next().unwrap_or(0.0)
-        };
-        let network = text("net/dev");
-        let interfaces = network.lines().filter_map(|line| line.split_once(':'));
-        let moved = interfaces.filter(|(name, _)| name.trim() != "lo").map(|(_, numbers)| fields(numbers));
-        let (received, sent) = moved.fold((0.0, 0.0), |(received, sent), numbers| {
-            (received + numbers.first().unwrap_or(&0.0), sent + numbers.get(8).unwrap_or(&0.0))
-        });
+        let (received, sent) = moved(&text("net/dev"));
         Self {
             ticks: fields(all.unwrap_or_default()).iter().take(8).sum(),
             own_ticks: fields(own).iter().skip(10).take(2).sum(), // the state, a letter, is left out
-            disk_in: pages("pgpgin"),
-            disk_out: pages("pgpgout"),
+            disk_in: counter(&vmstat, "pgpgin"),
+            disk_out: counter(&vmstat, "pgpgout"),
             received,
             sent,
         }
@@ -150,6 +150,20 @@ impl Totals {
 
 fn fields(text: &str) -> Vec<f64> {
     text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+fn counter(vmstat: &str, name: &str) -> f64 {
+    let mut found = vmstat.lines().filter_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+    found.next().unwrap_or(0.0)
+}
+
+/// Bytes that all interfaces to other machines received and sent.
+fn moved(network: &str) -> (f64, f64) {
+    let interfaces = network.lines().filter_map(|line| line.split_once(':'));
+    let moved = interfaces.filter(|(name, _)| name.trim() != "lo").map(|(_, numbers)| fields(numbers));
+    moved.fold((0.0, 0.0), |(received, sent), numbers| {
+        (received + numbers.first().unwrap_or(&0.0), sent + numbers.get(8).unwrap_or(&0.0))
+    })
 }
 
 /// Bytes of memory: all, and what can be had.

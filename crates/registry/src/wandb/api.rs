@@ -100,16 +100,10 @@ impl Api {
         let parse = |text: &Value| text.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let tail = parse(&bucket["historyTail"]).unwrap_or_default();
         let last = tail.as_array().and_then(|lines| parse(lines.last()?)).unwrap_or_default();
-        let count = |name: &str| bucket[name].as_u64().unwrap_or(0);
         let config = parse(&bucket["config"]).and_then(|config| config.as_object().cloned());
         let config = config.unwrap_or_default();
         Ok(Some(Existing {
-            counts: Counts {
-                history: count("historyLineCount"),
-                last_step: last["_step"].as_u64(),
-                events: count("eventsLineCount"),
-                console: count("logLineCount"),
-            },
+            counts: counts(bucket, &last),
             tail: last.as_object().into_iter().flat_map(|line| line.keys().cloned()).collect(),
             spool: config.get(OURS).and_then(|ours| ours["value"]["spool"].as_str()).unwrap_or("").to_owned(),
             config,
@@ -123,24 +117,7 @@ impl Api {
         outline: &Outline,
         existing: Option<&Existing>,
     ) -> Result<(RunAddress, bool)> {
-        let run = &outline.last;
-        let mut config = existing.map(|existing| existing.config.clone()).unwrap_or_default();
-        config.extend(entries(outline));
-        let mut variables = json!({
-            "name": outline.id, "project": run.project, "entity": optional(&run.entity),
-            "config": Value::Object(config).to_string(),
-        });
-        if existing.is_none() {
-            let described = json!({
-                "displayName": run.name, "groupName": optional(&run.group), "notes": optional(&run.notes),
-                "host": optional(&run.host), "program": run.program, "commit": optional(&run.commit), "jobType": "train",
-                "tags": run.tags,
-            });
-            if let (Some(all), Value::Object(described)) = (variables.as_object_mut(), described) {
-                all.extend(described);
-            }
-        }
-        let data = self.graphql("UpsertBucket", UPSERT, &variables)?;
+        let data = self.graphql("UpsertBucket", UPSERT, &described(outline, existing))?;
         let bucket = &data["upsertBucket"]["bucket"];
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let address = || {
@@ -233,6 +210,39 @@ pub(super) fn entries(outline: &Outline) -> Map<String, Value> {
 /// Where several threads share the question whether to stop.
 pub(super) fn cancel_when(quit: impl Fn() -> bool + Send + Sync + 'static) -> Cancel {
     Arc::new(quit)
+}
+
+/// How many lines the service has, the last of its history being `last`.
+fn counts(bucket: &Value, last: &Value) -> Counts {
+    let count = |name: &str| bucket[name].as_u64().unwrap_or(0);
+    Counts {
+        history: count("historyLineCount"),
+        last_step: last["_step"].as_u64(),
+        events: count("eventsLineCount"),
+        console: count("logLineCount"),
+    }
+}
+
+/// What the service is told of a run. Of one that it knows only the configuration.
+fn described(outline: &Outline, existing: Option<&Existing>) -> Value {
+    let run = &outline.last;
+    let mut config = existing.map(|existing| existing.config.clone()).unwrap_or_default();
+    config.extend(entries(outline));
+    let mut variables = json!({
+        "name": outline.id, "project": run.project, "entity": optional(&run.entity),
+        "config": Value::Object(config).to_string(),
+    });
+    if existing.is_none() {
+        let described = json!({
+            "displayName": run.name, "groupName": optional(&run.group), "notes": optional(&run.notes),
+            "host": optional(&run.host), "program": run.program, "commit": optional(&run.commit), "jobType": "train",
+            "tags": run.tags,
+        });
+        if let (Some(all), Value::Object(described)) = (variables.as_object_mut(), described) {
+            all.extend(described);
+        }
+    }
+    variables
 }
 
 fn check_key(key: &str) -> Result<()> {

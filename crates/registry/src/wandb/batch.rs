@@ -115,6 +115,15 @@ impl Batch {
         Ok(())
     }
 
+    fn take_console(&mut self, mut line: String) {
+        self.seen.console += 1;
+        if self.seen.console > self.counts.console {
+            line.truncate(line.floor_char_boundary(MAX_CONSOLE));
+            self.bytes += line.len();
+            self.console.push(line);
+        }
+    }
+
     fn take(&mut self, record: Record) {
         match record {
             Record::Event { runtime, timestamp, values } => {
@@ -124,14 +133,7 @@ impl Batch {
                     self.bytes += self.events.last().map_or(0, String::len);
                 }
             }
-            Record::Console { mut line } => {
-                self.seen.console += 1;
-                if self.seen.console > self.counts.console {
-                    line.truncate(line.floor_char_boundary(MAX_CONSOLE));
-                    self.bytes += line.len();
-                    self.console.push(line);
-                }
-            }
+            Record::Console { line } => self.take_console(line),
             Record::File { name, sha256 } => {
                 self.files.insert(name, sha256);
             }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use project_files::with_causes;
 
 use super::settings::WandbOptions;
-use super::sync::{is_of, spooled, sync};
+use super::sync::{Spooled, Synced, is_of, spooled, sync};
 
 /// Sends earlier runs, one after the other, on a thread of its own, until all is sent, or it is dropped. A run that another
 /// process tracks is left to that one; a run that somebody wants to carry on is given up at once.
@@ -74,15 +74,22 @@ fn send(options: &WandbOptions, is_over: &dyn Fn() -> bool) -> u64 {
         if is_over() {
             break;
         }
-        match sync(run, options, is_over) {
-            Ok(synced) => {
-                lines += synced.finished.sent_lines;
-                let problem = synced.finished.problem.filter(|_| !synced.finished.complete);
-                let state = problem.unwrap_or_else(|| "all of it is there".to_owned());
-                tracing::debug!("{}: {} lines sent, {state}", run.id, synced.finished.sent_lines);
-            }
-            Err(error) => tracing::debug!("{} is not sent: {}", run.id, with_causes(&error)),
-        }
+        lines += send_run(run, options, is_over);
     }
     lines
+}
+
+fn send_run(run: &Spooled, options: &WandbOptions, is_over: &dyn Fn() -> bool) -> u64 {
+    match sync(run, options, is_over) {
+        Ok(Synced { finished, .. }) => {
+            let problem = finished.problem.filter(|_| !finished.complete);
+            let state = problem.unwrap_or_else(|| "all of it is there".to_owned());
+            tracing::debug!("{}: {} lines sent, {state}", run.id, finished.sent_lines);
+            finished.sent_lines
+        }
+        Err(error) => {
+            tracing::debug!("{} is not sent: {}", run.id, with_causes(&error));
+            0
+        }
+    }
 }

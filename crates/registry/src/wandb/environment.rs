@@ -34,42 +34,55 @@ impl Environment {
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, EnvironmentError> {
         if let Some(value) = variable("WANDB_MODE") {
-            config.mode = match value.to_lowercase().as_str() {
-                "online" | "run" | "shared" => WandbMode::Online,
-                "offline" | "dryrun" => WandbMode::Offline,
-                "disabled" => WandbMode::Disabled,
-                _ => {
-                    let expected = "it is online, offline or disabled";
-                    return Err(EnvironmentError { name: "WANDB_MODE", value, expected });
-                }
-            };
+            config.mode = mode(value)?;
         }
         if variable("WANDB_DISABLED").is_some_and(|value| is_true(&value)) {
             config.mode = WandbMode::Disabled;
         }
-        for (name, value) in [
-            ("WANDB_PROJECT", &mut config.project),
-            ("WANDB_ENTITY", &mut config.entity),
-            ("WANDB_NAME", &mut config.name),
-            ("WANDB_RUN_GROUP", &mut config.group),
-            ("WANDB_NOTES", &mut config.notes),
-        ] {
-            if let Some(named) = variable(name) {
-                *value = named;
-            }
-        }
+        take_names(&mut config, variable);
         if let Some(tags) = variable("WANDB_TAGS") {
             config.tags =
                 tags.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect();
         }
-        let id = variable("WANDB_RUN_ID");
-        let cannot_be = |c: char| "/\\#?%:".contains(c) || c.is_whitespace();
-        if let Some(value) = id.clone().filter(|id| id.contains(cannot_be) || id.len() > 128) {
-            let expected = "an id has at most 128 characters and none of / \\ # ? % :";
-            return Err(EnvironmentError { name: "WANDB_RUN_ID", value, expected });
-        }
+        let id = variable("WANDB_RUN_ID").map(run_id).transpose()?;
         Ok(Self { config, id })
     }
+}
+
+fn mode(value: String) -> Result<WandbMode, EnvironmentError> {
+    match value.to_lowercase().as_str() {
+        "online" | "run" | "shared" => Ok(WandbMode::Online),
+        "offline" | "dryrun" => Ok(WandbMode::Offline),
+        "disabled" => Ok(WandbMode::Disabled),
+        _ => {
+            let expected = "it is online, offline or disabled";
+            Err(EnvironmentError { name: "WANDB_MODE", value, expected })
+        }
+    }
+}
+
+/// Whose the run is, and what it is called.
+fn take_names(config: &mut WandbConfig, variable: &dyn Fn(&str) -> Option<String>) {
+    for (name, value) in [
+        ("WANDB_PROJECT", &mut config.project),
+        ("WANDB_ENTITY", &mut config.entity),
+        ("WANDB_NAME", &mut config.name),
+        ("WANDB_RUN_GROUP", &mut config.group),
+        ("WANDB_NOTES", &mut config.notes),
+    ] {
+        if let Some(named) = variable(name) {
+            *value = named;
+        }
+    }
+}
+
+fn run_id(value: String) -> Result<String, EnvironmentError> {
+    let cannot_be = |c: char| "/\\#?%:".contains(c) || c.is_whitespace();
+    if value.contains(cannot_be) || value.len() > 128 {
+        let expected = "an id has at most 128 characters and none of / \\ # ? % :";
+        return Err(EnvironmentError { name: "WANDB_RUN_ID", value, expected });
+    }
+    Ok(value)
 }
 
 fn is_true(value: &str) -> bool {

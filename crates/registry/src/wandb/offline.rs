@@ -10,7 +10,7 @@ use project_files::with_causes;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Ending;
-use super::history::{Counts, Lines, Outline};
+use super::history::{Counts, Line, Lines, Outline};
 use super::record::Record;
 use super::sender::{Sent, files_of};
 use super::settings::WandbOptions;
@@ -50,6 +50,19 @@ impl OfflineWriter {
         Self { folder: options.folder.clone(), interval, spool, outline, shared }
     }
 
+    fn tell(&self, written: Result<PathBuf>, is_ending: bool) {
+        self.shared.change(|state| {
+            state.is_settled = true;
+            match written {
+                Ok(folder) => {
+                    state.is_complete = is_ending;
+                    (state.offline, state.problem) = (Some(folder), None);
+                }
+                Err(error) => (state.is_complete, state.problem) = (false, Some(with_causes(&error))),
+            }
+        });
+    }
+
     pub(super) fn run(self) {
         let mut wait = self.interval;
         loop {
@@ -58,16 +71,7 @@ impl OfflineWriter {
             let written = write(&self.folder, self.spool.path(), &self.outline);
             wait = wait.max(begun.elapsed() * 20);
             let is_last = is_ending || self.shared.is_quitting();
-            self.shared.change(|state| {
-                state.is_settled = true;
-                match written {
-                    Ok(folder) => {
-                        state.is_complete = is_ending;
-                        (state.offline, state.problem) = (Some(folder), None);
-                    }
-                    Err(error) => (state.is_complete, state.problem) = (false, Some(with_causes(&error))),
-                }
-            });
+            self.tell(written, is_ending);
             if is_last {
                 break;
             }
@@ -167,45 +171,11 @@ fn records(
     outline: &Outline,
     from: Counts,
 ) -> Result<Counts> {
-    let mut reader = SpoolReader::open(spool)?;
     let mut lines = Lines::new(outline);
-    let mut seen = Counts::default();
-    let mut end = None;
-    let mut log = Log::new(file, outline);
-    loop {
-        let record = reader.next()?;
-        let line = match &record {
-            Some(record) => lines.take(record),
-            None => lines.close(),
-        };
-        if let Some(line) = line {
-            (seen.history, seen.last_step) = (seen.history + 1, Some(line.step));
-            if from.last_step.is_none_or(|last| line.step > last) {
-                log.history(&line);
-            }
-        }
-        match record {
-            None => break,
-            Some(Record::Event { timestamp, values, .. }) => {
-                seen.events += 1;
-                if seen.events > from.events {
-                    log.event(timestamp, &values);
-                }
-            }
-            Some(Record::Console { line }) => {
-                seen.console += 1;
-                if seen.console > from.console {
-                    log.console(&line);
-                }
-            }
-            Some(Record::File { name, .. }) => log.file(&name),
-            Some(Record::Preempting) if lines.is_newest_attempt() => log.preempting(),
-            Some(Record::End { exit_code, was_stopped }) if lines.is_newest_attempt() => {
-                end = Some(Ending { exit_code, was_stopped }.shown_code());
-            }
-            Some(_) => {}
-        }
-    }
+    let log = Log::new(file, outline);
+    let mut excerpt = Excerpt { log, from, seen: Counts::default(), end: None };
+    excerpt.read(spool, &mut lines)?;
+    let Excerpt { mut log, seen, end, .. } = excerpt;
     if !lines.summary().is_empty() {
         log.summary(lines.summary());
     }
@@ -214,6 +184,63 @@ fn records(
     }
     log.finish().map_err(io_error("write", path))?;
     Ok(seen.max(from))
+}
+
+/// What is written of a spool: the lines after the first ones, which earlier files have.
+struct Excerpt<W> {
+    log: Log<W>,
+    from: Counts,
+    seen: Counts,
+    /// The exit code of the newest attempt, once it has ended.
+    end: Option<i32>,
+}
+
+impl<W: Write> Excerpt<W> {
+    fn read(&mut self, spool: &Path, lines: &mut Lines) -> Result<()> {
+        let mut reader = SpoolReader::open(spool)?;
+        loop {
+            let record = reader.next()?;
+            let line = match &record {
+                Some(record) => lines.take(record),
+                None => lines.close(),
+            };
+            if let Some(line) = line {
+                self.history(&line);
+            }
+            let Some(record) = record else { return Ok(()) };
+            self.take(record, lines.is_newest_attempt());
+        }
+    }
+
+    fn history(&mut self, line: &Line) {
+        (self.seen.history, self.seen.last_step) = (self.seen.history + 1, Some(line.step));
+        if self.from.last_step.is_none_or(|last| line.step > last) {
+            self.log.history(line);
+        }
+    }
+
+    fn take(&mut self, record: Record, is_newest_attempt: bool) {
+        match record {
+            Record::Event { timestamp, values, .. } => {
+                self.seen.events += 1;
+                if self.seen.events > self.from.events {
+                    self.log.event(timestamp, &values);
+                }
+            }
+            Record::Console { line } => {
+                self.seen.console += 1;
+                if self.seen.console > self.from.console {
+                    self.log.console(&line);
+                }
+            }
+            Record::File { name, .. } => self.log.file(&name),
+            Record::Preempting if is_newest_attempt => self.log.preempting(),
+            Record::End { exit_code, was_stopped } if is_newest_attempt => {
+                self.end = Some(Ending { exit_code, was_stopped }.shown_code());
+            }
+            _ => {}
+        }
+    }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -43,19 +43,10 @@ impl WandbRun {
         let mut attempt = attempt(config, options, info, outline.as_ref());
         let path = match earlier {
             Some(path) if outline.is_some() => path,
-            _ => {
-                if spool::path_of(&options.folder, &attempt.id).exists() {
-                    attempt.id = format!("{}-{:08x}", attempt.id, fastrand::u32(..)); // an earlier run has the id
-                }
-                spool::path_of(&options.folder, &attempt.id)
-            }
+            _ => new_path(&options.folder, &mut attempt),
         };
         let runtime = attempt.runtime;
-        let spool = Arc::new(Spool::claim(&path)?);
-        spool.append(&Record::Attempt(Box::new(attempt)));
-        if let Some(problem) = spool.problem() {
-            return Err(Error::Spool { problem });
-        }
+        let spool = begin(&path, attempt)?;
         let outline = Outline::read(&path)?;
         let outline = outline.ok_or_else(|| Error::Spool { problem: "it is empty".to_owned() })?;
         let shared = Arc::new(Shared::default());
@@ -217,6 +208,24 @@ fn spawn(
         builder.spawn(move || writer.run())
     };
     Ok(spawned.map_err(durable_files::io_error("start a thread for", spool.path()))?)
+}
+
+/// Where a new run's spool lies. Where an earlier run has its id, it gets another one.
+fn new_path(folder: &Path, attempt: &mut Attempt) -> PathBuf {
+    if spool::path_of(folder, &attempt.id).exists() {
+        attempt.id = format!("{}-{:08x}", attempt.id, fastrand::u32(..));
+    }
+    spool::path_of(folder, &attempt.id)
+}
+
+/// Opens the spool for this process alone, and enters the attempt.
+fn begin(path: &Path, attempt: Attempt) -> Result<Arc<Spool>> {
+    let spool = Arc::new(Spool::claim(path)?);
+    spool.append(&Record::Attempt(Box::new(attempt)));
+    match spool.problem() {
+        Some(problem) => Err(Error::Spool { problem }),
+        None => Ok(spool),
+    }
 }
 
 fn attempt(

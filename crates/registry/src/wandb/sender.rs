@@ -63,6 +63,16 @@ struct Link {
     is_old_stop: bool,
 }
 
+impl Link {
+    /// Sends what has gathered; whether Stop was pressed during this attempt.
+    fn stream(&mut self, api: &Api) -> Result<bool> {
+        let body = Value::Object(self.batch.body()).to_string();
+        let stopped = api.stream(&self.address, &body)?;
+        self.is_old_stop &= stopped;
+        Ok(stopped && !self.is_old_stop)
+    }
+}
+
 /// What a turn left to do.
 enum Turn {
     More,
@@ -128,26 +138,34 @@ impl Sender {
                 self.shared.pause(wait);
                 continue;
             }
-            match self.turn(is_ending) {
-                Ok(Turn::Done) => {
-                    self.end(true);
-                    break;
-                }
-                Ok(Turn::More) => self.went_well(),
-                Ok(Turn::Idle) => {
-                    self.went_well();
-                    self.shared.pause(self.options.flush_interval);
-                }
-                Err(error) => {
-                    self.failed(&error);
-                    if is_ending && self.is_refused {
-                        self.end(false);
-                        break;
-                    }
-                }
+            if self.turn_or_fail(is_ending) {
+                break;
             }
         }
         self.shared.change(|state| state.is_done = true);
+    }
+
+    /// One step on, or a note of why it failed; says whether that was the last one.
+    fn turn_or_fail(&mut self, is_ending: bool) -> bool {
+        match self.turn(is_ending) {
+            Ok(Turn::Done) => {
+                self.end(true);
+                return true;
+            }
+            Ok(Turn::More) => self.went_well(),
+            Ok(Turn::Idle) => {
+                self.went_well();
+                self.shared.pause(self.options.flush_interval);
+            }
+            Err(error) => {
+                self.failed(&error);
+                if is_ending && self.is_refused {
+                    self.end(false);
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     fn end(&mut self, is_complete: bool) {
@@ -194,22 +212,19 @@ impl Sender {
         link.batch.fill(is_ending)?;
         if !link.batch.is_empty() || self.last_contact.elapsed() >= HEARTBEAT {
             self.spool.sync(); // the service never has what the disk has not
-            let body = Value::Object(link.batch.body()).to_string();
-            let stopped = api.stream(&link.address, &body)?;
-            link.is_old_stop &= stopped;
-            if stopped && !link.is_old_stop {
+            if link.stream(api)? {
                 self.shared.ask_stop();
             }
             let lines = link.batch.taken();
             let (counts, damaged) = (link.batch.counts, link.batch.damaged());
-            self.last_contact = Instant::now();
-            self.shared.change(|state| {
-                (state.sent_lines, state.damaged_lines) = (state.sent_lines + lines, damaged);
-                state.problem = None;
-            });
-            self.note(|sent| sent.counts = counts);
+            self.note_sent(lines, damaged, counts);
             return Ok(Turn::More);
         }
+        self.upload_or_end(is_ending)
+    }
+
+    /// What is left to do once every line is sent.
+    fn upload_or_end(&mut self, is_ending: bool) -> Result<Turn> {
         if let Some(name) = self.next_file() {
             return self.upload(&name).map(|()| Turn::More);
         }
@@ -219,16 +234,29 @@ impl Sender {
         self.tell_end().map(|()| Turn::Done)
     }
 
+    fn note_sent(&mut self, lines: u64, damaged: u64, counts: Counts) {
+        self.last_contact = Instant::now();
+        self.shared.change(|state| {
+            (state.sent_lines, state.damaged_lines) = (state.sent_lines + lines, damaged);
+            state.problem = None;
+        });
+        self.note(|sent| sent.counts = counts);
+    }
+
+    /// The service, which this process may not have spoken to yet.
+    fn take_api(&mut self) -> Result<Api> {
+        if let Some(api) = self.api.take() {
+            return Ok(api);
+        }
+        let quit = self.shared.quit_flag();
+        let key = self.options.api_key.clone().unwrap_or_default();
+        let cancel = cancel_when(move || quit.load(Ordering::Relaxed));
+        Api::new(&self.options.base_url, &key, &self.options.http, cancel)
+    }
+
     /// Finds the run at the service, or creates it, and reads the spool from its beginning: what the service has is passed over.
     fn start(&mut self) -> Result<Link> {
-        let quit = self.shared.quit_flag();
-        let api = if let Some(api) = self.api.take() {
-            api
-        } else {
-            let key = self.options.api_key.clone().unwrap_or_default();
-            let cancel = cancel_when(move || quit.load(Ordering::Relaxed));
-            Api::new(&self.options.base_url, &key, &self.options.http, cancel)?
-        };
+        let api = self.take_api()?;
         let api = self.api.insert(api);
         let last = &self.outline.last;
         let mut existing = api.status(&last.project, &last.entity, &self.outline.id)?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::history::Outline;
@@ -53,6 +54,26 @@ pub fn is_of(run: &Spooled, options: &WandbOptions) -> bool {
     run.base_url.trim_end_matches('/') == options.base_url.trim_end_matches('/')
 }
 
+fn start(sender: Sender, path: &Path) -> Result<JoinHandle<()>> {
+    let builder = std::thread::Builder::new().name("wandb".to_owned());
+    let spawned = builder.spawn(move || sender.run());
+    Ok(spawned.map_err(durable_files::io_error("start a thread for", path))?)
+}
+
+/// Waits until all is done, `patience` passes without a line sent, or `cancel` says so.
+fn wait(shared: &Shared, patience: Duration, cancel: &dyn Fn() -> bool) {
+    let (mut lines, mut since) = (0, Instant::now());
+    while !shared.wait_until(Instant::now() + Duration::from_secs(1), cancel, |state| state.is_done) {
+        let now = shared.lock().sent_lines;
+        if now != lines {
+            (lines, since) = (now, Instant::now());
+        }
+        if cancel() || since.elapsed() > patience {
+            break;
+        }
+    }
+}
+
 /// Sends what is missing of a run: the service is asked for its line counts first. Ends once all of it has arrived, the service
 /// refuses, [`WandbOptions::finish_timeout`] passes without anything taken, `cancel` says so, or another process wants to carry
 /// the run on.
@@ -65,19 +86,8 @@ pub fn sync(run: &Spooled, options: &WandbOptions, cancel: &dyn Fn() -> bool) ->
     let shared = Arc::new(Shared::default());
     shared.change(|state| (state.is_ending, state.damaged_lines) = (true, outline.damaged));
     let sender = Sender::new(options, Arc::clone(&spool), outline, Arc::clone(&shared));
-    let builder = std::thread::Builder::new().name("wandb".to_owned());
-    let spawned = builder.spawn(move || sender.run());
-    let thread = spawned.map_err(durable_files::io_error("start a thread for", &run.path))?;
-    let (mut lines, mut since) = (0, Instant::now());
-    while !shared.wait_until(Instant::now() + Duration::from_secs(1), cancel, |state| state.is_done) {
-        let now = shared.lock().sent_lines;
-        if now != lines {
-            (lines, since) = (now, Instant::now());
-        }
-        if cancel() || since.elapsed() > options.finish_timeout {
-            break;
-        }
-    }
+    let thread = start(sender, &run.path)?;
+    wait(&shared, options.finish_timeout, cancel);
     shared.quit();
     let _ = thread.join();
     let mut finished = shared.finished();

@@ -92,6 +92,17 @@ impl<W: Write> Log<W> {
         self.record(18, &exit);
     }
 
+    /// A part of a record, which tells by its kind which part it is.
+    fn chunk(&mut self, kind: u8, chunk: &[u8]) {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&[kind]);
+        hasher.update(chunk);
+        self.write(&hasher.finalize().to_le_bytes());
+        self.write(&(chunk.len() as u16).to_le_bytes()); // at most 32 KiB
+        self.write(&[kind]);
+        self.write(chunk);
+    }
+
     fn record(&mut self, field: u64, content: &[u8]) {
         let mut record = Vec::new();
         self.records += 1;
@@ -106,19 +117,7 @@ impl<W: Write> Log<W> {
                 continue;
             }
             let (chunk, after) = rest.split_at(rest.len().min(left - CHUNK_HEADER));
-            let kind = match (is_first, after.is_empty()) {
-                (true, true) => 1u8,
-                (true, false) => 2,
-                (false, false) => 3,
-                (false, true) => 4,
-            };
-            let mut hasher = crc32fast::Hasher::new();
-            hasher.update(&[kind]);
-            hasher.update(chunk);
-            self.write(&hasher.finalize().to_le_bytes());
-            self.write(&(chunk.len() as u16).to_le_bytes()); // at most 32 KiB
-            self.write(&[kind]);
-            self.write(chunk);
+            self.chunk(kind(is_first, after.is_empty()), chunk);
             (rest, is_first) = (after, false);
             if rest.is_empty() {
                 return;
@@ -134,12 +133,18 @@ impl<W: Write> Log<W> {
     }
 }
 
-fn run(outline: &Outline) -> Vec<u8> {
-    let info = &outline.last;
-    let mut run = Vec::new();
-    text(&mut run, 1, &outline.id);
-    text(&mut run, 2, &info.entity);
-    text(&mut run, 3, &info.project);
+/// Which part of a record a chunk is.
+fn kind(is_first: bool, is_last: bool) -> u8 {
+    match (is_first, is_last) {
+        (true, true) => 1,
+        (true, false) => 2,
+        (false, false) => 3,
+        (false, true) => 4,
+    }
+}
+
+/// The configuration, and how the run's page is to show its charts.
+fn settings(outline: &Outline) -> Vec<u8> {
     let mut settings = Vec::new();
     for (key, entry) in entries(outline) {
         if key == "_wandb" {
@@ -150,7 +155,7 @@ fn run(outline: &Outline) -> Vec<u8> {
         text(&mut update, 16, &entry["value"].to_string());
         bytes(&mut settings, 1, &update);
     }
-    for (name, panel) in panels(&info.charts) {
+    for (name, panel) in panels(&outline.last.charts) {
         let mut update = Vec::new();
         for key in ["_wandb", "visualize", &name] {
             text(&mut update, 2, key);
@@ -158,7 +163,16 @@ fn run(outline: &Outline) -> Vec<u8> {
         text(&mut update, 16, &panel.to_string());
         bytes(&mut settings, 1, &update);
     }
-    bytes(&mut run, 4, &settings);
+    settings
+}
+
+fn run(outline: &Outline) -> Vec<u8> {
+    let info = &outline.last;
+    let mut run = Vec::new();
+    text(&mut run, 1, &outline.id);
+    text(&mut run, 2, &info.entity);
+    text(&mut run, 3, &info.project);
+    bytes(&mut run, 4, &settings(outline));
     text(&mut run, 6, &info.group);
     text(&mut run, 7, "train");
     text(&mut run, 8, &info.name);

@@ -33,28 +33,29 @@ pub(super) fn read(
     for (index, name) in found.slides {
         let left = (reading.limits.max_unpacked_mib << 20).saturating_sub(reading.unpacked);
         let budget = left.min(reading.limits.max_file_bytes());
-        let member = match guarded(|| unpack(&mut archive, index, budget)) {
-            Ok(member) => member,
-            Err(reason) => {
-                if sink(Event::Failed(name, reason)) {
-                    continue;
-                }
-                return Ok(());
+        let goes_on = match guarded(|| unpack(&mut archive, index, budget)) {
+            Ok(member) => {
+                reading.unpacked += member.len() as u64;
+                let deck = deck_of(&name, sha256);
+                let count = counts.entry(deck.clone()).or_insert(0);
+                *count += 1;
+                let origin = format!("{}!{name}", input.origin);
+                let part = InputFile { origin, deck, number: *count, ..input.clone() };
+                read_member(&part, &name, member, reading, sink)
             }
+            Err(reason) => sink(Event::Failed(name, reason)),
         };
-        reading.unpacked += member.len() as u64;
-        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-        // Named by content, so that a renamed archive is the same decks.
-        let deck = DeckName(format!("zip:{}!{folder}", &sha256[..16]));
-        let count = counts.entry(deck.clone()).or_insert(0);
-        *count += 1;
-        let origin = format!("{}!{name}", input.origin);
-        let part = InputFile { origin, deck, number: *count, ..input.clone() };
-        if !read_member(&part, &name, member, reading, sink) {
-            return Ok(());
+        if !goes_on {
+            break;
         }
     }
     Ok(())
+}
+
+/// The deck of an entry is its folder. Named by content, so that a renamed archive is the same decks.
+fn deck_of(name: &str, sha256: &str) -> DeckName {
+    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+    DeckName(format!("zip:{}!{folder}", &sha256[..16]))
 }
 
 /// Reads one file that lies within another; false when the sink wants no more.
@@ -93,14 +94,11 @@ struct Found {
     bundles: Vec<(String, foreign::Foreign)>,
 }
 
-/// Judges the archive by its directory, before anything is unpacked; then by the first bytes of the entries whose names say nothing.
-fn check(archive: &mut ZipArchive<Cursor<&[u8]>>, reading: &mut Reading<'_>) -> Result<Found, Reason> {
-    let limits = reading.limits;
-    reading.entries += archive.len();
-    if reading.entries > limits.max_entries {
-        let what = format!("{} entries", reading.entries);
-        return Err(Reason::TooLarge { what, key: "max_entries", limit: limits.max_entries as u64 });
-    }
+/// The files of the directory that are not hidden. An archive is refused that reaches out of its folder, or that is too large.
+fn listed(
+    archive: &mut ZipArchive<Cursor<&[u8]>>,
+    reading: &Reading<'_>,
+) -> Result<Vec<(usize, String)>, Reason> {
     let (mut total, mut names) = (reading.unpacked, Vec::new());
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index).map_err(reason)?;
@@ -114,10 +112,23 @@ fn check(archive: &mut ZipArchive<Cursor<&[u8]>>, reading: &mut Reading<'_>) -> 
             names.push((index, name));
         }
     }
-    if total > limits.max_unpacked_mib << 20 {
+    let limit = reading.limits.max_unpacked_mib;
+    if total > limit << 20 {
         let what = format!("{} MiB unpacked", total >> 20);
-        return Err(Reason::TooLarge { what, key: "max_unpacked_mib", limit: limits.max_unpacked_mib });
+        return Err(Reason::TooLarge { what, key: "max_unpacked_mib", limit });
     }
+    Ok(names)
+}
+
+/// Judges the archive by its directory, before anything is unpacked; then by the first bytes of the entries whose names say nothing.
+fn check(archive: &mut ZipArchive<Cursor<&[u8]>>, reading: &mut Reading<'_>) -> Result<Found, Reason> {
+    let limits = reading.limits;
+    reading.entries += archive.len();
+    if reading.entries > limits.max_entries {
+        let what = format!("{} entries", reading.entries);
+        return Err(Reason::TooLarge { what, key: "max_entries", limit: limits.max_entries as u64 });
+    }
+    let names = listed(archive, reading)?;
     let (mut found, mut bundles) = (Found::default(), BTreeSet::new());
     for (index, name) in names {
         if let Some((bundle, foreign)) = bundle(&name) {

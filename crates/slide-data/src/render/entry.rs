@@ -36,17 +36,17 @@ pub(super) fn file_passed_over(entry: &walkdir::DirEntry) -> Option<Reason> {
         Ok(head) => head,
         Err(error) => return Some(Reason::Io(error.to_string())),
     };
-    if let Some(reason) = passed::by_role(&name, &head) {
-        return Some(reason);
-    }
-    match sniff(&head) {
+    let size = || entry.metadata().map_or(head.len() as u64, |metadata| metadata.len());
+    passed::by_role(&name, &head).or_else(|| by_content(&name, &head, size))
+}
+
+/// Why no slides are looked for in a file that begins so.
+fn by_content(name: &str, head: &[u8], size: impl FnOnce() -> u64) -> Option<Reason> {
+    match sniff(head) {
         FileFormat::Foreign(foreign) => Some(foreign.into()),
         // A compound file tells what it is further on.
         FileFormat::Unknown if head.starts_with(b"\xd0\xcf\x11\xe0") => None,
-        FileFormat::Unknown => {
-            let size = entry.metadata().map_or(head.len() as u64, |metadata| metadata.len());
-            Some(passed::by_kind(&name, &head, size))
-        }
+        FileFormat::Unknown => Some(passed::by_kind(name, head, size())),
         _ => None,
     }
 }

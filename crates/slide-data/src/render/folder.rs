@@ -82,12 +82,8 @@ pub fn find_all_inputs<P: AsRef<Path>>(paths: &[P], base: Option<&Path>) -> Resu
     Ok(survey(paths, base)?.inputs)
 }
 
-/// As [`find_all_inputs`], with what is passed over and why. A folder below the paths that cannot be listed is among that.
-///
-/// # Errors
-/// When one of the paths does not exist or cannot be listed.
-pub fn survey<P: AsRef<Path>>(paths: &[P], base: Option<&Path>) -> Result<Survey> {
-    let base = base.and_then(|base| base.canonicalize().ok());
+/// The paths, absolute and each once.
+fn roots<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>> {
     let absolute = |path: &P| {
         let path = path.as_ref();
         path.canonicalize().map_err(crate::error::io_error("read", path))
@@ -98,6 +94,16 @@ pub fn survey<P: AsRef<Path>>(paths: &[P], base: Option<&Path>) -> Result<Survey
             roots.push(path);
         }
     }
+    Ok(roots)
+}
+
+/// As [`find_all_inputs`], with what is passed over and why. A folder below the paths that cannot be listed is among that.
+///
+/// # Errors
+/// When one of the paths does not exist or cannot be listed.
+pub fn survey<P: AsRef<Path>>(paths: &[P], base: Option<&Path>) -> Result<Survey> {
+    let base = base.and_then(|base| base.canonicalize().ok());
+    let roots = roots(paths)?;
     let (mut seen, mut passed) = (BTreeSet::new(), BTreeSet::new());
     let mut survey = Survey::default();
     for root in &roots {
@@ -166,13 +172,18 @@ fn find_below(path: &Path, outer: &Path, is_upload: bool) -> Result<Survey> {
     }
     found.inputs.sort_by_cached_key(|input| natural(&input.origin));
     found.passed_over.sort_by_cached_key(|item| natural(&item.origin));
+    number(&mut found.inputs);
+    Ok(found)
+}
+
+/// Numbers the files of each deck from 1.
+fn number(inputs: &mut [InputFile]) {
     let mut counts = BTreeMap::new();
-    for input in &mut found.inputs {
+    for input in inputs {
         let count = counts.entry(input.deck.clone()).or_insert(0);
         *count += 1;
         input.number = *count;
     }
-    Ok(found)
 }
 
 fn origin(relative: &Path) -> String {

@@ -62,6 +62,21 @@ fn has(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
+fn open_document(archive: &mut ZipArchive<Cursor<&[u8]>>, mime_type: &str) -> FileFormat {
+    match () {
+        () if !mime_type.starts_with("application/vnd.oasis.opendocument.presentation") => {
+            FileFormat::Foreign(foreign::by_mime_type(mime_type))
+        }
+        // Of a protected document the manifest alone is plain, and says how the parts are encrypted.
+        () if part(archive, "META-INF/manifest.xml")
+            .is_some_and(|manifest| manifest.contains("encryption-data")) =>
+        {
+            FileFormat::Protected
+        }
+        () => FileFormat::Presentation("odp"),
+    }
+}
+
 /// Office Open XML names its kind in `[Content_Types].xml`, `OpenDocument` in `mimetype`, others are told by their parts; what is
 /// none of these is an archive.
 fn package(bytes: &[u8]) -> FileFormat {
@@ -77,18 +92,7 @@ fn package(bytes: &[u8]) -> FileFormat {
         return FileFormat::Presentation("pptx");
     }
     if let Some(kind) = part(&mut archive, "mimetype") {
-        return match () {
-            () if !kind.starts_with("application/vnd.oasis.opendocument.presentation") => {
-                FileFormat::Foreign(foreign::by_mime_type(&kind))
-            }
-            // Of a protected document the manifest alone is plain, and says how the parts are encrypted.
-            () if part(&mut archive, "META-INF/manifest.xml")
-                .is_some_and(|manifest| manifest.contains("encryption-data")) =>
-            {
-                FileFormat::Protected
-            }
-            () => FileFormat::Presentation("odp"),
-        };
+        return open_document(&mut archive, &kind);
     }
     match part(&mut archive, "[Content_Types].xml") {
         None => iwork(&mut archive)

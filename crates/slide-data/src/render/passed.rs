@@ -97,6 +97,10 @@ pub(super) fn by_kind(name: &str, head: &[u8], size: u64) -> Reason {
     if let Some(&(_, what, remedy)) = known {
         return Reason::foreign(what, remedy);
     }
+    by_content(head)
+}
+
+fn by_content(head: &[u8]) -> Reason {
     match () {
         () if head.starts_with(b"-----BEGIN") => Reason::foreign("a key or certificate", NOTHING),
         () if head.get(4..8) == Some(b"ftyp") || head.starts_with(b"\x1a\x45\xdf\xa3") => {

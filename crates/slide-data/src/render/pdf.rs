@@ -1,8 +1,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use hayro::hayro_interpret::{InterpreterCache, InterpreterSettings, InterpreterWarning};
+use hayro::hayro_syntax::object::Stream;
 use hayro::hayro_syntax::page::Page;
 use hayro::hayro_syntax::{DecryptionError, LoadPdfError, Pdf};
 use hayro::vello_cpu::color::palette::css::WHITE;
@@ -17,7 +18,7 @@ use super::{
     DeckName, Event, InputFile, Lacks, Reading, RenderedSlide, Sink, archive, guarded, page_box, page_text,
 };
 use crate::imaging::check_pixels;
-use crate::{Limits, Reason};
+use crate::{Limits, Reason, TextPrint};
 
 /// Deeply nested forms recurse; a thread's usual two megabytes are too few for some real files.
 pub(crate) const STACK_BYTES: usize = 64 << 20;
@@ -35,15 +36,14 @@ pub(super) fn read(
     if attached.is_portfolio {
         return read_attached(input, document, &attached, reading, sink);
     }
-    for (name, _) in &attached.files {
+    let may_hold_slides = |name: &&String| {
         let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
-        let reason = Reason::foreign(
-            "a file attached to the PDF",
-            "save it as a file of its own to collect its slides",
-        );
-        if extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
-            && !sink(Event::Failed(name.clone(), reason))
-        {
+        extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+    };
+    for name in attached.files.iter().map(|(name, _)| name).filter(may_hold_slides) {
+        let remedy = "save it as a file of its own to collect its slides";
+        let reason = Reason::foreign("a file attached to the PDF", remedy);
+        if !sink(Event::Failed(name.clone(), reason)) {
             return Ok(());
         }
     }
@@ -59,23 +59,7 @@ fn read_attached(
 ) -> Result<(), Reason> {
     reading.check_depth()?;
     for (at, (name, stream)) in attached.files.iter().enumerate() {
-        let unpacked = guarded(|| {
-            stream
-                .decoded_data()
-                .map_err(|_| Reason::Malformed("the file in the portfolio is broken".to_owned()))
-        });
-        let left = (reading.limits.max_unpacked_mib << 20).saturating_sub(reading.unpacked);
-        let member = unpacked.and_then(|bytes| {
-            let is_small = bytes.len() as u64 <= left.min(reading.limits.max_file_bytes());
-            let limit = reading.limits.max_unpacked_mib;
-            let what = format!("{} MiB unpacked", bytes.len() >> 20);
-            if is_small {
-                Ok(bytes.into_owned())
-            } else {
-                Err(Reason::TooLarge { what, key: "max_unpacked_mib", limit })
-            }
-        });
-        let goes_on = match member {
+        let goes_on = match unpacked(stream, reading) {
             Ok(bytes) => {
                 reading.unpacked += bytes.len() as u64;
                 let deck = DeckName(format!("pdf:{}!", document.short_hash()));
@@ -92,16 +76,25 @@ fn read_attached(
     Ok(())
 }
 
+/// A file of a portfolio, unless it is broken or too large.
+fn unpacked(stream: &Stream<'_>, reading: &Reading<'_>) -> Result<Vec<u8>, Reason> {
+    let bytes = guarded(|| {
+        stream.decoded_data().map_err(|_| Reason::Malformed("the file in the portfolio is broken".to_owned()))
+    })?;
+    let limit = reading.limits.max_unpacked_mib;
+    let left = (limit << 20).saturating_sub(reading.unpacked);
+    if bytes.len() as u64 <= left.min(reading.limits.max_file_bytes()) {
+        Ok(bytes.into_owned())
+    } else {
+        let what = format!("{} MiB unpacked", bytes.len() >> 20);
+        Err(Reason::TooLarge { what, key: "max_unpacked_mib", limit })
+    }
+}
+
 /// Renders pages in parallel and hands them on in order.
 fn render(pdf: &Pdf, document: &Document<'_>, limits: &Limits, sink: Sink<'_>) -> Result<(), Reason> {
     let total = guarded(|| Ok(pdf.pages().len()))?;
-    if total == 0 {
-        return Err(Reason::Empty);
-    }
-    if total > limits.max_pages {
-        let limit = limits.max_pages as u64;
-        return Err(Reason::TooLarge { what: format!("{total} pages"), key: "max_pages", limit });
-    }
+    check_pages(total, limits)?;
     if !sink(Event::Total(total)) {
         return Ok(());
     }
@@ -112,21 +105,9 @@ fn render(pdf: &Pdf, document: &Document<'_>, limits: &Limits, sink: Sink<'_>) -
         let receivers = (0..threads).map(|lane| {
             let (sender, receiver) = sync_channel(1);
             let lane_pages = (lane..total).step_by(threads);
-            let work = move || {
-                let (cache, fonts) = (RenderCache::new(), InterpreterCache::new());
-                for index in lane_pages {
-                    let page = guarded(|| draw(&pdf.pages()[index], &cache, limits));
-                    // Text that cannot be read is no reason to lose the page.
-                    let text = || Ok(page_text::of_page(&pdf.pages()[index], &fonts));
-                    let page = page.map(|image| (image, guarded(text).ok().flatten()));
-                    if sender.send(page).is_err() {
-                        break; // nobody wants the rest
-                    }
-                }
-            };
             std::thread::Builder::new()
                 .stack_size(STACK_BYTES)
-                .spawn_scoped(scope, work)
+                .spawn_scoped(scope, move || draw_lane(pdf, lane_pages, limits, &sender))
                 .map(|_| receiver)
                 .map_err(|error| Reason::Io(error.to_string()))
         });
@@ -135,12 +116,10 @@ fn render(pdf: &Pdf, document: &Document<'_>, limits: &Limits, sink: Sink<'_>) -
             let received = receivers[index % threads].recv();
             let page =
                 received.unwrap_or_else(|_| Err(Reason::Crashed("the renderer's thread ended".to_owned())));
+            let missing = |used| document.typefaces.missing(index, total, used, FontBook::installed());
             let event = match page {
-                Ok(((image, mut lacks), text)) => {
-                    if let Some(used) = &used {
-                        let book = FontBook::installed();
-                        lacks.fonts.extend(document.typefaces.missing(index, total, used, book));
-                    }
+                Ok(Drawn { image, mut lacks, text }) => {
+                    lacks.fonts.extend(used.as_ref().map(missing).into_iter().flatten());
                     let slide = document.slide(index + 1, image, lacks);
                     Event::Slide(Box::new(RenderedSlide { text, ..slide }))
                 }
@@ -152,6 +131,43 @@ fn render(pdf: &Pdf, document: &Document<'_>, limits: &Limits, sink: Sink<'_>) -
         }
         Ok(())
     })
+}
+
+fn check_pages(total: usize, limits: &Limits) -> Result<(), Reason> {
+    if total == 0 {
+        return Err(Reason::Empty);
+    }
+    if total > limits.max_pages {
+        let limit = limits.max_pages as u64;
+        return Err(Reason::TooLarge { what: format!("{total} pages"), key: "max_pages", limit });
+    }
+    Ok(())
+}
+
+/// A page, and what of it could be read as text.
+struct Drawn {
+    image: RgbImage,
+    lacks: Lacks,
+    text: Option<TextPrint>,
+}
+
+/// Draws the pages of one thread, as fast as they are taken.
+fn draw_lane(
+    pdf: &Pdf,
+    pages: impl Iterator<Item = usize>,
+    limits: &Limits,
+    sender: &SyncSender<Result<Drawn, Reason>>,
+) {
+    let (cache, fonts) = (RenderCache::new(), InterpreterCache::new());
+    for index in pages {
+        let page = guarded(|| draw(&pdf.pages()[index], &cache, limits));
+        // Text that cannot be read is no reason to lose the page.
+        let text = || Ok(page_text::of_page(&pdf.pages()[index], &fonts));
+        let page = page.map(|(image, lacks)| Drawn { image, lacks, text: guarded(text).ok().flatten() });
+        if sender.send(page).is_err() {
+            break; // nobody wants the rest
+        }
+    }
 }
 
 fn open(bytes: Vec<u8>) -> Result<Pdf, Reason> {

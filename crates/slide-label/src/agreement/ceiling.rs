@@ -61,7 +61,8 @@ pub fn human_ceiling(matrix: &RatingMatrix) -> Vec<Ceiling> {
     })
 }
 
-fn of_criterion(matrix: &RatingMatrix, criterion: usize) -> Option<Ceiling> {
+/// The counts of the rated slides, by deck.
+fn counts_by_deck(matrix: &RatingMatrix, criterion: usize) -> BTreeMap<usize, Vec<Counts>> {
     let mut decks: BTreeMap<usize, Vec<Counts>> = BTreeMap::new();
     for slide in 0..matrix.slides().len() {
         let counts = matrix.counts(slide, criterion);
@@ -69,6 +70,11 @@ fn of_criterion(matrix: &RatingMatrix, criterion: usize) -> Option<Ceiling> {
             decks.entry(matrix.cluster_of(slide)).or_default().push(counts);
         }
     }
+    decks
+}
+
+fn of_criterion(matrix: &RatingMatrix, criterion: usize) -> Option<Ceiling> {
+    let decks = counts_by_deck(matrix, criterion);
     let has_two = |counts: &&Counts| counts.iter().sum::<u32>() >= 2;
     let all: Vec<Counts> = decks.values().flatten().copied().collect();
     let slides = all.iter().filter(has_two).count();
@@ -134,24 +140,29 @@ fn person_against_others(slides: &[Counts]) -> (f64, f64) {
     }
     let (mut total, mut near, mut distance) = (0.0, 0.0, 0.0);
     for (counts, times) in &patterns {
-        let codes: Vec<u8> = (1..=5u8)
-            .zip(counts)
-            .flat_map(|(code, &count)| std::iter::repeat_n(code, count as usize))
-            .collect();
-        if codes.len() < 2 {
-            continue;
-        }
-        for index in 0..codes.len() {
-            let mut others = codes.clone();
-            let own = others.remove(index);
-            let Some(Some(score)) = median(&others) else { continue };
-            let apart = f64::from(own.abs_diff(score.get()));
+        for apart in distances_to_others(counts) {
             total += times;
             distance += times * apart;
             near += if apart <= 1.0 { *times } else { 0.0 };
         }
     }
     (near / total, distance / total)
+}
+
+/// How far each score of a slide lies from the median of its other scores; of a single score nothing.
+fn distances_to_others(counts: &Counts) -> Vec<f64> {
+    let codes: Vec<u8> =
+        (1..=5u8).zip(counts).flat_map(|(code, &count)| std::iter::repeat_n(code, count as usize)).collect();
+    if codes.len() < 2 {
+        return Vec::new();
+    }
+    let of = |index: usize| {
+        let mut others = codes.clone();
+        let own = others.remove(index);
+        let score = median(&others)??;
+        Some(f64::from(own.abs_diff(score.get())))
+    };
+    (0..codes.len()).filter_map(of).collect()
 }
 
 #[cfg(test)]

@@ -23,6 +23,28 @@ pub(super) struct Solution {
     pub(super) log_determinant: f64,
 }
 
+/// The mean of each rating of a slide, with its rater, over the criteria that all of them scored; `None` where there is none.
+fn means(matrix: &RatingMatrix, slide: usize) -> Option<Vec<(usize, f64)>> {
+    let raters = matrix.ratings(slide).len();
+    let mut sums: Vec<(usize, f64)> =
+        matrix.ratings(slide).map(|rating| (matrix.rater(rating), 0.0)).collect();
+    let mut shared = 0.0;
+    for criterion in 0..matrix.criteria().len() {
+        if matrix.scores(slide, criterion).count() == raters {
+            shared += 1.0;
+            let scores = matrix.scores(slide, criterion);
+            sums.iter_mut().zip(scores).for_each(|((_, sum), (_, score))| *sum += score as f64);
+        }
+    }
+    if shared == 0.0 {
+        return None;
+    }
+    for (_, sum) in &mut sums {
+        *sum /= shared;
+    }
+    Some(sums)
+}
+
 impl Equations {
     fn new(raters: usize) -> Self {
         Self { normal: vec![0.0; raters * raters], right: vec![0.0; raters], square: 0.0, freedom: 0.0 }
@@ -48,22 +70,8 @@ impl Equations {
     pub(super) fn of_means(matrix: &RatingMatrix) -> Self {
         let mut equations = Self::new(matrix.raters().len());
         for slide in 0..matrix.slides().len() {
-            let raters = matrix.ratings(slide).len();
-            let mut sums: Vec<(usize, f64)> =
-                matrix.ratings(slide).map(|rating| (matrix.rater(rating), 0.0)).collect();
-            let mut shared = 0.0;
-            for criterion in 0..matrix.criteria().len() {
-                if matrix.scores(slide, criterion).count() == raters {
-                    shared += 1.0;
-                    let scores = matrix.scores(slide, criterion);
-                    sums.iter_mut().zip(scores).for_each(|((_, sum), (_, score))| *sum += score as f64);
-                }
-            }
-            if shared > 0.0 {
-                for (_, sum) in &mut sums {
-                    *sum /= shared;
-                }
-                equations.add(&sums);
+            if let Some(means) = means(matrix, slide) {
+                equations.add(&means);
             }
         }
         equations

@@ -50,25 +50,26 @@ fn expected(equations: &Equations, ridge: Option<f64>) -> Vec<f64> {
     ridge.map_or_else(|| vec![0.0; equations.right.len()], |ridge| equations.solve(ridge).effects)
 }
 
+/// The deviance of the scores of all these equations under a ridge.
+fn deviance(known: &[&Equations], ridge: f64) -> f64 {
+    let of = |equations: &&Equations| {
+        let solution = equations.solve(ridge);
+        solution.log_determinant - equations.right.len() as f64 * ridge.ln()
+            + noise_deviance(equations, &solution.effects)
+    };
+    known.iter().map(of).sum()
+}
+
 /// The ridge under which the scores of all these equations are most likely, searched to a quarter of a power of ten; `None` where
 /// they are most likely without any effect of raters.
 fn likeliest_ridge(equations: &[Equations]) -> Option<f64> {
     let known: Vec<&Equations> = equations.iter().filter(|equations| equations.freedom > 0.0).collect();
     let none: f64 =
         known.iter().map(|equations| noise_deviance(equations, &vec![0.0; equations.right.len()])).sum();
-    let deviance = |power: f64| -> f64 {
-        let ridge = 10f64.powf(power);
-        let of = |equations: &&Equations| {
-            let solution = equations.solve(ridge);
-            solution.log_determinant - equations.right.len() as f64 * ridge.ln()
-                + noise_deviance(equations, &solution.effects)
-        };
-        known.iter().map(of).sum()
-    };
     let mut best: (f64, Option<f64>) = (none, None);
     let mut consider = |powers: &[f64]| {
         for &power in powers {
-            let found = deviance(power);
+            let found = deviance(&known, 10f64.powf(power));
             if found < best.0 {
                 best = (found, Some(power));
             }

@@ -105,20 +105,9 @@ pub fn agreement(matrix: &RatingMatrix, options: AgreementOptions) -> Agreement 
         };
         let running = (start(false), if has_calibration { start(true) } else { Vec::new() });
         let severity = severity(matrix, None);
-        let join = |threads: Vec<std::thread::ScopedJoinHandle<'_, CriterionAgreement>>| -> Vec<_> {
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
-        };
         (join(running.0), join(running.1), severity)
     });
-    let rater = |((name, ratings), severity): ((&String, usize), f64)| RaterSummary {
-        annotator: name.clone(),
-        ratings,
-        severity,
-    };
-    let raters = matrix.raters().iter().zip(matrix.ratings_by_rater()).zip(severity).map(rater).collect();
+    let raters = raters(matrix, severity);
     let named = |group: Vec<usize>| group.into_iter().map(|rater| matrix.raters()[rater].clone()).collect();
     let groups = rater_groups(matrix).into_iter().map(named).collect();
     Agreement { ratings: matrix.len(), criteria, calibration, raters, groups }
@@ -143,6 +132,47 @@ const CELLS: usize = Score::LEVELS * (Score::LEVELS + 1) / 2;
 /// to a power of two.
 type Counts<T> = [T; 32];
 
+/// What the threads found, in their order.
+fn join(threads: Vec<std::thread::ScopedJoinHandle<'_, CriterionAgreement>>) -> Vec<CriterionAgreement> {
+    threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        .collect()
+}
+
+fn raters(matrix: &RatingMatrix, severity: Vec<f64>) -> Vec<RaterSummary> {
+    let rater = |((name, ratings), severity): ((&String, usize), f64)| RaterSummary {
+        annotator: name.clone(),
+        ratings,
+        severity,
+    };
+    matrix.raters().iter().zip(matrix.ratings_by_rater()).zip(severity).map(rater).collect()
+}
+
+/// The pairs of scores of a criterion, by cluster, and how many pairs and slides those are.
+struct Counted {
+    clusters: Vec<Counts<f64>>,
+    slides: usize,
+    pairs: usize,
+}
+
+impl Counted {
+    fn of(matrix: &RatingMatrix, criterion: usize, is_calibration: bool) -> Self {
+        let mut found = Self { clusters: vec![[0.0; 32]; matrix.clusters().max(1)], slides: 0, pairs: 0 };
+        let is_meant = |slide: &usize| matrix.is_calibration(*slide) == is_calibration;
+        for slide in (0..matrix.slides().len()).filter(is_meant) {
+            let counts = matrix.counts(slide, criterion);
+            let raters: u32 = counts.iter().sum();
+            if raters >= 2 {
+                found.slides += 1;
+                found.pairs += (raters * (raters - 1) / 2) as usize;
+                add_pairs(&mut found.clusters[matrix.cluster_of(slide)], &counts, raters);
+            }
+        }
+        found
+    }
+}
+
 /// On the calibration slides, or on the others.
 fn of_criterion(
     matrix: &RatingMatrix,
@@ -150,36 +180,40 @@ fn of_criterion(
     is_calibration: bool,
     draws: &[Vec<u32>],
 ) -> CriterionAgreement {
-    let mut clusters: Vec<Counts<f64>> = vec![[0.0; 32]; matrix.clusters().max(1)];
-    let (mut slides, mut pairs) = (0, 0);
-    for slide in (0..matrix.slides().len()).filter(|&slide| matrix.is_calibration(slide) == is_calibration) {
-        let counts = matrix.counts(slide, criterion);
-        let raters: u32 = counts.iter().sum();
-        if raters >= 2 {
-            slides += 1;
-            pairs += (raters * (raters - 1) / 2) as usize;
-            add_pairs(&mut clusters[matrix.cluster_of(slide)], &counts, raters);
-        }
-    }
-    let sum = clusters.iter().fold([0.0; 32], |mut sum, cluster| {
-        sum.iter_mut().zip(cluster).for_each(|(sum, count)| *sum += count);
-        sum
-    });
-    let single: Vec<Counts<f32>> = clusters.iter().map(|counts| counts.map(|count| count as f32)).collect();
-    let drawn: Vec<[Table; 2]> = draws.iter().map(|draw| tables(&resampled(&single, draw))).collect();
-    let whole = tables(&sum);
-    let estimate = |which: usize, measure: fn(&Table) -> Option<f64>| {
-        let draws = drawn.iter().filter_map(|tables| measure(&tables[which])).collect();
-        Estimate::from_draws(measure(&whole[which]), draws)
-    };
+    let Counted { clusters, slides, pairs } = Counted::of(matrix, criterion, is_calibration);
+    let pooled = Pooled::of(&clusters, draws);
     CriterionAgreement {
         criterion: matrix.criteria()[criterion].clone(),
         slides,
         pairs,
-        within_one: estimate(0, within_one),
-        exact: estimate(0, exact),
-        quadratic_weighted_kappa: estimate(0, quadratic_weighted_kappa),
-        krippendorff_alpha: estimate(1, alpha_ordinal),
+        within_one: pooled.estimate(0, within_one),
+        exact: pooled.estimate(0, exact),
+        quadratic_weighted_kappa: pooled.estimate(0, quadratic_weighted_kappa),
+        krippendorff_alpha: pooled.estimate(1, alpha_ordinal),
+    }
+}
+
+/// The tables of pairs of all clusters together, and of each draw of clusters.
+struct Pooled {
+    whole: [Table; 2],
+    drawn: Vec<[Table; 2]>,
+}
+
+impl Pooled {
+    fn of(clusters: &[Counts<f64>], draws: &[Vec<u32>]) -> Self {
+        let sum = clusters.iter().fold([0.0; 32], |mut sum, cluster| {
+            sum.iter_mut().zip(cluster).for_each(|(sum, count)| *sum += count);
+            sum
+        });
+        let single: Vec<Counts<f32>> =
+            clusters.iter().map(|counts| counts.map(|count| count as f32)).collect();
+        let drawn = draws.iter().map(|draw| tables(&resampled(&single, draw))).collect();
+        Self { whole: tables(&sum), drawn }
+    }
+
+    fn estimate(&self, which: usize, measure: fn(&Table) -> Option<f64>) -> Estimate {
+        let draws = self.drawn.iter().filter_map(|tables| measure(&tables[which])).collect();
+        Estimate::from_draws(measure(&self.whole[which]), draws)
     }
 }
 

@@ -12,10 +12,7 @@ pub(super) fn read(records: &[Record], context: Context<'_>) -> Sheet {
     for (place, record) in records {
         sheet.plan.rows += 1;
         let slide = slide_texts(record, context);
-        let suggestions = record.get("suggestions").map_or(0, |list| {
-            list.as_array().map(Vec::len).or_else(|| list.as_object().map(Map::len)).unwrap_or_default()
-        });
-        sheet.plan.predictions += suggestions;
+        sheet.plan.predictions += suggestions(record);
         for (person, status, answers) in responses(record) {
             if status == "draft" {
                 sheet.plan.drafts += 1;
@@ -47,6 +44,13 @@ fn slide_texts(record: &Map<String, Value>, context: Context<'_>) -> Vec<String>
     texts
 }
 
+/// How many answers of models stand beside the people's.
+fn suggestions(record: &Map<String, Value>) -> usize {
+    record.get("suggestions").map_or(0, |list| {
+        list.as_array().map(Vec::len).or_else(|| list.as_object().map(Map::len)).unwrap_or_default()
+    })
+}
+
 type Response<'a> = (Option<&'a str>, String, Vec<(&'a str, &'a Value)>);
 
 /// Who answered, with which status, and the answers by question.
@@ -64,19 +68,24 @@ fn responses(record: &Map<String, Value>) -> Vec<Response<'_>> {
                 ));
             }
         }
-        Some(Value::Object(questions)) => {
-            for (question, answers) in questions {
-                for answer in answers.as_array().into_iter().flatten() {
-                    let person = answer["user_id"].as_str();
-                    let status = answer["status"].as_str().unwrap_or("submitted");
-                    match found.iter_mut().find(|(user, held, _)| *user == person && held == status) {
-                        Some((_, _, answers)) => answers.push((question, answer)),
-                        None => found.push((person, status.to_owned(), vec![(question, answer)])),
-                    }
-                }
+        Some(Value::Object(questions)) => found = by_person(questions),
+        _ => {}
+    }
+    found
+}
+
+/// The same, of answers that stand below their questions.
+fn by_person(questions: &Map<String, Value>) -> Vec<Response<'_>> {
+    let mut found: Vec<Response<'_>> = Vec::new();
+    for (question, answers) in questions {
+        for answer in answers.as_array().into_iter().flatten() {
+            let person = answer["user_id"].as_str();
+            let status = answer["status"].as_str().unwrap_or("submitted");
+            match found.iter_mut().find(|(user, held, _)| *user == person && held == status) {
+                Some((_, _, answers)) => answers.push((question, answer)),
+                None => found.push((person, status.to_owned(), vec![(question, answer)])),
             }
         }
-        _ => {}
     }
     found
 }

@@ -15,19 +15,22 @@ pub(super) enum Content {
     Workbook(Vec<u8>),
 }
 
+/// A workbook is one; other archives are refused by what they are.
+fn archive(bytes: Vec<u8>) -> Result<Content, String> {
+    let holds = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
+    match () {
+        () if bytes.len() > MAX_WORKBOOK => Err(format!("an archive of more than {} MB", MAX_WORKBOOK >> 20)),
+        () if holds(b"xl/workbook") => Ok(Content::Workbook(bytes)),
+        () if holds(b"opendocument.spreadsheet") => Err(binary("an OpenDocument spreadsheet")),
+        () if holds(b"Index/Document.iwa") => Err(binary("a Numbers document")),
+        () => Err("a ZIP archive: unpack it and import the file in it".to_owned()),
+    }
+}
+
 /// Reads text in UTF-8, UTF-16 or Windows-1252; a file that is none is refused by what it is.
 pub(super) fn decode(bytes: Vec<u8>) -> Result<Content, String> {
     if bytes.starts_with(b"PK\x03\x04") {
-        let holds = |name: &[u8]| bytes.windows(name.len()).any(|window| window == name);
-        return match () {
-            () if bytes.len() > MAX_WORKBOOK => {
-                Err(format!("an archive of more than {} MB", MAX_WORKBOOK >> 20))
-            }
-            () if holds(b"xl/workbook") => Ok(Content::Workbook(bytes)),
-            () if holds(b"opendocument.spreadsheet") => Err(binary("an OpenDocument spreadsheet")),
-            () if holds(b"Index/Document.iwa") => Err(binary("a Numbers document")),
-            () => Err("a ZIP archive: unpack it and import the file in it".to_owned()),
-        };
+        return archive(bytes);
     }
     if let Some(what) = known_binary(&bytes) {
         return Err(what);

@@ -22,22 +22,44 @@ pub(super) struct Grid {
     pub(super) broken: Vec<(String, String)>,
 }
 
-/// Reads text between commas, semicolons, tabs or bars, whichever the first lines have most of.
-pub(super) fn of_text(text: &str) -> Result<Grid, String> {
-    let (said, text, skipped) = separator_line(text);
-    let delimiter = said.unwrap_or_else(|| delimiter(text));
-    let name = match delimiter {
+impl Grid {
+    /// Sets the last row aside if it runs over lines: its quotation mark is never closed.
+    fn set_open_row_aside(&mut self) {
+        let is_open = |row: &Line| row.cells.iter().any(|cell| cell.contains('\n'));
+        if let Some(row) = self.rows.pop_if(|row| is_open(row)) {
+            let lines: usize = row.cells.iter().map(|cell| cell.matches('\n').count()).sum();
+            let reason = format!(
+                "a quotation mark that opens here is never closed: {lines} lines after it are not read"
+            );
+            self.broken.push((row.place, reason));
+        }
+    }
+}
+
+/// Reads rows of any length, the first one too.
+fn reader(text: &str, delimiter: u8) -> csv::Reader<&[u8]> {
+    csv::ReaderBuilder::new()
+        .flexible(true)
+        .has_headers(false)
+        .delimiter(delimiter)
+        .from_reader(text.as_bytes())
+}
+
+fn name(delimiter: u8) -> &'static str {
+    match delimiter {
         b',' => "commas",
         b';' => "semicolons",
         b'\t' => "tabs",
         _ => "bars",
-    };
-    let mut grid = Grid { format: format!("a table with {name}"), ..Grid::default() };
-    let mut reader = csv::ReaderBuilder::new()
-        .flexible(true)
-        .has_headers(false)
-        .delimiter(delimiter)
-        .from_reader(text.as_bytes());
+    }
+}
+
+/// Reads text between commas, semicolons, tabs or bars, whichever the first lines have most of.
+pub(super) fn of_text(text: &str) -> Result<Grid, String> {
+    let (said, text, skipped) = separator_line(text);
+    let delimiter = said.unwrap_or_else(|| delimiter(text));
+    let mut grid = Grid { format: format!("a table with {}", name(delimiter)), ..Grid::default() };
+    let mut reader = reader(text, delimiter);
     let has_open_quote = text.matches('"').count() % 2 == 1;
     for (index, record) in reader.records().enumerate() {
         let record = record.map_err(|error| error.to_string())?;
@@ -46,13 +68,8 @@ pub(super) fn of_text(text: &str) -> Result<Grid, String> {
         let cells: Vec<String> = record.iter().map(str::to_owned).collect();
         grid.rows.push(Line { place: format!("line {line}"), cells });
     }
-    if has_open_quote && grid.rows.last().is_some_and(|row| row.cells.iter().any(|cell| cell.contains('\n')))
-    {
-        let row = grid.rows.pop().unwrap_or_else(|| Line { place: String::new(), cells: Vec::new() });
-        let lines: usize = row.cells.iter().map(|cell| cell.matches('\n').count()).sum();
-        let reason =
-            format!("a quotation mark that opens here is never closed: {lines} lines after it are not read");
-        grid.broken.push((row.place, reason));
+    if has_open_quote {
+        grid.set_open_row_aside();
     }
     grid.rows.retain(|row| row.cells.iter().any(|cell| !cell.trim().is_empty()));
     Ok(grid)

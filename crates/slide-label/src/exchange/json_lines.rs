@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::sheet::Sheet;
+use super::sheet::{Record, Sheet};
 use super::{Context, documents, foreign, records};
 use crate::{Event, EventRef, Store};
 
@@ -20,24 +20,7 @@ pub(super) fn write(store: &Store) -> serde_json::Result<String> {
 
 pub(super) fn read(text: &str, context: Context<'_>) -> Result<Sheet, String> {
     let mut sheet = Sheet::new("JSON lines");
-    let mut simple = Vec::new();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let place = format!("line {}", index + 1);
-        match serde_json::from_str::<Map<String, Value>>(line) {
-            Ok(fields) if fields.contains_key("kind") && fields.contains_key("id") => {
-                sheet.plan.rows += 1;
-                event(&mut sheet, &place, fields, context);
-            }
-            Ok(fields) => simple.push((place, fields)),
-            Err(error) => {
-                sheet.plan.rows += 1;
-                sheet.plan.leave_out(&place, error.to_string());
-            }
-        }
-    }
-    if !sheet.events.is_empty() {
-        "events of a journal".clone_into(&mut sheet.plan.format);
-    }
+    let simple = lines(&mut sheet, text, context);
     let is_task = |fields: &Map<String, Value>| {
         fields.get("data").is_some_and(Value::is_object) || foreign::is_argilla(fields)
     };
@@ -53,6 +36,29 @@ pub(super) fn read(text: &str, context: Context<'_>) -> Result<Sheet, String> {
     }
     records::read(&mut sheet, &simple, context)?;
     Ok(sheet)
+}
+
+/// Takes the events of a journal into the sheet, and returns the other lines.
+fn lines(sheet: &mut Sheet, text: &str, context: Context<'_>) -> Vec<Record> {
+    let mut simple = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let place = format!("line {}", index + 1);
+        match serde_json::from_str::<Map<String, Value>>(line) {
+            Ok(fields) if fields.contains_key("kind") && fields.contains_key("id") => {
+                sheet.plan.rows += 1;
+                event(sheet, &place, fields, context);
+            }
+            Ok(fields) => simple.push((place, fields)),
+            Err(error) => {
+                sheet.plan.rows += 1;
+                sheet.plan.leave_out(&place, error.to_string());
+            }
+        }
+    }
+    if !sheet.events.is_empty() {
+        "events of a journal".clone_into(&mut sheet.plan.format);
+    }
+    simple
 }
 
 /// An event of a journal names its kind and id.

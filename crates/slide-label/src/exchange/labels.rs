@@ -81,22 +81,16 @@ fn cells(sheet: &mut Sheet, slide: &str, fields: &Map<String, Value>, context: C
                 sheet.fill(&mut draft, column, text);
             }
             Ok(_) => found.filled += 1,
-            Err(reason) => {
-                (found.filled, found.left_out) = (found.filled + 1, found.left_out + 1);
-                draft.lost += 1;
-                sheet.plan.leave_out(slide, format!("`{key}`: {reason}"));
-            }
+            Err(reason) => sheet.lose(&mut draft, column, format!("`{key}`: {reason}")),
         }
     }
     sheet.drafts.push(draft);
 }
 
 fn drafts(sheet: &mut Sheet, slide: &str, label: &Label, context: Context<'_>) {
-    let known: Vec<String> = vec![slide.to_owned(), label.image_path.clone()];
-    let is_left_out = slides::resolve(&known, context.slides).is_some_and(|id| !context.takes(&id));
     let columns: Vec<(&String, Vec<u8>)> =
         label.scores.iter().map(|(key, score)| (key, column(label, key, *score))).collect();
-    let raters = if is_left_out { label.annotators.min(1) } else { label.annotators };
+    let raters = raters(slide, label, context);
     let name = context.nameless();
     let mut notes = Some(label.notes.clone()).filter(|notes| !notes.is_empty());
     for rater in 0..raters {
@@ -108,22 +102,29 @@ fn drafts(sheet: &mut Sheet, slide: &str, label: &Label, context: Context<'_>) {
         let rater = if raters == 1 { name.to_owned() } else { format!("{name} {}", rater + 1) };
         push(sheet, draft(slide, &label.image_path, rater, Kind::Rated), notes.take(), &given, context);
     }
+    let decided = final_words(label, &columns);
+    if !decided.is_empty() {
+        let word = draft(slide, &label.image_path, name.to_owned(), Kind::Adjudicated);
+        push(sheet, word, notes, &decided, context);
+    }
+}
+
+/// As how many people's a label is read: of a slide that is not taken, as one's.
+fn raters(slide: &str, label: &Label, context: Context<'_>) -> usize {
+    let known: Vec<String> = vec![slide.to_owned(), label.image_path.clone()];
+    let is_left_out = slides::resolve(&known, context.slides).is_some_and(|id| !context.takes(&id));
+    if is_left_out { label.annotators.min(1) } else { label.annotators }
+}
+
+/// The scores that the raters' own, here beside the criteria, do not make: somebody decided them.
+fn final_words<'a>(label: &Label, columns: &[(&'a String, Vec<u8>)]) -> Vec<(&'a String, Option<Score>)> {
     let is_final =
         |key: &str, codes: &[u8]| label.decided.contains_key(key) || median(codes) != Some(label.scores[key]);
-    let decided: Vec<(&String, Option<Score>)> = columns
+    columns
         .iter()
         .filter(|(key, codes)| is_final(key, codes))
         .map(|(key, _)| (*key, label.scores[*key]))
-        .collect();
-    if !decided.is_empty() {
-        push(
-            sheet,
-            draft(slide, &label.image_path, name.to_owned(), Kind::Adjudicated),
-            notes,
-            &decided,
-            context,
-        );
-    }
+        .collect()
 }
 
 fn push(

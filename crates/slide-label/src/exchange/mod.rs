@@ -158,6 +158,17 @@ impl<'a> Context<'a> {
     }
 }
 
+fn not_utf8(encoding: &str) -> String {
+    format!("it is not UTF-8 and is read as {encoding}: see that names and notes are right")
+}
+
+fn check_bytes(size: u64) -> std::result::Result<(), String> {
+    if size > MAX_BYTES {
+        return Err(format!("it has {} MB, more than {} MB: divide it", size >> 20, MAX_BYTES >> 20));
+    }
+    Ok(())
+}
+
 /// Reads a file of ratings; what single rows and cells hold wrong is listed in the plan, not fatal.
 ///
 /// # Errors
@@ -165,30 +176,21 @@ impl<'a> Context<'a> {
 pub fn read(path: &Path, format: Option<Format>, context: Context<'_>) -> Result<Imported> {
     let not = |what: &'static str, reason: String| Error::Import { path: path.to_owned(), what, reason };
     let size = std::fs::metadata(path).map_err(io_error("read", path))?.len();
-    if size > MAX_BYTES {
-        return Err(not(
-            "a file of ratings",
-            format!("it has {} MB, more than {} MB: divide it", size >> 20, MAX_BYTES >> 20),
-        ));
-    }
+    check_bytes(size).map_err(|reason| not("a file of ratings", reason))?;
     let bytes = std::fs::read(path).map_err(io_error("read", path))?;
     let (text, encoding) = match decode(bytes).map_err(|reason| not("a file of ratings", reason))? {
         Content::Text(text, encoding) => (text, encoding),
         Content::Workbook(bytes) => {
             let sheet = workbook_of(bytes).and_then(|grid| table::read(grid, context));
-            return sheet
-                .map(|sheet| settle::settle(sheet, context))
-                .map_err(|reason| not("a table of ratings", reason));
+            let sheet = sheet.map_err(|reason| not("a table of ratings", reason))?;
+            return Ok(settle::settle(sheet, context));
         }
     };
     let text = text.trim_start_matches('\u{feff}'); // spreadsheets mark UTF-8 so
     let format = format.unwrap_or_else(|| Format::guess(path, text));
     let mut sheet = sheet_of(text, format, context).map_err(|reason| not(format.what(), reason))?;
     if let Some(encoding) = encoding {
-        sheet.plan.notice(
-            format!("it is not UTF-8 and is read as {encoding}: see that names and notes are right"),
-            "",
-        );
+        sheet.plan.notice(not_utf8(encoding), "");
     }
     Ok(settle::settle(sheet, context))
 }

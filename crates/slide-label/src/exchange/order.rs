@@ -8,10 +8,10 @@ use super::row::Row;
 use super::sheet::Exported;
 use crate::{Event, Kind, clean_name};
 
-/// Gives ratings of our own export back their ids, people and times: by the id where the tool kept it, else by what they say.
-pub(super) fn recognize(rows: &mut [Row], plan: &mut Plan) {
+/// Those of which the tool kept the id; which ids these are.
+fn recognize_ids(rows: &mut [Row], plan: &mut Plan) -> HashSet<String> {
     let mut claimed: HashSet<String> = HashSet::new();
-    for row in rows.iter_mut() {
+    for row in rows {
         let id = row.exported_id.clone().or_else(|| row.event_id.clone());
         let found =
             row.exported.iter().flat_map(|list| list.iter()).find(|record| Some(&record.id) == id.as_ref());
@@ -20,19 +20,29 @@ pub(super) fn recognize(rows: &mut [Row], plan: &mut Plan) {
             take_back(row, &record, plan);
         }
     }
+    claimed
+}
+
+/// The exported rating that says what a row says, and that no other row has claimed.
+fn says_the_same(row: &Row, claimed: &HashSet<String>) -> Option<Exported> {
+    let says_it = |record: &&Exported| {
+        let is_skip = row.kind == Some(Kind::Skipped);
+        is_skip == (record.kind == Kind::Skipped)
+            && record.scores == row.scores
+            && record.notes.trim() == row.notes.trim()
+            && !claimed.contains(&record.id)
+    };
+    // A final word was starred: of two that say the same, the starred one is it.
+    let list = row.exported.as_deref().map(Vec::as_slice).unwrap_or_default();
+    let is_final = |record: &&Exported| (record.kind == Kind::Adjudicated) == row.is_starred;
+    list.iter().filter(says_it).find(is_final).or_else(|| list.iter().find(says_it)).cloned()
+}
+
+/// Gives ratings of our own export back their ids, people and times: by the id where the tool kept it, else by what they say.
+pub(super) fn recognize(rows: &mut [Row], plan: &mut Plan) {
+    let mut claimed = recognize_ids(rows, plan);
     for row in rows.iter_mut().filter(|row| row.exported.is_some()) {
-        let says_it = |record: &&Exported| {
-            let is_skip = row.kind == Some(Kind::Skipped);
-            is_skip == (record.kind == Kind::Skipped)
-                && record.scores == row.scores
-                && record.notes.trim() == row.notes.trim()
-                && !claimed.contains(&record.id)
-        };
-        // A final word was starred: of two that say the same, the starred one is it.
-        let list = row.exported.as_deref().map(Vec::as_slice).unwrap_or_default();
-        let is_final = |record: &&Exported| (record.kind == Kind::Adjudicated) == row.is_starred;
-        let found = list.iter().filter(says_it).find(is_final).or_else(|| list.iter().find(says_it)).cloned();
-        match found {
+        match says_the_same(row, &claimed) {
             Some(record) => {
                 claimed.insert(record.id.clone());
                 take_back(row, &record, plan);
@@ -66,16 +76,22 @@ fn take_back(row: &mut Row, record: &Exported, plan: &mut Plan) {
     }
 }
 
-/// Names people as the command line says; several ratings of one slide by nobody are several people's.
-pub(super) fn name_people(rows: &mut [Row], plan: &mut Plan, context: Context<'_>) {
+/// Of each row, how many ratings of its slide up to it name nobody; final words are counted by themselves.
+fn numbers(rows: &[Row]) -> Vec<usize> {
     let mut nameless: HashMap<(String, bool), usize> = HashMap::new();
     let mut numbers = Vec::with_capacity(rows.len());
-    for row in rows.iter() {
+    for row in rows {
         let count = nameless.entry((row.slide_id.clone(), row.kind == Some(Kind::Adjudicated))).or_default();
         *count += usize::from(row.person.is_empty());
         numbers.push(*count);
     }
-    let has_several = context.annotator.is_none() && nameless.values().any(|count| *count > 1);
+    numbers
+}
+
+/// Names people as the command line says; several ratings of one slide by nobody are several people's.
+pub(super) fn name_people(rows: &mut [Row], plan: &mut Plan, context: Context<'_>) {
+    let numbers = numbers(rows);
+    let has_several = context.annotator.is_none() && numbers.iter().any(|number| *number > 1);
     let name = context.nameless();
     for (row, number) in rows.iter_mut().zip(numbers) {
         let found = row.person.first();
@@ -92,12 +108,21 @@ pub(super) fn name_people(rows: &mut [Row], plan: &mut Plan, context: Context<'_
             plan.notice(what, &row.place);
         }
     }
+    list_people(rows, plan);
+}
+
+/// Somebody of whom nothing is counted yet.
+fn person(found: String, name: String) -> PersonPlan {
+    PersonPlan { found, name, ratings: 0, skips: 0, final_words: 0 }
+}
+
+/// Enters everybody into the plan, and says of whom it may be that they are one.
+fn list_people(rows: &[Row], plan: &mut Plan) {
     let mut people: BTreeMap<String, PersonPlan> = BTreeMap::new();
-    for row in rows.iter() {
+    for row in rows {
         let found = row.person.first().cloned().unwrap_or_default();
         let name = row.annotator.clone();
-        let person = PersonPlan { found, name, ratings: 0, skips: 0, final_words: 0 };
-        people.entry(row.annotator.clone()).or_insert(person);
+        people.entry(row.annotator.clone()).or_insert(person(found, name));
     }
     let mut folded: BTreeMap<String, &str> = BTreeMap::new();
     for name in people.keys() {
@@ -113,23 +138,7 @@ pub(super) fn name_people(rows: &mut [Row], plan: &mut Plan, context: Context<'_
 
 /// Where no time tells which of a person's ratings of a slide is newer, the later row wins, which is said of each.
 pub(super) fn last_wins(rows: Vec<Row>, plan: &mut Plan) -> Vec<Row> {
-    let mut chains: HashMap<(&str, &str, bool), Vec<usize>> = HashMap::new();
-    for (index, row) in rows.iter().enumerate() {
-        let is_final = row.kind == Some(Kind::Adjudicated);
-        chains.entry((&row.annotator, &row.slide_id, is_final)).or_default().push(index);
-    }
-    let mut winners: HashMap<usize, usize> = HashMap::new(); // by the row that it replaces
-    for chain in chains.values().filter(|chain| chain.len() > 1) {
-        let is_timed = chain.iter().all(|&index| rows[index].rated_at.is_some());
-        for (place, &index) in chain.iter().enumerate() {
-            let later = chain[place + 1..].iter().rev();
-            let mut rivals =
-                later.filter(|&&other| !is_timed || rows[other].rated_at == rows[index].rated_at);
-            if let Some(&winner) = rivals.next() {
-                winners.insert(index, winner);
-            }
-        }
-    }
+    let winners = winners(&rows);
     for (index, row) in rows.iter().enumerate() {
         if let Some(&winner) = winners.get(&index) {
             let winner = &rows[winner];
@@ -147,18 +156,35 @@ pub(super) fn last_wins(rows: Vec<Row>, plan: &mut Plan) -> Vec<Row> {
     kept.map(|(_, row)| row).collect()
 }
 
+/// The rows that replace others, by those that they replace.
+fn winners(rows: &[Row]) -> HashMap<usize, usize> {
+    let mut chains: HashMap<(&str, &str, bool), Vec<usize>> = HashMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        let is_final = row.kind == Some(Kind::Adjudicated);
+        chains.entry((&row.annotator, &row.slide_id, is_final)).or_default().push(index);
+    }
+    let mut winners = HashMap::new();
+    for chain in chains.values().filter(|chain| chain.len() > 1) {
+        let is_timed = chain.iter().all(|&index| rows[index].rated_at.is_some());
+        for (place, &index) in chain.iter().enumerate() {
+            let later = chain[place + 1..].iter().rev();
+            let mut rivals =
+                later.filter(|&&other| !is_timed || rows[other].rated_at == rows[index].rated_at);
+            if let Some(&winner) = rivals.next() {
+                winners.insert(index, winner);
+            }
+        }
+    }
+    winners
+}
+
 /// Counts what is taken, by kind and person.
 pub(super) fn count(events: &[Event], plan: &mut Plan) {
     let mut people: BTreeMap<String, PersonPlan> =
         std::mem::take(&mut plan.people).into_iter().map(|person| (person.name.clone(), person)).collect();
     for event in events {
-        let person = people.entry(event.annotator.clone()).or_insert_with(|| PersonPlan {
-            found: event.annotator.clone(),
-            name: event.annotator.clone(),
-            ratings: 0,
-            skips: 0,
-            final_words: 0,
-        });
+        let name = &event.annotator;
+        let person = people.entry(name.clone()).or_insert_with(|| person(name.clone(), name.clone()));
         let (all, own) = match event.kind {
             Kind::Rated | Kind::Changed => (&mut plan.ratings, &mut person.ratings),
             Kind::Skipped => (&mut plan.skips, &mut person.skips),

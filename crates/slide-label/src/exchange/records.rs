@@ -23,21 +23,7 @@ pub(super) fn read(sheet: &mut Sheet, records: &[Record], context: Context<'_>) 
     sheet.one_column_each(|name| if context.rules.is_mapped(name) { 0 } else { rank(name) });
     for (place, record) in records {
         sheet.plan.rows += 1;
-        let is_label_studio = record.contains_key("annotation_id");
-        let mut draft = Draft { place: place.clone(), ..Draft::default() };
-        for (key, value) in fields(record) {
-            let column = sheet.named(key, context.rules, context.rubric);
-            match field_text(value, &sheet.plan.columns[column].becomes, is_label_studio) {
-                Ok(text) if text.is_empty() => {}
-                Ok(text) => sheet.fill(&mut draft, column, text),
-                Err(reason) => {
-                    let found = &mut sheet.plan.columns[column];
-                    (found.filled, found.left_out) = (found.filled + 1, found.left_out + 1);
-                    draft.lost += 1;
-                    sheet.plan.leave_out(place, format!("`{key}`: {reason}"));
-                }
-            }
-        }
+        let draft = draft(sheet, place, record, context);
         if draft.slide.is_empty() {
             sheet.plan.leave_out(place, "it names no `slide_id`");
         } else {
@@ -45,6 +31,21 @@ pub(super) fn read(sheet: &mut Sheet, records: &[Record], context: Context<'_>) 
         }
     }
     Ok(())
+}
+
+/// One record's fields.
+fn draft(sheet: &mut Sheet, place: &str, record: &Map<String, Value>, context: Context<'_>) -> Draft {
+    let is_label_studio = record.contains_key("annotation_id");
+    let mut draft = Draft { place: place.to_owned(), ..Draft::default() };
+    for (key, value) in fields(record) {
+        let column = sheet.named(key, context.rules, context.rubric);
+        match field_text(value, &sheet.plan.columns[column].becomes, is_label_studio) {
+            Ok(text) if text.is_empty() => {}
+            Ok(text) => sheet.fill(&mut draft, column, text),
+            Err(reason) => sheet.lose(&mut draft, column, format!("`{key}`: {reason}")),
+        }
+    }
+    draft
 }
 
 /// The fields of a record, those of `scores` among them.

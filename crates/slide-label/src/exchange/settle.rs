@@ -2,7 +2,7 @@
 
 use super::cell::{self, Answer};
 use super::order;
-use super::plan::Becomes;
+use super::plan::{Becomes, Plan};
 use super::row::Row;
 use super::sheet::{Draft, Sheet};
 use super::{Context, Imported, slides, when};
@@ -30,17 +30,32 @@ pub(super) fn settle(mut sheet: Sheet, context: Context<'_>) -> Imported {
     Imported { events, plan: sheet.plan }
 }
 
-/// A criterion whose numbers lie outside 1 to 5 too often to be slips is on another scale: then a 4 is no 4 either.
-fn refuse_other_scales(sheet: &mut Sheet, context: Context<'_>) {
-    let mut counts = vec![(0usize, 0usize, f64::MIN); sheet.plan.columns.len()];
+/// What numbers stand in a column.
+#[derive(Clone)]
+struct Numbers {
+    all: usize,
+    /// Those that are not 1 to 5.
+    outside: usize,
+    largest: f64,
+}
+
+fn numbers(sheet: &Sheet) -> Vec<Numbers> {
+    let none = Numbers { all: 0, outside: 0, largest: f64::MIN };
+    let mut numbers = vec![none; sheet.plan.columns.len()];
     for (column, text) in sheet.drafts.iter().flat_map(|draft| &draft.answers) {
         let Some(value) = cell::number(text) else { continue };
-        let (all, outside, largest) = &mut counts[*column];
-        *all += 1;
-        *outside += usize::from(!(1.0..=5.0).contains(&value));
-        *largest = largest.max(value);
+        let found = &mut numbers[*column];
+        found.all += 1;
+        found.outside += usize::from(!(1.0..=5.0).contains(&value));
+        found.largest = found.largest.max(value);
     }
-    for (column, (all, outside, largest)) in sheet.plan.columns.iter_mut().zip(counts) {
+    numbers
+}
+
+/// A criterion whose numbers lie outside 1 to 5 too often to be slips is on another scale: then a 4 is no 4 either.
+fn refuse_other_scales(sheet: &mut Sheet, context: Context<'_>) {
+    let numbers = numbers(sheet);
+    for (column, Numbers { all, outside, largest }) in sheet.plan.columns.iter_mut().zip(numbers) {
         if !matches!(column.becomes, Becomes::Criterion(_)) {
             continue;
         }
@@ -54,16 +69,20 @@ fn refuse_other_scales(sheet: &mut Sheet, context: Context<'_>) {
             );
         }
     }
-    let refused = sheet.plan.columns.iter().filter(|column| column.becomes == Becomes::Refused);
+    leave_out_refused(&mut sheet.plan);
+}
+
+fn leave_out_refused(plan: &mut Plan) {
+    let refused = plan.columns.iter().filter(|column| column.becomes == Becomes::Refused);
     let problems: Vec<_> =
         refused.map(|column| (format!("`{}`", column.name), column.reason.clone())).collect();
     for (place, reason) in problems {
-        sheet.plan.leave_out(&place, reason);
+        plan.leave_out(&place, reason);
     }
 }
 
-fn row(sheet: &mut Sheet, draft: Draft, context: Context<'_>) -> Option<Row> {
-    let plan = &mut sheet.plan;
+/// The slide of a rating; none where the manifest does not have it, unless such ones are kept.
+fn slide(draft: &Draft, plan: &mut Plan, context: Context<'_>) -> Option<String> {
     let Some(slide_id) = slides::resolve(&draft.slide, context.slides) else {
         plan.leave_out(&draft.place, "it names no slide");
         return None;
@@ -73,6 +92,11 @@ fn row(sheet: &mut Sheet, draft: Draft, context: Context<'_>) -> Option<Row> {
         *plan.unknown_slides.entry(slide_id).or_default() += 1;
         return None;
     }
+    Some(slide_id)
+}
+
+fn row(sheet: &mut Sheet, draft: Draft, context: Context<'_>) -> Option<Row> {
+    let slide_id = slide(&draft, &mut sheet.plan, context)?;
     let mut row = Row { slide_id, place: draft.place.clone(), ..Row::default() };
     let lost = answers(sheet, &draft, &mut row, context);
     let plan = &mut sheet.plan;
@@ -90,13 +114,18 @@ fn row(sheet: &mut Sheet, draft: Draft, context: Context<'_>) -> Option<Row> {
     row.exported = draft.exported;
     row.exported_id = draft.exported_id;
     row.person = draft.person.into_iter().filter(|name| !name.trim().is_empty()).collect();
+    is_taken(&row, lost, plan).then_some(row)
+}
+
+/// Whether a row is a rating, of which `lost` cells could not be read.
+fn is_taken(row: &Row, lost: usize, plan: &mut Plan) -> bool {
     if row.scores.is_empty() && row.kind != Some(Kind::Skipped) {
         match (lost, row.notes.is_empty()) {
             (0, true) => plan.empty_rows += 1,
             (0, false) => plan.leave_out(&row.place, "notes, but no score"),
             _ => {}
         }
-        return None;
+        return false;
     }
     let names_ours = row.event_id.is_some() || row.exported_id.is_some();
     if lost > 0 && names_ours {
@@ -105,9 +134,9 @@ fn row(sheet: &mut Sheet, draft: Draft, context: Context<'_>) -> Option<Row> {
             &row.place,
             "it has the id of a rating, which is not changed by what can be read in part",
         );
-        return None;
+        return false;
     }
-    Some(row)
+    true
 }
 
 /// Takes the scores that can be taken; how many cells are lost.
@@ -156,29 +185,22 @@ fn does_not_apply(text: &str) -> Result<Answer, String> {
 }
 
 /// A time that cannot be read costs the time alone.
-fn time(
-    text: Option<&str>,
-    place: &str,
-    plan: &mut super::Plan,
-    context: Context<'_>,
-) -> Option<jiff::Timestamp> {
-    match when::parse(text?) {
-        Ok(when) => {
-            let when = when?;
-            if when.at > context.now + jiff::SignedDuration::from_hours(24) {
-                plan.notice("a time that is still to come is not taken", place);
-                return None;
-            }
-            if let Some(supposed) = when.supposed {
-                plan.notice(supposed, place);
-            }
-            Some(when.at)
-        }
+fn time(text: Option<&str>, place: &str, plan: &mut Plan, context: Context<'_>) -> Option<jiff::Timestamp> {
+    let when = match when::parse(text?) {
+        Ok(when) => when?,
         Err(reason) => {
             plan.notice(reason, place);
-            None
+            return None;
         }
+    };
+    if when.at > context.now + jiff::SignedDuration::from_hours(24) {
+        plan.notice("a time that is still to come is not taken", place);
+        return None;
     }
+    if let Some(supposed) = when.supposed {
+        plan.notice(supposed, place);
+    }
+    Some(when.at)
 }
 
 /// The longest that a slide can have been looked at, in seconds: a day.

@@ -96,6 +96,22 @@ impl Sheet {
         self.plan.columns.len() - 1
     }
 
+    /// Notes a value that cannot be taken: the rating is without it.
+    pub(super) fn lose(&mut self, draft: &mut Draft, column: usize, reason: String) {
+        let found = &mut self.plan.columns[column];
+        (found.filled, found.left_out) = (found.filled + 1, found.left_out + 1);
+        draft.lost += 1;
+        self.plan.leave_out(&draft.place, reason);
+    }
+
+    fn fill_kind(&mut self, draft: &mut Draft, text: &str) {
+        draft.kind = kind(text);
+        if draft.kind.is_none() {
+            let what = format!("`{text}` is no kind of rating: taken as a rating");
+            self.plan.notice(what, &draft.place);
+        }
+    }
+
     /// Puts a text where its column belongs in a rating. `text` is not empty.
     pub(super) fn fill(&mut self, draft: &mut Draft, column: usize, text: String) {
         let found = &mut self.plan.columns[column];
@@ -111,13 +127,7 @@ impl Sheet {
             Becomes::EventId => draft.event_id = Some(text.trim().to_owned()),
             Becomes::Seconds => draft.seconds = Some(text),
             Becomes::ModelVersion => draft.model_version = Some(text),
-            Becomes::Kind => {
-                draft.kind = kind(text.trim());
-                if draft.kind.is_none() {
-                    let what = format!("`{}` is no kind of rating: taken as a rating", text.trim());
-                    self.plan.notice(what, &draft.place);
-                }
-            }
+            Becomes::Kind => self.fill_kind(draft, text.trim()),
             Becomes::OurRatings => match serde_json::from_str::<Vec<Exported>>(&text) {
                 Ok(exported) => draft.exported = Some(Rc::new(exported)),
                 Err(_) => found.left_out += 1,

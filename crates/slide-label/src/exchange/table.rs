@@ -69,46 +69,57 @@ pub(super) fn read(grid: Grid, context: Context<'_>) -> Result<Sheet, String> {
     }
     let heads = head_row(&grid.rows, context).ok_or_else(|| no_heads(&grid.rows))?;
     if heads > 0 {
-        sheet.plan.notice(
-            format!("what stands before the heads in {} is passed over", grid.rows[heads].place),
-            &grid.rows[0].place,
-        );
+        let place = &grid.rows[heads].place;
+        let notice = format!("what stands before the heads in {place} is passed over");
+        sheet.plan.notice(notice, &grid.rows[0].place);
     }
     let (head, body) = (&grid.rows[heads], &grid.rows[heads + 1..]);
-    for (index, name) in head.cells.iter().enumerate() {
-        let name = name.trim().trim_start_matches('\u{feff}');
-        let shown = if name.is_empty() { format!("(column {})", index + 1) } else { name.to_owned() };
-        sheet.add_column(&shown, context.rules.meaning(name, context.rubric));
-    }
+    add_columns(&mut sheet, head, context);
     slide_column(&mut sheet, body, context);
     sheet.one_column_each(|name| if context.rules.is_mapped(name) { 0 } else { rank(name) });
     check_columns(&sheet, context)?;
     let is_label_studio = head.cells.iter().any(|name| name.trim() == "annotation_id");
     for line in body {
         sheet.plan.rows += 1;
-        if let Some(extra) = line.cells.iter().skip(head.cells.len()).find(|cell| !cell.trim().is_empty()) {
-            let (count, heads) = (line.cells.len(), head.cells.len());
-            // An unquoted delimiter moves every cell after it to another column.
-            sheet.plan.leave_out(
-                &line.place,
-                format!(
-                    "{count} cells, but {heads} heads (`{}`): a delimiter without quotation marks?",
-                    extra.trim()
-                ),
-            );
-            continue;
+        if let Some(reason) = surplus(line, head) {
+            sheet.plan.leave_out(&line.place, reason);
+        } else {
+            let draft = draft(&mut sheet, line, is_label_studio);
+            sheet.drafts.push(draft);
         }
-        let mut draft = Draft { place: line.place.clone(), ..Draft::default() };
-        for (column, cell) in line.cells.iter().take(head.cells.len()).enumerate() {
-            let is_notes = sheet.plan.columns[column].becomes == Becomes::Notes;
-            if !cell.trim().is_empty() || (is_notes && !cell.is_empty()) {
-                let text = cell_text(cell, &sheet.plan.columns[column].becomes, is_label_studio);
-                sheet.fill(&mut draft, column, text);
-            }
-        }
-        sheet.drafts.push(draft);
     }
     Ok(sheet)
+}
+
+fn add_columns(sheet: &mut Sheet, head: &Line, context: Context<'_>) {
+    for (index, name) in head.cells.iter().enumerate() {
+        let name = name.trim().trim_start_matches('\u{feff}');
+        let shown = if name.is_empty() { format!("(column {})", index + 1) } else { name.to_owned() };
+        sheet.add_column(&shown, context.rules.meaning(name, context.rubric));
+    }
+}
+
+/// Why a line with more cells than heads is left out: an unquoted delimiter moves every cell after it to another column.
+fn surplus(line: &Line, head: &Line) -> Option<String> {
+    let (count, heads) = (line.cells.len(), head.cells.len());
+    let extra = line.cells.iter().skip(heads).find(|cell| !cell.trim().is_empty())?;
+    Some(format!(
+        "{count} cells, but {heads} heads (`{}`): a delimiter without quotation marks?",
+        extra.trim()
+    ))
+}
+
+/// One line's cells, as far as there are heads.
+fn draft(sheet: &mut Sheet, line: &Line, is_label_studio: bool) -> Draft {
+    let mut draft = Draft { place: line.place.clone(), ..Draft::default() };
+    for (column, cell) in line.cells.iter().take(sheet.plan.columns.len()).enumerate() {
+        let is_notes = sheet.plan.columns[column].becomes == Becomes::Notes;
+        if !cell.trim().is_empty() || (is_notes && !cell.is_empty()) {
+            let text = cell_text(cell, &sheet.plan.columns[column].becomes, is_label_studio);
+            sheet.fill(&mut draft, column, text);
+        }
+    }
+    draft
 }
 
 /// Label Studio writes an answer into a cell as JSON, and a person by number.
@@ -158,15 +169,22 @@ fn no_heads(rows: &[Line]) -> String {
     }
 }
 
+/// How many cells of each column are slides, in the first lines.
+fn counts(columns: usize, body: &[Line], is_slide: impl Fn(&str) -> bool) -> Vec<usize> {
+    let mut counts = vec![0usize; columns];
+    for line in body.iter().take(1000) {
+        for (count, cell) in counts.iter_mut().zip(&line.cells) {
+            *count += usize::from(is_slide(cell));
+        }
+    }
+    counts
+}
+
 /// Where no column is named for the slide, or none of its cells is a slide, the one that holds most slides is it.
 fn slide_column(sheet: &mut Sheet, body: &[Line], context: Context<'_>) {
     let Some(known) = context.slides else { return };
-    let mut counts = vec![0usize; sheet.plan.columns.len()];
-    for line in body.iter().take(1000) {
-        for (count, cell) in counts.iter_mut().zip(&line.cells) {
-            *count += usize::from(known.find(unguard(cell.trim())).is_some());
-        }
-    }
+    let is_slide = |cell: &str| known.find(unguard(cell.trim())).is_some();
+    let counts = counts(sheet.plan.columns.len(), body, is_slide);
     let columns = &mut sheet.plan.columns;
     let is_said: Vec<bool> = columns.iter().map(|column| context.rules.is_mapped(&column.name)).collect();
     let named: Vec<usize> =

@@ -33,10 +33,9 @@ pub(super) fn parse(text: &str) -> Result<Option<When>, String> {
     let date = day(date.trim_end_matches(','))?;
     let unreadable = || format!("`{text}` is not a time such as 2026-01-31T09:30:00Z");
     let date = date.ok_or_else(unreadable)?;
-    let clock = clock.trim();
-    let (time, supposed) = match clock {
+    let (time, supposed) = match clock.trim() {
         "" => (Time::midnight(), NO_CLOCK),
-        _ => (time_of_day(clock).ok_or_else(unreadable)?, NO_ZONE),
+        clock => (time_of_day(clock).ok_or_else(unreadable)?, NO_ZONE),
     };
     let at = TimeZone::UTC.to_timestamp(DateTime::from_parts(date, time)).map_err(|_| unreadable())?;
     Ok(Some(When { at, supposed: Some(supposed) }))

@@ -6,6 +6,20 @@ use calamine::{DataRef, Reader, Xlsx};
 
 use super::grid::{Grid, Line, check_size};
 
+/// Puts a cell into the last row, or into a new one after it.
+fn put(grid: &mut Grid, row: u32, column: usize, text: String) -> Result<(), String> {
+    let place = format!("row {}", row + 1);
+    if grid.rows.last().is_none_or(|line| line.place != place) {
+        grid.rows.push(Line { place, cells: Vec::new() });
+    }
+    check_size(grid.rows.len(), column + 1)?;
+    if let Some(line) = grid.rows.last_mut() {
+        line.cells.resize(line.cells.len().max(column + 1), String::new());
+        line.cells[column] = text;
+    }
+    Ok(())
+}
+
 /// Reads the first sheet that holds a table; the others are named.
 pub(super) fn read(bytes: Vec<u8>) -> Result<Grid, String> {
     let wrong = |error: calamine::XlsxError| format!("a workbook that cannot be read: {error}");
@@ -21,17 +35,8 @@ pub(super) fn read(bytes: Vec<u8>) -> Result<Grid, String> {
         while let Some(cell) = cells.next_cell().map_err(wrong)? {
             let (row, column) = cell.get_position();
             let text = text_of(cell.get_value());
-            if text.is_empty() {
-                continue;
-            }
-            let place = format!("row {}", row + 1);
-            if grid.rows.last().is_none_or(|line| line.place != place) {
-                grid.rows.push(Line { place, cells: Vec::new() });
-            }
-            check_size(grid.rows.len(), column as usize + 1)?;
-            if let Some(line) = grid.rows.last_mut() {
-                line.cells.resize(line.cells.len().max(column as usize + 1), String::new());
-                line.cells[column as usize] = text;
+            if !text.is_empty() {
+                put(&mut grid, row, column as usize, text)?;
             }
         }
         grid.format = format!("the sheet `{name}` of a workbook");

@@ -64,6 +64,39 @@ pub(crate) fn disputed<'a>(
     })
 }
 
+/// The slides on which people disagree that are still open, or those that were decided.
+fn disputes<'a>(config: &LabelConfig, store: &'a Store, state: State) -> Vec<(&'a str, u8)> {
+    let decided_at = |slide: &str| store.adjudication(slide).map(|event| event.at());
+    let of_state = |(slide, _): &(&str, u8)| decided_at(slide).is_some() == (state == State::Decided);
+    let mut found: Vec<(&str, u8)> = disputed(config, store).filter(of_state).collect();
+    if state == State::Decided {
+        found.sort_by_key(|(slide, _)| Reverse(decided_at(slide)));
+    } else {
+        found.sort_by_key(|(_, spread)| Reverse(*spread));
+    }
+    found
+}
+
+fn doubted_criteria(doubts: &Doubts, slide: &str) -> Vec<String> {
+    let mut known = doubts.slides.iter();
+    known.find(|(other, _)| other == slide).map(|(_, criteria)| criteria.clone()).unwrap_or_default()
+}
+
+/// A slide with all that was said of it; its spread and its doubts are told by others.
+fn ratings(store: &Store, slide: &str, card: Option<SlideCard>) -> Disputed {
+    Disputed {
+        slide_id: slide.to_owned(),
+        deck: card.as_ref().map_or_else(|| slide.to_owned(), |card| card.deck.to_string()),
+        number: card.map_or(0, |card| card.number),
+        spread: 0,
+        doubted: Vec::new(),
+        ratings: store.ratings(slide).map(|rating| rating.event.to_event()).collect(),
+        median: medians(store, slide),
+        adjudication: store.adjudication(slide).map(|event| event.to_event()),
+        adjudication_head: store.adjudication_head(slide).map(str::to_owned),
+    }
+}
+
 /// The disputes of a state from place `from` on, at most `count`. Slides that left the manifest keep their place: their ratings and
 /// decisions are there, though no image.
 pub(crate) fn page(
@@ -73,44 +106,16 @@ pub(crate) fn page(
     doubts: Option<&Doubts>,
     card: &dyn Fn(&str) -> Option<SlideCard>,
 ) -> Page {
-    let decided_at = |slide: &str| store.adjudication(slide).map(|event| event.at());
-    let disputes = || {
-        disputed(config, store)
-            .filter(|(slide, _)| decided_at(slide).is_some() == (state == State::Decided))
-            .collect::<Vec<(&str, u8)>>()
-    };
     let doubted = doubts.map(|doubts| doubted(doubts, store));
     let doubtful = doubted.as_ref().map(Vec::len);
     let found = match state {
-        State::Open => {
-            let mut found = disputes();
-            found.sort_by_key(|(_, spread)| Reverse(*spread));
-            found
-        }
-        State::Decided => {
-            let mut found = disputes();
-            found.sort_by_key(|(slide, _)| Reverse(decided_at(slide)));
-            found
-        }
+        State::Open | State::Decided => disputes(config, store, state),
         State::Doubtful => doubted.unwrap_or_default(),
     };
-    let criteria = |slide: &str| {
-        let mut known = doubts.filter(|_| state == State::Doubtful).into_iter().flat_map(|d| &d.slides);
-        known.find(|(other, _)| other == slide).map(|(_, criteria)| criteria.clone()).unwrap_or_default()
-    };
+    let shown = doubts.filter(|_| state == State::Doubtful);
     let describe = |&(slide, spread): &(&str, u8)| {
-        let card = card(slide);
-        Disputed {
-            slide_id: slide.to_owned(),
-            deck: card.as_ref().map_or_else(|| slide.to_owned(), |card| card.deck.to_string()),
-            number: card.map_or(0, |card| card.number),
-            spread,
-            doubted: criteria(slide),
-            ratings: store.ratings(slide).map(|rating| rating.event.to_event()).collect(),
-            median: medians(store, slide),
-            adjudication: store.adjudication(slide).map(|event| event.to_event()),
-            adjudication_head: store.adjudication_head(slide).map(str::to_owned),
-        }
+        let doubted = shown.map(|doubts| doubted_criteria(doubts, slide)).unwrap_or_default();
+        Disputed { spread, doubted, ..ratings(store, slide, card(slide)) }
     };
     Page { total: found.len(), doubtful, slides: found.iter().skip(from).take(count).map(describe).collect() }
 }

@@ -31,14 +31,19 @@ pub(super) async fn image(
     {
         return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
     }
-    let path = app.settings().paths.slides().image(&id);
+    Ok((caching, body(&app, &id).await?).into_response())
+}
+
+/// Opens an image; its kind, length and pieces.
+async fn body(app: &App, id: &str) -> Result<impl IntoResponse + use<>, Rejection> {
+    let path = app.settings().paths.slides().image(id);
     let opened = tokio::task::spawn_blocking(move || open(&path).map_err(|error| (path, error))).await;
     match opened {
         Ok(Ok((file, length, media_type))) => {
             let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE_BYTES);
             let kind =
                 [(header::CONTENT_TYPE, media_type.to_owned()), (header::CONTENT_LENGTH, length.to_string())];
-            Ok((caching, kind, Body::from_stream(pieces)).into_response())
+            Ok((kind, Body::from_stream(pieces)))
         }
         Ok(Err((path, error))) => {
             tracing::warn!("cannot read `{}`: {error}", path.display());

@@ -58,8 +58,9 @@ fn without(uri: &Uri, path: &str) -> Option<Uri> {
     if rest.starts_with('/') { rest.parse().ok() } else { None }
 }
 
-fn routes(state: Arc<App>) -> Router {
-    let interface = Router::new()
+/// What the pages' programs speak with.
+fn interface() -> Router<Arc<App>> {
+    Router::new()
         .route("/session", get(session::show).post(session::sign_in).delete(session::sign_out))
         .route("/queue", post(ratings::queue))
         .route("/mine", get(ratings::mine))
@@ -73,9 +74,12 @@ fn routes(state: Arc<App>) -> Router {
         .route("/disputes", get(lead::disputes))
         .route("/export.jsonl", get(lead::export))
         .route("/invitations", get(lead::invitations).post(lead::invite))
-        .route("/invitations/{id}", delete(lead::revoke));
+        .route("/invitations/{id}", delete(lead::revoke))
+}
+
+fn routes(state: Arc<App>) -> Router {
     Router::new()
-        .nest("/api", interface)
+        .nest("/api", interface())
         .route("/", get(assets::page))
         .route("/join", get(assets::page))
         .route("/lead", get(assets::lead_page))

@@ -40,6 +40,17 @@ pub(crate) struct DisputeCounts {
     decided: usize,
 }
 
+impl DisputeCounts {
+    fn of(config: &LabelConfig, store: &Store) -> Self {
+        let mut disputes = Self::default();
+        for (slide, _) in disputed(config, store) {
+            let is_decided = store.adjudication(slide).is_some();
+            *if is_decided { &mut disputes.decided } else { &mut disputes.open } += 1;
+        }
+        disputes
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct PersonRow {
     name: String,
@@ -79,15 +90,10 @@ impl Snapshot {
         let deck_of = |slide: &str| card(slide).map_or_else(|| slide.into(), |card| card.deck_id);
         let mut matrix = RatingMatrix::from_store(store, deck_of);
         matrix.mark_calibration(|slide| queue.is_calibration(slide));
-        let mut disputes = DisputeCounts::default();
-        for (slide, _) in disputed(config, store) {
-            let is_decided = store.adjudication(slide).is_some();
-            *if is_decided { &mut disputes.decided } else { &mut disputes.open } += 1;
-        }
         Self {
             matrix,
             people: people(queue, store, invited),
-            disputes,
+            disputes: DisputeCounts::of(config, store),
             uncounted: store.uncounted(),
             model_help: help_effect(store),
             slides: queue.len(),

@@ -14,7 +14,7 @@ use slide_data::{Correction, Scores};
 use super::error::Rejection;
 use super::session::SignedIn;
 use super::state::App;
-use crate::{Error, Event, Kind, Person, Role, Store, exchange};
+use crate::{Acknowledged, Error, Event, Kind, Person, Role, Store, exchange};
 
 #[derive(Deserialize)]
 pub(super) struct Wanted {
@@ -128,6 +128,25 @@ impl Submitted {
     }
 }
 
+/// Whether an event is a final word, or takes one back.
+fn is_adjudication(app: &App, event: &Event) -> bool {
+    event.kind == Kind::Adjudicated
+        || event.undoes.as_deref().is_some_and(|id| {
+            let store = app.ledger().store();
+            store.event(id).is_some_and(|target| store.is_adjudication(target))
+        })
+}
+
+/// Of a conflict the answer tells what the person's rating is by now.
+fn refused(app: &App, slide_id: &str, person: &Person, error: Error) -> Rejection {
+    let store = app.ledger().store();
+    let details = match &error {
+        Error::Conflict { .. } => json!({"current": mine_of(&store, slide_id, &person.name)}),
+        _ => Value::Null,
+    };
+    Rejection { details, ..Rejection::from(error) }
+}
+
 /// Takes an event; the answer comes after it is on disk.
 pub(super) async fn submit(
     State(app): State<Arc<App>>,
@@ -137,36 +156,29 @@ pub(super) async fn submit(
     let event = submitted.into_event();
     check_actor(&app, &person, &event)?;
     let slide_id = event.slide_id.clone();
-    let is_adjudication = event.kind == Kind::Adjudicated
-        || event.undoes.as_deref().is_some_and(|id| {
-            let store = app.ledger().store();
-            store.event(id).is_some_and(|target| store.is_adjudication(target))
-        });
-    let acknowledged = app.ledger().submit(event).await.map_err(|error| {
-        let store = app.ledger().store();
-        let details = match &error {
-            Error::Conflict { .. } => json!({"current": mine_of(&store, &slide_id, &person.name)}),
-            _ => Value::Null,
-        };
-        Rejection { details, ..Rejection::from(error) }
-    })?;
+    let is_adjudication = is_adjudication(&app, &event);
+    let refused = |error| refused(&app, &slide_id, &person, error);
+    let acknowledged = app.ledger().submit(event).await.map_err(refused)?;
+    Ok(Json(saved(&app, &person, &acknowledged, is_adjudication)))
+}
+
+/// What is answered for an event that is on disk: how far the person is by now, and what a later event of the slide has to name.
+fn saved(app: &App, person: &Person, acknowledged: &Acknowledged, is_adjudication: bool) -> Value {
+    let slide_id = &acknowledged.event.slide_id;
     let store = app.ledger().store();
     let mut queue = app.queue();
-    queue.update(&store, &slide_id, &person.name);
+    queue.update(&store, slide_id, &person.name);
     let progress = progress(&queue.progress(&person.name, Instant::now()), queue.len());
-    let head = if is_adjudication {
-        store.adjudication_head(&slide_id)
-    } else {
-        store.head(&slide_id, &person.name)
-    };
-    Ok(Json(json!({
+    let head =
+        if is_adjudication { store.adjudication_head(slide_id) } else { store.head(slide_id, &person.name) };
+    json!({
         "id": acknowledged.event.id,
         "at": acknowledged.event.at,
         "was_known": acknowledged.was_known,
         "head": head,
         "progress": progress,
-        "prediction": committed_prediction(&app, &store, &slide_id, &person),
-    })))
+        "prediction": committed_prediction(app, &store, slide_id, person),
+    })
 }
 
 /// An event must be the signed-in person's own (a queue kept by a browser that somebody else used before is not), about a slide that

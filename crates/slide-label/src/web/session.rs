@@ -97,6 +97,20 @@ pub(super) struct SignIn {
     token: String,
 }
 
+fn expired_invitation() -> Rejection {
+    let message = "this invitation has expired; ask your lead for a new link";
+    Rejection::new(StatusCode::UNAUTHORIZED, "expired_invitation", message)
+}
+
+fn unknown_invitation(access: Access) -> Rejection {
+    let message = if access == Access::Local {
+        "open the link that pq-label printed when it was started"
+    } else {
+        "this invitation is not known (any more); ask your lead for a new link"
+    };
+    Rejection::new(StatusCode::UNAUTHORIZED, "unknown_invitation", message)
+}
+
 /// Signs in by name with the secret of this machine's link, or by an invitation's token.
 pub(super) async fn sign_in(
     State(app): State<Arc<App>>,
@@ -116,18 +130,10 @@ pub(super) async fn sign_in(
     let (person, secret) = match accepted {
         Accepted::In(person, secret) => (person, secret),
         Accepted::TooOften => return Err(too_many("too many sign-ins by this invitation; wait a minute")),
-        Accepted::Expired => {
-            let message = "this invitation has expired; ask your lead for a new link";
-            return Err(Rejection::new(StatusCode::UNAUTHORIZED, "expired_invitation", message));
-        }
+        Accepted::Expired => return Err(expired_invitation()),
         Accepted::Unknown => {
             app.count_failure(address);
-            let message = if app.access() == Access::Local {
-                "open the link that pq-label printed when it was started"
-            } else {
-                "this invitation is not known (any more); ask your lead for a new link"
-            };
-            return Err(Rejection::new(StatusCode::UNAUTHORIZED, "unknown_invitation", message));
+            return Err(unknown_invitation(app.access()));
         }
     };
     let body = Json(describe(&app, Some(&person)));

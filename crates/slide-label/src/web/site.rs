@@ -29,11 +29,7 @@ impl FromStr for PublicUrl {
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(wanted());
         };
-        let usual = match scheme {
-            "https" => 443,
-            "http" => 80,
-            _ => return Err(wanted()),
-        };
+        let usual = usual_port(scheme).ok_or_else(wanted)?;
         if uri.query().is_some() || authority.as_str().contains('@') || text.contains('#') {
             return Err(wanted());
         }
@@ -115,6 +111,14 @@ pub(super) fn is_loopback(headers: &HeaderMap) -> bool {
         None => host.split(':').next().unwrap_or_default(),
     };
     name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn usual_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "https" => Some(443),
+        "http" => Some(80),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -220,6 +220,11 @@ impl App {
                 return;
             }
         }
+        self.read_slides(now);
+    }
+
+    /// Takes up manifest and audits, which were last changed at `now`.
+    fn read_slides(&self, now: [Option<SystemTime>; 2]) {
         // The store is read here with no other lock held: a request that holds it may be waiting for one of them.
         match Manifest::read(self.settings.paths.slides().root()).map_err(crate::Error::from).and_then(
             |manifest| {

@@ -78,22 +78,24 @@ pub fn fit_decision(rubric: &Rubric, items: &[Item], confidence: f64) -> Option<
     })
 }
 
+/// A rating of a slide that has a distribution; its group is not known yet.
+fn rating(item: &Item, criterion: usize, key: &str) -> Option<Rated> {
+    let target = *item.label.target(key).scored()?;
+    let distribution = *item.prediction.distributions.get(key)?;
+    is_distribution(&distribution).then(|| Rated {
+        criterion,
+        group: 0,
+        mean: expected_score(&distribution),
+        distribution,
+        score: target.score(),
+        raters: *target.distribution(),
+    })
+}
+
 /// The ratings in the order of their groups and slides; how many slides and groups they are of.
 fn rated(keys: &[&str], items: &[Item]) -> (Vec<Rated>, usize, usize) {
     let of_item = |item: &Item| {
-        let of_key = |(criterion, key): (usize, &&str)| {
-            let target = *item.label.target(key).scored()?;
-            let distribution = *item.prediction.distributions.get(*key)?;
-            is_distribution(&distribution).then(|| Rated {
-                criterion,
-                group: 0,
-                mean: expected_score(&distribution),
-                distribution,
-                score: target.score(),
-                raters: *target.distribution(),
-            })
-        };
-        keys.iter().enumerate().filter_map(of_key).collect::<Vec<_>>()
+        keys.iter().enumerate().filter_map(|(at, key)| rating(item, at, key)).collect::<Vec<_>>()
     };
     let mut sorted: Vec<&Item> = items.iter().collect();
     sorted.sort_by(|a, b| (&a.group, &a.slide_id).cmp(&(&b.group, &b.slide_id)));

@@ -37,6 +37,11 @@ fn most_likely(ratings: &[&Rated]) -> f64 {
     if ratings.is_empty() || slope(1.0) == 0.0 {
         return 1.0;
     }
+    1.0 / root(slope)
+}
+
+/// Where an increasing function is 0, by halving.
+fn root(slope: impl Fn(f64) -> f64) -> f64 {
     let (mut low, mut high) = (1.0 / MOST, MOST);
     for _ in 0..HALVINGS {
         let middle = f64::midpoint(low, high);
@@ -46,7 +51,7 @@ fn most_likely(ratings: &[&Rated]) -> f64 {
             high = middle;
         }
     }
-    1.0 / f64::midpoint(low, high)
+    f64::midpoint(low, high)
 }
 
 fn logarithms(rating: &Rated) -> Distribution {

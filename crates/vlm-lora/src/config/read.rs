@@ -24,7 +24,8 @@ pub(super) fn vision(section: &Section<'_>) -> Result<VisionConfig> {
     })
 }
 
-pub(super) fn text(section: &Section<'_>) -> Result<TextConfig> {
+/// Refuses a text model that computes otherwise.
+fn check_text(section: &Section<'_>) -> Result<()> {
     section.only("model_type", "llama", true)?;
     section.only("hidden_act", "silu", true)?;
     section.zero("attention_dropout")?;
@@ -33,6 +34,11 @@ pub(super) fn text(section: &Section<'_>) -> Result<TextConfig> {
             return Err(Error::Unsupported { what: format!("`text_config.{key}` = true") });
         }
     }
+    Ok(())
+}
+
+pub(super) fn text(section: &Section<'_>) -> Result<TextConfig> {
+    check_text(section)?;
     let hidden_size = section.size("hidden_size", None)?;
     let heads = section.size("num_attention_heads", Some(32))?;
     let head_dim = section.size("head_dim", Some(hidden_size / heads).filter(|size| *size > 0))?;
@@ -77,21 +83,24 @@ fn rope_theta(section: &Section<'_>) -> Result<f64> {
 const LLAMA3_KEYS: [&str; 4] =
     ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"];
 
+/// What a table of this kind holds beside what every one holds.
+fn rope_keys(key: &str, kind: &str) -> Result<&'static [&'static str]> {
+    match kind {
+        "default" => Ok(&[]),
+        "llama3" => Ok(&LLAMA3_KEYS),
+        _ => Err(Error::Unsupported {
+            what: format!("`text_config.{key}.rope_type` = `{kind}` (only `default` and `llama3`)"),
+        }),
+    }
+}
+
 /// How angles are stretched: by no table or the type `default` not at all, by the type `llama3`, by nothing else.
 fn rope_scaling(section: &Section<'_>) -> Result<Option<Llama3Scaling>> {
     let mut scaling = None;
     for (key, map) in rope_tables(section)? {
         let rope = Section { prefix: &format!("text_config.{key}."), map };
         let kind = rope.text("rope_type", None).or_else(|_| rope.text("type", Some("default")))?;
-        let known: &[&str] = match kind.as_str() {
-            "default" => &[],
-            "llama3" => &LLAMA3_KEYS,
-            _ => {
-                return Err(Error::Unsupported {
-                    what: format!("`text_config.{key}.rope_type` = `{kind}` (only `default` and `llama3`)"),
-                });
-            }
-        };
+        let known = rope_keys(key, &kind)?;
         let common = ["rope_type", "type", "rope_theta"];
         for (name, value) in map {
             if !common.contains(&name.as_str()) && !known.contains(&name.as_str()) && !value.is_null() {

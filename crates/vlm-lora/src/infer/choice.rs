@@ -9,6 +9,29 @@ pub struct Slot {
     pub choices: Vec<String>,
 }
 
+impl Slot {
+    /// The position of the choice, and the tokens of all choices but the first. `changed` gives the position and the token that
+    /// alone differ between the answer with a choice and that with the first one.
+    fn tokens(
+        &self,
+        mut changed: impl FnMut(usize) -> Result<Option<(usize, u32)>>,
+    ) -> Result<(usize, Vec<u32>)> {
+        let mut found = None;
+        for pick in 1..self.choices.len() {
+            let changed = changed(pick)?;
+            let (position, ids) = found.get_or_insert_with(|| (changed.map(|(at, _)| at), vec![]));
+            match (changed, *position) {
+                (Some((at, id)), Some(position)) if at == position && !ids.contains(&id) => ids.push(id),
+                _ => return Err(not_a_token(self, pick)),
+            }
+        }
+        match found {
+            Some((Some(position), ids)) => Ok((position, ids)),
+            _ => Err(not_a_token(self, 0)),
+        }
+    }
+}
+
 /// An answer that is fixed text but for a few choices: slots joined by a separator.
 ///
 /// ```
@@ -85,18 +108,12 @@ impl ChoiceAnswer {
         let mut tokens =
             ChoiceTokens { slots: Vec::new(), positions: Vec::new(), choices: Vec::new(), ids: base };
         for (index, slot) in self.slots.iter().enumerate().filter(|(i, _)| asked.get(*i) == Some(&true)) {
-            let mut found = None;
-            for pick in 1..slot.choices.len() {
+            let changed = |pick| {
                 let mut picks = first.clone();
                 picks[index] = Some(pick);
-                let changed = single_change(&tokens.ids, &tokenize(&self.text(&picks))?);
-                let (position, ids) = found.get_or_insert_with(|| (changed.map(|(at, _)| at), vec![]));
-                match (changed, *position) {
-                    (Some((at, id)), Some(position)) if at == position && !ids.contains(&id) => ids.push(id),
-                    _ => return Err(not_a_token(slot, pick)),
-                }
-            }
-            let Some((Some(position), mut ids)) = found else { return Err(not_a_token(slot, 0)) };
+                Ok(single_change(&tokens.ids, &tokenize(&self.text(&picks))?))
+            };
+            let (position, mut ids) = slot.tokens(changed)?;
             if tokens.positions.last().is_some_and(|last| *last >= position) {
                 return Err(not_a_token(slot, 0));
             }
@@ -183,6 +200,25 @@ impl ChoiceTokens {
         if distributions.len() != self.slots.len() {
             return refuse("there must be one distribution for each asked slot");
         }
+        if !self.is_answer_of(sample, start) {
+            return refuse("the sample's answer is not this one");
+        }
+        for ((position, choices), distribution) in self.positions.iter().zip(&self.choices).zip(distributions)
+        {
+            let Some(tokens) = soft_target(choices, distribution) else {
+                return refuse("a distribution must hold one probability for each choice, which sum to 1");
+            };
+            let at = start + position;
+            let Some(target) = sample.targets.iter_mut().find(|target| target.position == at) else {
+                return refuse("the sample is not supervised at every choice");
+            };
+            (target.tokens, target.weight) = (tokens, weight);
+        }
+        Ok(())
+    }
+
+    /// Whether the supervised part of a sample, from `start` on, is this answer with any choices.
+    fn is_answer_of(&self, sample: &Sample, start: usize) -> bool {
         let is_answer = |(offset, id): (usize, &u32)| {
             let actual = sample.input_ids.get(start + offset);
             match self.positions.binary_search(&offset) {
@@ -190,26 +226,19 @@ impl ChoiceTokens {
                 Err(_) => actual == Some(id),
             }
         };
-        if !self.ids.iter().enumerate().take(sample.targets.len()).all(is_answer) {
-            return refuse("the sample's answer is not this one");
-        }
-        for ((position, choices), distribution) in self.positions.iter().zip(&self.choices).zip(distributions)
-        {
-            let sum: f32 = distribution.iter().sum();
-            let is_valid = distribution.len() == choices.len() && distribution.iter().all(|p| *p >= 0.0);
-            if !is_valid || (sum - 1.0).abs() > 1e-4 {
-                return refuse("a distribution must hold one probability for each choice, which sum to 1");
-            }
-            let at = start + position;
-            let Some(target) = sample.targets.iter_mut().find(|target| target.position == at) else {
-                return refuse("the sample is not supervised at every choice");
-            };
-            let pairs = choices.iter().zip(distribution).filter(|(_, p)| **p > 0.0);
-            target.tokens = pairs.map(|(id, p)| (*id, p / sum)).collect();
-            target.weight = weight;
-        }
-        Ok(())
+        self.ids.iter().enumerate().take(sample.targets.len()).all(is_answer)
     }
+}
+
+/// The choices with their probabilities but those of 0; `None` where that is no distribution over them.
+fn soft_target(choices: &[u32], distribution: &[f32]) -> Option<Vec<(u32, f32)>> {
+    let sum: f32 = distribution.iter().sum();
+    let is_valid = distribution.len() == choices.len() && distribution.iter().all(|p| *p >= 0.0);
+    if !is_valid || (sum - 1.0).abs() > 1e-4 {
+        return None;
+    }
+    let pairs = choices.iter().zip(distribution).filter(|(_, p)| **p > 0.0);
+    Some(pairs.map(|(id, p)| (*id, p / sum)).collect())
 }
 
 #[cfg(test)]

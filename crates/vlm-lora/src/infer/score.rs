@@ -15,6 +15,19 @@ pub struct Scorer<'a, B: Backend> {
     tokens: &'a ChoiceTokens,
 }
 
+/// The images of these items, each with what precedes the choice of the first slot.
+fn prompts<'a>(items: &'a [Item<'_>], starts: &'a [Vec<u32>]) -> Vec<Prompt<'a>> {
+    items
+        .iter()
+        .zip(starts)
+        .map(|(item, input_ids)| Prompt {
+            input_ids,
+            tiles: Some(&item.sample.tiles),
+            features: item.features,
+        })
+        .collect()
+}
+
 impl<'a, B: Backend> Scorer<'a, B> {
     /// A scorer for the asked slots of an answer.
     pub fn new(model: &'a Model<B>, tokens: &'a ChoiceTokens) -> Self {
@@ -32,16 +45,7 @@ impl<'a, B: Backend> Scorer<'a, B> {
         }
         let starts: Vec<Vec<u32>> =
             items.iter().map(|item| [&item.sample.input_ids, self.tokens.piece(0)].concat()).collect();
-        let prompts: Vec<Prompt<'_>> = items
-            .iter()
-            .zip(&starts)
-            .map(|(item, input_ids)| Prompt {
-                input_ids,
-                tiles: Some(&item.sample.tiles),
-                features: item.features,
-            })
-            .collect();
-        let (mut cache, mut logits) = self.model.prefill(&prompts)?;
+        let (mut cache, mut logits) = self.model.prefill(&prompts(items, &starts))?;
         let mut scores = vec![Vec::new(); items.len()];
         for (slot, choices) in self.tokens.choices().iter().enumerate() {
             if slot > 0 {

@@ -139,6 +139,12 @@ impl LoraConfig {
     /// # Errors
     /// Names the first key whose value is outside its domain or asks for something that is not supported.
     pub fn validate(&self) -> Result<()> {
+        self.check_numbers()?;
+        self.check_layers()?;
+        self.check_supported()
+    }
+
+    fn check_numbers(&self) -> Result<()> {
         check(self.r >= 1 && self.r <= MAX_RANK, "lora.r", "from 1 to 16384", self.r)?;
         for (key, r) in &self.rank_pattern {
             check((1..=MAX_RANK).contains(r), &format!("lora.rank_pattern.{key}"), "from 1 to 16384", r)?;
@@ -148,7 +154,11 @@ impl LoraConfig {
             check(positive(*alpha), &format!("lora.alpha_pattern.{key}"), "a positive number", alpha)?;
         }
         let dropout = self.lora_dropout;
-        check((0.0..1.0).contains(&dropout), "lora.lora_dropout", "at least 0 and below 1", dropout)?;
+        check((0.0..1.0).contains(&dropout), "lora.lora_dropout", "at least 0 and below 1", dropout)
+    }
+
+    /// Whether the keys that pick layers stand together as they must.
+    fn check_layers(&self) -> Result<()> {
         if let OneOrMany::One(pattern) = &self.target_modules {
             let with_list = "left out unless `target_modules` is a list";
             check(self.layers_to_transform.is_none(), "lora.layers_to_transform", with_list, pattern)?;
@@ -162,7 +172,7 @@ impl LoraConfig {
                 &"nothing",
             ));
         }
-        self.check_supported()
+        Ok(())
     }
 
     fn check_supported(&self) -> Result<()> {

@@ -23,24 +23,29 @@ pub(super) fn initial(
             checkpoint,
         );
     }
+    let (a, b) = drawn(config, &spec, seed)?;
+    with_magnitude(AdapterWeights { spec, a, b, magnitude: None, principal: None }, checkpoint)
+}
+
+/// `A` and `B` by a scheme that does not look at the base.
+fn drawn(config: &LoraConfig, spec: &AdapterSpec, seed: u64) -> Result<(Vec<f32>, Vec<f32>)> {
     let (count_a, count_b) = (spec.r * spec.in_features, spec.out_features * spec.r);
     let mut of_a = Generator::new(seed, &format!("{}.lora_A", spec.module));
     let bound = |fan_in: usize| 1.0 / (fan_in as f64).sqrt();
     let uniform_a = |of_a: &mut Generator| of_a.uniform(bound(spec.in_features), count_a);
-    let (a, b) = match &config.init_lora_weights {
-        InitLoraWeights::Default(true) => (uniform_a(&mut of_a), vec![0.0; count_b]),
+    match &config.init_lora_weights {
+        InitLoraWeights::Default(true) => Ok((uniform_a(&mut of_a), vec![0.0; count_b])),
         InitLoraWeights::Default(false) => {
             let mut of_b = Generator::new(seed, &format!("{}.lora_B", spec.module));
-            (uniform_a(&mut of_a), of_b.uniform(bound(spec.r), count_b))
+            Ok((uniform_a(&mut of_a), of_b.uniform(bound(spec.r), count_b)))
         }
         InitLoraWeights::Named(name) if name == "gaussian" => {
-            (of_a.normal(1.0 / spec.r as f64, count_a), vec![0.0; count_b])
+            Ok((of_a.normal(1.0 / spec.r as f64, count_a), vec![0.0; count_b]))
         }
         InitLoraWeights::Named(name) => {
-            return Err(Error::Unsupported { what: format!("starting with `init_lora_weights` = `{name}`") });
+            Err(Error::Unsupported { what: format!("starting with `init_lora_weights` = `{name}`") })
         }
-    };
-    with_magnitude(AdapterWeights { spec, a, b, magnitude: None, principal: None }, checkpoint)
+    }
 }
 
 /// DoRA's magnitudes start at the row norms.

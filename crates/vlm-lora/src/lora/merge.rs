@@ -91,13 +91,7 @@ fn check(checkpoint: &Checkpoint, adapter: &PeftAdapter) -> Result<()> {
     adapter.biases.iter().try_for_each(|(name, values)| checkpoint.stored(name, &[values.len()]).map(drop))
 }
 
-/// Writes a changed copy of the checkpoint to `out`, whole or not at all.
-fn rewrite(
-    checkpoint: &Checkpoint,
-    changes: &Changes<'_>,
-    out: &Path,
-    finish: impl FnOnce(&Path) -> Result<()>,
-) -> Result<()> {
+fn check_out(out: &Path) -> Result<()> {
     let occupied = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
     if occupied || (out.exists() && !out.is_dir()) {
         return Err(Error::InvalidConfig {
@@ -106,20 +100,37 @@ fn rewrite(
             actual: out.display().to_string(),
         });
     }
+    Ok(())
+}
+
+/// Writes all files of the changed copy into a folder.
+fn rewrite_files(checkpoint: &Checkpoint, changes: &Changes<'_>, staged: &Path) -> Result<()> {
+    copy_others(checkpoint, staged)?;
+    let new_head = changes.contains_key(HEAD) && !checkpoint.names().any(|name| name == HEAD);
+    for file in checkpoint.files() {
+        rewrite_file(file, changes, new_head && file.names().any(|name| name == EMBEDDING), staged)?;
+    }
+    if changes.contains_key(HEAD) && checkpoint.config().tie_word_embeddings {
+        untie::untie(checkpoint, staged)?;
+    }
+    Ok(())
+}
+
+/// Writes a changed copy of the checkpoint to `out`, whole or not at all.
+fn rewrite(
+    checkpoint: &Checkpoint,
+    changes: &Changes<'_>,
+    out: &Path,
+    finish: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    check_out(out)?;
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(io_error("create", parent))?;
     let temporary =
         tempfile::Builder::new().prefix(".merge-").tempdir_in(parent).map_err(io_error("write", out))?;
     let staged = temporary.path().join("model");
     std::fs::create_dir(&staged).map_err(io_error("create", &staged))?;
-    copy_others(checkpoint, &staged)?;
-    let new_head = changes.contains_key(HEAD) && !checkpoint.names().any(|name| name == HEAD);
-    for file in checkpoint.files() {
-        rewrite_file(file, changes, new_head && file.names().any(|name| name == EMBEDDING), &staged)?;
-    }
-    if changes.contains_key(HEAD) && checkpoint.config().tie_word_embeddings {
-        untie::untie(checkpoint, &staged)?;
-    }
+    rewrite_files(checkpoint, changes, &staged)?;
     finish(&staged)?;
     sync_folder(&staged)?;
     if out.exists() {

@@ -1,7 +1,7 @@
 //! Adapters that started by PiSSA, and the base that they were taken from.
 
-use super::PeftAdapter;
 use super::pissa::{Principal, unknown_principal};
+use super::{AdapterWeights, PeftAdapter};
 use crate::{Checkpoint, Error, InitLoraWeights, Result};
 
 impl PeftAdapter {
@@ -47,14 +47,19 @@ impl PeftAdapter {
         config.alpha_pattern.values_mut().for_each(|alpha| *alpha *= factor);
         config.init_lora_weights = InitLoraWeights::Default(true);
         for module in &mut self.modules {
-            let principal = module.principal.take().ok_or_else(|| unknown_principal(&module.spec.module))?;
-            let r = module.spec.r;
-            module.a.extend(principal.a);
-            let rows = module.b.chunks_exact(r).zip(principal.b.chunks_exact(r));
-            module.b =
-                rows.flat_map(|(b, b0)| b.iter().copied().chain(b0.iter().map(|value| -value))).collect();
-            module.spec.r = 2 * r;
+            take_in_principal(module)?;
         }
         Ok(self)
     }
+}
+
+/// `A ← [A; A₀]`, `B ← [B, −B₀]`.
+fn take_in_principal(module: &mut AdapterWeights) -> Result<()> {
+    let principal = module.principal.take().ok_or_else(|| unknown_principal(&module.spec.module))?;
+    let r = module.spec.r;
+    module.a.extend(principal.a);
+    let rows = module.b.chunks_exact(r).zip(principal.b.chunks_exact(r));
+    module.b = rows.flat_map(|(b, b0)| b.iter().copied().chain(b0.iter().map(|value| -value))).collect();
+    module.spec.r = 2 * r;
+    Ok(())
 }

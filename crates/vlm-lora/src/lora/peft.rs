@@ -48,6 +48,28 @@ pub struct PeftAdapter {
     pub biases: BTreeMap<String, Vec<f32>>,
 }
 
+/// Refuses a tensor that is not part of the adapter, but for a copy of the head that PEFT leaves.
+fn check_names(file: &TensorFile, known: &BTreeSet<String>, specs: &[AdapterSpec]) -> Result<()> {
+    let copy = copied_head(specs);
+    for name in file.names() {
+        if let Some((_, shape)) = copy.as_ref().filter(|(copy, _)| copy == name) {
+            file.stored(name, shape)?;
+        } else if !known.contains(name) {
+            let (name, path) = (name.to_owned(), file.path().to_owned());
+            return Err(Error::Tensor { name, problem: "not part of the adapter", path });
+        }
+    }
+    Ok(())
+}
+
+fn read_module(file: &TensorFile, spec: AdapterSpec) -> Result<AdapterWeights> {
+    let parts = AdapterWeights::parts(&spec);
+    let mut values = parts.iter().map(|(name, shape)| decode(file.stored(name, shape)?));
+    let mut next = || values.next().transpose();
+    let (a, b) = (next()?.unwrap_or_default(), next()?.unwrap_or_default());
+    Ok(AdapterWeights { magnitude: next()?, a, b, spec, principal: None })
+}
+
 impl PeftAdapter {
     /// Fresh adapters on a checkpoint; the same seed gives the same values.
     ///
@@ -89,28 +111,13 @@ impl PeftAdapter {
         let mut known: BTreeSet<String> =
             specs.iter().flat_map(AdapterWeights::parts).map(|(name, _)| name).collect();
         known.extend(biases.iter().map(|(name, _)| bias_part(name, &specs)));
-        let copy = copied_head(&specs);
-        for name in file.names() {
-            if let Some((_, shape)) = copy.as_ref().filter(|(copy, _)| copy == name) {
-                file.stored(name, shape)?;
-            } else if !known.contains(name) {
-                let (name, path) = (name.to_owned(), file.path().to_owned());
-                return Err(Error::Tensor { name, problem: "not part of the adapter", path });
-            }
-        }
+        check_names(&file, &known, &specs)?;
         let biases = biases.into_iter().map(|(name, len)| {
             let values = decode(file.stored(&bias_part(&name, &specs), &[len])?)?;
             Ok((name, values))
         });
         let biases = biases.collect::<Result<_>>()?;
-        let modules = specs.into_iter().map(|spec| {
-            let parts = AdapterWeights::parts(&spec);
-            let mut values = parts.iter().map(|(name, shape)| decode(file.stored(name, shape)?));
-            let mut next = || values.next().transpose();
-            let (a, b) = (next()?.unwrap_or_default(), next()?.unwrap_or_default());
-            Ok(AdapterWeights { magnitude: next()?, a, b, spec, principal: None })
-        });
-        let modules = modules.collect::<Result<_>>()?;
+        let modules = specs.into_iter().map(|spec| read_module(&file, spec)).collect::<Result<_>>()?;
         Ok(Self { config: read.config, origin: read.origin, modules, biases })
     }
 

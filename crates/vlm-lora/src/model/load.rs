@@ -61,12 +61,8 @@ impl<B: Backend> Loader<'_, B> {
 
     fn vision(&self, vision: &VisionConfig) -> Result<Vision<B>> {
         let prefix = "model.vision_model";
-        let (hidden, patch, side) = (vision.hidden_size, vision.patch_size, vision.grid());
-        let name = format!("{prefix}.embeddings.patch_embedding");
-        let shape = (hidden, vision.num_channels * patch * patch);
-        let kernel = [hidden, vision.num_channels, patch, patch];
-        let weight = Arc::new(self.weight(&format!("{name}.weight"), &kernel, shape)?);
-        let bias = self.bias(&name, hidden)?;
+        let (hidden, side) = (vision.hidden_size, vision.grid());
+        let patch_embedding = self.patch_embedding(vision)?;
         let positions = format!("{prefix}.embeddings.position_embedding.weight");
         let layers = 0..vision.num_hidden_layers;
         let blocks =
@@ -74,33 +70,48 @@ impl<B: Backend> Loader<'_, B> {
         let joined = hidden * self.config.scale_factor.pow(2);
         let projection = "model.connector.modality_projection.proj".to_owned();
         Ok(Vision {
-            patch_embedding: Linear::new(name, shape, weight, Some(bias)),
+            patch_embedding,
             positions: self.buffer(&positions, &[side * side, hidden])?,
             stack: Stack { blocks: blocks.collect::<Result<_>>()? },
             post_norm: self.layer_norm(&format!("{prefix}.post_layernorm"), vision)?,
             projection: self.linear(projection, (self.config.text.hidden_size, joined), false)?,
-            patch_size: patch,
+            patch_size: vision.patch_size,
             side,
             scale_factor: self.config.scale_factor,
         })
     }
 
+    /// The convolution as a product over patches.
+    fn patch_embedding(&self, vision: &VisionConfig) -> Result<Linear<B>> {
+        let (hidden, patch) = (vision.hidden_size, vision.patch_size);
+        let name = "model.vision_model.embeddings.patch_embedding".to_owned();
+        let shape = (hidden, vision.num_channels * patch * patch);
+        let kernel = [hidden, vision.num_channels, patch, patch];
+        let weight = Arc::new(self.weight(&format!("{name}.weight"), &kernel, shape)?);
+        let bias = self.bias(&name, hidden)?;
+        Ok(Linear::new(name, shape, weight, Some(bias)))
+    }
+
+    fn vision_attention(&self, prefix: &str, vision: &VisionConfig) -> Result<SelfAttention<B>> {
+        let shape = (vision.hidden_size, vision.hidden_size);
+        let projection = |name: &str| self.linear(format!("{prefix}.{name}"), shape, true);
+        Ok(SelfAttention {
+            q: projection("q_proj")?,
+            k: projection("k_proj")?,
+            v: projection("v_proj")?,
+            out: projection("out_proj")?,
+            heads: vision.num_attention_heads,
+            kv_heads: vision.num_attention_heads,
+            head_dim: vision.head_dim(),
+            rotary: None,
+        })
+    }
+
     fn vision_block(&self, prefix: &str, vision: &VisionConfig) -> Result<Block<B>> {
         let (hidden, inner) = (vision.hidden_size, vision.intermediate_size);
-        let projection =
-            |name: &str| self.linear(format!("{prefix}.self_attn.{name}"), (hidden, hidden), true);
         Ok(Block {
             norm1: self.layer_norm(&format!("{prefix}.layer_norm1"), vision)?,
-            attention: SelfAttention {
-                q: projection("q_proj")?,
-                k: projection("k_proj")?,
-                v: projection("v_proj")?,
-                out: projection("out_proj")?,
-                heads: vision.num_attention_heads,
-                kv_heads: vision.num_attention_heads,
-                head_dim: vision.head_dim(),
-                rotary: None,
-            },
+            attention: self.vision_attention(&format!("{prefix}.self_attn"), vision)?,
             norm2: self.layer_norm(&format!("{prefix}.layer_norm2"), vision)?,
             mlp: Mlp::Plain {
                 fc1: self.linear(format!("{prefix}.mlp.fc1"), (inner, hidden), true)?,
@@ -109,24 +120,29 @@ impl<B: Backend> Loader<'_, B> {
         })
     }
 
-    fn text_block(&self, prefix: &str, text: &TextConfig) -> Result<Block<B>> {
-        let (hidden, inner) = (text.hidden_size, text.intermediate_size);
+    fn text_attention(&self, prefix: &str, text: &TextConfig) -> Result<SelfAttention<B>> {
+        let hidden = text.hidden_size;
         let (query, key) =
             (text.num_attention_heads * text.head_dim, text.num_key_value_heads * text.head_dim);
-        let attention = |name: &str, shape| self.linear(format!("{prefix}.self_attn.{name}"), shape, false);
+        let projection = |name: &str, shape| self.linear(format!("{prefix}.{name}"), shape, false);
+        Ok(SelfAttention {
+            q: projection("q_proj", (query, hidden))?,
+            k: projection("k_proj", (key, hidden))?,
+            v: projection("v_proj", (key, hidden))?,
+            out: projection("o_proj", (hidden, query))?,
+            heads: text.num_attention_heads,
+            kv_heads: text.num_key_value_heads,
+            head_dim: text.head_dim,
+            rotary: Some(text.rotary()),
+        })
+    }
+
+    fn text_block(&self, prefix: &str, text: &TextConfig) -> Result<Block<B>> {
+        let (hidden, inner) = (text.hidden_size, text.intermediate_size);
         let mlp = |name: &str, shape| self.linear(format!("{prefix}.mlp.{name}"), shape, false);
         Ok(Block {
             norm1: self.rms_norm(&format!("{prefix}.input_layernorm"), text)?,
-            attention: SelfAttention {
-                q: attention("q_proj", (query, hidden))?,
-                k: attention("k_proj", (key, hidden))?,
-                v: attention("v_proj", (key, hidden))?,
-                out: attention("o_proj", (hidden, query))?,
-                heads: text.num_attention_heads,
-                kv_heads: text.num_key_value_heads,
-                head_dim: text.head_dim,
-                rotary: Some(text.rotary()),
-            },
+            attention: self.text_attention(&format!("{prefix}.self_attn"), text)?,
             norm2: self.rms_norm(&format!("{prefix}.post_attention_layernorm"), text)?,
             mlp: Mlp::Gated {
                 gate: mlp("gate_proj", (inner, hidden))?,

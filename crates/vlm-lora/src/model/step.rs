@@ -8,6 +8,24 @@ use crate::backend::{Backend, Pending, Write};
 use crate::error::{Error, Result};
 use crate::sample::Tiles;
 
+/// The images of several sequences.
+#[derive(Default)]
+struct Images<'a> {
+    /// The rows of those that are given.
+    known: Vec<f32>,
+    /// The others.
+    missing: Vec<&'a Tiles>,
+    /// Of each in their order, whether it is given, and how many values its rows have.
+    parts: Vec<(bool, usize)>,
+}
+
+fn check_width(features: &Features, width: usize) -> Result<()> {
+    if features.width != width || !features.values.len().is_multiple_of(width) {
+        return Err(Error::Image { reason: format!("the features are not rows of {width} values") });
+    }
+    Ok(())
+}
+
 impl<B: Backend> Model<B> {
     /// The rows that stand for each image in the text model.
     ///
@@ -152,27 +170,8 @@ impl<B: Backend> Network<B> {
         pass: Pass<'_, B>,
         images: impl Iterator<Item = (&'a [u32], Option<&'a Tiles>, Option<&'a Features>)>,
     ) -> Result<B::Buffer> {
-        let (width, backend) = (self.width(), pass.backend);
-        let (mut known, mut missing, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-        for (input_ids, tiles, features) in images {
-            let rows = match (features, tiles) {
-                (Some(features), _) => {
-                    if features.width != width || features.values.len() % width != 0 {
-                        let reason = format!("the features are not rows of {width} values");
-                        return Err(Error::Image { reason });
-                    }
-                    known.extend_from_slice(&features.values);
-                    features.values.len() / width
-                }
-                (None, Some(tiles)) => {
-                    missing.push(tiles);
-                    self.vision.rows(tiles)?
-                }
-                (None, None) => 0,
-            };
-            check_images(input_ids, rows, self.image_token_id)?;
-            parts.push((features.is_some(), rows * width));
-        }
+        let backend = pass.backend;
+        let Images { known, missing, parts } = self.sorted(images)?;
         if missing.is_empty() {
             return backend.upload(&known);
         }
@@ -190,6 +189,31 @@ impl<B: Backend> Network<B> {
             to += len;
         }
         Ok(all)
+    }
+
+    /// Which images are given as rows, and which are to be computed.
+    fn sorted<'a>(
+        &self,
+        images: impl Iterator<Item = (&'a [u32], Option<&'a Tiles>, Option<&'a Features>)>,
+    ) -> Result<Images<'a>> {
+        let (width, mut sorted) = (self.width(), Images::default());
+        for (input_ids, tiles, features) in images {
+            let rows = match (features, tiles) {
+                (Some(features), _) => {
+                    check_width(features, width)?;
+                    sorted.known.extend_from_slice(&features.values);
+                    features.values.len() / width
+                }
+                (None, Some(tiles)) => {
+                    sorted.missing.push(tiles);
+                    self.vision.rows(tiles)?
+                }
+                (None, None) => 0,
+            };
+            check_images(input_ids, rows, self.image_token_id)?;
+            sorted.parts.push((features.is_some(), rows * width));
+        }
+        Ok(sorted)
     }
 
     /// The input of the first block: embeddings, with the image rows in the places of the image tokens.

@@ -125,6 +125,19 @@ impl<B: Backend> Vision<B> {
         Ok((rows, all))
     }
 
+    /// The patches of tiles of one size, projected, with their positions.
+    fn embed(&self, pass: Pass<'_, B>, tiles: &[TileRef<'_>], grid: usize) -> Result<B::Buffer> {
+        let backend = pass.backend;
+        let patches = backend.patches(tiles, grid, self.patch_size)?;
+        let (mut x, _) = self.patch_embedding.forward(pass, &patches)?;
+        drop(patches);
+        let hidden = self.patch_embedding.out_features;
+        let mut positions = backend.scratch(grid * grid * hidden)?;
+        backend.gather_rows(&self.positions, hidden, &position_ids(grid, self.side), &mut positions)?;
+        backend.add(1.0, &positions, &mut x)?;
+        Ok(x)
+    }
+
     /// Rows of tiles of one size.
     fn forward_tiles(
         &self,
@@ -136,13 +149,8 @@ impl<B: Backend> Vision<B> {
         let grid = tiles
             .first()
             .map_or(Ok(0), |(tiles, _)| grid_of(tiles, self.patch_size, self.scale_factor, self.side))?;
-        let patches = backend.patches(tiles, grid, self.patch_size)?;
-        let (mut x, _) = self.patch_embedding.forward(pass, &patches)?;
-        drop(patches);
         let hidden = self.patch_embedding.out_features;
-        let mut positions = backend.scratch(grid * grid * hidden)?;
-        backend.gather_rows(&self.positions, hidden, &position_ids(grid, self.side), &mut positions)?;
-        backend.add(1.0, &positions, &mut x)?;
+        let x = self.embed(pass, tiles, grid)?;
         let offsets = (0..=tiles.len()).map(|tile| tile * grid * grid).collect();
         let layout = Layout { offsets, positions: Vec::new() };
         let (last, blocks) = self.stack.forward(pass, x, Read { layout: &layout, rows: None }, save)?;
@@ -161,8 +169,7 @@ impl<B: Backend> Vision<B> {
         saved: Vec<VisionSaved<B>>,
         d_rows: &B::Buffer,
     ) -> Result<()> {
-        let backend = grads.backend;
-        let (hidden, mut at) = (self.patch_embedding.out_features, 0);
+        let (backend, mut at) = (grads.backend, 0);
         for saved in saved {
             let len =
                 backend.len(&saved.shuffled) / self.projection.in_features * self.projection.out_features;
@@ -176,21 +183,32 @@ impl<B: Backend> Vision<B> {
             let mut d_shuffled = backend.scratch(backend.len(&saved.shuffled))?;
             let target = Some((&mut d_shuffled, Write::Set));
             self.projection.backward(grads, input, &saved.projection, &d_part, target)?;
-            let mut d_normed = backend.scratch(backend.len(&saved.last))?;
-            backend.scatter_rows(&d_shuffled, hidden, &saved.permutation, &mut d_normed, Write::Set)?;
-            drop(d_shuffled);
-            let below = self.patch_embedding.trains();
-            let mut d_last = (below || self.stack.trains())
-                .then(|| backend.scratch(backend.len(&saved.last)))
-                .transpose()?;
-            let target = d_last.as_mut().map(|d_last| (d_last, Write::Set));
-            self.post_norm.backward(grads, &d_normed, &saved.last, target)?;
-            let Some(d_last) = d_last else { continue };
-            let read = Read { layout: &saved.layout, rows: None };
-            let dx = self.stack.backward(grads, saved.blocks, d_last, read, below)?;
-            if let (Some(dx), Some(bias)) = (dx, &self.patch_embedding.bias) {
-                bias.backward(grads, &dx)?;
-            }
+            self.tower_backward(grads, saved, d_shuffled)?;
+        }
+        Ok(())
+    }
+
+    /// As [`backward`](Self::backward) of the tower alone; `d_shuffled` is the gradient of the projection's input.
+    fn tower_backward(
+        &self,
+        grads: &mut Grads<'_, B>,
+        saved: VisionSaved<B>,
+        d_shuffled: B::Buffer,
+    ) -> Result<()> {
+        let (backend, hidden) = (grads.backend, self.patch_embedding.out_features);
+        let mut d_normed = backend.scratch(backend.len(&saved.last))?;
+        backend.scatter_rows(&d_shuffled, hidden, &saved.permutation, &mut d_normed, Write::Set)?;
+        drop(d_shuffled);
+        let below = self.patch_embedding.trains();
+        let needs_last = below || self.stack.trains();
+        let mut d_last = needs_last.then(|| backend.scratch(backend.len(&saved.last))).transpose()?;
+        let target = d_last.as_mut().map(|d_last| (d_last, Write::Set));
+        self.post_norm.backward(grads, &d_normed, &saved.last, target)?;
+        let Some(d_last) = d_last else { return Ok(()) };
+        let read = Read { layout: &saved.layout, rows: None };
+        let dx = self.stack.backward(grads, saved.blocks, d_last, read, below)?;
+        if let (Some(dx), Some(bias)) = (dx, &self.patch_embedding.bias) {
+            bias.backward(grads, &dx)?;
         }
         Ok(())
     }

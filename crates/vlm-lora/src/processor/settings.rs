@@ -120,10 +120,6 @@ fn refuse_unsupported(image: &Map<String, Value>) -> std::result::Result<(), Pro
             return Err(Problem::Unsupported(format!("`{key}` = false of the image processor")));
         }
     }
-    let unsupported = |key: &str, value: &Value| {
-        let text: String = value.to_string().chars().take(80).collect();
-        Problem::Unsupported(format!("`{key}` = {text} of the image processor"))
-    };
     let lanczos = 1;
     if let Some(value) =
         image.get("resample").filter(|value| value.as_u64() != Some(lanczos) && !value.is_null())
@@ -136,12 +132,20 @@ fn refuse_unsupported(image: &Map<String, Value>) -> std::result::Result<(), Pro
             return Err(unsupported("rescale_factor", value));
         }
     }
-    for key in ["image_mean", "image_std"] {
-        let Some(value) = image.get(key).filter(|value| !value.is_null()) else { continue };
-        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        if values.is_empty() || values.iter().any(|value| value.as_f64() != Some(0.5)) {
-            return Err(unsupported(key, value));
-        }
+    ["image_mean", "image_std"].into_iter().try_for_each(|key| check_half(image, key))
+}
+
+/// Refuses a mean or deviation that is not 0.5 in every channel.
+fn check_half(image: &Map<String, Value>, key: &str) -> std::result::Result<(), Problem> {
+    let Some(value) = image.get(key).filter(|value| !value.is_null()) else { return Ok(()) };
+    let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    if values.is_empty() || values.iter().any(|value| value.as_f64() != Some(0.5)) {
+        return Err(unsupported(key, value));
     }
     Ok(())
+}
+
+fn unsupported(key: &str, value: &Value) -> Problem {
+    let text: String = value.to_string().chars().take(80).collect();
+    Problem::Unsupported(format!("`{key}` = {text} of the image processor"))
 }

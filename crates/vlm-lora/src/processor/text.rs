@@ -46,6 +46,24 @@ impl Encoded {
     }
 }
 
+fn failed(reason: &str) -> Error {
+    Error::Text { reason: reason.to_owned() }
+}
+
+/// The parts of the answer that tokens stand for; the answer begins at byte `start` of the text.
+fn spans(
+    encoding: &tokenizers::Encoding,
+    positions: Range<usize>,
+    start: usize,
+) -> Vec<(usize, Range<usize>)> {
+    let offsets = encoding.get_offsets();
+    let spans = positions.filter_map(|position| {
+        let (from, to) = offsets[position];
+        Some((position, from.checked_sub(start)?..to.checked_sub(start)?))
+    });
+    spans.collect()
+}
+
 /// The library unwraps nested parses, so a garbled file can make it panic; that must not reach the caller.
 fn parse(path: &Path) -> Result<Tokenizer> {
     let bytes = read_bytes(path, WHAT)?;
@@ -122,7 +140,6 @@ impl Text {
         let whole = self.render(prompt, Some(answer))?.replacen(IMAGE, &placeholder, 1);
         let encoding = self.ids(&whole)?;
         let ids = encoding.get_ids();
-        let failed = |reason: &str| Error::Text { reason: reason.to_owned() };
         if !ids.starts_with(prompt_ids.get_ids()) || !whole.starts_with(&opened) {
             return Err(failed(
                 "the conversation does not start with the prompt, so the answer has no clear start",
@@ -133,12 +150,8 @@ impl Text {
             prompt_tokens + end.ok_or_else(|| failed("the chat template does not end the answer"))? + 1;
         let start = whole[opened.len()..].find(answer).map(|at| opened.len() + at);
         let start = start.ok_or_else(|| failed("the chat template changes the answer"))?;
-        let offsets = encoding.get_offsets();
-        let spans = (prompt_tokens..answer_end - 1).filter_map(|position| {
-            let (from, to) = offsets[position];
-            Some((position, from.checked_sub(start)?..to.checked_sub(start)?))
-        });
-        Ok(Encoded { spans: spans.collect(), input_ids: ids.to_vec(), prompt_tokens, answer_end })
+        let spans = spans(&encoding, prompt_tokens..answer_end - 1, start);
+        Ok(Encoded { spans, input_ids: ids.to_vec(), prompt_tokens, answer_end })
     }
 
     fn ids(&self, text: &str) -> Result<tokenizers::Encoding> {

@@ -232,6 +232,16 @@ impl TrainingConfig {
         ] {
             check(key, "at least 1", &value, value >= 1)?;
         }
+        self.check_numbers()?;
+        self.check_shares()?;
+        let whole_or_share = self.warmup_steps < 1.0 || self.warmup_steps.fract() == 0.0;
+        check("warmup_steps", "a whole number, or a share below 1", &self.warmup_steps, whole_or_share)?;
+        let epochs = self.num_train_epochs;
+        let bounded = self.max_steps > 0 || (epochs > 0.0 && epochs.is_finite());
+        check("num_train_epochs", "a positive number where `max_steps` is 0", &epochs, bounded)
+    }
+
+    fn check_numbers(&self) -> Result<()> {
         for (key, value) in [
             ("learning_rate", self.learning_rate),
             ("adam_epsilon", self.adam_epsilon),
@@ -247,6 +257,10 @@ impl TrainingConfig {
         ] {
             check(key, "a number of at least 0", &value, value >= 0.0 && value.is_finite())?;
         }
+        Ok(())
+    }
+
+    fn check_shares(&self) -> Result<()> {
         for (key, value) in [
             ("adam_beta1", self.adam_beta1),
             ("adam_beta2", self.adam_beta2),
@@ -254,11 +268,7 @@ impl TrainingConfig {
         ] {
             check(key, "at least 0 and less than 1", &value, (0.0..1.0).contains(&value))?;
         }
-        let whole_or_share = self.warmup_steps < 1.0 || self.warmup_steps.fract() == 0.0;
-        check("warmup_steps", "a whole number, or a share below 1", &self.warmup_steps, whole_or_share)?;
-        let epochs = self.num_train_epochs;
-        let bounded = self.max_steps > 0 || (epochs > 0.0 && epochs.is_finite());
-        check("num_train_epochs", "a positive number where `max_steps` is 0", &epochs, bounded)
+        Ok(())
     }
 
     /// Optimizer steps of one epoch over `samples` samples; a last, partial window also steps.

@@ -1,6 +1,7 @@
 use super::data::{Loaded, Loader, Prefetch};
 use super::observer::Metrics;
 use crate::backend::Backend;
+use crate::feature_cache::FeatureCache;
 use crate::model::{Features, Item, Model};
 use crate::{Result, Sample};
 
@@ -19,6 +20,16 @@ impl<B: Backend, F: FnMut(&Model<B>) -> Result<Metrics>> Evaluator<B> for F {
     }
 }
 
+/// The samples whose features are not in the cache either.
+fn missing(loader: &Loader<'_>, cache: &FeatureCache, batch: &mut [Loaded]) -> Vec<usize> {
+    for loaded in batch.iter_mut().filter(|loaded| loaded.features.is_none()) {
+        // A batch before this one may have computed them after this sample was loaded ahead.
+        loaded.features = loaded.key.and_then(|key| cache.get(&key));
+        loader.drop_pixels(loaded);
+    }
+    (0..batch.len()).filter(|&i| batch[i].features.is_none()).collect()
+}
+
 /// Fills in the features that are missing in a batch: computed once, kept in the cache, rounded as the cache rounds.
 pub(super) fn complete_features<B: Backend>(
     model: &Model<B>,
@@ -26,12 +37,7 @@ pub(super) fn complete_features<B: Backend>(
     batch: &mut [Loaded],
 ) -> Result<()> {
     let Some(cache) = loader.cache() else { return Ok(()) };
-    for loaded in batch.iter_mut().filter(|loaded| loaded.features.is_none()) {
-        // A batch before this one may have computed them after this sample was loaded ahead.
-        loaded.features = loaded.key.and_then(|key| cache.get(&key));
-        loader.drop_pixels(loaded);
-    }
-    let missing: Vec<usize> = (0..batch.len()).filter(|&i| batch[i].features.is_none()).collect();
+    let missing = missing(loader, cache, batch);
     let tiles: Vec<_> = missing.iter().map(|&i| &*batch[i].sample.tiles).collect();
     if tiles.is_empty() {
         return Ok(());

@@ -199,29 +199,19 @@ impl RunPlan {
         rated: Rated,
     ) -> Result<()> {
         let training = settings.training;
-        let tiles: Vec<&Tiles> = samples.iter().map(|sample| &*sample.tiles).collect();
-        let started = Instant::now();
-        let features: Vec<Option<Features>> = if model.trains_vision() {
-            vec![None; samples.len()]
-        } else {
-            model.image_features(&tiles)?.into_iter().map(Some).collect()
-        };
-        let vision = started.elapsed().as_secs_f64() / samples.len() as f64;
-        let items: Vec<Item<'_>> = samples
-            .iter()
-            .zip(&features)
-            .map(|(sample, features)| Item { sample, features: features.as_ref() })
-            .collect();
         let mode = StepMode { dropout: Some(1), gradient_checkpointing: training.gradient_checkpointing };
-        let started = Instant::now();
-        model.loss_and_gradients(&items, 1.0, mode)?;
-        let batch = started.elapsed().as_secs_f64() / samples.len() as f64;
-        let started = Instant::now();
-        model.loss(&items, 1.0)?;
-        let forward = started.elapsed().as_secs_f64() / samples.len() as f64;
-        let per_slide = PerSlide { vision, batch, forward };
+        let per_slide = PerSlide::measure(model, samples, mode)?;
         self.seconds = Some(self.seconds_of(training, per_slide, rated));
         Ok(())
+    }
+
+    /// How often the run is evaluated, before its first step too.
+    fn evaluations(&self, training: &TrainingConfig) -> usize {
+        let every = match training.eval_steps {
+            0 => training.steps_per_epoch(self.slides).max(1),
+            steps => steps,
+        };
+        self.steps.div_ceil(every) + 1
     }
 
     /// The times of the run, of those of one sample.
@@ -232,11 +222,7 @@ impl RunPlan {
         let first_epoch = self.slides as f64 * (batch + vision);
         let visits = (self.steps * window) as f64;
         let rest = (visits - self.slides as f64).max(0.0) * slide;
-        let every = match training.eval_steps {
-            0 => training.steps_per_epoch(self.slides).max(1),
-            steps => steps,
-        };
-        let (evaluations, validation) = (self.steps.div_ceil(every) + 1, rated.validation as f64);
+        let (evaluations, validation) = (self.evaluations(training) as f64, rated.validation as f64);
         let again = if training.cache_vision_features { 0.0 } else { vision };
         // An evaluation takes the loss of each sample and rates it, which is a forward pass as well.
         let evaluation = validation * 2.0 * (forward + again);
@@ -245,7 +231,7 @@ impl RunPlan {
             step: window as f64 * slide,
             first_epoch,
             run: first_epoch.min(visits * (batch + vision)) + rest,
-            evaluations: evaluations as f64 * evaluation + validation * vision,
+            evaluations: evaluations * evaluation + validation * vision,
             afterwards: rated.afterwards as f64 * (forward + again),
         }
     }
@@ -260,6 +246,29 @@ struct PerSlide {
     batch: f64,
     /// Forward through the rest.
     forward: f64,
+}
+
+impl PerSlide {
+    fn measure<B: Backend>(model: &mut Model<B>, samples: &[Sample], mode: StepMode) -> Result<Self> {
+        let tiles: Vec<&Tiles> = samples.iter().map(|sample| &*sample.tiles).collect();
+        let started = Instant::now();
+        let features: Vec<Option<Features>> = if model.trains_vision() {
+            vec![None; samples.len()]
+        } else {
+            model.image_features(&tiles)?.into_iter().map(Some).collect()
+        };
+        let vision = started.elapsed().as_secs_f64() / samples.len() as f64;
+        let pairs = samples.iter().zip(&features);
+        let items: Vec<Item<'_>> =
+            pairs.map(|(sample, features)| Item { sample, features: features.as_ref() }).collect();
+        let started = Instant::now();
+        model.loss_and_gradients(&items, 1.0, mode)?;
+        let batch = started.elapsed().as_secs_f64() / samples.len() as f64;
+        let started = Instant::now();
+        model.loss(&items, 1.0)?;
+        let forward = started.elapsed().as_secs_f64() / samples.len() as f64;
+        Ok(Self { vision, batch, forward })
+    }
 }
 
 /// The largest of some samples, the largest first, as many as a batch takes; and how many were looked at.

@@ -212,11 +212,7 @@ impl<B: Backend> Session<'_, '_, B> {
 
     /// Gradients of a window: its losses and tokens, or nothing where an observer wants the run to end.
     fn accumulate(&mut self, mut window: Vec<Loaded>) -> Result<ControlFlow<(), Sums>> {
-        let normalizer: f64 = window.iter().map(|loaded| target_weight(&loaded.sample)).sum();
-        if normalizer <= 0.0 || !normalizer.is_finite() {
-            let reason = format!("sample {} and those with it have no supervised token", window[0].index);
-            return Err(Error::Text { reason });
-        }
+        let normalizer = normalizer(&window)?;
         let (mut losses, mut tokens) = (Vec::new(), 0);
         let size = self.config.per_device_train_batch_size;
         for at in 0..window.len().div_ceil(size) {
@@ -322,4 +318,14 @@ impl<B: Backend> Session<'_, '_, B> {
         self.observers.iter_mut().for_each(|observer| observer.on_checkpoint(&report));
         Ok(())
     }
+}
+
+/// Σ weight over all supervised positions of a window.
+fn normalizer(window: &[Loaded]) -> Result<f64> {
+    let normalizer: f64 = window.iter().map(|loaded| target_weight(&loaded.sample)).sum();
+    if normalizer <= 0.0 || !normalizer.is_finite() {
+        let reason = format!("sample {} and those with it have no supervised token", window[0].index);
+        return Err(Error::Text { reason });
+    }
+    Ok(normalizer)
 }

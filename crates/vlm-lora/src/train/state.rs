@@ -102,20 +102,8 @@ impl TrainerState {
         if *validation_data != identity.validation_data {
             return Some("the validation data changed since the run began".to_owned());
         }
-        match (base, &identity.base) {
-            (Some(then), Some(now)) => {
-                if let Some(difference) = then.difference(now) {
-                    return Some(difference);
-                }
-            }
-            (None, None) => {}
-            _ => {
-                return Some(
-                    "the base model was named then and is not now, or the other way round".to_owned(),
-                );
-            }
-        }
-        if let Some(difference) = adapter.difference(&identity.adapter) {
+        let base = base_difference(base.as_ref(), identity.base.as_ref());
+        if let Some(difference) = base.or_else(|| adapter.difference(&identity.adapter)) {
             return Some(difference);
         }
         let (then, now) = (numeric_settings(&self.config), numeric_settings(config));
@@ -133,6 +121,14 @@ impl AdapterIdentity {
         Some(key.unwrap_or_else(|| {
             "the modules that the adapter is put on changed since the run began".to_owned()
         }))
+    }
+}
+
+fn base_difference(then: Option<&BaseIdentity>, now: Option<&BaseIdentity>) -> Option<String> {
+    match (then, now) {
+        (Some(then), Some(now)) => then.difference(now),
+        (None, None) => None,
+        _ => Some("the base model was named then and is not now, or the other way round".to_owned()),
     }
 }
 

@@ -184,6 +184,22 @@ impl<'a, B: Backend> Trainer<'a, B> {
         })
     }
 
+    /// The checkpoint that the run goes on from; none where it begins.
+    fn resumed_from(&self, folder: &RunFolder) -> Result<Option<PathBuf>> {
+        let newest = folder.checkpoints()?.pop().map(|(_, path)| path);
+        match (&self.resume, newest) {
+            (Resume::Never, None) => Ok(None),
+            (Resume::Never, Some(path)) => {
+                Err(resume_error(path, "the run's folder is in use: resume it or choose another"))
+            }
+            (Resume::Latest, None) => {
+                Err(resume_error(self.config.output_dir.clone(), "it holds no checkpoint"))
+            }
+            (Resume::Latest, Some(path)) => Ok(Some(path)),
+            (Resume::From(path), _) => Ok(Some(path.clone())),
+        }
+    }
+
     /// Where the run begins, and where it is resumed the learning rate of its first step.
     fn starting_state(
         &mut self,
@@ -192,20 +208,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
         optimizer: &mut AdamW<B>,
         samples: usize,
     ) -> Result<(TrainerState, Option<(usize, f64)>)> {
-        let newest = folder.checkpoints()?.pop().map(|(_, path)| path);
-        let path = match (&self.resume, newest) {
-            (Resume::Never, None) => {
-                folder.truncate_metrics(0)?;
-                return Ok((TrainerState::new(self.config.clone(), identity), None));
-            }
-            (Resume::Never, Some(path)) => {
-                return Err(resume_error(path, "the run's folder is in use: resume it or choose another"));
-            }
-            (Resume::Latest, None) => {
-                return Err(resume_error(self.config.output_dir.clone(), "it holds no checkpoint"));
-            }
-            (Resume::Latest, Some(path)) => path,
-            (Resume::From(path), _) => path.clone(),
+        let Some(path) = self.resumed_from(folder)? else {
+            folder.truncate_metrics(0)?;
+            return Ok((TrainerState::new(self.config.clone(), identity), None));
         };
         let checkpoint = read_checkpoint(&path, self.model.config())?;
         if let Some(difference) = checkpoint.state.difference(&self.config, &identity) {

@@ -156,6 +156,15 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).map_or(0, |field| u32::from_be_bytes([field[0], field[1], field[2], field[3]]))
 }
 
+/// A name of platform 1 has a byte a letter, any other is UTF-16.
+fn decoded(bytes: &[u8], platform: usize) -> String {
+    if platform == 1 {
+        return bytes.iter().map(|&byte| char::from(byte)).collect();
+    }
+    let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+    String::from_utf16_lossy(&units)
+}
+
 /// The names in a table `name` (OpenType): family, full, PostScript and typographic family.
 fn names(table: &[u8]) -> Vec<String> {
     let short = |at: usize| {
@@ -169,14 +178,7 @@ fn names(table: &[u8]) -> Vec<String> {
         }
         let start = strings + short(record + 10);
         let Some(bytes) = table.get(start..start + short(record + 8)) else { continue };
-        let text: String = if short(record) == 1 {
-            bytes.iter().map(|&byte| char::from(byte)).collect()
-        } else {
-            let units: Vec<u16> =
-                bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
-            String::from_utf16_lossy(&units)
-        };
-        let name = normalised(&text);
+        let name = normalised(&decoded(bytes, short(record)));
         if !name.is_empty() && !found.contains(&name) {
             found.push(name);
         }

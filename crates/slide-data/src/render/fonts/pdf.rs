@@ -132,16 +132,20 @@ fn judge(font: &Dict<'_>, book: fn() -> &'static FontBook) -> Option<(String, bo
     if book().has(&name) {
         return None;
     }
-    let system = holder.get::<Dict<'_>>(b"CIDSystemInfo".as_slice());
+    Some((name, !script(holder).is_some_and(|script| book().covers(script))))
+}
+
+/// The script whose letters a font of several bytes a letter holds, where it says so.
+fn script(font: &Dict<'_>) -> Option<Script> {
+    let system = font.get::<Dict<'_>>(b"CIDSystemInfo".as_slice());
     let ordering = system.and_then(|system| system.get::<PdfString<'_>>(b"Ordering".as_slice()));
-    let script = match ordering.as_ref().map(PdfString::as_bytes) {
+    match ordering.as_ref().map(PdfString::as_bytes) {
         Some(b"Japan1") => Some(Script::Japanese),
         Some(b"GB1") => Some(Script::SimplifiedChinese),
         Some(b"Korea1" | b"KR") => Some(Script::Korean),
         Some(b"CNS1") => Some(Script::TraditionalChinese),
         _ => None,
-    };
-    Some((name, !script.is_some_and(|script| book().covers(script))))
+    }
 }
 
 /// `BaseFont` without the six letters of a subset.

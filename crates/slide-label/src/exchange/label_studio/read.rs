@@ -94,13 +94,27 @@ fn exported(sheet: &mut Sheet, data: &Map<String, Value>, place: &str) -> Option
     exported.map(Rc::new)
 }
 
-fn draft(sheet: &mut Sheet, base: Draft, annotation: &Map<String, Value>, context: Context<'_>) -> Draft {
-    let is_true = |key: &str| annotation.get(key).and_then(Value::as_bool).unwrap_or_default();
-    let text = |key: &str| match annotation.get(key)? {
+fn text_or_number(value: &Value) -> Option<String> {
+    match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
-    };
+    }
+}
+
+/// What an annotation is, where that is not told by its answers; `stated` is what our own exports say.
+fn kind(is_skipped: bool, stated: Option<&str>) -> Option<Kind> {
+    match (is_skipped, stated) {
+        (true, _) => Some(Kind::Skipped),
+        (_, Some("adjudicated")) => Some(Kind::Adjudicated),
+        (_, Some("changed")) => Some(Kind::Changed),
+        _ => None,
+    }
+}
+
+fn draft(sheet: &mut Sheet, base: Draft, annotation: &Map<String, Value>, context: Context<'_>) -> Draft {
+    let is_true = |key: &str| annotation.get(key).and_then(Value::as_bool).unwrap_or_default();
+    let text = |key: &str| text_or_number(annotation.get(key)?);
     let stated = text("kind"); // earlier exports of ours
     let mut draft = Draft {
         person: who(annotation.get("completed_by").unwrap_or(&Value::Null)),
@@ -111,12 +125,7 @@ fn draft(sheet: &mut Sheet, base: Draft, annotation: &Map<String, Value>, contex
         is_starred: is_true("ground_truth"),
         ..base
     };
-    draft.kind = match (is_true("was_cancelled") || is_true("skipped"), stated.as_deref()) {
-        (true, _) => Some(Kind::Skipped),
-        (_, Some("adjudicated")) => Some(Kind::Adjudicated),
-        (_, Some("changed")) => Some(Kind::Changed),
-        _ => None,
-    };
+    draft.kind = kind(is_true("was_cancelled") || is_true("skipped"), stated.as_deref());
     for item in annotation.get("result").and_then(Value::as_array).into_iter().flatten() {
         let id = item.get("id").and_then(Value::as_str);
         let own = id.and_then(|id| id.split_once(ANSWER_MARK)).map(|(event, _)| event.to_owned());
@@ -126,16 +135,21 @@ fn draft(sheet: &mut Sheet, base: Draft, annotation: &Map<String, Value>, contex
     draft
 }
 
+/// What a control of this name is; texts that nothing is said of are notes.
+fn meaning(name: &str, is_text: bool, context: Context<'_>) -> Becomes {
+    match context.rules.meaning(name, context.rubric) {
+        Becomes::Ignored if is_text && !context.rules.is_mapped(name) => Becomes::Notes,
+        becomes @ (Becomes::Criterion(_) | Becomes::NotApplicable(_) | Becomes::Notes) => becomes,
+        _ => Becomes::Ignored,
+    }
+}
+
 /// Takes what a control says; what it cannot be taken as costs the control.
 fn answer(sheet: &mut Sheet, draft: &mut Draft, item: &Value, context: Context<'_>) {
     let name = item.get("from_name").and_then(Value::as_str).unwrap_or("(no name)");
     let Some(value) = item.get("value").and_then(Value::as_object) else { return };
     let is_text = value.len() == 1 && value.contains_key("text");
-    let column = sheet.column(name, || match context.rules.meaning(name, context.rubric) {
-        Becomes::Ignored if is_text && !context.rules.is_mapped(name) => Becomes::Notes,
-        becomes @ (Becomes::Criterion(_) | Becomes::NotApplicable(_) | Becomes::Notes) => becomes,
-        _ => Becomes::Ignored,
-    });
+    let column = sheet.column(name, || meaning(name, is_text, context));
     let becomes = sheet.plan.columns[column].becomes.clone();
     if becomes == Becomes::Notes {
         let notes = notes_of(&Value::Object(value.clone()));
@@ -148,12 +162,7 @@ fn answer(sheet: &mut Sheet, draft: &mut Draft, item: &Value, context: Context<'
         Ok(text) if text.is_empty() => {}
         Ok(text) => sheet.fill(draft, column, text),
         Err(_) if becomes == Becomes::Ignored => sheet.plan.columns[column].filled += 1,
-        Err(reason) => {
-            let found = &mut sheet.plan.columns[column];
-            (found.filled, found.left_out) = (found.filled + 1, found.left_out + 1);
-            draft.lost += 1;
-            sheet.plan.leave_out(&draft.place, format!("`{name}`: {reason}"));
-        }
+        Err(reason) => sheet.lose(draft, column, format!("`{name}`: {reason}")),
     }
 }
 

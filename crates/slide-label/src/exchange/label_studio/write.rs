@@ -51,7 +51,8 @@ fn exported(event: &Event) -> Exported {
     }
 }
 
-fn annotation(event: &Event) -> Value {
+/// The scores and notes of an event, as Label Studio's controls hold them.
+fn answers(event: &Event) -> Vec<Value> {
     let item = |name: &str, kind: &str, value: Value| {
         let id = format!("{}{ANSWER_MARK}{name}", event.id);
         json!({"id": id, "from_name": name, "to_name": "image", "type": kind, "value": value})
@@ -67,9 +68,13 @@ fn annotation(event: &Event) -> Value {
     if !event.notes.is_empty() {
         result.push(item("notes", "textarea", json!({"text": [event.notes]})));
     }
+    result
+}
+
+fn annotation(event: &Event) -> Value {
     json!({
         "unique_id": event.id,
-        "result": result,
+        "result": answers(event),
         "was_cancelled": event.kind == Kind::Skipped,
         "ground_truth": event.kind == Kind::Adjudicated,
         "created_at": event.at,
