@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda dependencies docs endurance packages mutants bench bench-loop bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -79,6 +79,13 @@ bench: ## criterion benches of the model, read them in target/criterion
 LOOP ?=
 bench-loop: ## false alarms and power of the monitor and the trigger over made-up teams, and how long it takes (LOOP="level years"; SIMS, YEARS, FIRST_YEAR, THREADS)
 	$(CARGO) bench -p pitchquest-drift --bench loop -- $(LOOP)
+
+SEGMENTS ?= target/segments
+SLIDES ?= 10000000
+DAYS ?= 28
+bench-segments: ## report on a log of ten million scored slides (SEGMENTS=folder, SLIDES, DAYS), by time and memory (needs 8 GB of disk and GNU time)
+	$(CARGO) bench -p pitchquest-drift --features segments --bench segments -- make $(SEGMENTS) $(SLIDES) $(DAYS)
+	/usr/bin/time -v $(CARGO) bench -p pitchquest-drift --features segments --bench segments -- look $(SEGMENTS)
 
 PARITY_PYTHON ?= python3
 PEER_ARGS ?=

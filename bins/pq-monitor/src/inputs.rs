@@ -2,21 +2,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use drift::{ValidationResults, VersionFile, read_lines};
+use drift::{Found, LookThrough, MonitoringConfig, ValidationResults, VersionFile, look_through, read_lines};
 use jiff::Timestamp;
 use pq_cli::{Hint, Layout, WithHint as _};
 use project_files::{Contract, RunFiles, RunRecord, hash_file};
+use slide_data::prediction_log::PredictionLog;
 use slide_data::{Audit, Labels, Prediction, SlideRecord, Split, Splits};
 
 /// What was read, with the SHA-256 of each file.
 pub(crate) struct Inputs {
-    pub(crate) scored: Vec<Prediction>,
-    /// Lines of the log of scored slides that cannot be read.
+    /// What of the log of scored slides is looked at.
+    pub(crate) found: Found,
+    /// Lines of it that cannot be read.
     pub(crate) broken_lines: usize,
     pub(crate) audits: Vec<Audit>,
     pub(crate) reference: Vec<Prediction>,
     pub(crate) labels: Labels,
-    pub(crate) seen_in_training: BTreeSet<String>,
     pub(crate) validated: Option<ValidationResults>,
     pub(crate) model_version: Option<String>,
     pub(crate) hashes: BTreeMap<String, String>,
@@ -31,16 +32,18 @@ pub(crate) struct Choice<'a> {
     pub(crate) run: Option<&'a Path>,
     /// The version whose scores are looked at.
     pub(crate) model_version: Option<&'a str>,
+    /// Whether slides are drawn to be rated.
+    pub(crate) draws: bool,
     pub(crate) now: Timestamp,
 }
 
 /// Reads what is there. What is not there is warned of and counts as no data.
-pub(crate) fn read(layout: &Layout, choice: Choice<'_>) -> Result<Inputs> {
+pub(crate) fn read(layout: &Layout, config: &MonitoringConfig, choice: Choice<'_>) -> Result<Inputs> {
     let mut files = Files::default();
-    let (scored, broken_lines) = files.log::<Prediction>(Some(layout.predictions()))?;
+    let mut log = PredictionLog::open(layout).hint("cannot use an input", REMEDY)?;
     let releases =
         VersionFile::read_if_present(&layout.version_file()).hint("cannot use the registry", REMEDY)?;
-    let model_version = version(choice, releases.as_ref(), &scored);
+    let model_version = version(choice, releases.as_ref(), &log)?;
     let runs = runs(layout, choice.run, releases.as_ref(), model_version.as_deref())?;
     let (reference, _) = files.log::<Prediction>(find(&runs, RunFiles::reference_predictions))?;
     let validated = files.document(find(&runs, RunFiles::validation))?;
@@ -53,14 +56,25 @@ pub(crate) fn read(layout: &Layout, choice: Choice<'_>) -> Result<Inputs> {
     if let Some(splits) = files.document::<Splits>(Some(layout.splits()))? {
         seen_in_training.extend(trained_on(layout, &splits, read_at)?);
     }
-    let hashes = files.hashes;
+    let look = LookThrough {
+        model_version: model_version.as_deref(),
+        seen_in_training: &seen_in_training,
+        drawn: choice.draws.then_some(audits.as_slice()),
+        config,
+        now: choice.now,
+    };
+    let found = look_through(&mut log, &look).hint("cannot use an input", REMEDY)?;
+    for part in log.unreadable() {
+        tracing::warn!("{}", part.reason);
+    }
+    let mut hashes = files.hashes;
+    hashes.extend(log.inputs(found.first_day));
     Ok(Inputs {
-        scored,
-        broken_lines,
+        found,
+        broken_lines: log.defects().broken_lines,
         audits,
         reference,
         labels,
-        seen_in_training,
         validated,
         model_version,
         hashes,
@@ -68,12 +82,17 @@ pub(crate) fn read(layout: &Layout, choice: Choice<'_>) -> Result<Inputs> {
 }
 
 /// The version that was named, else the one in use, whichever scored last; where nothing was released, the one that scored last.
-fn version(choice: Choice<'_>, releases: Option<&VersionFile>, scored: &[Prediction]) -> Option<String> {
+fn version(
+    choice: Choice<'_>,
+    releases: Option<&VersionFile>,
+    log: &PredictionLog,
+) -> Result<Option<String>> {
     let champion = || releases.and_then(|releases| releases.champion().or_else(|| releases.last()));
-    let past = || scored.iter().filter(|slide| slide.scored_at <= choice.now);
-    let latest = || past().max_by_key(|slide| slide.scored_at).map(|slide| slide.model_version.clone());
     let named = choice.model_version.map(str::to_owned);
-    named.or_else(|| champion().map(|release| release.version.clone())).or_else(latest)
+    match named.or_else(|| champion().map(|release| release.version.clone())) {
+        Some(version) => Ok(Some(version)),
+        None => log.latest_version(choice.now).hint("cannot use an input", REMEDY),
+    }
 }
 
 /// Where the files of the run behind a version may lie, the surest first.

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use drift::{
-    Drawing, DriftInput, DriftReport, DriftStatus, MonitoringConfig, PerformanceInput, PerformanceReport,
-    compare, draw_audits, measure, write_drift_report, write_performance_report,
+    DriftInput, DriftReport, DriftStatus, MonitoringConfig, PerformanceInput, PerformanceReport, compare,
+    measure, write_drift_report, write_performance_report,
 };
 use jiff::Timestamp;
 use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
@@ -16,19 +16,20 @@ use slide_data::{Audit, write_atomic};
 
 mod inputs;
 mod print;
+mod segments;
 
 use inputs::Inputs;
 
 /// Compares the slides that the version in use scored lately with those of training, and its scores with people's.
 ///
 /// Draws slides at random from the log of scored slides for people to rate, into `audits.jsonl`; reads that log, the predictions on the
-/// training slides and labels; writes `drift_reports/latest_drift.json` (and `.html`) and
+/// training slides and labels; moves days that are over from a large log into segments; writes `drift_reports/latest_drift.json` (and `.html`) and
 /// `performance_metrics/latest_metrics.json` below the monitoring folder, which `pq-trigger` then looks at. Too little data is
 /// said, and counts neither as healthy nor as drift.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit status: 0 the reports are written, 1 with --exit-code: drift, a drop of accuracy or too many broken lines, 2 could not run.\n\nExamples:\n  pq-monitor\n  pq-monitor --exit-code --set drift.window_days=7\n  pq-monitor --model-version v3 --at 2025-06-01T00:00:00Z"
+    after_help = "Exit status: 0 the reports are written, 1 with --exit-code: drift, a drop of accuracy or too much of the log unreadable, 2 could not run.\n\nExamples:\n  pq-monitor\n  pq-monitor --exit-code --set drift.window_days=7\n  pq-monitor --model-version v3 --at 2025-06-01T00:00:00Z\n  pq-monitor --compact"
 )]
 struct Args {
     #[command(flatten)]
@@ -48,6 +49,9 @@ struct Args {
     /// Version whose scores are looked at [default: the one in use, else the one that scored last]
     #[arg(long, value_name = "VERSION")]
     model_version: Option<String>,
+    /// Move the days that are over from the log into segments, whatever its size, and report nothing.
+    #[arg(long, conflicts_with_all = ["run", "model_version", "at", "exit_code"])]
+    compact: bool,
     /// Report as of this time instead of now, as in `2025-06-01T00:00:00Z`.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
@@ -79,14 +83,17 @@ fn run(args: &Args) -> Result<Verdict> {
         .require_data()
         .and_then(|()| layout.require_monitoring())
         .hint("there is nothing to look at", remedy)?;
+    if args.compact {
+        segments::move_days(&layout)?;
+        return Ok(Verdict::Pass);
+    }
     layout.require_registry().hint("the versions in use cannot be told", remedy)?;
+    segments::move_days_of_large_log(&layout);
     let now = args.at.unwrap_or_else(Timestamp::now);
     let (run, model_version) = (args.run.as_deref(), args.model_version.as_deref());
-    let mut inputs = inputs::read(&layout, inputs::Choice { run, model_version, now })?;
-    let is_current = model_version.is_none() && args.at.is_none_or(|at| at <= Timestamp::now());
-    if is_current {
-        draw(&layout, &mut inputs, &config, now)?;
-    }
+    let draws = model_version.is_none() && args.at.is_none_or(|at| at <= Timestamp::now());
+    let mut inputs = inputs::read(&layout, &config, inputs::Choice { run, model_version, draws, now })?;
+    keep_audits(&layout, &mut inputs)?;
     let (drift, performance) = look(&inputs, &config, now);
     let advice = "check that the monitoring folder can be written and that the disk is not full";
     let page = report_pages::render_drift_report(&drift)?;
@@ -96,23 +103,17 @@ fn run(args: &Args) -> Result<Verdict> {
     write_performance_report(&layout, &performance).hint("cannot write the performance report", advice)?;
     print::reports(args.common.json, &layout, &drift, &performance)?;
     let has_dropped = performance.has_dropped(config.triggers.max_accuracy_drop);
-    let total = inputs.scored.len() + inputs.broken_lines;
-    let is_unreadable = inputs.broken_lines as f64 > config.drift.max_broken_share * total as f64;
+    let counted = &inputs.found.counted;
+    let total = counted.slides + inputs.broken_lines;
+    let is_unreadable = !counted.unreadable.is_empty()
+        || inputs.broken_lines as f64 > config.drift.max_broken_share * total as f64;
     let is_bad = drift.status == DriftStatus::Drifted || has_dropped || is_unreadable;
     Ok(if args.exit_code && is_bad { Verdict::Fail } else { Verdict::Pass })
 }
 
-/// Draws the audit of the days that are over.
-fn draw(layout: &Layout, inputs: &mut Inputs, config: &MonitoringConfig, now: Timestamp) -> Result<()> {
-    let Some(version) = inputs.model_version.as_deref() else { return Ok(()) };
-    let new = draw_audits(&Drawing {
-        scored: &inputs.scored,
-        drawn: &inputs.audits,
-        seen_in_training: &inputs.seen_in_training,
-        model_version: version,
-        config: &config.performance,
-        now,
-    });
+/// Keeps what was drawn of the days that are over.
+fn keep_audits(layout: &Layout, inputs: &mut Inputs) -> Result<()> {
+    let new = std::mem::take(&mut inputs.found.audits);
     if !new.is_empty() {
         Audit::append(&layout.audits(), &new)
             .hint("cannot keep the audit", "check that the monitoring folder can be written")?;
@@ -126,7 +127,8 @@ fn look(inputs: &Inputs, config: &MonitoringConfig, now: Timestamp) -> (DriftRep
     let model_version = inputs.model_version.as_deref();
     let mut drift = compare(&DriftInput {
         reference: &inputs.reference,
-        scored: &inputs.scored,
+        scored: &inputs.found.scored,
+        counted: Some(&inputs.found.counted),
         broken_lines: inputs.broken_lines,
         model_version,
         config: &config.drift,
@@ -135,10 +137,10 @@ fn look(inputs: &Inputs, config: &MonitoringConfig, now: Timestamp) -> (DriftRep
     });
     drift.inputs.clone_from(&inputs.hashes);
     let mut performance = measure(&PerformanceInput {
-        scored: &inputs.scored,
+        scored: &inputs.found.foretold,
+        unreadable: &inputs.found.counted.unreadable,
         audits: &inputs.audits,
         labels: &inputs.labels.slides,
-        seen_in_training: &inputs.seen_in_training,
         validated: inputs.validated.as_ref(),
         model_version,
         config: &config.performance,

@@ -189,6 +189,61 @@ fn bad_lines_are_set_aside_and_too_many_are_an_alarm() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("5 of 133 lines of the log cannot be read"));
 }
 
+/// Both reports as they are printed, without the names of the files that they come from.
+fn printed(output: &Output) -> Value {
+    let mut printed: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for report in ["drift", "performance"] {
+        printed[report].as_object_mut().expect("a report").remove("inputs");
+    }
+    printed
+}
+
+#[test]
+fn a_log_whose_days_were_moved_gives_the_same_reports_and_a_part_cut_short_none() {
+    let dir = with_data(0.7);
+    let torn = scored("new", 16, 0.7) + "not a slide\n{\"schema_ver";
+    write_file(dir.path(), "monitoring/predictions.jsonl", &torn);
+    write_file(dir.path(), "data/labeled/labels.json", &labels(16, 4));
+    let set = ["--json", "--exit-code", "--set", "performance.audits_per_week=700"];
+    let plain = printed(&run(dir.path(), &set));
+    assert_eq!(
+        (&plain["drift"]["status"], &plain["performance"]["status"]),
+        (&json!("drifted"), &json!("measured"))
+    );
+    let compact = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pq-monitor"));
+        let output =
+            command.current_dir(dir.path()).arg("--compact").output().expect("the executable starts");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = compact();
+    assert!(
+        said.contains("128 slides of 1 days were moved") && said.contains("1 lines that no segment"),
+        "{said}"
+    );
+    let left = std::fs::read_to_string(dir.path().join("monitoring/predictions.jsonl")).expect("it stays");
+    assert_eq!(left, "{\"schema_ver", "the torn line is the writer's");
+    assert_eq!(printed(&run(dir.path(), &set)), plain);
+    compact();
+    assert_eq!(printed(&run(dir.path(), &set)), plain, "there is nothing left to move");
+
+    let index = read(dir.path(), "monitoring/predictions/segments.json");
+    let name = index["parts"][0]["file"].as_str().expect("a name");
+    let part = dir.path().join("monitoring/predictions").join(name);
+    let bytes = std::fs::read(&part).expect("the part");
+    std::fs::write(&part, &bytes[..bytes.len() / 2]).expect("cut short");
+    let output = run(dir.path(), &set);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let cut = printed(&output);
+    for report in ["drift", "performance"] {
+        assert_eq!(cut[report]["status"], "insufficient");
+        assert!(cut[report]["reasons"].to_string().contains(name), "{}", cut[report]["reasons"]);
+    }
+    std::fs::write(&part, bytes).expect("restored from a copy");
+    assert_eq!(printed(&run(dir.path(), &set)), plain);
+}
+
 #[test]
 fn a_released_version_is_compared_with_its_own_run() {
     let dir = with_data(0.5);

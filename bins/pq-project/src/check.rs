@@ -191,20 +191,14 @@ fn releases(layout: &Layout, contents: &Contents, findings: &mut Findings) {
 }
 
 fn monitoring(contents: &Contents, findings: &mut Findings) {
-    let Some(predictions) = &contents.predictions else { return };
-    let mut strangers: BTreeMap<&str, usize> = BTreeMap::new();
+    let Some(scored) = &contents.scored else { return };
     let versions = contents.releases.as_ref();
-    for prediction in predictions {
-        let version = prediction.model_version.as_str();
-        let is_released = versions.is_some_and(|versions| versions.release(version).is_ok());
-        if !is_released {
-            *strangers.entry(version).or_default() += 1;
-        }
-    }
+    let is_stranger = |version: &str| versions.is_none_or(|versions| versions.release(version).is_err());
+    let strangers = scored.versions.iter().filter(|(version, _)| is_stranger(version));
     for (version, count) in strangers {
         findings.note(format!("{count} slides were scored by `{version}`, which was never released"));
     }
-    if let (Some(drift), Some(last)) = (&contents.drift, predictions.iter().map(|p| p.scored_at).max())
+    if let (Some(drift), Some(last)) = (&contents.drift, scored.last)
         && drift.created_at < last
     {
         findings.note("slides were scored since the latest drift report");

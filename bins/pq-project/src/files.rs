@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use pq_cli::Layout;
 use project_files::{
     CATALOG, Contract, Defects, Entry, ExportRecord, JournalEntry, Manifest, RunFiles, RunRecord,
     ValidationResults, VersionFile, input, versions_of, with_causes,
 };
 use serde::Serialize;
+use slide_data::prediction_log::{Columns, PredictionLog, SegmentIndex};
 
 use crate::findings::Findings;
 
@@ -47,11 +49,20 @@ pub(crate) struct Contents {
     pub(crate) labels: Option<slide_data::Labels>,
     pub(crate) splits: Option<slide_data::Splits>,
     pub(crate) corrections: Option<Vec<slide_data::Correction>>,
-    pub(crate) predictions: Option<Vec<slide_data::Prediction>>,
+    pub(crate) scored: Option<Scored>,
     pub(crate) releases: Option<VersionFile>,
     pub(crate) record: Option<RunRecord>,
     pub(crate) validation: Option<ValidationResults>,
     pub(crate) drift: Option<drift::DriftReport>,
+}
+
+/// What the log of scored slides holds.
+#[derive(Debug, Default)]
+pub(crate) struct Scored {
+    /// Slides of each version.
+    pub(crate) versions: BTreeMap<String, usize>,
+    /// When the last one was scored.
+    pub(crate) last: Option<Timestamp>,
 }
 
 /// Reads everything that is there; what cannot be read becomes a finding.
@@ -64,7 +75,7 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
         labels: reader.document("data/labeled/labels.json", &layout.labels()),
         splits: reader.document("data/labeled/splits.json", &layout.splits()),
         corrections: reader.log("data/user_feedback/corrections.jsonl", &layout.corrections()),
-        predictions: reader.log("monitoring/predictions.jsonl", &layout.predictions()),
+        scored: reader.scored(layout),
         releases: reader.document("model_registry/version.json", &layout.version_file()),
         record: reader.document("outputs/<run>/run.json", &run.record()),
         validation: reader.document("outputs/<run>/validation_results.json", &run.validation()),
@@ -134,10 +145,12 @@ fn exports(layout: &Layout) -> Vec<PathBuf> {
 }
 
 /// Files in formats that are not ours.
-fn other_files(layout: &Layout, run: &RunFiles) -> [(&'static str, PathBuf); 7] {
+fn other_files(layout: &Layout, run: &RunFiles) -> [(&'static str, PathBuf); 9] {
     [
         ("data/raw/slides/<slide-id>.png", layout.slides().images()),
         ("monitoring/kept/<pixels>.png", layout.kept().root().to_owned()),
+        ("monitoring/predictions/<day>-<hash>.parquet", layout.segments()),
+        ("monitoring/predictions/lines-<hash>.jsonl", layout.segments()),
         ("outputs/<run>/adapter_config.json", run.adapter_config()),
         ("outputs/<run>/adapter_model.safetensors", run.adapter_weights()),
         ("outputs/<run>/config.toml", run.config()),
@@ -173,6 +186,45 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// The log of scored slides with its past days.
+    fn scored(&mut self, layout: &Layout) -> Option<Scored> {
+        let path = layout.predictions();
+        self.row::<slide_data::Prediction>("monitoring/predictions.jsonl", &path, true);
+        self.row::<SegmentIndex>("monitoring/predictions/segments.json", &layout.segment_index(), false);
+        if !path.exists() && !layout.segments().exists() {
+            return None;
+        }
+        match self.read_scored(layout, &path) {
+            Ok(scored) => Some(scored),
+            Err(error) => {
+                self.findings.problem(with_causes(&error));
+                None
+            }
+        }
+    }
+
+    fn read_scored(&mut self, layout: &Layout, path: &Path) -> slide_data::Result<Scored> {
+        let mut log = PredictionLog::open(layout)?;
+        log.verify(i64::MIN)?;
+        self.defects(path, slide_data::Prediction::NAME, log.defects());
+        for part in log.unreadable() {
+            self.findings.problem(part.reason.clone());
+        }
+        let mut scored = Scored::default();
+        for day in log.days(..) {
+            log.for_each_of(day, Columns::Keys, |_, slide| {
+                if let Some(count) = scored.versions.get_mut(&slide.model_version) {
+                    *count += 1;
+                } else {
+                    scored.versions.insert(slide.model_version.clone(), 1);
+                }
+                scored.last = scored.last.max(Some(slide.scored_at));
+                Ok(())
+            })?;
+        }
+        Ok(scored)
     }
 
     fn document<T: Contract>(&mut self, name: &'static str, path: &Path) -> Option<T> {

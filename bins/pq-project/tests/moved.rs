@@ -25,8 +25,8 @@ const COMMANDS: [&str; 9] = [
 ];
 
 /// Made when somebody is invited, when the page is opened, when a day is over, by a run that begins after people have corrected, where
-/// people say "not applicable", and where three decks are for validation.
-const LATER: [&str; 7] = [
+/// people say "not applicable", where three decks are for validation, and where days of a large log are over.
+const LATER: [&str; 9] = [
     "slide_decisions.jsonl",
     "people.json",
     "calibration.json",
@@ -34,6 +34,8 @@ const LATER: [&str; 7] = [
     "latest/data/corrections.jsonl",
     "latest/applicability.json",
     "latest/decision.json",
+    "predictions/segments.json",
+    "predictions",
 ];
 
 struct Project {

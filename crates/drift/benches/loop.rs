@@ -14,11 +14,12 @@ use simulation::year::{Year, year};
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|part| !part.starts_with("--")).collect();
-    let parts: [(&str, fn()); 5] = [
+    let parts: [(&str, fn()); 6] = [
         ("level", level),
         ("power", power),
         ("accuracy", accuracy),
         ("discrepancy", discrepancy),
+        ("sketch", sketch),
         ("years", years),
     ];
     for (name, part) in parts {
@@ -108,6 +109,56 @@ fn discrepancy() {
         println!(
             "discrepancy of 1,000 × 960, decks of {of_deck}, 1,000 re-labellings: {seconds:.2} s (p = {p:.2})"
         );
+    }
+}
+
+/// How often the discrepancy of whole vectors (960 numbers) and that of 64 random projections find the same change, at 5 %.
+fn sketch() {
+    const WIDTH: usize = 960;
+    let sims: usize = std::env::var("SIMS").ok().and_then(|sims| sims.parse().ok()).unwrap_or(200);
+    println!(
+        "60 decks of training and 30 recent ones, 8 slides each, 999 re-labellings; found in % of {sims}, whole and sketched"
+    );
+    // Later directions matter less and less, as pooled outputs of a vision tower have it.
+    let deviation = |at: usize| 1.0 / (1.0 + at as f64 / 20.0);
+    for (what, every, until, size) in [
+        ("nothing", 1, 0, 0.0),
+        ("the eight strongest directions by half a deviation", 1, 8, 0.5),
+        ("every tenth direction by half a deviation", 10, WIDTH, 0.5),
+        ("every direction by a quarter of a deviation", 1, WIDTH, 0.25),
+        ("one direction by one and a half deviations", 1, 1, 1.5),
+    ] {
+        let mut rng = fastrand::Rng::with_seed(11);
+        let mut found = [0usize; 2];
+        for _ in 0..sims {
+            let projection: Vec<f64> = (0..64 * WIDTH).map(|_| simulation::normal(&mut rng) / 8.0).collect();
+            let (mut whole, mut small) = (Vec::new(), Vec::new());
+            for deck in 0..90 {
+                let of_deck: Vec<f64> = (0..WIDTH).map(|_| simulation::normal(&mut rng)).collect();
+                for _ in 0..8 {
+                    let vector: Vec<f64> = (0..WIDTH)
+                        .map(|at| {
+                            let moved = deck >= 60 && at < until && at % every == 0;
+                            let own =
+                                0.3f64.sqrt() * of_deck[at] + 0.7f64.sqrt() * simulation::normal(&mut rng);
+                            deviation(at) * (own + if moved { size } else { 0.0 })
+                        })
+                        .collect();
+                    let project =
+                        |row: &[f64]| row.iter().zip(&vector).map(|(a, b)| a * b).sum::<f64>() as f32;
+                    small.extend(projection.chunks_exact(WIDTH).map(project));
+                    whole.extend(vector.iter().map(|value| *value as f32));
+                }
+            }
+            let deck: Vec<usize> = (0..720).map(|slide| slide / 8).collect();
+            let is_recent: Vec<bool> = (0..90).map(|deck| deck >= 60).collect();
+            for (found, (features, width)) in found.iter_mut().zip([(&whole, WIDTH), (&small, 64)]) {
+                let input = drift::MmdInput { features, width, deck: &deck, is_recent: &is_recent };
+                *found += usize::from(drift::mmd(&input, 999, 5).is_ok_and(|found| found.p_value <= 0.05));
+            }
+        }
+        let [whole, small] = found.map(|found| 100.0 * found as f64 / sims as f64);
+        println!("  {what}: {whole:.1} and {small:.1}");
     }
 }
 

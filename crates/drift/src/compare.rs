@@ -12,6 +12,7 @@ use crate::moved::moved_decks;
 use crate::power::{GroupPower, groups, powers};
 use crate::recent::{Recent, latest_version, once_each};
 use crate::report::{DriftReport, DriftSizes, DriftStatus, FeatureDrift};
+use crate::selection::Counted;
 use crate::vision::{Vision, VisionDrift};
 use crate::words;
 
@@ -20,8 +21,10 @@ use crate::words;
 pub struct DriftInput<'a> {
     /// What the version in use made of slides of training (images only) and of validation.
     pub reference: &'a [Prediction],
-    /// The log of scored slides.
+    /// The log of scored slides, or of it what a [`Selection`](crate::Selection) chose.
     pub scored: &'a [Prediction],
+    /// What was counted of the log, where `scored` is not all of it.
+    pub counted: Option<&'a Counted>,
     /// Lines of the log that cannot be read.
     pub broken_lines: usize,
     /// The version in use; else the one that scored last.
@@ -49,8 +52,8 @@ pub fn compare(input: &DriftInput<'_>) -> DriftReport {
         reference_decks: table.reference_decks,
         recent_slides: recent.slides.len(),
         recent_decks: table.decks.len() - table.reference_decks,
-        other_versions: recent.other_versions,
-        dated_ahead: recent.dated_ahead,
+        other_versions: input.counted.map_or(recent.other_versions, |counted| counted.other_versions),
+        dated_ahead: input.counted.map_or(recent.dated_ahead, |counted| counted.dated_ahead),
         broken_lines: input.broken_lines,
     };
     let empty = DriftReport {
@@ -74,7 +77,10 @@ pub fn compare(input: &DriftInput<'_>) -> DriftReport {
         left_out: table.left_out.clone(),
         inputs: BTreeMap::new(),
     };
-    let mut reasons = words::too_few(&sizes, input.scored.len(), config);
+    let lines = input.counted.map_or(input.scored.len(), |counted| counted.slides);
+    let unread = input.counted.iter().flat_map(|counted| &counted.unreadable);
+    let mut reasons: Vec<String> = unread.map(|why| words::unread(why)).collect();
+    reasons.extend(words::too_few(&sizes, lines, config));
     if reasons.is_empty() && table.columns.is_empty() {
         reasons.push("no feature is on enough slides and decks of both sides, or none varies".to_owned());
     }

@@ -12,6 +12,9 @@ pub enum Error {
     /// A file could not be read or written, or does not hold what it should.
     #[error(transparent)]
     Contract(#[from] project_files::Error),
+    /// The log of scored slides could not be read.
+    #[error(transparent)]
+    Log(#[from] slide_data::Error),
 }
 
 /// The result of this crate's functions.

@@ -6,14 +6,26 @@ use project_files::Interval;
 use slide_data::Score;
 use statistics::student_quantile;
 
-/// A scored slide.
-#[derive(Debug, Clone)]
-pub(crate) struct Scored {
-    pub(crate) deck: String,
-    /// Its part of its deck, so that each deck of a day weighs 1.
+/// What the model foretold of all scored slides, deck by deck.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OfAll<'a> {
+    pub(crate) slides: usize,
+    pub(crate) decks: Vec<(&'a str, Sums)>,
+}
+
+/// Sums over slides of a deck, each weighing its part of the deck, so that each deck of a day weighs 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Sums {
     pub(crate) weight: f64,
-    /// The chance of being right that the model itself gives, 0 to 1.
+    /// Of the chance of being right that the model itself gives, 0 to 1.
     pub(crate) foretold: f64,
+}
+
+impl Sums {
+    pub(crate) fn add(&mut self, weight: f64, foretold: f64) {
+        self.weight += weight;
+        self.foretold += weight * foretold;
+    }
 }
 
 /// A slide of the random sample that people rated.
@@ -84,27 +96,21 @@ fn tuning(rated: &[Rated], scored: usize) -> f64 {
 /// The prediction-powered estimate (Angelopoulos et al. 2023): the mean of what the model foretold of all slides, `λ` times, and the
 /// weighted mean (Horvitz and Thompson 1952, normalised as by Hájek) of what it missed on the sample. Its error is that of sums over
 /// decks, slides of one deck not being independent. `None` below two rated decks.
-pub(crate) fn estimate(rated: &[Rated], scored: &[Scored]) -> Option<Estimate> {
-    let lambda = if scored.is_empty() { 0.0 } else { tuning(rated, scored.len()) };
-    let all = if scored.is_empty() {
-        0.0
-    } else {
-        weighted_mean(scored.iter().map(|slide| (slide.weight, slide.foretold)))
-    };
+pub(crate) fn estimate(rated: &[Rated], scored: &OfAll<'_>) -> Option<Estimate> {
+    let lambda = if scored.slides == 0 { 0.0 } else { tuning(rated, scored.slides) };
+    let total = |of: fn(&Sums) -> f64| scored.decks.iter().map(|(_, sums)| of(sums)).sum::<f64>();
+    let weight = total(|sums| sums.weight);
+    let all = if scored.slides == 0 { 0.0 } else { total(|sums| sums.foretold) / weight };
     let missed = |slide: &Rated| slide.right - lambda * slide.foretold;
     let sample = weighted_mean(rated.iter().map(|slide| (slide.weight, missed(slide))));
-    let (sample_weight, weight) = (
-        rated.iter().map(|slide| slide.weight).sum::<f64>(),
-        scored.iter().map(|slide| slide.weight).sum::<f64>(),
-    );
+    let sample_weight = rated.iter().map(|slide| slide.weight).sum::<f64>();
     let mut influence: BTreeMap<&str, f64> = BTreeMap::new();
     for slide in rated {
         *influence.entry(&slide.deck).or_default() += slide.weight * (missed(slide) - sample) / sample_weight;
     }
     let degrees = influence.len().checked_sub(1).filter(|degrees| *degrees > 0)?;
-    for slide in scored {
-        let part = lambda * slide.weight * (slide.foretold - all) / weight;
-        *influence.entry(&slide.deck).or_default() += part;
+    for (deck, sums) in &scored.decks {
+        *influence.entry(deck).or_default() += lambda * (sums.foretold - all * sums.weight) / weight;
     }
     let squares: f64 = influence.values().map(|part| part * part).sum();
     let decks = (degrees + 1) as f64;
@@ -152,15 +158,12 @@ mod tests {
                     ratings: 1,
                 })
                 .collect();
-            let scored: Vec<Scored> = case
-                .scored
-                .iter()
-                .map(|(deck, weight, foretold)| Scored {
-                    deck: deck.to_string(),
-                    weight: *weight,
-                    foretold: *foretold,
-                })
-                .collect();
+            let mut decks: BTreeMap<String, Sums> = BTreeMap::new();
+            for (deck, weight, foretold) in &case.scored {
+                decks.entry(deck.to_string()).or_default().add(*weight, *foretold);
+            }
+            let decks = decks.iter().map(|(deck, sums)| (deck.as_str(), *sums)).collect();
+            let scored = OfAll { slides: case.scored.len(), decks };
             let found = estimate(&rated, &scored).unwrap();
             let interval = found.interval();
             pq_testing::assert_close(
@@ -181,7 +184,7 @@ mod tests {
     #[test]
     fn one_deck_is_no_sample() {
         let slide = Rated { deck: "a".to_owned(), weight: 1.0, right: 1.0, foretold: 0.9, ratings: 1 };
-        assert_eq!(estimate(&[slide.clone(), slide], &[]), None);
-        assert_eq!(estimate(&[], &[]), None);
+        assert_eq!(estimate(&[slide.clone(), slide], &OfAll::default()), None);
+        assert_eq!(estimate(&[], &OfAll::default()), None);
     }
 }

@@ -26,7 +26,10 @@ mod error;
 mod estimate;
 mod features;
 mod flight;
+mod foretold;
 mod held;
+#[cfg(feature = "segments")]
+mod log;
 mod look;
 mod mmd;
 mod moved;
@@ -36,12 +39,13 @@ mod principal;
 mod read;
 mod recent;
 mod report;
+mod selection;
 mod triggers;
 mod usable;
 mod vision;
 mod words;
 
-pub use audit::{Drawing, draw_audits};
+pub use audit::{Drawing, days_drawn_of, draw_audits};
 pub use budget::{LOOKS_A_YEAR, Share};
 pub use compare::{DriftInput, compare};
 pub use config::{DriftConfig, MonitoringConfig, PerformanceConfig, TriggerConfig};
@@ -50,6 +54,9 @@ pub use distances::{Bins, Weighted, js_divergence, ks_statistic, psi, wasserstei
 pub use error::{Error, Result};
 pub use features::FeatureGroup;
 pub use flight::Flight;
+pub use foretold::{Counting, Draw, Foretold, ScoredDay, days_looked_at};
+#[cfg(feature = "segments")]
+pub use log::{Found, LookThrough, look_through};
 pub use look::Look;
 pub use mmd::{Mmd, MmdInput, mmd};
 pub use performance::{
@@ -60,6 +67,7 @@ pub use power::GroupPower;
 pub use project_files::{Interval, Release, ValidationResults, VersionFile};
 pub use read::{read_lines, read_lines_if_present};
 pub use report::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, MovedDeck, write_drift_report};
+pub use selection::{Counted, Selection};
 pub use triggers::{Evidence, Request, decide};
 pub use usable::{Known, Learnable, Usable, usable};
 pub use vision::VisionDrift;

@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use project_files::{Contract, Interval, Layout, ValidationResults};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use slide_data::{Audit, Label, Prediction, Score, expected_score};
+use slide_data::{Audit, Label, Score};
 
-use crate::audit::{day, days, deck_sizes};
-use crate::estimate::{Estimate, Rated, Scored, estimate, foretold};
+use crate::estimate::{Estimate, Rated, estimate, foretold};
 use crate::features::is_distribution;
-use crate::recent::{days_before, latest_version};
-use crate::{PerformanceConfig, Result};
+use crate::foretold::{Foretold, read_score};
+use crate::recent::{day, days_before};
+use crate::{PerformanceConfig, Result, words};
 
 /// Whether accuracy could be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,17 +25,17 @@ pub enum PerformanceStatus {
 /// Everything that a measurement looks at.
 #[derive(Debug, Clone, Copy)]
 pub struct PerformanceInput<'a> {
-    /// The log of scored slides.
-    pub scored: &'a [Prediction],
-    /// The random sample of them.
+    /// What the model foretold of the scored slides that the estimate is about.
+    pub scored: &'a Foretold,
+    /// Parts of the log that cannot be read, with the reason; where there is one nothing is concluded from the others.
+    pub unreadable: &'a [String],
+    /// The random sample of the scored slides.
     pub audits: &'a [Audit],
     /// People's ratings by slide; those of the sample count.
     pub labels: &'a BTreeMap<String, Label>,
-    /// Slides that the model was trained or chosen on; their labels say nothing about production.
-    pub seen_in_training: &'a BTreeSet<String>,
     /// What validation found.
     pub validated: Option<&'a ValidationResults>,
-    /// The version in use; else the one that scored last.
+    /// The version in use.
     pub model_version: Option<&'a str>,
     /// How much data is needed.
     pub config: &'a PerformanceConfig,
@@ -145,8 +145,7 @@ impl PerformanceReport {
 
 /// Estimates the accuracy of the newest days from the audit.
 pub fn measure(input: &PerformanceInput<'_>) -> PerformanceReport {
-    let version = input.model_version.map(str::to_owned).or_else(|| latest_version(input.scored, input.now));
-    let looked_at = LookedAt::new(input, version.as_deref().unwrap_or_default());
+    let looked_at = LookedAt::new(input, input.model_version.unwrap_or_default());
     let sizes = looked_at.sizes();
     let current = looked_at.estimate(None);
     let baseline = input.validated.map(|validated| validated.human_agreement);
@@ -168,7 +167,7 @@ pub fn measure(input: &PerformanceInput<'_>) -> PerformanceReport {
     PerformanceReport {
         schema_version: PerformanceReport::VERSION,
         created_at: input.now,
-        model_version: version,
+        model_version: input.model_version.map(str::to_owned),
         status,
         current_accuracy: current.map(|current| current.value),
         baseline_accuracy: baseline,
@@ -214,8 +213,7 @@ struct Judged {
 
 /// What of production is looked at.
 struct LookedAt<'a> {
-    /// All scored slides, with what the model foretold of each criterion.
-    scored: Vec<(&'a str, f64, BTreeMap<String, f64>)>,
+    scored: &'a Foretold,
     /// The rated ones of the sample.
     rated: Vec<(&'a Audit, Vec<Judged>)>,
     drawn: usize,
@@ -235,21 +233,14 @@ impl<'a> LookedAt<'a> {
             let judged = judge(audit, input.labels.get(&audit.slide_id)?);
             (!judged.is_empty()).then_some((*audit, judged))
         };
-        let mut scored = Vec::new();
-        for slides in days(input.scored, input.seen_in_training, version, input.config, input.now).values() {
-            let sizes = deck_sizes(slides);
-            scored.extend(slides.iter().map(|slide| {
-                let deck = slide.deck_id.as_str();
-                (deck, 1.0 / sizes[deck] as f64, all_foretold(slide))
-            }));
-        }
-        Self { scored, rated: drawn.values().filter_map(rate).collect(), drawn: drawn.len() }
+        let rated = drawn.values().filter_map(rate).collect();
+        Self { scored: input.scored, rated, drawn: drawn.len() }
     }
 
     fn sizes(&self) -> PerformanceSizes {
         let decks: BTreeSet<&str> = self.rated.iter().map(|(audit, _)| audit.deck_id.as_str()).collect();
         PerformanceSizes {
-            scored: self.scored.len(),
+            scored: self.scored.slides(),
             drawn: self.drawn,
             slides: self.rated.len(),
             decks: decks.len(),
@@ -259,7 +250,7 @@ impl<'a> LookedAt<'a> {
 
     /// The estimate over all criteria, or of one.
     fn estimate(&self, criterion: Option<&str>) -> Option<Estimate> {
-        estimate(&self.rated(criterion), &self.scored(criterion))
+        estimate(&self.rated(criterion), &self.scored.of(criterion))
     }
 
     fn rated(&self, criterion: Option<&str>) -> Vec<Rated> {
@@ -278,15 +269,6 @@ impl<'a> LookedAt<'a> {
             })
         };
         self.rated.iter().filter_map(of).collect()
-    }
-
-    fn scored(&self, criterion: Option<&str>) -> Vec<Scored> {
-        let of = |(deck, weight, foretold): &(&str, f64, BTreeMap<String, f64>)| {
-            let own = foretold.iter().filter(|(key, _)| criterion.is_none_or(|wanted| *key == wanted));
-            let foretold = statistics::mean(&own.map(|(_, share)| *share).collect::<Vec<_>>())?;
-            Some(Scored { deck: (*deck).to_owned(), weight: *weight, foretold })
-        };
-        self.scored.iter().filter_map(of).collect()
     }
 
     fn criteria(&self, validated: Option<&ValidationResults>) -> BTreeMap<String, CriterionAccuracy> {
@@ -308,12 +290,6 @@ impl<'a> LookedAt<'a> {
     }
 }
 
-/// The score that people read, so that both accuracies mean the same: the one that was chosen, else the mean, halves up.
-fn read_score(chosen: Option<&Score>, distribution: &[f64; Score::LEVELS]) -> f64 {
-    let rounded = || (expected_score(distribution) + 0.5).floor().clamp(1.0, 5.0);
-    chosen.map_or_else(rounded, |score| f64::from(score.get()))
-}
-
 fn judge(audit: &Audit, label: &Label) -> Vec<Judged> {
     let of = |(key, actual): (&str, Score)| {
         let distribution = audit.distributions.get(key).filter(|shares| is_distribution(shares))?;
@@ -328,19 +304,14 @@ fn judge(audit: &Audit, label: &Label) -> Vec<Judged> {
     label.scored().filter_map(of).collect()
 }
 
-fn all_foretold(slide: &Prediction) -> BTreeMap<String, f64> {
-    let valid = slide.distributions.iter().filter(|(_, shares)| is_distribution(shares));
-    let of = |key: &String, shares| foretold(shares, read_score(slide.chosen.get(key), shares));
-    valid.map(|(key, shares)| (key.clone(), of(key, shares))).collect()
-}
-
 fn lacks(sizes: &PerformanceSizes, input: &PerformanceInput<'_>, baseline: Option<Interval>) -> Vec<String> {
     let lack = |have: usize, need: usize, what: &str| {
         (have < need).then(|| format!("{have} rated {what} of the audit; at least {need} are needed"))
     };
     let unanswered = sizes.slides * 2 < sizes.drawn;
     let no_validation = input.validated.is_none();
-    [
+    let unread = input.unreadable.iter().map(|why| words::unread(why));
+    let others = [
         lack(sizes.slides, input.config.min_slides, "slides"),
         lack(sizes.decks, input.config.min_decks, "decks"),
         unanswered.then(|| {
@@ -349,10 +320,8 @@ fn lacks(sizes: &PerformanceSizes, input: &PerformanceInput<'_>, baseline: Optio
         no_validation.then(|| "there are no validation results to compare with".to_owned()),
         (!no_validation && baseline.is_none())
             .then(|| "the validation results have no interval of the accuracy: validate again".to_owned()),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    ];
+    unread.chain(others.into_iter().flatten()).collect()
 }
 
 fn in_words(sizes: &PerformanceSizes, current: Option<Estimate>, baseline: Option<f64>) -> Option<String> {

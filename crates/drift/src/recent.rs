@@ -20,6 +20,11 @@ pub(crate) fn latest_version(scored: &[Prediction], now: Timestamp) -> Option<St
     past.max_by_key(|prediction| prediction.scored_at).map(|prediction| prediction.model_version.clone())
 }
 
+/// The day (UTC) of a time, counted from 1970.
+pub(crate) fn day(time: Timestamp) -> i64 {
+    time.as_second().div_euclid(86_400)
+}
+
 pub(crate) fn days_before(now: Timestamp, days: f64) -> Timestamp {
     let seconds = SignedDuration::from_secs_f64((days * 86_400.0).min(1e11));
     now.checked_sub(seconds).unwrap_or(Timestamp::MIN)
@@ -62,8 +67,7 @@ fn keep_latest_decks(slides: &mut Vec<&Prediction>, most: usize) {
 pub(crate) fn once_each<'a>(predictions: impl Iterator<Item = &'a Prediction>) -> Vec<&'a Prediction> {
     let mut last: BTreeMap<&str, &Prediction> = BTreeMap::new();
     for prediction in predictions {
-        let pixels = if prediction.sha256.is_empty() { &prediction.slide_id } else { &prediction.sha256 };
-        let kept = last.entry(pixels).or_insert(prediction);
+        let kept = last.entry(prediction.pixels()).or_insert(prediction);
         if prediction.scored_at >= kept.scored_at {
             *kept = prediction;
         }

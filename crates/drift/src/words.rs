@@ -31,6 +31,11 @@ pub(crate) fn too_few(sizes: &DriftSizes, lines: usize, config: &DriftConfig) ->
     .collect()
 }
 
+/// That a part of the log cannot be read.
+pub(crate) fn unread(why: &str) -> String {
+    format!("{why}: nothing is concluded from the other slides")
+}
+
 /// What does not count.
 pub(crate) fn set_aside(sizes: &DriftSizes) -> Vec<String> {
     [

@@ -266,6 +266,7 @@ fn too_little_says_how_much_more_and_too_many_broken_lines_conclude_nothing() {
     let input = DriftInput {
         reference: &before,
         scored: &now,
+        counted: None,
         broken_lines: 20,
         model_version: None,
         config: &config,

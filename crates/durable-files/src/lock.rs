@@ -51,7 +51,7 @@ impl FileLock {
     }
 
     /// Waits until no process writes, and keeps writers out; `None` where nobody ever locked `path`, or this process may not.
-    pub(crate) fn shared(path: &Path) -> Option<Self> {
+    pub fn shared(path: &Path) -> Option<Self> {
         let file = File::open(lock_path(path)).ok()?;
         file.lock_shared().ok()?;
         Some(Self { _file: file })

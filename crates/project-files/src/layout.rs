@@ -50,6 +50,7 @@ impl Default for Storage {
 ///   latest -> <run>
 /// <monitoring_dir>/                    [storage] monitoring_dir
 ///   predictions.jsonl                  one line a scored slide
+///   predictions/                       past days of it: segments.json and what it lists
 ///   drift_reports/latest_drift.json    and dated ones
 ///   performance_metrics/latest_metrics.json
 ///   audits.jsonl                       scored slides drawn to be rated
@@ -247,6 +248,16 @@ impl Layout {
     /// The log of scored slides.
     pub fn predictions(&self) -> PathBuf {
         self.monitoring.join("predictions.jsonl")
+    }
+
+    /// Past days of the log of scored slides.
+    pub fn segments(&self) -> PathBuf {
+        self.monitoring.join("predictions")
+    }
+
+    /// What past days there are.
+    pub fn segment_index(&self) -> PathBuf {
+        self.segments().join("segments.json")
     }
 
     /// The folder of drift reports.

@@ -25,6 +25,9 @@ pub enum Error {
     #[cfg(feature = "web")]
     #[error("nothing can be downloaded")]
     Http { source: http_client::Error },
+    /// Past days of the log of scored slides cannot be read or written.
+    #[error("the segment `{path}` {reason}")]
+    Segment { path: PathBuf, reason: String },
     /// Another run works on the same store.
     #[error("another run is working on `{path}`")]
     Busy { path: PathBuf },
@@ -112,7 +115,7 @@ impl Reason {
 }
 
 /// Names the action and the file of an I/O error.
-#[cfg(feature = "render")]
+#[cfg(any(feature = "render", feature = "segments"))]
 pub(crate) fn io_error(
     action: &'static str,
     path: &std::path::Path,

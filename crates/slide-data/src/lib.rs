@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `image` | [`image`]: decoding under limits, hashes, features, quality |
 //! | `render` | [`render`]: images, PDF, ZIP archives and presentations to slides in memory |
+//! | `segments` | [`prediction_log`]: the log of scored slides with its past days, which are Parquet files |
 //! | `collect` | [`collect`]: the store of slides, duplicates, provenance, exports; sources on the web |
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,8 @@ mod label;
 mod label_rule;
 mod limits;
 mod prediction;
+#[cfg(feature = "segments")]
+pub mod prediction_log;
 #[cfg(feature = "render")]
 mod process;
 #[cfg(feature = "render")]
@@ -53,7 +56,7 @@ pub use kept::KeptSlides;
 pub use kept::{KeptConfig, KeptSlide};
 pub use label::{Label, Labels, Scores};
 pub use limits::Limits;
-pub use prediction::{Correction, Prediction, VisionSketch, expected_score};
+pub use prediction::{Correction, Prediction, VisionSketch, digest_of, expected_score};
 pub use project_files::{Contract, Defects, Log};
 #[cfg(feature = "render")]
 pub use render::RenderedSlide;

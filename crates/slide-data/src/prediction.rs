@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher as _};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,9 @@ use crate::{Contract, Score, Scores};
 pub struct Prediction {
     /// Version of this contract, now 1.
     pub schema_version: u32,
+    /// Names the scoring; a line with an id that was there before is the same one, written again. Absent in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// The slide.
     pub slide_id: String,
     /// Its deck.
@@ -56,6 +60,7 @@ impl Prediction {
     pub fn sample(slide_id: &str) -> Self {
         Self {
             schema_version: Self::VERSION,
+            id: None,
             slide_id: slide_id.to_owned(),
             deck_id: "deck".to_owned(),
             sha256: String::new(),
@@ -98,12 +103,28 @@ impl Prediction {
         self.interval.clear();
     }
 
+    /// What tells whether two lines are of the same image: its pixels, the slide's id where these are not known.
+    pub fn pixels(&self) -> &str {
+        if self.sha256.is_empty() { &self.slide_id } else { &self.sha256 }
+    }
+
     /// The score of a criterion: the chosen one; where none was, the mean of its distribution, rounded, halves up. `None` where it has no
     /// distribution.
     pub fn score(&self, criterion: &str) -> Option<Score> {
         let distribution = self.distributions.get(criterion)?;
         self.chosen.get(criterion).copied().or_else(|| rounded_score(distribution))
     }
+}
+
+/// A text in 128 bits, so that ten million of them fit into memory and no two are taken for one.
+pub fn digest_of(text: &str) -> u128 {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u8(salt);
+        hasher.write(text.as_bytes());
+        u128::from(hasher.finish())
+    };
+    half(0) << 64 | half(1)
 }
 
 /// The mean of a distribution, rounded, halves up; `None` where it has no finite mean.

@@ -1,24 +1,45 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use project_files::Layout;
 use serde::Serialize;
 use slide_data::{Contract as _, Correction, Prediction};
 
 use crate::{Error, Kind, Result, Store};
 
-/// The newest prediction of each slide, from `monitoring/predictions.jsonl`. A missing file holds none.
+/// The newest prediction of each slide of the log of scored slides. Where past days of it are segments, only those of the slides that are
+/// wanted. A missing log holds none.
 ///
 /// # Errors
-/// When the file cannot be read or a whole line is not a prediction.
-pub fn read_predictions(path: &Path) -> Result<BTreeMap<String, Prediction>> {
+/// When a file cannot be read or a whole line of the log is not a prediction; without the feature `segments` also where there are any.
+pub fn read_predictions(
+    layout: &Layout,
+    is_wanted: &dyn Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Prediction>> {
+    if layout.segment_index().exists() {
+        return of_segments(layout, is_wanted);
+    }
     let mut newest: BTreeMap<String, Prediction> = BTreeMap::new();
-    for prediction in Prediction::read_log_if_present(path)?.entries {
+    for prediction in Prediction::read_log_if_present(&layout.predictions())?.entries {
         match newest.get(&prediction.slide_id) {
             Some(found) if found.scored_at > prediction.scored_at => {}
             _ => drop(newest.insert(prediction.slide_id.clone(), prediction)),
         }
     }
     Ok(newest)
+}
+
+#[cfg(feature = "segments")]
+fn of_segments(layout: &Layout, is_wanted: &dyn Fn(&str) -> bool) -> Result<BTreeMap<String, Prediction>> {
+    Ok(slide_data::prediction_log::PredictionLog::open(layout)?.newest_of(is_wanted)?)
+}
+
+#[cfg(not(feature = "segments"))]
+fn of_segments(layout: &Layout, _is_wanted: &dyn Fn(&str) -> bool) -> Result<BTreeMap<String, Prediction>> {
+    let folder = layout.segments().display().to_string();
+    Err(Error::Invalid(format!(
+        "past days of scored slides lie in `{folder}`, and this program cannot read them"
+    )))
 }
 
 /// How unsure the model is of a slide: the mean entropy of its distributions, in bits.
@@ -128,6 +149,31 @@ mod tests {
         assert_eq!(Correction::read_log(&path).unwrap().entries, vec![correction.clone()]);
         let empty = Correction { id: "c2".to_owned(), scores: Scores::new(), ..correction };
         assert!(corrections.add(&empty).is_err());
+    }
+
+    #[cfg(feature = "segments")]
+    #[test]
+    fn predictions_of_past_days_are_read_where_they_are_wanted() {
+        use project_files::Storage;
+        use slide_data::prediction_log::{compact, day_of};
+        let dir = tempfile::tempdir().unwrap();
+        let storage = Storage { monitoring_dir: dir.path().to_owned(), ..Storage::default() };
+        let layout = Layout::new(&storage, dir.path());
+        let scored = |slide: &str, seconds: i64, version: &str| Prediction {
+            scored_at: Timestamp::from_second(seconds).unwrap(),
+            model_version: version.to_owned(),
+            ..Prediction::sample(slide)
+        };
+        let log =
+            [scored("a", 10, "v1"), scored("b", 20, "v1"), scored("a", 90_000, "v2"), scored("a", 5, "v0")];
+        Prediction::append(&layout.predictions(), &log).unwrap();
+        let plain = read_predictions(&layout, &|_| false).unwrap();
+        assert_eq!((plain.len(), plain["a"].model_version.as_str()), (2, "v2"));
+        for kept in [day_of(log[2].scored_at), i64::MAX] {
+            compact(&layout, kept).unwrap();
+            assert_eq!(read_predictions(&layout, &|_| true).unwrap(), plain);
+            assert_eq!(read_predictions(&layout, &|slide| slide == "a").unwrap().len(), 1);
+        }
     }
 
     #[test]

@@ -307,6 +307,7 @@ pub fn predict<B: Backend>(
     let predictions = said.map(|((((slide, distributions), applies), features), vision)| {
         let mut prediction = Prediction {
             schema_version: Prediction::VERSION,
+            id: None,
             slide_id: slide.slide_id.clone(),
             deck_id: slide.deck_id.clone(),
             sha256: pixels_sha256(&slide.image),

@@ -7,8 +7,8 @@ pub(crate) mod year;
 use std::collections::{BTreeMap, BTreeSet};
 
 use drift::{
-    Drawing, DriftConfig, DriftInput, DriftReport, Interval, PerformanceConfig, PerformanceInput,
-    PerformanceReport, ValidationResults, compare, draw_audits, measure,
+    Counting, Drawing, DriftConfig, DriftInput, DriftReport, Foretold, Interval, PerformanceConfig,
+    PerformanceInput, PerformanceReport, ValidationResults, compare, draw_audits, measure,
 };
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -201,6 +201,7 @@ pub(crate) fn drift(
     compare(&DriftInput {
         reference,
         scored,
+        counted: None,
         broken_lines: 0,
         model_version: Some("v1"),
         config,
@@ -217,11 +218,12 @@ pub(crate) fn accuracy(
     config: &PerformanceConfig,
     now: Timestamp,
 ) -> PerformanceReport {
+    let counting = Counting { model_version: "v1", seen_in_training: &BTreeSet::new(), config };
     measure(&PerformanceInput {
-        scored,
+        scored: &Foretold::of_slides(scored, counting, now),
+        unreadable: &[],
         audits,
         labels,
-        seen_in_training: &BTreeSet::new(),
         validated: Some(validated),
         model_version: Some("v1"),
         config,

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -93,7 +93,8 @@ impl App {
         let (ledger, opened) = Ledger::open(&settings.paths, &settings.rubric, settings.config.consensus)?;
         let modified = modified(&settings.paths);
         let manifest = Manifest::read(settings.paths.slides().root())?;
-        let predictions = read_predictions(&settings.paths.predictions())?;
+        let slides: HashSet<&str> = manifest.slides.iter().map(|slide| slide.slide_id.as_str()).collect();
+        let predictions = read_predictions(&settings.paths, &|slide| slides.contains(slide))?;
         let audits = read_audits(&settings)?;
         let mut queue = fill_queue(&manifest, &ledger, &settings, &predictions)?;
         queue.put_first(&audits.open);
