@@ -207,6 +207,15 @@ impl SlideScorer {
         &self.rating_prompt
     }
 
+    /// About how many tokens an image of this size takes the model, for batches of a bounded size; text is not counted.
+    pub fn image_tokens(&self, width: u32, height: u32) -> usize {
+        let processor = self.rating_prompt.processor();
+        let tiles = processor.grid(width as usize, height as usize).map_or(1, |(rows, cols)| {
+            if rows * cols > 0 { rows * cols + 1 } else { 1 } // and the whole image, made small
+        });
+        tiles * processor.image_seq_len()
+    }
+
     /// Rates slides; the result of a slide does not depend on the others.
     ///
     /// # Errors
@@ -301,6 +310,7 @@ pub fn predict<B: Backend>(
     let predictions = said.map(|((((slide, distributions), applies), features), vision)| {
         let mut prediction = Prediction {
             schema_version: Prediction::VERSION,
+            id: None,
             slide_id: slide.slide_id.clone(),
             deck_id: slide.deck_id.clone(),
             sha256: pixels_sha256(&slide.image),
