@@ -64,10 +64,10 @@ check-bucket: ## lints and tests of what only the feature object-store builds (t
 	$(CARGO) test -p pq-register --features object-store --test bucket
 
 # Tests that take minutes: ignored ones whose reason begins with "endurance".
-ENDURANCE ?= pitchquest-registry hub-client
+ENDURANCE ?= pitchquest-registry hub-client durable-files
 ENDURANCE_ARGS ?=
 endurance: ## the long forms of tests with random input, kills and races (minutes; ENDURANCE="crates"; ENDURANCE_ARGS="--features pitchquest-registry/object-store" with moto_server)
-	$(CARGO) test $(ENDURANCE:%=-p %) $(ENDURANCE_ARGS) --tests -- --ignored --skip child
+	$(CARGO) test $(ENDURANCE:%=-p %) $(ENDURANCE_ARGS) --tests -- --ignored --skip child --skip writer
 
 MUTANTS_ARGS ?=
 mutants: ## change the code that computes losses, adapters, metrics and verdicts, and count which changes no test finds (needs cargo-mutants)

@@ -41,6 +41,7 @@ fn known_keys_are_those_of_the_types() {
         ("wandb", keys_of::<registry::wandb::WandbConfig>()),
         ("tensorboard", keys_of::<registry::tracking::TensorboardConfig>()),
         ("registry", keys_of::<registry::RegistryConfig>()),
+        ("serve", keys_of::<slide_scorer::ServeConfig>()),
         ("kept_slides", keys_of::<slide_data::KeptConfig>()),
         ("drift", keys_of::<drift::DriftConfig>()),
         ("performance", keys_of::<drift::PerformanceConfig>()),

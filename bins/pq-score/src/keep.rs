@@ -23,6 +23,13 @@ impl Origin {
         Self { deck: slide.deck.clone(), number: slide.number, source: slide.source.clone() }
     }
 
+    /// Of a slide of which nothing is known, for tests.
+    #[cfg(test)]
+    pub(crate) fn unknown(deck: &str, number: usize) -> Self {
+        let source = slide_data::SlideRecord::sample(deck, number).source;
+        Self { deck: deck.to_owned(), number, source }
+    }
+
     fn record(&self, prediction: &Prediction) -> KeptSlide {
         KeptSlide {
             schema_version: KeptSlide::VERSION,
@@ -37,19 +44,21 @@ impl Origin {
     }
 }
 
-/// The kept slides of a call. What cannot be kept is warned of once, and scoring goes on.
+/// The kept slides of a call or a service. What cannot be kept is warned of once, and scoring goes on.
 pub(crate) struct Keeper {
     layout: Layout,
     kept: Option<KeptSlides>,
+    /// Whether the last slides could not be kept.
+    is_failing: bool,
 }
 
 impl Keeper {
     /// Keeps nothing where that is switched off, or the call is not logged.
     pub(crate) fn new(layout: &Layout, config: KeptConfig, is_logged: bool) -> Self {
-        let mut keeper = Self { layout: layout.clone(), kept: None };
+        let mut keeper = Self { layout: layout.clone(), kept: None, is_failing: false };
         if config.enabled && is_logged {
             let opened = KeptSlides::open(layout.kept(), config);
-            keeper.kept = opened.map_err(|error| warn(&error.into())).ok();
+            keeper.kept = opened.map_err(|error| warn(&error)).ok();
         }
         keeper
     }
@@ -62,17 +71,17 @@ impl Keeper {
         let Some(kept) = &mut self.kept else { return };
         let slides: Vec<(KeptSlide, &RgbImage)> =
             slides.map(|(origin, image, prediction)| (origin.record(prediction), image)).collect();
-        if let Err(error) = kept.keep(&slides) {
-            warn(&error.into());
-            self.kept = None;
+        let failed = kept.keep(&slides).err();
+        if let (Some(error), false) = (&failed, self.is_failing) {
+            warn(error);
         }
+        self.is_failing = failed.is_some();
     }
 
     /// Removes what is too old or too much.
-    pub(crate) fn finish(self) {
-        let Self { layout, kept } = self;
-        let Some(mut kept) = kept else { return };
-        match kept.prune(Timestamp::now(), || needed(&layout)) {
+    pub(crate) fn prune(&mut self) {
+        let Self { layout, kept: Some(kept), .. } = self else { return };
+        match kept.prune(Timestamp::now(), || needed(layout)) {
             Ok(0) => {}
             Ok(removed) => tracing::info!("{removed} kept slides were too old or too many and are removed"),
             Err(error) => tracing::warn!("no kept slide is removed: {error:#}"),
@@ -80,8 +89,9 @@ impl Keeper {
     }
 }
 
-fn warn(error: &anyhow::Error) {
-    tracing::warn!("slides are scored but not kept, so corrections of them teach nothing: {error:#}");
+fn warn(error: &slide_data::Error) {
+    let chain = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    tracing::warn!("slides are scored but not kept, so corrections of them teach nothing: {error}{chain}");
 }
 
 /// The slides that pq-collect has yet to bring in: corrected, or drawn to be rated.

@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use pq_cli::{Hint, Verdict};
-use project_files::{Contract as _, ValidationResults};
-use report_pages::{DeckReport, Image, MediaType, ScoredSlide, render_deck_report};
+use project_files::Contract as _;
+use report_pages::{DeckReport, Familiar, Image, MediaType, ScoredSlide, render_deck_report};
 use slide_data::render::RenderedSlide;
 use slide_data::{Prediction, write_atomic};
-use slide_scorer::{Settings, SlideImage, SlideScorer, thumbnail};
+use slide_scorer::{SlideImage, SlideScorer, thumbnail};
 
+use crate::args::Args;
+use crate::ids::new_id;
 use crate::keep::{Keeper, Origin};
-use crate::{Args, table};
+use crate::model::Chosen;
+use crate::table;
 
-const CAVEAT: &str = "The scores were made by a model that repeats the ratings of the people it learned from. \
+/// What the reader of a report must know.
+pub(crate) const CAVEAT: &str = "The scores were made by a model that repeats the ratings of the people it learned from. \
     Read them as a first opinion: look at the spread, and let a person decide.";
 
 /// What was done so far.
@@ -63,10 +67,14 @@ impl Session<'_> {
             .into_iter()
             .map(|slide| SlideImage { slide_id: slide.slide_id, deck_id: slide.deck_id, image: slide.image })
             .collect();
-        let predictions = self.scorer.rate(&images)?;
+        let mut predictions = self.scorer.rate(&images)?;
+        predictions.iter_mut().for_each(|prediction| prediction.id = Some(new_id()));
         // First, so that what is logged and printed can be corrected.
         let kept = origins.iter().zip(&images).zip(&predictions);
         self.keeper.keep(kept.map(|((origin, image), prediction)| (origin, &image.image, prediction)));
+        if let Some(log) = &self.log {
+            Prediction::append(log, &predictions)?;
+        }
         for ((origin, image), prediction) in origins.into_iter().zip(&images).zip(predictions) {
             let Origin { number, deck: title, .. } = origin;
             self.emit(&format!("{title}, slide {number}"), &prediction)?;
@@ -74,15 +82,12 @@ impl Session<'_> {
                 Some(_) => Some(Image { media_type: MediaType::Jpeg, bytes: thumbnail(&image.image, 960)? }),
                 None => None,
             };
-            self.scored.push(ScoredSlide { number, title, image, prediction });
+            self.scored.push(ScoredSlide { number, title, image, prediction, familiar: Familiar::default() });
         }
         Ok(())
     }
 
     fn emit(&self, name: &str, prediction: &Prediction) -> Result<()> {
-        if let Some(log) = &self.log {
-            Prediction::append(log, std::slice::from_ref(prediction))?;
-        }
         let mut out = std::io::stdout().lock();
         if self.prints_table() {
             let rubric = self.scorer.rating_prompt().rubric();
@@ -97,8 +102,8 @@ impl Session<'_> {
     }
 
     /// Writes the report.
-    pub(crate) fn finish(self, settings: &Settings, version: &str, quality: &str) -> Result<Verdict> {
-        self.keeper.finish();
+    pub(crate) fn finish(mut self, chosen: &Chosen) -> Result<Verdict> {
+        self.keeper.prune();
         if pq_cli::interrupted() {
             bail!(Hint::new(
                 format!("interrupted after {} slides", self.scored.len()),
@@ -120,39 +125,23 @@ impl Session<'_> {
                 [deck] => deck.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
                 decks => format!("{} decks", decks.len()),
             };
+            let rated = chosen.rated_slides();
+            self.scored.iter_mut().for_each(|slide| slide.familiar = rated.like(&slide.prediction));
             let html = render_deck_report(&DeckReport {
                 title: &title,
-                rubric: &settings.rubric,
+                rubric: &chosen.settings.rubric,
                 slides: &self.scored,
-                model_version: version,
+                model_version: &chosen.version,
                 caveat: CAVEAT,
-                quality,
+                quality: &chosen.quality()?,
                 failed: &self.failed,
+                corrections: false,
                 generated_at: jiff::Timestamp::now(),
             })?;
             write_atomic(path, html.as_bytes())?;
+            let version = &chosen.version;
             tracing::info!("{} slides were scored by {version}: {}", self.scored.len(), path.display());
         }
         Ok(if self.failed.is_empty() { Verdict::Pass } else { Verdict::Fail })
     }
-}
-
-/// How good the model was when it was validated, in a sentence; empty where it was not.
-pub(crate) fn quality(results: Option<&ValidationResults>) -> String {
-    let Some(results) = results else { return String::new() };
-    let value = |name: &str| Some((*results.metrics.get(name)?, results.intervals.get(name)?));
-    let Some(((within, i), (error, e))) = value("overall_within_1").zip(value("overall_mae")) else {
-        return String::new();
-    };
-    format!(
-        "On {} slides of {} decks that it had not learned from, {:.0} % ({:.0} to {:.0} %) of its scores lay within one point of \
-         people's, and it erred by {error:.2} points ({:.2} to {:.2}) on average.",
-        results.sizes.slides,
-        results.sizes.groups,
-        100.0 * within,
-        100.0 * i.low,
-        100.0 * i.high,
-        e.low,
-        e.high
-    )
 }

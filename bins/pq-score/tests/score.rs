@@ -299,3 +299,34 @@ fn a_folder_that_peft_wrote_is_scored_with_the_projects_settings() {
     assert!(expected(&output).as_object().is_some_and(|scores| scores.len() == 5));
     assert_eq!(expected(&output), expected(&same));
 }
+
+#[test]
+fn a_manifest_names_the_slides_and_each_line_of_the_log_has_an_id() {
+    let project = Project::new(2);
+    fake_run(&project);
+    let manifest = project.read("data/raw/manifest.jsonl");
+    let left_out = manifest.lines().nth(1).unwrap().replace("\"excluded\":false", "\"excluded\":true");
+    let lines: Vec<&str> =
+        manifest.lines().enumerate().map(|(at, line)| if at == 1 { &*left_out } else { line }).collect();
+    project.write("data/raw/manifest.jsonl", &(lines.join("\n") + "\n"));
+    let output = project.run(SCORE, &["--adapter", "outputs/run-1", "--json", "data/raw/manifest.jsonl"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let scored: Vec<Prediction> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ids: Vec<&str> = scored.iter().map(|slide| slide.slide_id.as_str()).collect();
+    assert_eq!(ids, ["deck0-p001", "deck0-p003", "deck1-p001", "deck1-p002", "deck1-p003"]);
+    assert!(scored.is_sorted_by(|a, b| a.id.is_some() && a.id < b.id), "ids sort by time");
+    let log = Prediction::read_log(&project.path("monitoring/predictions.jsonl")).unwrap().entries;
+    assert_eq!(log, scored);
+    std::fs::remove_file(project.path("data/raw/slides/deck1-p001.png")).unwrap();
+    let gap = project.run(SCORE, &["--adapter", "outputs/run-1", "--no-log", "data/raw/manifest.jsonl"]);
+    assert_eq!(
+        (code(&gap), String::from_utf8_lossy(&gap.stdout).lines().count()),
+        (1, 5),
+        "{}",
+        stderr(&gap)
+    );
+    project.write("data/other.jsonl", "{\"a\":1}\n");
+    let other = project.run(SCORE, &["--adapter", "outputs/run-1", "--no-log", "data/other.jsonl"]);
+    assert!(code(&other) == 2 && stderr(&other).contains("other.jsonl"), "{}", stderr(&other));
+}

@@ -4,6 +4,7 @@
 //! - [`append_lines`]: an append-only log of JSON lines that several processes may write at once; what was acknowledged is on
 //!   disk, and a line that a crash cut off is moved aside before the next one is written. [`append_after`] makes a line from the
 //!   one before it.
+//! - [`GroupLog`]: the same for many threads: one write and one sync for all lines that wait.
 //! - [`for_each_line`]: the whole lines of a log, streamed; a line that is being written is never seen in part.
 //! - [`FileLock`]: an advisory lock beside a file.
 //! - [`FileHash`], [`hash_file`], [`sha256_hex`].
@@ -13,12 +14,14 @@
 
 mod atomic;
 mod error;
+mod group;
 mod hash;
 mod lock;
 mod log;
 
 pub use atomic::{sync_dir, write_atomic, write_atomic_with, write_json, write_json_private, write_private};
 pub use error::{Error, Result, io_error};
+pub use group::GroupLog;
 pub use hash::{FileHash, from_hex, hash_bytes, hash_file, hex, sha256_hex};
 pub use lock::FileLock;
 pub use log::{Tail, append_after, append_json_lines, append_lines, for_each_line, replace_lines, set_aside};

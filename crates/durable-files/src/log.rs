@@ -19,13 +19,17 @@ pub struct Tail {
 /// # Errors
 /// As [`append_lines`], or when a value cannot be written as JSON; nothing is then appended.
 pub fn append_json_lines<T: Serialize>(path: &Path, values: &[T]) -> Result<()> {
+    append_lines(path, &encode_lines(path, values)?)
+}
+
+pub(crate) fn encode_lines<T: Serialize>(path: &Path, values: &[T]) -> Result<Vec<u8>> {
     let mut lines = Vec::new();
     for value in values {
         let failed = |source| Error::Encode { path: path.to_owned(), source };
         serde_json::to_writer(&mut lines, value).map_err(failed)?;
         lines.push(b'\n');
     }
-    append_lines(path, &lines)
+    Ok(lines)
 }
 
 /// Appends `lines` (each ended by a newline) and returns once they are on disk. Several processes may append to one log at
@@ -77,11 +81,10 @@ fn append<E: From<Error>>(
     let lines = make(path)?;
     let before = file.metadata().map_err(io_error("read", path))?.len();
     let written = file.write_all(completion).and_then(|()| file.write_all(&lines));
-    if let Err(source) = written {
+    if let Err(source) = written.and_then(|()| file.sync_data()) {
         let _ = file.set_len(before); // what remains where this fails too is mended by the next append
         return Err(io_error("append to", path)(source).into());
     }
-    file.sync_data().map_err(io_error("append to", path))?;
     if is_new { Ok(sync_dir(folder)?) } else { Ok(()) }
 }
 

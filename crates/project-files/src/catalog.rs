@@ -120,7 +120,7 @@ pub const CATALOG: &[Entry] = &[
         "slide_data::Correction",
         Log,
         1,
-        &["pq-label", "production"],
+        &["pq-label", "pq-score", "production"],
         &["pq-collect", "pq-label", "pq-score", "pq-train", "pq-validate", "pq-register", "pq-trigger"],
     ),
     entry(
@@ -282,7 +282,7 @@ pub const CATALOG: &[Entry] = &[
         Log,
         1,
         &["pq-score", "pq-monitor"],
-        &["pq-label", "pq-monitor"],
+        &["pq-score", "pq-label", "pq-monitor"],
     ),
     entry(
         "monitoring/predictions/segments.json",
@@ -290,7 +290,7 @@ pub const CATALOG: &[Entry] = &[
         Document,
         1,
         &["pq-monitor"],
-        &["pq-label", "pq-monitor"],
+        &["pq-score", "pq-label", "pq-monitor"],
     ),
     entry(
         "monitoring/predictions/<day>-<hash>.parquet",
@@ -298,7 +298,7 @@ pub const CATALOG: &[Entry] = &[
         Other,
         0,
         &["pq-monitor"],
-        &["pq-label", "pq-monitor"],
+        &["pq-score", "pq-label", "pq-monitor"],
     ),
     entry(
         "monitoring/predictions/lines-<hash>.jsonl",
@@ -306,7 +306,7 @@ pub const CATALOG: &[Entry] = &[
         Other,
         0,
         &["pq-monitor"],
-        &["pq-label", "pq-monitor"],
+        &["pq-score", "pq-label", "pq-monitor"],
     ),
     entry(
         "monitoring/kept/kept_slides.jsonl",

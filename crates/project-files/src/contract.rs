@@ -80,29 +80,8 @@ pub trait Contract: Serialize + DeserializeOwned {
     ///
     /// # Errors
     /// As [`read_log`](Self::read_log).
-    fn for_each(path: &Path, mut take: impl FnMut(Self)) -> Result<Defects> {
-        let (mut defects, mut whole) = (Defects::default(), 0_usize);
-        let mut first_failure = None;
-        let tail = for_each_line(path, |line, bytes| {
-            match parse(path, Some(line), bytes) {
-                Ok(value) => {
-                    whole += 1;
-                    take(value);
-                }
-                Err(newer @ Error::Newer { .. }) => return Err(newer),
-                Err(error) => {
-                    defects.add(line, &error);
-                    first_failure.get_or_insert(error);
-                }
-            }
-            Ok(())
-        })?;
-        match first_failure {
-            Some(error) if whole == 0 => return Err(error), // the whole file is something else
-            _ => defects.torn_bytes = tail.torn_bytes,
-        }
-        defects.warn(path, Self::NAME);
-        Ok(defects)
+    fn for_each(path: &Path, take: impl FnMut(Self)) -> Result<Defects> {
+        for_each_entry(path, take)
     }
 
     /// Reads a log. A torn last line is warned of; a line that cannot be read is warned of, counted and passed over, and stays in
@@ -151,6 +130,35 @@ pub trait Contract: Serialize + DeserializeOwned {
         }
         Ok(replace_lines(path, &bytes)?)
     }
+}
+
+/// What [`Contract::for_each`] does where a contract does not say otherwise: hands out every entry of a log.
+///
+/// # Errors
+/// As [`Contract::read_log`].
+pub fn for_each_entry<T: Contract>(path: &Path, mut take: impl FnMut(T)) -> Result<Defects> {
+    let (mut defects, mut whole) = (Defects::default(), 0_usize);
+    let mut first_failure = None;
+    let tail = for_each_line(path, |line, bytes| {
+        match parse(path, Some(line), bytes) {
+            Ok(value) => {
+                whole += 1;
+                take(value);
+            }
+            Err(newer @ Error::Newer { .. }) => return Err(newer),
+            Err(error) => {
+                defects.add(line, &error);
+                first_failure.get_or_insert(error);
+            }
+        }
+        Ok(())
+    })?;
+    match first_failure {
+        Some(error) if whole == 0 => return Err(error), // the whole file is something else
+        _ => defects.torn_bytes = tail.torn_bytes,
+    }
+    defects.warn(path, T::NAME);
+    Ok(defects)
 }
 
 fn stated(json: &[u8]) -> Option<u32> {

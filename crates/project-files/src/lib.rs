@@ -38,7 +38,7 @@ pub use applicability::{Applicability, ApplicabilityHead};
 pub use catalog::{CATALOG, Entry, Shape};
 pub use causes::with_causes;
 pub use comparison::{Baseline, Comparison, Gain, HumanCeiling, Sizes, Slice};
-pub use contract::{BrokenLine, Contract, Defects, Log, versions_of};
+pub use contract::{BrokenLine, Contract, Defects, Log, for_each_entry, versions_of};
 pub use decision::{CriterionDecision, DecisionRule, ReadScore, ScoreDecision};
 pub use doubtful::{DoubtfulLabel, DoubtfulLabels};
 pub use durable_files::{FileHash, hash_file, sha256_hex, write_atomic};

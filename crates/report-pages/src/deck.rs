@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use minijinja::{Value, context};
 use slide_data::{Criterion, Prediction, Rubric, Score, expected_score};
@@ -18,6 +20,17 @@ pub struct ScoredSlide {
     pub image: Option<Image>,
     /// The model's distributions.
     pub prediction: Prediction,
+    /// What is known of slides like it.
+    pub familiar: Familiar,
+}
+
+/// What people gave slides that look like a scored one. It names no slide: those are of other people's decks.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Familiar {
+    /// For each criterion the ratings of the most similar rated slides, the most similar first; empty where none is known.
+    pub ratings: BTreeMap<String, Vec<Score>>,
+    /// Whether it is farther from all rated slides than 99 in 100 of these are from those of other decks.
+    pub is_unlike: bool,
 }
 
 /// What a deck's author gets to see.
@@ -37,6 +50,9 @@ pub struct DeckReport<'a> {
     pub quality: &'a str,
     /// Pages and files that could not be rated, each with the reason.
     pub failed: &'a [String],
+    /// Whether scores can be corrected by a click: the page then asks the service that shows it, at `/corrections`, by a script of that
+    /// service, `/assets/report.js`. A page that is kept as a file has none.
+    pub corrections: bool,
     /// When the page was made.
     pub generated_at: Timestamp,
 }
@@ -67,6 +83,7 @@ pub fn render_deck_report(report: &DeckReport<'_>) -> Result<String> {
             advice => deck.advice(),
             quality => report.quality,
             failed => report.failed,
+            corrections => report.corrections,
             weakest => deck.weakest(|_, mean| mean),
             rows => (0..report.slides.len()).map(|index| deck.slide(index)).collect::<Vec<_>>(),
             slides => deck.in_order_of_need().into_iter().map(|index| deck.slide(index)).collect::<Vec<_>>(),
@@ -231,6 +248,8 @@ impl<'a> Deck<'a> {
         let criteria = self.report.rubric.criteria.iter();
         context! {
             anchor => slide + 1,
+            id => scored.prediction.slide_id,
+            choices => self.choices(&scored.prediction),
             title => self.title(slide),
             image => scored.image.as_ref().map(Image::data_uri),
             mean => number(mean(row.iter().copied()), 1),
@@ -239,7 +258,36 @@ impl<'a> Deck<'a> {
             is_frame => self.is_frame(slide),
             inapplicable => self.inapplicable(slide),
             hint => self.hint(slide),
+            is_unlike => scored.familiar.is_unlike,
+            alike => self.alike(&scored.familiar),
         }
+    }
+
+    /// What a person may say instead of the model, by criterion.
+    fn choices(&self, prediction: &Prediction) -> Vec<Value> {
+        let criteria = self.report.rubric.criteria.iter().filter(|_| self.report.corrections);
+        let choice = |criterion: &Criterion| {
+            let chosen = prediction.score(&criterion.key).map(Score::get);
+            let score = |value: Option<u8>| {
+                let name = value.map_or_else(|| "not applicable".to_owned(), |value| value.to_string());
+                let value = value.map(|value| value.to_string()).unwrap_or_default();
+                context! { is_chosen => value == chosen.map(|chosen| chosen.to_string()).unwrap_or_default(), name, value }
+            };
+            let scores = (1..=5).map(Some).chain([None]).map(score).collect::<Vec<_>>();
+            context! { name => criterion.name, key => criterion.key, scores }
+        };
+        criteria.map(choice).collect()
+    }
+
+    /// What people gave similar slides, in the rubric's order.
+    fn alike(&self, familiar: &Familiar) -> Vec<Value> {
+        let criteria = self.report.rubric.criteria.iter();
+        let of = |criterion: &Criterion| {
+            let given = familiar.ratings.get(&criterion.key)?;
+            let given: Vec<String> = given.iter().map(|score| score.get().to_string()).collect();
+            Some(context! { name => criterion.name, given => given.join(", ") })
+        };
+        criteria.filter_map(of).collect()
     }
 
     /// The criteria that do not apply to a slide, by name.

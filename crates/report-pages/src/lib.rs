@@ -27,7 +27,7 @@ mod validation;
 #[cfg(feature = "drift")]
 pub use crate::drift::render_drift_report;
 pub use contact_sheet::render_contact_sheet;
-pub use deck::{DeckReport, ScoredSlide, render_deck_report};
+pub use deck::{DeckReport, Familiar, ScoredSlide, render_deck_report};
 pub use error::{Error, Result};
 pub use image::{Image, MediaType};
 #[cfg(feature = "validation")]

@@ -5,8 +5,8 @@ mod common;
 
 use common::{HOSTILE, assert_self_contained, image, keep, prediction};
 use jiff::Timestamp;
-use report_pages::{DeckReport, ScoredSlide, render_deck_report};
-use slide_data::Rubric;
+use report_pages::{DeckReport, Familiar, ScoredSlide, render_deck_report};
+use slide_data::{Rubric, Score};
 
 #[test]
 fn a_deck_report_shows_each_slide_and_what_to_work_on() {
@@ -17,6 +17,7 @@ fn a_deck_report_shows_each_slide_and_what_to_work_on() {
             title: if index == 4 { HOSTILE.to_owned() } else { String::new() },
             image: (index != 7).then(|| image(index)),
             prediction: prediction("s", index, -0.4),
+            familiar: Familiar::default(),
         })
         .collect();
     let page = render_deck_report(&DeckReport {
@@ -27,6 +28,7 @@ fn a_deck_report_shows_each_slide_and_what_to_work_on() {
         caveat: "Rated by a program. It has not heard your story.",
         quality: "On 80 slides of 8 decks it was within one point of people.",
         failed: &[format!("page 12: {HOSTILE}")],
+        corrections: false,
         generated_at: Timestamp::UNIX_EPOCH,
     })
     .unwrap();
@@ -48,6 +50,7 @@ fn slides_of_one_deck_are_called_by_their_numbers() {
         title: "seed-deck.pdf".to_owned(),
         image: None,
         prediction: prediction("s", number, 0.0),
+        familiar: Familiar::default(),
     };
     let page = render_deck_report(&DeckReport {
         title: "Deck",
@@ -57,6 +60,7 @@ fn slides_of_one_deck_are_called_by_their_numbers() {
         caveat: "",
         quality: "",
         failed: &[],
+        corrections: false,
         generated_at: Timestamp::UNIX_EPOCH,
     })
     .unwrap();
@@ -68,7 +72,13 @@ fn an_empty_deck_and_a_slide_without_scores_still_make_a_page() {
     let rubric = Rubric::default();
     let mut bare = prediction("s", 1, 0.0);
     bare.distributions.clear();
-    let slide = ScoredSlide { number: 1, title: String::new(), image: None, prediction: bare };
+    let slide = ScoredSlide {
+        number: 1,
+        title: String::new(),
+        image: None,
+        prediction: bare,
+        familiar: Familiar::default(),
+    };
     for slides in [vec![], vec![slide]] {
         let page = render_deck_report(&DeckReport {
             title: "Deck",
@@ -78,6 +88,7 @@ fn an_empty_deck_and_a_slide_without_scores_still_make_a_page() {
             caveat: "",
             quality: "",
             failed: &[],
+            corrections: false,
             generated_at: Timestamp::UNIX_EPOCH,
         })
         .unwrap();
@@ -98,7 +109,13 @@ fn the_weakest_slides_come_first_and_covers_last() {
             rated.distributions.remove("data_visualization");
             rated.applies.insert("data_visualization".to_owned(), 0.1);
         }
-        ScoredSlide { number, title: "seed".to_owned(), image: None, prediction: rated }
+        ScoredSlide {
+            number,
+            title: "seed".to_owned(),
+            image: None,
+            prediction: rated,
+            familiar: Familiar::default(),
+        }
     };
     let slides = [
         slide(1, 0.01, 1.0),
@@ -115,6 +132,7 @@ fn the_weakest_slides_come_first_and_covers_last() {
         caveat: "",
         quality: "",
         failed: &[],
+        corrections: false,
         generated_at: Timestamp::UNIX_EPOCH,
     })
     .unwrap();
@@ -127,4 +145,44 @@ fn the_weakest_slides_come_first_and_covers_last() {
     assert!(page.contains("lowest mean: <a href=\"#slide-3\">"), "a cover is not what to work on");
     assert!(page.contains("Does not apply here: Data visualization."));
     assert!(page.contains("Data visualization: on 4 of 5 slides."), "the mean says of how many");
+}
+
+#[test]
+fn scores_can_be_corrected_where_a_service_shows_the_page_and_only_there() {
+    let rubric = Rubric::default();
+    let mut scored = prediction(HOSTILE, 1, 0.0);
+    scored.distributions.remove("data_visualization");
+    scored.decide(None);
+    let ratings = [("design".to_owned(), [3, 5, 2].map(|score| Score::new(score).unwrap()).to_vec())];
+    let familiar = Familiar { ratings: ratings.into(), is_unlike: true };
+    let slides =
+        [ScoredSlide { number: 1, title: String::new(), image: None, prediction: scored.clone(), familiar }];
+    let page = |corrections| {
+        let report = DeckReport {
+            title: "Deck",
+            rubric: &rubric,
+            slides: &slides,
+            model_version: "v4",
+            caveat: "",
+            quality: "",
+            failed: &[],
+            corrections,
+            generated_at: Timestamp::UNIX_EPOCH,
+        };
+        render_deck_report(&report).unwrap()
+    };
+    let plain = page(false);
+    assert_self_contained(&plain);
+    assert!(
+        plain.contains("<dt>Design</dt><dd>3, 5, 2</dd>") && plain.contains("Unlike what the model knows")
+    );
+    assert!(!plain.contains("<button") && !plain.contains("<script") && !plain.contains("data-slide-id"));
+    let served = page(true);
+    assert_eq!(served.matches("<button").count(), 30, "five scores and none, of five criteria");
+    assert_eq!(served.matches("disabled").count(), 5, "what the model says is no correction");
+    assert!(served.contains("aria-label=\"Data visualization: not applicable, as the model says\""));
+    let clarity = format!("data-key=\"clarity\" data-score=\"{}\"", scored.score("clarity").unwrap().get());
+    assert!(served.contains(&clarity) && served.contains("; script-src 'self'; connect-src 'self'\">"));
+    assert!(served.contains("data-slide-id=\"&lt;script&gt;"), "an id is escaped as everything is");
+    assert_eq!(served.matches("<script").count(), 1);
 }

@@ -56,7 +56,7 @@ pub use kept::KeptSlides;
 pub use kept::{KeptConfig, KeptSlide};
 pub use label::{Label, Labels, Scores};
 pub use limits::Limits;
-pub use prediction::{Correction, Prediction, VisionSketch, digest_of, expected_score};
+pub use prediction::{Correction, LineIds, Prediction, VisionSketch, digest_of, expected_score};
 pub use project_files::{Contract, Defects, Log};
 #[cfg(feature = "render")]
 pub use render::RenderedSlide;

@@ -1,10 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hasher as _};
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-use project_files::{ReadScore, ScoreDecision};
+use project_files::{Defects, ReadScore, ScoreDecision};
 
 use crate::{Contract, Score, Scores};
 
@@ -13,7 +15,9 @@ use crate::{Contract, Score, Scores};
 pub struct Prediction {
     /// Version of this contract, now 1.
     pub schema_version: u32,
-    /// Names the scoring; a line with an id that was there before is the same one, written again. Absent in older files.
+    /// Names the line of `predictions.jsonl`; a repeated id is the same line written again, which readers pass over. Made of the time
+    /// (a UUID of version 7, which sorts by it), or of the key under which a client asks again (version 8). Absent in older lines and in a
+    /// run's files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The slide.
@@ -179,6 +183,32 @@ impl Contract for Prediction {
             None => Ok(()),
         }
     }
+
+    /// A line whose id was handed out already was written twice by somebody who was not told of the first time, and is passed over.
+    fn for_each(path: &Path, mut take: impl FnMut(Self)) -> project_files::Result<Defects> {
+        let mut ids = LineIds::default();
+        project_files::for_each_entry(path, |prediction: Self| {
+            if ids.is_new(&prediction) {
+                take(prediction);
+            }
+        })
+    }
+}
+
+/// The ids of lines that were read, sixteen bytes each whatever their form.
+#[derive(Debug, Clone, Default)]
+pub struct LineIds {
+    known: HashSet<[u8; 16]>,
+}
+
+impl LineIds {
+    /// Whether a line is the first with its id; one without an id always is.
+    pub fn is_new(&mut self, line: &Prediction) -> bool {
+        line.id.as_deref().is_none_or(|id| {
+            let digest = Sha256::digest(id.as_bytes());
+            self.known.insert(std::array::from_fn(|at| digest[at]))
+        })
+    }
 }
 
 impl Contract for Correction {
@@ -278,6 +308,28 @@ mod tests {
             (odd.score("a"), odd.chosen.len(), odd.interval.len(), odd.entropy.len()),
             (None, 1, 1, 1)
         );
+    }
+
+    #[test]
+    fn a_line_that_was_written_twice_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("predictions.jsonl");
+        let line = |id: Option<&str>, slide: &str| Prediction {
+            id: id.map(str::to_owned),
+            ..Prediction::sample(slide)
+        };
+        let lines = [
+            line(None, "a"),
+            line(Some("1"), "b"),
+            line(None, "a"),
+            line(Some("1"), "b"),
+            line(Some("2"), "b"),
+            line(Some("1"), "c"),
+        ];
+        Prediction::append(&path, &lines).unwrap();
+        let read = Prediction::read_log(&path).unwrap();
+        assert_eq!(read.entries, [&lines[0], &lines[1], &lines[2], &lines[4]].map(Clone::clone));
+        assert!(read.defects.is_empty(), "a repeated line is no defect");
     }
 
     #[test]

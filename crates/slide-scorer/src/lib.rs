@@ -7,6 +7,7 @@ mod lineage;
 mod pooled;
 mod rating_prompt;
 mod scorer;
+mod serve_config;
 mod settings;
 mod slides;
 mod test_set;
@@ -16,6 +17,7 @@ pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs, check_base, processor
 pub use pooled::PooledFeatures;
 pub use rating_prompt::{Applies, Distributions, RatingPrompt};
 pub use scorer::{RatingContext, SlideImage, SlideScorer, predict, thumbnail};
+pub use serve_config::ServeConfig;
 pub use settings::{ProcessorSettings, Settings};
 pub use slides::{LabelledSlide, NewGroups, SlideSamples, Store};
 pub use vlm_lora::BaseModelConfig;

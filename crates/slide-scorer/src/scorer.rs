@@ -213,6 +213,15 @@ impl SlideScorer {
         &self.rating_prompt
     }
 
+    /// About how many tokens an image of this size takes the model, for batches of a bounded size; text is not counted.
+    pub fn image_tokens(&self, width: u32, height: u32) -> usize {
+        let processor = self.rating_prompt.processor();
+        let tiles = processor.grid(width as usize, height as usize).map_or(1, |(rows, cols)| {
+            if rows * cols > 0 { rows * cols + 1 } else { 1 } // and the whole image, made small
+        });
+        tiles * processor.image_seq_len()
+    }
+
     /// Rates slides; the result of a slide does not depend on the others.
     ///
     /// # Errors

@@ -104,7 +104,6 @@ pub fn load_bytes(name: &str, bytes: Vec<u8>, limits: &Limits) -> Vec<Result<Ren
 /// One thing that reading a file yields.
 pub(crate) enum Event {
     /// How many slides the file has, as soon as that is known.
-    #[cfg_attr(not(feature = "collect"), expect(dead_code, reason = "only collecting shows progress"))]
     Total(usize),
     /// A slide.
     Slide(Box<RenderedSlide>),

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -10,28 +12,38 @@ pub struct Slides {
     inputs: std::vec::IntoIter<InputFile>,
     limits: Limits,
     current: Option<(String, Receiver<Message>)>,
+    /// Slides that the files which were begun say they have.
+    announced: Arc<AtomicUsize>,
 }
 
 type Message = std::result::Result<Box<RenderedSlide>, (Option<String>, Reason)>;
 
 impl Slides {
     pub(super) fn new(inputs: Vec<InputFile>, limits: Limits) -> Self {
-        Self { inputs: inputs.into_iter(), limits, current: None }
+        Self { inputs: inputs.into_iter(), limits, current: None, announced: Arc::default() }
+    }
+
+    /// How many slides the files that were begun say they have; 0 before the first one was looked at.
+    pub fn announced(&self) -> usize {
+        self.announced.load(Ordering::Relaxed)
     }
 
     fn start(&self, input: InputFile) -> std::io::Result<Receiver<Message>> {
         let (sender, receiver) = sync_channel(1);
-        let limits = self.limits.clone();
+        let (limits, announced) = (self.limits.clone(), self.announced.clone());
         std::thread::Builder::new()
             .stack_size(super::pdf::STACK_BYTES)
-            .spawn(move || produce(&input, &limits, &sender))?;
+            .spawn(move || produce(&input, &limits, &announced, &sender))?;
         Ok(receiver)
     }
 }
 
-fn produce(input: &InputFile, limits: &Limits, sender: &SyncSender<Message>) {
+fn produce(input: &InputFile, limits: &Limits, announced: &AtomicUsize, sender: &SyncSender<Message>) {
     let mut sink = |event: Event| match event {
-        Event::Total(_) => true,
+        Event::Total(count) => {
+            announced.fetch_add(count, Ordering::Relaxed);
+            true
+        }
         Event::Slide(slide) => sender.send(Ok(slide)).is_ok(),
         Event::Failed(part, reason) => sender.send(Err((Some(part), reason))).is_ok(),
     };

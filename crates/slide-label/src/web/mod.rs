@@ -26,7 +26,7 @@ use axum::response::Redirect;
 use axum::routing::{delete, get, post};
 use tower::util::MapRequest;
 
-pub use serve::{Limits, serve};
+pub use serve::{Limits, serve, serve_router};
 pub use site::PublicUrl;
 pub use state::{Access, App, AppSettings};
 

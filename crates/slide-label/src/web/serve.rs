@@ -92,8 +92,19 @@ impl Drop for Place {
 /// A client that sends its request by the byte, sends no body, reads no answer or sends nothing at all is left after the limits; a
 /// connection more than the limits allow waits, or is closed.
 pub async fn serve(listener: TcpListener, state: Arc<App>, limits: Limits, stop: impl Future<Output = ()>) {
-    const GRACE: Duration = Duration::from_secs(2);
     let router = app(state.clone());
+    serve_router(listener, router, limits, move |address| state.trusts(address), stop).await;
+}
+
+/// As [`serve`], for any router. `trusts` says which addresses are proxies, which may open as many connections as there are.
+pub async fn serve_router(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    trusts: impl Fn(IpAddr) -> bool,
+    stop: impl Future<Output = ()>,
+) {
+    const GRACE: Duration = Duration::from_secs(2);
     let (places, open, running) =
         (Arc::new(Semaphore::new(limits.connections)), Open::default(), GracefulShutdown::new());
     tokio::pin!(stop);
@@ -103,8 +114,7 @@ pub async fn serve(listener: TcpListener, state: Arc<App>, limits: Limits, stop:
             () = &mut stop => break,
         };
         let Some((stream, address, permit)) = accepted else { continue };
-        let most =
-            if state.trusts(address.ip()) { limits.connections } else { limits.connections_of_address };
+        let most = if trusts(address.ip()) { limits.connections } else { limits.connections_of_address };
         let Some(place) = open.take(address.ip(), most, permit) else {
             tracing::debug!("{address} has too many connections");
             continue;

@@ -1,0 +1,101 @@
+//! The files that are named on the command line, rated one after another.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use pq_cli::{Hint, Verdict, WithHint as _};
+use slide_data::{Contract as _, Limits, Manifest, RenderedSlide, SlideRecord, render};
+
+use crate::args::Args;
+use crate::keep::Keeper;
+use crate::model::Chosen;
+use crate::session::Session;
+
+/// Rates what was named, prints and logs it, and writes the report.
+pub(crate) fn score(args: &Args) -> Result<Verdict> {
+    let chosen = Chosen::find(&args.common, &args.model)?;
+    require_inputs(args)?;
+    let scorer = chosen.load()?;
+    let log = (!args.model.no_log).then(|| chosen.layout.predictions());
+    let keeper = Keeper::new(&chosen.layout, chosen.kept.clone(), log.is_some());
+    let mut session = Session { args, log, keeper, scorer: &scorer, scored: Vec::new(), failed: Vec::new() };
+    score_all(args, &chosen.limits, &mut session)?;
+    session.finish(&chosen)
+}
+
+/// Nothing is loaded where nothing is there to be scored.
+fn require_inputs(args: &Args) -> Result<()> {
+    if args.inputs.iter().any(|input| input.exists()) {
+        return Ok(());
+    }
+    let names: Vec<String> = args.inputs.iter().map(|input| format!("`{}`", input.display())).collect();
+    bail!(Hint::new(format!("there is no {}", names.join(", ")), REMEDY))
+}
+
+const REMEDY: &str = "give images, PDF or presentation files, folders, or a manifest.jsonl";
+
+/// Slides that are read one by one.
+type Slides = Box<dyn Iterator<Item = Result<RenderedSlide>>>;
+
+/// Slides go through the model a few at a time, whatever files they are of.
+fn score_all(args: &Args, limits: &Limits, session: &mut Session<'_>) -> Result<()> {
+    let mut batch = Vec::new();
+    for input in &args.inputs {
+        let slides = match open(input, limits) {
+            Ok(slides) => slides,
+            Err(error) => {
+                session.fail(input, &error)?;
+                continue;
+            }
+        };
+        for slide in slides {
+            if pq_cli::interrupted() {
+                return Ok(());
+            }
+            match slide {
+                Ok(slide) => batch.push(slide),
+                Err(error) => session.fail(input, &error)?,
+            }
+            if batch.len() >= args.batch.max(1) {
+                session.score(std::mem::take(&mut batch))?;
+            }
+        }
+    }
+    session.score(batch)
+}
+
+fn open(input: &Path, limits: &Limits) -> Result<Slides> {
+    let unreadable = || format!("cannot read `{}`", input.display());
+    if input.extension().is_some_and(|extension| extension == "jsonl") {
+        return of_manifest(input).hint(unreadable(), REMEDY);
+    }
+    let slides = render::load(input, limits).hint(unreadable(), REMEDY)?;
+    Ok(Box::new(slides.map(|slide| Ok(slide?))))
+}
+
+/// The slides of a manifest that are used, under their own names.
+fn of_manifest(path: &Path) -> Result<Slides> {
+    let raw = path.parent().unwrap_or(Path::new("")).to_owned();
+    let manifest = Manifest { slides: SlideRecord::read_log(path)?.entries };
+    let slides: Vec<SlideRecord> = manifest.usable().cloned().collect();
+    Ok(Box::new(slides.into_iter().map(move |record| stored(&raw, record))))
+}
+
+fn stored(raw: &Path, record: SlideRecord) -> Result<RenderedSlide> {
+    let path: PathBuf = Manifest::image_path(raw, &record.slide_id);
+    let image = slide_data::image::open(&path).hint(
+        format!("cannot read the slide `{}`", path.display()),
+        "`pq-collect verify` checks the store; collecting again restores a slide",
+    )?;
+    let name = record.source.origin.rsplit('/').next().unwrap_or_default();
+    Ok(RenderedSlide {
+        deck: name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned(),
+        slide_id: record.slide_id,
+        deck_id: record.deck_id,
+        number: record.number,
+        image: image.into_rgb8(),
+        text: None,
+        source: record.source,
+        lacks: render::Lacks::default(),
+    })
+}
