@@ -26,7 +26,8 @@ const COMMANDS: [&str; 9] = [
 
 /// Made when somebody is invited, when the page is opened, when a day is over, by a run that begins after people have corrected, where
 /// people say "not applicable", and where three decks are for validation.
-const LATER: [&str; 7] = [
+const LATER: [&str; 8] = [
+    "forgotten.jsonl",
     "slide_decisions.jsonl",
     "people.json",
     "calibration.json",

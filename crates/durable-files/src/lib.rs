@@ -5,6 +5,7 @@
 //!   disk, and a line that a crash cut off is moved aside before the next one is written. [`append_after`] makes a line from the
 //!   one before it.
 //! - [`for_each_line`]: the whole lines of a log, streamed; a line that is being written is never seen in part.
+//! - [`remove_lines`]: some lines leave a log, the others keep their bytes.
 //! - [`FileLock`]: an advisory lock beside a file.
 //! - [`FileHash`], [`hash_file`], [`sha256_hex`].
 //!
@@ -16,9 +17,11 @@ mod error;
 mod hash;
 mod lock;
 mod log;
+mod removal;
 
 pub use atomic::{sync_dir, write_atomic, write_atomic_with, write_json, write_json_private, write_private};
 pub use error::{Error, Result, io_error};
 pub use hash::{FileHash, from_hex, hash_bytes, hash_file, hex, sha256_hex};
 pub use lock::FileLock;
 pub use log::{Tail, append_after, append_json_lines, append_lines, for_each_line, replace_lines, set_aside};
+pub use removal::{count_lines, remove_lines};
