@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Try the files again that were set aside before.
     #[arg(long)]
     pub(crate) retry: bool,
+    /// Take files in that were forgotten.
+    #[arg(long)]
+    pub(crate) again: bool,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -77,6 +80,25 @@ pub(crate) enum Command {
         /// Why.
         #[arg(long, value_name = "TEXT", default_value = "")]
         why: String,
+    },
+    /// Take decks out of the project: slides, ratings, labels, splits, what production keeps of them, and copies that runs made.
+    ///
+    /// Adapters cannot unlearn: those that were trained on the slides are named. A frozen test set notes what it lost. What is stopped is
+    /// finished by running it again. A receipt without content stays, and the same file is not collected again without `--again`.
+    Forget {
+        /// A deck by its id, the decks of a file by its name, or of an owner by the licence or consent that the records state; none to
+        /// finish what was stopped.
+        #[arg(value_name = "DECK or FILE or OWNER")]
+        what: Option<String>,
+        /// Say what would go, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Why; it stays in the receipt, so name nobody.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Who asks for it [default: `GITHUB_ACTOR`, else `USER`]
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
     },
     /// Check every image and record of the store.
     Verify,

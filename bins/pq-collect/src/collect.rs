@@ -1,5 +1,3 @@
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use pq_cli::{Verdict, WithHint};
 use slide_data::collect::source::{Source, SourceBatch, Uploads, UrlList, Web};
@@ -16,11 +14,10 @@ use crate::{Project, open, print};
 pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
     let mut store = open(&project.layout)?;
     project.layout.create_folders()?;
-    let batch = if args.inputs.is_empty() {
-        configured(project, store.raw())?
-    } else {
-        named(args, project, store.raw())?
-    };
+    if args.again {
+        store.take_forgotten(&pq_cli::asked_by(None));
+    }
+    let batch = if args.inputs.is_empty() { configured(project)? } else { named(args, project)? };
     if batch.inputs.is_empty() && args.inputs.is_empty() && store.slides().is_empty() {
         let uploads = project.layout.slides().uploads();
         std::fs::create_dir_all(&uploads)
@@ -64,7 +61,8 @@ fn bring_in(store: &mut Store, args: &Args, project: &Project, batch: SourceBatc
         store,
         config: &project.config,
         readers: args.jobs.unwrap_or(cores).max(1),
-        retry: args.retry,
+        // What was forgotten in part, of an archive, is set aside in its record.
+        retry: args.retry || args.again,
         staying: &staying,
         decisions: &decisions,
     };
@@ -86,7 +84,7 @@ fn bring_in(store: &mut Store, args: &Args, project: &Project, batch: SourceBatc
 }
 
 /// The upload folder and the enabled sources.
-fn configured(project: &Project, raw: &Path) -> Result<SourceBatch> {
+fn configured(project: &Project) -> Result<SourceBatch> {
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     if project.config.sources.uploads.enabled {
         sources.push(Box::new(Uploads { folder: project.layout.slides().uploads() }));
@@ -105,7 +103,7 @@ fn configured(project: &Project, raw: &Path) -> Result<SourceBatch> {
     let mut all = SourceBatch::default();
     for source in sources {
         let batch = source
-            .batch(&raw.join("downloads"), &pq_cli::interrupted)
+            .batch(&project.layout.slides().downloads(), &pq_cli::interrupted)
             .with_context(|| format!("the source `{}` failed", source.name()))?;
         all.inputs.extend(batch.inputs);
         all.set_aside.extend(batch.set_aside);
@@ -115,7 +113,7 @@ fn configured(project: &Project, raw: &Path) -> Result<SourceBatch> {
 }
 
 /// The paths and addresses of the command line.
-fn named(args: &Args, project: &Project, raw: &Path) -> Result<SourceBatch> {
+fn named(args: &Args, project: &Project) -> Result<SourceBatch> {
     let is_address = |input: &&String| input.starts_with("http://") || input.starts_with("https://");
     let urls: Vec<String> = args.inputs.iter().filter(is_address).cloned().collect();
     let mut batch = SourceBatch::default();
@@ -123,7 +121,7 @@ fn named(args: &Args, project: &Project, raw: &Path) -> Result<SourceBatch> {
         let pause_s = project.config.sources.urls.pause_s;
         let (license, limits) = (args.license.clone(), project.config.limits.clone());
         let list = UrlList { urls, license, pause_s, limits, http: pq_cli::http_options() };
-        batch = list.batch(&raw.join("downloads"), &pq_cli::interrupted)?;
+        batch = list.batch(&project.layout.slides().downloads(), &pq_cli::interrupted)?;
     }
     let uploads = project.layout.slides().uploads();
     let paths: Vec<&String> = args.inputs.iter().filter(|input| !is_address(input)).collect();

@@ -5,6 +5,7 @@ mod collect;
 mod dataset;
 mod decide;
 mod fonts;
+mod forget;
 mod inspect;
 mod production;
 mod progress;
@@ -42,6 +43,12 @@ fn run(args: &Args) -> Result<Verdict> {
         Some(Command::Decide { what, slides, by, why }) => {
             let request = decide::Request { what: *what, slides, by, why };
             decide::decide(&mut store()?, args, &project, &request)
+        }
+        Some(Command::Forget { what, dry_run, reason, by }) => {
+            let (name, reason, by) = (what.as_deref(), reason.as_deref(), by.as_deref());
+            let request = forget::Request { name, dry_run: *dry_run, reason, by };
+            project.layout.require_data()?;
+            forget::forget(&mut open_any(&project.layout)?, &project, &request, args.common.json)
         }
         Some(Command::Verify) => inspect::check(&store()?, args.common.json),
         Some(Command::Splits { freeze_test, accept_test_labels, by }) => {
@@ -81,7 +88,13 @@ impl Project {
     }
 }
 
+/// Opens a store that is whole.
 fn open(layout: &Layout) -> Result<Store> {
+    forget::refuse_unfinished(layout)?;
+    open_any(layout)
+}
+
+fn open_any(layout: &Layout) -> Result<Store> {
     let slides = layout.slides();
     Store::open(slides.root()).hint(
         format!("cannot use the store `{}`", slides.root().display()),

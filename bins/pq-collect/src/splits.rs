@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail};
 use pq_cli::{Hint, Verdict, WithHint};
 use slide_data::collect::{SplitProof, Store, prove};
-use slide_data::{Contract as _, GroupStats, Label, Labels, Manifest, Splits, TestLabelChange};
+use slide_data::{
+    Contract as _, GroupStats, Label, Labels, Manifest, Splits, TestLabelChange, TestSetChange,
+};
 
 use crate::dataset::{labels, read_splits};
 use crate::decide::decisions;
@@ -60,10 +62,23 @@ pub(crate) fn splits(store: &Store, project: &Project, test: TestSet<'_>, json: 
         changes.in_json(&proof, &splits)?
     } else {
         describe(&proof, project.config.duplicates.difference)
+            + &lost(&splits)
             + &changes.in_words(&splits, test.accept.is_some())
     };
     print(&text)?;
     Ok(Verdict::Pass)
+}
+
+/// What the frozen test set lost, because it was forgotten: a line an event.
+fn lost(splits: &Splits) -> String {
+    let events = splits.test_history.iter().filter(|event| event.lost > 0);
+    let line = |event: &TestSetChange| {
+        let TestSetChange { lost, at, by, why, .. } = event;
+        format!(
+            "the test set lost {lost} slides on {at} ({by}: {why}); what was validated before is not comparable\n"
+        )
+    };
+    events.map(line).collect()
 }
 
 /// Takes over what people say now of the slides of the test set.

@@ -56,6 +56,18 @@ fn changes(report: &Report) -> Vec<String> {
             "pages stand in three groups or more (thanks, legal notice ...): they join none, one slide of each is used",
         ),
         (
+            report.redrawn,
+            "slides of earlier runs were drawn anew and look otherwise: fonts were installed, or pages are drawn in another size",
+        ),
+        (
+            report.kept_pictures,
+            "slides would look otherwise now and keep their picture: people rated it, or the frozen test set holds it",
+        ),
+        (
+            report.untold,
+            "documents were collected before text was read and are compared by pictures alone: name them again (pq-collect PATH)",
+        ),
+        (
             report.replaced,
             "slides that nobody has rated now repeat a larger or sharper copy, which is used instead",
         ),

@@ -92,6 +92,7 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
         reader.document::<ExportRecord>("model_registry/exports/<export>/export.json", &export);
     }
     reader.log::<slide_data::collect::InputRecord>("data/raw/inputs.jsonl", &slides.inputs());
+    reader.log::<slide_data::collect::Forgotten>("data/raw/forgotten.jsonl", &slides.forgotten());
     reader.log::<slide_label::Event>("data/labeled/ratings.jsonl", &layout.journal());
     reader.log::<slide_data::collect::SlideDecision>(
         "data/labeled/slide_decisions.jsonl",

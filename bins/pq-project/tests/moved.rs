@@ -26,7 +26,8 @@ const COMMANDS: [&str; 9] = [
 
 /// Made when somebody is invited, when the page is opened, when a day is over, by a run that begins after people have corrected, where
 /// people say "not applicable", where three decks are for validation, and where days of a large log are over.
-const LATER: [&str; 9] = [
+const LATER: [&str; 10] = [
+    "forgotten.jsonl",
     "slide_decisions.jsonl",
     "people.json",
     "calibration.json",

@@ -58,6 +58,7 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
     let checked = [
         check::<slide_data::SlideRecord>("data/raw/manifest.jsonl"),
         check::<slide_data::collect::InputRecord>("data/raw/inputs.jsonl"),
+        check::<slide_data::collect::Forgotten>("data/raw/forgotten.jsonl"),
         check::<slide_label::Event>("data/labeled/ratings.jsonl"),
         check::<slide_label::PeopleFile>("data/labeled/people.json"),
         check::<slide_label::Calibration>("data/labeled/calibration.json"),

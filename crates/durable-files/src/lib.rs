@@ -6,6 +6,7 @@
 //!   one before it.
 //! - [`GroupLog`]: the same for many threads: one write and one sync for all lines that wait.
 //! - [`for_each_line`]: the whole lines of a log, streamed; a line that is being written is never seen in part.
+//! - [`remove_lines`]: some lines leave a log, the others keep their bytes.
 //! - [`FileLock`]: an advisory lock beside a file.
 //! - [`FileHash`], [`hash_file`], [`sha256_hex`].
 //!
@@ -18,6 +19,7 @@ mod group;
 mod hash;
 mod lock;
 mod log;
+mod removal;
 
 pub use atomic::{sync_dir, write_atomic, write_atomic_with, write_json, write_json_private, write_private};
 pub use error::{Error, Result, io_error};
@@ -25,3 +27,4 @@ pub use group::GroupLog;
 pub use hash::{FileHash, from_hex, hash_bytes, hash_file, hex, sha256_hex};
 pub use lock::FileLock;
 pub use log::{Tail, append_after, append_json_lines, append_lines, for_each_line, replace_lines, set_aside};
+pub use removal::{count_lines, remove_lines};

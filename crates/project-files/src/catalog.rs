@@ -67,6 +67,14 @@ pub const CATALOG: &[Entry] = &[
         &["pq-collect"],
     ),
     entry(
+        "data/raw/forgotten.jsonl",
+        "slide_data::collect::Forgotten",
+        Log,
+        1,
+        &["pq-collect"],
+        &["pq-collect", "people"],
+    ),
+    entry(
         "data/raw/slides/<slide-id>.png",
         "PNG",
         Other,

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, KeptFiles, Result, RunFiles};
+use crate::{Error, KeptFiles, Result, RunFiles, SlideFiles};
 
 /// `[storage]` of `data.toml`: the folders of a project. Relative ones are relative to the folder that a command runs in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,7 @@ impl Default for Storage {
 ///     manual_uploads/                  what people bring: PDF, presentations, images, folders of them
 ///     manifest.jsonl                   one line a slide
 ///     inputs.jsonl                     what became of each input file
+///     forgotten.jsonl                  receipts of decks that were forgotten
 ///     slides/<slide-id>.png
 ///   labeled/
 ///     ratings.jsonl                    the journal of ratings: the truth
@@ -343,49 +344,6 @@ fn existing(folder: Option<&Path>, setting: &'static str) -> Result<Option<PathB
 
 fn require(path: &Path, setting: &'static str) -> Result<()> {
     if path.is_dir() { Ok(()) } else { Err(Error::NoFolder { path: path.to_owned(), setting }) }
-}
-
-/// The files of the store of slides: `<data_dir>/raw`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlideFiles {
-    root: PathBuf,
-}
-
-impl SlideFiles {
-    /// The store in this folder.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
-    }
-
-    /// The folder itself.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Where people put their decks.
-    pub fn uploads(&self) -> PathBuf {
-        self.root.join("manual_uploads")
-    }
-
-    /// One line a slide.
-    pub fn manifest(&self) -> PathBuf {
-        self.root.join("manifest.jsonl")
-    }
-
-    /// What became of each input file.
-    pub fn inputs(&self) -> PathBuf {
-        self.root.join("inputs.jsonl")
-    }
-
-    /// The folder of the slides' images.
-    pub fn images(&self) -> PathBuf {
-        self.root.join("slides")
-    }
-
-    /// The image of a slide.
-    pub fn image(&self, slide_id: &str) -> PathBuf {
-        self.images().join(format!("{slide_id}.png"))
-    }
 }
 
 #[cfg(test)]

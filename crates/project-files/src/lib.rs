@@ -29,6 +29,7 @@ mod release;
 mod run_files;
 mod run_record;
 mod seal;
+mod slide_files;
 mod stored;
 mod validation;
 mod verdict;
@@ -48,7 +49,7 @@ pub use gate::{Check, Gate, Outcome, Override};
 pub use interval::Interval;
 pub use journal::{Event, Journal, JournalEntry};
 pub use kept_files::KeptFiles;
-pub use layout::{Layout, SlideFiles, Storage};
+pub use layout::{Layout, Storage};
 pub use manifest::{Basis, Manifest};
 pub use release::{Aliases, HubRelease, Lineage, Release, VersionFile};
 pub use run_files::{PROCESSOR_FILES, RELEASED_FILES, ReleasedFile, RunFiles};
@@ -56,6 +57,7 @@ pub use run_record::{
     BestCheckpoint, CodeState, DataSummary, Hardware, LearningLimit, LearningVerdict, Outlook, RunRecord,
     StartedFrom, TestSet, TrainingSummary,
 };
+pub use slide_files::SlideFiles;
 pub use stored::{check_stored, differences};
 pub use validation::ValidationResults;
 pub use version::{Change, Version};

@@ -35,7 +35,7 @@ fn says_the_same(a: Option<&Label>, b: Option<&Label>) -> bool {
     }
 }
 
-fn sha256_of(labels: &Labels) -> String {
+pub(crate) fn sha256_of(labels: &Labels) -> String {
     // Labels are maps of strings, which are always JSON.
     sha256_hex(&serde_json::to_vec(labels).unwrap_or_default())
 }
@@ -83,6 +83,7 @@ impl Splits {
             by: by.to_owned(),
             why: why.to_owned(),
             changed,
+            lost: 0,
             before: self.test_labels.as_ref().map(sha256_of),
             after: sha256_of(&new),
         });

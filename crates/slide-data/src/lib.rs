@@ -20,6 +20,7 @@ pub mod ceiling;
 pub mod collect;
 mod config;
 mod error;
+mod forget;
 mod frozen;
 #[cfg(feature = "image")]
 pub mod imaging;
@@ -46,6 +47,7 @@ pub use audit::Audit;
 pub use config::{DuplicateThresholds, SplitConfig};
 pub use durable_files::{for_each_line, sha256_hex, write_atomic, write_json};
 pub use error::{Error, Reason, Result};
+pub use forget::Forgetting;
 pub use frozen::TestLabelChange;
 #[cfg(feature = "image")]
 pub use image;

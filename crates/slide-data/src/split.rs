@@ -45,11 +45,19 @@ pub struct TestSetChange {
     pub why: String,
     /// Slides of the test set whose label it changed.
     pub changed: usize,
+    /// Slides that the test set lost, because they were forgotten.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: usize,
     /// SHA-256 of the labels of the test set before it; absent where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
     /// SHA-256 of the labels of the test set after it.
     pub after: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// `data/labeled/splits.json`: group → split. An assigned group never moves.
@@ -59,7 +67,7 @@ pub struct Splits {
     pub schema_version: u32,
     /// The split of each group.
     pub groups: BTreeMap<String, Split>,
-    /// The slides of the test set once it is frozen: from then on it neither loses nor gains one.
+    /// The slides of the test set once it is frozen: from then on it neither loses nor gains one, but for those that are forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen_test: Option<BTreeSet<String>>,
     /// What people said of these slides when their labels were frozen: what models are measured against, whatever they say later.

@@ -2,7 +2,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use durable_files::set_aside;
+use durable_files::{remove_lines, set_aside};
 use project_files::{Contract as _, Defects};
 
 use crate::error::io_error;
@@ -87,6 +87,27 @@ impl Journal {
         Ok(())
     }
 
+    /// Takes the events of slides out of a journal, whose other lines keep their bytes and their order; a line that cannot be read stays
+    /// unless `is_in` finds such a slide in it. Returns how many lines were taken out. A journal that does not exist has none.
+    ///
+    /// # Errors
+    /// When another process holds the journal, or it cannot be read or written; it is then untouched.
+    pub fn remove(
+        path: &Path,
+        is_gone: impl Fn(&str) -> bool,
+        is_in: impl Fn(&[u8]) -> bool,
+    ) -> Result<usize> {
+        if !path.exists() {
+            return Ok(0);
+        }
+        let _lock = take_lock(&with_suffix(path, ".lock"))?;
+        let removed = remove_lines(path, |line| match serde_json::from_slice::<OfSlide<'_>>(line) {
+            Ok(event) => is_gone(&event.slide_id),
+            Err(_) => is_in(line),
+        });
+        Ok(removed?)
+    }
+
     /// Reads a journal without taking its lock; a torn last line is left out.
     ///
     /// # Errors
@@ -109,6 +130,13 @@ impl Journal {
         let defects = Self::read_with(path, |event| events.push(event))?;
         Ok((events, defects))
     }
+}
+
+/// What a line is about.
+#[derive(serde::Deserialize)]
+struct OfSlide<'a> {
+    #[serde(borrow)]
+    slide_id: std::borrow::Cow<'a, str>,
 }
 
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -218,6 +246,26 @@ mod tests {
             assert_eq!(ids(&path).len(), cut / line + 1);
         }
         assert!(dir.path().join("ratings.jsonl.torn").exists());
+    }
+
+    #[test]
+    fn events_of_slides_leave_and_all_other_bytes_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ratings.jsonl");
+        let other = Event::new("b", Kind::Skipped, "s2", "Ana", Timestamp::UNIX_EPOCH);
+        let (mut journal, _, _) = Journal::open(&path).unwrap();
+        journal.append(&[skipped("a"), other, skipped("c")]).unwrap();
+        let remove = || Journal::remove(&path, |slide| slide == "s1", |line| line.starts_with(b"s1"));
+        assert!(matches!(remove(), Err(Error::Locked { .. })), "who rates is not disturbed");
+        drop(journal);
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        text.insert_str(0, "broken\n  {\"slide_id\": \"s9\", \"odd\":  1}\n");
+        std::fs::write(&path, text.clone() + "s1 broken\n").unwrap();
+        assert_eq!(remove().unwrap(), 3);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), [lines[0], lines[1], lines[3], ""].join("\n"));
+        assert_eq!(remove().unwrap(), 0);
+        assert_eq!(Journal::remove(&dir.path().join("none"), |_| true, |_| true).unwrap(), 0);
     }
 
     #[test]

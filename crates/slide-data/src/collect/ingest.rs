@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::forget::refuse_parts;
 use super::report::{Progress, Quarantined, Report};
-use super::store::{InputRecord, Outcome, Stamp, Store};
+use super::staying::Staying;
+use super::store::{Drawn, InputRecord, Outcome, Stamp, Store};
 use super::worker::{Answer, Staged};
 use crate::render::InputFile;
 use crate::{Reason, Result};
@@ -15,9 +17,18 @@ const BATCH: usize = 64;
 /// Longest time that a file waits for others.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How slides are taken in.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    /// The longest edge of pages.
+    pub(super) longest_edge: u32,
+    pub(super) staying: &'a Staying,
+}
+
 /// Takes what the readers answer into the store.
 pub(super) struct Ingest<'a> {
     store: &'a mut Store,
+    how: How<'a>,
     jobs: &'a [(&'a InputFile, Stamp)],
     report: &'a mut Report,
     progress: &'a dyn Progress,
@@ -29,12 +40,13 @@ pub(super) struct Ingest<'a> {
 impl<'a> Ingest<'a> {
     pub(super) fn new(
         store: &'a mut Store,
+        how: How<'a>,
         jobs: &'a [(&'a InputFile, Stamp)],
         report: &'a mut Report,
         progress: &'a dyn Progress,
     ) -> Self {
         let open = jobs.iter().map(|_| Pending::default()).collect();
-        Self { store, jobs, report, progress, open, ready: Vec::new(), since: Instant::now() }
+        Self { store, how, jobs, report, progress, open, ready: Vec::new(), since: Instant::now() }
     }
 
     /// Takes answers in until the readers have ended; on an interruption or when the store cannot be written, stops them.
@@ -66,9 +78,24 @@ impl<'a> Ingest<'a> {
         }
         let (input, stamp) = self.jobs[index];
         let pending = &mut self.open[index];
-        if let Some(record) = pending.take_in(input, stamp, answer, self.progress) {
+        if let Some(mut record) = pending.take_in(input, stamp, answer, self.progress) {
+            let before = pending.slides.len();
+            let reasons = refuse_parts(self.store, &mut pending.slides);
+            if before > 0 && pending.slides.is_empty() {
+                // Of what was forgotten no record is kept.
+                self.report.refused += 1;
+                let of_file = |reason| Quarantined { origin: input.origin.clone(), reason };
+                self.report.set_aside.extend(reasons.into_iter().map(of_file));
+                self.progress.input_done(&input.origin);
+                return Ok(());
+            }
+            record.set_aside.extend(reasons.into_iter().map(|reason| ("a part".to_owned(), reason)));
+            if let Outcome::Collected { slides } = &mut record.outcome {
+                *slides = pending.slides.len();
+            }
             let earlier = self.store.earlier(input, &record.sha256);
-            let record = InputRecord { place: self.store.place(input), earlier, ..record };
+            let drawn = Some(Drawn::now(self.how.longest_edge, &pending.slides));
+            let record = InputRecord { place: self.store.place(input), earlier, drawn, ..record };
             count(&record, self.report);
             self.progress.input_done(&input.origin);
             self.ready.push((std::mem::take(&mut pending.slides), record));
@@ -79,7 +106,10 @@ impl<'a> Ingest<'a> {
     fn commit(&mut self) -> Result<()> {
         self.since = Instant::now();
         if !self.ready.is_empty() {
-            self.report.slides_new += self.store.commit(std::mem::take(&mut self.ready))?;
+            let (new, redrawn) = self.store.commit(std::mem::take(&mut self.ready), self.how.staying)?;
+            self.report.slides_new += new;
+            self.report.redrawn += redrawn.drawn;
+            self.report.kept_pictures += redrawn.stay;
         }
         Ok(())
     }
@@ -162,6 +192,7 @@ impl Pending {
             origin: input.origin.clone(),
             place: None,
             earlier: Vec::new(),
+            drawn: None,
             size_bytes: stamp.size_bytes,
             modified_ns: stamp.modified_ns,
             sha256,

@@ -1,12 +1,12 @@
 //! Files of records of one length, each under the beginning of the hash of a slide's pixels.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read, Write};
 use std::path::PathBuf;
 
 use crate::error::io_error;
-use crate::{Result, SlideRecord};
+use crate::{Result, SlideRecord, write_atomic};
 
 /// Bytes of the pixels' hash that name a record.
 pub(super) const KEY: usize = 16;
@@ -49,6 +49,26 @@ impl Records {
         }
         file.write_all(&records)?;
         file.sync_data()
+    }
+
+    /// Takes the records out that none of the slides has; returns how many. What follows the last whole record goes too.
+    pub(super) fn retain(&self, slides: &[SlideRecord]) -> Result<usize> {
+        let keys: HashSet<[u8; KEY]> = slides.iter().map(|slide| key(&slide.sha256)).collect();
+        let (mut kept, mut removed) = (self.kind.to_vec(), 0);
+        let read = self.read(&mut |key, bytes| {
+            if keys.contains(key) {
+                kept.extend_from_slice(key);
+                kept.extend_from_slice(bytes);
+            } else {
+                removed += 1;
+            }
+        });
+        match read {
+            Ok(()) if removed > 0 => write_atomic(&self.path, &kept)?,
+            // No file, or one that is shorter than the name of its kind, holds none.
+            _ => {}
+        }
+        Ok(removed)
     }
 
     /// Hands on each record with its key, oldest first.
@@ -120,6 +140,24 @@ mod tests {
         std::fs::write(&file.path, b"something else").unwrap();
         file.append(&[(&names[1], b"again")]).unwrap();
         assert_eq!(stored(&file).len(), 1);
+    }
+
+    #[test]
+    fn records_of_no_slide_are_taken_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Records { path: dir.path().join("records"), kind: *b"sample01", length: 1 };
+        let slide = |sha256: &str| SlideRecord { sha256: sha256.repeat(32), ..SlideRecord::sample("d", 1) };
+        let slides = [slide("0a"), slide("0b"), slide("0c")];
+        assert_eq!(file.retain(&slides).unwrap(), 0, "no file yet");
+        let records: Vec<(&str, &[u8])> =
+            slides.iter().map(|slide| (slide.sha256.as_str(), &b"x"[..])).collect();
+        file.append(&records).unwrap();
+        file.append(&records[1..]).unwrap();
+        assert_eq!(file.retain(&slides[..1]).unwrap(), 4);
+        assert_eq!(stored(&file).len(), 1);
+        let bytes = std::fs::read(&file.path).unwrap();
+        assert!(!bytes.windows(KEY).any(|part| part == [0x0b; KEY]));
+        assert_eq!(file.retain(&slides[..1]).unwrap(), 0);
     }
 
     #[test]

@@ -21,6 +21,12 @@ pub struct Report {
     pub unchanged: usize,
     /// Slides that this run added.
     pub slides_new: usize,
+    /// Slides of earlier runs that were drawn anew and look otherwise: fonts were installed, or pages are drawn in another size.
+    pub redrawn: usize,
+    /// Slides that would look otherwise and keep their picture, because people rated it or the frozen test set holds it.
+    pub kept_pictures: usize,
+    /// Documents that were collected before text was read, and that this run did not meet: they are compared by pictures alone.
+    pub untold: usize,
     /// Slides in the store.
     pub slides: usize,
     /// Decks in the store.

@@ -5,9 +5,10 @@ use std::sync::mpsc::{Sender, channel};
 
 use super::decision::Decisions;
 use super::duplicates::Copies;
-use super::ingest::{Ingest, count};
+use super::ingest::{How, Ingest, count};
+use super::redraw::Outdated;
 use super::renewal::{self, Renewed};
-use super::report::{Progress, Report};
+use super::report::{Progress, Quarantined, Report};
 use super::staying::Staying;
 use super::store::{InputRecord, Outcome, Stamp, Store};
 use super::worker::{Answer, Job, ReaderFactory};
@@ -49,15 +50,21 @@ impl Collector<'_> {
         let inputs = &self.store.with_known_decks(inputs);
         let mut report = Report { seen: inputs.len(), inputs: inputs.len(), ..Report::default() };
         renewal::measure(self.store, &self.config.quality, progress)?;
+        let outdated = Outdated::of(self.store, self.config.limits.longest_edge);
         let mut jobs = Vec::new();
         for input in inputs {
             let stamp = Stamp::of(&input.path).unwrap_or(Stamp { size_bytes: 0, modified_ns: 0 });
-            match self.store.unchanged(input, stamp) {
-                Some(known) if !(known.transient || self.retry && is_quarantined(known)) => {
-                    report.unchanged += 1;
-                    count(known, &mut report);
-                }
-                _ => jobs.push((input, stamp)),
+            let is_done = |known: &&InputRecord| {
+                !(known.transient || self.retry && is_quarantined(known) || outdated.holds(known))
+            };
+            if let Some(known) = self.store.unchanged(input, stamp).filter(is_done) {
+                report.unchanged += 1;
+                count(known, &mut report);
+            } else if let Some(reason) = self.forgotten(input) {
+                report.refused += 1;
+                report.set_aside.push(Quarantined { origin: input.origin.clone(), reason });
+            } else {
+                jobs.push((input, stamp));
             }
         }
         progress.inputs(jobs.len());
@@ -66,6 +73,7 @@ impl Collector<'_> {
             let _ = std::fs::remove_dir_all(self.store.staging());
             result?;
             self.store.compact()?;
+            self.store.note_taken_again()?;
         }
         let (rules, staying) = (&self.config.quality, self.staying);
         add(&mut report, renewal::judge(self.store, inputs, rules, self.decisions, staying)?);
@@ -81,10 +89,20 @@ impl Collector<'_> {
         report.decided_pairs = renewal::pair(self.store, self.decisions, staying)?;
         let renewed = renewal::replace(self.store, rules, self.decisions, staying)?;
         add(&mut report, renewed);
+        report.untold = Outdated::of(self.store, self.config.limits.longest_edge).untold();
         report.missing = self.store.missing();
         report.interrupted |= is_interrupted();
         summarise(self.store.slides(), &mut report);
         Ok(report)
+    }
+
+    /// Why a file is not read, if it was forgotten. A file that cannot be read is left to its reader, who says so.
+    fn forgotten(&mut self, input: &InputFile) -> Option<String> {
+        if self.store.tombstones_mut().is_empty() {
+            return None;
+        }
+        let hash = durable_files::hash_file(&input.path).ok()?.sha256;
+        self.store.tombstones_mut().refusal(&hash)
     }
 
     fn read(
@@ -117,7 +135,8 @@ impl Collector<'_> {
                 scope.spawn(move || work(&mut *reader(), queue, stop, job, &sender));
             }
             drop(sender);
-            let result = Ingest::new(self.store, jobs, report, progress).follow(&messages, &stop);
+            let how = How { longest_edge: self.config.limits.longest_edge, staying: self.staying };
+            let result = Ingest::new(self.store, how, jobs, report, progress).follow(&messages, &stop);
             stop.store(true, Ordering::Relaxed);
             result
         })

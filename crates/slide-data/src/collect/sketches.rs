@@ -19,6 +19,11 @@ pub(super) fn append(raw: &Path, sketches: &[(String, Sketch)]) -> Result<()> {
     file(raw).append(&records)
 }
 
+/// Takes the sketches out that none of the slides has; returns how many.
+pub(super) fn retain(raw: &Path, slides: &[SlideRecord]) -> Result<usize> {
+    file(raw).retain(slides)
+}
+
 /// The sketch of each slide, in order; none for a slide whose image cannot be read. Those that the file lacked are added to it.
 pub(super) fn of_all(raw: &Path, slides: &[SlideRecord]) -> Vec<Option<Sketch>> {
     let mut sketches = file(raw).of_all(slides, Sketch::from_bytes);

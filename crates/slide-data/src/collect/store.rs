@@ -2,10 +2,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use durable_files::sync_dir;
 use jiff::Timestamp;
 use project_files::SlideFiles;
 use serde::{Deserialize, Serialize};
 
+use super::forgotten::Tombstones;
+use super::redraw::{self, Redrawn};
+use super::staying::Staying;
 use super::worker::Staged;
 use super::{sketches, texts};
 use crate::error::io_error;
@@ -39,8 +43,21 @@ pub struct InputRecord {
     /// Whether the next run tries again, because the reason lay with the machine and not with the file.
     #[serde(default)]
     pub transient: bool,
+    /// How its slides were drawn; absent in records of earlier programs, which read no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<Drawn>,
     /// When.
     pub at: Timestamp,
+}
+
+/// How the slides of a file were drawn, as far as they may come out otherwise later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drawn {
+    /// The longest edge of pages.
+    pub longest_edge: u32,
+    /// The beginning of the hash of the names of the installed fonts; empty where no slide asked for one that was missing.
+    #[serde(default)]
+    pub fonts: String,
 }
 
 impl Contract for InputRecord {
@@ -106,6 +123,7 @@ pub struct Store {
     numbers: HashSet<(String, usize)>,
     inputs: BTreeMap<String, InputRecord>,
     input_lines: usize,
+    tombstones: Tombstones,
     _lock: File,
 }
 
@@ -141,6 +159,7 @@ impl Store {
             numbers: slides.iter().map(|slide| (slide.deck_id.clone(), slide.number)).collect(),
             slides,
             input_lines: lines.len(),
+            tombstones: Tombstones::read(&SlideFiles::new(raw).forgotten())?,
             inputs: lines.into_iter().map(|line| (line.key(), line)).collect(),
             _lock: lock,
         })
@@ -161,6 +180,30 @@ impl Store {
         let mut inputs: Vec<&InputRecord> = self.inputs.values().collect();
         inputs.sort_by(|a, b| a.origin.cmp(&b.origin));
         inputs.into_iter()
+    }
+
+    pub(super) fn tombstones_mut(&mut self) -> &mut Tombstones {
+        &mut self.tombstones
+    }
+
+    /// Notes which forgotten files were taken in again.
+    pub(super) fn note_taken_again(&mut self) -> Result<()> {
+        self.tombstones.note(&self.files.forgotten())
+    }
+
+    /// Keeps the inputs that `keep` says, which may change them; returns how many lines were dropped or changed.
+    pub(super) fn forget_inputs(&mut self, mut keep: impl FnMut(&mut InputRecord) -> bool) -> Result<usize> {
+        let log = self.files.inputs();
+        let mut lines = InputRecord::read_log_if_present(&log)?.entries;
+        let before = lines.clone();
+        lines.retain_mut(&mut keep);
+        let changed = before.len() - lines.len() + lines.iter().filter(|line| !before.contains(line)).count();
+        if changed > 0 {
+            InputRecord::replace_log(&log, &lines)?;
+            self.input_lines = lines.len();
+            self.inputs = lines.into_iter().map(|line| (line.key(), line)).collect();
+        }
+        Ok(changed)
     }
 
     pub(super) fn slides_mut(&mut self) -> &mut Vec<SlideRecord> {
@@ -237,10 +280,17 @@ impl Store {
     /// Takes the staged slides of some inputs in: images first, then the manifest, then the inputs' own lines, so that after a
     /// crash at any point a listed slide has its image and an input that is not listed is read again.
     ///
-    /// Returns how many slides are new.
-    pub(super) fn commit(&mut self, batch: Vec<(Vec<Staged>, InputRecord)>) -> Result<usize> {
+    /// Slides that are known are drawn anew, unless `staying` holds them. Returns how many slides are new, and what became of the others.
+    pub(super) fn commit(
+        &mut self,
+        batch: Vec<(Vec<Staged>, InputRecord)>,
+        staying: &Staying,
+    ) -> Result<(usize, Redrawn)> {
         let (slides, lines): (Vec<Vec<Staged>>, Vec<InputRecord>) = batch.into_iter().unzip();
-        let mut new = self.move_all_in(slides.into_iter().flatten())?;
+        let is_known = |staged: &Staged| self.known.contains(&staged.record.slide_id);
+        let (again, fresh): (Vec<Staged>, Vec<Staged>) = slides.into_iter().flatten().partition(is_known);
+        let redrawn = self.draw_anew(again, staying)?;
+        let mut new = self.move_all_in(fresh)?;
         if !new.is_empty() {
             SlideRecord::append(&self.files.manifest(), &new)?;
         }
@@ -249,7 +299,27 @@ impl Store {
         self.inputs.extend(lines.into_iter().map(|line| (line.key(), line)));
         let count = new.len();
         self.slides.append(&mut new);
-        Ok(count)
+        Ok((count, redrawn))
+    }
+
+    /// Puts new pictures in the place of those of slides that are known, then writes the manifest anew. A crash between leaves slides
+    /// whose file has no new line yet: it is read again.
+    fn draw_anew(&mut self, again: Vec<Staged>, staying: &Staying) -> Result<Redrawn> {
+        if again.is_empty() {
+            return Ok(Redrawn::default());
+        }
+        let files = &self.files;
+        let (redrawn, taken) = redraw::take(&mut self.slides, &|slide| files.image(slide), again, staying)?;
+        let said: Vec<_> =
+            taken.iter().filter_map(|one| Some((one.record.sha256.clone(), one.text.clone()?))).collect();
+        texts::append(self.files.root(), &said)?;
+        if redrawn.drawn + redrawn.marked > 0 {
+            let sketched: Vec<_> = taken.into_iter().map(|one| (one.record.sha256, one.sketch)).collect();
+            sketches::append(self.files.root(), &sketched)?;
+            sync_dir(&self.files.images())?;
+            self.rewrite_manifest()?;
+        }
+        Ok(redrawn)
     }
 
     /// Takes staged slides in without listing them: until the manifest is written anew they are not part of the store.
@@ -273,7 +343,7 @@ impl Store {
         texts::append(self.files.root(), &said)?;
         if !new.is_empty() {
             let folder = self.files.images();
-            File::open(&folder).and_then(|f| f.sync_all()).map_err(io_error("write", &folder))?;
+            sync_dir(&folder)?;
         }
         Ok(new)
     }

@@ -17,6 +17,11 @@ pub(super) fn append(raw: &Path, texts: &[(String, TextPrint)]) -> Result<()> {
     file(raw).append(&records)
 }
 
+/// Takes the fingerprints out that none of the slides has; returns how many.
+pub(super) fn retain(raw: &Path, slides: &[SlideRecord]) -> Result<usize> {
+    file(raw).retain(slides)
+}
+
 /// The fingerprint of each slide, in order; none for a slide without text, and for one that was collected before texts were read.
 pub(super) fn of_all(raw: &Path, slides: &[SlideRecord]) -> Vec<Option<TextPrint>> {
     file(raw).of_all(slides, TextPrint::from_bytes)

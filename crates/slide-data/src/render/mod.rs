@@ -27,10 +27,11 @@ use image::RgbImage;
 
 pub use deck_name::DeckName;
 pub use folder::{InputFile, PassedOver, Survey, find_all_inputs, find_inputs, survey};
+#[cfg(feature = "collect")]
+pub(crate) use fonts::fonts_of_machine;
 pub use foreign::Foreign;
 pub use format::{FileFormat, sniff};
 pub use office::find_libreoffice;
-#[cfg(feature = "collect")]
 pub(crate) use pdf::STACK_BYTES;
 pub use stream::Slides;
 
@@ -173,10 +174,10 @@ fn read_bytes(
         FileFormat::Pdf => pdf::read(input, bytes, &document(SourceKind::Pdf), reading, sink),
         FileFormat::Presentation(extension) => {
             let converted = office::to_pdf(&bytes, extension, reading.limits, reading.scratch)?;
-            let typefaces = if extension == "pptx" {
-                guarded(|| Ok(fonts::typefaces(&bytes)))?
-            } else {
-                fonts::Typefaces::default()
+            let typefaces = match extension {
+                "pptx" => guarded(|| Ok(fonts::typefaces(&bytes)))?,
+                "odp" => guarded(|| Ok(fonts::open_typefaces(&bytes)))?,
+                _ => fonts::Typefaces::default(),
             };
             let document = document(SourceKind::Presentation).asking_for(typefaces);
             pdf::read(input, converted, &document, reading, sink)

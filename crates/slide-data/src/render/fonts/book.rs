@@ -71,6 +71,14 @@ impl FontBook {
         Self { faces, files: Mutex::default() }
     }
 
+    /// The beginning of the SHA-256 of all names: another one where fonts were installed or taken away.
+    pub(in crate::render) fn fingerprint(&self) -> String {
+        let names: std::collections::BTreeSet<&str> =
+            self.faces.iter().flat_map(|face| &face.names).map(String::as_str).collect();
+        let text = names.into_iter().collect::<Vec<_>>().join("\n");
+        crate::sha256_hex(text.as_bytes())[..16].to_owned()
+    }
+
     /// Whether a font of this name is installed.
     pub(in crate::render) fn has(&self, name: &str) -> bool {
         let name = normalised(name);
@@ -229,6 +237,10 @@ mod tests {
         for name in ["Some Sans", "some-sans", "SomeSans-Regular", "Sömé 字体", "Some Sans Bold"] {
             assert!(book.has(name), "{name}");
         }
+        let before = book.fingerprint();
+        assert_eq!(FontBook::of(&[dir.path().to_owned()]).fingerprint(), before);
+        write("c.ttf", &font(&[(1, "Another")], 0));
+        assert_ne!(FontBook::of(&[dir.path().to_owned()]).fingerprint(), before);
         assert!(!book.has("Some") && !book.has("Not A Font"));
         assert!(book.covers(Script::Japanese) && !book.covers(Script::Korean));
         let (bytes, index) = book.for_script(Script::Japanese).unwrap();

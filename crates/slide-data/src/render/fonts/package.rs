@@ -6,7 +6,7 @@ use zip::ZipArchive;
 use super::book::{FontBook, normalised};
 
 /// Largest part that is looked at, in bytes.
-const MAX_PART: u64 = 32 << 20;
+pub(super) const MAX_PART: u64 = 32 << 20;
 
 /// Fonts with the same widths as others, which converters take in their place.
 const SAME_WIDTHS: [(&str, &[&str]); 8] = [
@@ -28,6 +28,11 @@ pub(in crate::render) struct Typefaces {
 }
 
 impl Typefaces {
+    /// Of the slides that are shown, in order.
+    pub(super) fn of(slides: Vec<BTreeSet<String>>) -> Self {
+        Self { slides }
+    }
+
     /// Whether there is something to compare with.
     pub(in crate::render) fn are_known(&self) -> bool {
         !self.slides.is_empty()
@@ -154,12 +159,14 @@ fn takes_theme(text: &str) -> bool {
         .count()
 }
 
+/// Whether a text has letters of East Asia.
+pub(super) fn has_east_asian(text: &str) -> bool {
+    text.chars().any(|c| ('\u{2e80}'..='\u{9fff}').contains(&c) || ('\u{ac00}'..='\u{d7af}').contains(&c))
+}
+
 /// The typefaces that a part names for letters; those for East Asian scripts where it has such letters.
 fn explicit(text: &str) -> BTreeSet<String> {
-    let has_east_asian = text
-        .chars()
-        .any(|c| ('\u{2e80}'..='\u{9fff}').contains(&c) || ('\u{ac00}'..='\u{d7af}').contains(&c));
-    let kinds: &[&str] = if has_east_asian { &["latin", "ea"] } else { &["latin"] };
+    let kinds: &[&str] = if has_east_asian(text) { &["latin", "ea"] } else { &["latin"] };
     let names = kinds.iter().flat_map(|kind| tags(text, kind)).filter_map(|tag| attribute(tag, "typeface"));
     names.filter(|name| !name.is_empty() && !name.starts_with('+')).collect()
 }
@@ -182,7 +189,7 @@ fn tags<'a>(xml: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
     })
 }
 
-fn attribute(tag: &str, name: &str) -> Option<String> {
+pub(super) fn attribute(tag: &str, name: &str) -> Option<String> {
     let mut from = 0;
     while let Some(found) = tag[from..].find(name) {
         let at = from + found;

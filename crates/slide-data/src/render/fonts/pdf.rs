@@ -106,8 +106,7 @@ fn shows(content: &[u8], key: &[u8]) -> bool {
     is_selected && !is_hidden
 }
 
-/// The name of a font that is not there, and whether its letters are lost. The installed fonts are looked for where one of several
-/// bytes a letter is not embedded.
+/// The name of a font that is neither embedded nor standard nor installed, and whether its letters are lost.
 fn judge(font: &Dict<'_>, book: fn() -> &'static FontBook) -> Option<(String, bool)> {
     let kind = font.get::<Name<'_>>(b"Subtype".as_slice())?;
     let kind = kind.as_str();
@@ -126,18 +125,18 @@ fn judge(font: &Dict<'_>, book: fn() -> &'static FontBook) -> Option<(String, bo
     if STANDARD.contains(&family(&name).as_str()) {
         return None;
     }
-    if kind != "Type0" {
-        return Some((name, false));
-    }
     if book().has(&name) {
         return None;
+    }
+    if kind != "Type0" {
+        return Some((name, false));
     }
     Some((name, !script(holder).is_some_and(|script| book().covers(script))))
 }
 
 /// The script whose letters a font of several bytes a letter holds, where it says so.
-fn script(font: &Dict<'_>) -> Option<Script> {
-    let system = font.get::<Dict<'_>>(b"CIDSystemInfo".as_slice());
+fn script(holder: &Dict<'_>) -> Option<Script> {
+    let system = holder.get::<Dict<'_>>(b"CIDSystemInfo".as_slice());
     let ordering = system.and_then(|system| system.get::<PdfString<'_>>(b"Ordering".as_slice()));
     match ordering.as_ref().map(PdfString::as_bytes) {
         Some(b"Japan1") => Some(Script::Japanese),
