@@ -61,7 +61,9 @@ fn offline(project: &Project, settings: &[String], images: &[Vec<u8>]) -> f64 {
             std::fs::write(folder.join(format!("{at:04}.png")), image).unwrap();
         }
         let mut args = vec!["--adapter", "outputs/run-1", "--json", name];
-        settings.iter().for_each(|setting| args.extend(["--set", setting]));
+        for setting in settings {
+            args.extend(["--set", setting]);
+        }
         let start = Instant::now();
         let output = project.run(SCORE, &args);
         assert!(output.status.success(), "{}", pq_testing::project::stderr(&output));

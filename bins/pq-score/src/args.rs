@@ -62,7 +62,7 @@ pub(crate) struct ModelArgs {
 
 /// Serves scores over HTTP, with a page where people hand in a deck.
 ///
-/// Without a token only this machine is answered. Set PQ_SCORE_TOKEN (or PQ_SCORE_TOKEN_PATH, a file) to listen elsewhere; clients
+/// Without a token only this machine is answered. Set `PQ_SCORE_TOKEN` (or `PQ_SCORE_TOKEN_PATH`, a file) to listen elsewhere; clients
 /// send it as `Authorization: Bearer …`. Limits stand in `[serve]` of monitoring.toml, the interface at /docs.
 #[derive(Debug, ClapArgs)]
 #[command(

@@ -6,7 +6,7 @@ use anyhow::Result;
 use pq_cli::Layout;
 use project_files::{Contract as _, RunFiles, input};
 use report_pages::Familiar;
-use slide_data::{Labels, Prediction, Rubric, Score};
+use slide_data::{Labels, Prediction, Rubric, Score, VisionSketch};
 use statistics::{quantile, sorted};
 
 /// So many similar slides are looked at.
@@ -67,7 +67,7 @@ impl RatedSlides {
     /// What is known of slides like this one; those of its own deck do not count.
     pub(crate) fn like(&self, prediction: &Prediction) -> Familiar {
         let sketch = prediction.vision.as_ref().filter(|sketch| sketch.base == self.base);
-        let Some(seen) = sketch.and_then(|sketch| sketch.vector()) else { return Familiar::default() };
+        let Some(seen) = sketch.and_then(VisionSketch::vector) else { return Familiar::default() };
         let mut near = self.distances(&seen, &prediction.deck_id);
         near.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut ratings: BTreeMap<String, Vec<Score>> = BTreeMap::new();
@@ -108,7 +108,7 @@ fn limit(slides: &[Rated]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slide_data::{Label, VisionSketch};
+    use slide_data::Label;
 
     /// A number between -1 and 1 that follows from another.
     fn draw(seed: u64) -> f32 {
@@ -153,7 +153,9 @@ mod tests {
         assert!(!found.is_unlike);
         let own = rated.like(&slides[13]);
         assert_eq!(own.ratings["clarity"].len(), NEIGHBOURS, "its own deck is passed over");
-        slides.iter_mut().for_each(|slide| slide.vision = None);
+        for slide in &mut slides {
+            slide.vision = None;
+        }
         assert_eq!(RatedSlides::new(&slides, &labels).like(&copy), Familiar::default());
         let other = Prediction { vision: VisionSketch::new("another base", &[0.0; 64]), ..copy };
         assert_eq!(rated.like(&other), Familiar::default(), "sketches of different bases are not compared");

@@ -68,7 +68,9 @@ impl Session<'_> {
             .map(|slide| SlideImage { slide_id: slide.slide_id, deck_id: slide.deck_id, image: slide.image })
             .collect();
         let mut predictions = self.scorer.rate(&images)?;
-        predictions.iter_mut().for_each(|prediction| prediction.id = Some(new_id()));
+        for prediction in &mut predictions {
+            prediction.id = Some(new_id());
+        }
         // First, so that what is logged and printed can be corrected.
         let kept = origins.iter().zip(&images).zip(&predictions);
         self.keeper.keep(kept.map(|((origin, image), prediction)| (origin, &image.image, prediction)));

@@ -181,8 +181,8 @@ mod tests {
         let path = dir.path().join("log.jsonl");
         std::fs::create_dir(&path).unwrap();
         let log = GroupLog::open(&path).unwrap();
+        let failed = |log: &GroupLog| log.append_json(&[[0, 0]]).unwrap_err().to_string();
         std::thread::scope(|scope| {
-            let failed = |log: &GroupLog| log.append_json(&[[0, 0]]).unwrap_err().to_string();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| failed(&log))).collect();
             for thread in threads {
                 assert!(thread.join().unwrap().contains("log.jsonl"));

@@ -43,7 +43,8 @@ fn write_as_a_group(log: &GroupLog, writer: usize, lines: usize, threads: usize)
             scope.spawn(move || {
                 for at in (thread..lines).step_by(threads) {
                     log.append_json(&[line(writer, at)]).unwrap();
-                    writeln!(std::io::stderr(), "acknowledged {at}").unwrap();
+                    let mut err = std::io::stderr();
+                    writeln!(err, "acknowledged {at}").unwrap();
                 }
             });
         }

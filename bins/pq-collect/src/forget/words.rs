@@ -58,9 +58,9 @@ impl<'a> Outcome<'a> {
         }
         self.models(&mut text);
         let mut list = |head: &str, items: &mut dyn Iterator<Item = String>| {
-            let lines: String = items.map(|item| format!("  {item}\n")).collect();
+            let lines: Vec<String> = items.collect();
             if !lines.is_empty() {
-                let _ = write!(text, "{head}:\n{lines}");
+                let _ = writeln!(text, "{head}:\n  {}", lines.join("\n  "));
             }
         };
         let paths =

@@ -144,7 +144,9 @@ impl Desk {
         }
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let record = Record { prediction, task, is_cached };
-        if let Some(Err(unsent)) = records.as_ref().map(|records| records.send(record)) {
+        if let Some(records) = records.as_ref()
+            && let Err(unsent) = records.send(record)
+        {
             self.answer(unsent.0.task, Err(Failure::NotSaved));
         }
     }
@@ -202,7 +204,9 @@ impl Desk {
         }
         for ((pixels, alike), rated) in new.into_iter().zip(rated) {
             let Some(rated) = rated.map(Arc::new) else {
-                alike.into_iter().for_each(|task| self.answer(task, Err(Failure::Model)));
+                for task in alike {
+                    self.answer(task, Err(Failure::Model));
+                }
                 continue;
             };
             self.by_pixels.lock().unwrap_or_else(PoisonError::into_inner).insert(&pixels, rated.clone());
@@ -236,7 +240,9 @@ impl Desk {
                     false
                 }
             };
-            all.into_iter().for_each(|record| self.settle(record, is_saved));
+            for record in all {
+                self.settle(record, is_saved);
+            }
             if pruned.elapsed() >= PRUNED_EVERY {
                 keeper.prune();
                 pruned = Instant::now();

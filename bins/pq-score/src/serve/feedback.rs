@@ -8,10 +8,10 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use project_files::Layout;
+use serde::{Deserialize, Serialize};
 use slide_data::prediction_log::PredictionLog;
-use slide_data::{Correction, Prediction, Rubric, Score, Scores, sha256_hex};
+use slide_data::{Contract as _, Correction, Prediction, Rubric, Score, Scores, sha256_hex};
 use utoipa::ToSchema;
 
 use crate::ids::new_id;
@@ -194,7 +194,6 @@ fn correction(
 #[cfg(test)]
 mod tests {
     use project_files::Storage;
-    use slide_data::Contract as _;
 
     use super::*;
 

@@ -64,7 +64,8 @@ pub(super) struct Parts {
 
 impl App {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { config, limits, rubric, version, quality, rated, token, desk, corrections, layout } = parts;
+        let Parts { config, limits, rubric, version, quality, rated, token, desk, corrections, layout } =
+            parts;
         let metrics = desk.metrics.clone();
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let jobs = Jobs::new(

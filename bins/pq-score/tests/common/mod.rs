@@ -85,7 +85,9 @@ impl Answer {
 /// The command that serves on a free port.
 pub fn command(project: &Project, settings: &[&str]) -> Command {
     let mut args = vec!["serve", "--port", "0", "--adapter", "outputs/run-1"];
-    settings.iter().for_each(|setting| args.extend(["--set", setting]));
+    for setting in settings {
+        args.extend(["--set", setting]);
+    }
     let mut command = project.command(SCORE, &args);
     command.env_remove("PQ_SCORE_TOKEN").env_remove("PQ_SCORE_TOKEN_PATH").env("RUST_LOG", "debug");
     command
@@ -112,14 +114,14 @@ impl Service {
                 .next()
                 .unwrap_or_else(|| panic!("it does not start: {}", said.lock().unwrap()))
                 .unwrap();
-            said.lock().unwrap().push_str(&format!("{line}\n"));
+            said.lock().unwrap().extend([line.as_str(), "\n"]);
             if let Some((_, url)) = line.split_once("listening on ") {
                 break url.trim().to_owned();
             }
         };
         let heard = said.clone();
         std::thread::spawn(move || {
-            lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push_str(&format!("{line}\n")));
+            lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().extend([line.as_str(), "\n"]));
         });
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -223,7 +225,7 @@ impl Drop for Service {
 pub fn raw(service: &Service, text: &[u8]) -> (String, Duration) {
     let address = service.url.trim_start_matches("http://");
     let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    client.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
     let start = Instant::now();
     client.write_all(text).unwrap();
     let mut answer = Vec::new();
