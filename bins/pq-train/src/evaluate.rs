@@ -5,17 +5,37 @@ use slide_scorer::{LabelledSlide, RatingContext, SlideSamples};
 use vlm_lora::backend::Backend;
 use vlm_lora::{Dataset as _, Error, Evaluator, Features, Metrics, Model, Result, Sample, TrainingConfig};
 
+use crate::gain::{BestErrors, DeckErrors};
+use crate::preempt::Preemption;
 use crate::ratings::Ratings;
 
 /// The metric's name: mean cross-entropy of the scores against what is to be learned, in nats.
 pub(crate) const SCORE_LOSS: &str = "score_loss";
+
+/// What evaluations found, for those who use it after them.
+#[derive(Clone, Default)]
+pub(crate) struct Found {
+    /// The ratings of the last evaluation.
+    pub(crate) ratings: Ratings,
+    /// The errors of the best one, deck by deck.
+    pub(crate) errors: BestErrors,
+}
+
+impl Found {
+    /// Forgets what was found.
+    pub(crate) fn clear(&self) {
+        self.ratings.take();
+        self.errors.take();
+    }
+}
 
 /// The error of the model's ratings on the validation slides: what picks the best checkpoint.
 pub(crate) struct RatingError<'a> {
     context: RatingContext<'a>,
     slides: &'a SlideSamples<'a>,
     batch: usize,
-    ratings: Ratings,
+    found: Found,
+    preemption: Preemption,
     /// Questions whose image went through the frozen vision tower already; empty while an adapter changes the tower.
     seen: Vec<(Sample, Option<Features>)>,
 }
@@ -25,10 +45,12 @@ impl<'a> RatingError<'a> {
         context: RatingContext<'a>,
         slides: &'a SlideSamples<'a>,
         config: &TrainingConfig,
-        ratings: Ratings,
+        found: &Found,
+        preemption: &Preemption,
     ) -> Self {
         let batch = config.per_device_train_batch_size.max(1);
-        Self { context, slides, batch, ratings, seen: Vec::new() }
+        let (found, preemption) = (found.clone(), preemption.clone());
+        Self { context, slides, batch, found, preemption, seen: Vec::new() }
     }
 
     /// Mean entropy of what is to be learned of the slides, in nats: the least that the cross-entropy can become.
@@ -43,9 +65,15 @@ impl<'a> RatingError<'a> {
 
     /// The question about a slide, with the features of its image.
     fn question<B: Backend>(&self, model: &Model<B>, index: usize) -> Result<(Sample, Option<Features>)> {
+        self.go_on()?;
         let tiles = Arc::clone(&self.slides.sample(index)?.tiles);
         let mut questions = self.context.questions(model, &[tiles])?;
         questions.pop().ok_or_else(|| Error::Image { reason: "an image has no question".to_owned() })
+    }
+
+    /// Asked before each batch, so that Ctrl-C is not kept waiting for all slides.
+    fn go_on(&self) -> Result<()> {
+        if self.preemption.is_wanted() { Err(Error::Stopped) } else { Ok(()) }
     }
 
     fn questions<B: Backend>(&mut self, model: &Model<B>) -> Result<Vec<(Sample, Option<Features>)>> {
@@ -66,15 +94,17 @@ impl<B: Backend> Evaluator<B> for RatingError<'_> {
         let questions = self.questions(model)?;
         let (mut error, mut within_one, mut count) = (0.0, 0.0, 0.0_f64);
         let mut loss = Mean::default();
-        let mut ratings = Vec::new();
+        let (mut ratings, mut decks) = (Vec::new(), DeckErrors::default());
         let batches = questions.chunks(self.batch).zip(self.slides.slides().chunks(self.batch));
         for (batch, slides) in batches {
+            self.go_on()?;
             for (answer, slide) in self.context.rating_prompt.ask(model, batch)?.into_iter().zip(slides) {
                 for (key, score) in slide.label.scored() {
                     let Some(distribution) = answer.get(key) else { continue };
                     let rounded = (expected_score(distribution) + 0.5).floor();
                     let difference = (rounded - f64::from(score.get())).abs();
                     error += difference;
+                    decks.add(&slide.record.deck_id, difference);
                     within_one += f64::from(u8::from(difference < 1.5));
                     count += 1.0;
                 }
@@ -86,8 +116,9 @@ impl<B: Backend> Evaluator<B> for RatingError<'_> {
                 ratings.push(answer);
             }
         }
-        self.ratings.put(ratings);
+        self.found.ratings.put(ratings);
         let count = count.max(1.0);
+        self.found.errors.keep(error / count, loss.value(), decks);
         Ok(vec![
             ("mae".to_owned(), error / count),
             ("within_1".to_owned(), within_one / count),

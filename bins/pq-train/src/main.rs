@@ -12,6 +12,7 @@ mod applies;
 mod code;
 mod decision;
 mod evaluate;
+mod gain;
 mod observe;
 mod outlook;
 mod plan;

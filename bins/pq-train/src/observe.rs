@@ -10,7 +10,7 @@ pub(crate) struct Interrupt(pub(crate) Preemption);
 
 impl Observer for Interrupt {
     fn should_stop(&self) -> bool {
-        pq_cli::interrupted() || self.0.is_announced()
+        self.0.is_wanted()
     }
 }
 

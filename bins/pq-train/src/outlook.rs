@@ -1,7 +1,7 @@
 //! What a run is measured by, before its first step: the model that it begins with, the best constant, the raters.
 
-use anyhow::{Context as _, Result};
-use pq_cli::WithHint as _;
+use anyhow::{Context as _, Result, bail};
+use pq_cli::{Hint, WithHint as _};
 use project_files::Outlook;
 use rayon::prelude::*;
 use slide_data::ceiling::reachable;
@@ -10,7 +10,7 @@ use slide_scorer::LabelledSlide;
 use vlm_eval::best_constants;
 use vlm_lora::Metrics;
 use vlm_lora::backend::Backend;
-use vlm_lora::{Evaluator, Model};
+use vlm_lora::{Error, Evaluator, Model};
 
 use crate::evaluate::{RatingError, SCORE_LOSS};
 use crate::observe;
@@ -60,7 +60,12 @@ pub(crate) fn outlook<B: Backend>(
     slides: &[LabelledSlide],
     rubric: &Rubric,
 ) -> Result<Outlook> {
-    let metrics = evaluator.evaluate(model).context("the model cannot be measured before the first step")?;
+    let metrics = match evaluator.evaluate(model) {
+        Err(Error::Stopped) => {
+            bail!(Hint::new("stopped before the first step", "begin again: nothing was trained"))
+        }
+        measured => measured.context("the model cannot be measured before the first step")?,
+    };
     let of = |name: &str| named(&metrics, name);
     let of_split = |split: Split| slides.iter().filter(move |slide| slide.split == split);
     let constants = best_constants(rubric, of_split(Split::Train).map(|slide| &slide.label));

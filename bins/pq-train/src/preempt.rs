@@ -37,11 +37,16 @@ impl Preemption {
     /// # Errors
     /// When Ctrl-C was pressed or the process will be ended.
     pub(crate) fn check(&self, run: &str) -> Result<()> {
-        if pq_cli::interrupted() || self.is_announced() {
+        if self.is_wanted() {
             let remedy = format!("`pq-train --resume --run {run}` does the rest; no step is repeated");
             bail!(Hint::new("stopped after the last step, before the run was whole", remedy));
         }
         Ok(())
+    }
+
+    /// Whether Ctrl-C was pressed, or the process will be ended.
+    pub(crate) fn is_wanted(&self) -> bool {
+        pq_cli::interrupted() || self.is_announced()
     }
 
     /// Whether the process will be ended.

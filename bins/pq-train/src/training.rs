@@ -6,12 +6,14 @@ use anyhow::{Context as _, Result};
 use pq_cli::{Verdict, WithHint as _};
 use slide_scorer::{Base, LabelledSlide, RatingContext, RatingPrompt, Settings, SlideSamples, Store};
 use vlm_lora::backend::{Backend, OnDevice};
-use vlm_lora::{BaseIdentity, FeatureCache, FeaturePrecision, Model, RunStatus, Trainer};
+use vlm_lora::{BaseIdentity, Evaluator as _, FeatureCache, FeaturePrecision, Model, RunStatus, Trainer};
 
 use crate::preempt::Preemption;
-use crate::ratings::{Evaluated, Ratings};
+use crate::ratings::Evaluated;
 use crate::run::RunDir;
-use crate::{Args, applies, evaluate, observe, outlook, record, reference, report, track, verdict, warm};
+use crate::{
+    Args, applies, evaluate, gain, observe, outlook, record, reference, report, track, verdict, warm,
+};
 
 /// What is trained on.
 pub(crate) struct Samples<'a> {
@@ -76,14 +78,15 @@ impl OnDevice for Training<'_> {
         if let Some(warm) = adapter {
             record.started_from(warm.origin);
         }
-        let ratings = Ratings::default();
-        let mut rating_error = evaluate::RatingError::new(context, &val, &settings.training, ratings.clone());
+        let found = evaluate::Found::default();
+        let measure = || evaluate::RatingError::new(context, &val, &settings.training, &found, &preemption);
+        let mut rating_error = measure();
         let outlook =
             record.outlook(|| outlook::outlook(&mut rating_error, &model, all, &settings.rubric))?;
-        ratings.take();
+        found.clear();
         tracing::info!("{}", outlook::in_words(&outlook));
         let criteria = settings.rubric.keys().map(str::to_owned).collect();
-        let evaluated = Evaluated::new(ratings.clone(), val.slides(), criteria);
+        let evaluated = Evaluated::new(found.ratings.clone(), val.slides(), criteria);
         let told = track::Told { evaluated, preemption: preemption.clone() };
         let mut tracking = track::Tracking::new(services, dir, settings, &record, told)?;
         let outcome = Trainer::new(&mut model, settings.training.clone())?
@@ -100,7 +103,10 @@ impl OnDevice for Training<'_> {
             .run(&train);
         let tracked = tracking.finish(&outcome);
         let outcome = report::finished(outcome, dir)?;
-        let learning = verdict::verdict(&outlook, &verdict::evaluations(&dir.files.metrics()));
+        let course = verdict::evaluations(&dir.files.metrics());
+        let own = gain::of_run(&outcome, &found.errors, || measure().evaluate(&model))?;
+        let gained = own.and_then(|own| own.gain(all, &settings.rubric));
+        let learning = verdict::verdict(&outlook, &course, gained);
         record.finish(&outcome, learning.clone())?;
         if outcome.status == RunStatus::Stopped {
             tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);

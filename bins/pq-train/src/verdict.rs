@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use project_files::{LearningLimit, LearningVerdict, Outlook};
+use project_files::{Gain, Interval, LearningLimit, LearningVerdict, Outlook};
 use serde_json::Value;
 
 /// An evaluation on the validation slides.
@@ -32,13 +32,18 @@ pub(crate) fn evaluations(metrics: &Path) -> Vec<Evaluation> {
     text.lines().filter_map(line).collect()
 }
 
-/// The verdict on a run; `None` where nothing was evaluated.
-pub(crate) fn verdict(outlook: &Outlook, course: &[Evaluation]) -> Option<LearningVerdict> {
+/// The verdict on a run, whose kept checkpoint errs less than the best constant by `gain`; `None` where nothing was evaluated.
+pub(crate) fn verdict(
+    outlook: &Outlook,
+    course: &[Evaluation],
+    gain: Option<Gain>,
+) -> Option<LearningVerdict> {
     let best = course.iter().copied().min_by(|a, b| a.mae.total_cmp(&b.mae))?;
     let learned = best.mae < outlook.constant_mae;
     let limit = limit(outlook, course, best, learned)?;
-    let sentence = sentence(outlook, course, best, limit, learned);
-    Some(LearningVerdict { learned, limit, sentence })
+    let head = head(outlook, course, best, gain.as_ref(), learned);
+    let sentence = format!("{head}; {}", advice(limit, outlook.ceiling_mae));
+    Some(LearningVerdict { learned, limit, gain, sentence })
 }
 
 fn limit(outlook: &Outlook, course: &[Evaluation], best: Evaluation, learned: bool) -> Option<LearningLimit> {
@@ -67,26 +72,42 @@ fn limit(outlook: &Outlook, course: &[Evaluation], best: Evaluation, learned: bo
     Some(if is_falling { LearningLimit::Steps } else { LearningLimit::Decks })
 }
 
-fn sentence(
+/// What was reached, and how sure it is that this is more than the best constant.
+fn head(
     outlook: &Outlook,
     course: &[Evaluation],
     best: Evaluation,
-    limit: LearningLimit,
+    gain: Option<&Gain>,
     learned: bool,
 ) -> String {
-    let Outlook { start_mae, constant_mae, ceiling_mae, .. } = outlook;
+    let Outlook { start_mae, constant_mae, .. } = outlook;
     let Evaluation { step, mae, .. } = best;
     let last = course.last().map_or(step, |last| last.step);
-    let head = if learned {
-        format!(
-            "learned: error {mae:.2} at step {step} of {last} ({start_mae:.2} before, best constant {constant_mae:.2})"
-        )
-    } else {
-        format!(
+    if !learned {
+        return format!(
             "has not learned: error {mae:.2} at best, and always saying the most usual score has {constant_mae:.2}"
-        )
-    };
-    let advice = match limit {
+        );
+    }
+    let reached = format!(
+        "error {mae:.2} at step {step} of {last} ({start_mae:.2} before, best constant {constant_mae:.2})"
+    );
+    match gain {
+        Some(Gain { value, interval: Some(Interval { low, high }) }) if *low > 0.0 => {
+            format!("learned: {reached}, better than the constant by {value:.2} ({low:.2} to {high:.2})")
+        }
+        Some(Gain { value, interval: Some(Interval { low, high }) }) => format!(
+            "cannot tell whether it learned: {reached}, better than the constant by {value:.2} ({low:.2} to {high:.2}); \
+             more decks to validate on would tell"
+        ),
+        Some(Gain { value, interval: None }) => format!(
+            "cannot tell whether it learned: {reached}, better than the constant by {value:.2} on the slides of one deck"
+        ),
+        None => format!("learned: {reached}"),
+    }
+}
+
+fn advice(limit: LearningLimit, ceiling_mae: Option<f64>) -> String {
+    match limit {
         LearningLimit::LearningRateTooHigh => "the loss rose: lower `training.learning_rate`".to_owned(),
         LearningLimit::LearningRateTooLow => {
             "the weights hardly moved: raise `training.learning_rate`, or give it more steps".to_owned()
@@ -101,8 +122,7 @@ fn sentence(
             "limited by the raters: their disagreement leaves {:.2}",
             ceiling_mae.unwrap_or(f64::NAN)
         ),
-    };
-    format!("{head}; {advice}")
+    }
 }
 
 #[cfg(test)]
@@ -133,7 +153,7 @@ mod tests {
             (&[(10, 0.7, 1.1), (20, 0.5, 0.9), (30, 0.5, 0.9)], true, Decks),
             (&[(10, 0.7, 1.1), (20, 0.4, 0.7), (30, 0.32, 0.6)], true, Raters),
         ] {
-            let verdict = verdict(&OUTLOOK, &course(points)).unwrap();
+            let verdict = verdict(&OUTLOOK, &course(points), None).unwrap();
             assert_eq!(
                 (verdict.learned, verdict.limit),
                 (learned, limit),
@@ -141,13 +161,34 @@ mod tests {
                 verdict.sentence
             );
         }
-        assert_eq!(verdict(&OUTLOOK, &[]), None);
+        assert_eq!(verdict(&OUTLOOK, &[], None), None);
+    }
+
+    #[test]
+    fn a_gain_whose_interval_holds_zero_tells_nothing() {
+        let points = course(&[(10, 0.95, 1.4), (20, 0.9, 1.2)]);
+        let said = |interval: Option<(f64, f64)>| {
+            let interval = interval.map(|(low, high)| Interval { low, high });
+            verdict(&OUTLOOK, &points, Some(Gain { value: 0.1, interval })).unwrap()
+        };
+        let sure = said(Some((0.04, 0.16)));
+        assert!(
+            sure.sentence.starts_with("learned: ") && sure.sentence.contains("by 0.10 (0.04 to 0.16)"),
+            "{}",
+            sure.sentence
+        );
+        for unsure in
+            [said(Some((-0.05, 0.25))), said(Some((0.0, 0.2))), said(None), said(Some((f64::NAN, f64::NAN)))]
+        {
+            assert!(unsure.sentence.starts_with("cannot tell"), "{}", unsure.sentence);
+            assert!(unsure.learned && unsure.gain.is_some(), "the numbers are there to be read");
+        }
     }
 
     /// Nobody may read success out of numbers that are none.
     #[test]
     fn what_is_not_a_number_has_not_learned() {
-        let verdict = verdict(&OUTLOOK, &course(&[(10, f64::NAN, f64::NAN)])).unwrap();
+        let verdict = verdict(&OUTLOOK, &course(&[(10, f64::NAN, f64::NAN)]), None).unwrap();
         assert!(!verdict.learned, "{}", verdict.sentence);
     }
 }

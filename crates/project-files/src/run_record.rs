@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::Contract;
+use crate::{Contract, Gain};
 
 /// `run.json`: what a run was made from, with what, and how it went. Written when the run begins and again when it ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -137,6 +137,10 @@ pub struct LearningVerdict {
     pub learned: bool,
     /// What limits it.
     pub limit: LearningLimit,
+    /// By how many points the kept checkpoint errs less than the best constant on the validation slides, which it was chosen by, with an
+    /// interval that leaves out whole decks; absent in records of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain: Option<Gain>,
     /// The same as a sentence for people.
     pub sentence: String,
 }

@@ -45,6 +45,9 @@ pub enum Error {
     #[cfg(feature = "hub")]
     #[error("cannot fetch `{id}`")]
     Hub { id: String, source: hub_client::Error },
+    /// Somebody asked for the end of a measurement: for evaluators, whose run then ends as if an observer had asked for it.
+    #[error("stopped before its end")]
+    Stopped,
     /// A loss or a gradient is not a finite number.
     #[error("{what} is not finite at step {step}")]
     NotFinite { what: &'static str, step: usize },

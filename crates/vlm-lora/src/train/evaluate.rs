@@ -3,14 +3,15 @@ use super::observer::Metrics;
 use crate::backend::Backend;
 use crate::feature_cache::FeatureCache;
 use crate::model::{Features, Item, Model};
-use crate::{Result, Sample};
+use crate::{Error, Result, Sample};
 
 /// Measures a model in a run, besides the loss.
 pub trait Evaluator<B: Backend> {
     /// The measures of the model as it is now, the most important one first.
     ///
     /// # Errors
-    /// Whatever keeps the measurement from being made; this ends the run, with a checkpoint to resume from.
+    /// Whatever keeps the measurement from being made; this ends the run, with a checkpoint to resume from. [`Error::Stopped`](crate::Error::Stopped)
+    /// is no failure: the run ends as one that an observer stops, and makes the measurement when it is resumed.
     fn evaluate(&mut self, model: &Model<B>) -> Result<Metrics>;
 }
 
@@ -70,6 +71,7 @@ pub(super) fn evaluation_loss<B: Backend>(
     loader: &Loader<'_>,
     batch_size: usize,
     workers: usize,
+    is_stopped: &dyn Fn() -> bool,
 ) -> Result<f64> {
     let len = loader.data().len();
     let total: Result<f64> = std::thread::scope(|scope| {
@@ -80,6 +82,9 @@ pub(super) fn evaluation_loss<B: Backend>(
             let mut batch = batch.collect::<Result<Vec<_>>>()?;
             if batch.is_empty() {
                 return Ok(total);
+            }
+            if is_stopped() {
+                return Err(Error::Stopped);
             }
             complete_features(model, loader, &mut batch)?;
             for loaded in &mut batch {

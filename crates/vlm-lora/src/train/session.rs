@@ -72,13 +72,12 @@ impl<B: Backend> Session<'_, '_, B> {
         std::thread::scope(|scope| {
             let mut windows =
                 Windows { prefetch: Prefetch::start(scope, loader, &visits, workers), ahead: None };
+            if self.state.progress.owes_evaluation && self.look()?.is_break() {
+                return Ok(RunStatus::Stopped);
+            }
             while self.state.step < self.total_steps {
-                if self.step(&mut windows)?.is_break() {
+                if self.step(&mut windows)?.is_break() || self.look()?.is_break() {
                     return Ok(RunStatus::Stopped);
-                }
-                let improved = if self.is_due(self.config.eval_steps) { self.evaluate()? } else { false };
-                if improved || self.is_due(self.config.save_steps) {
-                    self.save(improved)?;
                 }
                 if self.is_out_of_patience() {
                     return Ok(RunStatus::EarlyStopped);
@@ -86,6 +85,27 @@ impl<B: Backend> Session<'_, '_, B> {
             }
             Ok(RunStatus::Finished)
         })
+    }
+
+    /// Evaluates and saves, where that is due after a step. A stop within an evaluation leaves it to the resumed run.
+    fn look(&mut self) -> Result<ControlFlow<()>> {
+        let improved = if self.is_due(self.config.eval_steps) || self.state.progress.owes_evaluation {
+            self.state.progress.owes_evaluation = true;
+            match self.evaluate() {
+                Err(Error::Stopped) => return Ok(ControlFlow::Break(())),
+                evaluated => {
+                    let improved = evaluated?;
+                    self.state.progress.owes_evaluation = false;
+                    improved
+                }
+            }
+        } else {
+            false
+        };
+        if improved || self.is_due(self.config.save_steps) {
+            self.save(improved)?;
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn is_out_of_patience(&self) -> bool {
@@ -303,7 +323,10 @@ impl<B: Backend> Session<'_, '_, B> {
         if let Some(loader) = self.validation {
             let (batch, workers) =
                 (self.config.per_device_train_batch_size, self.config.dataloader_num_workers);
-            metrics.push(("eval_loss".to_owned(), evaluation_loss(self.model, loader, batch, workers)?));
+            let observers = &*self.observers;
+            let is_stopped = || observers.iter().any(|observer| observer.should_stop());
+            let loss = evaluation_loss(self.model, loader, batch, workers, &is_stopped);
+            metrics.push(("eval_loss".to_owned(), loss?));
         }
         Ok(metrics)
     }

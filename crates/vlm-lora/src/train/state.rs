@@ -57,6 +57,9 @@ pub(super) struct Progress {
     pub(super) best: Option<BestMetric>,
     pub(super) evaluations_without_improvement: usize,
     pub(super) eval_seconds: f64,
+    /// Whether the evaluation after this step was begun and stopped.
+    #[serde(default)]
+    pub(super) owes_evaluation: bool,
 }
 
 /// Sums over a stretch of steps.
