@@ -5,20 +5,19 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use drift::{
-    DriftInput, DriftReport, DriftStatus, MonitoringConfig, PerformanceInput, PerformanceReport, compare,
-    measure, write_drift_report, write_performance_report,
-};
+use drift::{DriftStatus, MonitoringConfig, write_drift_report, write_performance_report};
 use jiff::Timestamp;
 use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
 use project_files::Contract as _;
 use slide_data::{Audit, write_atomic};
 
 mod inputs;
+mod look;
 mod print;
 mod segments;
 
 use inputs::Inputs;
+use look::look;
 
 /// Compares the slides that the version in use scored lately with those of training, and its scores with people's.
 ///
@@ -121,31 +120,4 @@ fn keep_audits(layout: &Layout, inputs: &mut Inputs) -> Result<()> {
         inputs.audits.extend(new);
     }
     Ok(())
-}
-
-fn look(inputs: &Inputs, config: &MonitoringConfig, now: Timestamp) -> (DriftReport, PerformanceReport) {
-    let model_version = inputs.model_version.as_deref();
-    let mut drift = compare(&DriftInput {
-        reference: &inputs.reference,
-        scored: &inputs.found.scored,
-        counted: Some(&inputs.found.counted),
-        broken_lines: inputs.broken_lines,
-        model_version,
-        config: &config.drift,
-        threshold: config.triggers.max_drift_score,
-        now,
-    });
-    drift.inputs.clone_from(&inputs.hashes);
-    let mut performance = measure(&PerformanceInput {
-        scored: &inputs.found.foretold,
-        unreadable: &inputs.found.counted.unreadable,
-        audits: &inputs.audits,
-        labels: &inputs.labels.slides,
-        validated: inputs.validated.as_ref(),
-        model_version,
-        config: &config.performance,
-        now,
-    });
-    performance.inputs.clone_from(&inputs.hashes);
-    (drift, performance)
 }

@@ -65,7 +65,10 @@ fn later_ratings_change_no_measurement_until_a_person_takes_them_over() {
     assert_eq!(team.numbers("one"), numbers, "the same run is as good as it was");
     let output = team.output("pq-train", &["--run", "two"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && said.contains("--accept-test-labels"), "{said}");
+    // A few steps on a base with random weights teach nothing, which the command says with status 1.
+    let is_done =
+        output.status.success() || String::from_utf8_lossy(&output.stdout).contains("has not learned");
+    assert!(is_done && said.contains("--accept-test-labels"), "{said}");
     assert_eq!(team.record("two").test_set, team.record("one").test_set);
     assert_eq!(team.history(), std::slice::from_ref(&frozen), "frozen once");
 

@@ -146,7 +146,7 @@ fn the_loop_learns_from_corrections_keeps_the_better_model_and_then_rests() {
     assert!(!team.look(8, &[]).0, "one runs already");
 
     // The next run lists them, and is measured against the same.
-    team.run("pq-train", &["--run", "second"]);
+    team.run("pq-train", &["--run", "second", "--set", "training.max_steps=160"]);
     let (first, second) = (team.record("first"), team.record("second"));
     let corrected: BTreeSet<&str> = scored.iter().take(ENOUGH).map(|slide| slide.slide_id.as_str()).collect();
     assert_eq!(second.corrections.values().map(String::as_str).collect::<BTreeSet<_>>(), corrected);

@@ -63,7 +63,7 @@ pub(crate) struct ModelArgs {
 /// Serves scores over HTTP, with a page where people hand in a deck.
 ///
 /// Without a token only this machine is answered. Set `PQ_SCORE_TOKEN` (or `PQ_SCORE_TOKEN_PATH`, a file) to listen elsewhere; clients
-/// send it as `Authorization: Bearer …`. Limits stand in `[serve]` of monitoring.toml, the interface at /docs.
+/// send it as `Authorization: Bearer …`. Limits stand in serve.toml, the interface at /docs.
 #[derive(Debug, ClapArgs)]
 #[command(
     after_help = "Exit status: 0 it was stopped and has ended what it began, 1 something was left undone, 2 it could not serve."

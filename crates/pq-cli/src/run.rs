@@ -11,7 +11,7 @@ use crate::{ConfigError, Hint, ProjectConfig, log};
 /// The arguments every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
-    /// Folder with data.toml, model.toml, training.toml and monitoring.toml [default: config].
+    /// Folder with data.toml, model.toml, training.toml, monitoring.toml and serve.toml [default: config].
     #[arg(long, value_name = "DIR", global = true)]
     pub config: Option<PathBuf>,
     /// Print the result as JSON on stdout.

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use slide_data::Error;
 
-/// `[serve]` of `monitoring.toml`: what `pq-score serve` takes on, and what it keeps in memory.
+/// `[serve]` of `serve.toml`: what `pq-score serve` takes on, and what it keeps in memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServeConfig {
@@ -99,6 +99,13 @@ impl ServeConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn defaults_equal_the_file() {
+        let file: toml::Table = include_str!("../../../config/serve.toml").parse().unwrap();
+        let serve: ServeConfig = file["serve"].clone().try_into().unwrap();
+        assert_eq!((serve, file.len()), (ServeConfig::default(), 1));
+    }
 
     #[test]
     fn a_limit_that_lets_nothing_through_is_refused_by_name() {

@@ -13,6 +13,7 @@ mod forgotten;
 mod grouping;
 mod ingest;
 mod leakage;
+mod outdated;
 mod production;
 mod records;
 mod redraw;

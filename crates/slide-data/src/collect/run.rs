@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use super::decision::Decisions;
 use super::duplicates::Copies;
 use super::ingest::{How, Ingest, count};
-use super::redraw::Outdated;
+use super::outdated::Outdated;
 use super::renewal::{self, Renewed};
 use super::report::{Progress, Quarantined, Report};
 use super::staying::Staying;

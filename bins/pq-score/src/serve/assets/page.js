@@ -152,9 +152,9 @@ get('sign-in').addEventListener('submit', (event) => {
 async function start() {
   show('choose');
   try {
-    await ask('/scores/-');
+    await ask('/metrics');
   } catch (error) {
-    if (error.status !== 404 && error.status !== 401) say(error.message);
+    if (error.status !== 401) say(error.message);
   }
 }
 start();
