@@ -23,7 +23,7 @@ fn toned(level: usize, seed: u64) -> RgbImage {
     let mut rng = fastrand::Rng::with_seed(seed);
     let ground = if level == 1 { 35 } else { 220 };
     let mut image = RgbImage::from_pixel(640, 360, Rgb([ground; 3]));
-    for _ in 0..12 {
+    for _ in 0..4 {
         let (left, top, grey) = (rng.u32(0..540), rng.u32(0..320), rng.u8(60..190));
         for (x, y) in (0..rng.u32(30..100)).flat_map(|x| (0..24).map(move |y| (x, y))) {
             image.put_pixel(left + x, top + y, Rgb([grey, grey / 2 + 40, 255 - grey]));

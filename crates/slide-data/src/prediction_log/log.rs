@@ -76,7 +76,8 @@ impl PredictionLog {
         }
         log.defects.warn(&layout.predictions(), Prediction::NAME);
         match first_failure {
-            Some(error) if log.slides == 0 => Err(error),
+            // Where a part is lost there were slides: what is left of the log is no other kind of file.
+            Some(error) if log.slides == 0 && log.unreadable.is_empty() => Err(error),
             _ => Ok(log),
         }
     }
