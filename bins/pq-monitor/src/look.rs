@@ -8,7 +8,11 @@ use jiff::Timestamp;
 use crate::inputs::Inputs;
 
 /// Drift and accuracy as of a time.
-pub(crate) fn look(inputs: &Inputs, config: &MonitoringConfig, now: Timestamp) -> (DriftReport, PerformanceReport) {
+pub(crate) fn look(
+    inputs: &Inputs,
+    config: &MonitoringConfig,
+    now: Timestamp,
+) -> (DriftReport, PerformanceReport) {
     let model_version = inputs.model_version.as_deref();
     let mut drift = compare(&DriftInput {
         reference: &inputs.reference,
