@@ -38,6 +38,7 @@ fn a_corrected_stranger_is_in_the_next_training_and_no_test_set_moves() {
     team.correct("c4", &like_test[1], &all, "2026-01-01T00:00:00Z");
     team.correct("c5", &test.slide_id, &all, "2026-01-01T00:00:00Z");
     team.correct("c6", &stranger[1], &[("unknown", Some(4))], "2026-01-01T00:00:00Z");
+    team.correct("c7", &stranger[1], &[("data_visualization", None)], "2026-01-01T00:00:00Z");
     let waits = team.run("pq-trigger", &["--dry-run"]);
     assert!(waits.contains("of kept slides, which `pq-collect production` brings in"), "{waits}");
     team.run("pq-collect", &["production"]);
@@ -53,7 +54,7 @@ fn a_corrected_stranger_is_in_the_next_training_and_no_test_set_moves() {
         .partition(|slide| before.iter().any(|known| known.record.slide_id == slide.record.slide_id));
     assert_eq!(old.len(), of_split(&before, Split::Train).len());
     let ids: BTreeSet<&str> = new.iter().map(|slide| slide.record.slide_id.as_str()).collect();
-    assert_eq!(ids, BTreeSet::from([stranger[0].as_str(), stranger[2].as_str()]));
+    assert_eq!(ids, stranger.iter().map(String::as_str).collect());
     let target = |slide: &str, key: &str| {
         let found = new.iter().find(|known| known.record.slide_id == slide).unwrap();
         found.label.target(key)
@@ -63,11 +64,17 @@ fn a_corrected_stranger_is_in_the_next_training_and_no_test_set_moves() {
     assert_eq!(target(&stranger[0], "data_visualization"), Target::decided(Answer::NotApplicable));
     assert_eq!(target(&stranger[0], "readability"), Target::Missing);
     assert_eq!(target(&stranger[2], "readability"), sure(2));
+    // That a criterion does not apply is all that is known of this one: it teaches that, and no score.
+    assert_eq!(target(&stranger[1], "data_visualization"), Target::decided(Answer::NotApplicable));
+    assert_eq!(target(&stranger[1], "clarity"), Target::Missing);
+    let without: Vec<&str> =
+        after.iter().filter(|slide| !slide.has_score()).map(|slide| slide.record.slide_id.as_str()).collect();
+    assert_eq!(without, [stranger[1].as_str()]);
 
     // The run says so itself.
     team.run("pq-train", &["--run", "two"]);
     let (one, two) = (team.record("one"), team.record("two"));
-    let listed = [("c1", &stranger[0]), ("c2", &stranger[2])];
+    let listed = [("c1", &stranger[0]), ("c2", &stranger[2]), ("c7", &stranger[1])];
     assert_eq!(two.corrections, listed.map(|(id, slide)| (id.to_owned(), slide.clone())).into());
     assert!(one.corrections.is_empty() && one.test_set.as_ref().is_some_and(|test| test.slides > 0));
     assert_eq!(one.test_set, two.test_set, "slides and labels of the test are what they were");

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use pq_cli::WithHint as _;
 use project_files::{Applicability, Contract as _};
-use slide_data::image_features;
-use slide_scorer::{LabelledSlide, PooledFeatures, RatingContext, SlideImage, SlideSamples};
+use slide_data::{Split, image_features};
+use slide_scorer::{LabelledSlide, PooledFeatures, RatingContext, SlideImage};
 use vlm_eval::{ImageNumbers, KnownSlide, fit_applicability};
 use vlm_lora::Model;
 use vlm_lora::backend::Backend;
@@ -25,7 +25,7 @@ fn say(found: &Applicability) {
     }
 }
 
-/// Fits what tells which criteria apply and keeps it in the run; `None` where people say of no criterion often enough that it does
+/// Fits what tells which criteria apply, on the training slides, and keeps it in the run; `None` where people say of no criterion often enough that it does
 /// not.
 ///
 /// # Errors
@@ -33,11 +33,11 @@ fn say(found: &Applicability) {
 pub(crate) fn learn<B: Backend>(
     context: &RatingContext<'_>,
     model: &Model<B>,
-    train: &SlideSamples<'_>,
+    slides: &[LabelledSlide],
     dir: &RunDir,
     preemption: &Preemption,
 ) -> Result<Option<Applicability>> {
-    let slides = train.slides();
+    let slides: Vec<&LabelledSlide> = slides.iter().filter(|slide| slide.split == Split::Train).collect();
     let bar = observe::bar("training slides, to learn which criteria apply", slides.len());
     let mut known = Vec::with_capacity(slides.len());
     for slide in slides {

@@ -130,7 +130,9 @@ fn samples<'a>(
     slides: &[LabelledSlide],
     score_token_weight: f64,
 ) -> Result<(SlideSamples<'a>, SlideSamples<'a>)> {
-    let of = |split: Split| slides.iter().filter(|slide| slide.split == split).cloned().collect::<Vec<_>>();
+    let of = |split: Split| -> Vec<LabelledSlide> {
+        slides.iter().filter(|slide| slide.split == split && slide.has_score()).cloned().collect()
+    };
     let train = SlideSamples::new(rating_prompt, of(Split::Train), score_token_weight);
     let val = SlideSamples::new(rating_prompt, of(Split::Val), score_token_weight);
     if train.slides().is_empty() || val.slides().is_empty() {

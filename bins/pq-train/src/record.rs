@@ -36,6 +36,8 @@ impl Record {
         let snapshot = Snapshot::take(&store.inputs())?;
         let mut inputs: BTreeMap<String, String> = snapshot.hashes().collect();
         inputs.extend(base_inputs(&base.identity()?.checkpoint));
+        let all = slides;
+        let slides: Vec<&LabelledSlide> = all.iter().filter(|slide| slide.has_score()).collect();
         let count = |split: Split| slides.iter().filter(|slide| slide.split == split).count();
         let decks: BTreeSet<&str> = slides.iter().map(|slide| slide.record.deck_id.as_str()).collect();
         let record = RunRecord {
@@ -59,8 +61,8 @@ impl Record {
                 val_slides: count(Split::Val),
                 test_slides: count(Split::Test),
             },
-            corrections: obeyed(slides),
-            test_set: Some(test_set(slides, &settings.rubric)),
+            corrections: obeyed(all),
+            test_set: Some(test_set(all, &settings.rubric)),
             untaught: untaught.to_vec(),
             started_from: None,
             outlook: None,

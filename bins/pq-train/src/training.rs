@@ -112,7 +112,7 @@ impl OnDevice for Training<'_> {
             tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);
             return Ok(Verdict::Fail);
         }
-        let applicability = applies::learn(&context, &model, &train, dir, &preemption)?;
+        let applicability = applies::learn(&context, &model, all, dir, &preemption)?;
         let context = RatingContext { applicability: applicability.as_ref(), ..context };
         reference::predictions(&context, &model, (&train, &val), dir, &preemption)?;
         dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;

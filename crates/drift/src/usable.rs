@@ -160,8 +160,10 @@ pub fn usable(
             key.push_str(id);
         }
         match obstacle {
+            // A slide to which nothing applies is none of those that scores were learned from.
             None if known.has_learned(correction, learnable) => {
-                learned.extend(learnable.unrated.get(&correction.slide_id));
+                let scored = correction.scores.values().any(Option::is_some);
+                learned.extend(learnable.unrated.get(&correction.slide_id).filter(|_| scored));
             }
             _ if known.has_learned(correction, learnable) => {}
             None => found.corrections += 1,
@@ -187,11 +189,8 @@ fn obstacle(correction: &Correction, learnable: &Learnable, now: Timestamp) -> O
         Some("of slides kept for validation or test")
     } else if learnable.left_out.contains(slide) {
         Some("of slides that repeat another or are left out")
-    } else if learnable.rated.contains(slide) {
+    } else if learnable.rated.contains(slide) || learnable.unrated.contains(slide) {
         None
-    } else if learnable.unrated.contains(slide) {
-        // A slide to which no criterion applies teaches nothing by itself.
-        correction.scores.values().all(Option::is_none).then_some("without a score")
     } else if learnable.kept.contains(slide) {
         Some("of kept slides, which `pq-collect production` brings in")
     } else {

@@ -26,6 +26,11 @@ pub struct LabelledSlide {
 }
 
 impl LabelledSlide {
+    /// Whether a criterion applies to it: without one it teaches no score, only what does not apply.
+    pub fn has_score(&self) -> bool {
+        self.label.scored().next().is_some()
+    }
+
     /// Reads the image.
     ///
     /// # Errors
@@ -88,7 +93,8 @@ impl Store {
 
     /// The labelled slides with their splits. Those of a frozen test set have the labels that were frozen with it. `new` says what happens to groups that have none. Corrections change the labels of
     /// training slides, never those of the others. A slide that nobody rated is labelled by its corrections alone; the groups that
-    /// only such slides are in are for training.
+    /// only such slides are in are for training. To a training slide perhaps nothing applies ([`LabelledSlide::has_score`]); to every
+    /// other slide something does.
     ///
     /// # Errors
     /// When a file is missing or invalid, or there are too few decks to split.
@@ -125,9 +131,10 @@ impl Store {
             if split == Split::Train {
                 label.correct(&record.slide_id, corrections.get(&record.slide_id).into_iter().flatten());
             }
-            if label.scored().next().is_some() {
-                let path = files.image(&record.slide_id);
-                slides.push(LabelledSlide { record: record.clone(), label, split, path });
+            let path = files.image(&record.slide_id);
+            let slide = LabelledSlide { record: record.clone(), label, split, path };
+            if slide.has_score() || (split == Split::Train && !slide.label.scores.is_empty()) {
+                slides.push(slide);
             }
         }
         Ok(slides)
