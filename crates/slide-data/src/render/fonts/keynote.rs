@@ -58,7 +58,7 @@ fn collect(bytes: &[u8], depth: usize, objects: &mut Objects) -> Option<()> {
         let file = archive.by_index(at).ok()?;
         let Ok(name) = file.name().map(std::borrow::Cow::into_owned) else { continue };
         let is_inner = depth == 0 && name.ends_with("Index.zip");
-        if !is_inner && !name.rsplit_once('.').is_some_and(|(_, kind)| kind == "iwa") {
+        if !is_inner && name.rsplit_once('.').is_none_or(|(_, kind)| kind != "iwa") {
             continue;
         }
         let mut part = Vec::new();
