@@ -33,6 +33,7 @@ pub(crate) fn describe(report: &Report, raw: &Path) -> String {
         lines.extend(shortened(&report.passed_over));
     }
     lines.extend(crate::fonts::line(&report.missing_fonts));
+    lines.extend(crate::fonts::unknown(report.unknown_fonts));
     if !report.missing.is_empty() {
         let count = report.missing.len();
         lines.push(format!("{count} files are no longer where they were; their slides stay in use:"));

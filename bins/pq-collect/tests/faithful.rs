@@ -17,21 +17,30 @@ fn slides(place: &Place) -> Vec<SlideRecord> {
     slides
 }
 
-/// A presentation of two slides: the first is set in Arial, the second in Aptos.
+/// A presentation of these slides.
+fn presentation(slides: &[String]) -> Vec<u8> {
+    let (mut list, mut links) = (String::new(), String::new());
+    let mut parts = Vec::new();
+    for (at, slide) in slides.iter().enumerate() {
+        let _ = write!(list, "<p:sldId id=\"{}\" r:id=\"rId{at}\"/>", 256 + at);
+        let _ = write!(
+            links,
+            "<Relationship Id=\"rId{at}\" Type=\"http://x/slide\" Target=\"slides/slide{at}.xml\"/>"
+        );
+        parts.push((format!("ppt/slides/slide{at}.xml"), slide.as_bytes()));
+    }
+    let list = format!("<p:sldIdLst>{list}</p:sldIdLst>");
+    parts.push(("ppt/presentation.xml".to_owned(), list.as_bytes()));
+    parts.push(("ppt/_rels/presentation.xml.rels".to_owned(), links.as_bytes()));
+    zip(&parts.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect::<Vec<_>>())
+}
+
+/// A presentation of two slides: the first is set in Helvetica, the second in Aptos.
 fn pptx() -> Vec<u8> {
-    let link = |id: &str, target: &str| {
-        format!("<Relationship Id=\"{id}\" Type=\"http://x/slide\" Target=\"{target}\"/>")
-    };
-    let links = link("rId1", "slides/slide1.xml") + &link("rId2", "slides/slide2.xml");
     let slide = |font: &str| {
         format!("<p:sld><a:r><a:rPr><a:latin typeface=\"{font}\"/></a:rPr><a:t>x</a:t></a:r></p:sld>")
     };
-    zip(&[
-        ("ppt/presentation.xml", b"<p:sldIdLst><p:sldId id=\"256\" r:id=\"rId1\"/><p:sldId id=\"257\" r:id=\"rId2\"/></p:sldIdLst>"),
-        ("ppt/_rels/presentation.xml.rels", links.as_bytes()),
-        ("ppt/slides/slide1.xml", slide("Helvetica").as_bytes()),
-        ("ppt/slides/slide2.xml", slide("Aptos Nowhere").as_bytes()),
-    ])
+    presentation(&[slide("Helvetica"), slide("Aptos Nowhere")])
 }
 
 #[test]
@@ -108,4 +117,88 @@ fn drawn_decks_have_no_steps_and_no_handouts() {
         .filter(|slide| slide.completed_by.is_some() || slide.quality.contains_key("handout"))
         .collect();
     assert!(odd.is_empty(), "{odd:?}");
+}
+
+/// A slide with a box of a place and size in points, and a page of 960 × 540 points where its text stands in lines from a height on.
+fn boxed(rule: &str, top: u32, height: u32) -> String {
+    let place = format!(
+        "<a:off x=\"{}\" y=\"{}\"/><a:ext cx=\"{}\" cy=\"{}\"/>",
+        80 * 12_700,
+        top * 12_700,
+        700 * 12_700,
+        height * 12_700
+    );
+    let run = |text: &str| {
+        format!("<a:p><a:r><a:rPr><a:latin typeface=\"Helvetica\"/></a:rPr><a:t>{text}</a:t></a:r></a:p>")
+    };
+    let text = (0..4).map(|line| run(&format!("Line {line} of the text in the box")));
+    let body = format!("<p:txBody><a:bodyPr>{rule}</a:bodyPr>{}</p:txBody>", text.collect::<String>());
+    format!("<p:sld><p:sp><p:spPr><a:xfrm>{place}</a:xfrm></p:spPr>{body}</p:sp></p:sld>")
+}
+
+fn page_of_lines(seed: u64) -> String {
+    let line = |at: u32| {
+        format!("0.1 g BT /F1 26 Tf 80 {} Td (Line {at} of the text in the box) Tj ET\n", 410 - 60 * at)
+    };
+    support::slide(seed, 1).lines().take(3).collect::<Vec<_>>().join("\n")
+        + "\n"
+        + &(0..4).map(line).collect::<String>()
+}
+
+#[test]
+fn text_that_leaves_its_box_is_flagged_and_left_out_where_the_box_holds_all_of_it() {
+    let place = Place::new();
+    let autofit = "<a:normAutofit/>";
+    place.write(
+        "in/deck.pptx",
+        &presentation(&[boxed(autofit, 100, 240), boxed(autofit, 100, 120), boxed("", 100, 120)]),
+    );
+    place.write("converted.pdf", &pdf(&[page_of_lines(340), page_of_lines(341), page_of_lines(342)]));
+    place.converter();
+    place.json_with_converter(&["in", "--json"]);
+    let flags: Vec<(bool, Vec<String>)> = slides(&place)
+        .into_iter()
+        .map(|slide| {
+            (slide.excluded, slide.quality.into_keys().filter(|flag| flag.starts_with("text_")).collect())
+        })
+        .collect();
+    let wanted =
+        [(false, vec![]), (true, vec!["text_moved".to_owned()]), (false, vec!["text_overflows".to_owned()])];
+    assert_eq!(flags, wanted);
+}
+
+#[test]
+fn a_line_that_runs_out_of_the_page_is_flagged_and_decoration_is_not() {
+    let words = "(A line that is too long for the page and runs out of it at its right side) Tj ET\n";
+    let line = |x: u32, size: u32, words: &str| format!("0.1 g BT /F1 {size} Tf {x} 300 Td {words}");
+    let clipped = format!("q 100 100 500 300 re W n {} Q\n", line(60, 26, words));
+    let pages = [
+        line(60, 34, words),
+        line(60, 20, words),
+        line(700, 500, "(7) Tj ET\n"),
+        format!("q 0 0 960 540 re W n {} Q\n", line(60, 34, words)),
+        clipped,
+    ];
+    let heads = (0..).map(|at| support::slide(350 + at, 1));
+    let pages: Vec<String> = pages.iter().zip(heads).map(|(page, head)| head + page).collect();
+    let place = Place::new();
+    place.write("in/deck.pdf", &pdf(&pages));
+    place.json(&["in", "--json"]);
+    let flagged: Vec<bool> =
+        slides(&place).iter().map(|slide| slide.quality.contains_key("text_overflows")).collect();
+    assert_eq!(flagged, [true, false, false, true, false]);
+    assert!(slides(&place).iter().all(|slide| !slide.excluded), "their author sees the same");
+}
+
+#[test]
+fn fonts_that_cannot_be_read_from_a_file_are_said_to_be_unknown() {
+    let place = Place::new();
+    let name: Vec<u8> = "PowerPoint Document".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    place.write("in/old.ppt", &[b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".as_slice(), &[0; 1600], &name].concat());
+    place.write("converted.pdf", &support::deck(360, 2));
+    place.converter();
+    let report = place.json_with_converter(&["in", "--json"]);
+    assert_eq!((&report["unknown_fonts"], &report["excluded"]), (&2.into(), &0.into()), "{report:#}");
+    let (_, out, _) = place.run(&["in"]);
+    assert!(out.contains("fonts that could not be looked up: of 2 slides"), "{out}");
 }

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::page::render;
 
 /// What the measure of a quality flag is.
-const MEANINGS: [(&str, &str); 12] = [
+const MEANINGS: [(&str, &str); 15] = [
     ("blank", "share of background"),
     ("nearly_blank", "share of empty cells"),
     ("too_small", "shorter edge in pixels"),
@@ -16,7 +16,10 @@ const MEANINGS: [(&str, &str); 12] = [
     ("handout", "slides that the page shows in small"),
     ("fonts_missing", "fonts that were not there"),
     ("fonts_substituted", "fonts that others stand in for"),
+    ("fonts_unknown", "fonts of the original could not be read"),
     ("images_missing", "images that could not be decoded"),
+    ("text_moved", "texts that left boxes which hold all of them in the program that made the slide"),
+    ("text_overflows", "texts that leave their box or the page"),
     ("build_step", "share of the page that the next one adds"),
 ];
 

@@ -112,4 +112,9 @@ pub(crate) fn images() {
     phone.press("45");
     std::thread::sleep(std::time::Duration::from_millis(400));
     keep(&phone, "label-phone.png");
+    let sheet = data.join("raw/contact_sheet.html").canonicalize().unwrap();
+    let browser = driver.browser(1400, 900);
+    browser.open(&format!("file://{}", sheet.display()));
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    keep(&browser, "contact-sheet.png");
 }

@@ -65,7 +65,14 @@ fn discard(image: &Path) {
 
 /// Notes what a picture that did not change lacks; says whether that is news.
 fn mark(old: &mut SlideRecord, new: &SlideRecord) -> bool {
-    const LACKS: [&str; 3] = ["fonts_missing", "fonts_substituted", "images_missing"];
+    const LACKS: [&str; 6] = [
+        "fonts_missing",
+        "fonts_substituted",
+        "fonts_unknown",
+        "images_missing",
+        "text_moved",
+        "text_overflows",
+    ];
     let before = (old.missing_fonts.clone(), old.quality.clone());
     old.missing_fonts.clone_from(&new.missing_fonts);
     old.quality.retain(|flag, _| !LACKS.contains(&flag.as_str()));

@@ -61,6 +61,8 @@ pub struct Report {
     pub usable: usize,
     /// Fonts that slides of the store ask for and that were not there when they were drawn: how many slides each.
     pub missing_fonts: BTreeMap<String, usize>,
+    /// Slides of presentations from which it cannot be read which fonts they ask for.
+    pub unknown_fonts: usize,
     /// Files, pages and entries of this run's inputs that could not become slides.
     pub set_aside: Vec<Quarantined>,
     /// Files in which no slides were looked for, and why.

@@ -196,5 +196,6 @@ fn summarise(slides: &[SlideRecord], report: &mut Report) {
     for name in slides.iter().flat_map(|slide| &slide.missing_fonts) {
         *report.missing_fonts.entry(name.clone()).or_default() += 1;
     }
+    report.unknown_fonts = count(|slide| slide.quality.contains_key("fonts_unknown"));
     report.usable = count(|slide| slide.duplicate_of.is_none() && !slide.excluded);
 }

@@ -186,7 +186,10 @@ fn lack_flags(lacks: &Lacks) -> BTreeMap<String, f64> {
     let counts = [
         ("fonts_missing", lacks.fonts.len()),
         ("fonts_substituted", lacks.substituted.len()),
+        ("fonts_unknown", usize::from(lacks.are_fonts_unknown)),
         ("images_missing", lacks.images),
+        ("text_moved", lacks.moved),
+        ("text_overflows", lacks.overflowing),
     ];
     counts
         .into_iter()

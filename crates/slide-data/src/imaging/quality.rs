@@ -41,6 +41,7 @@ impl Default for QualityThresholds {
                 "handout",
                 "fonts_missing",
                 "images_missing",
+                "text_moved",
                 "build_step",
             ]
             .map(str::to_owned)
@@ -56,10 +57,11 @@ impl Default for QualityThresholds {
     }
 }
 
-/// The names of all flags. The last four are raised while a document is read: fonts that were not there, so that letters are lost or
-/// lines may break elsewhere; fonts whose letters stand in their places in another shape; images that could not be decoded; slides
-/// that the next page completes.
-pub(crate) const FLAGS: [&str; 12] = [
+/// The names of all flags. The last seven are raised while a document is read: fonts that were not there, so that letters are lost or
+/// lines may break elsewhere; fonts whose letters stand in their places in another shape; fonts that could not be read from the
+/// original; images that could not be decoded; text that left a box which holds all of it in the program that made the original;
+/// text that leaves another box, or the page; slides that the next page completes.
+pub(crate) const FLAGS: [&str; 15] = [
     "blank",
     "nearly_blank",
     "too_small",
@@ -70,7 +72,10 @@ pub(crate) const FLAGS: [&str; 12] = [
     "handout",
     "fonts_missing",
     "fonts_substituted",
+    "fonts_unknown",
     "images_missing",
+    "text_moved",
+    "text_overflows",
     "build_step",
 ];
 

@@ -1,8 +1,29 @@
 use image::RgbImage;
 
-use super::fonts::Typefaces;
+use super::boxes::{self, Boxes};
+use super::fonts::{self, Typefaces};
 use super::{InputFile, Lacks, RenderedSlide};
 use crate::{Source, SourceKind};
+
+/// What a presentation asks of the program that converts it.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    pub(super) typefaces: Typefaces,
+    pub(super) boxes: Boxes,
+}
+
+impl Asking {
+    /// Of a presentation of one of the formats that are known by these extensions.
+    pub(super) fn of(extension: &str, bytes: &[u8]) -> Self {
+        match extension {
+            "pptx" => Self { typefaces: fonts::typefaces(bytes), boxes: boxes::boxes(bytes) },
+            "odp" => Self { typefaces: fonts::open_typefaces(bytes), boxes: boxes::open_boxes(bytes) },
+            "key" => Self { typefaces: fonts::keynote_typefaces(bytes), ..Self::default() },
+            "ppt" => Self { typefaces: fonts::powerpoint_typefaces(bytes), ..Self::default() },
+            _ => Self::default(),
+        }
+    }
+}
 
 /// A file that is a deck of its own: its id is made of its content, so a renamed or moved copy is the same deck.
 pub(super) struct Document<'a> {
@@ -10,17 +31,17 @@ pub(super) struct Document<'a> {
     sha256: &'a str,
     kind: SourceKind,
     /// What the original asks for, where it was converted.
-    pub(super) typefaces: Typefaces,
+    pub(super) asking: Option<Asking>,
 }
 
 impl<'a> Document<'a> {
     pub(super) fn new(input: &'a InputFile, sha256: &'a str, kind: SourceKind) -> Self {
-        Self { input, sha256, kind: at_home(input, kind), typefaces: Typefaces::default() }
+        Self { input, sha256, kind: at_home(input, kind), asking: None }
     }
 
-    /// The document that was converted from one with these typefaces.
-    pub(super) fn asking_for(self, typefaces: Typefaces) -> Self {
-        Self { typefaces, ..self }
+    /// The document that was converted from a presentation that asks for this.
+    pub(super) fn asking_for(self, asking: Asking) -> Self {
+        Self { asking: Some(asking), ..self }
     }
 
     /// The beginning of the hash of the file.

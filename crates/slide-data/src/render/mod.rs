@@ -6,6 +6,7 @@
 
 mod archive;
 mod attached;
+mod boxes;
 mod deck_name;
 mod entry;
 mod folder;
@@ -13,12 +14,14 @@ mod fonts;
 mod foreign;
 mod format;
 mod identity;
+mod letters;
 mod office;
+mod package;
 mod page_box;
-mod page_text;
 mod passed;
 mod pdf;
 mod stream;
+mod xml;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -32,6 +35,7 @@ pub(crate) use fonts::fonts_of_machine;
 pub use foreign::Foreign;
 pub use format::{FileFormat, sniff};
 pub use office::find_libreoffice;
+#[cfg(feature = "collect")]
 pub(crate) use pdf::STACK_BYTES;
 pub use stream::Slides;
 
@@ -65,8 +69,14 @@ pub struct Lacks {
     pub fonts: BTreeSet<String>,
     /// Fonts that were not there, whose letters stand in their places in another shape.
     pub substituted: BTreeSet<String>,
+    /// Whether the original asks for fonts that could not be read from it.
+    pub are_fonts_unknown: bool,
     /// Images that could not be decoded.
     pub images: usize,
+    /// Texts that stand out of boxes which hold all of them in the program that made the original.
+    pub moved: usize,
+    /// Texts that stand out of other boxes, or run out of the page.
+    pub overflowing: usize,
 }
 
 /// Renders the slides of an image, a PDF, a ZIP archive, a presentation or a folder of them, in order.
@@ -174,12 +184,8 @@ fn read_bytes(
         FileFormat::Pdf => pdf::read(input, bytes, &document(SourceKind::Pdf), reading, sink),
         FileFormat::Presentation(extension) => {
             let converted = office::to_pdf(&bytes, extension, reading.limits, reading.scratch)?;
-            let typefaces = match extension {
-                "pptx" => guarded(|| Ok(fonts::typefaces(&bytes)))?,
-                "odp" => guarded(|| Ok(fonts::open_typefaces(&bytes)))?,
-                _ => fonts::Typefaces::default(),
-            };
-            let document = document(SourceKind::Presentation).asking_for(typefaces);
+            let asking = guarded(|| Ok(identity::Asking::of(extension, &bytes)))?;
+            let document = document(SourceKind::Presentation).asking_for(asking);
             pdf::read(input, converted, &document, reading, sink)
         }
         FileFormat::Zip => match unknown_package(input) {

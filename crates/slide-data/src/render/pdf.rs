@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,12 +14,13 @@ use image::RgbImage;
 use super::attached::Attached;
 use super::fonts::{self, FontBook};
 use super::format::EXTENSIONS;
-use super::identity::Document;
+use super::identity::{Asking, Document};
+use super::letters::PageText;
 use super::{
-    DeckName, Event, InputFile, Lacks, Reading, RenderedSlide, Sink, archive, guarded, page_box, page_text,
+    DeckName, Event, InputFile, Lacks, Reading, RenderedSlide, Sink, archive, guarded, letters, page_box,
 };
 use crate::imaging::check_pixels;
-use crate::{Limits, Reason, TextPrint};
+use crate::{Limits, Reason};
 
 /// Deeply nested forms recurse; a thread's usual two megabytes are too few for some real files.
 pub(crate) const STACK_BYTES: usize = 64 << 20;
@@ -98,7 +100,8 @@ fn render(pdf: &Pdf, document: &Document<'_>, limits: &Limits, sink: Sink<'_>) -
     if !sink(Event::Total(total)) {
         return Ok(());
     }
-    let used = guarded(|| Ok(document.typefaces.are_known().then(|| fonts::names_used(pdf))))?;
+    let asked = document.asking.as_ref();
+    let used = guarded(|| Ok(asked.map(|_| fonts::names_used(pdf))))?.unwrap_or_default();
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if limits.threads == 0 { cores() } else { limits.threads }.min(total);
     std::thread::scope(|scope| {
@@ -116,12 +119,13 @@ fn render(pdf: &Pdf, document: &Document<'_>, limits: &Limits, sink: Sink<'_>) -
             let received = receivers[index % threads].recv();
             let page =
                 received.unwrap_or_else(|_| Err(Reason::Crashed("the renderer's thread ended".to_owned())));
-            let missing = |used| document.typefaces.missing(index, total, used, FontBook::installed());
             let event = match page {
-                Ok(Drawn { image, mut lacks, text }) => {
-                    lacks.fonts.extend(used.as_ref().map(missing).into_iter().flatten());
-                    let slide = document.slide(index + 1, image, lacks);
-                    Event::Slide(Box::new(RenderedSlide { text, ..slide }))
+                Ok(mut page) => {
+                    if let Some(asked) = asked {
+                        page.compare(asked, index, total, &used);
+                    }
+                    let slide = document.slide(index + 1, page.image, page.lacks);
+                    Event::Slide(Box::new(RenderedSlide { text: page.text.print, ..slide }))
                 }
                 Err(reason) => Event::Failed(format!("page {}", index + 1), reason),
             };
@@ -148,7 +152,21 @@ fn check_pages(total: usize, limits: &Limits) -> Result<(), Reason> {
 struct Drawn {
     image: RgbImage,
     lacks: Lacks,
-    text: Option<TextPrint>,
+    text: PageText,
+    /// The fonts in which it shows text.
+    fonts: BTreeSet<String>,
+}
+
+impl Drawn {
+    /// Compares what was drawn with what the presentation asked for, on a page (from 0) of `pages`.
+    fn compare(&mut self, asked: &Asking, index: usize, pages: usize, used: &BTreeSet<String>) {
+        let drawn = fonts::Drawn { document: used, page: &self.fonts };
+        self.lacks.fonts.extend(asked.typefaces.missing(index, pages, drawn, FontBook::installed()));
+        self.lacks.are_fonts_unknown = !asked.typefaces.are_known();
+        let leaving = asked.boxes.leaving(index, pages, &self.text.letters);
+        self.lacks.moved = leaving.moved;
+        self.lacks.overflowing += leaving.overflowing;
+    }
 }
 
 /// Draws the pages of one thread, as fast as they are taken.
@@ -162,8 +180,13 @@ fn draw_lane(
     for index in pages {
         let page = guarded(|| draw(&pdf.pages()[index], &cache, limits));
         // Text that cannot be read is no reason to lose the page.
-        let text = || Ok(page_text::of_page(&pdf.pages()[index], &fonts));
-        let page = page.map(|(image, lacks)| Drawn { image, lacks, text: guarded(text).ok().flatten() });
+        let text =
+            || Ok((letters::of_page(&pdf.pages()[index], &fonts), fonts::names_shown(&pdf.pages()[index])));
+        let page = page.map(|(image, lacks)| {
+            let (text, fonts) = guarded(text).unwrap_or_default();
+            let lacks = Lacks { overflowing: text.cut_lines, ..lacks };
+            Drawn { image, lacks, text, fonts }
+        });
         if sender.send(page).is_err() {
             break; // nobody wants the rest
         }

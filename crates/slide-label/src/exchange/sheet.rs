@@ -121,7 +121,12 @@ impl Sheet {
             Becomes::Criterion(_) | Becomes::NotApplicable(_) | Becomes::Refused => {
                 draft.answers.push((column, text));
             }
-            Becomes::Annotator => draft.person.push(text),
+            Becomes::Annotator => {
+                // Tables of Label Studio name people by number, which may be all that `--people` knows.
+                let number = text.strip_prefix("label-studio ").map(str::to_owned);
+                draft.person.push(text);
+                draft.person.extend(number);
+            }
             Becomes::Notes => draft.notes.push(text),
             Becomes::Time => draft.time = Some(text),
             Becomes::EventId => draft.event_id = Some(text.trim().to_owned()),

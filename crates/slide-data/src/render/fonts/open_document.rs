@@ -3,7 +3,8 @@ use std::io::{Cursor, Read};
 
 use zip::ZipArchive;
 
-use super::package::{MAX_PART, Typefaces, attribute, has_east_asian};
+use super::package::{Asked, Typefaces, has_east_asian, is_name};
+use crate::render::xml::{MAX_PART, attribute, name_of, tokens};
 
 /// Longest chain of styles that is followed; a document may make a circle of them.
 const MAX_PARENTS: usize = 20;
@@ -49,15 +50,6 @@ pub(in crate::render) fn open_typefaces(bytes: &[u8]) -> Typefaces {
         }
     }
     Typefaces::of(slides)
-}
-
-/// The tags of a text, each with what stands behind it up to the next one.
-fn tokens(xml: &str) -> impl Iterator<Item = (&str, &str)> {
-    xml.split('<').skip(1).map(|piece| piece.split_once('>').unwrap_or((piece, "")))
-}
-
-fn name_of(tag: &str) -> &str {
-    tag.split(|c: char| c.is_whitespace() || c == '/').find(|part| !part.is_empty()).unwrap_or_default()
 }
 
 impl Styles {
@@ -107,7 +99,7 @@ impl Styles {
     }
 
     /// The typefaces of the letters of a page. Each letter is set in what the innermost style around it names.
-    fn of_page(&self, page: &str) -> BTreeSet<String> {
+    fn of_page(&self, page: &str) -> Asked {
         let mut found = BTreeSet::new();
         let mut around: Vec<(Option<String>, Option<String>)> = Vec::new();
         for (tag, text) in tokens(page) {
@@ -127,11 +119,9 @@ impl Styles {
                 found.extend(asian.or(self.default.asian.clone()));
             }
         }
-        found
-            .iter()
-            .map(|name| self.families.get(name).unwrap_or(name).clone())
-            .filter(|name| !name.is_empty())
-            .collect()
+        let family = |name: &String| self.families.get(name).unwrap_or(name).clone();
+        let named = found.iter().map(family).filter(|name| is_name(name)).collect();
+        Asked { named, ..Asked::default() }
     }
 
     fn of_tag(&self, tag: &str) -> (Option<String>, Option<String>) {
@@ -147,8 +137,10 @@ impl Styles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::fonts::FontBook;
+    use crate::render::fonts::{Drawn, FontBook};
     use std::io::Write;
+
+    const NOTHING: Drawn<'static> = Drawn { document: &BTreeSet::new(), page: &BTreeSet::new() };
 
     fn package(parts: &[(&str, &str)]) -> Vec<u8> {
         let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
@@ -181,7 +173,7 @@ mod tests {
         let deck = package(&[("styles.xml", STYLES), ("content.xml", CONTENT)]);
         let typefaces = open_typefaces(&deck);
         assert!(typefaces.are_known());
-        typefaces.missing(page, 3, &BTreeSet::new(), &FontBook::default()).into_iter().collect()
+        typefaces.missing(page, 3, NOTHING, &FontBook::default()).into_iter().collect()
     }
 
     #[test]
@@ -202,7 +194,7 @@ mod tests {
 
     impl Typefaces {
         fn missing_of_all(&self) -> BTreeSet<String> {
-            self.missing(usize::MAX, usize::MAX, &BTreeSet::new(), &FontBook::default())
+            self.missing(usize::MAX, usize::MAX, NOTHING, &FontBook::default())
         }
     }
 }

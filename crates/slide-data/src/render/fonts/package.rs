@@ -1,35 +1,54 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Cursor, Read};
-
-use zip::ZipArchive;
 
 use super::book::{FontBook, normalised};
+use crate::render::package::{Package, Part};
+use crate::render::xml::{attribute, local_name, tags, tokens};
 
-/// Largest part that is looked at, in bytes.
-pub(super) const MAX_PART: u64 = 32 << 20;
-
-/// Fonts with the same widths as others, which converters take in their place.
-const SAME_WIDTHS: [(&str, &[&str]); 8] = [
-    ("calibri", &["carlito"]),
-    ("cambria", &["caladea"]),
-    ("arial", &["liberationsans", "arimo", "helvetica"]),
-    ("helvetica", &["liberationsans", "arimo", "arial", "nimbussans"]),
-    ("timesnewroman", &["liberationserif", "tinos"]),
-    ("couriernew", &["liberationmono", "cousine"]),
-    ("georgia", &["gelasio"]),
-    ("arialnarrow", &["liberationsansnarrow"]),
+/// Fonts whose letters have the same widths, so that converters take one in the place of another and lines break as before.
+const SAME_WIDTHS: [&[&str]; 6] = [
+    &["calibri", "carlito"],
+    &["cambria", "caladea"],
+    &["arial", "helvetica", "liberationsans", "arimo", "nimbussans"],
+    &["timesnewroman", "times", "liberationserif", "tinos", "nimbusroman"],
+    &["couriernew", "courier", "liberationmono", "cousine", "nimbusmonops"],
+    &["georgia", "gelasio"],
 ];
+
+/// Words that stand in the place of a name where text came from a web page.
+const NO_NAMES: [&str; 7] =
+    ["inherit", "initial", "serif", "sansserif", "monospace", "systemui", "applesystem"];
+
+/// Fonts that converters take symbols from, whatever a text is set in.
+const SYMBOLS: [&str; 5] = ["opensymbol", "symbol", "wingdings", "emoji", "zapfdingbats"];
+
+/// The typefaces that the letters of a slide ask for.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// Named where the letters stand.
+    pub(super) named: BTreeSet<String>,
+    /// Of layout, master and theme, where letters say nothing themselves: some of these are asked for.
+    pub(super) inherited: BTreeSet<String>,
+}
 
 /// The typefaces that the slides of a presentation ask for.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(in crate::render) struct Typefaces {
     /// Of each slide that is shown, in order.
-    slides: Vec<BTreeSet<String>>,
+    slides: Vec<Asked>,
+}
+
+/// The names of fonts in a converted document, normalised.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::render) struct Drawn<'a> {
+    /// Of all fonts that the document has.
+    pub(in crate::render) document: &'a BTreeSet<String>,
+    /// Of those in which the page shows letters.
+    pub(in crate::render) page: &'a BTreeSet<String>,
 }
 
 impl Typefaces {
     /// Of the slides that are shown, in order.
-    pub(super) fn of(slides: Vec<BTreeSet<String>>) -> Self {
+    pub(super) fn of(slides: Vec<Asked>) -> Self {
         Self { slides }
     }
 
@@ -39,26 +58,55 @@ impl Typefaces {
     }
 
     /// The typefaces of a page (from 0) of `pages` that are not there: neither installed, nor among the fonts that the converted
-    /// document has (`used`, normalised), nor replaced by one of the same widths.
+    /// document has, nor replaced by one of the same widths. Those that letters may take from layout, master or theme count where
+    /// the page shows letters in a font that nobody asked for.
     ///
     /// Where pages and slides do not match in number, each page is taken to ask for all.
     pub(in crate::render) fn missing(
         &self,
         page: usize,
         pages: usize,
-        used: &BTreeSet<String>,
+        drawn: Drawn<'_>,
         book: &FontBook,
     ) -> BTreeSet<String> {
-        let all = || self.slides.iter().flatten().cloned().collect::<BTreeSet<_>>();
-        let asked = if self.slides.len() == pages { self.slides[page].clone() } else { all() };
-        let is_used = |name: &str| used.iter().any(|used| used.strip_prefix(name).is_some_and(is_style));
-        let is_there = |typeface: &String| {
-            let name = normalised(typeface);
-            let same = SAME_WIDTHS.iter().find(|(font, _)| *font == name).map_or(&[][..], |(_, same)| *same);
-            is_used(&name) || book.has(&name) || same.iter().any(|same| is_used(same) || book.has(same))
+        let asked: Vec<&Asked> =
+            if self.slides.len() == pages { vec![&self.slides[page]] } else { self.slides.iter().collect() };
+        let named = asked.iter().flat_map(|asked| &asked.named);
+        let inherited = asked.iter().flat_map(|asked| &asked.inherited);
+        let is_there = |typeface: &&String| {
+            names(typeface)
+                .any(|name| drawn.document.iter().any(|font| is_of(font, &name)) || book.has(&name))
         };
-        asked.into_iter().filter(|typeface| !is_there(typeface)).collect()
+        let is_asked = |font: &String| {
+            named
+                .clone()
+                .chain(inherited.clone())
+                .any(|typeface| names(typeface).any(|name| is_of(font, &name)))
+        };
+        let is_symbol = |font: &String| SYMBOLS.iter().any(|symbols| font.contains(symbols));
+        let has_stranger = drawn.page.iter().any(|font| !is_symbol(font) && !is_asked(font));
+        let perhaps = inherited.clone().filter(|_| has_stranger);
+        named.clone().chain(perhaps).filter(|typeface| !is_there(typeface)).cloned().collect()
     }
+}
+
+/// The normalised name of a typeface and those of fonts of the same widths. A `PostScript` name has the family before its style.
+fn names(typeface: &str) -> impl Iterator<Item = String> {
+    let name = normalised(typeface);
+    let family = typeface.split_once('-').filter(|(_, style)| is_style(&normalised(style)));
+    let family = family.map_or_else(|| name.clone(), |(family, _)| normalised(family));
+    let same = SAME_WIDTHS.iter().find(|same| same.contains(&family.as_str())).copied().unwrap_or_default();
+    std::iter::once(name).chain(same.iter().map(|&name| name.to_owned()))
+}
+
+/// Whether a font is of a family, in whatever style.
+fn is_of(font: &str, family: &str) -> bool {
+    font.strip_prefix(family).is_some_and(is_style)
+}
+
+/// Whether a text names a typeface.
+pub(super) fn is_name(typeface: &str) -> bool {
+    !typeface.is_empty() && !typeface.starts_with('+') && !NO_NAMES.contains(&normalised(typeface).as_str())
 }
 
 /// Whether the rest of a font's name tells its style alone.
@@ -73,157 +121,108 @@ fn is_style(mut rest: &str) -> bool {
     rest.is_empty()
 }
 
-/// Reads the typefaces of an Office Open XML presentation: those that a slide, its layout and its master name, and those of the theme
-/// where text takes them.
+/// Reads the typefaces of an Office Open XML presentation.
 pub(in crate::render) fn typefaces(bytes: &[u8]) -> Typefaces {
-    let Ok(archive) = ZipArchive::new(Cursor::new(bytes)) else { return Typefaces::default() };
-    let mut package = Package { archive, named: BTreeMap::new() };
-    let main = "ppt/presentation.xml";
-    let (Some(text), links) = (package.part(main), package.links(main)) else { return Typefaces::default() };
-    let mut slides = Vec::new();
-    for tag in tags(&text, "sldId") {
-        let target = attribute(tag, "r:id").and_then(|id| links.iter().find(|link| link.id == id));
-        let Some(slide) =
-            target.and_then(|link| package.part(&link.target).map(|text| (link.target.clone(), text)))
-        else {
-            continue;
-        };
-        // A hidden slide has no page.
-        if tags(&slide.1, "sld").next().and_then(|tag| attribute(tag, "show")).is_some_and(|show| show == "0")
-        {
-            continue;
+    let Some(mut package) = Package::open(bytes) else { return Typefaces::default() };
+    // Typefaces of layouts, masters and themes by the name of the part, for many slides share them.
+    let mut above = BTreeMap::new();
+    let slides = package.slides();
+    Typefaces::of(slides.iter().map(|slide| of_slide(&mut package, &mut above, slide)).collect())
+}
+
+fn of_slide(
+    package: &mut Package<'_>,
+    above: &mut BTreeMap<(String, bool), BTreeSet<String>>,
+    slide: &Part,
+) -> Asked {
+    let letters = Letters::of(&slide.text);
+    let mut inherited = BTreeSet::new();
+    let mut part = slide.name.clone();
+    for kind in ["slideLayout", "slideMaster", "theme"] {
+        if !letters.some_inherit {
+            break;
         }
-        slides.push(package.slide(&slide.0, &slide.1));
-    }
-    Typefaces { slides }
-}
-
-struct Package<'a> {
-    archive: ZipArchive<Cursor<&'a [u8]>>,
-    /// Typefaces of layouts, masters and themes by the name of the part, for many slides share them.
-    named: BTreeMap<String, BTreeSet<String>>,
-}
-
-struct Link {
-    id: String,
-    kind: String,
-    target: String,
-}
-
-impl Package<'_> {
-    fn part(&mut self, name: &str) -> Option<String> {
-        let mut bytes = Vec::new();
-        self.archive.by_name(name).ok()?.take(MAX_PART).read_to_end(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// The parts that a part leads to.
-    fn links(&mut self, name: &str) -> Vec<Link> {
-        let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
-        let Some(text) = self.part(&format!("{folder}/_rels/{file}.rels")) else { return Vec::new() };
-        let link = |tag: &str| {
-            let target = attribute(tag, "Target")?;
-            let kind = attribute(tag, "Type")?;
-            let kind = kind.rsplit('/').next()?.to_owned();
-            Some(Link { id: attribute(tag, "Id")?, kind, target: resolved(folder, &target) })
-        };
-        tags(&text, "Relationship").filter_map(link).collect()
-    }
-
-    fn slide(&mut self, name: &str, text: &str) -> BTreeSet<String> {
-        let mut found = explicit(text);
-        // Text that names a typeface for each run takes nothing from layout, master and theme.
-        if !takes_theme(text) {
-            return found;
+        let Some(next) = package.linked(&part, kind) else { break };
+        part = next;
+        let key = (part.clone(), letters.are_asian);
+        if !above.contains_key(&key) {
+            let text = package.part(&part).unwrap_or_default();
+            let text = if kind == "theme" { fonts_of_theme(&text) } else { &text };
+            above.insert(key.clone(), explicit(text, letters.are_asian));
         }
-        let mut part = name.to_owned();
-        for kind in ["slideLayout", "slideMaster", "theme"] {
-            let Some(next) = self.links(&part).into_iter().find(|link| link.kind == kind) else { break };
-            part = next.target;
-            if !self.named.contains_key(&part) {
-                let text = self.part(&part).unwrap_or_default();
-                let names = if kind == "theme" { of_theme(&text) } else { explicit(&text) };
-                self.named.insert(part.clone(), names);
+        inherited.extend(above.get(&key).into_iter().flatten().cloned());
+    }
+    Asked { named: letters.named, inherited }
+}
+
+/// What the letters of a slide are set in.
+#[derive(Default)]
+struct Letters {
+    named: BTreeSet<String>,
+    /// Whether some name no typeface themselves.
+    some_inherit: bool,
+    /// Whether some are of East Asia.
+    are_asian: bool,
+}
+
+impl Letters {
+    fn of(slide: &str) -> Self {
+        let mut letters = Self::default();
+        // The typefaces of the run that is open, for letters of other scripts and for those of East Asia, and its text.
+        let mut run: Option<([Option<String>; 2], String)> = None;
+        for (tag, behind) in tokens(slide) {
+            match (local_name(tag), &mut run) {
+                ("r" | "fld", _) if !tag.starts_with('/') => run = Some(([None, None], String::new())),
+                ("r" | "fld", Some(_)) => letters.take(run.take()),
+                ("latin", Some(([latin, _], _))) => *latin = attribute(tag, "typeface"),
+                ("ea", Some(([_, asian], _))) => *asian = attribute(tag, "typeface"),
+                ("t", Some((_, text))) if !tag.starts_with('/') => text.push_str(behind),
+                _ => {}
             }
-            found.extend(self.named.get(&part).into_iter().flatten().cloned());
         }
-        found
+        letters
+    }
+
+    fn take(&mut self, run: Option<([Option<String>; 2], String)>) {
+        let Some(([latin, asian], text)) = run else { return };
+        let has_asian = has_east_asian(&text);
+        let has_others = text.chars().any(|c| !c.is_whitespace() && !is_east_asian(c));
+        self.are_asian |= has_asian;
+        for (typeface, is_used) in [(latin, has_others), (asian, has_asian)] {
+            match typeface.filter(|typeface| is_name(typeface)) {
+                Some(typeface) if is_used => drop(self.named.insert(typeface)),
+                None => self.some_inherit |= is_used,
+                Some(_) => {}
+            }
+        }
     }
 }
 
-/// Whether some text of a slide names no typeface itself.
-fn takes_theme(text: &str) -> bool {
-    let runs = tags(text, "r").count() + tags(text, "fld").count();
-    runs > tags(text, "latin")
-        .filter(|tag| attribute(tag, "typeface").is_some_and(|name| !name.starts_with('+')))
-        .count()
+fn is_east_asian(c: char) -> bool {
+    ('\u{2e80}'..='\u{9fff}').contains(&c) || ('\u{ac00}'..='\u{d7af}').contains(&c)
 }
 
 /// Whether a text has letters of East Asia.
 pub(super) fn has_east_asian(text: &str) -> bool {
-    text.chars().any(|c| ('\u{2e80}'..='\u{9fff}').contains(&c) || ('\u{ac00}'..='\u{d7af}').contains(&c))
+    text.chars().any(is_east_asian)
 }
 
-/// The typefaces that a part names for letters; those for East Asian scripts where it has such letters.
-fn explicit(text: &str) -> BTreeSet<String> {
-    let kinds: &[&str] = if has_east_asian(text) { &["latin", "ea"] } else { &["latin"] };
+/// The typefaces that a part names for letters, and for those of East Asia where there are any.
+fn explicit(text: &str, are_asian: bool) -> BTreeSet<String> {
+    let kinds: &[&str] = if are_asian { &["latin", "ea"] } else { &["latin"] };
     let names = kinds.iter().flat_map(|kind| tags(text, kind)).filter_map(|tag| attribute(tag, "typeface"));
-    names.filter(|name| !name.is_empty() && !name.starts_with('+')).collect()
+    names.filter(|name| is_name(name)).collect()
 }
 
-/// The typefaces of a theme's headings and text.
-fn of_theme(text: &str) -> BTreeSet<String> {
-    let fonts = text
-        .split_once("fontScheme")
-        .map_or("", |(_, rest)| rest.split("</a:fontScheme").next().unwrap_or(rest));
-    explicit(fonts)
-}
-
-/// The insides of the tags of a local name, whatever their prefix.
-fn tags<'a>(xml: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
-    xml.split('<').skip(1).filter_map(move |tag| {
-        let inside = tag.split('>').next()?;
-        let end = inside.find(|c: char| c.is_whitespace() || c == '/').unwrap_or(inside.len());
-        let (tag, rest) = inside.split_at(end);
-        (tag.rsplit(':').next()? == name).then_some(rest)
-    })
-}
-
-pub(super) fn attribute(tag: &str, name: &str) -> Option<String> {
-    let mut from = 0;
-    while let Some(found) = tag[from..].find(name) {
-        let at = from + found;
-        from = at + name.len();
-        let is_whole = tag[..at].ends_with(char::is_whitespace);
-        let Some(value) = tag[from..].trim_start().strip_prefix('=').map(str::trim_start) else { continue };
-        let quote = value.chars().next()?;
-        if is_whole && (quote == '"' || quote == '\'') {
-            return value[1..].split(quote).next().map(|value| value.replace("&amp;", "&"));
-        }
-    }
-    None
-}
-
-/// The name of a part that is named from within a folder.
-fn resolved(folder: &str, target: &str) -> String {
-    if let Some(whole) = target.strip_prefix('/') {
-        return whole.to_owned();
-    }
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in target.split('/') {
-        match part {
-            ".." => drop(parts.pop()),
-            "." | "" => {}
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
+/// What a theme says of the fonts of headings and text.
+fn fonts_of_theme(text: &str) -> &str {
+    text.split_once("fontScheme").map_or("", |(_, rest)| rest.split("</a:fontScheme").next().unwrap_or(rest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
+    use std::io::{Cursor, Write};
 
     fn package(parts: &[(&str, &str)]) -> Vec<u8> {
         let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
@@ -266,17 +265,19 @@ mod tests {
         ])
     }
 
-    fn missing(page: usize, pages: usize, used: &[&str]) -> Vec<String> {
-        let used = used.iter().map(|&name| name.to_owned()).collect();
-        typefaces(&deck()).missing(page, pages, &used, &FontBook::default()).into_iter().collect()
+    fn missing(page: usize, pages: usize, document: &[&str], shown: &[&str]) -> Vec<String> {
+        let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<_>>();
+        let (document, shown) = (set(&[document, shown].concat()), set(shown));
+        let drawn = Drawn { document: &document, page: &shown };
+        typefaces(&deck()).missing(page, pages, drawn, &FontBook::default()).into_iter().collect()
     }
 
     #[test]
     fn each_slide_asks_for_what_its_text_is_set_in() {
-        assert_eq!(missing(0, 2, &[]), ["DM Sans"]);
-        assert_eq!(missing(1, 2, &[]), ["Aptos", "Aptos Display"]);
+        assert_eq!(missing(0, 2, &[], &["dejavusans"]), ["DM Sans"]);
+        assert_eq!(missing(1, 2, &[], &["dejavusans"]), ["Aptos", "Aptos Display"]);
         assert_eq!(
-            missing(0, 7, &[]),
+            missing(0, 7, &[], &["dejavusans"]),
             ["Aptos", "Aptos Display", "DM Sans"],
             "pages that cannot be told apart"
         );
@@ -284,16 +285,44 @@ mod tests {
 
     #[test]
     fn a_font_that_the_converted_document_has_is_not_missing() {
-        assert_eq!(missing(0, 2, &["dmsansregular"]), [""; 0]);
-        assert_eq!(missing(1, 2, &["carlito", "aptosdisplay"]), ["Aptos"]);
+        assert_eq!(missing(0, 2, &["dmsansregular"], &["dejavusans"]), [""; 0]);
+        assert_eq!(missing(1, 2, &["carlito", "aptosdisplay"], &["dejavusans"]), ["Aptos"]);
+    }
+
+    #[test]
+    fn what_a_theme_names_is_missing_where_letters_are_drawn_in_what_nobody_asked_for() {
+        assert_eq!(missing(1, 2, &[], &["aptosdisplaybold"]), [""; 0], "the page has headings alone");
+        assert_eq!(missing(1, 2, &[], &["aptosdisplay", "opensymbol"]), [""; 0], "and bullets");
+        assert_eq!(missing(1, 2, &[], &["aptosdisplay", "dejavusans"]), ["Aptos"]);
     }
 
     #[test]
     fn a_font_of_the_same_widths_counts() {
-        let typefaces = Typefaces { slides: vec![["Calibri", "Arial", "Cambria"].map(str::to_owned).into()] };
+        let named = ["Calibri", "Arial", "Cambria", "Liberation Sans", "Helvetica-Bold", "Calibri Light"];
+        let asked = Asked { named: named.map(str::to_owned).into(), ..Asked::default() };
+        let typefaces = Typefaces::of(vec![asked]);
         let used = ["carlitobold", "liberationsans"].map(str::to_owned).into();
-        let missing = typefaces.missing(0, 1, &used, &FontBook::default());
-        assert_eq!(missing.into_iter().collect::<Vec<_>>(), ["Cambria"]);
+        let drawn = Drawn { document: &used, page: &used };
+        let missing = typefaces.missing(0, 1, drawn, &FontBook::default());
+        assert_eq!(missing.into_iter().collect::<Vec<_>>(), ["Calibri Light", "Cambria"]);
+    }
+
+    #[test]
+    fn fonts_for_scripts_that_no_letter_is_of_are_not_asked_for() {
+        let theme =
+            r#"<a:fontScheme><a:latin typeface="Calibri"/><a:ea typeface="新細明體"/></a:fontScheme>"#;
+        assert_eq!(explicit(fonts_of_theme(theme), false).into_iter().collect::<Vec<_>>(), ["Calibri"]);
+        let run =
+            |properties: &str, text: &str| format!("<a:r><a:rPr>{properties}</a:rPr><a:t>{text}</a:t></a:r>");
+        let fonts = r#"<a:latin typeface="Lato"/><a:ea typeface="SimSun"/>"#;
+        let letters = Letters::of(&run(fonts, "plain"));
+        assert_eq!((letters.named.len(), letters.some_inherit, letters.are_asian), (1, false, false));
+        let letters = Letters::of(&run(fonts, "資金"));
+        assert_eq!(letters.named.into_iter().collect::<Vec<_>>(), ["SimSun"]);
+        let letters = Letters::of(&run(r#"<a:latin typeface="inherit"/>"#, "資金 round"));
+        assert!(letters.named.is_empty() && letters.some_inherit && letters.are_asian);
+        let empty = run(fonts, " ") + r#"<a:endParaRPr><a:latin typeface="Aptos"/></a:endParaRPr>"#;
+        assert!(Letters::of(&empty).named.is_empty(), "nothing is set in them");
     }
 
     #[test]

@@ -53,30 +53,47 @@ fn installed(book: &FontBook, query: &FallbackFontQuery) -> Option<(FontData, u3
 /// The fonts of a page that are neither embedded nor installed nor standard: whether their letters are lost, by name. Letters of
 /// others are drawn in another shape, each in its place, for the document says the widths.
 pub(in crate::render) fn not_embedded(page: &Page<'_>) -> BTreeMap<String, bool> {
-    let mut search = Search::default();
-    let stream = || page.page_stream().map(<[u8]>::to_vec);
-    search.look(page.resources(), &stream, 0);
-    search.found
+    Search::default().on(page).found
+}
+
+/// The normalised names of the fonts in which a page shows text.
+pub(in crate::render) fn names_shown(page: &Page<'_>) -> BTreeSet<String> {
+    Search { shown: Some(BTreeSet::new()), ..Search::default() }.on(page).shown.unwrap_or_default()
 }
 
 #[derive(Default)]
 struct Search {
     found: BTreeMap<String, bool>,
+    /// The names of all fonts that text is shown with, where they are wanted.
+    shown: Option<BTreeSet<String>>,
     forms: usize,
 }
 
 impl Search {
+    fn on(mut self, page: &Page<'_>) -> Self {
+        let stream = || page.page_stream().map(<[u8]>::to_vec);
+        self.look(page.resources(), &stream, 0);
+        self
+    }
+
     fn look(&mut self, resources: &Resources<'_>, stream: &dyn Fn() -> Option<Vec<u8>>, depth: usize) {
         let mut content = None;
         for key in resources.fonts.keys() {
-            let font = resources.fonts.get::<Dict<'_>>(&key);
-            let Some((name, is_lost)) = font.and_then(|font| judge(&font, FontBook::installed)) else {
+            let Some(font) = resources.fonts.get::<Dict<'_>>(&key) else { continue };
+            let judged = judge(&font, FontBook::installed);
+            if judged.is_none() && self.shown.is_none() {
                 continue;
-            };
+            }
             // A font that is listed and not used changes nothing.
             let content: &Option<Vec<u8>> = content.get_or_insert_with(stream);
-            if content.as_ref().is_some_and(|content| shows(content, &key)) {
+            if !content.as_ref().is_some_and(|content| shows(content, &key)) {
+                continue;
+            }
+            if let Some((name, is_lost)) = judged {
                 *self.found.entry(name).or_default() |= is_lost;
+            }
+            if let (Some(shown), Some(name)) = (&mut self.shown, base_name(&font)) {
+                shown.insert(normalised(&name));
             }
         }
         for key in resources.x_objects.keys() {
