@@ -14,7 +14,8 @@ use vlm_lora::Stored;
 use vlm_lora::backend::cpu::{Buffer, Weight};
 use vlm_lora::backend::{
     AdamWStep, AdamWTensor, Attention, AttentionGradients, AttentionInputs, AttentionSaved, Backend as _,
-    BaseDtype, Bf16Kernel, Cpu, CpuOptions, Gemm, Kernels as _, Norm, Rope, RowTarget, Write,
+    BaseDtype, Bf16Kernel, Cpu, CpuOptions, Gemm, IntegerKernel, Isa, Kernels as _, Norm, Rope, RowTarget,
+    Write,
 };
 
 const ROWS: usize = 1024;
@@ -51,15 +52,22 @@ fn weight(backend: &Cpu, n: usize, k: usize) -> Result<Weight<f32>> {
     backend.weight(Stored { dtype: Dtype::F32, bytes: &bytes }, n, k)
 }
 
-/// The backends to compare: f32, and a bf16 base by every kernel of this CPU.
+/// The backends to compare: f32, a bf16 base by every kernel of this CPU, and integers of 8 and 16 bits by every kernel.
 fn backends() -> Result<Vec<(String, Cpu)>> {
     let mut backends = vec![("f32".to_owned(), Cpu::new())];
-    for kernel in Bf16Kernel::available() {
+    let avx2 = CpuOptions { isa: Some(Isa::Avx2), ..CpuOptions::default() };
+    backends.push(("f32 avx2".to_owned(), Cpu::with_options(avx2)?));
+    for kernel in Bf16Kernel::available().into_iter().filter(|kernel| *kernel != Bf16Kernel::Int16) {
         let options = CpuOptions { base: BaseDtype::Bf16, kernel: Some(kernel), ..CpuOptions::default() };
         backends.push((format!("bf16 {kernel:?}"), Cpu::with_options(options)?));
     }
-    let options = CpuOptions { base: BaseDtype::Int8, ..CpuOptions::default() };
-    backends.push(("int8".to_owned(), Cpu::with_options(options)?));
+    for integers in IntegerKernel::available() {
+        let kernels = [("int8", BaseDtype::Int8, None), ("int16", BaseDtype::Bf16, Some(Bf16Kernel::Int16))];
+        for (name, base, kernel) in kernels {
+            let options = CpuOptions { base, kernel, integers: Some(integers), ..CpuOptions::default() };
+            backends.push((format!("{name} {}", integers.name()), Cpu::with_options(options)?));
+        }
+    }
     Ok(backends)
 }
 

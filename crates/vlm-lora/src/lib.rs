@@ -106,7 +106,7 @@ pub use lora::{
     AdapterOrigin, AdapterSpec, AdapterWeights, InitLoraWeights, LoraConfig, Module, OneOrMany, PeftAdapter,
     Principal, TEXT_LINEARS, merge, unmerge,
 };
-pub use model::{Features, Item, KvCache, LossSum, Model, Param, Prompt, StepMode};
+pub use model::{Features, IntegerCheck, Item, KvCache, LossSum, Model, Param, Prompt, StepMode};
 pub use processor::{Encoded, Processor, pixel_values};
 pub use rotary::{Llama3Scaling, Rotary};
 pub use safetensors;

@@ -19,7 +19,7 @@ pub use arguments::{
     AdamWStep, AdamWTensor, Attention, AttentionGradients, AttentionInputs, AttentionSaved, Dropout, Gemm,
     LinearOutput, LowRank, LowRankBackward, LowRankForward, Norm, Rope, RowTarget, Write,
 };
-pub use cpu::{BaseDtype, Bf16Kernel, Cpu, CpuOptions, Isa, LARGEST_INT8_ROWS};
+pub use cpu::{BaseDtype, Bf16Kernel, Cpu, CpuOptions, IntegerKernel, Isa, LARGEST_INT8_ROWS};
 #[cfg(feature = "cuda")]
 pub use cuda::{Cuda, CudaDtype, CudaOptions};
 pub use device::{Device, OnDevice};

@@ -13,6 +13,9 @@ pub struct WeightFormat {
     pub dtype: ElementType,
     /// Whether the matrices are kept in 8 bits.
     pub load_in_8bit: bool,
+    /// Whether activations are rounded to 8 bits where they meet such matrices.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub int8_activations: bool,
 }
 
 /// A kind of backend.
@@ -50,6 +53,11 @@ impl fmt::Display for WeightFormat {
             ElementType::Bfloat16 => "bfloat16",
             ElementType::Float16 => "float16",
         };
-        write!(f, "{on}, {dtype}{}", if self.load_in_8bit { ", 8 bits" } else { "" })
+        let bits = match (self.load_in_8bit, self.int8_activations) {
+            (false, _) => "",
+            (true, false) => ", 8 bits",
+            (true, true) => ", 8 bits, activations too",
+        };
+        write!(f, "{on}, {dtype}{bits}")
     }
 }

@@ -105,7 +105,7 @@ impl<B: Backend> Model<B> {
     }
 
     /// Continues every sequence of a cache by its slice of `tokens`, none of which is empty, and returns for each the logits
-    /// `(vocab)` of its next token. What a sequence gets does not depend on the others.
+    /// `(vocab)` of its next token. What a sequence gets does not depend on the others, but for rounding where products are taken in integers.
     ///
     /// # Errors
     /// When there is not one slice a sequence, a slice is empty, a sequence becomes longer than the model was made for, or the

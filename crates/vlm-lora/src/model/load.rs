@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Model;
 use super::attention::SelfAttention;
@@ -78,6 +78,7 @@ impl<B: Backend> Loader<'_, B> {
             patch_size: vision.patch_size,
             side,
             scale_factor: self.config.scale_factor,
+            integer_check: OnceLock::new(),
         })
     }
 

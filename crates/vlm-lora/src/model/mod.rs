@@ -9,6 +9,7 @@ mod attention;
 mod batch;
 mod block;
 mod head;
+mod integer_check;
 mod kv_cache;
 mod linear;
 mod load;
@@ -30,6 +31,7 @@ use crate::config::ModelConfig;
 use crate::sample::Sample;
 
 pub(crate) use head::ROWS_AT_ONCE;
+pub use integer_check::IntegerCheck;
 pub use kv_cache::{KvCache, Prompt};
 pub use params::Param;
 

@@ -1,6 +1,9 @@
+use std::sync::OnceLock;
+
 use super::Features;
 use super::attention::{Layout, Read};
 use super::block::{Save, Saved, Stack};
+use super::integer_check::IntegerCheck;
 use super::linear::{Linear, LinearSaved};
 use super::norm::Norm;
 use super::params::{Bias, Grads, Pass};
@@ -23,6 +26,8 @@ pub(crate) struct Vision<B: Backend> {
     /// Patches along one side of the image that the model was made for.
     pub(crate) side: usize,
     pub(crate) scale_factor: usize,
+    /// What the check of products in integers said, once it was made.
+    pub(crate) integer_check: OnceLock<IntegerCheck>,
 }
 
 /// What the backward pass needs.
@@ -38,7 +43,7 @@ pub(crate) struct VisionSaved<B: Backend> {
 }
 
 /// One tile of one image.
-type TileRef<'a> = (&'a Tiles, usize);
+pub(super) type TileRef<'a> = (&'a Tiles, usize);
 
 impl<B: Backend> Vision<B> {
     pub(crate) fn trains(&self) -> bool {
@@ -87,6 +92,7 @@ impl<B: Backend> Vision<B> {
 
     /// As [`features`](Self::features), in one buffer.
     pub(crate) fn rows_of(&self, pass: Pass<'_, B>, images: &[&Tiles]) -> Result<B::Buffer> {
+        self.check_integers(pass, images)?;
         let (backend, width) = (pass.backend, self.projection.out_features);
         let total = images.iter().map(|tiles| self.rows(tiles)).sum::<Result<usize>>()?;
         let (mut rows, mut at) = (backend.scratch(total * width)?, 0);
@@ -139,7 +145,7 @@ impl<B: Backend> Vision<B> {
     }
 
     /// Rows of tiles of one size.
-    fn forward_tiles(
+    pub(super) fn forward_tiles(
         &self,
         pass: Pass<'_, B>,
         tiles: &[TileRef<'_>],

@@ -13,11 +13,11 @@ use crate::{Checkpoint, Error, Result};
 pub struct BaseModelConfig {
     /// A directory in Hugging Face layout, or a Hub id.
     pub name: String,
-    /// Element type of the frozen weights.
+    /// Element type of the frozen weights and of products with them.
     pub dtype: ModelDtype,
     /// Where it is computed: `auto`, `cpu` or `cuda`.
     pub device: String,
-    /// Whether the frozen matrices are held in 8 bits.
+    /// Whether the frozen matrices are held in 8 bits and, on a CPU, multiplied in 8-bit integers.
     pub load_in_8bit: bool,
 }
 
@@ -73,7 +73,7 @@ pub enum ModelDtype {
     Auto,
     /// Single precision.
     Float32,
-    /// The upper half of single precision.
+    /// The upper half of single precision; on a CPU with AVX2 that does not multiply it, integers of 16 bits, which are more exact.
     Bfloat16,
     /// IEEE half precision.
     Float16,

@@ -93,7 +93,12 @@ impl BaseModelConfig {
             CudaDtype::Float16 => ElementType::Float16,
             CudaDtype::Bfloat16 => ElementType::Bfloat16,
         };
-        let format = WeightFormat { device: WeightDevice::Cuda, dtype, load_in_8bit: self.load_in_8bit };
+        let format = WeightFormat {
+            device: WeightDevice::Cuda,
+            dtype,
+            load_in_8bit: self.load_in_8bit,
+            int8_activations: false,
+        };
         Ok(ChosenDevice { device: Device::Cuda(Arc::new(cuda)), format, passed_over: None })
     }
 
@@ -106,7 +111,8 @@ impl BaseModelConfig {
 
 fn format_on_cpu(base: BaseDtype) -> WeightFormat {
     let dtype = if base == BaseDtype::Full { ElementType::Float32 } else { ElementType::Bfloat16 };
-    WeightFormat { device: WeightDevice::Cpu, dtype, load_in_8bit: base == BaseDtype::Int8 }
+    let is_int8 = base == BaseDtype::Int8;
+    WeightFormat { device: WeightDevice::Cpu, dtype, load_in_8bit: is_int8, int8_activations: is_int8 }
 }
 
 #[cfg(feature = "cuda")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::outcome::TrainOutcome;
+use crate::model::IntegerCheck;
 
 /// Named measures in the order in which they are to be shown.
 pub type Metrics = Vec<(String, f64)>;
@@ -96,6 +97,8 @@ pub struct CheckpointReport<'a> {
 pub trait Observer {
     /// Before the first step.
     fn on_start(&mut self, _start: &RunStart) {}
+    /// After products in integers were compared with exact ones on the first image, where the base is held so that there are any.
+    fn on_integer_check(&mut self, _check: &IntegerCheck) {}
     /// After each optimizer step.
     fn on_step(&mut self, _step: &StepReport) {}
     /// After each line of training metrics.
@@ -122,6 +125,9 @@ impl Observer for Arc<AtomicBool> {
 impl<O: Observer + ?Sized> Observer for &mut O {
     fn on_start(&mut self, start: &RunStart) {
         (**self).on_start(start);
+    }
+    fn on_integer_check(&mut self, check: &IntegerCheck) {
+        (**self).on_integer_check(check);
     }
     fn on_step(&mut self, step: &StepReport) {
         (**self).on_step(step);

@@ -119,10 +119,12 @@ fn weight_bytes(model: &ModelConfig, base: BaseDtype) -> usize {
     let of = |(_, shape): &(String, Vec<usize>)| {
         let count = shape.iter().product::<usize>();
         let (rows, is_matrix) = (shape.first().copied().unwrap_or(0), shape.len() > 1);
+        let columns = count / rows.max(1);
         match base {
             _ if !is_matrix => 4 * count,
             BaseDtype::Full => 4 * count,
-            BaseDtype::Int8 if rows <= LARGEST_INT8_ROWS => count + 4 * rows,
+            // beside the integers a scale and the sum of each row, and the sum of each column
+            BaseDtype::Int8 if rows <= LARGEST_INT8_ROWS => count + 8 * rows + 4 * columns,
             BaseDtype::Bf16 | BaseDtype::Int8 => 2 * count,
         }
     };

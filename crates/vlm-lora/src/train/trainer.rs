@@ -140,6 +140,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             base_parameters: self.model.base_parameters(),
         };
         self.observers.iter_mut().for_each(|observer| observer.on_start(&start));
+        self.check_integers(data)?;
         let mut session = Session {
             model: self.model,
             config: &self.config,
@@ -161,6 +162,17 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let outcome = self.finish(&folder, &start, state, status, epochs)?;
         self.observers.iter_mut().for_each(|observer| observer.on_end(&outcome));
         Ok(outcome)
+    }
+
+    /// Compares products in integers with exact ones on the first sample's image, where there are such products.
+    fn check_integers(&mut self, data: &dyn Dataset) -> Result<()> {
+        if self.model.backend().integer_bound().is_some() {
+            let sample = data.sample(0)?;
+            if let Some(check) = self.model.check_integers(&[&*sample.tiles])? {
+                self.observers.iter_mut().for_each(|observer| observer.on_integer_check(&check));
+            }
+        }
+        Ok(())
     }
 
     fn check_data(&self, data: &dyn Dataset) -> Result<()> {

@@ -1,14 +1,21 @@
 //! The fused and optional operations of the CPU backend.
 
+use std::sync::atomic::Ordering;
+
 use super::bf16::Activation;
 use super::buffer::Buffer;
 use super::check::{length, linear_lengths, room, whole_rows};
+use super::prepared::Prepared;
 use super::real::{Real, for_reals};
 use super::weight::Weight;
-use super::{Cpu, loss, optimizer, pointwise};
+use super::{BaseDtype, Cpu, loss, optimizer, pointwise};
 use crate::Result;
 use crate::backend::dropout::Mask;
 use crate::backend::{AdamWTensor, Backend, Kernels as _, LinearOutput, Pending, RowTarget, check};
+
+/// What rounding of activations to 8 bits may change image features by, and to 16 bits, which is less than bf16 may.
+const BOUND_OF_8_BITS: f64 = 0.03;
+const BOUND_OF_16_BITS: f64 = 0.01;
 
 for_reals! {
 impl Backend for Cpu<T> {
@@ -32,6 +39,14 @@ impl Backend for Cpu<T> {
         Ok(())
     }
 
+    fn integer_bound(&self) -> Option<f64> {
+        self.integers.map(|_| if self.base == BaseDtype::Int8 { BOUND_OF_8_BITS } else { BOUND_OF_16_BITS })
+    }
+
+    fn set_integers(&self, used: bool) {
+        self.is_exact.store(!used, Ordering::Relaxed);
+    }
+
     fn weight_row_norms_squared(&self, weight: &Weight<T>) -> Result<Buffer<T>> {
         let mut out = Buffer::uninitialised(&self.pool, weight.shape().0);
         weight.row_norms_squared(self.simd, &mut out);
@@ -45,16 +60,19 @@ impl Backend for Cpu<T> {
         outputs: &mut [LinearOutput<'_, Weight<T>, Buffer<T>>],
     ) -> Result<()> {
         let context = self.context();
-        let Some((_, columns)) = outputs.first().map(|out| out.weight.shape()) else { return Ok(()) };
-        if !outputs.iter().all(|out| out.weight.is_bf16(context)) {
+        let Some(first) = outputs.first() else { return Ok(()) };
+        let (operand, columns) = (first.weight.operand(context), first.weight.shape().1);
+        let Some(operand) = operand.filter(|_| outputs.iter().all(|out| out.weight.operand(context) == operand))
+        else {
             return outputs.iter_mut().try_for_each(|out| self.linear(x, m, out.weight, out.bias, out.y));
-        }
+        };
         for out in &mut *outputs {
             linear_lengths(x, m, out.weight, out.bias, out.y)?;
         }
-        let rounded = self.rounded(x, m, columns, Activation::Identity);
+        let x = bytemuck::cast_slice(x);
+        let prepared = Prepared::new(context, operand, x, (m, columns), Activation::Identity);
         for LinearOutput { weight, bias, y } in outputs {
-            weight.forward_rounded(context, &rounded, bias.map(|bias| &bias[..]), y);
+            weight.forward_prepared(context, &prepared, bias.map(|bias| &bias[..]), y);
         }
         Ok(())
     }
@@ -70,8 +88,9 @@ impl Backend for Cpu<T> {
         let ((_, k), context) = (weight.shape(), self.context());
         linear_lengths(x, m, weight, bias, y)?;
         let bias = bias.map(|bias| &bias[..]);
-        if weight.is_bf16(context) {
-            weight.forward_rounded(context, &self.rounded(x, m, k, Activation::Gelu), bias, y);
+        if let Some(operand) = weight.operand(context) {
+            let prepared = Prepared::new(context, operand, bytemuck::cast_slice(x), (m, k), Activation::Gelu);
+            weight.forward_prepared(context, &prepared, bias, y);
         } else {
             let mut activated = self.scratch(x.len())?;
             pointwise::gelu(self.simd, x, &mut activated);

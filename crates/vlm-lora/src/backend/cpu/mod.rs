@@ -15,6 +15,7 @@ mod check;
 mod f32_kernels;
 mod fused;
 mod gather;
+mod integer;
 mod isa;
 mod loss;
 mod matmul;
@@ -23,6 +24,7 @@ mod operations;
 mod optimizer;
 mod panels;
 mod pointwise;
+mod prepared;
 mod real;
 mod rope;
 mod simd;
@@ -30,14 +32,16 @@ mod tasks;
 mod weight;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use bf16::Bf16Kernel;
 pub use buffer::Buffer;
+pub use integer::IntegerKernel;
 pub use isa::Isa;
 pub use real::Real;
 pub use weight::{BaseDtype, LARGEST_INT8_ROWS, Weight};
 
-use self::bf16::{Activation, Context, Rounded};
+use self::bf16::Context;
 use self::buffer::Pool;
 
 use self::isa::Simd;
@@ -50,6 +54,8 @@ pub struct CpuOptions {
     pub base: BaseDtype,
     /// How products with a narrow base are computed; by default the fastest way there is here.
     pub kernel: Option<Bf16Kernel>,
+    /// How products of integers are computed; by default the fastest way there is here.
+    pub integers: Option<IntegerKernel>,
     /// The widest instruction set that may be used; by default the widest of this CPU.
     pub isa: Option<Isa>,
 }
@@ -59,6 +65,10 @@ pub struct CpuOptions {
 pub struct Cpu<T: Real = f32> {
     base: BaseDtype,
     kernel: Bf16Kernel,
+    /// How products of integers are taken, where the base has matrices of integers.
+    integers: Option<IntegerKernel>,
+    /// Whether activations stay as they are where they meet such matrices.
+    is_exact: AtomicBool,
     simd: Simd,
     pool: Arc<Pool>,
     rope: rope::Tables<T>,
@@ -76,6 +86,8 @@ impl<T: Real> Cpu<T> {
         Self {
             base: BaseDtype::Full,
             kernel: Bf16Kernel::Upcast,
+            integers: None,
+            is_exact: AtomicBool::new(false),
             simd: Simd::at_most(None),
             pool: Arc::default(),
             rope: rope::Tables::default(),
@@ -93,18 +105,26 @@ impl<T: Real> Cpu<T> {
         if !available.contains(&kernel) {
             return Err(Error::Unsupported { what: format!("the {} kernel on this CPU", kernel.name()) });
         }
+        let available = IntegerKernel::available_with(simd.isa());
+        let integers = options.integers.unwrap_or(available[0]);
+        if !available.contains(&integers) {
+            let what = format!("the {} kernel of integers on this CPU", integers.name());
+            return Err(Error::Unsupported { what });
+        }
+        let in_integers = match options.base {
+            BaseDtype::Full => false,
+            BaseDtype::Bf16 => kernel == Bf16Kernel::Int16,
+            BaseDtype::Int8 => true,
+        };
+        let integers = (in_integers && T::HAS_KERNELS).then_some(integers);
         // In full precision there is nothing that a narrow kernel could compute.
         let kernel = if options.base == BaseDtype::Full { Bf16Kernel::Upcast } else { kernel };
-        Ok(Self { base: options.base, kernel, simd, ..Self::new() })
+        Ok(Self { base: options.base, kernel, integers, simd, ..Self::new() })
     }
 
     fn context(&self) -> Context<'_> {
-        Context { pool: &self.pool, kernel: self.kernel, simd: self.simd }
-    }
-
-    /// `x (m, k)`, after the activation, rounded for products with narrow matrices; `T` is f32, the one type that has them.
-    fn rounded(&self, x: &[T], m: usize, k: usize, activation: Activation) -> Rounded {
-        Rounded::new(self.context(), bytemuck::cast_slice(x), m, k, activation)
+        let integers = self.integers.filter(|_| !self.is_exact.load(Ordering::Relaxed));
+        Context { pool: &self.pool, kernel: self.kernel, integers, simd: self.simd }
     }
 
     fn filled<S: Copy>(&self, values: &[S], convert: impl Fn(S) -> T) -> Buffer<T> {

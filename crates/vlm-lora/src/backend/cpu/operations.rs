@@ -5,7 +5,7 @@ use super::check::{inside, length, linear_lengths, room, whole_rows};
 use super::matmul::{Matmul, View};
 use super::real::{Real, for_reals};
 use super::weight::Weight;
-use super::{BaseDtype, Cpu, attention, gather, norm, pointwise};
+use super::{BaseDtype, Bf16Kernel, Cpu, attention, gather, norm, pointwise};
 use crate::Result;
 use crate::Stored;
 use crate::backend::{
@@ -19,11 +19,18 @@ impl Kernels for Cpu<T> {
 
     fn name(&self) -> String {
         let level = self.simd.isa().name();
-        match self.base {
-            BaseDtype::Full => format!("cpu {} {level}", T::NAME),
-            BaseDtype::Bf16 => format!("cpu {} {level}, bf16 base {}", T::NAME, self.kernel.name()),
-            BaseDtype::Int8 => format!("cpu {} {level}, int8 base {}", T::NAME, self.kernel.name()),
-        }
+        let base = match self.base {
+            BaseDtype::Full => return format!("cpu {} {level}", T::NAME),
+            BaseDtype::Bf16 => "bf16",
+            BaseDtype::Int8 => "int8",
+        };
+        let products = match self.context().integers {
+            Some(kernel) if self.base == BaseDtype::Bf16 => format!("int16 {}", kernel.name()),
+            Some(kernel) => kernel.name().to_owned(),
+            None if self.kernel == Bf16Kernel::Int16 => Bf16Kernel::Upcast.name().to_owned(),
+            None => self.kernel.name().to_owned(),
+        };
+        format!("cpu {} {level}, {base} base {products}", T::NAME)
     }
 
     fn zeros(&self, len: usize) -> Result<Buffer<T>> {

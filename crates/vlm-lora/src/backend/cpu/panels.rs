@@ -99,6 +99,9 @@ pub(super) trait Rows: Sync {
     /// Makes a thread ready for these blocks.
     fn thread(&self, blocks: Range<usize>) -> Self::Thread;
 
+    /// Makes a thread ready for this panel.
+    fn ready(&self, _thread: &mut Self::Thread, _panel: &[Self::Element]) {}
+
     /// `C (rows, 32) = start + A · panel` for the rows of a block that count; up to a whole block of rows may be written.
     ///
     /// # Safety
@@ -204,9 +207,10 @@ pub(super) fn multiply<A: Rows>(a: &A, target: Target<'_>, first: usize, panels:
     (0..groups * slices).into_par_iter().with_max_len(1).for_each(|task| {
         let (group, slice) = (task / slices, task % slices);
         let blocks = row_blocks * group / groups..row_blocks * (group + 1) / groups;
-        let thread = a.thread(blocks.clone());
+        let mut thread = a.thread(blocks.clone());
         for index in count * slice / slices..count * (slice + 1) / slices {
             let packed = &panels[index * panel..(index + 1) * panel];
+            a.ready(&mut thread, packed);
             for block in blocks.clone() {
                 one_block(a, &thread, block, packed, target, (first + index) * PANEL);
             }

@@ -15,6 +15,7 @@ macro_rules! simd_fn {
         ) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments, reason = "as above")]
+            #[allow(clippy::extra_unused_type_parameters, reason = "some loops are for f32 alone")]
             fn body<T: $crate::backend::cpu::real::Real>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]

@@ -3,14 +3,15 @@
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use super::bf16::Context;
-use super::bf16::{self, Activation, Bf16Kernel, Frozen, Matrix, Panels, Rounded};
+use super::bf16::{self, Activation, Bf16Kernel, Context, Frozen, Matrix, Panels};
 use super::buffer::Buffer;
 use super::check::invalid_argument;
 use super::f32_kernels;
+use super::integer::{self, IntegerMatrix, LONGEST_SUM, Width};
 use super::isa::Simd;
 use super::matmul::{Matmul, View};
 use super::panels::Initial;
+use super::prepared::{Operand, Prepared};
 use super::real::Real;
 use super::simd::{lane_sum, simd_fn};
 use crate::backend::{Write, check};
@@ -25,10 +26,12 @@ pub enum BaseDtype {
     /// That of the computation.
     #[default]
     Full,
-    /// bf16, half the memory of f32; activations are rounded to bf16 where they meet it, sums are f32.
+    /// bf16, half the memory of f32; activations are rounded to bf16 where they meet it, sums are f32. Where the CPU does not
+    /// multiply in bf16, both become integers of 16 bits ([`Bf16Kernel::Int16`]), but for a matrix of more than
+    /// [`LARGEST_INT8_ROWS`] rows.
     Bf16,
-    /// Rows of 8-bit integers times `absmax / 127`, a quarter of the memory of f32; a matrix of more than
-    /// [`LARGEST_INT8_ROWS`] rows, which is an embedding or a head, is kept in bf16.
+    /// Rows of 8-bit integers times `absmax / 127`, a quarter of the memory of f32, and activations in 8-bit integers where they
+    /// meet it; a matrix of more than [`LARGEST_INT8_ROWS`] rows, which is an embedding or a head, is kept in bf16.
     Int8,
 }
 
@@ -43,10 +46,8 @@ enum Rows<T> {
     Bf16(Vec<u16>),
     /// As the bf16 kernels of this CPU want it.
     Packed(Vec<u32>),
-    Int8 {
-        rows: Vec<i8>,
-        scales: Vec<T>,
-    },
+    /// Integers of 8 or 16 bits.
+    Integers(IntegerMatrix),
 }
 
 /// A frozen matrix `(n, k)`.
@@ -65,14 +66,14 @@ impl<T: Real> Weight<T> {
         k: usize,
         base: BaseDtype,
     ) -> Result<Self> {
-        let keep = Keep { simd: context.simd, k, base };
+        let keep = Keep { simd: context.simd, n, k, base, kernel: context.kernel };
         check::stored(stored, n, k)?;
         let Stored { dtype, bytes } = stored;
         let rows = match dtype {
             Dtype::F32 => keep.rows(bytes, |b| f64::from(f32::from_le_bytes(b))),
             Dtype::F64 => keep.rows(bytes, f64::from_le_bytes),
             Dtype::F16 => keep.rows(bytes, |b| half::f16::from_le_bytes(b).to_f64()),
-            Dtype::BF16 if is_bf16::<T>(base, n) => {
+            Dtype::BF16 if keep.is_bf16::<T>() => {
                 Rows::Bf16(convert(bytes.as_chunks().0, u16::from_le_bytes))
             }
             Dtype::BF16 => {
@@ -81,7 +82,7 @@ impl<T: Real> Weight<T> {
             other => return Err(invalid_argument(format!("a matrix of {other:?} cannot be used"))),
         };
         let rows = match rows {
-            Rows::Bf16(bits) if context.kernel != Bf16Kernel::Upcast => {
+            Rows::Bf16(bits) if context.kernel.is_native() => {
                 Rows::Packed(bf16::packed(Matrix { bits: &bits, n, k }))
             }
             rows => rows,
@@ -93,17 +94,34 @@ impl<T: Real> Weight<T> {
         (self.n, self.k)
     }
 
-    /// Whether its products are taken in bf16, of [`Rounded`] rows.
-    pub(super) fn is_bf16(&self, context: Context<'_>) -> bool {
-        context.kernel != Bf16Kernel::Upcast && !matches!(self.rows, Rows::Full(_) | Rows::Panels(_))
+    /// What its products take in place of rows in full precision.
+    pub(super) fn operand(&self, context: Context<'_>) -> Option<Operand> {
+        let is_native = context.kernel.is_native();
+        match &self.rows {
+            Rows::Full(_) | Rows::Panels(_) => None,
+            Rows::Integers(w) if context.integers.is_some() => Some(Operand::Integers(w.width())),
+            Rows::Integers(w) => (is_native && w.width() == Width::Eight).then_some(Operand::Bf16),
+            Rows::Bf16(_) | Rows::Packed(_) => is_native.then_some(Operand::Bf16),
+        }
     }
 
-    /// As [`forward`](Self::forward) of rounded rows, where it [is kept in bf16](Self::is_bf16).
-    pub(super) fn forward_rounded(&self, context: Context<'_>, x: &Rounded, bias: Option<&[T]>, y: &mut [T]) {
+    /// As [`forward`](Self::forward) of rows that were made ready as its [operand](Self::operand).
+    pub(super) fn forward_prepared(
+        &self,
+        context: Context<'_>,
+        x: &Prepared,
+        bias: Option<&[T]>,
+        y: &mut [T],
+    ) {
         let initial = bias.map_or(Initial::Zero, |bias| Initial::Bias(bytemuck::cast_slice::<T, f32>(bias)));
-        self.with_bf16(context, |w| {
-            bf16::forward(context.pool, x, w, bytemuck::cast_slice_mut(y), initial);
-        });
+        let y = bytemuck::cast_slice_mut(y);
+        match (x, &self.rows) {
+            (Prepared::Integers(x), Rows::Integers(w)) => integer::forward(x, w, y, initial),
+            (Prepared::Bf16(x), _) => {
+                self.with_bf16(context, |w| bf16::forward(context.pool, x, w, y, initial));
+            }
+            (Prepared::Integers(_), _) => unreachable!("the rows were not made ready for this matrix"),
+        }
     }
 
     /// `y (m, n) = x (m, k) · Wᵀ + bias (n)`.
@@ -115,9 +133,10 @@ impl<T: Real> Weight<T> {
             let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
             return f32_kernels::forward(context, x, m, f32_kernels::Panels { data, n, k }, y, initial);
         }
-        if self.is_bf16(context) {
-            let x = Rounded::new(context, bytemuck::cast_slice(x), m, k, Activation::Identity);
-            return self.forward_rounded(context, &x, bias, y);
+        if let Some(operand) = self.operand(context) {
+            let x = bytemuck::cast_slice(x);
+            let x = Prepared::new(context, operand, x, (m, k), Activation::Identity);
+            return self.forward_prepared(context, &x, bias, y);
         }
         let write = if let Some(bias) = bias {
             y.par_chunks_mut(n.max(1)).with_min_len(16).for_each(|row| row.copy_from_slice(bias));
@@ -140,16 +159,20 @@ impl<T: Real> Weight<T> {
     /// `dx (m, k) (+)= dy (m, n) · W`.
     pub(super) fn backward(&self, context: Context<'_>, dy: &[T], m: usize, dx: &mut [T], write: Write) {
         let (n, k) = (self.n, self.k);
-        match &self.rows {
-            Rows::Full(rows) => {
+        match (&self.rows, context.means()) {
+            (Rows::Full(rows), _) => {
                 let product = Matmul::new(context.simd, m, k, n).write(write);
                 product.everywhere(View::rows(dy, n), View::rows(rows, k), dx, k);
             }
-            Rows::Panels(data) => {
+            (Rows::Panels(data), _) => {
                 let (dy, dx) = (bytemuck::cast_slice(dy), bytemuck::cast_slice_mut(dx));
                 f32_kernels::backward(context, dy, m, f32_kernels::Panels { data, n, k }, dx, write);
             }
-            _ if context.kernel == Bf16Kernel::Upcast => self.each_upcast(context, |first, rows| {
+            (Rows::Integers(w), Some(means)) => {
+                let (dy, dx) = (bytemuck::cast_slice(dy), bytemuck::cast_slice_mut(dx));
+                integer::backward(means, dy, m, w, dx, write);
+            }
+            _ if self.operand(context).is_none() => self.each_upcast(context, |first, rows| {
                 let write = if first == 0 { write } else { Write::Add };
                 let product = Matmul::new(context.simd, m, k, rows.len() / k).write(write);
                 product.everywhere(View::rows(&dy[first.min(dy.len())..], n), View::rows(rows, k), dx, k);
@@ -183,14 +206,12 @@ impl<T: Real> Weight<T> {
             Rows::Full(_) | Rows::Panels(_) => {}
             Rows::Bf16(bits) => product(Frozen::Rows(Matrix { bits, n, k })),
             Rows::Packed(data) => product(Frozen::Panels(Panels { data, n, k })),
-            Rows::Int8 { rows, scales } => {
-                let mut storage = Buffer::<f32>::uninitialised(context.pool, (self.n * self.k).div_ceil(2));
-                let bits: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut storage)[..self.n * self.k];
-                bits.par_chunks_mut(self.k)
-                    .with_min_len(8)
-                    .zip(rows.par_chunks(self.k).zip(scales))
-                    .for_each(|(bits, (row, &scale))| dequantize_to_bf16(context.simd, row, scale, bits));
-                product(Frozen::Rows(Matrix { bits, n, k }));
+            Rows::Integers(w) => {
+                let (count, panel) = (n.div_ceil(bf16::PANEL), bf16::panel_of(k));
+                let mut data = Buffer::<u32>::uninitialised(context.pool, count * panel);
+                let panels = data.par_chunks_mut(panel.max(1)).enumerate();
+                panels.for_each(|(index, out)| w.panel_in_bf16(index, out));
+                product(Frozen::Panels(Panels { data: &data, n, k }));
             }
         }
     }
@@ -209,7 +230,10 @@ impl<T: Real> Weight<T> {
                 let bits = Panels { data, n: self.n, k: self.k }.row(row);
                 y.iter_mut().zip(bits).for_each(|(y, bits)| *y = T::of(half::bf16::from_bits(bits).to_f64()));
             }
-            Rows::Int8 { rows, scales } => dequantize(simd, &rows[range], scales[row], y),
+            Rows::Integers(w) => {
+                let (scale, row) = w.row(row);
+                dequantize(scale, row, y);
+            }
         }
     }
 
@@ -228,12 +252,30 @@ impl<T: Real> Weight<T> {
 #[derive(Clone, Copy)]
 struct Keep {
     simd: Simd,
+    n: usize,
     /// Elements of a row.
     k: usize,
     base: BaseDtype,
+    kernel: Bf16Kernel,
 }
 
 impl Keep {
+    /// The integers that the matrix is kept in, where it is.
+    fn integers<T: Real>(self) -> Option<Width> {
+        let Self { n, k, base, kernel, .. } = self;
+        match base {
+            _ if k == 0 || k > LONGEST_SUM || n > LARGEST_INT8_ROWS => None,
+            BaseDtype::Int8 => Some(Width::Eight),
+            BaseDtype::Bf16 => (kernel == Bf16Kernel::Int16 && T::HAS_KERNELS).then_some(Width::Sixteen),
+            BaseDtype::Full => None,
+        }
+    }
+
+    /// Whether it is kept in bf16.
+    fn is_bf16<T: Real>(self) -> bool {
+        self.base != BaseDtype::Full && self.integers::<T>().is_none() && T::HAS_KERNELS
+    }
+
     /// Converts stored rows to what is kept of them. Only f32 computes with bf16 and 8-bit rows; f64 rounds to them, so that it
     /// can check what they compute.
     fn rows<T: Real, const BYTES: usize>(
@@ -241,15 +283,14 @@ impl Keep {
         bytes: &[u8],
         read: impl Fn([u8; BYTES]) -> f64 + Sync,
     ) -> Rows<T> {
-        let Self { simd, k, base } = self;
+        let Self { simd, n, k, base, .. } = self;
         let (elements, _) = bytes.as_chunks::<BYTES>();
         let bf16_bits = |element| half::bf16::from_f64(read(element)).to_bits();
+        if let Some(width) = self.integers::<T>() {
+            return quantised_rows(width, (n, k), elements, read);
+        }
         match base {
-            BaseDtype::Int8 if k > 0 && elements.len() / k <= LARGEST_INT8_ROWS => {
-                quantised_rows(simd, elements, k, read)
-            }
             BaseDtype::Full if T::HAS_KERNELS && f32_kernels::worth_packing(simd) => {
-                let n = elements.len() / k.max(1);
                 Rows::Panels(f32_kernels::packed(simd, n, k, |row, column, out| {
                     let from = &elements[row * k + column..][..out.len()];
                     out.iter_mut().zip(from).for_each(|(out, &element)| *out = read(element) as f32);
@@ -264,42 +305,53 @@ impl Keep {
     }
 }
 
-/// Rows of `k` in 8 bits; in f64 the values that these stand for.
+/// Rows in integers; in f64 the values that these stand for.
 fn quantised_rows<T: Real, const BYTES: usize>(
-    simd: Simd,
+    width: Width,
+    (n, k): (usize, usize),
     elements: &[[u8; BYTES]],
-    k: usize,
     read: impl Fn([u8; BYTES]) -> f64 + Sync,
 ) -> Rows<T> {
-    let quantised = elements.par_chunks(k).map(|row| quantise(row, &read)).collect::<Vec<_>>();
-    let scales: Vec<T> = quantised.iter().map(|&(_, scale)| T::of(f64::from(scale))).collect();
-    let rows: Vec<i8> = quantised.into_iter().flat_map(|(row, _)| row).collect();
+    let matrix = IntegerMatrix::new(width, n, k, |row, out| {
+        quantise(&elements[row * k..][..k], &read, f64::from(width.most()), out)
+    });
     if T::HAS_KERNELS {
-        return Rows::Int8 { rows, scales };
+        return Rows::Integers(matrix);
     }
-    let mut full = vec![T::ZERO; rows.len()];
-    for ((y, row), &scale) in full.chunks_mut(k).zip(rows.chunks(k)).zip(&scales) {
-        dequantize(simd, row, scale, y);
+    let mut full = vec![T::ZERO; n * k];
+    for (index, y) in full.chunks_mut(k).enumerate() {
+        let (scale, row) = matrix.row(index);
+        dequantize(scale, row, y);
     }
     Rows::Full(full)
-}
-
-/// Whether a matrix of `n` rows is kept in bf16.
-fn is_bf16<T: Real>(base: BaseDtype, n: usize) -> bool {
-    let in_bf16 = base == BaseDtype::Bf16 || base == BaseDtype::Int8 && n > LARGEST_INT8_ROWS;
-    in_bf16 && T::HAS_KERNELS
 }
 
 fn convert<E: Copy + Sync, V: Send>(elements: &[E], read: impl Fn(E) -> V + Sync) -> Vec<V> {
     elements.par_iter().with_min_len(4096).map(|&element| read(element)).collect()
 }
 
-/// The nearest multiples of `absmax / 127` of a row (Dettmers et al. 2022), and that scale.
-fn quantise<const BYTES: usize>(row: &[[u8; BYTES]], read: impl Fn([u8; BYTES]) -> f64) -> (Vec<i8>, f32) {
+/// Writes the nearest multiples of `absmax / most` of a row (Dettmers et al. 2022), and returns that scale.
+fn quantise<const BYTES: usize>(
+    row: &[[u8; BYTES]],
+    read: impl Fn([u8; BYTES]) -> f64,
+    most: f64,
+    out: &mut [i16],
+) -> f32 {
     let largest = row.iter().map(|&element| read(element).abs()).fold(0.0, f64::max);
-    let scale = (largest / 127.0) as f32;
+    let scale = (largest / most) as f32;
     let factor = if scale > 0.0 { 1.0 / f64::from(scale) } else { 0.0 };
-    (row.iter().map(|&element| (read(element) * factor).round().clamp(-127.0, 127.0) as i8).collect(), scale)
+    for (out, &element) in out.iter_mut().zip(row) {
+        *out = (read(element) * factor).round().clamp(-most, most) as i16;
+    }
+    scale
+}
+
+/// Writes scaled integers.
+fn dequantize<T: Real>(scale: f32, row: impl Iterator<Item = i16>, y: &mut [T]) {
+    let scale = T::of(f64::from(scale));
+    for (y, integer) in y.iter_mut().zip(row) {
+        *y = T::of(f64::from(integer)) * scale;
+    }
 }
 
 simd_fn! {
@@ -313,24 +365,6 @@ simd_fn! {
     fn upcast(bits: &[u16], y: &mut [T]) {
         for (y, &bits) in y.iter_mut().zip(bits) {
             *y = T::of(f64::from(f32::from_bits(u32::from(bits) << 16)));
-        }
-    }
-}
-
-simd_fn! {
-    fn dequantize(row: &[i8], scale: T, y: &mut [T]) {
-        for (y, &integer) in y.iter_mut().zip(row) {
-            *y = T::of(f64::from(integer)) * scale;
-        }
-    }
-}
-
-simd_fn! {
-    /// The scaled integers, rounded to the nearest even bf16.
-    fn dequantize_to_bf16(row: &[i8], scale: T, bits: &mut [u16]) {
-        let scale = scale.to_f64() as f32;
-        for (out, &integer) in bits.iter_mut().zip(row) {
-            *out = (f32::from(integer) * scale).bf16_bits();
         }
     }
 }

@@ -34,6 +34,16 @@ pub trait Backend: Kernels {
         })
     }
 
+    /// The largest deviation of image features, relative to their norm, that products in integers may cause; `None` where
+    /// products are taken as they are written.
+    fn integer_bound(&self) -> Option<f64> {
+        None
+    }
+    /// Takes products with matrices of integers in integers, or leaves the activations of all of them as they are.
+    fn set_integers(&self, used: bool) {
+        let _ = used;
+    }
+
     /// Tiles that go through a frozen vision tower together; on a CPU, the activations of one should stay
     /// in its third-level cache.
     fn tiles_at_once(&self) -> usize {

@@ -5,7 +5,7 @@ use pq_testing::{largest, max_difference};
 
 use super::scenarios::{ATTENTION, Output, every_operation};
 use crate::Result;
-use crate::backend::{BaseDtype, Bf16Kernel, Candle, Cpu, CpuOptions};
+use crate::backend::{Backend as _, BaseDtype, Bf16Kernel, Candle, Cpu, CpuOptions};
 
 /// Asserts that outputs agree within `tolerance` of each output's largest value (of 1, where that is less).
 pub(crate) fn assert_close(actual: &[Output], expected: &[Output], tolerance: f64) {
@@ -50,7 +50,7 @@ fn candle_agrees_in_f32() -> Result<()> {
 
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() -> Result<()> {
-    for base in [BaseDtype::Full, BaseDtype::Bf16] {
+    for base in [BaseDtype::Full, BaseDtype::Bf16, BaseDtype::Int8] {
         let one = bits_on(1, base)?;
         for threads in [2, 3] {
             for (one, many) in one.iter().zip(bits_on(threads, base)?) {
@@ -83,6 +83,9 @@ fn every_bf16_kernel_agrees_with_f64() -> Result<()> {
     let exact = Cpu::<f64>::with_options(CpuOptions { base: BaseDtype::Bf16, ..CpuOptions::default() })?;
     let (exact_attention, exact) = rounded_apart(every_operation(&exact)?);
     for kernel in Bf16Kernel::available() {
+        if kernel == Bf16Kernel::Int16 {
+            continue; // rounds the operands otherwise
+        }
         let options = CpuOptions { base: BaseDtype::Bf16, kernel: Some(kernel), ..CpuOptions::default() };
         let (attention, others) = rounded_apart(every_operation(&Cpu::<f32>::with_options(options)?)?);
         assert_close(&others, &exact, 2e-6);
@@ -92,7 +95,18 @@ fn every_bf16_kernel_agrees_with_f64() -> Result<()> {
     Ok(())
 }
 
-/// Scaled integers are rounded to bf16 by the kernels that multiply in it, to one part in 512 each.
+/// Integers of 16 bits err by less than bf16.
+#[test]
+fn a_16_bit_base_agrees_with_f64() -> Result<()> {
+    let exact = every_operation(&Cpu::<f64>::new())?;
+    let options =
+        CpuOptions { base: BaseDtype::Bf16, kernel: Some(Bf16Kernel::Int16), ..CpuOptions::default() };
+    assert_close(&every_operation(&Cpu::<f32>::with_options(options)?)?, &exact, 5e-3);
+    Ok(())
+}
+
+/// Scaled integers are rounded to bf16 by the kernels that multiply in it, to one part in 512 each, where activations stay as
+/// they are; where those are integers too, they are rounded to one part in 254.
 #[test]
 fn an_8_bit_base_agrees_with_f64() -> Result<()> {
     let exact = every_operation(&Cpu::<f64>::with_options(CpuOptions {
@@ -101,8 +115,11 @@ fn an_8_bit_base_agrees_with_f64() -> Result<()> {
     })?)?;
     for kernel in Bf16Kernel::available() {
         let options = CpuOptions { base: BaseDtype::Int8, kernel: Some(kernel), ..CpuOptions::default() };
-        let tolerance = if kernel == Bf16Kernel::Upcast { 2e-6 } else { 1e-2 };
-        assert_close(&every_operation(&Cpu::<f32>::with_options(options)?)?, &exact, tolerance);
+        let is_upcast = matches!(kernel, Bf16Kernel::Int16 | Bf16Kernel::Upcast);
+        let cpu = Cpu::<f32>::with_options(options)?;
+        assert_close(&every_operation(&cpu)?, &exact, 2e-2);
+        cpu.set_integers(false);
+        assert_close(&every_operation(&cpu)?, &exact, if is_upcast { 2e-6 } else { 1e-2 });
     }
     Ok(())
 }

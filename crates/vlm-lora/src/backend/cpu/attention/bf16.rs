@@ -126,7 +126,7 @@ pub(super) fn forward_block(
     packed: &[Packed],
     task: Task<'_, f32>,
 ) {
-    let Context { pool, kernel, simd } = context;
+    let Context { pool, kernel, simd, .. } = context;
     let Task { segment, first, o, lse, .. } = task;
     let (heads, head_dim, stride) = (layout.heads, layout.head_dim, layout.query_stride());
     let sizes = Sizes::new(layout, segment);
@@ -224,7 +224,7 @@ pub(super) fn backward_head(
     packed: &Packed,
     task: HeadTask<'_, f32>,
 ) {
-    let Context { pool, kernel, simd } = context;
+    let Context { pool, kernel, simd, .. } = context;
     let HeadTask { segment, head, dq, dk, dv, .. } = task;
     let sizes = Sizes::new(layout, segment);
     let mut scratch = Scratch::new(pool, kernel, sizes);

@@ -8,7 +8,6 @@ use rayon::prelude::*;
 
 use self::bf16::Packed;
 use self::layout::{Layout, Segment, layout, segments};
-use super::bf16::Bf16Kernel;
 use super::bf16::Context;
 use super::buffer::Buffer;
 use super::check::length;
@@ -106,7 +105,7 @@ fn pack<T: Real>(
     [k, v]: [&[T]; 2],
     backward: bool,
 ) -> Vec<Vec<Packed>> {
-    let in_bf16 = context.kernel != Bf16Kernel::Upcast && T::HAS_KERNELS;
+    let in_bf16 = context.kernel.is_native() && T::HAS_KERNELS;
     let pack = |segment: &Segment| {
         let heads = if in_bf16 && segment.queries >= FEW_QUERIES { layout.kv_heads } else { 0 };
         let one = |head| {

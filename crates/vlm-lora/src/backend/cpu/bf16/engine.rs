@@ -12,9 +12,9 @@ pub(in super::super) struct Engine {
 }
 
 impl Engine {
-    /// `kernel` is one of those available, not `Upcast`.
+    /// `kernel` is one that multiplies in bf16.
     pub(in super::super) fn new(kernel: Bf16Kernel) -> Self {
-        assert!(avx512::available() && kernel != Bf16Kernel::Upcast, "the kernel cannot run here");
+        assert!(avx512::available() && kernel.is_native(), "the kernel cannot run here");
         Self { kernel, tiles: (kernel == Bf16Kernel::Amx).then(amx::Tiles::new) }
     }
 

@@ -19,6 +19,7 @@ pub(super) use engine::{BitRows, Engine, PairPanels};
 pub(super) use softmax::{Scores, Upstream, exponentials, probabilities};
 
 use super::buffer::{Buffer, Pool};
+use super::integer::IntegerKernel;
 use super::isa::{Isa, Simd};
 use super::panels::{self, Block, Initial, Out, Part, Rows, Source, Start, Target};
 use super::pointwise::gelu_block;
@@ -35,6 +36,8 @@ pub enum Bf16Kernel {
     Amx,
     /// Dot products of AVX512-BF16.
     Avx512,
+    /// Activations and the matrix as integers of 16 bits, whose products are more exact than those of bf16: any CPU.
+    Int16,
     /// Blocks of the matrix are upcast to f32 and go through the f32 product: any CPU.
     Upcast,
 }
@@ -54,7 +57,12 @@ impl Bf16Kernel {
             }
             kernels.push(Self::Avx512);
         }
-        kernels.push(Self::Upcast);
+        // Plain loops are no faster in integers.
+        kernels.extend(if isa >= Isa::Avx2 {
+            [Self::Int16, Self::Upcast]
+        } else {
+            [Self::Upcast, Self::Int16]
+        });
         kernels
     }
 
@@ -63,8 +71,14 @@ impl Bf16Kernel {
         match self {
             Self::Amx => "amx",
             Self::Avx512 => "avx512-bf16",
+            Self::Int16 => "int16",
             Self::Upcast => "upcast",
         }
+    }
+
+    /// Whether it multiplies in bf16.
+    pub(super) fn is_native(self) -> bool {
+        matches!(self, Self::Amx | Self::Avx512)
     }
 
     /// This kernel, or where so few rows would leave most of its blocks empty a smaller one.
@@ -76,7 +90,7 @@ impl Bf16Kernel {
     pub(super) fn rows(self) -> usize {
         match self {
             Self::Amx => amx::ROWS,
-            Self::Avx512 | Self::Upcast => avx512::ROWS,
+            Self::Avx512 | Self::Int16 | Self::Upcast => avx512::ROWS,
         }
     }
 }
@@ -86,6 +100,8 @@ impl Bf16Kernel {
 pub(super) struct Context<'a> {
     pub(super) pool: &'a Arc<Pool>,
     pub(super) kernel: Bf16Kernel,
+    /// How products of matrices of integers are taken; none where activations stay as they are.
+    pub(super) integers: Option<IntegerKernel>,
     pub(super) simd: Simd,
 }
 
@@ -105,10 +121,15 @@ pub(super) struct Panels<'a> {
     pub(super) k: usize,
 }
 
+/// Elements of a panel of rows of `k`.
+pub(super) fn panel_of(k: usize) -> usize {
+    k.next_multiple_of(STEP) / 2 * PANEL
+}
+
 impl Panels<'_> {
     /// Elements of a panel.
     fn panel(self) -> usize {
-        self.k.next_multiple_of(STEP) / 2 * PANEL
+        panel_of(self.k)
     }
 
     /// The bits of row `row`.
@@ -137,7 +158,7 @@ impl Frozen<'_> {
 
 /// Packs the rows of a matrix once for all products.
 pub(super) fn packed(w: Matrix<'_>) -> Vec<u32> {
-    let panel = w.k.next_multiple_of(STEP) / 2 * PANEL;
+    let panel = panel_of(w.k);
     let mut data = vec![0; w.n.div_ceil(PANEL) * panel];
     data.par_chunks_mut(panel.max(1)).enumerate().for_each(|(i, out)| avx512::pack_rows(w, i * PANEL, out));
     data
@@ -165,7 +186,7 @@ pub(super) fn forward(pool: &Arc<Pool>, x: &Rounded, w: Frozen<'_>, y: &mut [f32
     }
 }
 
-/// `dx (m, k) (+)= dy (m, n) · W`. The kernel is one of those available, not `Upcast`.
+/// `dx (m, k) (+)= dy (m, n) · W`. The kernel is one that multiplies in bf16.
 pub(super) fn backward(
     context: Context<'_>,
     dy: &[f32],
@@ -202,9 +223,9 @@ pub(super) enum Activation {
 }
 
 impl Rounded {
-    /// Of `x (m, k)`. The kernel is one of those available, not `Upcast`.
+    /// Of `x (m, k)`. The kernel is one that multiplies in bf16.
     pub(super) fn new(context: Context<'_>, x: &[f32], m: usize, k: usize, activation: Activation) -> Self {
-        let Context { pool, kernel, simd } = context;
+        let Context { pool, kernel, simd, .. } = context;
         assert_eq!(x.len(), m * k, "rows and columns of the input");
         let kernel = kernel.for_rows(m);
         let order = if kernel == Bf16Kernel::Amx { Order::Steps } else { Order::Rows };
