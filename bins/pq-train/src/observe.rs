@@ -1,7 +1,7 @@
 use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use vlm_lora::{EvaluationReport, LogReport, Observer, RunStart, StepReport};
+use vlm_lora::{EvaluationReport, IntegerCheck, LogReport, Observer, RunStart, StepReport};
 
 use crate::preempt::Preemption;
 
@@ -56,6 +56,18 @@ impl Observer for Progress {
             self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             self.bar.set_position(start.completed_steps as u64);
         }
+    }
+
+    fn on_integer_check(&mut self, check: &IntegerCheck) {
+        let (deviation, bound) = (100.0 * check.deviation, 100.0 * check.bound);
+        self.say(&if check.is_kept {
+            format!("products in integers change the first image's features by {deviation:.2} % (bound {bound} %)")
+        } else {
+            format!(
+                "products in integers change the first image's features by {deviation:.2} %, more than {bound} %: \
+                 they are not used, which is slower"
+            )
+        });
     }
 
     fn on_step(&mut self, step: &StepReport) {
