@@ -136,6 +136,7 @@ impl Session<'_> {
                 model_version: &chosen.version,
                 caveat: CAVEAT,
                 quality: &chosen.quality()?,
+                older: None,
                 failed: &self.failed,
                 corrections: false,
                 generated_at: jiff::Timestamp::now(),

@@ -162,6 +162,7 @@ pub(super) async fn report(
             model_version: &app.version,
             caveat: CAVEAT,
             quality: &app.quality,
+            older: None,
             failed: &state.failed,
             corrections: !form.plain,
             generated_at: Timestamp::now(),
