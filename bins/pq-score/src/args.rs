@@ -31,6 +31,10 @@ pub(crate) struct Args {
     /// Write a report with images to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// An older version of the deck: says which slides stayed and whether those that changed became better. What changed is scored in both
+    /// versions; nothing of the older one is logged.
+    #[arg(long, value_name = "DECK")]
+    pub(crate) before: Option<PathBuf>,
     /// Slides that go through the model at once.
     #[arg(long, default_value_t = 4)]
     pub(crate) batch: usize,

@@ -15,6 +15,7 @@ mod offline;
 mod serve;
 mod session;
 mod table;
+mod versions;
 
 use args::{Args, Command};
 

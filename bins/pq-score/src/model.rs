@@ -5,12 +5,13 @@ use pq_cli::{CommonArgs, Layout, ProjectConfig, WithHint as _, secrets};
 use project_files::{Contract as _, RunFiles, ValidationResults};
 use registry::RegistryConfig;
 use registry::signing::{PUBLIC_KEY, PublicKey};
-use slide_data::{KeptConfig, Limits};
+use slide_data::{DuplicateThresholds, KeptConfig, Limits};
 use slide_scorer::{Settings, SlideScorer};
 
 use crate::adapter;
 use crate::args::ModelArgs;
 use crate::familiar::RatedSlides;
+use crate::versions::Comparison;
 
 /// An adapter with its settings, checked but not loaded.
 pub(crate) struct Chosen {
@@ -53,6 +54,14 @@ impl Chosen {
             tracing::warn!("no slide is compared with rated ones: {error:#}");
             RatedSlides::default()
         })
+    }
+
+    /// What it takes to find the slides that two versions of a deck have in common, and to tell whether the others became better.
+    pub(crate) fn comparison(&self) -> Result<Comparison> {
+        let thresholds = self.project.section("duplicates", DuplicateThresholds::validate)?;
+        let results = ValidationResults::read_if_present(&self.adapter.validation())?;
+        let spreads = results.map(|results| results.error_spread).unwrap_or_default();
+        Ok(Comparison { thresholds, spreads, rubric: self.settings.rubric.clone() })
     }
 
     /// How good the model was when it was validated, in a sentence; empty where it was not.

@@ -9,22 +9,55 @@ use slide_data::{Contract as _, Limits, Manifest, RenderedSlide, SlideRecord, re
 use crate::args::Args;
 use crate::keep::Keeper;
 use crate::model::Chosen;
-use crate::session::Session;
+use crate::session::{Session, tell_failed};
 
-/// Rates what was named, prints and logs it, and writes the report.
+/// Rates what was named, prints and logs it, and writes the report. Nothing is loaded before a first slide was read.
 pub(crate) fn score(args: &Args) -> Result<Verdict> {
     let chosen = Chosen::find(&args.common, &args.model)?;
     require_inputs(args)?;
+    let mut slides = Inputs { limits: &chosen.limits, left: args.inputs.iter(), open: None }.peekable();
+    let mut refused = Vec::new();
+    while let Some((input, error)) = slides.next_if(|(_, slide)| slide.is_err()).and_then(failure) {
+        refused.push((input, error));
+    }
+    if slides.peek().is_none() && !pq_cli::interrupted() {
+        for (input, error) in &refused {
+            tell_failed(args, input, error)?;
+        }
+        bail!(Hint::new("no slide could be scored", "see the messages above"));
+    }
     let scorer = chosen.load()?;
     let log = (!args.model.no_log).then(|| chosen.layout.predictions());
     let keeper = Keeper::new(&chosen.layout, chosen.kept.clone(), log.is_some());
-    let mut session = Session { args, log, keeper, scorer: &scorer, scored: Vec::new(), failed: Vec::new() };
-    score_all(args, &chosen.limits, &mut session)?;
+    let mut session = Session {
+        args,
+        log,
+        keeper,
+        scorer: &scorer,
+        scored: Vec::new(),
+        pages: Vec::new(),
+        failed: Vec::new(),
+    };
+    for (input, error) in &refused {
+        session.fail(input, error)?;
+    }
+    score_all(args, slides, &mut session)?;
     session.finish(&chosen)
 }
 
 /// Nothing is loaded where nothing is there to be scored.
 fn require_inputs(args: &Args) -> Result<()> {
+    if let Some(before) = &args.before {
+        if !before.exists() {
+            bail!(Hint::new(
+                format!("there is no `{}`", before.display()),
+                "name the older version of the deck"
+            ));
+        }
+        if args.inputs.len() > 1 {
+            bail!(Hint::new("--before compares one deck with its older version", "give one deck a call"));
+        }
+    }
     if args.inputs.iter().any(|input| input.exists()) {
         return Ok(());
     }
@@ -37,29 +70,58 @@ const REMEDY: &str = "give images, PDF or presentation files, folders, or a mani
 /// Slides that are read one by one.
 type Slides = Box<dyn Iterator<Item = Result<RenderedSlide>>>;
 
-/// Slides go through the model a few at a time, whatever files they are of.
-fn score_all(args: &Args, limits: &Limits, session: &mut Session<'_>) -> Result<()> {
-    let mut batch = Vec::new();
-    for input in &args.inputs {
-        let slides = match open(input, limits) {
-            Ok(slides) => slides,
-            Err(error) => {
-                session.fail(input, &error)?;
-                continue;
-            }
-        };
-        for slide in slides {
+/// The slides of all inputs, one after another, each with its input; what cannot be read is an error among them.
+struct Inputs<'a> {
+    limits: &'a Limits,
+    left: std::slice::Iter<'a, PathBuf>,
+    open: Option<(&'a Path, Slides)>,
+}
+
+impl<'a> Iterator for Inputs<'a> {
+    type Item = (&'a Path, Result<RenderedSlide>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
             if pq_cli::interrupted() {
-                return Ok(());
+                return None;
             }
-            match slide {
-                Ok(slide) => batch.push(slide),
-                Err(error) => session.fail(input, &error)?,
+            if let Some((input, slides)) = &mut self.open {
+                match slides.next() {
+                    Some(slide) => return Some((*input, slide)),
+                    None => self.open = None,
+                }
             }
-            if batch.len() >= args.batch.max(1) {
-                session.score(std::mem::take(&mut batch))?;
+            let input = self.left.next()?.as_path();
+            match open(input, self.limits) {
+                Ok(slides) => self.open = Some((input, slides)),
+                Err(error) => return Some((input, Err(error))),
             }
         }
+    }
+}
+
+fn failure((input, slide): (&Path, Result<RenderedSlide>)) -> Option<(&Path, anyhow::Error)> {
+    slide.err().map(|error| (input, error))
+}
+
+/// Slides go through the model a few at a time, whatever files they are of.
+fn score_all<'a>(
+    args: &Args,
+    slides: impl Iterator<Item = (&'a Path, Result<RenderedSlide>)>,
+    session: &mut Session<'_>,
+) -> Result<()> {
+    let mut batch = Vec::new();
+    for (input, slide) in slides {
+        match slide {
+            Ok(slide) => batch.push(slide),
+            Err(error) => session.fail(input, &error)?,
+        }
+        if batch.len() >= args.batch.max(1) {
+            session.score(std::mem::take(&mut batch))?;
+        }
+    }
+    if pq_cli::interrupted() {
+        return Ok(());
     }
     session.score(batch)
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use pq_cli::{Hint, Verdict};
 use project_files::Contract as _;
-use report_pages::{DeckReport, Familiar, Image, MediaType, ScoredSlide, render_deck_report};
+use report_pages::{DeckReport, Familiar, Image, MediaType, OlderVersion, ScoredSlide, render_deck_report};
 use slide_data::render::RenderedSlide;
-use slide_data::{Prediction, write_atomic};
+use slide_data::{Page, Prediction, write_atomic};
 use slide_scorer::{SlideImage, SlideScorer, thumbnail};
 
 use crate::args::Args;
@@ -16,6 +16,7 @@ use crate::ids::new_id;
 use crate::keep::{Keeper, Origin};
 use crate::model::Chosen;
 use crate::table;
+use crate::versions::{Asked, Newer};
 
 /// What the reader of a report must know.
 pub(crate) const CAVEAT: &str = "The scores were made by a model that repeats the ratings of the people it learned from. \
@@ -30,31 +31,46 @@ pub(crate) struct Session<'a> {
     pub(crate) keeper: Keeper,
     pub(crate) scorer: &'a SlideScorer,
     pub(crate) scored: Vec<ScoredSlide>,
+    /// What the scored slides are matched by, where there is an older version.
+    pub(crate) pages: Vec<Page>,
     /// What could not be rated, with the reason.
     pub(crate) failed: Vec<String>,
 }
 
+/// Says that a page or a file is left out: to people, and as a line of its own among those of the slides.
+pub(crate) fn tell_failed(args: &Args, input: &Path, error: &anyhow::Error) -> Result<()> {
+    tracing::warn!("left out: {error:#}");
+    if prints_lines(args) {
+        let line = serde_json::json!({"input": input.display().to_string(), "error": format!("{error:#}")});
+        writeln!(std::io::stdout().lock(), "{line}")?;
+    }
+    Ok(())
+}
+
+/// Lines of JSON, for programs.
+fn prints_lines(args: &Args) -> bool {
+    (args.html.is_none() || args.common.json) && !prints_table(args)
+}
+
+/// A table, where a person reads.
+fn prints_table(args: &Args) -> bool {
+    args.html.is_none() && !args.common.json && std::io::stdout().is_terminal()
+}
+
 impl Session<'_> {
-    /// Says that a page or a file is left out: to people, and as a line of its own among those of the slides.
+    /// Says that a page or a file is left out, and leaves it out.
     pub(crate) fn fail(&mut self, input: &Path, error: &anyhow::Error) -> Result<()> {
-        tracing::warn!("left out: {error:#}");
-        if self.prints_lines() {
-            let line =
-                serde_json::json!({"input": input.display().to_string(), "error": format!("{error:#}")});
-            writeln!(std::io::stdout().lock(), "{line}")?;
-        }
+        tell_failed(self.args, input, error)?;
         self.failed.push(format!("{error:#}"));
         Ok(())
     }
 
-    /// Lines of JSON, for programs.
     fn prints_lines(&self) -> bool {
-        (self.args.html.is_none() || self.args.common.json) && !self.prints_table()
+        prints_lines(self.args)
     }
 
-    /// A table, where a person reads.
     fn prints_table(&self) -> bool {
-        self.args.html.is_none() && !self.args.common.json && std::io::stdout().is_terminal()
+        prints_table(self.args)
     }
 
     /// Rates these slides, logs and prints them.
@@ -63,6 +79,9 @@ impl Session<'_> {
             return Ok(());
         }
         let origins: Vec<Origin> = slides.iter().map(Origin::of).collect();
+        if self.args.before.is_some() {
+            self.pages.extend(slides.iter().map(|slide| Page::of(&slide.image, slide.text.clone())));
+        }
         let images: Vec<SlideImage> = slides
             .into_iter()
             .map(|slide| SlideImage { slide_id: slide.slide_id, deck_id: slide.deck_id, image: slide.image })
@@ -103,6 +122,20 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Compares what was rated with an older version of the deck, and prints what was found.
+    fn compare(&self, before: &Path, chosen: &Chosen) -> Result<OlderVersion> {
+        let newer = Newer { slides: &self.scored, pages: &self.pages };
+        let asked = Asked { limits: &chosen.limits, scorer: self.scorer, batch: self.args.batch.max(1) };
+        let older = asked.compare(before, &newer, &chosen.comparison()?)?;
+        let mut out = std::io::stdout().lock();
+        if self.prints_table() {
+            write!(out, "{}", table::versions(self.scorer.rating_prompt().rubric(), &older.versions))?;
+        } else if self.prints_lines() {
+            writeln!(out, "{}", serde_json::json!({"versions": older.versions}))?;
+        }
+        Ok(older)
+    }
+
     /// Writes the report.
     pub(crate) fn finish(mut self, chosen: &Chosen) -> Result<Verdict> {
         self.keeper.prune();
@@ -122,6 +155,7 @@ impl Session<'_> {
         if self.scored.is_empty() {
             bail!(Hint::new("no slide could be scored", "see the messages above"));
         }
+        let older = self.args.before.as_deref().map(|before| self.compare(before, chosen)).transpose()?;
         if let Some(path) = &self.args.html {
             let title = match self.args.inputs.as_slice() {
                 [deck] => deck.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
@@ -136,6 +170,7 @@ impl Session<'_> {
                 model_version: &chosen.version,
                 caveat: CAVEAT,
                 quality: &chosen.quality()?,
+                older: older.as_ref(),
                 failed: &self.failed,
                 corrections: false,
                 generated_at: jiff::Timestamp::now(),

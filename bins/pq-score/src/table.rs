@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use slide_data::{Prediction, Rubric};
+use slide_data::{DeckVersions, Prediction, Rubric, ScoreDifference, Tendency};
 
 /// Characters of a slide's name that are shown.
 const NAME: usize = 32;
@@ -31,6 +31,44 @@ pub(crate) fn row(rubric: &Rubric, name: &str, prediction: &Prediction) -> Strin
         let _ = write!(line, "  {score:>width$}", width = column(&criterion.name));
     }
     line
+}
+
+/// What became of the slides of an older version.
+pub(crate) fn versions(rubric: &Rubric, versions: &DeckVersions) -> String {
+    let DeckVersions { kept, moved, changed, added, removed, criteria } = versions;
+    let mut text = format!(
+        "\nagainst the older version: {} kept, {} moved, {} changed, {} new, {} left out\n",
+        kept.len(),
+        moved.len(),
+        changed.len(),
+        added.len(),
+        removed.len()
+    );
+    let name = |found: &ScoreDifference| {
+        let known = rubric.criteria.iter().find(|criterion| criterion.key == found.criterion);
+        known.map_or_else(|| found.criterion.clone(), |criterion| criterion.name.clone())
+    };
+    let mut line = |what: &str, found: &ScoreDifference| {
+        let (said, name) = (said(found.tendency), name(found));
+        let _ = writeln!(text, "{what:NAME$}  {name:20} {:.1} → {:.1}  {said}", found.before, found.after);
+    };
+    for slide in changed {
+        for found in &slide.differences {
+            line(&format!("slide {} (was {})", slide.after, slide.before), found);
+        }
+    }
+    for found in criteria {
+        line("all changed slides", found);
+    }
+    text
+}
+
+fn said(tendency: Tendency) -> &'static str {
+    match tendency {
+        Tendency::Better => "better",
+        Tendency::Worse => "worse",
+        Tendency::Unclear => "cannot tell",
+    }
 }
 
 fn cell(prediction: &Prediction, key: &str) -> Option<String> {

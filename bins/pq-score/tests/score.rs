@@ -194,6 +194,27 @@ fn another_base_than_that_of_the_run_is_refused() {
 }
 
 #[test]
+fn weights_that_are_no_numbers_are_named_and_nothing_is_loaded_for_inputs_that_hold_no_slide() {
+    let project = Project::new(3);
+    fake_run(&project);
+    std::fs::write(project.path("broken.png"), b"not an image").unwrap();
+    let weights = project.path("outputs/run-1/adapter_model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let end = bytes.len() - 4;
+    bytes[end..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&weights, bytes).unwrap();
+    let run = |input: &str| project.run(SCORE, &["--adapter", "outputs/run-1", input]);
+    let output = run("data/raw/slides/deck1-p002.png");
+    assert_eq!((code(&output), output.stdout.len()), (2, 0));
+    assert!(stderr(&output).contains("not finite everywhere"), "{}", stderr(&output));
+    let output = run("broken.png");
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((code(&output), &told["input"]), (2, &"broken.png".into()), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("finite"), "the adapter was not looked at: {}", stderr(&output));
+    assert!(!project.path("monitoring").exists(), "nothing was logged");
+}
+
+#[test]
 fn nothing_to_rate_with_and_nothing_to_rate_are_said() {
     let project = Project::new(1);
     let none = project.run(SCORE, &["data/raw/slides"]);

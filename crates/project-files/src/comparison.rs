@@ -33,6 +33,18 @@ pub struct Gain {
     pub interval: Option<Interval>,
 }
 
+/// How far the model errs from slide to slide of one deck, for the same rating by people: what two scores must differ by before the
+/// difference says anything of the slides.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ErrorSpread {
+    /// Standard deviation of the model's mean around what it usually is for the people's mean, within a deck, in points.
+    pub deviation: f64,
+    /// By how much the model's mean rises with a point of the people's.
+    pub slope: f64,
+    /// Degrees of freedom of the deviation: ratings, but for one a deck and one for the slope.
+    pub degrees: f64,
+}
+
 /// What always giving one score per criterion reaches.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Baseline {

@@ -38,7 +38,7 @@ mod version;
 pub use applicability::{Applicability, ApplicabilityHead};
 pub use catalog::{CATALOG, Entry, Shape};
 pub use causes::with_causes;
-pub use comparison::{Baseline, Comparison, Gain, HumanCeiling, Sizes, Slice};
+pub use comparison::{Baseline, Comparison, ErrorSpread, Gain, HumanCeiling, Sizes, Slice};
 pub use contract::{BrokenLine, Contract, Defects, Log, for_each_entry, versions_of};
 pub use decision::{CriterionDecision, DecisionRule, ReadScore, ScoreDecision};
 pub use doubtful::{DoubtfulLabel, DoubtfulLabels};

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Baseline, Check, Comparison, Contract, Gate, HumanCeiling, Interval, Outcome, Override, Result, RunFiles,
-    RunRecord, Sizes, Slice, input,
+    Baseline, Check, Comparison, Contract, ErrorSpread, Gate, HumanCeiling, Interval, Outcome, Override,
+    Result, RunFiles, RunRecord, Sizes, Slice, input,
 };
 
 /// Fingerprints that training and validation state of the base.
@@ -75,6 +75,9 @@ pub struct ValidationResults {
     /// The same model with the mean of each distribution rounded, where its decision gives other scores.
     #[serde(default)]
     pub rounded: Option<Comparison>,
+    /// For each criterion how far the model errs from slide to slide of one deck; absent where too little was rated to say.
+    #[serde(default)]
+    pub error_spread: BTreeMap<String, ErrorSpread>,
     /// Parts of the slides.
     #[serde(default)]
     pub slices: Vec<Slice>,

@@ -7,6 +7,7 @@ use slide_data::{Criterion, Prediction, Rubric, Score, expected_score};
 use crate::format::{number, time};
 use crate::page::render;
 use crate::plots::sparkline;
+use crate::versions::OlderVersion;
 use crate::{Image, Result};
 
 /// One slide of a deck report.
@@ -48,6 +49,8 @@ pub struct DeckReport<'a> {
     pub caveat: &'a str,
     /// How good the model was on decks that it had not seen, in a sentence; empty where nobody measured it.
     pub quality: &'a str,
+    /// An older version of the deck that it is compared with.
+    pub older: Option<&'a OlderVersion>,
     /// Pages and files that could not be rated, each with the reason.
     pub failed: &'a [String],
     /// Whether scores can be corrected by a click: the page then asks the service that shows it, at `/corrections`, by a script of that
@@ -82,6 +85,7 @@ pub fn render_deck_report(report: &DeckReport<'_>) -> Result<String> {
             summary => report.rubric.criteria.iter().map(|c| deck.summary(c)).collect::<Vec<_>>(),
             advice => deck.advice(),
             quality => report.quality,
+            older => report.older.map(|older| older.shown(report.rubric, &|number| deck.numbered(number))),
             failed => report.failed,
             corrections => report.corrections,
             weakest => deck.weakest(|_, mean| mean),
@@ -101,8 +105,9 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     statistics::mean(&values.flatten().collect::<Vec<_>>())
 }
 
+/// By the tenths that are shown, so that equal numbers have one colour and one word.
 fn tone(score: Option<f64>) -> &'static str {
-    match score {
+    match score.map(|score| (10.0 * score).round() / 10.0) {
         Some(score) if score < 2.5 => "weak",
         Some(score) if score < 3.5 => "fair",
         _ => "good",
@@ -165,6 +170,13 @@ impl<'a> Deck<'a> {
         order
     }
 
+    /// The slide that stands at a place of the deck: where it is among those of the page, and its image.
+    fn numbered(&self, number: usize) -> Option<(usize, Option<&'a Image>)> {
+        let slides = self.report.slides;
+        let at = slides.iter().position(|slide| slide.number == number)?;
+        Some((at, slides[at].image.as_ref()))
+    }
+
     fn index(&self, criterion: &Criterion) -> usize {
         self.report.rubric.keys().position(|key| key == criterion.key).unwrap_or(0)
     }
@@ -214,20 +226,38 @@ impl<'a> Deck<'a> {
             .collect()
     }
 
-    /// The weakest criteria with what they look like now and one step up, in the rubric's words.
+    /// What a criterion's mean over all slides would rise by if each slide that lies below the anchor reached it, by the model's own
+    /// probabilities: a slide that it is sure of counts more, and one that the criterion does not apply to not at all.
+    fn expected_gain(&self, criterion: &Criterion, aim: u8) -> f64 {
+        let slides =
+            self.report.slides.iter().filter_map(|slide| slide.prediction.distributions.get(&criterion.key));
+        let missing = |distribution: &[f64; Score::LEVELS]| {
+            let total: f64 = distribution.iter().sum();
+            let below = distribution.iter().zip(1..aim).map(|(p, score)| p * f64::from(aim - score));
+            Some(below.sum::<f64>() / total).filter(|points| points.is_finite()).unwrap_or_default()
+        };
+        slides.map(missing).sum::<f64>() / self.report.slides.len().max(1) as f64
+    }
+
+    /// The criteria by which the deck gains most, with what they look like now and one step up, in the rubric's words.
     fn advice(&self) -> Vec<Value> {
         let criteria = self.report.rubric.criteria.iter();
-        let mut weak: Vec<(f64, &Criterion)> = criteria
+        let step = |mean: f64| if mean < 2.0 { (0, 1) } else { (1, 2) };
+        let gain =
+            |mean: f64, criterion: &Criterion| self.expected_gain(criterion, 2 * step(mean).1 as u8 + 1);
+        let mut weak: Vec<(f64, f64, &Criterion)> = criteria
             .filter_map(|criterion| Some((self.criterion_mean(criterion)?, criterion)))
             .filter(|(mean, _)| *mean < FINE)
+            .map(|(mean, criterion)| (gain(mean, criterion), mean, criterion))
             .collect();
-        weak.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let item = |(mean, criterion): (f64, &Criterion)| {
-            let (now, aim) = if mean < 2.0 { (0, 1) } else { (1, 2) };
+        weak.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let item = |(gain, mean, criterion): (f64, f64, &Criterion)| {
+            let (now, aim) = step(mean);
             let index = self.index(criterion);
             context! {
                 name => criterion.name,
                 value => number(Some(mean), 1),
+                gain => number(Some(gain), 1),
                 tone => tone(Some(mean)),
                 question => criterion.question,
                 now => criterion.anchors[now],

@@ -23,6 +23,7 @@ mod page;
 mod plots;
 #[cfg(feature = "validation")]
 mod validation;
+mod versions;
 
 #[cfg(feature = "drift")]
 pub use crate::drift::render_drift_report;
@@ -32,3 +33,4 @@ pub use error::{Error, Result};
 pub use image::{Image, MediaType};
 #[cfg(feature = "validation")]
 pub use validation::{ValidationReport, render_validation_report};
+pub use versions::OlderVersion;

@@ -3,11 +3,12 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
 use crate::{Error, Result};
 
 /// All templates: the pages and what they share.
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("style.css", include_str!("../templates/style.css")),
     ("page.html", include_str!("../templates/page.html")),
     ("plots.html", include_str!("../templates/plots.html")),
     ("deck.html", include_str!("../templates/deck.html")),
+    ("versions.html", include_str!("../templates/versions.html")),
     ("validation.html", include_str!("../templates/validation.html")),
     ("drift.html", include_str!("../templates/drift.html")),
     ("contact_sheet.html", include_str!("../templates/contact_sheet.html")),

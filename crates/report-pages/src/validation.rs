@@ -58,7 +58,7 @@ pub fn render_validation_report(report: &ValidationReport<'_>) -> Result<String>
             cards => cards(results),
             rows => details.criteria.iter().map(|c| row(results, &c.key, &name(&c.key))).collect::<Vec<_>>(),
             comparisons => comparisons(results),
-            paired => paired(results, &name),
+            paired => paired(results, report.rubric),
             slices => results.slices.iter().map(|slice| part(slice, report)).collect::<Vec<_>>(),
             confusions => details.criteria.iter().filter(|c| c.confusion.total() > 0.0).map(|c| matrix(&name(&c.key), &c.confusion)).collect::<Vec<_>>(),
             calibrations => calibrations(results, details, name),
@@ -102,12 +102,12 @@ fn told(results: &ValidationResults) -> Vec<&Check> {
 }
 
 /// By how much the model errs less than each other rater, overall and for each criterion.
-fn paired(results: &ValidationResults, name: &dyn Fn(&str) -> String) -> Vec<Value> {
+fn paired(results: &ValidationResults, rubric: &Rubric) -> Vec<Value> {
     let constant = results.baseline.iter().map(|baseline| ("best constant", &baseline.gains));
     let own = results.rounded.iter().chain(&results.before).chain(&results.champion);
     let others = own.chain(&results.cheap_baselines);
     let raters = constant.chain(others.map(|other| (other.name.as_str(), &other.gains)));
-    let keys = || std::iter::once("overall").chain(results.sizes.criteria.keys().map(String::as_str));
+    let keys = || std::iter::once("overall").chain(rubric.keys());
     raters
         .map(|(rater, gains)| {
             let cell = |key: &str| {
@@ -118,7 +118,7 @@ fn paired(results: &ValidationResults, name: &dyn Fn(&str) -> String) -> Vec<Val
                     _ => "not shown",
                 });
                 context! {
-                    name => name(key),
+                    name => criterion_name(rubric, key),
                     value => gain.map_or_else(|| "–".to_owned(), |gain| format!("{:+.2}", gain.value)),
                     interval => ends("mae", gain.and_then(|gain| gain.interval.as_ref())),
                     word => is_shown.unwrap_or("unknown"),
@@ -134,6 +134,7 @@ fn part(slice: &Slice, report: &ValidationReport<'_>) -> Value {
     let by = match slice.by.as_str() {
         "deck" => "Deck".to_owned(),
         "raters" => "Raters".to_owned(),
+        "density" => "Density of text and lines".to_owned(),
         key => criterion_name(report.rubric, key),
     };
     let cell = |measure: &str| {

@@ -34,6 +34,12 @@ pub struct Deck {
 impl Deck {
     /// Draws deck `index` of the decks that belong to `seed`.
     pub fn draw(seed: u64, index: usize) -> Self {
+        Self::worked_on(seed, index, |_, _| None)
+    }
+
+    /// The same deck after its author worked on it: a slide to which `work` gives a quality, by its place from 0 and the quality that it
+    /// had, is drawn anew with that quality, in other words and with other figures.
+    pub fn worked_on(seed: u64, index: usize, work: impl Fn(usize, &Quality) -> Option<Quality>) -> Self {
         let mut rng = Rng::new(seed).part(index as u64);
         let theme = Theme::draw(&mut rng);
         let company = Company::draw(&mut rng);
@@ -42,16 +48,17 @@ impl Deck {
             .into_iter()
             .filter(|topic| matches!(topic, Topic::Title | Topic::Problem | Topic::Ask) || rng.chance(0.88))
             .collect();
-        let slides = topics
-            .into_iter()
-            .enumerate()
-            .map(|(place, topic)| {
-                let mut rng = rng.part(place as u64);
-                let has_chart = rng.chance(topic.chart_probability());
-                let quality = habit.slide(&mut rng, has_chart);
-                Slide::draw(topic, quality, &theme, &company, place + 1, rng)
-            })
-            .collect();
+        let draw = |(place, topic): (usize, Topic)| {
+            let mut rng = rng.part(place as u64);
+            let has_chart = rng.chance(topic.chart_probability());
+            let quality = habit.slide(&mut rng, has_chart);
+            let (quality, rng) = match work(place, &quality) {
+                Some(better) => (better, rng.part(1)),
+                None => (quality, rng),
+            };
+            Slide::draw(topic, quality, &theme, &company, place + 1, rng)
+        };
+        let slides = topics.into_iter().enumerate().map(draw).collect();
         Self { company: company.name, slides }
     }
 

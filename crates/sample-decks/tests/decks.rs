@@ -153,3 +153,17 @@ fn a_broken_latents_file_is_named() {
     let error = Latents::read(&path).unwrap_err().to_string();
     assert!(error.contains("latents.json"), "{error}");
 }
+
+#[test]
+fn a_deck_that_was_worked_on_differs_in_those_slides_alone() {
+    let before = Deck::draw(3, 1);
+    let after = Deck::worked_on(3, 1, |place, quality| {
+        let better = Quality { readability: (quality.readability + 2.0).min(5.0), ..*quality };
+        (place % 3 == 1).then_some(better)
+    });
+    assert_eq!(before.slides.len(), after.slides.len());
+    for (place, (old, new)) in before.slides.iter().zip(&after.slides).enumerate() {
+        assert_eq!((old == new, old.topic), (place % 3 != 1, new.topic), "slide {}", place + 1);
+        assert_eq!(old.quality.clarity.to_bits(), new.quality.clarity.to_bits());
+    }
+}

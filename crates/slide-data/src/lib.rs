@@ -42,6 +42,7 @@ mod split;
 pub mod target;
 #[cfg(feature = "render")]
 mod text_print;
+mod versions;
 
 pub use audit::Audit;
 pub use config::{DuplicateThresholds, SplitConfig};
@@ -69,3 +70,6 @@ pub use split::{GroupStats, Split, SplitRatios, Splits, TestSetChange};
 pub use target::{Answer, Authority, Decision, ScoreTarget, Tally, Target};
 #[cfg(feature = "render")]
 pub use text_print::TextPrint;
+pub use versions::{DeckVersions, PageMatch, ScoreDifference, SlideVersions, Tendency};
+#[cfg(feature = "render")]
+pub use versions::{Page, match_pages};

@@ -12,6 +12,7 @@ use crate::detail::{detail, error_histogram, worst_first};
 use crate::interval::intervals;
 use crate::power::power;
 use crate::slices::slices;
+use crate::spread::error_spreads;
 use crate::table::{Frame, Table, forecast, labels, sure};
 use crate::{
     Baseline, Details, EvaluationOptions, Item, Miss, Rater, Result, ValidationResults, best_constants,
@@ -97,6 +98,7 @@ pub fn evaluate(input: &EvaluationInput<'_>) -> Result<Evaluation> {
         champion: input.champion.map(compare).transpose()?,
         before: input.before.map(compare).transpose()?,
         rounded: rounded(input, &frame, &model)?,
+        error_spread: error_spreads(&frame),
         slices: slices(&frame, confidence)?,
         inputs: input.inputs.clone(),
         ..ValidationResults::default()

@@ -37,7 +37,9 @@ mod pool;
 mod power;
 mod ranks;
 mod slices;
+mod spread;
 mod table;
+mod versions;
 
 pub use baseline::best_constants;
 pub use cheap::{CheapModels, ImageNumbers, KnownSlide, Neighbour, fit_applicability};
@@ -51,7 +53,9 @@ pub use item::Item;
 pub use measures::{Confusion, Measures, expected_calibration_error, ranked_probability_score, rounded};
 pub use options::EvaluationOptions;
 pub use project_files::{
-    Baseline, Check, Comparison, Gain, Gate, HumanCeiling, Interval, Outcome, Override, Sizes, Slice,
-    ValidationResults,
+    Baseline, Check, Comparison, ErrorSpread, Gain, Gate, HumanCeiling, Interval, Outcome, Override, Sizes,
+    Slice, ValidationResults,
 };
 pub use ranks::{auc, kendall, spearman};
+pub use spread::least_telling;
+pub use versions::{VersionSlide, compare_versions};

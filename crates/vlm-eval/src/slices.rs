@@ -12,7 +12,7 @@ use crate::{Item, Result, Slice};
 const SHOWN: [&str; 4] = ["mae", "within_1", "qwk", "bias"];
 
 /// Parts by deck; by whether a criterion applies, where people say of some slides that it does not (slides with and without a
-/// chart); by number of raters, where it differs.
+/// chart); by how much stands on them; by number of raters, where it differs.
 pub(crate) fn slices(frame: &Frame<'_>, confidence: f64) -> Result<Vec<Slice>> {
     let mut slices = Vec::new();
     for key in &frame.keys {
@@ -23,6 +23,9 @@ pub(crate) fn slices(frame: &Frame<'_>, confidence: f64) -> Result<Vec<Slice>> {
             slices.extend(slice(frame, confidence, key, "does not apply", &does_not)?);
         }
     }
+    for (name, is_in) in thirds(frame) {
+        slices.extend(slice(frame, confidence, "density", name, &is_in)?);
+    }
     let raters: BTreeSet<usize> = frame.items.iter().map(|item| item.label.annotators).collect();
     for &count in raters.iter().filter(|_| raters.len() > 1) {
         let name = if count == 1 { "1 rater".to_owned() } else { format!("{count} raters") };
@@ -32,6 +35,30 @@ pub(crate) fn slices(frame: &Frame<'_>, confidence: f64) -> Result<Vec<Slice>> {
         slices.extend(slice(frame, confidence, "deck", group, &|item| item.group == group)?);
     }
     Ok(slices)
+}
+
+/// With fewer slides nothing is divided by what stands on them.
+const MIN_SLIDES: usize = 15;
+/// The share of pixels on an edge: mostly letters, on slides.
+const DENSITY: &str = "edge_density";
+
+/// Three equal parts by how much text and lines stand on a slide, as its image tells; none where that was not measured.
+fn thirds(frame: &Frame<'_>) -> Vec<(&'static str, impl Fn(&Item) -> bool)> {
+    let density =
+        |item: &Item| item.prediction.features.get(DENSITY).copied().filter(|value| value.is_finite());
+    let mut all: Vec<f64> = frame.items.iter().filter_map(|item| density(item)).collect();
+    all.sort_by(f64::total_cmp);
+    let is_measured = all.len() == frame.items.len() && all.len() >= MIN_SLIDES;
+    let (low, high) = if is_measured { (all[all.len() / 3], all[2 * all.len() / 3]) } else { (0.0, 0.0) };
+    let parts = [
+        ("sparse third", f64::NEG_INFINITY, low),
+        ("middle third", low, high),
+        ("dense third", high, f64::INFINITY),
+    ];
+    let part = move |(name, from, to): (&'static str, f64, f64)| {
+        (name, move |item: &Item| density(item).is_some_and(|value| from <= value && value < to))
+    };
+    parts.into_iter().filter(|_| is_measured).map(part).collect()
 }
 
 fn slice(

@@ -170,6 +170,27 @@ fn a_cheap_model_that_is_better_is_said_and_fails_the_gate() {
 }
 
 #[test]
+fn parts_are_measured_by_how_much_stands_on_the_slides() {
+    let mut items = varied(30);
+    let parts = |items: &[Item]| -> Vec<(String, usize)> {
+        let results = run(items, None).unwrap().results;
+        let parts = results.slices.into_iter().filter(|slice| slice.by == "density");
+        parts.map(|slice| (slice.name, slice.slides)).collect()
+    };
+    assert_eq!(parts(&items), [], "nobody measured it");
+    for (at, item) in items.iter_mut().enumerate() {
+        item.prediction.features.insert("edge_density".to_owned(), 0.01 * ((at * 7) % 30) as f64);
+    }
+    let third = |name: &str| (name.to_owned(), 10);
+    assert_eq!(parts(&items), [third("sparse third"), third("middle third"), third("dense third")]);
+    for item in &mut items {
+        item.prediction.features.insert("edge_density".to_owned(), 0.1);
+    }
+    assert_eq!(parts(&items), [("dense third".to_owned(), 30)], "what is equal is not divided");
+    assert_eq!(parts(&items[..14]), [], "too few");
+}
+
+#[test]
 fn parts_are_measured_by_deck_by_what_applies_and_by_raters() {
     let mut items = varied(12);
     for (at, item) in items.iter_mut().enumerate() {

@@ -9,7 +9,7 @@ use axum::response::{Html, IntoResponse, Response};
 use jiff::Timestamp;
 use report_pages::{DeckReport, Familiar, Image, MediaType, ScoredSlide, render_deck_report};
 use serde::{Deserialize, Serialize};
-use slide_data::{Limits, Prediction, RenderedSlide, render};
+use slide_data::{DeckVersions, Limits, Page, Prediction, RenderedSlide, render};
 use slide_scorer::thumbnail;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
@@ -18,26 +18,28 @@ use crate::ids::new_id;
 use crate::session::CAVEAT;
 
 use super::answer::{Problem, Rejection};
-use super::jobs::{Deck, JobState, Phase};
+use super::jobs::{Deck, Earlier, JobState, Phase, RatedDeck};
 use super::keys::{self, Stored};
 use super::queue::{Failure, Outcome};
-use super::slides::{Named, fingerprint};
+use super::slides::fingerprint;
 use super::state::App;
 use super::upload::{self, File};
+use super::versions;
 
 /// Takes a deck to be rated.
 #[utoipa::path(
-    post, path = "/decks", tag = "decks", params(Named, ("Idempotency-Key" = Option<String>, Header, description = "Names the request, so that it can be sent again")),
+    post, path = "/decks", tag = "decks", params(DeckQuery, ("Idempotency-Key" = Option<String>, Header, description = "Names the request, so that it can be sent again")),
     request_body(content((Vec<u8> = "application/octet-stream"), (BTreeMap<String, Vec<u8>> = "multipart/form-data")), description = "A deck (PDF, presentation, ZIP of images, or one image)"),
     responses(
         (status = 202, description = "Taken; ask `/decks/{id}` how far it is", body = JobState), (status = 401, body = Problem),
-        (status = 408, body = Problem), (status = 413, body = Problem), (status = 422, body = Problem),
+        (status = 404, description = "The older version is not known, or no longer", body = Problem), (status = 408, body = Problem),
+        (status = 409, description = "The older version is not rated yet", body = Problem), (status = 413, body = Problem), (status = 422, body = Problem),
         (status = 429, description = "Too many decks wait; `Retry-After` says when to ask again", body = Problem), (status = 503, body = Problem),
     )
 )]
 pub(super) async fn submit(
     State(app): State<Arc<App>>,
-    Query(named): Query<Named>,
+    Query(query): Query<DeckQuery>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Rejection> {
@@ -46,9 +48,11 @@ pub(super) async fn submit(
     if app.jobs.is_full() {
         return Err(busy(&app));
     }
+    let DeckQuery { name, before } = query;
+    let earlier = before.as_deref().map(|id| earlier(&app, id)).transpose()?;
     let most = app.config.max_deck_mib << 20;
-    let mut files = upload::read(&app, request, named.into_name(), most).await?;
-    let asked = fingerprint("decks", &files.files);
+    let mut files = upload::read(&app, request, name, most).await?;
+    let asked = fingerprint(&format!("decks after {}", before.unwrap_or_default()), &files.files);
     let (keys, name) = (app.keys.clone(), key.clone());
     keys.once(key, asked, async move {
         let file = files.files.pop().filter(|_| files.files.is_empty());
@@ -59,12 +63,22 @@ pub(super) async fn submit(
             tracing::error!("a deck could not be stored: {error}");
             Rejection::not_saved()
         };
-        let deck = stored.await.map_err(|error| unsaved(&error))?.map_err(|error| unsaved(&error))?;
+        let mut deck = stored.await.map_err(|error| unsaved(&error))?.map_err(|error| unsaved(&error))?;
         drop(files.permit);
+        deck.before = earlier;
         let state = app.jobs.offer(deck, &file_name, &app.version).map_err(|_| busy(&app))?;
         Stored::json(StatusCode::ACCEPTED, &state)
     })
     .await
+}
+
+/// How a deck is handed in.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+pub(super) struct DeckQuery {
+    /// The file's name.
+    name: Option<String>,
+    /// The job of an older version of the deck, to say which slides stayed and whether those that changed became better.
+    before: Option<String>,
 }
 
 fn busy(app: &App) -> Rejection {
@@ -76,7 +90,7 @@ fn store(file: &File, key: Option<String>) -> std::io::Result<Deck> {
     let folder = tempfile::Builder::new().prefix("pq-score-").tempdir()?;
     let path = folder.path().join(&file.name);
     std::fs::write(&path, &file.bytes)?;
-    Ok(Deck { id: new_id(), path, folder, key })
+    Ok(Deck { id: new_id(), path, folder, key, before: None })
 }
 
 fn unknown(id: &str) -> Rejection {
@@ -98,6 +112,10 @@ pub(super) struct DeckScores {
     state: JobState,
     /// The slides that could be rated, in the order of the deck.
     slides: Vec<PageScores>,
+    /// The older version that was named, compared with this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    versions: Option<DeckVersions>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -109,12 +127,12 @@ pub(super) struct PageScores {
     scores: Prediction,
 }
 
-fn finished(app: &App, id: &str) -> Result<(JobState, Arc<Vec<ScoredSlide>>), Rejection> {
+fn finished(app: &App, id: &str) -> Result<(JobState, Arc<RatedDeck>), Rejection> {
     let state = app.jobs.state(id).ok_or_else(|| unknown(id))?;
     match state.state {
         Phase::Done | Phase::Failed => {
-            let slides = app.jobs.slides(id).ok_or_else(|| unknown(id))?;
-            Ok((state, slides))
+            let rated = app.jobs.rated(id).ok_or_else(|| unknown(id))?;
+            Ok((state, rated))
         }
         Phase::Queued | Phase::Running => {
             let message = "the deck is not rated yet; ask `/decks/{id}` how far it is";
@@ -124,15 +142,26 @@ fn finished(app: &App, id: &str) -> Result<(JobState, Arc<Vec<ScoredSlide>>), Re
     }
 }
 
+/// The older version, held from now on.
+fn earlier(app: &App, id: &str) -> Result<Box<Earlier>, Rejection> {
+    let (state, rated) = finished(app, id)?;
+    if rated.slides.is_empty() {
+        return Err(unknown(id));
+    }
+    Ok(Box::new(Earlier { name: state.name, rated }))
+}
+
 /// The scores of a deck.
 #[utoipa::path(get, path = "/decks/{id}/result", tag = "decks", params(("id" = String, Path)), responses((status = 200, body = DeckScores), (status = 404, body = Problem), (status = 409, description = "Not rated yet", body = Problem)))]
 pub(super) async fn result(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
 ) -> Result<Response, Rejection> {
-    let (state, slides) = finished(&app, &id)?;
+    let (state, rated) = finished(&app, &id)?;
     let page = |slide: &ScoredSlide| PageScores { number: slide.number, scores: slide.prediction.clone() };
-    Ok(axum::Json(DeckScores { state, slides: slides.iter().map(page).collect() }).into_response())
+    let versions = rated.older.as_ref().map(|older| older.versions.clone());
+    let slides = rated.slides.iter().map(page).collect();
+    Ok(axum::Json(DeckScores { state, slides, versions }).into_response())
 }
 
 /// How a report is wanted.
@@ -150,18 +179,19 @@ pub(super) async fn report(
     Path(id): Path<String>,
     Query(form): Query<ReportForm>,
 ) -> Result<Response, Rejection> {
-    let (state, slides) = finished(&app, &id)?;
-    if slides.is_empty() {
+    let (state, rated) = finished(&app, &id)?;
+    if rated.slides.is_empty() {
         return Err(Rejection::not_found("no_slides", state.failed.join("; ")));
     }
     let page = tokio::task::spawn_blocking(move || {
         render_deck_report(&DeckReport {
             title: state.name.rsplit_once('.').map_or(&state.name, |(stem, _)| stem),
             rubric: &app.rubric,
-            slides: &slides,
+            slides: &rated.slides,
             model_version: &app.version,
             caveat: CAVEAT,
             quality: &app.quality,
+            older: rated.older.as_ref(),
             failed: &state.failed,
             corrections: !form.plain,
             generated_at: Timestamp::now(),
@@ -178,13 +208,19 @@ pub(super) async fn report(
 /// Reads and rates deck after deck, until none comes any more: a thread of its own, of which there are a few.
 pub(super) fn read_all(app: &App) {
     while let Some(deck) = app.jobs.next() {
-        let reading =
-            Reading { app, deck: &deck, waiting: VecDeque::new(), slides: Vec::new(), is_lost: false };
-        let slides = reading.run();
-        if let Some(key) = deck.key.as_deref().filter(|_| slides.is_empty()) {
+        let reading = Reading {
+            app,
+            deck: &deck,
+            waiting: VecDeque::new(),
+            rated: RatedDeck::default(),
+            is_lost: false,
+        };
+        let mut rated = reading.run();
+        if let Some(key) = deck.key.as_deref().filter(|_| rated.slides.is_empty()) {
             app.keys.forget(key); // so that it can be sent again
         }
-        app.jobs.finish(&deck.id, slides);
+        rated.older = deck.before.as_ref().map(|before| versions::compare(app, before, &rated));
+        app.jobs.finish(&deck.id, rated);
         drop(deck.folder);
     }
 }
@@ -196,14 +232,14 @@ const IN_FLIGHT: usize = 8;
 struct Reading<'a> {
     app: &'a App,
     deck: &'a Deck,
-    waiting: VecDeque<(ScoredSlide, oneshot::Receiver<Outcome>)>,
-    slides: Vec<ScoredSlide>,
+    waiting: VecDeque<(ScoredSlide, Page, oneshot::Receiver<Outcome>)>,
+    rated: RatedDeck,
     /// Whether scores could not be logged, so that the rest is not worth rating.
     is_lost: bool,
 }
 
 impl Reading<'_> {
-    fn run(mut self) -> Vec<ScoredSlide> {
+    fn run(mut self) -> RatedDeck {
         let Self { app, deck, .. } = self;
         let limits =
             Limits { max_pages: app.config.max_pages.min(app.limits.max_pages), ..app.limits.clone() };
@@ -229,7 +265,7 @@ impl Reading<'_> {
         while !self.waiting.is_empty() {
             self.collect();
         }
-        if self.is_lost { Vec::new() } else { self.slides }
+        if self.is_lost { RatedDeck::default() } else { self.rated }
     }
 
     fn fail(&self, reason: String) {
@@ -247,19 +283,21 @@ impl Reading<'_> {
             prediction: Prediction::sample(&slide.slide_id),
             familiar: Familiar::default(),
         };
+        let page = Page::of(&slide.image, slide.text.clone());
         let (task, outcome) = self.app.desk.task(slide, self.deck.key.as_deref(), number);
         self.app.desk.push(task);
-        self.waiting.push_back((shown, outcome));
+        self.waiting.push_back((shown, page, outcome));
     }
 
     /// Waits for the page that was handed in first.
     fn collect(&mut self) {
-        let Some((mut slide, outcome)) = self.waiting.pop_front() else { return };
+        let Some((mut slide, page, outcome)) = self.waiting.pop_front() else { return };
         match outcome.blocking_recv().unwrap_or(Err(Failure::NotSaved)) {
             Ok(scored) => {
                 slide.familiar = self.app.rated.like(&scored.prediction);
                 slide.prediction = Prediction::clone(&scored.prediction);
-                self.slides.push(slide);
+                self.rated.slides.push(slide);
+                self.rated.pages.push(page);
                 self.app.jobs.update(&self.deck.id, |state| {
                     state.scored += 1;
                     state.cached += usize::from(scored.is_cached);

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use report_pages::ScoredSlide;
+use report_pages::{OlderVersion, ScoredSlide};
 use serde::Serialize;
+use slide_data::Page;
 use utoipa::ToSchema;
 
 use super::metrics::Metrics;
@@ -56,6 +57,25 @@ pub(super) struct Deck {
     pub(super) folder: tempfile::TempDir,
     /// The key under which the client may ask again.
     pub(super) key: Option<String>,
+    /// The older version that it is compared with.
+    pub(super) before: Option<Box<Earlier>>,
+}
+
+/// A deck that was rated before.
+pub(super) struct Earlier {
+    pub(super) name: String,
+    pub(super) rated: Arc<RatedDeck>,
+}
+
+/// What became of a deck.
+#[derive(Default)]
+pub(super) struct RatedDeck {
+    /// The slides that could be rated, in the order of the deck.
+    pub(super) slides: Vec<ScoredSlide>,
+    /// What they are matched by, in the same order.
+    pub(super) pages: Vec<Page>,
+    /// The older version that was named, compared.
+    pub(super) older: Option<OlderVersion>,
 }
 
 /// The decks of a service.
@@ -80,7 +100,7 @@ struct Inner {
 
 struct Known {
     state: JobState,
-    slides: Arc<Vec<ScoredSlide>>,
+    rated: Arc<RatedDeck>,
     /// When it ended.
     ended: Option<Instant>,
 }
@@ -125,7 +145,7 @@ impl Jobs {
             failed: Vec::new(),
             model_version: model_version.to_owned(),
         };
-        let known = Known { state: state.clone(), slides: Arc::default(), ended: None };
+        let known = Known { state: state.clone(), rated: Arc::default(), ended: None };
         inner.known.insert(deck.id.clone(), known);
         inner.waiting.push_back(deck);
         self.metrics.waiting_decks.set(inner.waiting.len() as i64);
@@ -173,13 +193,13 @@ impl Jobs {
     }
 
     /// A deck was read to its end.
-    pub(super) fn finish(&self, id: &str, slides: Vec<ScoredSlide>) {
+    pub(super) fn finish(&self, id: &str, rated: RatedDeck) {
         let mut inner = self.lock();
         inner.running -= 1;
         inner.ended = Some(Instant::now());
         if let Some(known) = inner.known.get_mut(id) {
-            known.state.state = if slides.is_empty() { Phase::Failed } else { Phase::Done };
-            known.slides = Arc::new(slides);
+            known.state.state = if rated.slides.is_empty() { Phase::Failed } else { Phase::Done };
+            known.rated = Arc::new(rated);
             known.ended = Some(Instant::now());
         }
     }
@@ -198,9 +218,9 @@ impl Jobs {
         Some(known.state.clone())
     }
 
-    /// The slides of a deck that is done.
-    pub(super) fn slides(&self, id: &str) -> Option<Arc<Vec<ScoredSlide>>> {
-        self.lock().known.get(id).map(|known| known.slides.clone())
+    /// What became of a deck that is done.
+    pub(super) fn rated(&self, id: &str) -> Option<Arc<RatedDeck>> {
+        self.lock().known.get(id).map(|known| known.rated.clone())
     }
 
     /// Whether no deck waits or is being read.
@@ -234,7 +254,7 @@ mod tests {
 
     fn deck(id: &str) -> Deck {
         let folder = tempfile::tempdir().unwrap();
-        Deck { id: id.to_owned(), path: folder.path().join("deck.pdf"), folder, key: None }
+        Deck { id: id.to_owned(), path: folder.path().join("deck.pdf"), folder, key: None, before: None }
     }
 
     #[test]
@@ -247,7 +267,7 @@ mod tests {
         assert_eq!(jobs.state("a").map(|state| state.state), Some(Phase::Running));
         assert_eq!(jobs.state("b").map(|state| state.ahead), Some(0));
         assert!(jobs.state("c").is_none() && !jobs.is_idle());
-        jobs.finish("a", Vec::new());
+        jobs.finish("a", RatedDeck::default());
         assert_eq!(jobs.state("a").map(|state| state.state), Some(Phase::Failed), "nothing was rated");
         jobs.close();
         assert!(jobs.next().is_none());
@@ -259,7 +279,7 @@ mod tests {
         for id in ["a", "b", "c", "d"] {
             assert!(jobs.offer(deck(id), id, "v1").is_ok());
             jobs.next();
-            jobs.finish(id, Vec::new());
+            jobs.finish(id, RatedDeck::default());
         }
         let known = ["a", "b", "c", "d"].map(|id| jobs.state(id).is_some());
         assert_eq!(known, [false, false, true, true]);

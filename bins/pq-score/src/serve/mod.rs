@@ -17,6 +17,7 @@ mod recent;
 mod slides;
 mod state;
 mod upload;
+mod versions;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -133,6 +134,7 @@ fn app(chosen: &Chosen, config: ServeConfig, token: Option<Token>, desk: Desk) -
         version: chosen.version.clone(),
         quality: chosen.quality()?,
         rated: chosen.rated_slides(),
+        comparison: chosen.comparison()?,
         corrections: Corrections::open(&chosen.layout.corrections())?,
         layout: chosen.layout.clone(),
         desk: Arc::new(desk),

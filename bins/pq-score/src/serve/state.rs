@@ -11,6 +11,7 @@ use slide_scorer::ServeConfig;
 use tokio::sync::Semaphore;
 
 use crate::familiar::RatedSlides;
+use crate::versions::Comparison;
 
 use super::answer::Rejection;
 use super::desk::Desk;
@@ -28,6 +29,8 @@ pub(super) struct App {
     pub(super) quality: String,
     /// Slides that people rated, to compare with.
     pub(super) rated: RatedSlides,
+    /// What two versions of a deck are compared by.
+    pub(super) comparison: Comparison,
     /// Without one only this machine is answered.
     pub(super) token: Option<Token>,
     pub(super) desk: Arc<Desk>,
@@ -56,6 +59,7 @@ pub(super) struct Parts {
     pub(super) version: String,
     pub(super) quality: String,
     pub(super) rated: RatedSlides,
+    pub(super) comparison: Comparison,
     pub(super) token: Option<Token>,
     pub(super) desk: Arc<Desk>,
     pub(super) corrections: Corrections,
@@ -64,8 +68,19 @@ pub(super) struct Parts {
 
 impl App {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { config, limits, rubric, version, quality, rated, token, desk, corrections, layout } =
-            parts;
+        let Parts {
+            config,
+            limits,
+            rubric,
+            version,
+            quality,
+            rated,
+            comparison,
+            token,
+            desk,
+            corrections,
+            layout,
+        } = parts;
         let metrics = desk.metrics.clone();
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
         let jobs = Jobs::new(
@@ -86,6 +101,7 @@ impl App {
             version,
             quality,
             rated,
+            comparison,
             token,
             desk,
             jobs,

@@ -14,6 +14,7 @@ mod common;
 mod endings;
 mod feedback;
 mod log;
+mod versions;
 
 use common::{SCORE, Service, deck, logged, project, slide, zipped};
 use pq_testing::project::{Project, code, stderr};

@@ -62,9 +62,19 @@ fn check_names(file: &TensorFile, known: &BTreeSet<String>, specs: &[AdapterSpec
     Ok(())
 }
 
+/// A tensor's values. What a training that went astray, or a disk, left in one would make every score no number.
+fn finite(file: &TensorFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let values = decode(file.stored(name, shape)?)?;
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(values);
+    }
+    let (name, path) = (name.to_owned(), file.path().to_owned());
+    Err(Error::Tensor { name, problem: "not finite everywhere", path })
+}
+
 fn read_module(file: &TensorFile, spec: AdapterSpec) -> Result<AdapterWeights> {
     let parts = AdapterWeights::parts(&spec);
-    let mut values = parts.iter().map(|(name, shape)| decode(file.stored(name, shape)?));
+    let mut values = parts.iter().map(|(name, shape)| finite(file, name, shape));
     let mut next = || values.next().transpose();
     let (a, b) = (next()?.unwrap_or_default(), next()?.unwrap_or_default());
     Ok(AdapterWeights { magnitude: next()?, a, b, spec, principal: None })
@@ -97,7 +107,7 @@ impl PeftAdapter {
     ///
     /// # Errors
     /// When a file is missing or invalid, the configuration asks for something that is not supported, or a tensor is missing,
-    /// unknown or misshapen; the error names it. One that started by `pissa_niter_N` is refused: what PEFT's random decomposition
+    /// unknown, misshapen or not finite everywhere; the error names it. One that started by `pissa_niter_N` is refused: what PEFT's random decomposition
     /// took out of the base is not stored, so that nobody can compute what the adapter was trained on.
     pub fn open(dir: impl AsRef<Path>, model: &ModelConfig) -> Result<Self> {
         let dir = dir.as_ref();
@@ -113,7 +123,7 @@ impl PeftAdapter {
         known.extend(biases.iter().map(|(name, _)| bias_part(name, &specs)));
         check_names(&file, &known, &specs)?;
         let biases = biases.into_iter().map(|(name, len)| {
-            let values = decode(file.stored(&bias_part(&name, &specs), &[len])?)?;
+            let values = finite(&file, &bias_part(&name, &specs), &[len])?;
             Ok((name, values))
         });
         let biases = biases.collect::<Result<_>>()?;
@@ -182,6 +192,32 @@ fn copied_head(specs: &[AdapterSpec]) -> Option<(String, Vec<usize>)> {
 mod tests {
     use super::*;
     use crate::OneOrMany;
+
+    #[test]
+    fn weights_that_are_no_numbers_are_refused_by_name() {
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/parity/text-all/model");
+        let checkpoint = Checkpoint::open(model).unwrap();
+        let config = LoraConfig { r: 2, bias: "all".to_owned(), ..LoraConfig::default() };
+        let whole = PeftAdapter::init(&config, &checkpoint, 0).unwrap();
+        let refused = |adapter: &PeftAdapter| {
+            let dir = tempfile::tempdir().unwrap();
+            adapter.save(dir.path()).unwrap();
+            match PeftAdapter::open(dir.path(), checkpoint.config()) {
+                Err(Error::Tensor { name, problem: "not finite everywhere", .. }) => Some(name),
+                other => other.map(|_| None).unwrap(),
+            }
+        };
+        assert_eq!(refused(&whole), None);
+        for value in [f32::NAN, f32::INFINITY] {
+            let mut broken = whole.clone();
+            broken.modules[1].b[3] = value;
+            let (name, _) = &AdapterWeights::parts(&broken.modules[1].spec)[1];
+            assert_eq!(refused(&broken).as_ref(), Some(name));
+            let mut broken = whole.clone();
+            broken.biases.values_mut().next().unwrap()[0] = value;
+            assert!(refused(&broken).is_some());
+        }
+    }
 
     /// PEFT takes an adapted head for an embedding that may have been resized, and stores its frozen weight too.
     #[test]

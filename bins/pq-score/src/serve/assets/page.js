@@ -45,6 +45,15 @@ function newKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+/** The job that the next deck is compared with. */
+let older = null;
+
+function compareWith(job) {
+  older = job;
+  get('older').hidden = job === null;
+  get('older-name').textContent = job?.name ?? '';
+}
+
 async function handIn(file) {
   say('');
   show('working');
@@ -53,11 +62,13 @@ async function handIn(file) {
   get('status').textContent = 'Sending the deck …';
   const key = newKey();
   try {
-    const path = `/decks?name=${encodeURIComponent(file.name)}`;
+    const before = older === null ? '' : `&before=${encodeURIComponent(older.id)}`;
+    const path = `/decks?name=${encodeURIComponent(file.name)}${before}`;
     const job = await insist(() => ask(path, {method: 'POST', body: file, headers: {'idempotency-key': key, 'content-type': 'application/octet-stream'}}));
     await watch(await job.json());
   } catch (error) {
     if (error.status === 401) return;
+    if (error.status === 404) compareWith(null); // the older version is no longer kept
     show('choose');
     say(error.message);
   }
@@ -109,6 +120,7 @@ async function showReport(job) {
   get('summary').textContent = `${job.scored} slides, rated by ${job.model_version}.${known}${failed}`;
   get('page').srcdoc = page;
   get('report-title').focus();
+  get('newer').onclick = () => { compareWith(job); chooseAgain(); };
   get('keep').onclick = async () => {
     try {
       const plain = await (await ask(`/decks/${job.id}/report?plain=true`)).blob();
@@ -138,7 +150,14 @@ document.addEventListener('drop', (event) => {
   const [file] = event.dataTransfer.files;
   if (file && !choose.hidden) handIn(file);
 });
-get('again').addEventListener('click', () => { show('choose'); say(''); get('deck').focus(); });
+function chooseAgain() {
+  show('choose');
+  say('');
+  get('deck').focus();
+}
+
+get('again').addEventListener('click', () => { compareWith(null); chooseAgain(); });
+get('alone').addEventListener('click', () => { compareWith(null); chooseAgain(); });
 get('sign-in').addEventListener('submit', (event) => {
   event.preventDefault();
   sessionStorage.setItem(TOKEN, get('token').value.trim());
