@@ -54,7 +54,8 @@ fn a_version_goes_to_a_bucket_and_comes_back_in_another_folder() {
     }
     said(other.path(), &moto, &["verify"], 0);
     said(other.path(), &moto, &["doctor", "--repair"], 0);
-    assert!(said(other.path(), &moto, &["live"], 0).starts_with("v1.0.1 since"));
+    let live = said(other.path(), &moto, &["live"], 0);
+    assert!(live.starts_with("v1.0.1 since"), "{live}");
     // What is lost here comes from there.
     std::fs::remove_file(dir.path().join("model_registry/versions/v1.0.0/adapter_model.safetensors"))
         .unwrap();

@@ -1,6 +1,11 @@
 //! A deck beside an older version of it, as a user compares them.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test fails by panicking, and shares a module"
+)]
 
 mod common;
 

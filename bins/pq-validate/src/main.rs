@@ -79,9 +79,8 @@ fn run(args: &Args) -> Result<Verdict> {
     )?;
     let store = Store::open(&project)?;
     let slides = store.labelled(&settings.rubric, NewGroups::LeaveOut)?;
-    let of = |split: Split| {
-        slides.iter().filter(move |slide| slide.split == split && slide.has_score()).cloned()
-    };
+    let of =
+        |split: Split| slides.iter().filter(move |slide| slide.split == split && slide.has_score()).cloned();
     let evaluator = Evaluator {
         test: of(Split::Test).collect(),
         train: of(Split::Train).collect(),

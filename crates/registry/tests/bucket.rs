@@ -53,7 +53,10 @@ fn a_bucket_tells_how_far_a_release_has_come() {
         (bucket.stage(&bundle).unwrap(), bucket.live().unwrap().as_deref()),
         (Stage::Live, Some("v1.0.0"))
     );
-    assert_eq!(bucket.load("v1").unwrap().files.len() + 1, bundle.files.len(), "all but the report");
+    let stored = bucket.load("v1").unwrap();
+    let public: Vec<String> = bundle.public().into_iter().map(|file| file.path).collect();
+    assert_eq!(stored.files.keys().collect::<Vec<_>>(), public.iter().collect::<Vec<_>>());
+    assert!(public.len() < bundle.files.len() && !public.iter().any(|name| name == "report.html"));
     let events: Vec<Event> = bucket.journal().unwrap().entries.iter().map(|entry| entry.event).collect();
     assert_eq!(events, [Event::Released, Event::Pushed]);
     assert!(bucket.journal().unwrap().problems.is_empty());

@@ -143,6 +143,12 @@ fn with_outliers() -> &'static [(Case, Computed)] {
     })
 }
 
+/// A tensor with outliers.
+struct Planted {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
 fn plant(path: &Path) {
     let bytes = std::fs::read(path).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -153,14 +159,18 @@ fn plant(path: &Path) {
         if name.contains("norm") && name.ends_with(".weight") && !name.contains("text_model.norm") {
             let size = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>().sqrt();
             let before = size(&values);
-            values.iter_mut().skip(5).step_by(7).take(6).for_each(|value| *value *= 30.0);
+            for value in values.iter_mut().skip(5).step_by(7).take(6) {
+                *value *= 30.0;
+            }
             let factor = before / size(&values);
-            values.iter_mut().for_each(|value| *value *= factor);
+            for value in &mut values {
+                *value *= factor;
+            }
         }
-        (name.to_owned(), (view.shape().to_vec(), values))
+        (name.to_owned(), Planted { shape: view.shape().to_vec(), values })
     });
-    let planted: Vec<(String, (Vec<usize>, Vec<f32>))> = planted.collect();
-    let views = planted.iter().map(|(name, (shape, values))| {
+    let planted: Vec<(String, Planted)> = planted.collect();
+    let views = planted.iter().map(|(name, Planted { shape, values })| {
         let bytes = bytemuck::cast_slice(values);
         (name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).unwrap())
     });
