@@ -1,15 +1,18 @@
 //! Learns from the training slides which criteria apply to a slide.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use pq_cli::WithHint as _;
 use project_files::{Applicability, Contract as _};
 use slide_data::{Split, image_features};
-use slide_scorer::{LabelledSlide, PooledFeatures, RatingContext, SlideImage};
+use slide_scorer::{LabelledSlide, PooledFeatures, RatingContext};
 use vlm_eval::{ImageNumbers, KnownSlide, fit_applicability};
 use vlm_lora::Model;
 use vlm_lora::backend::Backend;
 
 use crate::observe;
+use crate::outlook::Glances;
 use crate::preempt::Preemption;
 use crate::run::RunDir;
 
@@ -25,28 +28,29 @@ fn say(found: &Applicability) {
     }
 }
 
+/// The slides that tell which criteria apply, those to which none does among them.
+pub(crate) fn learned_from(slides: &[LabelledSlide]) -> impl Iterator<Item = &LabelledSlide> {
+    slides.iter().filter(|slide| slide.split == Split::Train)
+}
+
 /// Fits what tells which criteria apply, on the training slides, and keeps it in the run; `None` where people say of no criterion often enough that it does
 /// not.
 ///
 /// # Errors
 /// When a slide cannot be read, or somebody ends it between two slides.
 pub(crate) fn learn<B: Backend>(
-    context: &RatingContext<'_>,
+    (context, glances): (&RatingContext<'_>, &Glances),
     model: &Model<B>,
     slides: &[LabelledSlide],
     dir: &RunDir,
     preemption: &Preemption,
 ) -> Result<Option<Applicability>> {
-    let slides: Vec<&LabelledSlide> = slides.iter().filter(|slide| slide.split == Split::Train).collect();
+    let slides: Vec<&LabelledSlide> = learned_from(slides).collect();
     let bar = observe::bar("training slides, to learn which criteria apply", slides.len());
     let mut known = Vec::with_capacity(slides.len());
     for slide in slides {
         preemption.check(&dir.name)?;
-        let image = slide.image()?;
-        let features = context.cache.features(model, &[&*context.tiles(&image)?])?;
-        known.extend(
-            features.iter().map(|features| known_slide(slide, &image, &PooledFeatures::of(features))),
-        );
+        known.push(known_slide(slide, seen((context, glances), model, slide)?));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -61,15 +65,36 @@ pub(crate) fn learn<B: Backend>(
     Ok(Some(found))
 }
 
-fn known_slide(slide: &LabelledSlide, image: &SlideImage, pooled: &PooledFeatures) -> KnownSlide {
+/// What its vision tower says of a slide and the properties of its image: from what was seen and kept, and from the image itself where that
+/// is not kept.
+fn seen<B: Backend>(
+    (context, glances): (&RatingContext<'_>, &Glances),
+    model: &Model<B>,
+    slide: &LabelledSlide,
+) -> Result<(PooledFeatures, BTreeMap<String, f64>)> {
+    let glance = glances.get(&slide.record.slide_id);
+    if let Some((glance, features)) =
+        glance.and_then(|glance| Some((glance, context.kept_features(model, glance)?)))
+    {
+        return Ok((PooledFeatures::of(&features), glance.properties.clone()));
+    }
+    let image = slide.image()?;
+    let features = context.cache.features(model, &[&*context.tiles(&image)?])?;
+    Ok((features.first().map(PooledFeatures::of).unwrap_or_default(), image_features(&image.image)))
+}
+
+fn known_slide(
+    slide: &LabelledSlide,
+    (pooled, properties): (PooledFeatures, BTreeMap<String, f64>),
+) -> KnownSlide {
     KnownSlide {
         slide_id: slide.record.slide_id.clone(),
         group: slide.record.group.clone(),
         label: slide.label.clone(),
         numbers: ImageNumbers {
-            mean: pooled.mean.clone(),
-            spread: [pooled.max.as_slice(), &pooled.deviation].concat(),
-            properties: image_features(&image.image).into_values().map(|value| value as f32).collect(),
+            spread: [pooled.max, pooled.deviation].concat(),
+            mean: pooled.mean,
+            properties: properties.into_values().map(|value| value as f32).collect(),
         },
     }
 }

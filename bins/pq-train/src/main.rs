@@ -91,8 +91,9 @@ fn train(args: &Args) -> Result<Verdict> {
     let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?.without(&untaught);
     let (train, val) = samples(&rating_prompt, &slides, settings.training.score_token_weight)?;
 
-    let afterwards = reference::count(train.slides(), val.slides());
-    let rated = vlm_lora::plan::Rated { validation: val.slides().len(), afterwards };
+    let seen_afterwards =
+        applies::learned_from(&slides).count() + reference::whole_decks(train.slides()).len();
+    let rated = vlm_lora::plan::Rated { validation: val.slides().len(), seen_afterwards };
     let (plan, largest) = plan::plan(&settings, &base, is_here, &train)?;
     if !args.plan {
         plan::check(&plan, &settings)?; // what is free is only a warning

@@ -1,12 +1,14 @@
 //! What a run is measured by, before its first step: the model that it begins with, the best constant, the raters.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, bail};
 use pq_cli::{Hint, WithHint as _};
 use project_files::Outlook;
 use rayon::prelude::*;
 use slide_data::ceiling::reachable;
 use slide_data::{Rubric, Score, Split};
-use slide_scorer::LabelledSlide;
+use slide_scorer::{Glance, LabelledSlide, RatingContext};
 use vlm_eval::best_constants;
 use vlm_lora::Metrics;
 use vlm_lora::backend::Backend;
@@ -16,25 +18,35 @@ use crate::evaluate::{RatingError, SCORE_LOSS};
 use crate::observe;
 use crate::preempt::Preemption;
 
-/// Decodes every picture once, so that a broken one is known before hours of training and not in the middle.
+/// What was seen of the slides that are trained and chosen by, by their ids.
+pub(crate) type Glances = BTreeMap<String, Glance>;
+
+/// Looks at every picture once, so that a broken one is known before hours of training and not in the middle, and none is read again
+/// after the last step.
 ///
 /// # Errors
 /// When a picture cannot be read: names the first and how many there are; or when somebody ends it.
-pub(crate) fn look_at_pictures(slides: &[LabelledSlide], preemption: &Preemption, run: &str) -> Result<()> {
+pub(crate) fn look_at_pictures(
+    context: &RatingContext<'_>,
+    slides: &[LabelledSlide],
+    preemption: &Preemption,
+    run: &str,
+) -> Result<Glances> {
     let used: Vec<&LabelledSlide> = slides.iter().filter(|slide| slide.split != Split::Test).collect();
     let bar = observe::bar("pictures are looked at", used.len());
-    let broken: Vec<anyhow::Error> = used
-        .par_iter()
-        .filter_map(|slide| {
-            let looked = if pq_cli::interrupted() { Ok(()) } else { slide.image().map(drop) };
-            bar.inc(1);
-            looked.err()
-        })
-        .collect();
+    let look = |slide: &&LabelledSlide| {
+        let looked = (!pq_cli::interrupted()).then(|| -> Result<_> { Ok(context.glance(&slide.image()?)?) });
+        bar.inc(1);
+        looked.map(|looked| Ok((slide.record.slide_id.clone(), looked?)))
+    };
+    let looked: Vec<Result<(String, Glance)>> = used.par_iter().filter_map(look).collect();
     bar.finish_and_clear();
     preemption.check(run)?;
-    let count = broken.len();
-    let Some(first) = broken.into_iter().next() else { return Ok(()) };
+    let count = looked.iter().filter(|looked| looked.is_err()).count();
+    let first = match looked.into_iter().collect::<Result<Glances>>() {
+        Ok(glances) => return Ok(glances),
+        Err(first) => first,
+    };
     let all = format!("{count} of the pictures to train on cannot be used");
     Err(first.context(all)).hint(
         "nothing was trained",

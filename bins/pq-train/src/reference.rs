@@ -11,6 +11,7 @@ use vlm_lora::backend::Backend;
 
 use crate::decision;
 use crate::observe;
+use crate::outlook::Glances;
 use crate::preempt::Preemption;
 use crate::run::RunDir;
 
@@ -20,18 +21,34 @@ const REFERENCE_DECKS: usize = 100;
 const REFERENCE_SLIDES: usize = 1500;
 
 /// What production can be compared with. The model is surer of slides it was trained on than of new ones: of those only the
-/// images are comparable.
-fn comparable(slide: &LabelledSlide, prediction: Prediction) -> Prediction {
-    if slide.split != Split::Train {
-        return prediction;
+/// images are comparable, and it is not asked about them where their features are kept.
+fn comparable<B: Backend>(
+    (context, glances): (&RatingContext<'_>, &Glances),
+    model: &Model<B>,
+    slide: &LabelledSlide,
+    run: &str,
+) -> Result<Vec<Prediction>> {
+    let glance = glances.get(&slide.record.slide_id);
+    let is_known = slide.split == Split::Train;
+    let kept = match glance {
+        Some(glance) if is_known => context.seen(model, glance, run)?.map(|seen| vec![seen]),
+        Some(glance) => context.rate_seen(model, std::slice::from_ref(glance), run)?,
+        None => None,
+    };
+    if let Some(kept) = kept {
+        return Ok(kept);
     }
-    let mut image = Prediction { distributions: BTreeMap::new(), ..prediction };
-    image.undecide();
-    image
+    let images: [SlideImage; 1] = [slide.image()?];
+    let mut scored = predict(context, model, &images, run)?;
+    for image in scored.iter_mut().filter(|_| is_known) {
+        image.distributions.clear();
+        image.undecide();
+    }
+    Ok(scored)
 }
 
 /// The slides of whole decks, evenly taken from all.
-fn whole_decks(slides: &[LabelledSlide]) -> Vec<&LabelledSlide> {
+pub(crate) fn whole_decks(slides: &[LabelledSlide]) -> Vec<&LabelledSlide> {
     let mut decks: BTreeMap<&str, Vec<&LabelledSlide>> = BTreeMap::new();
     for slide in slides {
         decks.entry(&slide.record.deck_id).or_default().push(slide);
@@ -40,17 +57,13 @@ fn whole_decks(slides: &[LabelledSlide]) -> Vec<&LabelledSlide> {
     decks.into_values().step_by(every.max(1)).flatten().collect()
 }
 
-/// How many slides are scored.
-pub(crate) fn count(train: &[LabelledSlide], val: &[LabelledSlide]) -> usize {
-    whole_decks(train).len() + val.len()
-}
-
-/// Scores slides of training and validation once, and learns from those of validation how scores are decided.
+/// Takes down what is seen on slides of training and scores those of validation once, and learns from those of validation how scores are
+/// decided.
 ///
 /// # Errors
 /// When a slide cannot be read or scored, or somebody ends it between two slides.
 pub(crate) fn predictions<B: Backend>(
-    context: &RatingContext<'_>,
+    (context, glances): (&RatingContext<'_>, &Glances),
     model: &Model<B>,
     (train, val): (&SlideSamples<'_>, &SlideSamples<'_>),
     dir: &RunDir,
@@ -61,9 +74,7 @@ pub(crate) fn predictions<B: Backend>(
     let mut predictions = Vec::with_capacity(slides.len());
     for slide in slides {
         preemption.check(&dir.name)?;
-        let images: [SlideImage; 1] = [slide.image()?];
-        let scored = predict(context, model, &images, &dir.name)?;
-        predictions.extend(scored.into_iter().map(|prediction| comparable(slide, prediction)));
+        predictions.extend(comparable((context, glances), model, slide, &dir.name)?);
         bar.inc(1);
     }
     bar.finish_and_clear();

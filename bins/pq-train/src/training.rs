@@ -64,16 +64,16 @@ impl OnDevice for Training<'_> {
         let Self { args, settings, services, store, dir, base, samples, adapter } = self;
         let Samples { prompt, all, train, val, untaught } = samples;
         let preemption = Preemption::listen();
-        outlook::look_at_pictures(all, &preemption, &dir.name)?;
+        let identity = base.identity()?;
+        let cache = feature_cache(settings, identity, store);
+        let context =
+            RatingContext { rating_prompt: prompt, cache: &cache, applicability: None, decision: None };
+        let glances = outlook::look_at_pictures(&context, all, &preemption, &dir.name)?;
         let mut model = base.model(backend)?;
         match &adapter {
             Some(warm) => warm.attach(&mut model)?,
             None => attach(&mut model, settings, base)?,
         }
-        let identity = base.identity()?;
-        let cache = feature_cache(settings, identity, store);
-        let context =
-            RatingContext { rating_prompt: prompt, cache: &cache, applicability: None, decision: None };
         let mut record = record::Record::new(dir, settings, base, store, all, untaught)?;
         if let Some(warm) = adapter {
             record.started_from(warm.origin);
@@ -112,9 +112,9 @@ impl OnDevice for Training<'_> {
             tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);
             return Ok(Verdict::Fail);
         }
-        let applicability = applies::learn(&context, &model, all, dir, &preemption)?;
+        let applicability = applies::learn((&context, &glances), &model, all, dir, &preemption)?;
         let context = RatingContext { applicability: applicability.as_ref(), ..context };
-        reference::predictions(&context, &model, (&train, &val), dir, &preemption)?;
+        reference::predictions((&context, &glances), &model, (&train, &val), dir, &preemption)?;
         dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;
         tracked?;
         report::print(dir.files.dir(), &outcome, learning.as_ref(), args.common.json)

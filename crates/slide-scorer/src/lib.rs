@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod base;
+mod glance;
 mod lineage;
 mod pooled;
 mod rating_prompt;
@@ -13,6 +14,7 @@ mod slides;
 mod test_set;
 
 pub use base::{Base, fingerprint_of_base, open_base};
+pub use glance::Glance;
 pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs, check_base, processor_files};
 pub use pooled::PooledFeatures;
 pub use rating_prompt::{Applies, Distributions, RatingPrompt};

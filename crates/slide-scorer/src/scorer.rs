@@ -9,7 +9,7 @@ use project_files::{
     Applicability, ApplicabilityHead, Contract as _, RunFiles, RunRecord, ScoreDecision, hash_file,
 };
 use slide_data::image::{DynamicImage, RgbImage};
-use slide_data::{Prediction, VisionSketch, image_features, pixels_sha256};
+use slide_data::{Prediction, VisionSketch};
 use vlm_lora::backend::{Backend, OnDevice};
 use vlm_lora::{FeatureCache, FeaturePrecision, Features, Model, PeftAdapter, Sample, Tiles};
 
@@ -100,9 +100,13 @@ impl RatingContext<'_> {
     }
 
     /// For each criterion that need not apply the probability that it does.
-    fn applies(&self, features: Option<&Features>, properties: &BTreeMap<String, f64>) -> Result<Applies> {
-        let (Some(known), Some(features)) = (self.applicability, features) else { return Ok(Applies::new()) };
-        let mut all = PooledFeatures::of(features).concatenated();
+    pub(crate) fn applies(
+        &self,
+        pooled: &PooledFeatures,
+        properties: &BTreeMap<String, f64>,
+    ) -> Result<Applies> {
+        let Some(known) = self.applicability else { return Ok(Applies::new()) };
+        let mut all = pooled.concatenated();
         all.extend(properties.values().map(|value| *value as f32));
         let told = |(key, head): (&String, &ApplicabilityHead)| {
             let told = head.probability(&all).with_context(|| {
@@ -117,10 +121,13 @@ impl RatingContext<'_> {
 
     /// What the base's vision tower says of an image, for the log; nothing where an adapter changes the tower: what another version
     /// saw could not be told from it.
-    fn sketch<B: Backend>(&self, model: &Model<B>, features: Option<&Features>) -> Option<VisionSketch> {
+    pub(crate) fn sketch<B: Backend>(
+        &self,
+        model: &Model<B>,
+        pooled: &PooledFeatures,
+    ) -> Option<VisionSketch> {
         let base: String = self.cache.base().to_string().chars().take(BASE_DIGITS).collect();
-        let features = features.filter(|_| !model.trains_vision());
-        PooledFeatures::of(features?).sketch(&base)
+        if model.trains_vision() { None } else { pooled.sketch(&base) }
     }
 
     /// The questions about images, with the features of each.
@@ -301,41 +308,9 @@ pub fn predict<B: Backend>(
     let start = Instant::now();
     let tiles = slides.iter().map(|slide| context.tiles(slide)).collect::<vlm_lora::Result<Vec<_>>>()?;
     let questions = context.questions(model, &tiles)?;
-    let properties: Vec<_> = slides.iter().map(|slide| image_features(&slide.image)).collect();
-    let applies = questions
-        .iter()
-        .zip(&properties)
-        .map(|((_, features), properties)| context.applies(features.as_ref(), properties))
-        .collect::<Result<Vec<_>>>()?;
-    let sketches: Vec<_> =
-        questions.iter().map(|(_, features)| context.sketch(model, features.as_ref())).collect();
-    let answers = context.rating_prompt.ask_applicable(model, &questions, &applies)?;
-    let latency_ms = start.elapsed().as_secs_f64() * 1e3 / slides.len().max(1) as f64;
-    let scored_at = jiff::Timestamp::now();
-    let said = slides.iter().zip(answers).zip(applies).zip(properties).zip(sketches);
-    let predictions = said.map(|((((slide, distributions), applies), features), vision)| {
-        let mut prediction = Prediction {
-            schema_version: Prediction::VERSION,
-            id: None,
-            slide_id: slide.slide_id.clone(),
-            deck_id: slide.deck_id.clone(),
-            sha256: pixels_sha256(&slide.image),
-            scored_at,
-            model_version: version.to_owned(),
-            distributions,
-            expected: BTreeMap::new(),
-            applies,
-            chosen: BTreeMap::new(),
-            entropy: BTreeMap::new(),
-            interval: BTreeMap::new(),
-            features,
-            vision,
-            latency_ms,
-        };
-        prediction.decide(context.decision);
-        prediction
-    });
-    Ok(predictions.collect())
+    let glance = |(slide, tiles): (&SlideImage, &Arc<Tiles>)| context.glance_at(slide, tiles);
+    let glances: Vec<_> = slides.iter().zip(&tiles).map(glance).collect();
+    context.answered(model, &glances, &questions, version, start)
 }
 
 /// A slide as a JPEG of at most `longest_edge` pixels, for reports.

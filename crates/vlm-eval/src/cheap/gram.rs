@@ -110,48 +110,71 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
 /// A symmetric positive definite matrix as the product of a triangle and its transpose.
 pub(super) struct Cholesky {
     n: usize,
-    lower: Vec<f64>,
+    /// The transpose of the lower triangle, row by row: what is summed up together lies together.
+    upper: Vec<f64>,
 }
 
 impl Cholesky {
-    /// Factors a matrix of `n` rows after `more` was added to its diagonal; `None` where it is not positive definite.
+    /// Factors a matrix of `n` rows after `more` was added to its diagonal; `None` where it is not positive definite. Reads the
+    /// lower triangle.
     pub(super) fn of(matrix: &[f64], n: usize, more: &[f64]) -> Option<Self> {
-        let mut lower = matrix.to_vec();
-        for i in 0..n {
-            let (above, from) = lower.split_at_mut(i * n);
-            let row = &mut from[..n];
-            for j in 0..i {
-                let other = &above[j * n..j * n + n];
-                let known: f64 = row[..j].iter().zip(&other[..j]).map(|(a, b)| a * b).sum();
-                row[j] = (row[j] - known) / other[j];
-            }
-            let pivot = row[i] + more[i] - row[..i].iter().map(|value| value * value).sum::<f64>();
+        let mut upper = vec![0.0; n * n];
+        let mut known = vec![0.0; n];
+        for j in 0..n {
+            let (above, from) = upper.split_at_mut(j * n);
+            let (row, known) = (&mut from[j..n], &mut known[j..]);
+            known.fill(0.0);
+            add_products(known, above, n);
+            let pivot = matrix[j * n + j] + more[j] - known[0];
             if pivot.is_nan() || pivot <= 0.0 {
                 return None;
             }
-            row[i] = pivot.sqrt();
+            row[0] = pivot.sqrt();
+            for i in 1..row.len() {
+                row[i] = (matrix[(j + i) * n + j] - known[i]) / row[0];
+            }
         }
-        Some(Self { n, lower })
+        Some(Self { n, upper })
     }
 
     /// The solution of the system with this right-hand side.
     pub(super) fn solve(&self, right: &[f64]) -> Vec<f64> {
-        let (n, lower) = (self.n, &self.lower);
+        let (n, upper) = (self.n, &self.upper);
         let mut x = right.to_vec();
-        for i in 0..n {
-            let known: f64 = lower[i * n..i * n + i].iter().zip(&x).map(|(a, b)| a * b).sum();
-            x[i] = (x[i] - known) / lower[i * n + i];
+        let mut known = vec![0.0; n];
+        for (i, row) in upper.chunks_exact(n.max(1)).enumerate() {
+            x[i] = (x[i] - known[i]) / row[i];
+            add_scaled(&mut known[i..], &row[i..], x[i]);
         }
-        for i in (0..n).rev() {
-            x[i] /= lower[i * n + i];
-            let solved = x[i];
-            x[..i]
-                .iter_mut()
-                .zip(&lower[i * n..i * n + i])
-                .for_each(|(value, factor)| *value -= factor * solved);
+        for (i, row) in upper.chunks_exact(n.max(1)).enumerate().rev() {
+            let (unsolved, solved) = x.split_at_mut(i + 1);
+            let factors = row[i + 1..].iter().zip(&*solved).rev();
+            unsolved[i] = factors.fold(unsolved[i], |rest, (factor, x)| rest - factor * x) / row[i];
         }
         x
     }
+}
+
+/// Adds the product of the first number of each row's end, which is as long as the sums, with that end. Four rows at a time leave the
+/// order of each sum as it is, so that its digits are those of a plain loop.
+fn add_products(sums: &mut [f64], rows: &[f64], n: usize) {
+    let len = sums.len();
+    let mut fours = rows.chunks_exact(4 * n);
+    for four in &mut fours {
+        let [a, b, c, d] = std::array::from_fn(|at| &four[(at + 1) * n - len..][..len]);
+        let factors = [a[0], b[0], c[0], d[0]];
+        for (at, sum) in sums.iter_mut().enumerate() {
+            *sum = *sum + a[at] * factors[0] + b[at] * factors[1] + c[at] * factors[2] + d[at] * factors[3];
+        }
+    }
+    for row in fours.remainder().chunks_exact(n) {
+        let end = &row[n - len..];
+        add_scaled(sums, end, end[0]);
+    }
+}
+
+fn add_scaled(sums: &mut [f64], values: &[f64], factor: f64) {
+    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value * factor);
 }
 
 #[cfg(test)]
@@ -168,6 +191,33 @@ mod tests {
         }
         assert!(Cholesky::of(&[1.0, 2.0, 2.0, 1.0], 2, &[0.0; 2]).is_none());
         assert!(Cholesky::of(&[f64::NAN], 1, &[1.0]).is_none());
+    }
+
+    /// The reference is the textbook's loop, whose sums have the same order.
+    #[test]
+    #[expect(clippy::float_cmp, reason = "the same sums in the same order")]
+    fn the_digits_are_those_of_a_plain_loop() {
+        let n = 23;
+        let rows: Vec<Vec<f32>> = (0..n)
+            .map(|i| (0..31).map(|c| ((i * 37 + c * c * 11) % 17) as f32 / 7.0 - 1.1).collect())
+            .collect();
+        let matrix = Gram::of(&rows).values;
+        let more: Vec<f64> = (0..n).map(|i| 0.3 + i as f64 / 9.0).collect();
+        let mut lower = vec![vec![0.0; n]; n];
+        for i in 0..n {
+            for j in 0..=i {
+                let known: f64 = (0..j).map(|k| lower[i][k] * lower[j][k]).sum();
+                let left = matrix[i * n + j] + if i == j { more[i] } else { 0.0 } - known;
+                lower[i][j] = if i == j { left.sqrt() } else { left / lower[j][j] };
+            }
+        }
+        let found = Cholesky::of(&matrix, n, &more).unwrap();
+        for (i, row) in lower.iter().enumerate() {
+            assert!(
+                row[..=i].iter().enumerate().all(|(j, value)| found.upper[j * n + i] == *value),
+                "row {i}"
+            );
+        }
     }
 
     #[test]

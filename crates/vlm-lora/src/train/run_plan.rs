@@ -103,17 +103,17 @@ pub struct Seconds {
     pub run: f64,
     /// All evaluations, that before the first step among them.
     pub evaluations: f64,
-    /// What is rated after the last step.
+    /// What is seen and rated after the last step.
     pub afterwards: f64,
 }
 
 /// How many samples are rated beside those that are trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rated {
-    /// At each evaluation.
+    /// At each evaluation, and once more after the last step.
     pub validation: usize,
-    /// After the last step.
-    pub afterwards: usize,
+    /// How often one is only looked at after the last step, which takes no time where its features are kept.
+    pub seen_afterwards: usize,
 }
 
 /// The setting that gives the most memory back for the least.
@@ -216,7 +216,7 @@ impl RunPlan {
 
     /// The times of the run, of those of one sample.
     fn seconds_of(&self, training: &TrainingConfig, per_slide: PerSlide, rated: Rated) -> Seconds {
-        let PerSlide { vision, batch, forward } = per_slide;
+        let PerSlide { vision, batch, forward, trains_vision } = per_slide;
         let window = training.per_device_train_batch_size * training.gradient_accumulation_steps;
         let slide = if training.cache_vision_features { batch } else { batch + vision };
         let first_epoch = self.slides as f64 * (batch + vision);
@@ -224,6 +224,7 @@ impl RunPlan {
         let rest = (visits - self.slides as f64).max(0.0) * slide;
         let (evaluations, validation) = (self.evaluations(training) as f64, rated.validation as f64);
         let again = if training.cache_vision_features { 0.0 } else { vision };
+        let seen = if trains_vision { forward } else { again };
         // An evaluation takes the loss of each sample and rates it, which is a forward pass as well.
         let evaluation = validation * 2.0 * (forward + again);
         Seconds {
@@ -232,7 +233,7 @@ impl RunPlan {
             first_epoch,
             run: first_epoch.min(visits * (batch + vision)) + rest,
             evaluations: evaluations * evaluation + validation * vision,
-            afterwards: rated.afterwards as f64 * (forward + again),
+            afterwards: validation * (forward + again) + rated.seen_afterwards as f64 * seen,
         }
     }
 }
@@ -246,6 +247,8 @@ struct PerSlide {
     batch: f64,
     /// Forward through the rest.
     forward: f64,
+    /// Whether the tower is part of the rest, so that no features are kept: seeing a sample takes at most `forward`.
+    trains_vision: bool,
 }
 
 impl PerSlide {
@@ -267,7 +270,7 @@ impl PerSlide {
         let started = Instant::now();
         model.loss(&items, 1.0)?;
         let forward = started.elapsed().as_secs_f64() / samples.len() as f64;
-        Ok(Self { vision, batch, forward })
+        Ok(Self { vision, batch, forward, trains_vision: model.trains_vision() })
     }
 }
 
