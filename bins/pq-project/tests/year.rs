@@ -99,7 +99,7 @@ impl Team {
 #[test]
 #[expect(clippy::too_many_lines, reason = "one story, from the first release to the end of a year")]
 fn the_loop_learns_from_corrections_keeps_the_better_model_and_then_rests() {
-    let team = Team::of_brightness(60);
+    let team = Team::of_brightness(90);
     team.run("pq-train", &["--run", "first"]);
     let (passes, said) = team.passes("first", &[]);
     assert!(passes, "the first model can be released: {said}");

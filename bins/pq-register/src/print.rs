@@ -151,6 +151,7 @@ pub(crate) fn findings(findings: &[Finding], json: bool) -> Result<Verdict> {
             Remedy::Remove(_) => "it is struck out",
             Remedy::Push(_) => "it is pushed",
             Remedy::Serve => "the Hub is made to serve it",
+            Remedy::Use(_) => "it is put in use here",
             Remedy::Tidy(_) => "the branch is removed",
             Remedy::None => return finding.text.clone(),
         };

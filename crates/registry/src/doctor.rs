@@ -5,7 +5,7 @@ use project_files::{Manifest, Release, check_stored, with_causes};
 use crate::place::{Place, Stage};
 use crate::plan::unfinished;
 use crate::writer::Writer;
-use crate::{Bundle, Error, Ledger, Registry, Result};
+use crate::{Bundle, Error, Event, Ledger, Registry, Result};
 
 /// What is done about a finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Remedy {
     Push(String),
     /// The Hub is made to serve the version in use.
     Serve,
+    /// The version that the Hub serves is put in use here, where none is.
+    Use(String),
     /// What a release left on the Hub is removed.
     Tidy(String),
     /// A person has to look.
@@ -145,7 +147,10 @@ impl Registry {
     }
 
     fn examine_live(&self, ledger: &Ledger, hub: &dyn Place) -> Result<Option<Finding>> {
-        let Some(champion) = ledger.versions.champion() else { return Ok(None) };
+        let Some(champion) = ledger.versions.champion() else {
+            let text = |served: &String| format!("nothing is in use here, and the Hub serves {served}");
+            return Ok(hub.live()?.map(|served| finding(text(&served), Remedy::Use(served))));
+        };
         let Ok(bundle) = Bundle::of_stored(&self.layout.version(&champion.version), Some(champion)) else {
             return Ok(None);
         };
@@ -190,6 +195,12 @@ impl Writer {
                 }
             }
             Remedy::Serve => drop(self.push(hub)?),
+            // It was fetched before, or could not be.
+            Remedy::Use(version) => {
+                if self.versions().release(&version).is_ok() {
+                    self.promote(Some(&version), Event::Promoted)?;
+                }
+            }
             Remedy::Tidy(version) => hub.tidy(&version)?,
             // Opening the registry has done it, or it needs no Hub.
             Remedy::Reconcile | Remedy::Resume | Remedy::Remove(_) | Remedy::None => {}

@@ -74,6 +74,23 @@ fn versions_come_back_from_the_hub() {
     let error = elsewhere.write(by()).unwrap().push(&hub).unwrap_err();
     assert!(matches!(&error, Error::Ahead { version, .. } if version == "v1.0.1"), "{error:?}");
 
+    // A folder of which nothing is left becomes what is served again.
+    let lost = tempfile::tempdir().unwrap();
+    let anew = Registry::new(&layout(lost.path()));
+    let texts: Vec<String> =
+        anew.examine(Some(&hub)).unwrap().into_iter().map(|finding| finding.text).collect();
+    assert_eq!(
+        texts,
+        [
+            "the Hub has v1.0.0, and it is not here",
+            "the Hub has v1.0.1, and it is not here",
+            "nothing is in use here, and the Hub serves v1.0.1"
+        ]
+    );
+    assert!(anew.write(by()).unwrap().repair(Some(&hub)).unwrap().is_empty());
+    assert_eq!(anew.versions().unwrap().version.as_deref(), Some("v1.0.1"));
+    assert!(anew.verify().unwrap().is_empty());
+
     std::fs::remove_dir_all(registry.version_dir("v1.0.0")).unwrap();
     assert_eq!(registry.examine(Some(&hub)).unwrap().len(), 1);
     assert!(registry.write(by()).unwrap().repair(Some(&hub)).unwrap().is_empty());
