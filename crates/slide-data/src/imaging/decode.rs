@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::jpeg2000::is_jpeg2000;
 use super::size::check_pixels;
-use super::{ground, jpeg, jpeg2000, tiff};
+#[cfg(feature = "render")]
+use super::tiff;
+use super::{ground, jpeg, jpeg2000};
 use crate::{Limits, Reason};
 
 /// Decodes an image of any known format to RGB: by its content, not its name; upright as EXIF says; the first frame of a GIF and the
@@ -44,6 +46,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<RgbImage, Reason> {
 ///
 /// # Errors
 /// When there are more than [`Limits::max_pages`]; pages that cannot be read are handed on as such.
+#[cfg(feature = "render")]
 pub(crate) fn decode_pages(
     bytes: &[u8],
     limits: &Limits,

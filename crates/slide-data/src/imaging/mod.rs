@@ -2,6 +2,7 @@
 
 mod align;
 mod border;
+#[cfg(feature = "collect")]
 mod build;
 mod decode;
 mod features;
@@ -14,6 +15,7 @@ mod quality;
 pub(crate) mod signature;
 mod size;
 mod sketch;
+#[cfg(feature = "render")]
 mod tiff;
 
 #[cfg(feature = "collect")]
@@ -28,6 +30,6 @@ pub(crate) use jpeg2000::is_jpeg2000;
 pub(crate) use quality::{MEASURED, steepness};
 pub use quality::{QualityThresholds, quality_flags};
 pub use signature::{Signature, SlideHash};
-#[cfg(feature = "pdf")]
+#[cfg(feature = "render")]
 pub(crate) use size::check_pixels;
 pub use sketch::Sketch;

@@ -31,6 +31,7 @@ use image::RgbImage;
 pub use deck_name::DeckName;
 pub use folder::{InputFile, PassedOver, Survey, find_all_inputs, find_inputs, survey};
 #[cfg(feature = "collect")]
+#[cfg(feature = "collect")]
 pub(crate) use fonts::fonts_of_machine;
 pub use foreign::Foreign;
 pub use format::{FileFormat, sniff};

@@ -72,6 +72,7 @@ impl FontBook {
     }
 
     /// The beginning of the SHA-256 of all names: another one where fonts were installed or taken away.
+    #[cfg(any(test, feature = "collect"))]
     pub(in crate::render) fn fingerprint(&self) -> String {
         let names: std::collections::BTreeSet<&str> =
             self.faces.iter().flat_map(|face| &face.names).map(String::as_str).collect();
