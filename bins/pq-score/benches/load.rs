@@ -1,8 +1,8 @@
 //! How much of the command's own rate the service holds when eight clients ask at once, and what a deck of which little changed takes.
 //!
 //! `cargo bench -p pq-score --bench load -- [SLIDES] [ROUNDS]`. Slides are drawn from a fixed seed, all different, and rated by the tiny
-//! model of the tests (`fixtures/parity/text-all`) at 512 pixels; `BASE=dir EDGE=pixels` takes another base. Both sides log and keep what
-//! they rate.
+//! model of the tests (`fixtures/parity/text-all`) at 512 pixels; `BASE=dir ADAPTER=dir EDGE=pixels` takes another base and its
+//! adapter. Both sides log and keep what they rate.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -15,6 +15,7 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -39,11 +40,18 @@ fn slides(round: usize, count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|at| drawn(round * count + at)).collect()
 }
 
-/// A run whose images are as large as asked: a run keeps its own setting.
-fn with_edge(project: &Project, settings: &[String]) {
+/// A run whose images are as large as asked, for a run keeps its own setting, with the adapter that was asked for.
+fn prepare(project: &Project, settings: &[String]) {
     let edge = settings[0].replace("processor.longest_edge=", "longest_edge = ");
-    let config = project.read("outputs/run-1/config.toml").replace("longest_edge = 128", &edge);
+    let mut config = project.read("outputs/run-1/config.toml").replace("longest_edge = 128", &edge);
+    if let Ok(base) = std::env::var("BASE") {
+        config = config.replace(&pq_testing::project::base_model().display().to_string(), &base);
+    }
     project.write("outputs/run-1/config.toml", &config);
+    let Some(adapter) = std::env::var_os("ADAPTER").map(PathBuf::from) else { return };
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(adapter.join(file), project.path("outputs/run-1").join(file)).unwrap();
+    }
 }
 
 fn command(project: &Project, settings: &[String]) -> Command {
@@ -115,7 +123,7 @@ fn main() {
     let settings = settings();
     let (mut rates, mut shares, mut changed, mut waits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let project = project();
-    with_edge(&project, &settings);
+    prepare(&project, &settings);
     let service = Service::launch(command(&project, &settings), None);
     service.wait_ready();
     for round in 0..rounds {
@@ -125,7 +133,7 @@ fn main() {
         rates.push(offline);
         shares.push(served / offline);
         waits.push(median(times.iter().map(Duration::as_secs_f64).collect()));
-        let mut deck = slides(2 * (rounds + round), 20);
+        let mut deck: Vec<Vec<u8>> = (0..20).map(|at| drawn(2_000_000 + 20 * round + at)).collect();
         let first = deck_of(&service, &deck);
         deck[3] = drawn(1_000_000 + 2 * round);
         deck[11] = drawn(1_000_001 + 2 * round);

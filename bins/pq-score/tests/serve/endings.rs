@@ -1,10 +1,12 @@
 //! Ends: SIGTERM, Ctrl-C, a model that is not there.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use pq_testing::project::{code, stderr};
 
-use crate::common::{SCORE, Service, drawn, logged, project, slide, wait_until, zipped};
+use crate::common::{SCORE, Service, deck, drawn, logged, project, slide, wait_until, zipped};
 
 #[test]
 fn sigterm_ends_what_was_begun_and_takes_nothing_new() {
@@ -36,6 +38,36 @@ fn an_idle_service_ends_at_once() {
         assert_eq!(service.wait().code(), Some(0));
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     }
+}
+
+#[test]
+fn clients_that_stop_reading_hold_up_nobody_and_not_the_end() {
+    let project = project();
+    let mut service = Service::start(&project, &[]);
+    let deck = service.deck("deck.pdf", &std::fs::read(deck()).unwrap());
+    let path = format!("/decks/{}/report", deck["id"].as_str().unwrap());
+    let report = service.get(&path).body.len();
+    let asked = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(200);
+    assert!(200 * report > 40 << 20, "more than the sockets' buffers hold: {report} bytes a report");
+    let stalled: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = TcpStream::connect(service.url.trim_start_matches("http://")).unwrap();
+            stream.write_all(asked.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    assert_eq!(service.get(&path).body.len(), report);
+    for number in 1..4 {
+        assert_eq!(service.post("/slides", &slide(&project, 1, number), None).status, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "others are served: {:?}", start.elapsed());
+    let before_end = logged(&project).len();
+    service.signal("-TERM");
+    assert_eq!(service.wait().code(), Some(0), "{}", service.said.lock().unwrap());
+    assert!(start.elapsed() < Duration::from_secs(20), "nobody waits for them: {:?}", start.elapsed());
+    assert_eq!(logged(&project).len(), before_end);
+    drop(stalled);
 }
 
 #[test]

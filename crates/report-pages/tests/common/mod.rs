@@ -50,4 +50,21 @@ pub(crate) fn assert_self_contained(page: &str) {
         assert!(!page.contains(forbidden), "{forbidden}");
     }
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+    let mut landmarks = landmarks(page);
+    landmarks.sort_unstable();
+    for pair in landmarks.windows(2) {
+        assert!(pair[0] != pair[1], "two landmarks are called the same: {}", pair[0]);
+    }
+}
+
+/// What names each landmark of a page for screen readers, the attribute with its value.
+fn landmarks(page: &str) -> Vec<&str> {
+    let tags = page.split('<').map(|rest| rest.split('>').next().unwrap_or_default());
+    let named = tags.filter(|tag| tag.starts_with("section") || tag.contains(r#"role="region""#));
+    named
+        .filter_map(|tag| {
+            let start = tag.find("aria-label")?;
+            tag[start..].match_indices('"').nth(1).map(|(end, _)| &tag[start..start + end])
+        })
+        .collect()
 }

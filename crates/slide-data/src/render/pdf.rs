@@ -162,7 +162,7 @@ impl Drawn {
     fn compare(&mut self, asked: &Asking, index: usize, pages: usize, used: &BTreeSet<String>) {
         let drawn = fonts::Drawn { document: used, page: &self.fonts };
         self.lacks.fonts.extend(asked.typefaces.missing(index, pages, drawn, FontBook::installed()));
-        self.lacks.are_fonts_unknown = !asked.typefaces.are_known();
+        self.lacks.are_fonts_unknown = !asked.typefaces.are_known(index, pages);
         let leaving = asked.boxes.leaving(index, pages, &self.text.letters);
         self.lacks.moved = leaving.moved;
         self.lacks.overflowing += leaving.overflowing;

@@ -168,7 +168,7 @@ impl PeftAdapter {
 fn approximate_start(dir: &Path, config: &LoraConfig) -> String {
     let InitLoraWeights::Named(name) = &config.init_lora_weights else { return String::new() };
     format!(
-        "`init_lora_weights` = `{name}` in `{}`, whose start is not in the file (save it in PEFT with          `save_pretrained(…, path_initial_model_for_weight_conversion=…)`, which makes a plain adapter)",
+        "`init_lora_weights` = `{name}` in `{}`, whose start is not in the file (save it in PEFT with `save_pretrained(…, path_initial_model_for_weight_conversion=…)`, which makes a plain adapter)",
         dir.display()
     )
 }

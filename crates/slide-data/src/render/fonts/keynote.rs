@@ -32,9 +32,7 @@ pub(in crate::render) fn keynote_typefaces(bytes: &[u8]) -> Typefaces {
     if objects.is_empty() {
         return of_old(bytes).map(Typefaces::of).unwrap_or_default();
     }
-    let slides: Vec<Option<Asked>> = shown(&objects).map(|slide| of_slide(&objects, slide)).collect();
-    // Where a style cannot be followed, what is asked for is not known.
-    slides.into_iter().collect::<Option<Vec<_>>>().map(Typefaces::of).unwrap_or_default()
+    Typefaces::of(shown(&objects).map(|slide| of_slide(&objects, slide)).collect())
 }
 
 /// The fonts of a file before 2013, which is XML.
@@ -95,18 +93,19 @@ fn shown(objects: &Objects) -> impl Iterator<Item = &Object> {
     })
 }
 
-/// What a slide asks for: its texts stand in the file that it stands in.
-fn of_slide(objects: &Objects, slide: &Object) -> Option<Asked> {
+/// What a slide asks for: its texts stand in the file that it stands in. A style that cannot be followed is passed over.
+fn of_slide(objects: &Objects, slide: &Object) -> Asked {
     let texts = objects.values().filter(|object| object.file == slide.file && TEXTS.contains(&object.kind));
-    let mut named = BTreeSet::new();
+    let mut asked = Asked::default();
     for text in texts.map(|object| Fields(&object.message)).filter(|text| text.varint(1) != Some(NOTE)) {
         for (paragraph, characters) in styles(text) {
             let own = characters.and_then(|style| font(objects, style));
-            let font = own.or_else(|| paragraph.and_then(|style| font(objects, style)))?;
-            named.extend(Some(font).filter(|font| is_name(font)));
+            let font = own.or_else(|| paragraph.and_then(|style| font(objects, style)));
+            asked.is_partial |= font.is_none();
+            asked.named.extend(font.filter(|font| is_name(font)));
         }
     }
-    Some(Asked { named, ..Asked::default() })
+    asked
 }
 
 /// The styles of paragraph and characters that the letters of a text have.
@@ -228,11 +227,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_followed_is_not_known() {
-        assert!(!keynote_typefaces(&deck(&[])).are_known());
-        assert!(!keynote_typefaces(b"PK").are_known());
-        let round = [(20, 2022, style(Some(20), None)), (21, 2021, style(None, Some("Helvetica")))];
-        assert!(!keynote_typefaces(&deck(&round)).are_known());
+    fn what_cannot_be_followed_is_not_known_and_the_rest_is() {
+        let are_known = |deck: &[u8]| [0, 1].map(|page| keynote_typefaces(deck).are_known(page, 2));
+        assert_eq!(are_known(&deck(&styles())), [true, true]);
+        assert_eq!(are_known(&deck(&[])), [false, false]);
+        assert_eq!(are_known(b"PK"), [false, false]);
+        let round = [(20, 2022, style(Some(20), None)), (21, 2021, style(None, Some("Unheard")))];
+        let round = deck(&round);
+        assert_eq!(are_known(&round), [false, false]);
+        assert_eq!(missing(&round, 0, &[]), ["Unheard"], "of the letters that can be followed");
     }
 
     #[test]

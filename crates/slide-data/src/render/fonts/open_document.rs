@@ -172,7 +172,7 @@ mod tests {
     fn missing(page: usize) -> Vec<String> {
         let deck = package(&[("styles.xml", STYLES), ("content.xml", CONTENT)]);
         let typefaces = open_typefaces(&deck);
-        assert!(typefaces.are_known());
+        assert!(typefaces.are_known(0, 1));
         typefaces.missing(page, 3, NOTHING, &FontBook::default()).into_iter().collect()
     }
 

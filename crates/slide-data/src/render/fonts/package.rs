@@ -28,6 +28,8 @@ pub(super) struct Asked {
     pub(super) named: BTreeSet<String>,
     /// Of layout, master and theme, where letters say nothing themselves: some of these are asked for.
     pub(super) inherited: BTreeSet<String>,
+    /// Whether there are letters of which nobody can tell what they ask for.
+    pub(super) is_partial: bool,
 }
 
 /// The typefaces that the slides of a presentation ask for.
@@ -52,9 +54,16 @@ impl Typefaces {
         Self { slides }
     }
 
-    /// Whether there is something to compare with.
-    pub(in crate::render) fn are_known(&self) -> bool {
-        !self.slides.is_empty()
+    /// Whether all letters of a page (from 0) of `pages` say what they ask for. Where pages and slides do not match in number,
+    /// those of all slides must.
+    pub(in crate::render) fn are_known(&self, page: usize, pages: usize) -> bool {
+        let asked = self.of_page(page, pages);
+        !asked.is_empty() && asked.iter().all(|asked| !asked.is_partial)
+    }
+
+    /// What a page may ask for.
+    fn of_page(&self, page: usize, pages: usize) -> &[Asked] {
+        if self.slides.len() == pages { &self.slides[page..=page] } else { &self.slides }
     }
 
     /// The typefaces of a page (from 0) of `pages` that are not there: neither installed, nor among the fonts that the converted
@@ -69,8 +78,7 @@ impl Typefaces {
         drawn: Drawn<'_>,
         book: &FontBook,
     ) -> BTreeSet<String> {
-        let asked: Vec<&Asked> =
-            if self.slides.len() == pages { vec![&self.slides[page]] } else { self.slides.iter().collect() };
+        let asked = self.of_page(page, pages);
         let named = asked.iter().flat_map(|asked| &asked.named);
         let inherited = asked.iter().flat_map(|asked| &asked.inherited);
         let is_there = |typeface: &&String| {
@@ -152,7 +160,7 @@ fn of_slide(
         }
         inherited.extend(above.get(&key).into_iter().flatten().cloned());
     }
-    Asked { named: letters.named, inherited }
+    Asked { named: letters.named, inherited, is_partial: false }
 }
 
 /// What the letters of a slide are set in.

@@ -176,6 +176,6 @@ mod tests {
         let mut circle = file;
         circle[512 + 4 * 9..512 + 4 * 10].copy_from_slice(&9_u32.to_le_bytes());
         powerpoint_typefaces(&circle);
-        assert!(!powerpoint_typefaces(b"\xd0\xcf\x11\xe0").are_known());
+        assert!(!powerpoint_typefaces(b"\xd0\xcf\x11\xe0").are_known(0, 1));
     }
 }
