@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -106,6 +106,11 @@ REAL_DIR ?= target/real-geometry
 parity-full: parity ## as parity, and the released geometry on random weights (2.5 GB of disk, 12 GB of memory)
 	HF_HUB_OFFLINE=1 $(PARITY_PYTHON) fixtures/parity/real_geometry.py $(REAL_DIR)
 	VLM_REAL_DIR=$(abspath $(REAL_DIR)) $(CARGO) test -p vlm-lora --test real_geometry -- --ignored --nocapture
+
+check-fuzz: ## the fuzz targets compile: they are workspaces of their own, which nothing else builds (needs a C++ compiler)
+	@for manifest in crates/*/fuzz/Cargo.toml; do \
+		set -x; $(CARGO) check --target-dir target --manifest-path $$manifest || exit 1; set +x; \
+	done
 
 FUZZ_SECONDS ?= 60
 # So many inputs instead, which is the same work on every machine.

@@ -249,21 +249,19 @@ fn one_block<A: Rows>(
         };
         return;
     }
+    // The sums start from the same values as those of a whole block do, so that a row does not depend on where it lies.
     let mut beside = [0.0_f32; MOST_ROWS * PANEL];
+    let each = || (0..rows).flat_map(|r| (0..columns).map(move |j| (r, j)));
+    for (r, j) in each() {
+        // SAFETY: `r < rows` and `j < columns` lie inside the block, which is inside the result.
+        beside[r * PANEL + j] = unsafe { target.initial(row + r, column + j) };
+    }
+    let at = beside.as_mut_ptr();
+    let start = Some(Source { at, stride: PANEL });
     // SAFETY: no block has more rows than there are beside the result.
-    unsafe {
-        a.multiply(
-            thread,
-            Block { index: block, rows },
-            panel,
-            Out { at: beside.as_mut_ptr(), stride: PANEL },
-            None,
-        );
-    };
-    for (r, line) in beside.chunks_exact(PANEL).enumerate().take(rows) {
-        for (j, &value) in line.iter().enumerate().take(columns) {
-            // SAFETY: `r < rows` and `j < columns` lie inside the block, which is inside the result.
-            unsafe { *target.at(row + r, column + j) = target.initial(row + r, column + j) + value };
-        }
+    unsafe { a.multiply(thread, Block { index: block, rows }, panel, Out { at, stride: PANEL }, start) };
+    for (r, j) in each() {
+        // SAFETY: as above.
+        unsafe { *target.at(row + r, column + j) = beside[r * PANEL + j] };
     }
 }

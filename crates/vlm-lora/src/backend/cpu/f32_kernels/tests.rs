@@ -1,5 +1,7 @@
 //! The kernels against sums of small integers, which are exact.
 
+use std::ops::Range;
+
 use super::super::bf16::Bf16Kernel;
 use super::super::matmul::{Matmul, View};
 use super::*;
@@ -154,5 +156,44 @@ fn nothing_times_something_is_what_it_starts_from() {
         assert_eq!(dx, vec![3.0; m * k], "({m}, {n}, {k})");
         backward(context(&pool, widest()), &vec![1.0; m * n], m, w, &mut dx, Write::Set);
         assert_eq!(dx, vec![0.0; m * k], "({m}, {n}, {k})");
+    }
+}
+
+/// Values of which no sum is exact.
+fn values(count: usize, seed: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 7 + seed * 1009) as f32 * 12.9898).sin()).collect()
+}
+
+/// The rows of a batch, taken together and in parts of every length from every place.
+fn assert_rows_stand_alone(m: usize, n: usize, what: &str, product: impl Fn(Range<usize>) -> Vec<f32>) {
+    let whole = product(0..m);
+    for length in 1..m {
+        for first in 0..=m - length {
+            let part = product(first..first + length);
+            let same = whole[first * n..].iter().zip(&part).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same && part.len() == length * n, "{what}: {length} rows from {first} of {m}");
+        }
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_those_beside_it() {
+    let (pool, m) = (Arc::default(), 27);
+    for (n, k) in [(33, 70), (32, 13), (70, 33)] {
+        let (matrix, x, bias) = (values(n * k, 1), values(m * k, 2), values(n, 3));
+        let before = values(m * n, 4);
+        let data = packed(widest(), n, k, |row, column, out| {
+            out.copy_from_slice(&matrix[row * k + column..][..out.len()]);
+        });
+        for simd in sets() {
+            for initial in [Initial::Zero, Initial::Result, Initial::Bias(&bias)] {
+                assert_rows_stand_alone(m, n, &format!("{simd:?} ({n}, {k}) {initial:?}"), |rows| {
+                    let mut y = before[rows.start * n..rows.end * n].to_vec();
+                    let a = InPlace::new(context(&pool, simd), &x[rows.start * k..rows.end * k], k, k);
+                    panels::multiply(&a, Target::new(&mut y, rows.len(), n, initial), 0, &data);
+                    y
+                });
+            }
+        }
     }
 }
