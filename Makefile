@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda bench-peer-monitoring exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -77,7 +77,7 @@ bench: ## criterion benches of the model, read them in target/criterion
 	$(CARGO) bench -p vlm-lora
 
 LOOP ?=
-bench-loop: ## false alarms and power of the monitor and the trigger over made-up teams, and how long it takes (LOOP="level years"; SIMS, YEARS, FIRST_YEAR, THREADS)
+bench-loop: ## false alarms and power of the monitor and the trigger over made-up teams, and how long it takes (LOOP="level years"; SIMS, YEARS, FIRST_YEAR, VISION=1, THREADS)
 	$(CARGO) bench -p pitchquest-drift --bench loop -- $(LOOP)
 
 SEGMENTS ?= target/segments
@@ -96,6 +96,12 @@ bench-peer: ## time a step beside transformers + PEFT on the same weights, into 
 bench-peer-cuda: ## the same on the first GPU (needs one, and a torch with CUDA)
 	$(CARGO) build --release -p vlm-lora --example step --features cuda
 	benches/peer/run.py --device cuda --python $(PARITY_PYTHON) $(PEER_ARGS)
+
+MONITORING_PYTHON ?= python3
+COMPARISONS ?= 100
+bench-peer-monitoring: ## show the same made-up decks to Evidently and alibi-detect, into docs/benchmarks.md (MONITORING_PYTHON=…, COMPARISONS; pip install evidently 'alibi-detect[torch]')
+	$(CARGO) bench -p pitchquest-drift --bench peers -- $(CURDIR)/target/peer-monitoring $(COMPARISONS)
+	$(MONITORING_PYTHON) benches/peer-monitoring/run.py target/peer-monitoring
 
 parity: ## hold what vlm-lora writes against transformers and PEFT (needs a Python that has them: PARITY_PYTHON=…)
 	rm -rf target/parity-export && mkdir -p target/parity-export

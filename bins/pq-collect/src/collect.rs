@@ -80,7 +80,7 @@ fn bring_in(store: &mut Store, args: &Args, project: &Project, batch: SourceBatc
         print(&describe(&report, store.raw()))?;
     }
     // What is there is good, but a script must not take it for all.
-    Ok(if report.interrupted { Verdict::Fail } else { Verdict::Pass })
+    Ok(if report.interrupted { Verdict::Stopped } else { Verdict::Pass })
 }
 
 /// The upload folder and the enabled sources.

@@ -33,7 +33,7 @@ pub(crate) fn bring_in(store: &mut Store, project: &Project, json: bool) -> Resu
     } else {
         print(&describe(&found, held_out))?;
     }
-    Ok(if found.interrupted { Verdict::Fail } else { Verdict::Pass })
+    Ok(if found.interrupted { Verdict::Stopped } else { Verdict::Pass })
 }
 
 /// The slides that were corrected or drawn to be rated.

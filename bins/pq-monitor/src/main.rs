@@ -11,6 +11,7 @@ use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
 use project_files::Contract as _;
 use slide_data::{Audit, write_atomic};
 
+mod examples;
 mod inputs;
 mod look;
 mod print;
@@ -95,7 +96,7 @@ fn run(args: &Args) -> Result<Verdict> {
     keep_audits(&layout, &mut inputs)?;
     let (drift, performance) = look(&inputs, &config, now);
     let advice = "check that the monitoring folder can be written and that the disk is not full";
-    let page = report_pages::render_drift_report(&drift)?;
+    let page = report_pages::render_drift_report(&drift, &examples::images(&layout, &drift))?;
     write_atomic(&layout.latest_drift().with_extension("html"), page.as_bytes())
         .hint("cannot write the drift report", advice)?;
     write_drift_report(&layout, &drift).hint("cannot write the drift report", advice)?;

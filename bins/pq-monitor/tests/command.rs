@@ -189,6 +189,82 @@ fn bad_lines_are_set_aside_and_too_many_are_an_alarm() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("5 of 133 lines of the log cannot be read"));
 }
 
+/// One of everything that gets into a log by accident, in the middle of it.
+#[test]
+fn what_does_not_belong_into_a_log_changes_nothing_but_its_count() {
+    let dir = with_data(0.0);
+    write_file(dir.path(), "data/labeled/labels.json", &labels(16, 4));
+    let good = scored("new", 128, 0.0);
+    write_file(dir.path(), "monitoring/predictions.jsonl", &good);
+    let set = ["--json", "--exit-code", "--set", "performance.audits_per_week=700"];
+    let mut plain = printed(&run(dir.path(), &set));
+    let lines: Vec<&str> = good.lines().collect();
+    let newer = lines[0].replace("\"schema_version\":1", "\"schema_version\":7");
+    let torn = &lines[0][..60];
+    let odd = [torn, &newer, "\u{0}\u{0}", "{\"brightness\": NaN}", "{\"foreign\": 1}", "null", "\u{feff}{}"];
+    let ahead = scored("ahead", 2, 5.0).replace("2025-05-30", "2031-05-30");
+    let middle = format!("{}\n{ahead}", odd.join("\n"));
+    let log = format!("{}\n{middle}{}\n", lines[..500].join("\n"), lines[500..].join("\n"));
+    write_file(dir.path(), "monitoring/predictions.jsonl", &log);
+    let output = run(dir.path(), &set);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut found = printed(&output);
+    let said = found["drift"]["reasons"].to_string();
+    for part in ["16 slides are dated ahead of now", "7 lines of the log cannot be read and are passed over"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    for report in [&mut plain, &mut found] {
+        report["drift"]["reasons"] = json!([]);
+        (report["drift"]["sizes"]["dated_ahead"], report["drift"]["sizes"]["broken_lines"]) =
+            (json!(0), json!(0));
+    }
+    assert_eq!(found, plain);
+}
+
+/// A look while the clock is wrong concludes nothing, and the next one says what it would have said.
+#[test]
+fn a_clock_that_was_wrong_leaves_nothing_behind() {
+    let dir = with_data(0.0);
+    write_file(dir.path(), "data/labeled/labels.json", &labels(16, 4));
+    let set = ["--json", "--exit-code", "--set", "performance.audits_per_week=700"];
+    let plain = printed(&run(dir.path(), &set));
+    for at in ["2031-01-01T00:00:00Z", "2019-01-01T00:00:00Z"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pq-monitor"));
+        let output =
+            command.current_dir(dir.path()).args(["--at", at]).args(set).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let wrong = printed(&output);
+        for report in ["drift", "performance"] {
+            assert_eq!(wrong[report]["status"], "insufficient", "{at}: {}", wrong[report]["reasons"]);
+        }
+    }
+    assert_eq!(printed(&run(dir.path(), &set)), plain);
+}
+
+/// A release without the files of its run is compared with nothing, and no other run stands in for it.
+#[test]
+fn a_version_whose_files_are_gone_is_not_healthy() {
+    let dir = with_data(0.0);
+    let release = json!({
+        "version": "v1", "released_at": "2025-05-20T00:00:00Z", "run_id": "gone", "human_agreement": 0.9, "metrics": {}, "files": {},
+    });
+    let history = json!({"schema_version": 1, "version": "v1", "history": [release]});
+    write_file(dir.path(), "model_registry/version.json", &history.to_string());
+    let output = run(dir.path(), &["--json", "--exit-code"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("reference_predictions.jsonl") && said.contains("validation_results.json"),
+        "{said}"
+    );
+    let found = printed(&output);
+    for (report, number) in [("drift", "drift_score"), ("performance", "p_value")] {
+        let found = (&found[report]["status"], &found[report][number]);
+        assert_eq!(found, (&json!("insufficient"), &Value::Null));
+    }
+}
+
 /// Both reports as they are printed, without the names of the files that they come from.
 fn printed(output: &Output) -> Value {
     let mut printed: Value = serde_json::from_slice(&output.stdout).expect("JSON");

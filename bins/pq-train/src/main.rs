@@ -37,7 +37,7 @@ use run::RunDir;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit status: 0 trained, 1 no better than the best constant or stopped early by Ctrl-C, 2 could not run."
+    after_help = "Exit status: 0 trained, 1 no better than the best constant, 2 could not run, 4 stopped early: --resume carries on."
 )]
 struct Args {
     #[command(flatten)]

@@ -110,7 +110,7 @@ impl OnDevice for Training<'_> {
         record.finish(&outcome, learning.clone())?;
         if outcome.status == RunStatus::Stopped {
             tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);
-            return Ok(Verdict::Fail);
+            return Ok(Verdict::Stopped);
         }
         let applicability = applies::learn((&context, &glances), &model, all, dir, &preemption)?;
         let context = RatingContext { applicability: applicability.as_ref(), ..context };

@@ -223,7 +223,7 @@ fn a_signal_that_announces_the_end_leaves_a_run_to_carry_on() {
         let sent =
             Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
         assert!(sent.success());
-        assert_eq!(child.wait().unwrap().code(), Some(1), "{signal}");
+        assert_eq!(child.wait().unwrap().code(), Some(4), "{signal}");
         let spool = adverse::files_of(&project.path(&format!("outputs/{signal}/wandb")));
         let (_, spool) =
             spool.iter().find(|(path, _)| path.extension().is_some_and(|suffix| suffix == "spool")).unwrap();

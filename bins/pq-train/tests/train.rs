@@ -257,7 +257,7 @@ fn neither_a_full_disk_nor_ctrl_c_loses_a_step() {
     }
     let metrics = project.path("outputs/cut/metrics.jsonl");
     let cut = adverse::interrupted_when(command("cut", &[]), || metrics.exists());
-    assert!(code(&cut) == 1 && stderr(&cut).contains("--resume --run cut"), "{}", stderr(&cut));
+    assert!(code(&cut) == 4 && stderr(&cut).contains("--resume --run cut"), "{}", stderr(&cut));
     adverse::assert_whole(&project.path("."));
     for run in ["full", "cut"] {
         let output = command(run, &["--resume"]).output().unwrap();

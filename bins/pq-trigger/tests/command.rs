@@ -324,3 +324,73 @@ fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_decision() {
     adverse::assert_survives_interrupts(|| command(dir.path(), &[]), dir.path());
     adverse::assert_keeps_what_is_there(|| command(dir.path(), &[]), dir.path(), "monitoring");
 }
+
+/// What is dated ahead of now is said and concludes nothing; once the clock is right again the loop goes on.
+#[test]
+fn dates_ahead_and_clocks_that_jump_hold_back_and_do_not_stop_the_loop() {
+    let dir = project();
+    corrections(dir.path(), 150);
+    let decide = |at: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pq-trigger"));
+        command.current_dir(dir.path()).env_remove("GITHUB_OUTPUT").args(["--exit-code", "--at", at]);
+        let output = command.output().expect("the executable starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    release(dir.path(), "2025-07-01T12:00:00Z");
+    let (status, text) = decide(NOW);
+    assert!(status == Some(1) && text.contains("v2 is dated 30.0 days ahead"), "{text}");
+    release(dir.path(), "2025-05-20T12:00:00Z");
+    let sample = include_str!("../../../crates/project-files/samples/v2/latest_drift.json");
+    let mut report: Value = serde_json::from_str(sample).expect("a report");
+    report["created_at"] = json!("2031-01-01T00:00:00Z");
+    write_file(dir.path(), "monitoring/drift_reports/latest_drift.json", &report.to_string());
+    // The clock was in the year 2031 for a day, and asked then.
+    let (status, text) = decide("2031-01-01T00:00:00Z");
+    assert!(status == Some(0) && text.contains("should_retrain=true"), "{text}");
+    corrections(dir.path(), 160);
+    let (status, text) = decide("2025-06-02T12:00:00Z");
+    assert!(status == Some(1) && text.contains("a decision is dated 2038.5 days ahead"), "{text}");
+    assert!(text.contains("the drift report is dated 2038.5 days ahead"), "{text}");
+    // Neither that decision nor its retraining, of which nobody heard again, holds anything back for years.
+    let (status, text) = decide("2025-06-09T12:00:00Z");
+    assert!(status == Some(0) && text.contains("160 corrections to learn from"), "{text}");
+    assert!(text.contains("the drift report is dated 2031.5 days ahead"), "{text}");
+}
+
+/// A torn, foreign, other-version and a future-dated line in the middle of each log that decides.
+#[test]
+fn bad_lines_in_the_middle_of_every_log_are_counted_and_cost_themselves_alone() {
+    let dir = project();
+    corrections(dir.path(), 100);
+    run(dir.path(), &["--dry-run"]);
+    write_file(dir.path(), "monitoring/decisions.jsonl", "");
+    assert_eq!(run(dir.path(), &[]).status.code(), Some(0));
+    std::fs::remove_file(dir.path().join("monitoring/retraining.json")).expect("it asked");
+    for name in
+        ["data/user_feedback/corrections.jsonl", "data/raw/manifest.jsonl", "monitoring/decisions.jsonl"]
+    {
+        let path = dir.path().join(name);
+        let text = std::fs::read_to_string(&path).expect("a log");
+        let first = text.lines().next().expect("a line");
+        let newer = first
+            .replace("\"schema_version\":1", "\"schema_version\":9")
+            .replace("\"schema_version\":2", "\"schema_version\":9");
+        let bad = [&first[..first.len() / 2], "{\"foreign\": [1]}", "{\"a\": NaN}", "\u{0}\u{0}", &newer];
+        std::fs::write(
+            &path,
+            format!("{first}\n{}\n{}", bad.join("\n"), text.split_once('\n').map_or("", |(_, rest)| rest)),
+        )
+        .expect("written");
+        let output = run(dir.path(), &["--dry-run"]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{name}: {error}");
+        assert!(error.contains(&format!("5 lines of `{name}`")), "{name}: {error}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("100 corrections to learn from"), "{name}");
+    }
+    // A correction that is dated ahead counts for nothing, and is named.
+    let path = dir.path().join("data/user_feedback/corrections.jsonl");
+    let text = std::fs::read_to_string(&path).expect("corrections").replacen("2025-05-31", "2027-05-31", 1);
+    std::fs::write(&path, text).expect("written");
+    let text = String::from_utf8_lossy(&run(dir.path(), &["--dry-run"]).stdout).into_owned();
+    assert!(text.contains("99 corrections to learn from") && text.contains("1 dated ahead of now"), "{text}");
+}

@@ -167,6 +167,7 @@ fn years() {
         std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
     };
     let (first, count, threads) = (number("FIRST_YEAR", 0), number("YEARS", 1000), number("THREADS", 1));
+    let has_vision = number("VISION", 0) > 0;
     let (next, started) = (AtomicU64::new(first), Instant::now());
     let mut all: Vec<(u64, Year)> = std::thread::scope(|scope| {
         let work = || {
@@ -176,7 +177,7 @@ fn years() {
                 if seed >= first + count {
                     return own;
                 }
-                let year = year(seed);
+                let year = year(seed, has_vision);
                 if year.retrained > 0 {
                     println!("year {seed}: {year:?}");
                 }
@@ -190,8 +191,9 @@ fn years() {
     let with = |what: fn(&Year) -> usize| all.iter().filter(|(_, year)| what(year) > 0).count();
     let retrained = with(|year| year.retrained);
     println!(
-        "{} years without a change (seeds from {first}), weekly looks: a retraining in {retrained}, so with a confidence of 95 % in at most {:.2} % of them; drift fired in {}, accuracy in {}, other triggers in {}; a drift report called it drift in {}; {} corrections a year; {:.0} s",
+        "{} years without a change (seeds from {first}), weekly looks, {} vision features: a retraining in {retrained}, so with a confidence of 95 % in at most {:.2} % of them; drift fired in {}, accuracy in {}, other triggers in {}; a drift report called it drift in {}; {} corrections a year; {:.0} s",
         all.len(),
+        if has_vision { "with" } else { "without" },
         100.0 * upper_bound(retrained, all.len(), 0.95),
         with(|year| year.drift),
         with(|year| year.performance),

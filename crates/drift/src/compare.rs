@@ -6,7 +6,7 @@ use slide_data::Prediction;
 
 use crate::DriftConfig;
 use crate::decks::{Decks, Significance};
-use crate::distances::{Bins, js_divergence, psi};
+use crate::distances::{Bins, Weighted, js_divergence, psi};
 use crate::features::{FeatureGroup, Table};
 use crate::moved::moved_decks;
 use crate::power::{GroupPower, groups, powers};
@@ -103,13 +103,21 @@ fn judge(
 ) -> DriftReport {
     let decks = Decks::new(table);
     let families = if vision.is_ok() { 2.0 } else { 1.0 };
-    let found = decks.significance(config, families);
-    let seen = vision.and_then(|vision| Ok((vision.compare(config, families)?, vision.set_aside())));
+    let sides: Vec<[Weighted; 2]> =
+        table.columns.iter().map(|column| column.sides(table.reference_decks)).collect();
+    let distances: Vec<f64> = sides.iter().map(|[reference, recent]| reference.ks(recent)).collect();
+    let is_asked: Vec<bool> = distances.iter().map(|ks| *ks > report.threshold).collect();
+    let found = decks.significance(config, families, &is_asked);
+    let seen = vision
+        .and_then(|vision| Ok((vision.compare(config, families, report.threshold)?, vision.set_aside())));
     let not_seen = words::of_vision(&seen);
     let vision = seen.ok().map(|(vision, _)| vision);
     let powers = powers(table, &found, config, report.threshold);
     let mut features: Vec<FeatureDrift> = (0..table.columns.len())
-        .map(|index| feature(table, index, &found, powers[index], config.alpha))
+        .map(|index| FeatureDrift {
+            power: Some(powers[index]),
+            ..feature(table, index, &sides[index], &found, config.alpha)
+        })
         .collect();
     let moved = moved_decks(table, &decks, &features, &recent.slides);
     let slides_per_deck = report.sizes.recent_slides as f64 / report.sizes.recent_decks.max(1) as f64;
@@ -162,13 +170,18 @@ fn p_value(features: &[FeatureDrift], vision: Option<&VisionDrift>, threshold: f
     least(true).or_else(|| least(false))
 }
 
-fn feature(table: &Table, index: usize, found: &Significance, power: f64, alpha: f64) -> FeatureDrift {
+fn feature(
+    table: &Table,
+    index: usize,
+    [reference, recent]: &[Weighted; 2],
+    found: &Significance,
+    alpha: f64,
+) -> FeatureDrift {
     let column = &table.columns[index];
-    let [reference, recent] = column.sides(table.reference_decks);
     let [reference_slides, recent_slides] = column.slides(table.reference_decks);
-    let bins = Bins::deciles(&reference);
+    let bins = Bins::deciles(reference);
     let (before, now) = (reference.counts(&bins), recent.counts(&bins));
-    let (ks, drifted) = (reference.ks(&recent), found.adjusted[index] <= alpha);
+    let (ks, drifted) = (reference.ks(recent), found.adjusted[index] <= alpha);
     FeatureDrift {
         name: column.name.clone(),
         group: column.group,
@@ -179,13 +192,13 @@ fn feature(table: &Table, index: usize, found: &Significance, power: f64, alpha:
         psi: psi(&before, &now),
         js_divergence: js_divergence(&before, &now),
         ks,
-        wasserstein: reference.wasserstein(&recent),
+        wasserstein: reference.wasserstein(recent),
         p_value: found.p_values[index],
         adjusted_p_value: found.adjusted[index],
-        power: Some(power),
+        power: None,
         drifted,
         strength: if drifted { ks } else { 0.0 },
-        quantiles: [&reference, &recent]
+        quantiles: [reference, recent]
             .map(|side| (0..=20).filter_map(|i| side.quantile(f64::from(i) / 20.0)).collect()),
     }
 }

@@ -106,9 +106,15 @@ impl Decks {
         }
     }
 
-    /// Re-labels the decks at random, at least `permutations` times, and on until the largest statistic was reached often enough to
-    /// tell how rare it is, or `max_permutations` times. All columns together are one of `families` tests that share alpha.
-    pub(crate) fn significance(&self, config: &DriftConfig, families: f64) -> Significance {
+    /// Re-labels the decks at random, at least `permutations` times. Where columns changed by so much that the yearly budget asks how rare
+    /// that is (`is_asked`), it goes on until the largest statistic of these was reached often enough to tell, or `max_permutations`
+    /// times. All columns together are one of `families` tests that share alpha.
+    pub(crate) fn significance(
+        &self,
+        config: &DriftConfig,
+        families: f64,
+        is_asked: &[bool],
+    ) -> Significance {
         let decks = self.patterns.first().map_or(0, |pattern| pattern.has.len());
         let recent_first = (self.reference_decks..decks).chain(0..self.reference_decks);
         let mut order: Vec<usize> = recent_first.collect();
@@ -116,7 +122,9 @@ impl Decks {
         let mut observed = vec![0.0; self.columns.len()];
         self.statistics(&order, &mut room, &mut observed);
         let least: Vec<f64> = observed.iter().map(|value| value * (1.0 - 1e-9)).collect();
-        let top = least.iter().copied().fold(0.0, f64::max);
+        let asked = least.iter().zip(is_asked).filter(|(_, is_asked)| **is_asked).map(|(least, _)| *least);
+        // Where nothing is asked nothing is rare.
+        let top = asked.reduce(f64::max).unwrap_or(0.0);
         let mut rng = fastrand::Rng::with_seed(config.seed);
         let (mut reached, mut largest) = (vec![0usize; least.len()], Vec::new());
         let (mut current, mut top_reached) = (vec![0.0; least.len()], 0usize);

@@ -92,12 +92,13 @@ impl Keys {
     fn of<'a>(slides: impl Iterator<Item = &'a &'a Prediction>) -> Self {
         let mut keys = Self { criteria: BTreeSet::new(), properties: BTreeSet::new() };
         for slide in slides {
-            keys.criteria.extend(slide.distributions.keys().cloned());
-            keys.properties.extend(slide.features.keys().cloned());
+            add_new(&mut keys.criteria, slide.distributions.keys());
+            add_new(&mut keys.properties, slide.features.keys());
         }
         keys
     }
 
+    /// Column by column, so that a name is made once and not for each slide.
     fn fill(
         &self,
         side: &[&Prediction],
@@ -105,56 +106,83 @@ impl Keys {
         is_reference: bool,
         cells: &mut Cells,
     ) {
+        let decks: Vec<usize> = side.iter().map(|slide| number[slide.deck_id.as_str()]).collect();
+        let mut put = |group, name: String, values: Vec<(usize, f64)>| {
+            if !values.is_empty() {
+                let cell =
+                    |(slide, value): (usize, f64)| Cell { value, deck: decks[slide], weight: 1.0, slide };
+                cells.entry((group, name)).or_default().extend(values.into_iter().map(cell));
+            }
+        };
+        self.images(side, &mut put);
         // Of slides that were trained on only the image is kept: a deck of the reference without any score was never scored.
         let has_score = |slide: &&&Prediction| slide.distributions.values().any(is_distribution);
         let scored: BTreeSet<&str> =
             side.iter().filter(has_score).map(|slide| slide.deck_id.as_str()).collect();
-        for (place, slide) in side.iter().enumerate() {
-            let deck = number[slide.deck_id.as_str()];
-            let mut put = |group, name: String, value: f64| {
-                let cell = Cell { value, deck, weight: 1.0, slide: place };
-                cells.entry((group, name)).or_default().push(cell);
-            };
-            self.image(slide, &mut put);
-            if !is_reference || scored.contains(slide.deck_id.as_str()) {
-                self.scores(slide, &mut put);
-            }
-        }
+        let counts = |slide: &Prediction| !is_reference || scored.contains(slide.deck_id.as_str());
+        let counted: Vec<usize> = (0..side.len()).filter(|place| counts(side[*place])).collect();
+        self.scores(side, &counted, &mut put);
     }
 
-    fn image(&self, slide: &Prediction, put: &mut impl FnMut(FeatureGroup, String, f64)) {
+    fn images(&self, side: &[&Prediction], put: &mut impl FnMut(FeatureGroup, String, Vec<(usize, f64)>)) {
         for name in &self.properties {
-            let value = slide.features.get(name).filter(|value| value.is_finite());
-            if let Some(value) = value {
-                put(FeatureGroup::Image, format!("picture.{name}"), *value);
-            }
-            put(
-                FeatureGroup::Presence,
-                format!("presence.picture.{name}"),
-                f64::from(u8::from(value.is_some())),
-            );
+            let value =
+                |slide: &Prediction| slide.features.get(name).copied().filter(|value| value.is_finite());
+            let values: Vec<Option<f64>> = side.iter().map(|slide| value(slide)).collect();
+            put(FeatureGroup::Image, format!("picture.{name}"), there(&values));
+            put(FeatureGroup::Presence, format!("presence.picture.{name}"), presence(0..side.len(), &values));
         }
     }
 
-    fn scores(&self, slide: &Prediction, put: &mut impl FnMut(FeatureGroup, String, f64)) {
-        let mut means = Vec::new();
+    fn scores(
+        &self,
+        side: &[&Prediction],
+        counted: &[usize],
+        put: &mut impl FnMut(FeatureGroup, String, Vec<(usize, f64)>),
+    ) {
+        let mut means: Vec<Vec<f64>> = vec![Vec::new(); side.len()];
         for key in &self.criteria {
-            let distribution = slide.distributions.get(key).filter(|shares| is_distribution(shares));
-            if let Some(shares) = distribution {
-                means.push(expected_score(shares));
-                put(FeatureGroup::Model, format!("score.{key}"), expected_score(shares));
-                put(FeatureGroup::Model, format!("entropy.{key}"), entropy(shares));
+            let (mut scores, mut entropies) = (vec![None; side.len()], vec![None; side.len()]);
+            for place in counted {
+                let distribution = side[*place].distributions.get(key);
+                if let Some(shares) = distribution.filter(|shares| is_distribution(shares)) {
+                    scores[*place] = Some(expected_score(shares));
+                    entropies[*place] = Some(entropy(shares));
+                    means[*place].push(expected_score(shares));
+                }
             }
+            put(FeatureGroup::Model, format!("score.{key}"), there(&scores));
+            put(FeatureGroup::Model, format!("entropy.{key}"), there(&entropies));
             put(
                 FeatureGroup::Presence,
                 format!("presence.{key}"),
-                f64::from(u8::from(distribution.is_some())),
+                presence(counted.iter().copied(), &scores),
             );
         }
-        if let Some(mean) = statistics::mean(&means).filter(|_| self.criteria.len() > 1) {
-            put(FeatureGroup::Model, "score.all".to_owned(), mean);
+        if self.criteria.len() > 1 {
+            let all: Vec<Option<f64>> = means.iter().map(|means| statistics::mean(means)).collect();
+            put(FeatureGroup::Model, "score.all".to_owned(), there(&all));
         }
     }
+}
+
+/// Adds the keys that are not there; most are, and are not copied.
+fn add_new<'a>(known: &mut BTreeSet<String>, keys: impl Iterator<Item = &'a String>) {
+    for key in keys {
+        if !known.contains(key) {
+            known.insert(key.clone());
+        }
+    }
+}
+
+/// The values that there are, with the places of their slides.
+fn there(values: &[Option<f64>]) -> Vec<(usize, f64)> {
+    values.iter().enumerate().filter_map(|(place, value)| Some((place, (*value)?))).collect()
+}
+
+/// Of these slides 1 where there is a value, else 0.
+fn presence(places: impl Iterator<Item = usize>, values: &[Option<f64>]) -> Vec<(usize, f64)> {
+    places.map(|place| (place, f64::from(u8::from(values[place].is_some())))).collect()
 }
 
 impl Column {

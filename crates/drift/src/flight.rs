@@ -37,10 +37,12 @@ impl Flight {
         }
     }
 
-    /// Whether it is in force: neither expired nor followed by a release.
+    /// Whether it is in force: neither expired nor followed by a release. One that was asked for ahead of now, by more than it may last, was
+    /// asked for by a clock that was wrong.
     pub fn is_in_force(&self, releases: &VersionFile, now: Timestamp) -> bool {
+        let is_of_now = self.asked_at.duration_since(now) <= self.expires_at.duration_since(self.asked_at);
         let is_released =
             releases.history.iter().any(|release| (self.asked_at..=now).contains(&release.released_at));
-        now < self.expires_at && !is_released
+        is_of_now && now < self.expires_at && !is_released
     }
 }

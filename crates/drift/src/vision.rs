@@ -128,11 +128,17 @@ impl Vision {
         })
     }
 
-    /// Both tests, `families` of which are looked at together with others.
+    /// Both tests, `families` of which are looked at together with others. How rare what they say is the yearly budget asks where more
+    /// slides than the threshold's share lie on the other side.
     ///
     /// # Errors
     /// Says why they cannot be compared.
-    pub(crate) fn compare(&self, config: &DriftConfig, families: f64) -> Result<VisionDrift, String> {
+    pub(crate) fn compare(
+        &self,
+        config: &DriftConfig,
+        families: f64,
+        threshold: f64,
+    ) -> Result<VisionDrift, String> {
         let means: Vec<Vec<f64>> = self.decks.iter().map(Deck::mean).collect();
         let principal = Principal::of(&means, COMPONENTS);
         if principal.count() == 0 {
@@ -146,11 +152,13 @@ impl Vision {
         rng.shuffle(&mut order[..self.recent]);
         rng.shuffle(&mut order[self.recent..]);
         let observed = [kernel.squared(&order[..self.recent]), design.auc(&order, self.recent)];
-        let drawn = self.relabel(&kernel, &design, observed, config, &mut rng, &order);
+        let (ks, most_unlike) = self.told_apart(&design, &principal, &order);
+        let most = if ks > threshold { config.max_permutations } else { config.permutations };
+        let counts = config.permutations..=most;
+        let drawn = self.relabel(&kernel, &design, observed, counts, &mut rng, &order);
         let [mmd_p_value, auc_p_value] = drawn.p_values(observed);
         let adjusted_p_value = (families * drawn.either(observed)).min(1.0);
         let drifted = adjusted_p_value <= config.alpha;
-        let (ks, most_unlike) = self.told_apart(&design, &principal, &order);
         let [(recent_slides, recent_decks), (reference_slides, reference_decks)] = self.sizes;
         Ok(VisionDrift {
             base: self.base.clone(),
@@ -190,27 +198,24 @@ impl Vision {
         })
     }
 
-    /// Re-labels the decks at random, as [`crate::decks::Decks::significance`] does.
+    /// Re-labels the decks at random, so many times, as [`crate::decks::Decks::significance`] does.
     fn relabel(
         &self,
         kernel: &Prepared,
         design: &Design,
         observed: [f64; 2],
-        config: &DriftConfig,
+        counts: std::ops::RangeInclusive<usize>,
         rng: &mut fastrand::Rng,
         order: &[usize],
     ) -> Drawn {
+        let (fewest, most) = counts.into_inner();
         let mut order = order.to_vec();
         let mut drawn = Drawn { found: [Vec::new(), Vec::new()] };
         loop {
             let count = drawn.found[0].len();
             let is_known = drawn.reached(observed).into_iter().all(|reached| reached >= ENOUGH_REACHED);
-            let most = if is_known { config.permutations } else { config.max_permutations };
-            let left = most.saturating_sub(count).min(if count < config.permutations {
-                config.permutations - count
-            } else {
-                ROUND
-            });
+            let until = if is_known { fewest } else { most };
+            let left = until.saturating_sub(count).min(if count < fewest { fewest - count } else { ROUND });
             if left == 0 {
                 return drawn;
             }

@@ -62,7 +62,7 @@ pub(crate) fn reasons(report: &DriftReport, score: f64, config: &DriftConfig) ->
     let mut reasons = vec![match report.status {
         DriftStatus::Drifted => format!("the drift score {score:.2} is above {threshold:.2}"),
         DriftStatus::Stable => format!(
-            "the drift score {score:.2} is not above {threshold:.2}, and {} would have been seen",
+            "the drift score {score:.2} is not above {threshold:.2}, and a shift of {} would have been seen",
             report.power_shift_in_words()
         ),
         DriftStatus::Insufficient => {

@@ -315,6 +315,11 @@ fn small_chances_are_told_exactly() {
     let (before, now) = team(10, &World::default(), 30);
     let none = simulation::drift(&before, &now, &config, at(21.0));
     assert!(none.permutations < 1999, "{}", none.permutations);
+    // What is certain and too small to be acted on is not asked about.
+    let (before, now) = team(10, &World { season: 0.4, ..blind }, 300);
+    let small = simulation::drift(&before, &now, &config, at(21.0));
+    assert_eq!(small.permutations, 99);
+    assert!(small.drift_score.is_some_and(|score| 0.0 < score && score <= 0.3), "{:?}", small.drift_score);
 }
 
 /// Only sketches of the base that training saw are compared, and what is missing is said.

@@ -61,7 +61,7 @@ fn ten_points_of_accuracy_are_missed_within_two_weeks() {
 #[test]
 fn a_year_without_a_change_asks_for_nothing() {
     for seed in 5000..5004 {
-        let year = year(seed);
+        let year = year(seed, false);
         assert_eq!((year.retrained, year.drift, year.performance), (0, 0, 0), "{year:?}");
         assert!(year.corrections > 200, "users did correct: {year:?}");
     }

@@ -51,6 +51,8 @@ pub enum Verdict {
     Fail,
     /// The command ran and the data do not tell: exit status 3.
     Undecided,
+    /// It was asked to stop before its end, keeps what it has, and can carry on: exit status 4.
+    Stopped,
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -85,6 +87,7 @@ fn exit_code(result: anyhow::Result<Verdict>) -> ExitCode {
         Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(Verdict::Fail) => ExitCode::from(1),
         Ok(Verdict::Undecided) => ExitCode::from(3),
+        Ok(Verdict::Stopped) => ExitCode::from(4),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);

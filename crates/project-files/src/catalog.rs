@@ -322,9 +322,9 @@ pub const CATALOG: &[Entry] = &[
         Log,
         1,
         &["pq-score"],
-        &["pq-score", "pq-collect", "pq-trigger"],
+        &["pq-score", "pq-collect", "pq-monitor", "pq-trigger"],
     ),
-    entry("monitoring/kept/<pixels>.png", "PNG", Other, 0, &["pq-score"], &["pq-collect"]),
+    entry("monitoring/kept/<pixels>.png", "PNG", Other, 0, &["pq-score"], &["pq-collect", "pq-monitor"]),
     entry(
         "monitoring/audits.jsonl",
         "slide_data::Audit",

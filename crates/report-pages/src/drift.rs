@@ -1,17 +1,28 @@
+use std::collections::BTreeMap;
+
 use ::drift::{DriftReport, DriftStatus, FeatureDrift, FeatureGroup, GroupPower, MovedDeck, VisionDrift};
 use minijinja::{Value, context};
 
-use crate::Result;
-use crate::format::{number, percent, significant, time};
+use crate::format::{chance, number, percent, significant, time};
 use crate::page::render;
 use crate::plots::distributions;
+use crate::{Image, Result};
 
-/// `latest_drift.html`: the finding first, then each feature with its statistics and distribution functions; one
-/// self-contained file.
+/// A slide of a deck that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExampleSlide {
+    /// What people know it by, as in "pitch.pdf, slide 3".
+    pub name: String,
+    /// The slide.
+    pub image: Image,
+}
+
+/// `latest_drift.html`: the finding first, with a slide of each deck that differs most as far as `images` has one by the deck's id, then each
+/// feature with its statistics and distribution functions; one self-contained file.
 ///
 /// # Errors
 /// When a template fails, which no input should cause.
-pub fn render_drift_report(report: &DriftReport) -> Result<String> {
+pub fn render_drift_report(report: &DriftReport, images: &BTreeMap<String, ExampleSlide>) -> Result<String> {
     let (class, finding) = match report.status {
         DriftStatus::Stable if has_changed(report) => {
             ("pass", "Some features changed, not enough to count as drift")
@@ -31,6 +42,7 @@ pub fn render_drift_report(report: &DriftReport) -> Result<String> {
             bar => number(report.drift_score.map(|score| 100.0 * score), 1),
             mark => number(Some(100.0 * report.threshold), 1),
             has_score => report.drift_score.is_some(),
+            has_images => report.decks.iter().any(|moved| images.contains_key(&moved.deck_id)),
             reasons => report.reasons,
             sizes => report.sizes,
             model_version => report.model_version,
@@ -38,10 +50,10 @@ pub fn render_drift_report(report: &DriftReport) -> Result<String> {
             alpha => number(Some(report.alpha), 2),
             power_shift => report.power_shift_in_words(),
             permutations => report.permutations,
-            decks => report.decks.iter().map(deck).collect::<Vec<_>>(),
+            decks => report.decks.iter().map(|moved| deck(moved, images)).collect::<Vec<_>>(),
             groups => report.groups.iter().map(group).collect::<Vec<_>>(),
             features => report.features.iter().map(row).collect::<Vec<_>>(),
-            vision => report.vision.as_ref().map(vision),
+            vision => report.vision.as_ref().map(|seen| vision(seen, images)),
             inputs => report.inputs.iter().collect::<Vec<_>>(),
         },
     )
@@ -52,29 +64,34 @@ fn has_changed(report: &DriftReport) -> bool {
         || report.vision.as_ref().is_some_and(|vision| vision.drifted)
 }
 
-fn vision(vision: &VisionDrift) -> Value {
-    let p = |p: f64| number(Some(p), 3);
+fn vision(vision: &VisionDrift, images: &BTreeMap<String, ExampleSlide>) -> Value {
     context! {
         drifted => vision.drifted,
         mmd => significant(vision.mmd_squared),
-        mmd_p => p(vision.mmd_p_value),
+        mmd_p => chance(vision.mmd_p_value),
         auc => number(Some(vision.auc), 2),
-        auc_p => p(vision.auc_p_value),
-        adjusted => p(vision.adjusted_p_value),
+        auc_p => chance(vision.auc_p_value),
+        adjusted => chance(vision.adjusted_p_value),
         ks => number(Some(vision.ks), 2),
         permutations => vision.permutations,
         sizes => format!("{} slides of {} recent decks, {} of {} decks of training", vision.recent_slides, vision.recent_decks, vision.reference_slides, vision.reference_decks),
         most_unlike => vision.most_unlike.join(", "),
+        examples => vision.most_unlike.iter().filter_map(|deck| images.get(deck).map(example)).collect::<Vec<_>>(),
     }
 }
 
-fn deck(deck: &MovedDeck) -> Value {
+fn example(slide: &ExampleSlide) -> Value {
+    context! { name => slide.name, image => slide.image.data_uri() }
+}
+
+fn deck(deck: &MovedDeck, images: &BTreeMap<String, ExampleSlide>) -> Value {
     context! {
         deck => deck.deck_id,
         slides => deck.slides,
         distance => number(Some(deck.distance), 1),
         features => deck.features.iter().take(3).cloned().collect::<Vec<_>>().join(", "),
         example => deck.example_slide,
+        shown => images.get(&deck.deck_id).map(example),
     }
 }
 
@@ -108,8 +125,8 @@ fn row(feature: &FeatureDrift) -> Value {
         js => number(Some(feature.js_divergence), 3),
         ks => number(Some(feature.ks), 2),
         wasserstein => significant(feature.wasserstein),
-        p => number(Some(feature.p_value), 3),
-        adjusted => number(Some(feature.adjusted_p_value), 3),
+        p => chance(feature.p_value),
+        adjusted => chance(feature.adjusted_p_value),
         power => percent(feature.power),
         strength => number(Some(feature.strength), 2),
         sizes => format!("{} / {}", feature.reference_slides, feature.recent_slides),

@@ -23,6 +23,12 @@ pub(crate) fn significant(value: f64) -> String {
     format!("{value:.*}", digits.clamp(0, 6) as usize)
 }
 
+/// A p-value; one that three decimals cannot show is no 0.
+#[cfg(feature = "drift")]
+pub(crate) fn chance(p: f64) -> String {
+    if p < 0.001 { "< 0.001".to_owned() } else { number(Some(p), 3) }
+}
+
 /// Day and time in UTC, to the minute.
 pub(crate) fn time(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
@@ -48,6 +54,11 @@ mod tests {
             (significant(0.0), significant(-0.5), significant(1e-12)),
             own("0.000000", "-0.500", "0.000000")
         );
+    }
+
+    #[test]
+    fn a_chance_is_never_nothing() {
+        assert_eq!((chance(0.000_02), chance(0.001), chance(f64::NAN)), own("< 0.001", "0.001", "–"));
     }
 
     fn own(a: &str, b: &str, c: &str) -> (String, String, String) {

@@ -26,7 +26,7 @@ mod validation;
 mod versions;
 
 #[cfg(feature = "drift")]
-pub use crate::drift::render_drift_report;
+pub use crate::drift::{ExampleSlide, render_drift_report};
 pub use contact_sheet::render_contact_sheet;
 pub use deck::{DeckReport, Familiar, ScoredSlide, render_deck_report};
 pub use error::{Error, Result};

@@ -5,12 +5,12 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{assert_self_contained, keep};
+use common::{assert_self_contained, image, keep};
 use drift::{
     DriftReport, DriftSizes, DriftStatus, FeatureDrift, FeatureGroup, GroupPower, MovedDeck, VisionDrift,
 };
 use jiff::Timestamp;
-use report_pages::render_drift_report;
+use report_pages::{ExampleSlide, render_drift_report};
 
 fn feature(name: &str, shift: f64, drifted: bool) -> FeatureDrift {
     let quantiles = |shift: f64| (0..=20).map(|i| f64::from(i * i) / 400.0 + shift).collect();
@@ -79,6 +79,12 @@ fn report(status: DriftStatus, features: Vec<FeatureDrift>) -> DriftReport {
     }
 }
 
+/// An image for each of these decks.
+fn images(decks: &[&str]) -> BTreeMap<String, ExampleSlide> {
+    let example = |seed| ExampleSlide { name: format!("<pitch>.pdf, slide {seed}"), image: image(seed) };
+    decks.iter().zip(1..).map(|(deck, seed)| ((*deck).to_owned(), example(seed))).collect()
+}
+
 #[test]
 fn the_finding_comes_first_and_each_feature_is_drawn() {
     let names = [
@@ -90,7 +96,7 @@ fn the_finding_comes_first_and_each_feature_is_drawn() {
     ];
     let features =
         names.iter().zip(0u8..).map(|(name, i)| feature(name, 0.4 - 0.1 * f64::from(i), i < 2)).collect();
-    let page = render_drift_report(&report(DriftStatus::Drifted, features)).unwrap();
+    let page = render_drift_report(&report(DriftStatus::Drifted, features), &images(&["deck <7>"])).unwrap();
     keep("drift.html", &page);
     assert_self_contained(&page);
     assert!(!page.contains("<b>") && page.contains("picture.&lt;b&gt;"));
@@ -103,6 +109,7 @@ fn the_finding_comes_first_and_each_feature_is_drawn() {
         "192 &#x2f; 96",
         "deck &lt;7&gt;",
         "deck-7-3",
+        "<figcaption>&lt;pitch&gt;.pdf, slide 1</figcaption>",
         "58 more slides of 6 more decks",
         "score.&lt;i&gt;",
         "(999 times)",
@@ -112,6 +119,7 @@ fn the_finding_comes_first_and_each_feature_is_drawn() {
     ] {
         assert!(page.contains(part), "{part}");
     }
+    assert_eq!(page.matches("<img src=\"data:image/png").count(), 1);
     assert_eq!(page.matches("<svg class=\"distributions\"").count(), 5);
     assert_eq!(page.matches("<span class=\"off\">changed</span>").count(), 2);
 }
@@ -119,7 +127,7 @@ fn the_finding_comes_first_and_each_feature_is_drawn() {
 #[test]
 fn what_the_vision_tower_saw_is_shown_where_it_was_compared() {
     let without = report(DriftStatus::Stable, vec![feature("score.clarity", 0.1, false)]);
-    assert!(!render_drift_report(&without).unwrap().contains("As the vision tower sees them"));
+    assert!(!render_drift_report(&without, &images(&[])).unwrap().contains("As the vision tower sees them"));
     let vision = VisionDrift {
         base: "0123456789abcdef".to_owned(),
         reference_slides: 190,
@@ -127,7 +135,7 @@ fn what_the_vision_tower_saw_is_shown_where_it_was_compared() {
         recent_slides: 95,
         recent_decks: 11,
         mmd_squared: 0.031_25,
-        mmd_p_value: 0.001,
+        mmd_p_value: 0.000_01,
         auc: 0.874,
         auc_p_value: 0.002,
         adjusted_p_value: 0.004,
@@ -137,7 +145,11 @@ fn what_the_vision_tower_saw_is_shown_where_it_was_compared() {
         strength: 0.41,
         most_unlike: vec!["deck <9>".to_owned()],
     };
-    let page = render_drift_report(&DriftReport { vision: Some(vision), ..without }).unwrap();
+    let page = render_drift_report(
+        &DriftReport { vision: Some(vision), ..without },
+        &images(&["deck <9>", "deck 8"]),
+    )
+    .unwrap();
     keep("drift-vision.html", &page);
     assert_self_contained(&page);
     for part in [
@@ -145,9 +157,11 @@ fn what_the_vision_tower_saw_is_shown_where_it_was_compared() {
         "Some features changed, not enough",
         "95 slides of 11 recent decks, 190 of 23 decks of training",
         "<td>0.87</td>",
+        "<td>&lt; 0.001</td>",
         "0.004",
         "A share of 0.41 of the slides",
         "deck &lt;9&gt;",
+        "<figcaption>&lt;pitch&gt;.pdf, slide 1</figcaption>",
     ] {
         assert!(page.contains(part), "{part}");
     }
@@ -161,7 +175,7 @@ fn each_status_has_its_words_and_colour() {
         (DriftStatus::Stable, change(), "pass", "Some features changed, not enough"),
         (DriftStatus::Insufficient, Vec::new(), "unsure", "Too little data to tell"),
     ] {
-        let page = render_drift_report(&report(status, features)).unwrap();
+        let page = render_drift_report(&report(status, features), &BTreeMap::new()).unwrap();
         assert_self_contained(&page);
         assert!(
             page.contains(&format!("<section class=\"verdict {class}\"")) && page.contains(finding),

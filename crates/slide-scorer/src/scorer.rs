@@ -318,13 +318,5 @@ pub fn predict<B: Backend>(
 /// # Errors
 /// When the image cannot be encoded.
 pub fn thumbnail(image: &RgbImage, longest_edge: u32) -> Result<Vec<u8>> {
-    let image = DynamicImage::ImageRgb8(image.clone());
-    let small = if image.width().max(image.height()) > longest_edge {
-        image.resize(longest_edge, longest_edge, slide_data::image::imageops::FilterType::Triangle)
-    } else {
-        image
-    };
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    small.write_to(&mut bytes, slide_data::image::ImageFormat::Jpeg).context("an image cannot be encoded")?;
-    Ok(bytes.into_inner())
+    slide_data::imaging::thumbnail(image, longest_edge).context("an image cannot be encoded")
 }

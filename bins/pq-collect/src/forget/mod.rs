@@ -70,7 +70,7 @@ pub(crate) fn forget(
         tracing::info!("finishing what was begun on {}", plan.asked.at);
         let is_meant = request.name.is_none_or(|name| is_name_of(&plan, name));
         let verdict = finish(store, layout, &staying, &plan, json)?;
-        if is_meant || verdict == Verdict::Fail {
+        if is_meant || verdict == Verdict::Stopped {
             return Ok(verdict);
         }
     }
@@ -139,7 +139,7 @@ fn finish(store: &mut Store, layout: &Layout, staying: &Staying, plan: &Plan, js
         }
         Err(error) if error.is::<Stopped>() => {
             tracing::warn!("stopped; `pq-collect forget` finishes it");
-            Ok(Verdict::Fail)
+            Ok(Verdict::Stopped)
         }
         Err(error) => Err(error).hint(
             "what was begun is not at its end",

@@ -44,7 +44,7 @@ pub(crate) fn reproduce(
     let name = format!("{}-{}", release.version, jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S"));
     let new = RunFiles::new(out.join(&name));
     tracing::info!("training {} again in `{}`", release.version, new.dir().display());
-    if !train::train(&restored, from.as_deref(), &name, &new)? {
+    if !train::train(&restored, from.as_deref(), &name)? {
         bail!(Hint::new("interrupted; nothing was compared", "run it again: it begins from the start"));
     }
     let comparison = compare::compare(&stored, &record, &new)?;

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use pq_cli::{Hint, WithHint as _};
-use project_files::{Contract as _, RunFiles, RunRecord};
 
 use super::restore::Restored;
 
 const POLL: Duration = Duration::from_millis(100);
 
 /// Trains a run of this name, from that adapter where there is one; whether it came to its end.
-pub(super) fn train(restored: &Restored, from: Option<&Path>, name: &str, run: &RunFiles) -> Result<bool> {
+pub(super) fn train(restored: &Restored, from: Option<&Path>, name: &str) -> Result<bool> {
     let program = program();
     let mut command = Command::new(&program);
     command.arg("--config").arg(&restored.config).args(["--run", name]);
@@ -31,7 +30,7 @@ pub(super) fn train(restored: &Restored, from: Option<&Path>, name: &str, run: &
         format!("`{}` cannot be started", program.display()),
         "install pq-train beside pq-register, or on the PATH",
     )?;
-    wait(child, run)
+    wait(child)
 }
 
 /// The command beside this one, else the one on the path.
@@ -41,19 +40,13 @@ fn program() -> PathBuf {
     beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from(name))
 }
 
-/// Whether the run's record says how it ended: a run that learned nothing ends with 1 as one that was stopped does.
-fn has_ended(run: &RunFiles) -> bool {
-    let record = RunRecord::read_if_present(&run.record()).ok().flatten();
-    record.and_then(|record| record.training).is_some_and(|training| training.verdict.is_some())
-}
-
-fn wait(mut child: Child, run: &RunFiles) -> Result<bool> {
+fn wait(mut child: Child) -> Result<bool> {
     let mut is_told = false;
     loop {
         if let Some(status) = child.try_wait()? {
             return match status.code() {
-                Some(0) => Ok(true),
-                Some(1) if !is_told && has_ended(run) => Ok(true),
+                // A run that learned nothing is a run.
+                Some(0 | 1) => Ok(true),
                 _ if is_told => Ok(false),
                 _ => bail!(Hint::new(
                     format!("pq-train did not come to its end ({status})"),

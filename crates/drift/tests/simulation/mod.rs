@@ -61,6 +61,8 @@ pub(crate) struct World {
     /// Every so many decks one looks different to the vision tower alone (0: none): eight of its directions move by one and a half
     /// standard deviations.
     pub(crate) unnamed: usize,
+    /// The share of the variance that lies between decks.
+    pub(crate) alike: f64,
 }
 
 impl Default for World {
@@ -74,6 +76,7 @@ impl Default for World {
             wrong: 0.1,
             has_vision: true,
             unnamed: 0,
+            alike: 0.3,
         }
     }
 }
@@ -82,11 +85,6 @@ impl Default for World {
 pub(crate) struct Deck {
     pub(crate) slides: Vec<Prediction>,
     pub(crate) labels: Vec<Label>,
-}
-
-/// Three tenths of the variance lie between decks.
-fn draw(rng: &mut Rng, deck: f64) -> f64 {
-    0.3f64.sqrt() * deck + 0.7f64.sqrt() * normal(rng)
 }
 
 /// The number at the end of a deck's name.
@@ -102,6 +100,11 @@ pub(crate) fn distribution(center: f64) -> [f64; 5] {
 }
 
 impl World {
+    /// A standard normal draw of a slide, given that of its deck.
+    fn draw(&self, rng: &mut Rng, deck: f64) -> f64 {
+        self.alike.sqrt() * deck + (1.0 - self.alike).sqrt() * normal(rng)
+    }
+
     pub(crate) fn deck(&self, name: &str, slides: usize, when: Timestamp, rng: &mut Rng) -> Deck {
         let effects: [f64; 13] = std::array::from_fn(|_| normal(rng));
         let number = number_of(name);
@@ -114,7 +117,8 @@ impl World {
             let mut features = BTreeMap::new();
             for (index, property) in PROPERTIES.iter().enumerate() {
                 let template = if is_new { moved.get(index).copied().unwrap_or(0.0) } else { 0.0 };
-                features.insert((*property).to_owned(), draw(rng, effects[index]) + self.season + template);
+                features
+                    .insert((*property).to_owned(), self.draw(rng, effects[index]) + self.season + template);
             }
             let (mut distributions, mut label) = (BTreeMap::new(), Label::default());
             let has_chart = rng.f64() < self.charts;
@@ -122,7 +126,8 @@ impl World {
                 if *key == "data_visualization" && !has_chart {
                     continue;
                 }
-                let center = (3.2 + 0.8 * draw(rng, effects[8 + index]) + self.score_shift).clamp(1.0, 5.0);
+                let center =
+                    (3.2 + 0.8 * self.draw(rng, effects[8 + index]) + self.score_shift).clamp(1.0, 5.0);
                 let shares = distribution(center);
                 label.scores.insert((*key).to_owned(), Score::new(truth(&shares, wrong, rng)));
                 distributions.insert((*key).to_owned(), shares);
@@ -152,7 +157,8 @@ impl World {
         let mut of_slide = Rng::with_seed(fnv1a(slide_id.as_bytes()) ^ salt);
         let is_new = |every: usize| every > 0 && number_of(deck).is_multiple_of(every);
         let projected = std::array::from_fn(|at| {
-            let usual = draw(&mut of_slide, normal(&mut of_deck));
+            let season = if at % 8 == 0 { self.season } else { 0.0 };
+            let usual = self.draw(&mut of_slide, normal(&mut of_deck)) + season;
             let shift = if at % 8 == 0 { 1.5 } else { 0.0 };
             let moved = if is_new(self.template) || is_new(self.unnamed) { shift } else { 0.0 };
             ((usual + moved) / (1.0 + at as f64 / 8.0)) as f32

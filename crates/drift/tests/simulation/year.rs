@@ -28,9 +28,9 @@ pub(crate) struct Year {
 /// A team of seven decks a week whose model stays as good as it was validated. Users correct three tenths of the slides that they find
 /// wrong, and only what is wrong. Four weeks a quarter pictures differ by half a standard deviation; one customer uploads a deck of
 /// 500 slides in the twentieth week.
-pub(crate) fn year(seed: u64) -> Year {
+pub(crate) fn year(seed: u64, has_vision: bool) -> Year {
     let mut rng = Rng::with_seed(seed);
-    let usual = World { has_vision: false, ..World::default() };
+    let usual = World { has_vision, ..World::default() };
     let before = reference(&usual, 60, &mut rng);
     let validated = validated(&usual, 30, &mut rng);
     let drift_config = DriftConfig { permutations: 99, ..DriftConfig::default() };

@@ -127,6 +127,22 @@ pub fn encode_png(image: &RgbImage) -> Result<Vec<u8>, Reason> {
     Ok(bytes)
 }
 
+/// An image as JPEG, made smaller where its longest edge is longer; for pages.
+///
+/// # Errors
+/// When the image is too large for the format.
+pub fn thumbnail(image: &RgbImage, longest_edge: u32) -> Result<Vec<u8>, Reason> {
+    let image = DynamicImage::ImageRgb8(image.clone());
+    let small = if image.width().max(image.height()) > longest_edge {
+        image.resize(longest_edge, longest_edge, imageops::FilterType::Triangle)
+    } else {
+        image
+    };
+    let mut bytes = Cursor::new(Vec::new());
+    small.write_to(&mut bytes, ImageFormat::Jpeg).map_err(Reason::malformed)?;
+    Ok(bytes.into_inner())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,7 +22,7 @@ mod tiff;
 pub(crate) use build::added_share;
 #[cfg(feature = "render")]
 pub(crate) use decode::decode_pages;
-pub use decode::{decode, encode_png, pixels_sha256};
+pub use decode::{decode, encode_png, pixels_sha256, thumbnail};
 pub use features::image_features;
 #[cfg(feature = "render")]
 pub(crate) use jpeg2000::is_jpeg2000;
