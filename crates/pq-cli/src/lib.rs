@@ -10,6 +10,7 @@ mod hint;
 #[cfg(feature = "http")]
 mod http;
 mod keys;
+pub mod launcher;
 mod log;
 mod run;
 pub mod secrets;
