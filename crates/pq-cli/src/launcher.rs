@@ -1,6 +1,6 @@
 //! Which of how many processes this one is, as whoever started them says.
 //!
-//! Slurm, Kubernetes, SkyPilot, MPI and torchrun start a command many times and tell each process by variables which one it is.
+//! Slurm, Kubernetes, `SkyPilot`, MPI and torchrun start a command many times and tell each process by variables which one it is.
 //! [`shard_place`] asks all of them, for work that is cut into shards; [`rank_place`] those that start the processes of one computation.
 //! Launchers that contradict each other are refused: one that took the wrong word would leave work out, or do it twice.
 
@@ -21,8 +21,8 @@ pub enum Launcher {
     Mpich,
     /// torchrun, and launchers that set the same variables.
     Torchrun,
-    /// A task of a Slurm step (`srun`). An allocation passes these variables on to whatever runs in it, so they count only where no
-    /// launcher within it says more.
+    /// A task of a Slurm step (`srun`). A step passes its variables on to whatever runs in it, so they count only where no launcher within
+    /// it says more; the script of a batch job has a number (`SLURM_PROCID`) and is in no step.
     SlurmStep,
 }
 
@@ -47,7 +47,7 @@ impl Launcher {
             Self::OpenMpi => ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"],
             Self::Mpich => ["PMI_RANK", "PMI_SIZE"],
             Self::Torchrun => ["RANK", "WORLD_SIZE"],
-            Self::SlurmStep => ["SLURM_PROCID", "SLURM_NTASKS"],
+            Self::SlurmStep => ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS"],
         }
     }
 
@@ -149,7 +149,7 @@ pub enum LauncherError {
     },
     /// `PMIX_RANK` alone.
     #[error(
-        "`PMIX_RANK` is set, and no variable tells how many processes there are (`SLURM_NTASKS`, `OMPI_COMM_WORLD_SIZE`)"
+        "`PMIX_RANK` is set, and no variable tells how many processes there are (`SLURM_STEP_NUM_TASKS`, `OMPI_COMM_WORLD_SIZE`)"
     )]
     PmixAlone,
 }
@@ -170,7 +170,7 @@ pub fn places(variables: Variables<'_>) -> Result<Vec<Place>, LauncherError> {
 /// # Errors
 /// When variables are broken or contradict each other.
 pub fn shard_place(variables: Variables<'_>) -> Result<Option<Place>, LauncherError> {
-    agreed(places(variables)?, variables)
+    agreed(&places(variables)?, variables)
 }
 
 /// The number of this process in a computation of several that wait for each other, where a launcher started more than one of them or
@@ -181,7 +181,7 @@ pub fn shard_place(variables: Variables<'_>) -> Result<Option<Place>, LauncherEr
 pub fn rank_place(variables: Variables<'_>) -> Result<Option<Place>, LauncherError> {
     let launchers = Launcher::ALL.into_iter().filter(|launcher| launcher.starts_ranks());
     let places = launchers.filter_map(|launcher| place_by(launcher, variables).transpose());
-    agreed(places.collect::<Result<_, _>>()?, variables)
+    agreed(&places.collect::<Result<Vec<_>, _>>()?, variables)
 }
 
 /// The number alone that launchers give this process, for who says himself how many there are: of a Slurm array the task's own number, so
@@ -194,9 +194,12 @@ pub fn shard_index(variables: Variables<'_>) -> Result<Option<(usize, Launcher)>
     for launcher in Launcher::ALL {
         let [name, _] = launcher.variables();
         let Some(index) = number(variables, name)? else { continue };
+        if launcher == Launcher::SlurmStep && place_by(launcher, variables)?.is_none() {
+            continue;
+        }
         match found {
             None => found = Some((index, launcher)),
-            // What an allocation passes on says nothing of what runs in it.
+            // What a step passes on says nothing of what runs in it.
             Some(_) if launcher == Launcher::SlurmStep => {}
             Some((other, by)) if other != index => {
                 let place = |index, by| Place { index, count: index + 1, by };
@@ -213,6 +216,7 @@ fn place_by(launcher: Launcher, variables: Variables<'_>) -> Result<Option<Place
     let place = match (number(variables, index)?, number(variables, count)?) {
         // A shell in an allocation knows how many tasks it is for, and is none of them; `WORLD_SIZE`, `PQ_SHARDS` alone number nothing.
         (None, _) => return Ok(None),
+        (Some(_), None) if launcher == Launcher::SlurmStep => return Ok(None),
         (Some(_), None) => return Err(LauncherError::Half { there: index, missing: count }),
         (Some(index), Some(count)) => Place { index, count, by: launcher },
     };
@@ -228,7 +232,7 @@ fn from_zero(task: Place, variables: Variables<'_>) -> Result<Place, LauncherErr
     let first = number(variables, "SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
     let step = number(variables, "SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
     let last = number(variables, "SLURM_ARRAY_TASK_MAX")?.unwrap_or(first + (task.count.max(1) - 1) * step);
-    let is_even = task.index >= first && (task.index - first) % step == 0;
+    let is_even = task.index >= first && (task.index - first).is_multiple_of(step);
     if last < first || (last - first) / step + 1 != task.count || !is_even {
         return Err(LauncherError::Gaps { first, last, count: task.count });
     }
@@ -243,7 +247,7 @@ fn number(variables: Variables<'_>, name: &'static str) -> Result<Option<usize>,
 
 /// The one place that all of them mean. One of a single process says nothing where another has several: a task of an array is also the
 /// only one of its step.
-fn agreed(places: Vec<Place>, variables: Variables<'_>) -> Result<Option<Place>, LauncherError> {
+fn agreed(places: &[Place], variables: Variables<'_>) -> Result<Option<Place>, LauncherError> {
     let has_inner = places.iter().any(|place| place.by.starts_ranks() && place.by != Launcher::SlurmStep);
     let counts = |place: &&Place| !(has_inner && place.by == Launcher::SlurmStep);
     let several = |place: &&Place| place.count > 1;
@@ -289,7 +293,12 @@ mod tests {
             assert_eq!(found, Place { index: 2, count: 4, by: launcher });
             assert!(shard(&[(index, "4"), (count, "4")]).is_err(), "{launcher} has no process 4 of 4");
             assert!(shard(&[(index, "-1"), (count, "4")]).unwrap_err().contains(index));
-            assert!(shard(&[(index, "2")]).unwrap_err().contains(count), "how many is not known");
+            match shard(&[(index, "2")]) {
+                Err(reason) => assert!(reason.contains(count), "how many is not known: {reason}"),
+                Ok(place) => {
+                    assert_eq!((place, launcher), (None, Launcher::SlurmStep), "a batch script is in no step")
+                }
+            }
             assert_eq!(shard(&[(count, "4")]), Ok(None));
             let ranks = rank_place(&of(&[(index, "2"), (count, "4")])).unwrap();
             assert_eq!(ranks.is_some(), launcher.starts_ranks());
@@ -318,13 +327,13 @@ mod tests {
     #[test]
     fn launchers_within_each_other_agree_or_are_refused() {
         let array = [("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_COUNT", "4")];
-        let step = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1")];
+        let step = [("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")];
         assert_eq!(
             shard(&[array, step].concat()),
             Ok(Some((2, 4))),
             "a task of an array is alone in its step"
         );
-        let many = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "2")];
+        let many = [("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "2")];
         let refused = shard(&[array, many].concat()).unwrap_err();
         assert!(refused.contains("SLURM_ARRAY_TASK_ID") && refused.contains("SLURM_PROCID"), "{refused}");
         let mpi = [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2")];
@@ -344,10 +353,10 @@ mod tests {
 
     #[test]
     fn pmix_must_say_the_same_and_cannot_count() {
-        let step = [("SLURM_PROCID", "1"), ("SLURM_NTASKS", "2")];
+        let step = [("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2")];
         assert_eq!(shard(&[&step[..], &[("PMIX_RANK", "1")]].concat()), Ok(Some((1, 2))));
         assert!(shard(&[&step[..], &[("PMIX_RANK", "0")]].concat()).unwrap_err().contains("PMIX_RANK"));
-        assert!(shard(&[("PMIX_RANK", "0")]).unwrap_err().contains("SLURM_NTASKS"));
+        assert!(shard(&[("PMIX_RANK", "0")]).unwrap_err().contains("SLURM_STEP_NUM_TASKS"));
     }
 
     #[test]
