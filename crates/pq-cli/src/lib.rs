@@ -20,6 +20,6 @@ pub use hint::{Hint, WithHint};
 #[cfg(feature = "http")]
 pub use http::http_options;
 pub use keys::{ConfigFile, FILES};
-pub use log::{LogCopy, copy_log};
+pub use log::{LogCopy, copy_log, log_warnings_only};
 pub use project_files::{Layout, Storage};
 pub use run::{CommonArgs, HasCommon, Verdict, asked_by, interrupted, run};
