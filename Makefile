@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda bench-peer-monitoring exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda bench-peer-monitoring check-mpi exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,11 @@ check-bucket: ## lints and tests of what only the feature object-store builds (t
 	$(CARGO) clippy -p pitchquest-registry -p pq-register --features $(BUCKET) --all-targets -- -D warnings
 	$(CARGO) test -p pitchquest-registry --features object-store
 	$(CARGO) test -p pq-register --features object-store --test bucket
+
+MPI := process-group/mpi,pq-train/mpi
+check-mpi: ## lints and tests of several processes over MPI (needs Open MPI with its headers and libclang; the tests also slurm-wlm and munge)
+	$(CARGO) clippy -p process-group -p pq-train --features $(MPI) --all-targets -- -D warnings
+	$(CARGO) test -p pq-train --features mpi --test mpi
 
 # Tests that take minutes: ignored ones whose reason begins with "endurance".
 ENDURANCE ?= pitchquest-registry hub-client durable-files

@@ -42,6 +42,7 @@ fn known_keys_are_those_of_the_types() {
         ("tensorboard", keys_of::<registry::tracking::TensorboardConfig>()),
         ("registry", keys_of::<registry::RegistryConfig>()),
         ("serve", keys_of::<slide_scorer::ServeConfig>()),
+        ("processes", keys_of::<slide_scorer::ProcessesConfig>()),
         ("kept_slides", keys_of::<slide_data::KeptConfig>()),
         ("drift", keys_of::<drift::DriftConfig>()),
         ("performance", keys_of::<drift::PerformanceConfig>()),

@@ -1,12 +1,14 @@
 use std::sync::Arc;
 
+use process_group::{Deal, ProcessGroup, merge};
 use slide_data::{Rubric, Score, expected_score};
-use slide_scorer::{LabelledSlide, RatingContext, SlideSamples};
+use slide_scorer::{Distributions, LabelledSlide, RatingContext, SlideSamples};
 use vlm_lora::backend::Backend;
 use vlm_lora::{Dataset as _, Error, Evaluator, Features, Metrics, Model, Result, Sample, TrainingConfig};
 
 use crate::gain::{BestErrors, DeckErrors};
 use crate::preempt::Preemption;
+use crate::processes::Processes;
 use crate::ratings::Ratings;
 
 /// The metric's name: mean cross-entropy of the scores against what is to be learned, in nats.
@@ -36,6 +38,8 @@ pub(crate) struct RatingError<'a> {
     batch: usize,
     found: Found,
     preemption: Preemption,
+    /// Those who evaluate together.
+    group: Option<&'a dyn ProcessGroup>,
     /// Questions whose image went through the frozen vision tower already; empty while an adapter changes the tower.
     seen: Vec<(Sample, Option<Features>)>,
 }
@@ -50,7 +54,7 @@ impl<'a> RatingError<'a> {
     ) -> Self {
         let batch = config.per_device_train_batch_size.max(1);
         let (found, preemption) = (found.clone(), preemption.clone());
-        Self { context, slides, batch, found, preemption, seen: Vec::new() }
+        Self { context, slides, batch, found, preemption, group: None, seen: Vec::new() }
     }
 
     /// Mean entropy of what is to be learned of the slides, in nats: the least that the cross-entropy can become.
@@ -63,6 +67,12 @@ impl<'a> RatingError<'a> {
         entropy.value()
     }
 
+    /// Shares the slides with the other processes, all of which evaluate together.
+    pub(crate) fn shared_by(mut self, processes: &'a Processes) -> Self {
+        self.group = processes.group();
+        self
+    }
+
     /// The question about a slide, with the features of its image.
     fn question<B: Backend>(&self, model: &Model<B>, index: usize) -> Result<(Sample, Option<Features>)> {
         self.go_on()?;
@@ -73,13 +83,16 @@ impl<'a> RatingError<'a> {
 
     /// Asked before each batch, so that Ctrl-C is not kept waiting for all slides.
     fn go_on(&self) -> Result<()> {
+        self.group.map_or(Ok(()), |group| group.check())?;
         if self.preemption.is_wanted() { Err(Error::Stopped) } else { Ok(()) }
     }
 
+    /// The questions about this process's slides.
     fn questions<B: Backend>(&mut self, model: &Model<B>) -> Result<Vec<(Sample, Option<Features>)>> {
+        let deal = Deal::new(self.group, self.batch);
+        let mine = (0..self.slides.len()).filter(|place| deal.is_mine(*place));
         if self.seen.is_empty() {
-            let questions =
-                (0..self.slides.len()).map(|index| self.question(model, index)).collect::<Result<_>>()?;
+            let questions = mine.map(|index| self.question(model, index)).collect::<Result<_>>()?;
             if model.trains_vision() {
                 return Ok(questions);
             }
@@ -87,36 +100,81 @@ impl<'a> RatingError<'a> {
         }
         Ok(self.seen.clone())
     }
+
+    /// What the model says of this process's slides.
+    fn own_answers<B: Backend>(&mut self, model: &Model<B>) -> Result<Vec<Distributions>> {
+        let questions = self.questions(model)?;
+        let mut answers = Vec::with_capacity(questions.len());
+        for batch in questions.chunks(self.batch) {
+            self.go_on()?;
+            answers.extend(self.context.rating_prompt.ask(model, batch)?);
+        }
+        Ok(answers)
+    }
+
+    /// What the model says of all slides, in their order. Where one process is asked to stop, all do.
+    fn answers<B: Backend>(&mut self, model: &Model<B>) -> Result<Vec<Distributions>> {
+        let own = self.own_answers(model);
+        let Some(group) = self.group else { return own };
+        let (own, is_stopped) = match own {
+            Err(Error::Stopped) => (Vec::new(), true),
+            answers => (answers?, false),
+        };
+        let keys: Vec<&str> = self.context.rating_prompt.rubric().keys().collect();
+        let numbers = own.iter().flat_map(|answer| written(answer, &keys)).collect();
+        let of_slide = keys.len() * PER_KEY;
+        let (all, is_stopped) = merge(Some(group), numbers, self.batch * of_slide, is_stopped)?;
+        if is_stopped {
+            return Err(Error::Stopped);
+        }
+        Ok(all.chunks(of_slide).map(|answer| read(answer, &keys)).collect())
+    }
+}
+
+/// Numbers of a criterion in an answer: whether it is there, and its distribution.
+const PER_KEY: usize = 1 + Score::LEVELS;
+
+/// An answer as numbers, for each criterion as many.
+fn written(answer: &Distributions, keys: &[&str]) -> Vec<f64> {
+    let of = |key: &&str| match answer.get(*key) {
+        Some(distribution) => [&[1.0], &distribution[..]].concat(),
+        None => vec![0.0; PER_KEY],
+    };
+    keys.iter().flat_map(of).collect()
+}
+
+fn read(numbers: &[f64], keys: &[&str]) -> Distributions {
+    let of = |(key, numbers): (&&str, &[f64])| {
+        let (is_there, distribution) = numbers.split_first()?;
+        let distribution = distribution.try_into().ok().filter(|_| *is_there > 0.0)?;
+        Some(((*key).to_owned(), distribution))
+    };
+    keys.iter().zip(numbers.chunks(PER_KEY)).filter_map(of).collect()
 }
 
 impl<B: Backend> Evaluator<B> for RatingError<'_> {
     fn evaluate(&mut self, model: &Model<B>) -> Result<Metrics> {
-        let questions = self.questions(model)?;
+        let answers = self.answers(model)?;
         let (mut error, mut within_one, mut count) = (0.0, 0.0, 0.0_f64);
         let mut loss = Mean::default();
-        let (mut ratings, mut decks) = (Vec::new(), DeckErrors::default());
-        let batches = questions.chunks(self.batch).zip(self.slides.slides().chunks(self.batch));
-        for (batch, slides) in batches {
-            self.go_on()?;
-            for (answer, slide) in self.context.rating_prompt.ask(model, batch)?.into_iter().zip(slides) {
-                for (key, score) in slide.label.scored() {
-                    let Some(distribution) = answer.get(key) else { continue };
-                    let rounded = (expected_score(distribution) + 0.5).floor();
-                    let difference = (rounded - f64::from(score.get())).abs();
-                    error += difference;
-                    decks.add(&slide.record.deck_id, difference);
-                    within_one += f64::from(u8::from(difference < 1.5));
-                    count += 1.0;
+        let mut decks = DeckErrors::default();
+        for (answer, slide) in answers.iter().zip(self.slides.slides()) {
+            for (key, score) in slide.label.scored() {
+                let Some(distribution) = answer.get(key) else { continue };
+                let rounded = (expected_score(distribution) + 0.5).floor();
+                let difference = (rounded - f64::from(score.get())).abs();
+                error += difference;
+                decks.add(&slide.record.deck_id, difference);
+                within_one += f64::from(u8::from(difference < 1.5));
+                count += 1.0;
+            }
+            for (key, target) in targets(self.context.rating_prompt.rubric(), slide) {
+                if let Some(distribution) = answer.get(key) {
+                    loss.add(cross_entropy(&target, distribution));
                 }
-                for (key, target) in targets(self.context.rating_prompt.rubric(), slide) {
-                    if let Some(distribution) = answer.get(key) {
-                        loss.add(cross_entropy(&target, distribution));
-                    }
-                }
-                ratings.push(answer);
             }
         }
-        self.found.ratings.put(ratings);
+        self.found.ratings.put(answers);
         let count = count.max(1.0);
         self.found.errors.keep(error / count, loss.value(), decks);
         Ok(vec![

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Parser;
-use pq_cli::{CommonArgs, HasCommon, Hint, Verdict};
-use slide_data::Split;
-use slide_scorer::{LabelledSlide, NewGroups, RatingPrompt, Settings, SlideSamples, Store, open_base};
+use pq_cli::{CommonArgs, HasCommon, ProjectConfig, Verdict};
+use slide_scorer::{BaseModelConfig, NewGroups, RatingPrompt, Settings, Store, open_base};
 
 mod applies;
 mod code;
@@ -17,6 +16,7 @@ mod observe;
 mod outlook;
 mod plan;
 mod preempt;
+mod processes;
 mod ratings;
 mod record;
 mod reference;
@@ -28,6 +28,7 @@ mod training;
 mod verdict;
 mod warm;
 
+use processes::Processes;
 use run::RunDir;
 
 /// Fine-tunes the model on the labelled slides with LoRA.
@@ -75,26 +76,35 @@ fn main() -> ExitCode {
 
 fn train(args: &Args) -> Result<Verdict> {
     let project = args.common.configuration()?;
-    let mut settings = Settings::load(&project)?;
-    let services = track::Services::of(&project)?;
-    let store = Store::open(&project)?;
+    let processes = if args.plan { Processes::alone() } else { Processes::join(&project)? };
+    let verdict = run(args, &project, &processes);
+    processes.end(&verdict);
+    verdict
+}
+
+fn run(args: &Args, project: &ProjectConfig, processes: &Processes) -> Result<Verdict> {
+    let mut settings = Settings::load(project)?;
+    let services = track::Services::of(project)?;
+    let store = Store::open(project)?;
     let warm = args.from.as_deref().map(|name| warm::Adapter::find(name, store.layout())).transpose()?;
-    let begin = || RunDir::choose(store.layout(), args.run.as_deref(), args.resume);
-    let dir = if args.plan { None } else { Some(begin()?) };
-    let new_groups = if args.plan { NewGroups::DryRun } else { NewGroups::Assign };
-    let slides = store.labelled(&settings.rubric, new_groups)?;
-    let (base, is_here) =
-        if args.plan { plan::open(&settings.model)? } else { (open_base(&settings.model)?, true) };
+    let dir = if args.plan { None } else { Some(run_dir(args, &store, processes)?) };
+    let new_groups = if args.plan || !processes.is_first() { NewGroups::DryRun } else { NewGroups::Assign };
+    let slides = processes.first_then(|| store.labelled(&settings.rubric, new_groups))?;
+    let model =
+        BaseModelConfig { device: processes.device(&settings.model.device), ..settings.model.clone() };
+    let (base, is_here) = if args.plan {
+        plan::open(&settings.model)?
+    } else {
+        (processes.first_then(|| open_base(&model))?, true)
+    };
     let processor = base.processor(settings.longest_edge())?;
     let adapter = warm.map(|warm| warm.open(&base, &mut settings)).transpose()?;
     let untaught = outlook::untaught(&settings.rubric, &slides);
     let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?.without(&untaught);
-    let (train, val) = samples(&rating_prompt, &slides, settings.training.score_token_weight)?;
+    let samples = training::Samples::new(&rating_prompt, &slides, &settings, &untaught)?;
 
-    let seen_afterwards =
-        applies::learned_from(&slides).count() + reference::whole_decks(train.slides()).len();
-    let rated = vlm_lora::plan::Rated { validation: val.slides().len(), seen_afterwards };
-    let (plan, largest) = plan::plan(&settings, &base, is_here, &train)?;
+    let rated = samples.rated();
+    let (plan, largest) = plan::plan(&settings, &base, is_here, &samples.train)?;
     if !args.plan {
         plan::check(&plan, &settings)?; // what is free is only a warning
     }
@@ -110,9 +120,10 @@ fn train(args: &Args) -> Result<Verdict> {
         return base.device.run(show);
     };
     drop(largest);
-    store.freeze_test(&dir.name)?;
+    if processes.is_first() {
+        store.freeze_test(&dir.name)?;
+    }
     dir.files.dir().clone_into(&mut settings.training.output_dir);
-    let samples = training::Samples { prompt: &rating_prompt, all: &slides, train, val, untaught: &untaught };
     base.device.run(training::Training {
         args,
         settings: &settings,
@@ -122,28 +133,16 @@ fn train(args: &Args) -> Result<Verdict> {
         base: &base,
         samples,
         adapter,
+        processes,
     })
 }
 
-/// The slides to train on and those to choose the checkpoint by.
-fn samples<'a>(
-    rating_prompt: &'a RatingPrompt,
-    slides: &[LabelledSlide],
-    score_token_weight: f64,
-) -> Result<(SlideSamples<'a>, SlideSamples<'a>)> {
-    let of = |split: Split| -> Vec<LabelledSlide> {
-        slides.iter().filter(|slide| slide.split == split && slide.has_score()).cloned().collect()
-    };
-    let train = SlideSamples::new(rating_prompt, of(Split::Train), score_token_weight);
-    let val = SlideSamples::new(rating_prompt, of(Split::Val), score_token_weight);
-    if train.slides().is_empty() || val.slides().is_empty() {
-        bail!(Hint::new("no deck is left for training or for validation", "rate slides of more decks"));
-    }
-    tracing::info!(
-        "{} slides to train on, {} to choose the checkpoint by, {} kept for the test",
-        train.slides().len(),
-        val.slides().len(),
-        of(Split::Test).len()
-    );
-    Ok((train, val))
+/// The run's folder, which the first process chooses for all.
+fn run_dir(args: &Args, store: &Store, processes: &Processes) -> Result<RunDir> {
+    let mut chosen = None;
+    let name = processes.told(|| {
+        let dir = chosen.insert(RunDir::choose(store.layout(), args.run.as_deref(), args.resume)?);
+        Ok(dir.name.clone())
+    })?;
+    chosen.map_or_else(|| RunDir::joined(store.layout(), &name), Ok)
 }

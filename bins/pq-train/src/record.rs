@@ -80,6 +80,11 @@ impl Record {
         self.content.started_from = Some(adapter);
     }
 
+    /// How many processes compute it.
+    pub(crate) fn processes(&mut self, count: usize) {
+        self.content.hardware.processes = count;
+    }
+
     /// What was measured before the first step. A run that is resumed keeps what was measured then.
     ///
     /// # Errors
@@ -165,6 +170,7 @@ fn hardware(base: &Base) -> Hardware {
         architecture: std::env::consts::ARCH.to_owned(),
         instructions: Isa::detected().name().to_owned(),
         device: base.device.name(),
+        processes: 1,
     }
 }
 

@@ -13,7 +13,8 @@ pub(crate) struct RunDir {
     pub(crate) name: String,
     pub(crate) files: RunFiles,
     outputs: PathBuf,
-    _lock: FileLock,
+    /// Of the process that writes.
+    lock: Option<FileLock>,
 }
 
 impl RunDir {
@@ -43,7 +44,14 @@ impl RunDir {
             let remedy = "carry it on with --resume, or choose another --run";
             bail!(Hint::new(format!("the run `{}` exists already", files.dir().display()), remedy));
         }
-        Ok(Self { name, files, outputs: outputs.to_owned(), _lock: lock })
+        Ok(Self { name, files, outputs: outputs.to_owned(), lock: Some(lock) })
+    }
+
+    /// The folder of a run that another process holds, of which this one is a part.
+    pub(crate) fn joined(layout: &Layout, name: &str) -> Result<Self> {
+        check_name(name)?;
+        let outputs = layout.outputs().to_owned();
+        Ok(Self { name: name.to_owned(), files: layout.run(name), outputs, lock: None })
     }
 
     /// Whether there is something to carry on from.
@@ -93,7 +101,9 @@ impl RunDir {
 impl Drop for RunDir {
     /// Removes the folder of a run that never began, so that its name is free again.
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir(self.files.dir()); // fails where it holds anything
+        if self.lock.is_some() {
+            let _ = std::fs::remove_dir(self.files.dir()); // fails where it holds anything
+        }
     }
 }
 

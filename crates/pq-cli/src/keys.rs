@@ -224,4 +224,5 @@ pub const FILES: &[ConfigFile] = &[
             ],
         )],
     },
+    ConfigFile { name: "processes", tables: &[("processes", &["transport", "start_s", "save_s"])] },
 ];

@@ -10,6 +10,7 @@ mod hint;
 #[cfg(feature = "http")]
 mod http;
 mod keys;
+pub mod launcher;
 mod log;
 mod run;
 pub mod secrets;
@@ -19,6 +20,6 @@ pub use hint::{Hint, WithHint};
 #[cfg(feature = "http")]
 pub use http::http_options;
 pub use keys::{ConfigFile, FILES};
-pub use log::{LogCopy, copy_log};
+pub use log::{LogCopy, copy_log, log_warnings_only};
 pub use project_files::{Layout, Storage};
 pub use run::{CommonArgs, HasCommon, Verdict, asked_by, interrupted, run};

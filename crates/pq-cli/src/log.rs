@@ -1,7 +1,11 @@
 //! Where the log goes: to stderr, and to one who asked for a copy.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::OptionalWriter;
 
 /// Takes the lines of the log.
 pub type LogCopy = Box<dyn Fn(&str) + Send>;
@@ -11,6 +15,29 @@ static COPY: Mutex<Option<LogCopy>> = Mutex::new(None);
 /// Hands each line of the log, without colours, to `copy` too; `None` ends that. `copy` must not log itself.
 pub fn copy_log(copy: Option<LogCopy>) {
     *COPY.lock().unwrap_or_else(PoisonError::into_inner) = copy;
+}
+
+static WARNINGS_ONLY: AtomicBool = AtomicBool::new(false);
+
+/// From now on only warnings and errors are logged: for a process of several that do the same.
+pub fn log_warnings_only() {
+    WARNINGS_ONLY.store(true, Ordering::Relaxed);
+}
+
+/// The lines of the log, as far as they are wanted.
+pub(crate) struct Lines;
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = OptionalWriter<Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        OptionalWriter::some(Writer)
+    }
+
+    fn make_writer_for(&'a self, about: &tracing::Metadata<'_>) -> Self::Writer {
+        let is_left_out = WARNINGS_ONLY.load(Ordering::Relaxed) && *about.level() > tracing::Level::WARN;
+        if is_left_out { OptionalWriter::none() } else { OptionalWriter::some(Writer) }
+    }
 }
 
 /// Writes an event of the log.

@@ -11,7 +11,7 @@ use crate::{ConfigError, Hint, ProjectConfig, log};
 /// The arguments every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct CommonArgs {
-    /// Folder with data.toml, model.toml, training.toml, monitoring.toml and serve.toml [default: config].
+    /// Folder with data.toml, model.toml, training.toml, monitoring.toml, serve.toml and processes.toml [default: config].
     #[arg(long, value_name = "DIR", global = true)]
     pub config: Option<PathBuf>,
     /// Print the result as JSON on stdout.
@@ -104,7 +104,7 @@ fn init_logging(verbose: u8) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
-        .with_writer(|| log::Writer)
+        .with_writer(log::Lines)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .without_time()

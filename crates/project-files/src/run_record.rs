@@ -218,6 +218,8 @@ pub struct Hardware {
     pub instructions: String,
     /// The device that computed.
     pub device: String,
+    /// Processes that computed the run together at its end; 0 where a record does not say.
+    pub processes: usize,
 }
 
 impl Contract for RunRecord {

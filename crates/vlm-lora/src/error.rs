@@ -48,6 +48,12 @@ pub enum Error {
     /// Somebody asked for the end of a measurement: for evaluators, whose run then ends as if an observer had asked for it.
     #[error("stopped before its end")]
     Stopped,
+    /// Another process of the run is gone, or gave up.
+    #[error(transparent)]
+    Group(#[from] process_group::Error),
+    /// The processes of a run do not train the same.
+    #[error("the processes of the run do not agree: {reason}")]
+    Peers { reason: String },
     /// A loss or a gradient is not a finite number.
     #[error("{what} is not finite at step {step}")]
     NotFinite { what: &'static str, step: usize },

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! cargo run --release -p vlm-lora --example step -- --dtype bfloat16 --edge 1024 --steps 3
-//!     [--batch N] [--answer N] [--threads N] [--ckpt] [--cached] [--forward-only] [--load-in-8bit]
+//!     [--batch N] [--passes N] [--rank R --of N --port P] [--answer N] [--threads N] [--ckpt] [--cached] [--forward-only] [--load-in-8bit]
 //!     [--isa plain|avx2|avx512] [--device cpu|cuda|cuda:N] [--slides N --epochs E] [--model DIR] [--write DIR] [--rate]
 //! ```
 //! `--edge 2048` is 13 tiles of a 16:9 slide, 1024 is 5, 512 is 1. `--cached` keeps the output of the vision tower after the
 //! first step. `--slides` trains on so many different slides to the saved adapter. `--forward-only` times the scoring of five
 //! criteria. `--write` writes random weights with an adapter to a directory and ends; `--model` takes them from there. `--rate`
 //! times matrix products instead. `--device cuda` takes a build with `--features cuda`; `peak_mib` is then memory of the GPU.
+//! `--rank` and `--of` make it one of several processes on this machine that share the passes of a step and meet at the port.
 //! `benches/peer` runs this beside the Python peer.
 #![expect(clippy::print_stdout, reason = "the measurement is the output")]
 
@@ -122,7 +123,7 @@ impl OnDevice for Measurement<'_> {
         let on_gpu = device.peak_bytes().map(|bytes| bytes >> 20);
         let line = serde_json::json!({
             "dtype": options.dtype, "device": options.device, "load_in_8bit": options.load_in_8bit, "edge": options.edge,
-            "tiles": sample.tiles.count(), "tokens": sample.input_ids.len() * options.batch, "batch": options.batch,
+            "tiles": sample.tiles.count(), "tokens": sample.input_ids.len() * options.batch * options.passes, "batch": options.batch, "of": options.of,
             "ckpt": options.ckpt, "cached": options.cached, "slides": options.slides, "epochs": options.epochs,
             "params": model.base_parameters(), "trainable": model.trainable_parameters(),
             "forward_only": options.forward_only, "threads": options.threads,

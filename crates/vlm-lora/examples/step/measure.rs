@@ -1,7 +1,8 @@
 //! What is timed: optimizer steps, a whole run, scoring, products.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use process_group::{ProcessGroup as _, TcpGroup, TcpOptions};
 use safetensors::Dtype;
 use vlm_lora::Stored;
 use vlm_lora::backend::Backend;
@@ -41,7 +42,7 @@ pub(crate) fn train<B: Backend>(options: &Options, model: &mut Model<B>) -> AnyR
         max_steps,
         num_train_epochs: options.epochs,
         per_device_train_batch_size: options.batch,
-        gradient_accumulation_steps: 1,
+        gradient_accumulation_steps: options.passes,
         lr_scheduler_type: LrSchedulerType::Constant,
         warmup_ratio: 0.0,
         save_steps: max_steps,
@@ -55,12 +56,27 @@ pub(crate) fn train<B: Backend>(options: &Options, model: &mut Model<B>) -> AnyR
     let mut steps = Steps::default();
     let trainer = Trainer::new(model, config)?.observer(Watch(&mut steps));
     let trainer = if options.cached { trainer.feature_cache(&cache) } else { trainer };
+    let group = if options.of > 1 { Some(join(options)?) } else { None };
+    let trainer = match &group {
+        Some(group) => trainer.group(group),
+        None => trainer,
+    };
     if is_run {
         trainer.run(&Slides(options))?;
     } else {
-        trainer.run(&vec![Slides(options).sample(0)?; options.batch])?;
+        trainer.run(&vec![Slides(options).sample(0)?; options.batch * options.passes])?;
+    }
+    if let Some(group) = group {
+        group.leave();
     }
     Ok(steps)
+}
+
+/// The other processes of a run on this machine.
+fn join(options: &Options) -> AnyResult<TcpGroup> {
+    let (host, job, patience) = ("127.0.0.1".to_owned(), "step".to_owned(), Duration::from_secs(120));
+    let &Options { rank, of: size, port, .. } = options;
+    Ok(TcpGroup::join(&TcpOptions { rank, size, host, port, job, patience })?)
 }
 
 /// Times of `steps` scorings of a batch on five criteria after a first one.

@@ -1,5 +1,6 @@
 use super::data::{Loaded, Loader, Prefetch};
 use super::observer::Metrics;
+use super::peers::Peers;
 use crate::backend::Backend;
 use crate::feature_cache::FeatureCache;
 use crate::model::{Features, Item, Model};
@@ -65,35 +66,47 @@ pub(super) fn target_weight(sample: &Sample) -> f64 {
     sample.targets.iter().map(|target| f64::from(target.weight)).sum()
 }
 
+/// How the loss of an evaluation is measured.
+#[derive(Clone, Copy)]
+pub(super) struct Measuring<'a> {
+    pub(super) batch_size: usize,
+    pub(super) workers: usize,
+    pub(super) peers: Peers<'a>,
+}
+
 /// The mean over samples of each sample's weighted mean loss: what transformers reports at an evaluation batch size of 1.
 pub(super) fn evaluation_loss<B: Backend>(
     model: &Model<B>,
     loader: &Loader<'_>,
-    batch_size: usize,
-    workers: usize,
+    measuring: Measuring<'_>,
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<f64> {
-    let len = loader.data().len();
-    let total: Result<f64> = std::thread::scope(|scope| {
-        let mut prefetch = Prefetch::start(scope, loader, &(0..len), workers);
-        let mut total = 0.0;
+    let Measuring { batch_size, workers, peers } = measuring;
+    let (len, deal) = (loader.data().len(), peers.deal(batch_size));
+    let mine = (0..len).filter(|place| deal.is_mine(*place));
+    let losses: Result<(Vec<f64>, bool)> = std::thread::scope(|scope| {
+        let mut prefetch = Prefetch::start(scope, loader, &mine, workers);
+        let mut losses = Vec::new();
         loop {
             let batch = std::iter::from_fn(|| prefetch.next()).take(batch_size);
             let mut batch = batch.collect::<Result<Vec<_>>>()?;
             if batch.is_empty() {
-                return Ok(total);
+                return Ok((losses, false));
             }
+            peers.check()?;
             if is_stopped() {
-                return Err(Error::Stopped);
+                return Ok((losses, true));
             }
             complete_features(model, loader, &mut batch)?;
             for loaded in &mut batch {
                 loaded.sample = normalized(&loaded.sample).into();
             }
-            total += model.loss(&items(&batch), 1.0)?.loss;
+            losses.push(model.loss(&items(&batch), 1.0)?.loss);
         }
     });
-    Ok(total? / len as f64)
+    let (losses, is_stopped) = losses?;
+    let (losses, is_stopped) = peers.merged(losses, 1, is_stopped)?;
+    if is_stopped { Err(Error::Stopped) } else { Ok(losses.iter().sum::<f64>() / len as f64) }
 }
 
 /// The sample with weights that sum to 1, so that samples of any length count alike.

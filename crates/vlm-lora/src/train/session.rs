@@ -2,25 +2,27 @@ use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use process_group::Deal;
 use serde_json::{Map, json};
 
 use super::TrainingConfig;
 use super::data::{Loaded, Loader, Prefetch, SampleOrder};
-use super::evaluate::{Evaluator, complete_features, evaluation_loss, items, target_weight};
+use super::evaluate::{Evaluator, Measuring, complete_features, evaluation_loss, items};
 use super::observer::{CheckpointReport, EvaluationReport, LogReport, Metrics, Observer, StepReport};
 use super::optimizer::{AdamW, clip_coefficient, gradient_norm};
 use super::outcome::{BestMetric, RunStatus};
+use super::peers::Peers;
 use super::resume::checkpoint_of;
 use super::run_folder::RunFolder;
 use super::schedule::LrSchedule;
 use super::shuffle::mix;
 use super::state::TrainerState;
 use crate::backend::{Backend, Pending};
-use crate::model::{LossSum, Model, StepMode};
+use crate::model::{Model, StepMode};
 use crate::{Error, Result};
 
 /// The losses of a window and its tokens.
-type Sums = (Vec<Pending<LossSum>>, usize);
+pub(super) type Sums = (Vec<Pending<f64>>, usize);
 
 /// The windows of a run, one of which may be loaded ahead.
 struct Windows {
@@ -38,7 +40,9 @@ impl Windows {
 pub(super) struct Session<'r, 'a, B: Backend> {
     pub(super) model: &'r mut Model<B>,
     pub(super) config: &'r TrainingConfig,
-    pub(super) folder: &'r RunFolder,
+    /// Of the process that writes.
+    pub(super) folder: Option<&'r RunFolder>,
+    pub(super) peers: Peers<'a>,
     pub(super) training: &'r Loader<'a>,
     pub(super) validation: Option<&'r Loader<'a>>,
     pub(super) evaluator: Option<&'r mut (dyn Evaluator<B> + 'a)>,
@@ -67,7 +71,12 @@ impl<B: Backend> Session<'_, '_, B> {
     fn steps(&mut self) -> Result<RunStatus> {
         let order = SampleOrder::new(self.config, self.training.data().len());
         let (first_epoch, first_sample) = self.position();
-        let visits = (first_epoch..).flat_map(move |epoch| order.epoch(epoch)).skip(first_sample);
+        let (deal, window) = (self.deal(), self.window_size());
+        let visits = (first_epoch..)
+            .flat_map(move |epoch| order.epoch(epoch).into_iter().enumerate())
+            .skip(first_sample)
+            .filter(move |(place, _)| deal.is_mine(place % window))
+            .map(|(_, index)| index);
         let (loader, workers) = (self.training, self.config.dataloader_num_workers);
         std::thread::scope(|scope| {
             let mut windows =
@@ -103,6 +112,7 @@ impl<B: Backend> Session<'_, '_, B> {
             false
         };
         if improved || self.is_due(self.config.save_steps) {
+            self.peers.compare(self.model, self.state.step)?;
             self.save(improved)?;
         }
         Ok(ControlFlow::Continue(()))
@@ -121,6 +131,10 @@ impl<B: Backend> Session<'_, '_, B> {
 
     fn window_size(&self) -> usize {
         self.config.per_device_train_batch_size * self.config.gradient_accumulation_steps
+    }
+
+    fn deal(&self) -> Deal {
+        self.peers.deal(self.config.per_device_train_batch_size)
     }
 
     /// Passes over the samples so far.
@@ -153,7 +167,7 @@ impl<B: Backend> Session<'_, '_, B> {
         }
         let used = self.position().1 + self.window_size();
         let used = if used < self.training.data().len() { used } else { 0 };
-        let window = windows.load(self.size_of_window(used));
+        let window = windows.load(self.deal().mine(self.size_of_window(used)));
         if let Ok(window) = &window {
             self.stage(&window[..self.config.per_device_train_batch_size.min(window.len())])?;
         }
@@ -170,7 +184,8 @@ impl<B: Backend> Session<'_, '_, B> {
     fn step(&mut self, windows: &mut Windows) -> Result<ControlFlow<()>> {
         let started = Instant::now();
         let size = self.size_of_window(self.position().1);
-        let window = windows.ahead.take().unwrap_or_else(|| windows.load(size))?;
+        let mine = self.deal().mine(size);
+        let window = windows.ahead.take().unwrap_or_else(|| windows.load(mine))?;
         let (losses, tokens) = match self.accumulate(window)? {
             ControlFlow::Continue(sums) => sums,
             ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
@@ -209,15 +224,14 @@ impl<B: Backend> Session<'_, '_, B> {
     /// Moves the adapter along its clipped gradient; returns the loss and the norm before clipping.
     fn update(
         &mut self,
-        losses: Vec<Pending<LossSum>>,
+        losses: Vec<Pending<f64>>,
         grad_norm: Pending<f64>,
         learning_rate: f64,
     ) -> Result<(f64, f64)> {
         let step = self.state.step + 1;
         // A GPU is waited for here and nowhere else in a step: what was queued before the norm is then done as well.
         let grad_norm = grad_norm.wait()?;
-        let losses = losses.into_iter().map(|pending| Ok(pending.wait()?.loss));
-        let loss = losses.sum::<Result<f64>>()?;
+        let loss = losses.into_iter().map(Pending::wait).sum::<Result<f64>>()?;
         for (what, value) in [("the loss", loss), ("the gradient", grad_norm)] {
             if !value.is_finite() {
                 return Err(Error::NotFinite { what, step });
@@ -232,25 +246,32 @@ impl<B: Backend> Session<'_, '_, B> {
 
     /// Gradients of a window: its losses and tokens, or nothing where an observer wants the run to end.
     fn accumulate(&mut self, mut window: Vec<Loaded>) -> Result<ControlFlow<(), Sums>> {
-        let normalizer = normalizer(&window)?;
+        let normalizer = self.normalizer(&window)?;
         let (mut losses, mut tokens) = (Vec::new(), 0);
+        let mut is_stopped = window.is_empty() && self.is_stop_wanted();
         let size = self.config.per_device_train_batch_size;
         for at in 0..window.len().div_ceil(size) {
-            if self.is_stop_wanted() {
-                return Ok(ControlFlow::Break(()));
+            self.peers.check()?;
+            is_stopped = self.is_stop_wanted();
+            if is_stopped {
+                break;
             }
             let rest = &mut window[at * size..];
             let (batch, behind) = rest.split_at_mut(size.min(rest.len()));
             self.stage(&behind[..size.min(behind.len())])?;
             complete_features(self.model, self.training, batch)?;
             let mode = StepMode {
-                dropout: Some(mix(self.config.seed, self.state.step as u64, at as u64)),
+                dropout: Some(mix(self.config.seed, self.state.step as u64, self.deal().number(at) as u64)),
                 gradient_checkpointing: self.config.gradient_checkpointing,
             };
-            losses.push(self.model.queue_loss_and_gradients(&items(batch), normalizer, mode)?);
+            let loss = self.model.queue_loss_and_gradients(&items(batch), normalizer, mode)?;
+            losses.push(loss.map(|sum| sum.loss));
             tokens += batch.iter().map(|loaded| loaded.sample.input_ids.len()).sum::<usize>();
         }
-        Ok(ControlFlow::Continue((losses, tokens)))
+        if let Some(group) = self.peers.group() {
+            return self.with_the_others(group, (losses, tokens), is_stopped);
+        }
+        Ok(if is_stopped { ControlFlow::Break(()) } else { ControlFlow::Continue((losses, tokens)) })
     }
 
     fn log(&mut self, last: &StepReport) -> Result<()> {
@@ -259,7 +280,7 @@ impl<B: Backend> Session<'_, '_, B> {
         let tokens_per_second = interval.tokens as f64 / interval.seconds.max(1e-9);
         let loss = interval.mean_loss();
         let report = LogReport { step, epoch, loss, learning_rate, grad_norm, tokens_per_second };
-        self.folder.append_metrics(&report)?;
+        self.write_metrics(&report)?;
         self.observers.iter_mut().for_each(|observer| observer.on_log(&report));
         Ok(())
     }
@@ -280,7 +301,7 @@ impl<B: Backend> Session<'_, '_, B> {
         let is_best = self.compare_with_best(BestMetric { metric: metric.clone(), value, step, eval_loss });
         let mut line = Map::from_iter([("step".to_owned(), json!(step)), ("epoch".to_owned(), json!(epoch))]);
         line.extend(metrics.iter().map(|(name, value)| (name.clone(), json!(value))));
-        self.folder.append_metrics(&line)?;
+        self.write_metrics(&line)?;
         let report = EvaluationReport { step, epoch, metrics: &metrics, metric: &metric, is_best, elapsed };
         self.observers.iter_mut().for_each(|observer| observer.on_evaluate(&report));
         Ok(is_best)
@@ -310,9 +331,13 @@ impl<B: Backend> Session<'_, '_, B> {
         is_best
     }
 
+    fn write_metrics(&self, line: &impl serde::Serialize) -> Result<()> {
+        self.folder.map_or(Ok(()), |folder| folder.append_metrics(line))
+    }
+
     fn measure(&mut self) -> Result<Metrics> {
         let mut metrics = match &mut self.evaluator {
-            Some(evaluator) => evaluator.evaluate(self.model)?,
+            Some(evaluator) => self.peers.agreed(evaluator.evaluate(self.model))?,
             None => Metrics::new(),
         };
         for (name, _) in &mut metrics {
@@ -321,11 +346,14 @@ impl<B: Backend> Session<'_, '_, B> {
             }
         }
         if let Some(loader) = self.validation {
-            let (batch, workers) =
-                (self.config.per_device_train_batch_size, self.config.dataloader_num_workers);
+            let measuring = Measuring {
+                batch_size: self.config.per_device_train_batch_size,
+                workers: self.config.dataloader_num_workers,
+                peers: self.peers,
+            };
             let observers = &*self.observers;
             let is_stopped = || observers.iter().any(|observer| observer.should_stop());
-            let loss = evaluation_loss(self.model, loader, batch, workers, &is_stopped);
+            let loss = evaluation_loss(self.model, loader, measuring, &is_stopped);
             metrics.push(("eval_loss".to_owned(), loss?));
         }
         Ok(metrics)
@@ -333,22 +361,16 @@ impl<B: Backend> Session<'_, '_, B> {
 
     fn save(&mut self, is_best: bool) -> Result<()> {
         let step = self.state.step;
-        let path = self.folder.write(&checkpoint_of(self.model, &self.optimizer, &self.state)?)?;
+        let Some(folder) = self.folder else {
+            self.saved_step = Some(step);
+            return Ok(());
+        };
+        let path = folder.write(&checkpoint_of(self.model, &self.optimizer, &self.state)?)?;
         self.saved_step = Some(step);
         let best = self.state.progress.best.as_ref().map(|best| best.step);
-        self.folder.prune(self.config.save_total_limit, best, step)?;
+        folder.prune(self.config.save_total_limit, best, step)?;
         let report = CheckpointReport { step, path: &path, is_best };
         self.observers.iter_mut().for_each(|observer| observer.on_checkpoint(&report));
         Ok(())
     }
-}
-
-/// Σ weight over all supervised positions of a window.
-fn normalizer(window: &[Loaded]) -> Result<f64> {
-    let normalizer: f64 = window.iter().map(|loaded| target_weight(&loaded.sample)).sum();
-    if normalizer <= 0.0 || !normalizer.is_finite() {
-        let reason = format!("sample {} and those with it have no supervised token", window[0].index);
-        return Err(Error::Text { reason });
-    }
-    Ok(normalizer)
 }

@@ -1,11 +1,15 @@
 use std::path::PathBuf;
 
+use process_group::ProcessGroup;
+use serde_json::{Value, json};
+
 use super::TrainingConfig;
 use super::data::{Dataset, Loader};
 use super::evaluate::Evaluator;
 use super::observer::{Observer, RunStart};
 use super::optimizer::AdamW;
 use super::outcome::{Extension, RunStatus, TrainOutcome};
+use super::peers::Peers;
 use super::resume::restore;
 use super::run_folder::{RunFolder, read_checkpoint};
 use super::schedule::LrSchedule;
@@ -30,6 +34,9 @@ pub enum Resume {
     From(PathBuf),
 }
 
+/// Where a run begins, and where it is resumed the learning rate of its first step.
+type Start = (TrainerState, Option<(usize, f64)>);
+
 /// Trains a model's adapter as transformers' `Trainer` does.
 ///
 /// The run's folder `output_dir` receives `config.toml`, `metrics.jsonl`, `checkpoints/step-N/` and at the end the adapter in
@@ -45,6 +52,7 @@ pub struct Trainer<'a, B: Backend> {
     base: Option<BaseIdentity>,
     resolved_config: Option<String>,
     resume: Resume,
+    peers: Peers<'a>,
 }
 
 impl<'a, B: Backend> Trainer<'a, B> {
@@ -69,6 +77,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             base: None,
             resolved_config: None,
             resume: Resume::Never,
+            peers: Peers::new(None),
         })
     }
 
@@ -114,18 +123,44 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self
     }
 
+    /// Shares the run with the other processes of a group, each of which makes the same run with the same settings and data.
+    ///
+    /// The batches of a window are dealt out, and the gradient is added up once an optimizer step: a run of any number of processes makes
+    /// the steps of a run of one, but for the order in which gradients are added, and may be resumed by another number of them. The first
+    /// process alone reads and writes the run's folder. Every process asks its own observers whether the run should end; those of the others
+    /// are told the same of steps and evaluations as those of the first. An evaluator is asked in every process, and the first one's
+    /// measures count.
+    pub fn group(mut self, group: &'a dyn ProcessGroup) -> Self {
+        self.peers = Peers::new(Some(group));
+        self
+    }
+
     /// Trains on `data`; the model is left with the adapter that stands in the run's folder.
     ///
     /// # Errors
     /// When a sample, an evaluation or a file fails, when loss or gradient are not finite, or when the run cannot be resumed;
     /// the last whole step is saved before the error is returned, where the disk allows it.
     pub fn run(mut self, data: &'a dyn Dataset) -> Result<TrainOutcome> {
+        let outcome = self.train(data);
+        if let (Err(error), Some(group)) = (&outcome, self.peers.group())
+            && !matches!(error, Error::Group(_))
+        {
+            group.abort(&with_causes(error));
+        }
+        outcome
+    }
+
+    fn train(&mut self, data: &'a dyn Dataset) -> Result<TrainOutcome> {
         self.check_data(data)?;
-        let folder = RunFolder::open(&self.config.output_dir)?;
+        let peers = self.peers;
+        let folder = if peers.is_first() { Some(RunFolder::open(&self.config.output_dir)?) } else { None };
         let identity = self.identity(data)?;
+        peers.agree(&self.agreement(&identity)?)?;
         let mut optimizer = AdamW::new(self.model)?;
-        let (state, carried) = self.starting_state(&folder, identity, &mut optimizer, data.len())?;
-        if let Some(text) = self.config_text()? {
+        let (state, carried) = self.starting_state(folder.as_ref(), identity, &mut optimizer, data.len())?;
+        if let Some(folder) = &folder
+            && let Some(text) = self.config_text()?
+        {
             folder.write_config(&text)?;
         }
         let cache = self.cache.filter(|_| self.config.cache_vision_features && !self.model.trains_vision());
@@ -144,7 +179,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let mut session = Session {
             model: self.model,
             config: &self.config,
-            folder: &folder,
+            folder: folder.as_ref(),
+            peers,
             training: &training,
             validation: validation.as_ref(),
             evaluator: self.evaluator.as_deref_mut(),
@@ -159,9 +195,24 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let status = session.run()?;
         let epochs = session.epochs();
         let state = session.state;
-        let outcome = self.finish(&folder, &start, state, status, epochs)?;
+        let outcome = self.finish(folder.as_ref(), &start, state, status, epochs)?;
         self.observers.iter_mut().for_each(|observer| observer.on_end(&outcome));
         Ok(outcome)
+    }
+
+    /// What all processes of a run must have in common.
+    fn agreement(&self, identity: &Identity) -> Result<Value> {
+        let invalid = |error: serde_json::Error| Error::Peers { reason: error.to_string() };
+        let mut settings = serde_json::to_value(&self.config).map_err(invalid)?;
+        if let Value::Object(settings) = &mut settings {
+            for own in ["output_dir", "dataloader_num_workers"] {
+                settings.remove(own);
+            }
+        }
+        let identity = serde_json::to_value(identity).map_err(invalid)?;
+        let device = self.model.backend().name();
+        let version = env!("CARGO_PKG_VERSION");
+        Ok(json!({"training": settings, "run": identity, "version": version, "device": kind(&device)}))
     }
 
     /// Compares products in integers with exact ones on the first sample's image, where there are such products.
@@ -176,6 +227,12 @@ impl<'a, B: Backend> Trainer<'a, B> {
     }
 
     fn check_data(&self, data: &dyn Dataset) -> Result<()> {
+        let (passes, processes) = (self.config.gradient_accumulation_steps, self.peers.size());
+        if passes < processes {
+            let key = "training.gradient_accumulation_steps".to_owned();
+            let expected = format!("at least {processes}, a pass for each process");
+            return Err(Error::InvalidConfig { key, expected, actual: passes.to_string() });
+        }
         let empty = match self.validation {
             _ if data.is_empty() => "training samples",
             Some(validation) if validation.is_empty() => "validation samples",
@@ -212,14 +269,39 @@ impl<'a, B: Backend> Trainer<'a, B> {
         }
     }
 
-    /// Where the run begins, and where it is resumed the learning rate of its first step.
+    /// Where the run begins, and where it is resumed the learning rate of its first step: for all processes where the first one begins.
     fn starting_state(
+        &mut self,
+        folder: Option<&RunFolder>,
+        identity: Identity,
+        optimizer: &mut AdamW<B>,
+        samples: usize,
+    ) -> Result<Start> {
+        let start = match folder {
+            Some(folder) => self.own_start(folder, identity, optimizer, samples)?,
+            None => (TrainerState::new(self.config.clone(), identity), None),
+        };
+        let Some(group) = self.peers.group() else { return Ok(start) };
+        let invalid = |error: serde_json::Error| Error::Peers { reason: error.to_string() };
+        let mut text = serde_json::to_vec(&start).map_err(invalid)?;
+        group.broadcast(&mut text)?;
+        let (state, carried): Start = serde_json::from_slice(&text).map_err(invalid)?;
+        self.peers.share_adapter(self.model)?;
+        if state.step > 0 {
+            let moments = optimizer.moments_mut().iter_mut().flat_map(|of| [&mut of.first, &mut of.second]);
+            let moments = moments.collect();
+            self.peers.share(self.model.backend().as_ref(), moments)?;
+        }
+        Ok((TrainerState { config: self.config.clone(), ..state }, carried))
+    }
+
+    fn own_start(
         &mut self,
         folder: &RunFolder,
         identity: Identity,
         optimizer: &mut AdamW<B>,
         samples: usize,
-    ) -> Result<(TrainerState, Option<(usize, f64)>)> {
+    ) -> Result<Start> {
         let Some(path) = self.resumed_from(folder)? else {
             folder.truncate_metrics(0)?;
             return Ok((TrainerState::new(self.config.clone(), identity), None));
@@ -258,19 +340,22 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// Leaves the best adapter in the model and in the run's folder.
     fn finish(
         &mut self,
-        folder: &RunFolder,
+        folder: Option<&RunFolder>,
         start: &RunStart,
         state: TrainerState,
         status: RunStatus,
         epochs: f64,
     ) -> Result<TrainOutcome> {
         let progress = state.progress;
-        if let Some(best) = progress.best.as_ref().filter(|best| best.step != state.step) {
-            let path = folder.checkpoint_path(best.step);
-            let adapter = PeftAdapter::open(&path, self.model.config())?;
-            self.model.attach_adapter(&adapter)?;
+        if let Some(folder) = folder {
+            if let Some(best) = progress.best.as_ref().filter(|best| best.step != state.step) {
+                let path = folder.checkpoint_path(best.step);
+                let adapter = PeftAdapter::open(&path, self.model.config())?;
+                self.model.attach_adapter(&adapter)?;
+            }
+            self.model.adapter()?.save(&self.config.output_dir)?;
         }
-        self.model.adapter()?.save(&self.config.output_dir)?;
+        self.peers.share_adapter(self.model)?;
         Ok(TrainOutcome {
             status,
             steps: state.step,
@@ -287,6 +372,18 @@ impl<'a, B: Backend> Trainer<'a, B> {
             output_dir: self.config.output_dir.clone(),
         })
     }
+}
+
+/// A device without its number: of several in a machine each process has one.
+fn kind(device: &str) -> &str {
+    device
+        .strip_prefix("cuda:")
+        .map_or(device, |rest| rest.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+}
+
+fn with_causes(error: &Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn resume_error(path: PathBuf, reason: &str) -> Error {

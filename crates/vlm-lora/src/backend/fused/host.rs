@@ -1,5 +1,7 @@
 //! Operations over the host's memory in f64: the defaults of a backend that has no kernels of its own for them.
 
+use process_group::ProcessGroup;
+
 use super::Backend;
 use crate::Result;
 use crate::backend::dropout::Mask;
@@ -98,6 +100,25 @@ fn loss(row: &mut [f64], target: &RowTarget<'_>, scale: f64) -> f64 {
     }
     expected.for_each(|(token, p)| row[token] -= scale * weight * p);
     weight * loss
+}
+
+pub(super) fn all_reduce<B: Backend>(
+    backend: &B,
+    buffers: Vec<&mut B::Buffer>,
+    group: &dyn ProcessGroup,
+) -> Result<()> {
+    let mut values = Vec::with_capacity(buffers.iter().map(|buffer| backend.len(buffer)).sum());
+    for buffer in &buffers {
+        values.extend(backend.download(buffer)?);
+    }
+    group.all_reduce_sum(&mut values)?;
+    let mut rest = &values[..];
+    for buffer in buffers {
+        let (sums, behind) = rest.split_at(backend.len(buffer));
+        *buffer = backend.upload(sums)?;
+        rest = behind;
+    }
+    Ok(())
 }
 
 pub(super) fn sum_squares<B: Backend>(backend: &B, tensors: &[&B::Buffer]) -> Result<f64> {

@@ -8,6 +8,8 @@ mod low_rank;
 
 use std::sync::Arc;
 
+use process_group::ProcessGroup;
+
 use super::dropout::Mask;
 use super::{AdamWTensor, Kernels, LinearOutput, LowRankBackward, LowRankForward, Pending, RowTarget, check};
 use crate::{Result, Tiles};
@@ -142,6 +144,11 @@ pub trait Backend: Kernels {
     /// asynchronous device.
     fn sum_squares(&self, tensors: &[&Self::Buffer]) -> Result<Pending<f64>> {
         host::sum_squares(self, tensors).map(Pending::Ready)
+    }
+    /// Adds these buffers up over all processes of a group, in f32 and the same bits for all of them. The default takes them through the
+    /// host's memory.
+    fn all_reduce(&self, buffers: Vec<&mut Self::Buffer>, group: &dyn ProcessGroup) -> Result<()> {
+        host::all_reduce(self, buffers, group)
     }
     /// One step of `AdamW` on each of these tensors.
     fn adamw(&self, tensors: Vec<AdamWTensor<'_, Self::Buffer>>) -> Result<()> {
