@@ -10,9 +10,11 @@ mod hint;
 #[cfg(feature = "http")]
 mod http;
 mod keys;
+pub mod launcher;
 mod log;
 mod run;
 pub mod secrets;
+mod shard;
 
 pub use config::{ConfigError, ProjectConfig, with_overrides};
 pub use hint::{Hint, WithHint};
@@ -22,3 +24,4 @@ pub use keys::{ConfigFile, FILES};
 pub use log::{LogCopy, copy_log};
 pub use project_files::{Layout, Storage};
 pub use run::{CommonArgs, HasCommon, Verdict, asked_by, interrupted, run};
+pub use shard::{Shard, ShardArgs, ShardError};
