@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::SmallDisk;
+use crate::{Cluster, SmallDisk};
 
 /// Something that a test needs and that not every machine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub enum Tool {
     Nginx,
     /// The web server Caddy.
     Caddy,
+    /// The daemons and commands of Slurm and munge, and the right to start them: [`Cluster`](crate::Cluster).
+    Slurm,
 }
 
 /// Tools that only `.ci/check-cuda` looks for: the tests that need them are ignored unless they are asked for by name.
@@ -64,6 +66,7 @@ impl Tool {
         Self::Trainer,
         Self::Nginx,
         Self::Caddy,
+        Self::Slurm,
     ];
 
     /// The name in the environment variable [`super::REQUIRED`].
@@ -85,6 +88,7 @@ impl Tool {
             Self::Trainer => "pq-train",
             Self::Nginx => "nginx",
             Self::Caddy => "caddy",
+            Self::Slurm => "slurm",
         }
     }
 
@@ -158,6 +162,10 @@ impl Tool {
             ),
             Self::Nginx => (succeeds(Command::new("nginx").arg("-v")), "nginx is not installed"),
             Self::Caddy => (succeeds(Command::new("caddy").arg("version")), "Caddy is not installed"),
+            Self::Slurm => (
+                Cluster::can_start(),
+                "slurmctld, slurmd and munged are not installed, or this is not root (Debian: slurm-wlm, munge)",
+            ),
             Self::Trainer => (Self::trainer().is_file(), "pq-train is not built (cargo build -p pq-train)"),
         };
         (!is_there).then(|| why.to_owned())
