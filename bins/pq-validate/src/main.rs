@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use pq_cli::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _, secrets};
+use pq_cli::{CommonArgs, HasCommon, Hint, ShardArgs, Verdict, WithHint as _, secrets};
 use project_files::{Contract as _, RunFiles, ValidationResults, hash_file};
 use registry::RegistryConfig;
 use registry::signing::{PUBLIC_KEY, PublicKey};
@@ -20,6 +20,7 @@ mod doubtful;
 mod evaluator;
 mod print;
 mod score;
+mod shard;
 
 use evaluator::{Beside, Evaluator};
 
@@ -54,6 +55,10 @@ struct Args {
     /// Folder of the registry, whose champion is compared [default: `storage.registry_dir` of data.toml]
     #[arg(long, value_name = "DIR")]
     registry: Option<PathBuf>,
+    /// Only look at one part of the slides, and keep what the frozen vision tower says of them in the feature cache: most of a validation, shared
+    /// among processes or machines. Then validate without it.
+    #[command(flatten)]
+    shard: ShardArgs,
 }
 
 impl HasCommon for Args {
@@ -95,13 +100,17 @@ fn run(args: &Args) -> Result<Verdict> {
             "rate slides of more decks, then train again"
         ));
     }
+    let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
+    if args.shard.is_named() {
+        let shard = args.shard.find().hint("it is not known which shard this is", "name it: --shard 2/8")?;
+        return shard::look(&evaluator.open(&settings, Some(&run), &name)?, &evaluator, shard);
+    }
     let before =
         if args.with_base { Some(evaluator.rate(&settings, None, "base without adapter")?) } else { None };
     let key = PublicKey::trusted(&config, secrets::variable(PUBLIC_KEY))
         .hint("no signature can be checked", "check `registry.public_key`")?;
     let settings_of = |run: &RunFiles| Settings::of_run_here(run, &args.common, &project);
     let champion = champion::rate(&layout, &run, &evaluator, key.as_ref(), &settings_of)?;
-    let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
     let scorer = evaluator.open(&settings, Some(&run), &name)?;
     let model = evaluator.rate_with(&scorer, &name)?;
     let (cheap, known) = evaluator.rate_cheaply(&settings, &scorer, &model.predictions)?;
