@@ -10,6 +10,9 @@ use pq_cli::{CommonArgs, HasCommon, ShardArgs};
 /// data.toml are read. PDF, PNG, JPEG, JPEG 2000, WebP, GIF, TIFF, BMP, ZIP, and PowerPoint, Keynote or `OpenDocument` where
 /// `LibreOffice` is installed. A folder of images is a deck, also when it is what is given. Every other file is listed with the reason
 /// why it is passed over. A second run over the same input changes nothing.
+///
+/// With `--shard` one of several processes or machines reads its part of the files into a folder of its own below `data/raw/shards`;
+/// `pq-collect merge` takes them together, finds duplicates and groups, and says which shards are to be run again.
 #[derive(Debug, Parser)]
 #[command(name = "pq-collect", version, subcommand_precedence_over_arg = true)]
 pub(crate) struct Args {
@@ -30,9 +33,6 @@ pub(crate) struct Args {
     /// Take files in that were forgotten.
     #[arg(long)]
     pub(crate) again: bool,
-    /// Read one part of the files alone, into a folder of its own below `data/raw/shards`, as one of several processes or machines; `pq-collect
-    /// merge` takes them together, finds duplicates and groups, and says which shards are to be run again. The number of a launcher counts
-    /// only with `--shard /N`.
     #[command(flatten)]
     pub(crate) shard: ShardArgs,
     /// When slides count as collected [default: when they are].

@@ -47,7 +47,8 @@ pub(crate) struct Args {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct PartsArgs {
     /// Score a manifest.jsonl in shards: this process scores its own and writes a part into this folder, which all of them share. `pq-score
-    /// merge` joins the parts, takes them into the log, and says which shards are to be run again. Nothing is printed or kept.
+    /// merge` joins the parts, takes them into the log, and says which shards are to be run again. Nothing is printed or kept. Without --shard the launcher's variables say which shard this
+    /// is (a Kubernetes Job passes `PQ_SHARDS`).
     #[arg(long, value_name = "DIR", conflicts_with_all = ["html", "before"])]
     pub(crate) parts: Option<PathBuf>,
     #[command(flatten)]

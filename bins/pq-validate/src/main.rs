@@ -34,6 +34,9 @@ fn set_aside(text: &str) -> Result<Override, String> {
 /// It passes when the intervals show that agreement is above `registry.min_human_agreement`, the mean absolute error below
 /// `registry.max_mae`, kappa above 0.4 for each criterion, the error a quarter below the best constant's, and the model better
 /// than the one in use. Where the slides do not tell, or something is missing, it is undecided, and nothing is released.
+///
+/// With `--shard` one of several processes only looks at its part of the slides and keeps what the frozen vision tower says of them in the
+/// feature cache, most of a validation; then validate without it.
 #[derive(Debug, Parser)]
 #[command(version, after_help = "Exit status: 0 passed, 1 failed, 2 could not run, 3 undecided.")]
 struct Args {
@@ -55,8 +58,6 @@ struct Args {
     /// Folder of the registry, whose champion is compared [default: `storage.registry_dir` of data.toml]
     #[arg(long, value_name = "DIR")]
     registry: Option<PathBuf>,
-    /// Only look at one part of the slides, and keep what the frozen vision tower says of them in the feature cache: most of a validation, shared
-    /// among processes or machines. Then validate without it.
     #[command(flatten)]
     shard: ShardArgs,
 }

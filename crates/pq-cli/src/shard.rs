@@ -73,8 +73,8 @@ impl FromStr for Named {
 /// The argument of commands whose work several processes may share.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct ShardArgs {
-    /// Which part of the work is this process's, numbered from 0, as in 2/8; /8 takes the number from the launcher. Without it launchers
-    /// say both: Slurm arrays, Kubernetes Indexed Jobs (with `PQ_SHARDS`), `SkyPilot`, mpirun, torchrun, srun.
+    /// Which part of the work is this process's, numbered from 0, as in 2/8; /8 takes the number from the launcher: Slurm arrays, Kubernetes
+    /// Indexed Jobs, `SkyPilot`, mpirun, torchrun, srun.
     #[arg(long, value_name = "I/N")]
     shard: Option<Named>,
 }
