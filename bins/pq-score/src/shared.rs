@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(not(feature = "object-store"))]
 use anyhow::Result;
 #[cfg(not(feature = "object-store"))]
 use pq_cli::Hint;

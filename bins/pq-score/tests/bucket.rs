@@ -8,6 +8,7 @@
 )]
 
 #[path = "../../../crates/registry/tests/moto/mod.rs"]
+#[allow(dead_code, reason = "the registry's tests use all of it")]
 mod moto;
 
 use std::collections::BTreeSet;
