@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use pq_cli::{CommonArgs, HasCommon};
+use jiff::Timestamp;
+use pq_cli::{CommonArgs, HasCommon, ShardArgs};
 
 /// Brings decks in as slides: renders pages, checks, finds duplicates, records where everything came from.
 ///
@@ -9,6 +10,9 @@ use pq_cli::{CommonArgs, HasCommon};
 /// data.toml are read. PDF, PNG, JPEG, JPEG 2000, WebP, GIF, TIFF, BMP, ZIP, and PowerPoint, Keynote or `OpenDocument` where
 /// `LibreOffice` is installed. A folder of images is a deck, also when it is what is given. Every other file is listed with the reason
 /// why it is passed over. A second run over the same input changes nothing.
+///
+/// With `--shard` one of several processes or machines reads its part of the files into a folder of its own below `data/raw/shards`;
+/// `pq-collect merge` takes them together, finds duplicates and groups, and says which shards are to be run again.
 #[derive(Debug, Parser)]
 #[command(name = "pq-collect", version, subcommand_precedence_over_arg = true)]
 pub(crate) struct Args {
@@ -29,6 +33,11 @@ pub(crate) struct Args {
     /// Take files in that were forgotten.
     #[arg(long)]
     pub(crate) again: bool,
+    #[command(flatten)]
+    pub(crate) shard: ShardArgs,
+    /// When slides count as collected [default: when they are].
+    #[arg(long, value_name = "TIME", global = true)]
+    pub(crate) collected_at: Option<Timestamp>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -99,6 +108,15 @@ pub(crate) enum Command {
         /// Who asks for it [default: `GITHUB_ACTOR`, else `USER`]
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
+    },
+    /// Take together what shards have read (`--shard`), find duplicates and groups.
+    ///
+    /// Give the same files or folders as to the shards. It proves first that each shard is there, whole, and of the files that there are now;
+    /// where one is not, it says which to run again and changes nothing.
+    Merge {
+        /// Files or folders, as the shards were given.
+        #[arg(value_name = "PATH")]
+        inputs: Vec<String>,
     },
     /// Check every image and record of the store.
     Verify,

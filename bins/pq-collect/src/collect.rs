@@ -1,7 +1,7 @@
 use anyhow::{Context, Result};
 use pq_cli::{Verdict, WithHint};
 use slide_data::collect::source::{Source, SourceBatch, Uploads, UrlList, Web};
-use slide_data::collect::{Collector, Reader, Store, Subprocess};
+use slide_data::collect::{Collector, Progress, Reader, ReaderFactory, Report, Store, Subprocess};
 use slide_data::render::{InputFile, survey};
 
 use crate::args::Args;
@@ -17,7 +17,7 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
     if args.again {
         store.take_forgotten(&pq_cli::asked_by(None));
     }
-    let batch = if args.inputs.is_empty() { configured(project)? } else { named(args, project)? };
+    let batch = inputs_of(args, project, &args.inputs)?;
     if batch.inputs.is_empty() && args.inputs.is_empty() && store.slides().is_empty() {
         let uploads = project.layout.slides().uploads();
         std::fs::create_dir_all(&uploads)
@@ -37,12 +37,36 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
     bring_in(&mut store, args, project, batch)
 }
 
+/// What is named, else what the configuration says.
+pub(crate) fn inputs_of(args: &Args, project: &Project, named: &[String]) -> Result<SourceBatch> {
+    if named.is_empty() { configured(project) } else { self::named(args, project, named) }
+}
+
 /// Applies rules and decisions to what is in the store.
 pub(crate) fn renew(store: &mut Store, args: &Args, project: &Project) -> Result<Verdict> {
     bring_in(store, args, project, SourceBatch::default())
 }
 
-fn bring_in(store: &mut Store, args: &Args, project: &Project, batch: SourceBatch) -> Result<Verdict> {
+pub(crate) fn bring_in(
+    store: &mut Store,
+    args: &Args,
+    project: &Project,
+    batch: SourceBatch,
+) -> Result<Verdict> {
+    with_collector(store, args, project, |collector, reader, progress| {
+        collector.run(&batch.inputs, reader, progress)
+    })
+    .and_then(|report| finish(store, args, report, batch))
+}
+
+/// Does something with a collector of this project.
+pub(crate) fn with_collector(
+    store: &mut Store,
+    args: &Args,
+    project: &Project,
+    act: impl FnOnce(&mut Collector<'_>, ReaderFactory<'_>, &dyn Progress) -> slide_data::Result<Report>,
+) -> Result<Report> {
+    store.collect_at(args.collected_at);
     let staying = staying(project).hint(
         "cannot tell which slides are rated or belong to the frozen test set",
         "mend the file, or restore it from a copy; nothing was changed",
@@ -66,12 +90,15 @@ fn bring_in(store: &mut Store, args: &Args, project: &Project, batch: SourceBatc
         staying: &staying,
         decisions: &decisions,
     };
-    let report = collector.run(&batch.inputs, &reader, &bar);
+    let report = act(&mut collector, &reader, &bar);
     bar.finish();
-    let mut report = report.hint(
+    report.hint(
         "the store could not be written",
         "check free space and permissions, then run the same command again: it goes on where it stopped",
-    )?;
+    )
+}
+
+fn finish(store: &Store, args: &Args, mut report: Report, batch: SourceBatch) -> Result<Verdict> {
     report.add_from_source(batch.set_aside, batch.passed_over);
     write_contact_sheet(store)?;
     if args.common.json {
@@ -113,9 +140,9 @@ fn configured(project: &Project) -> Result<SourceBatch> {
 }
 
 /// The paths and addresses of the command line.
-fn named(args: &Args, project: &Project) -> Result<SourceBatch> {
+fn named(args: &Args, project: &Project, inputs: &[String]) -> Result<SourceBatch> {
     let is_address = |input: &&String| input.starts_with("http://") || input.starts_with("https://");
-    let urls: Vec<String> = args.inputs.iter().filter(is_address).cloned().collect();
+    let urls: Vec<String> = inputs.iter().filter(is_address).cloned().collect();
     let mut batch = SourceBatch::default();
     if !urls.is_empty() {
         let pause_s = project.config.sources.urls.pause_s;
@@ -124,7 +151,7 @@ fn named(args: &Args, project: &Project) -> Result<SourceBatch> {
         batch = list.batch(&project.layout.slides().downloads(), &pq_cli::interrupted)?;
     }
     let uploads = project.layout.slides().uploads();
-    let paths: Vec<&String> = args.inputs.iter().filter(|input| !is_address(input)).collect();
+    let paths: Vec<&String> = inputs.iter().filter(|input| !is_address(input)).collect();
     let mut found = survey(&paths, Some(&uploads))
         .hint("nothing was collected", "give existing files or folders, or addresses with http(s)://")?;
     let licensed = |input: InputFile| InputFile { license: args.license.clone().or(input.license), ..input };

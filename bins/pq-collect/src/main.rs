@@ -9,6 +9,7 @@ mod forget;
 mod inspect;
 mod production;
 mod progress;
+mod shards;
 mod splits;
 mod summary;
 
@@ -38,7 +39,9 @@ fn run(args: &Args) -> Result<Verdict> {
         open(&project.layout)
     };
     match &args.command {
+        None if args.shard.is_named() => shards::collect(args, &project),
         None => collect::collect(args, &project),
+        Some(Command::Merge { inputs }) => shards::merge(args, &project, inputs),
         Some(Command::Show { slide }) => inspect::show(&store()?, slide, args.common.json),
         Some(Command::Decide { what, slides, by, why }) => {
             let request = decide::Request { what: *what, slides, by, why };

@@ -23,7 +23,7 @@ use look::look;
 /// Compares the slides that the version in use scored lately with those of training, and its scores with people's.
 ///
 /// Draws slides at random from the log of scored slides for people to rate, into `audits.jsonl`; reads that log, the predictions on the
-/// training slides and labels; moves days that are over from a large log into segments; writes `drift_reports/latest_drift.json` (and `.html`) and
+/// training slides and labels; takes the logs of several scoring services together; moves days that are over from a large log into segments; writes `drift_reports/latest_drift.json` (and `.html`) and
 /// `performance_metrics/latest_metrics.json` below the monitoring folder, which `pq-trigger` then looks at. Too little data is
 /// said, and counts neither as healthy nor as drift.
 #[derive(Debug, Parser)]
@@ -83,6 +83,7 @@ fn run(args: &Args) -> Result<Verdict> {
         .require_data()
         .and_then(|()| layout.require_monitoring())
         .hint("there is nothing to look at", remedy)?;
+    segments::gather_replicas(&layout)?;
     if args.compact {
         segments::move_days(&layout)?;
         return Ok(Verdict::Pass);

@@ -3,10 +3,25 @@
 use anyhow::Result;
 use jiff::Timestamp;
 use pq_cli::{Layout, WithHint as _};
-use slide_data::prediction_log::{Compacted, compact, day_of};
+use slide_data::prediction_log::{Compacted, compact, day_of, gather};
 
 /// A log above this size (in bytes) is worth dividing; below it is read in a moment, and stays one file.
 const LARGE: u64 = 64 << 20;
+
+/// Takes what several scoring services have logged into the log.
+pub(crate) fn gather_replicas(layout: &Layout) -> Result<()> {
+    let lines = gather(layout).hint(
+        "what the scoring services logged is not taken together",
+        "check that the monitoring folder can be written and that the disk is not full; run it again, nothing is lost",
+    )?;
+    if lines > 0 {
+        tracing::info!(
+            "{lines} lines of scoring services were taken into `{}`",
+            layout.predictions().display()
+        );
+    }
+    Ok(())
+}
 
 /// Moves the days before today.
 pub(crate) fn move_days(layout: &Layout) -> Result<()> {

@@ -10,7 +10,7 @@ use project_files::{
     ValidationResults, VersionFile, input, versions_of, with_causes,
 };
 use serde::Serialize;
-use slide_data::prediction_log::{Columns, PredictionLog, SegmentIndex};
+use slide_data::prediction_log::{Columns, PredictionLog, SegmentIndex, replica_logs};
 
 use crate::findings::Findings;
 
@@ -193,6 +193,9 @@ impl Reader<'_> {
     fn scored(&mut self, layout: &Layout) -> Option<Scored> {
         let path = layout.predictions();
         self.row::<slide_data::Prediction>("monitoring/predictions.jsonl", &path, true);
+        for log in replica_logs(layout).unwrap_or_default() {
+            self.row::<slide_data::Prediction>("monitoring/replicas/<replica>/predictions.jsonl", &log, true);
+        }
         self.row::<SegmentIndex>("monitoring/predictions/segments.json", &layout.segment_index(), false);
         if !path.exists() && !layout.segments().exists() {
             return None;

@@ -79,6 +79,7 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
         check::<Manifest>("model_registry/versions/<version>/release.json"),
         check::<ExportRecord>("model_registry/exports/<export>/export.json"),
         check::<slide_data::Prediction>("monitoring/predictions.jsonl"),
+        check::<slide_data::Prediction>("monitoring/replicas/<replica>/predictions.jsonl"),
         check::<slide_data::prediction_log::SegmentIndex>("monitoring/predictions/segments.json"),
         check::<drift::DriftReport>("monitoring/drift_reports/latest_drift.json"),
         check::<drift::PerformanceReport>("monitoring/performance_metrics/latest_metrics.json"),

@@ -76,23 +76,12 @@ impl Context<'_> {
 
     #[cfg(feature = "object-store")]
     fn bucket(&self, url: &str) -> Result<Box<dyn Place>> {
-        let (Some(access_key_id), Some(secret_access_key)) =
-            (secrets::variable("AWS_ACCESS_KEY_ID"), secrets::variable("AWS_SECRET_ACCESS_KEY"))
-        else {
+        let http = pq_cli::http_options();
+        let Some(options) = registry::BucketOptions::of_variables(url, &secrets::variable, http) else {
             bail!(Hint::new(
                 format!("`registry.bucket` is {url}, and there is no key for it"),
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or give --local, and `pq-register push` later"
             ));
-        };
-        let first = |names: [&str; 2]| names.into_iter().find_map(secrets::variable);
-        let options = registry::BucketOptions {
-            url: url.to_owned(),
-            endpoint: first(["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]),
-            region: first(["AWS_REGION", "AWS_DEFAULT_REGION"]),
-            access_key_id,
-            secret_access_key,
-            session_token: secrets::variable("AWS_SESSION_TOKEN"),
-            http: pq_cli::http_options(),
         };
         let place = registry::BucketPlace::new(&options, &self.by().who).hint(
             "the bucket cannot be asked",

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use pq_cli::{CommonArgs, HasCommon};
+use jiff::Timestamp;
+use pq_cli::{CommonArgs, HasCommon, ShardArgs};
 
 /// Rates slides: a table on a terminal, one JSON line a slide on any other stdout (or with --json), or an HTML report for the deck's author.
 ///
@@ -38,6 +39,23 @@ pub(crate) struct Args {
     /// Slides that go through the model at once.
     #[arg(long, default_value_t = 4)]
     pub(crate) batch: usize,
+    #[command(flatten)]
+    pub(crate) parts: PartsArgs,
+}
+
+/// The work of several processes or machines.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PartsArgs {
+    /// Score a manifest.jsonl in shards: this process scores its own and writes a part into this folder, which all of them share. `pq-score
+    /// merge` joins the parts, takes them into the log, and says which shards are to be run again. Nothing is printed or kept. Without --shard the launcher's variables say which shard this
+    /// is (a Kubernetes Job passes `PQ_SHARDS`).
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["html", "before"])]
+    pub(crate) parts: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) shard: ShardArgs,
+    /// When the slides count as scored [default: when the first shard began].
+    #[arg(long, value_name = "TIME", requires = "parts")]
+    pub(crate) scored_at: Option<Timestamp>,
 }
 
 /// What else the command does.
@@ -45,6 +63,29 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Serves scores over HTTP, with a page where people hand in a deck.
     Serve(ServeArgs),
+    /// Joins the parts that shards have written, and takes the scores into the log.
+    Merge(MergeArgs),
+}
+
+/// Joins the parts that the shards of a scoring have written (`--parts`), and takes the scores into the log of scored slides.
+///
+/// It proves first that each shard is there, whole and once; where one is not, it says which to run again and changes nothing.
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Exit status: 0 joined, 1 shards are missing, or slides could not be scored, 2 the parts do not belong together."
+)]
+pub(crate) struct MergeArgs {
+    /// The folder of the parts.
+    pub(crate) parts: PathBuf,
+    /// Where the scores are written: Parquet, or lines of JSON where the name ends in .jsonl [default: scored.parquet in that folder].
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Do not take the scores into the log of scored slides.
+    #[arg(long)]
+    pub(crate) no_log: bool,
+    /// Folder of the monitoring files [default: `storage.monitoring_dir` of data.toml]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) monitoring: Option<PathBuf>,
 }
 
 /// Which model rates, and where it is noted.
@@ -81,6 +122,22 @@ pub(crate) struct ServeArgs {
     /// Port to listen on; 0 takes a free one.
     #[arg(long, default_value_t = 7861)]
     pub(crate) port: u16,
+    /// The name of this service among several that share the monitoring folder: it logs below `replicas/NAME`, and pq-monitor takes that into
+    /// the log. Without it the service writes the log itself.
+    #[arg(long, value_name = "NAME", value_parser = replica, conflicts_with = "no_log")]
+    pub(crate) replica: Option<String>,
+}
+
+/// A name that is one folder's.
+fn replica(name: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_name =
+        !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.bytes().all(is_plain);
+    if is_name {
+        Ok(name.to_owned())
+    } else {
+        Err("use letters, digits, `-`, `_` and `.`, not at the beginning".to_owned())
+    }
 }
 
 impl HasCommon for Args {

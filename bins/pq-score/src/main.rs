@@ -12,8 +12,10 @@ mod ids;
 mod keep;
 mod model;
 mod offline;
+mod parts;
 mod serve;
 mod session;
+mod shared;
 mod table;
 mod versions;
 
@@ -26,6 +28,8 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<Verdict> {
     match &args.command {
         Some(Command::Serve(serve)) => serve::serve(&args.common, serve),
+        Some(Command::Merge(merge)) => parts::merge(&args.common, merge),
+        None if args.parts.parts.is_some() => parts::score_shard(args),
         None => offline::score(args),
     }
 }

@@ -1,11 +1,13 @@
 //! Which model rates, and where the project's files lie.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use pq_cli::{CommonArgs, Layout, ProjectConfig, WithHint as _, secrets};
-use project_files::{Contract as _, RunFiles, ValidationResults};
+use project_files::{Contract as _, RunFiles, ValidationResults, hash_file};
 use registry::RegistryConfig;
 use registry::signing::{PUBLIC_KEY, PublicKey};
-use slide_data::{DuplicateThresholds, KeptConfig, Limits};
+use slide_data::{DuplicateThresholds, KeptConfig, Limits, sha256_hex};
 use slide_scorer::{Settings, SlideScorer};
 
 use crate::adapter;
@@ -45,6 +47,27 @@ impl Chosen {
     /// Loads it.
     pub(crate) fn load(&self) -> Result<SlideScorer> {
         SlideScorer::open(&self.settings, Some(&self.adapter), &self.version)
+    }
+
+    /// Names all that its scores depend on but the slides: the adapter's files and how the base is computed. Where the base lies is
+    /// another thing on each machine; that it is the right one is told by its fingerprint.
+    pub(crate) fn identity(&self) -> Result<String> {
+        let run = &self.adapter;
+        let files = [
+            run.adapter_config(),
+            run.adapter_weights(),
+            run.config(),
+            run.record(),
+            run.applicability(),
+            run.decision(),
+        ];
+        let hash =
+            |path: &PathBuf| path.exists().then(|| hash_file(path).map(|hash| hash.sha256)).transpose();
+        let hashes = files.iter().map(hash).collect::<Result<Vec<_>, _>>()?;
+        let Settings { model, lora: _, training: _, processor, rubric } = &self.settings;
+        let computed =
+            serde_json::json!([hashes, model.dtype, model.device, model.load_in_8bit, processor, rubric]);
+        Ok(sha256_hex(computed.to_string().as_bytes()))
     }
 
     /// The slides that it was made from, to compare with; none where they cannot be read, which is said.

@@ -13,6 +13,12 @@ use crate::session::{Session, tell_failed};
 
 /// Rates what was named, prints and logs it, and writes the report. Nothing is loaded before a first slide was read.
 pub(crate) fn score(args: &Args) -> Result<Verdict> {
+    if args.parts.shard.is_named() {
+        bail!(Hint::new(
+            "--shard takes a part of a manifest",
+            "name the folder that the shards share with --parts"
+        ));
+    }
     let chosen = Chosen::find(&args.common, &args.model)?;
     require_inputs(args)?;
     let mut slides = Inputs { limits: &chosen.limits, left: args.inputs.iter(), open: None }.peekable();
@@ -143,7 +149,7 @@ fn of_manifest(path: &Path) -> Result<Slides> {
     Ok(Box::new(slides.into_iter().map(move |record| stored(&raw, record))))
 }
 
-fn stored(raw: &Path, record: SlideRecord) -> Result<RenderedSlide> {
+pub(crate) fn stored(raw: &Path, record: SlideRecord) -> Result<RenderedSlide> {
     let path: PathBuf = Manifest::image_path(raw, &record.slide_id);
     let image = slide_data::image::open(&path).hint(
         format!("cannot read the slide `{}`", path.display()),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use pq_cli::{CommonArgs, HasCommon, Hint, Verdict, WithHint as _, secrets};
+use pq_cli::{CommonArgs, HasCommon, Hint, ShardArgs, Verdict, WithHint as _, secrets};
 use project_files::{Contract as _, RunFiles, ValidationResults, hash_file};
 use registry::RegistryConfig;
 use registry::signing::{PUBLIC_KEY, PublicKey};
@@ -20,6 +20,7 @@ mod doubtful;
 mod evaluator;
 mod print;
 mod score;
+mod shard;
 
 use evaluator::{Beside, Evaluator};
 
@@ -33,6 +34,9 @@ fn set_aside(text: &str) -> Result<Override, String> {
 /// It passes when the intervals show that agreement is above `registry.min_human_agreement`, the mean absolute error below
 /// `registry.max_mae`, kappa above 0.4 for each criterion, the error a quarter below the best constant's, and the model better
 /// than the one in use. Where the slides do not tell, or something is missing, it is undecided, and nothing is released.
+///
+/// With `--shard` one of several processes only looks at its part of the slides and keeps what the frozen vision tower says of them in the
+/// feature cache, most of a validation; then validate without it.
 #[derive(Debug, Parser)]
 #[command(version, after_help = "Exit status: 0 passed, 1 failed, 2 could not run, 3 undecided.")]
 struct Args {
@@ -54,6 +58,8 @@ struct Args {
     /// Folder of the registry, whose champion is compared [default: `storage.registry_dir` of data.toml]
     #[arg(long, value_name = "DIR")]
     registry: Option<PathBuf>,
+    #[command(flatten)]
+    shard: ShardArgs,
 }
 
 impl HasCommon for Args {
@@ -95,13 +101,17 @@ fn run(args: &Args) -> Result<Verdict> {
             "rate slides of more decks, then train again"
         ));
     }
+    let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
+    if args.shard.is_named() {
+        let shard = args.shard.find().hint("it is not known which shard this is", "name it: --shard 2/8")?;
+        return shard::look(&evaluator.open(&settings, Some(&run), &name)?, &evaluator, shard);
+    }
     let before =
         if args.with_base { Some(evaluator.rate(&settings, None, "base without adapter")?) } else { None };
     let key = PublicKey::trusted(&config, secrets::variable(PUBLIC_KEY))
         .hint("no signature can be checked", "check `registry.public_key`")?;
     let settings_of = |run: &RunFiles| Settings::of_run_here(run, &args.common, &project);
     let champion = champion::rate(&layout, &run, &evaluator, key.as_ref(), &settings_of)?;
-    let name = run.name().with_context(|| format!("cannot open `{}`", run.dir().display()))?;
     let scorer = evaluator.open(&settings, Some(&run), &name)?;
     let model = evaluator.rate_with(&scorer, &name)?;
     let (cheap, known) = evaluator.rate_cheaply(&settings, &scorer, &model.predictions)?;

@@ -68,3 +68,49 @@ fn neither_a_full_disk_nor_ctrl_c_leaves_half_a_report() {
     adverse::assert_survives_interrupts(command, &project.path("."));
     adverse::assert_keeps_what_is_there(command, &project.path("."), "outputs/run-1");
 }
+
+#[test]
+fn what_shards_have_looked_at_gives_the_same_numbers_and_is_not_looked_at_again() {
+    let (alone, sharded) = (Project::new(6), Project::new(6));
+    for project in [&alone, &sharded] {
+        fake_run(project);
+    }
+    let validate = |project: &Project| {
+        let output = project.run(VALIDATE, &["outputs/run-1"]);
+        assert!([1, 3].contains(&code(&output)), "{}", stderr(&output));
+    };
+    let kept = |project: &Project| {
+        // Folders of a base's features hold files by their pixels.
+        let mut folders = vec![project.path("data/cache/features")];
+        let mut count = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.path().is_dir() { folders.push(entry.path()) } else { count += 1 }
+            }
+        }
+        count
+    };
+    for shard in ["0/3", "2/3", "1/3", "1/3"] {
+        let output = sharded.run(VALIDATE, &["outputs/run-1", "--shard", shard]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    }
+    assert!(!sharded.path("outputs/run-1/validation_results.json").exists());
+    let before = kept(&sharded);
+    validate(&sharded);
+    assert_eq!(kept(&sharded), before, "everything was there");
+    validate(&alone);
+    assert_eq!(kept(&alone), before);
+    let told = |project: &Project| {
+        let results: serde_json::Value =
+            serde_json::from_str(&project.read("outputs/run-1/validation_results.json")).unwrap();
+        let lines = project.read("outputs/run-1/test_predictions.jsonl");
+        let shares = lines.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["distributions"].to_string()
+        });
+        (results["metrics"].to_string(), shares.collect::<Vec<_>>())
+    };
+    assert_eq!(told(&sharded), told(&alone));
+    let refused = sharded.run(VALIDATE, &["outputs/run-1", "--shard", "3/3"]);
+    assert!(code(&refused) == 2 && stderr(&refused).contains("no shard 3 of 3"), "{}", stderr(&refused));
+}

@@ -24,6 +24,25 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, Access::Usual, |file| file.write_all(bytes).map_err(io_error("write", path)))
 }
 
+/// As [`write_atomic`], where there is no such file yet; whether there was none. Of several who try at once, one is told that it wrote.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let folder = folder_of(path);
+    std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
+    if path.exists() {
+        return Ok(false);
+    }
+    let mut file = sibling(folder, Access::Usual).map_err(io_error("write", path))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(io_error("write", path))?;
+    match file.persist_noclobber(path) {
+        Ok(_) => sync_dir(folder).map(|()| true),
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(io_error("write", path)(error.error)),
+    }
+}
+
 /// As [`write_atomic`], and only the owner may read or write the file: for secrets.
 ///
 /// # Errors
@@ -128,6 +147,28 @@ fn sibling(folder: &Path, access: Access) -> std::io::Result<tempfile::NamedTemp
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_who_write_a_new_file_one_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("folder/plan.json");
+        let wrote: usize = std::thread::scope(|scope| {
+            let one = |number: u8| {
+                let path = path.clone();
+                scope.spawn(move || usize::from(write_new(&path, &[number; 1000]).unwrap()))
+            };
+            let all: Vec<_> = (0..8).map(one).collect();
+            all.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(wrote, 1);
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(bytes.len() == 1000 && bytes.iter().all(|byte| *byte == bytes[0]), "whole, and one's own");
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("folder")).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
+    }
 
     #[test]
     fn a_failed_write_leaves_the_old_content_and_nothing_else() {

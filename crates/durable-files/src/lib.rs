@@ -1,6 +1,7 @@
 //! Files that survive crashes and several writers.
 //!
 //! - [`write_atomic`], [`write_atomic_with`], [`write_json`]: a reader meets the old content or the whole new one.
+//! - [`write_new`]: of several who write a file that is not there yet, one does.
 //! - [`append_lines`]: an append-only log of JSON lines that several processes may write at once; what was acknowledged is on
 //!   disk, and a line that a crash cut off is moved aside before the next one is written. [`append_after`] makes a line from the
 //!   one before it.
@@ -21,7 +22,9 @@ mod lock;
 mod log;
 mod removal;
 
-pub use atomic::{sync_dir, write_atomic, write_atomic_with, write_json, write_json_private, write_private};
+pub use atomic::{
+    sync_dir, write_atomic, write_atomic_with, write_json, write_json_private, write_new, write_private,
+};
 pub use error::{Error, Result, io_error};
 pub use group::GroupLog;
 pub use hash::{FileHash, from_hex, hash_bytes, hash_file, hex, sha256_hex};

@@ -14,6 +14,7 @@ pub mod launcher;
 mod log;
 mod run;
 pub mod secrets;
+mod shard;
 
 pub use config::{ConfigError, ProjectConfig, with_overrides};
 pub use hint::{Hint, WithHint};
@@ -23,3 +24,4 @@ pub use keys::{ConfigFile, FILES};
 pub use log::{LogCopy, copy_log, log_warnings_only};
 pub use project_files::{Layout, Storage};
 pub use run::{CommonArgs, HasCommon, Verdict, asked_by, interrupted, run};
+pub use shard::{Shard, ShardArgs, ShardError};

@@ -293,6 +293,14 @@ pub const CATALOG: &[Entry] = &[
         &["pq-score", "pq-label", "pq-monitor"],
     ),
     entry(
+        "monitoring/replicas/<replica>/predictions.jsonl",
+        "slide_data::Prediction",
+        Log,
+        1,
+        &["pq-score"],
+        &["pq-monitor", "pq-collect"],
+    ),
+    entry(
         "monitoring/predictions/segments.json",
         "slide_data::prediction_log::SegmentIndex",
         Document,

@@ -52,6 +52,7 @@ impl Default for Storage {
 /// <monitoring_dir>/                    [storage] monitoring_dir
 ///   predictions.jsonl                  one line a scored slide
 ///   predictions/                       past days of it: segments.json and what it lists
+///   replicas/<replica>/predictions.jsonl  what one of several scoring services logged, until it is taken into the log
 ///   drift_reports/latest_drift.json    and dated ones
 ///   performance_metrics/latest_metrics.json
 ///   audits.jsonl                       scored slides drawn to be rated
@@ -249,6 +250,16 @@ impl Layout {
     /// The log of scored slides.
     pub fn predictions(&self) -> PathBuf {
         self.monitoring.join("predictions.jsonl")
+    }
+
+    /// The folder of what several scoring services log.
+    pub fn replicas(&self) -> PathBuf {
+        self.monitoring.join("replicas")
+    }
+
+    /// What one of several scoring services logs.
+    pub fn replica_predictions(&self, replica: &str) -> PathBuf {
+        self.replicas().join(replica).join("predictions.jsonl")
     }
 
     /// Past days of the log of scored slides.

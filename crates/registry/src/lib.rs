@@ -51,7 +51,7 @@ pub use ledger::By;
 pub(crate) use ledger::Ledger;
 pub use options::Options;
 #[cfg(feature = "object-store")]
-pub use place::{BucketOptions, BucketPlace};
+pub use place::{BucketOptions, BucketPlace, Object, Objects};
 pub use place::{FolderPlace, HubPlace, Place, Stage};
 pub use plan::{Candidate, Plan};
 pub use project_files::{

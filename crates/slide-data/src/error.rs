@@ -28,6 +28,14 @@ pub enum Error {
     /// Past days of the log of scored slides cannot be read or written.
     #[error("the segment `{path}` {reason}")]
     Segment { path: PathBuf, reason: String },
+    /// The folder of parts holds another scoring.
+    #[cfg(feature = "segments")]
+    #[error("`{folder}` holds another scoring ({reason}); give each scoring a folder of its own")]
+    OtherScoring { folder: PathBuf, reason: String },
+    /// Shards of a collection do not belong together.
+    #[cfg(feature = "collect")]
+    #[error("`{path}` {reason}")]
+    Shard { path: PathBuf, reason: String },
     /// Another run works on the same store.
     #[error("another run is working on `{path}`")]
     Busy { path: PathBuf },

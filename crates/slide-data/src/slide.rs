@@ -124,6 +124,13 @@ impl SlideRecord {
     }
 }
 
+impl SlideRecord {
+    /// Whether it is labelled, trained on and scored: compared with all others, and neither a duplicate nor excluded.
+    pub fn is_usable(&self) -> bool {
+        !self.group.is_empty() && self.duplicate_of.is_none() && !self.excluded
+    }
+}
+
 impl Contract for SlideRecord {
     const NAME: &'static str = "slide record";
     const VERSION: u32 = 1;
@@ -154,8 +161,6 @@ impl Manifest {
     /// The slides that are labelled and trained on: compared with all others (an interrupted run leaves that to the next), and
     /// neither duplicates nor excluded.
     pub fn usable(&self) -> impl Iterator<Item = &SlideRecord> {
-        self.slides
-            .iter()
-            .filter(|slide| !slide.group.is_empty() && slide.duplicate_of.is_none() && !slide.excluded)
+        self.slides.iter().filter(|slide| slide.is_usable())
     }
 }

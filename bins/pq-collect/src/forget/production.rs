@@ -21,22 +21,30 @@ struct OfDeck {
 pub(crate) fn has_deck(layout: &Layout, deck: &str) -> Result<bool> {
     let is_meant =
         |line: &[u8]| serde_json::from_slice::<OfDeck>(line).is_ok_and(|line| line.deck_id == deck);
-    Ok(count_lines(&layout.predictions(), is_meant)? > 0
-        || past_days(layout, &|_, of_deck| of_deck == deck)? > 0)
+    for log in prediction_log::replica_logs(layout)?.iter().chain([&layout.predictions()]) {
+        if count_lines(log, is_meant)? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(past_days(layout, &|_, of_deck| of_deck == deck)? > 0)
 }
 
-/// Takes the scored slides that are about forgotten ones out of the log and of its past days.
+/// Takes the scored slides that are about forgotten ones out of the log, of its past days, and of what replicas have logged.
 pub(crate) fn remove_predictions(layout: &Layout, hand: &Hand<'_>, traces: &Traces<'_>) -> Result<usize> {
     let is_gone = |slide: &str, deck: &str| traces.gone.is_slide(slide) || traces.gone.is_deck(deck);
+    let mut of_replicas = 0;
+    for log in prediction_log::replica_logs(layout)? {
+        of_replicas += hand.lines(&log, traces)?;
+    }
     if !hand.writes && layout.segments().exists() {
-        return Ok(past_days(layout, &is_gone)? + hand.aside(&layout.predictions(), traces)?);
+        return Ok(of_replicas + past_days(layout, &is_gone)? + hand.aside(&layout.predictions(), traces)?);
     }
     let of_log = hand.lines(&layout.predictions(), traces)?;
     let past = past_days(layout, &is_gone)?;
     if past > 0 && hand.begin()? {
         prediction_log::remove(layout, &|slide| is_gone(&slide.slide_id, &slide.deck_id))?;
     }
-    Ok(of_log + past)
+    Ok(of_replicas + of_log + past)
 }
 
 /// How many scored slides are meant, by slide and deck, where past days have segments: of these days and of the log.

@@ -75,7 +75,10 @@ pub(crate) fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<Verdict> {
     let chosen = Chosen::find(common, &args.model)?;
     let config: ServeConfig = chosen.project.section("serve", ServeConfig::validate)?;
     let token = token_for(args.host)?;
-    let log = if args.model.no_log { None } else { Some(GroupLog::open(chosen.layout.predictions())?) };
+    let layout = &chosen.layout;
+    let own = args.replica.as_deref().map(|replica| layout.replica_predictions(replica));
+    let log = own.unwrap_or_else(|| layout.predictions());
+    let log = (!args.model.no_log).then(|| GroupLog::open(log)).transpose()?;
     let keeper = Keeper::new(&chosen.layout, chosen.kept.clone(), log.is_some());
     let (desk, records) = Desk::new(&config, Arc::new(Metrics::new(&chosen.version)));
     let app = Arc::new(app(&chosen, config, token, desk)?);

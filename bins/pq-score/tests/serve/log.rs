@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use project_files::{Layout, Storage};
+use slide_data::prediction_log;
+
 use crate::common::{Service, command, drawn, logged, project, wait_until, zipped};
 
 #[test]
@@ -159,4 +162,33 @@ fn on_a_full_disk_nothing_is_acknowledged_that_is_not_there() {
     let answer = service.post("/slides", &drawn(11), Some("k11"));
     assert_eq!(answer.status, 200, "what was refused can be sent again: {}", answer.body);
     assert_eq!(logged(&project).len(), acknowledged + 1);
+}
+
+#[test]
+fn services_with_names_log_each_for_itself_and_are_taken_together() {
+    let project = project();
+    let layout = Layout::new(
+        &Storage { monitoring_dir: project.path("monitoring"), ..Storage::default() },
+        &project.path("outputs"),
+    );
+    let named = |name: &str| {
+        let mut command = command(&project, &[]);
+        command.args(["--replica", name]);
+        Service::launch(command, None)
+    };
+    let services = ["pod-a", "pod-b"].map(named);
+    services.iter().for_each(Service::wait_ready);
+    for (service, number) in services.iter().zip([1, 2]) {
+        assert_eq!(service.post("/slides", &drawn(number), Some("key")).status, 200);
+    }
+    // One that was not answered asks the other: the same line, by its id.
+    assert_eq!(services[1].post("/slides", &drawn(1), Some("key-1")).status, 200);
+    assert_eq!(services[0].post("/slides", &drawn(1), Some("key-1")).status, 200);
+    assert_eq!(logged(&project).len(), 0);
+    assert_eq!(prediction_log::gather(&layout).unwrap(), 4);
+    assert_eq!(logged(&project).len(), 3);
+    assert_eq!(services[0].post("/slides", &drawn(3), None).status, 200);
+    assert_eq!((prediction_log::gather(&layout).unwrap(), logged(&project).len()), (1, 4));
+    let output = command(&project, &[]).args(["--replica", "../a"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -20,7 +20,7 @@ pub use folder::FolderPlace;
 pub(crate) use folder::remove_temporary;
 pub use hub::HubPlace;
 #[cfg(feature = "object-store")]
-pub use objects::BucketOptions;
+pub use objects::{BucketOptions, Object, Objects};
 
 /// How far a release has come at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

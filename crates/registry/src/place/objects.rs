@@ -51,6 +51,20 @@ impl fmt::Debug for BucketOptions {
 }
 
 impl BucketOptions {
+    /// Where the variables that AWS's own programs read say that a service is; `None` where they hold no keys.
+    pub fn of_variables(url: &str, variable: &dyn Fn(&str) -> Option<String>, http: Options) -> Option<Self> {
+        let first = |names: [&str; 2]| names.into_iter().find_map(variable);
+        Some(Self {
+            url: url.to_owned(),
+            endpoint: first(["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]),
+            region: first(["AWS_REGION", "AWS_DEFAULT_REGION"]),
+            access_key_id: variable("AWS_ACCESS_KEY_ID")?,
+            secret_access_key: variable("AWS_SECRET_ACCESS_KEY")?,
+            session_token: variable("AWS_SESSION_TOKEN"),
+            http,
+        })
+    }
+
     /// Bucket and folder.
     fn parts(&self) -> Result<(&str, &str)> {
         let wrong = || Error::Domain {
@@ -70,14 +84,15 @@ impl BucketOptions {
 
 /// An object, and what its service calls this state of it.
 #[derive(Debug, Clone)]
-pub(super) struct Object {
-    pub(super) content: Vec<u8>,
+pub struct Object {
+    /// Its bytes.
+    pub content: Vec<u8>,
     tag: Option<String>,
 }
 
 /// The objects below a folder of a bucket.
 #[derive(Debug)]
-pub(super) struct Objects {
+pub struct Objects {
     store: AmazonS3,
     runtime: Runtime,
     folder: String,
@@ -89,7 +104,7 @@ impl Objects {
     ///
     /// # Errors
     /// When the address is none, or certificates cannot be read.
-    pub(super) fn open(options: &BucketOptions) -> Result<Self> {
+    pub fn open(options: &BucketOptions) -> Result<Self> {
         let (bucket, folder) = options.parts()?;
         let title = options.url.trim_end_matches('/').to_owned();
         let failed =
@@ -118,7 +133,7 @@ impl Objects {
     }
 
     /// What the folder is called.
-    pub(super) fn title(&self) -> &str {
+    pub fn title(&self) -> &str {
         &self.title
     }
 
@@ -132,7 +147,10 @@ impl Objects {
     }
 
     /// The object of that name; `None` where there is none.
-    pub(super) fn get(&self, name: &str) -> Result<Option<Object>> {
+    ///
+    /// # Errors
+    /// When the service does not answer, or refuses.
+    pub fn get(&self, name: &str) -> Result<Option<Object>> {
         let path = self.path(name);
         let read = async {
             let found = self.store.get(&path).await?;
@@ -162,7 +180,10 @@ impl Objects {
 
     /// Creates an object, unless there is one; whether this content is there now. A creation whose answer was lost is known by
     /// what is there.
-    pub(super) fn create(&self, name: &str, content: &[u8]) -> Result<bool> {
+    ///
+    /// # Errors
+    /// When the service does not answer, or refuses.
+    pub fn create(&self, name: &str, content: &[u8]) -> Result<bool> {
         if self.put(name, content, PutMode::Create)? {
             return Ok(true);
         }
@@ -184,7 +205,10 @@ impl Objects {
     }
 
     /// Removes an object; one that is not there is removed already.
-    pub(super) fn remove(&self, name: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the service does not answer, or refuses.
+    pub fn remove(&self, name: &str) -> Result<()> {
         match self.runtime.block_on(self.store.delete(&self.path(name))) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed(error)),
@@ -192,7 +216,10 @@ impl Objects {
     }
 
     /// The names directly below a folder: of folders and of objects.
-    pub(super) fn names(&self, folder: &str) -> Result<Vec<String>> {
+    ///
+    /// # Errors
+    /// When the service does not answer, or refuses.
+    pub fn names(&self, folder: &str) -> Result<Vec<String>> {
         let path = self.path(folder);
         let listed = self.runtime.block_on(self.store.list_with_delimiter(Some(&path)));
         let listed = listed.map_err(|error| self.failed(error))?;

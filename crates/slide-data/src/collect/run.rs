@@ -48,6 +48,37 @@ impl Collector<'_> {
         progress: &dyn Progress,
     ) -> Result<Report> {
         let inputs = &self.store.with_known_decks(inputs);
+        let mut report = self.bring_in(inputs, reader, progress)?;
+        let (rules, staying) = (&self.config.quality, self.staying);
+        add(&mut report, renewal::judge(self.store, inputs, rules, self.decisions, staying)?);
+        progress.comparing();
+        self.store.order_new();
+        let is_interrupted = || progress.is_interrupted();
+        let stays = |slide: &str| staying.holds(slide);
+        let rules_of_copies =
+            Copies { thresholds: &self.config.duplicates, stays: &stays, decisions: self.decisions };
+        if let Some(found) = duplicates::resolve(self.store, &rules_of_copies, &is_interrupted) {
+            report.replaced = found.replaced;
+            self.store.rewrite_manifest()?;
+        }
+        report.decided_pairs = renewal::pair(self.store, self.decisions, staying)?;
+        let renewed = renewal::replace(self.store, rules, self.decisions, staying)?;
+        add(&mut report, renewed);
+        report.untold = Outdated::of(self.store, self.config.limits.longest_edge).untold();
+        report.missing = self.store.missing();
+        report.interrupted |= is_interrupted();
+        summarise(self.store.slides(), &mut report);
+        Ok(report)
+    }
+
+    /// Reads the inputs that are new or have changed into the store.
+    pub(super) fn bring_in(
+        &mut self,
+        inputs: &[InputFile],
+        reader: ReaderFactory<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Report> {
+        let inputs = &self.store.with_known_decks(inputs);
         let mut report = Report { seen: inputs.len(), inputs: inputs.len(), ..Report::default() };
         renewal::measure(self.store, &self.config.quality, progress)?;
         let outdated = Outdated::of(self.store, self.config.limits.longest_edge);
@@ -75,24 +106,6 @@ impl Collector<'_> {
             self.store.compact()?;
             self.store.note_taken_again()?;
         }
-        let (rules, staying) = (&self.config.quality, self.staying);
-        add(&mut report, renewal::judge(self.store, inputs, rules, self.decisions, staying)?);
-        progress.comparing();
-        let is_interrupted = || progress.is_interrupted();
-        let stays = |slide: &str| staying.holds(slide);
-        let rules_of_copies =
-            Copies { thresholds: &self.config.duplicates, stays: &stays, decisions: self.decisions };
-        if let Some(found) = duplicates::resolve(self.store, &rules_of_copies, &is_interrupted) {
-            report.replaced = found.replaced;
-            self.store.rewrite_manifest()?;
-        }
-        report.decided_pairs = renewal::pair(self.store, self.decisions, staying)?;
-        let renewed = renewal::replace(self.store, rules, self.decisions, staying)?;
-        add(&mut report, renewed);
-        report.untold = Outdated::of(self.store, self.config.limits.longest_edge).untold();
-        report.missing = self.store.missing();
-        report.interrupted |= is_interrupted();
-        summarise(self.store.slides(), &mut report);
         Ok(report)
     }
 

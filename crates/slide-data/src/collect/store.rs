@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use durable_files::sync_dir;
 use jiff::Timestamp;
 use project_files::SlideFiles;
-use serde::{Deserialize, Serialize};
 
 use super::forgotten::Tombstones;
+use super::input_record::key;
+pub use super::input_record::{Drawn, InputRecord, Outcome};
 use super::redraw::{self, Redrawn};
 use super::staying::Staying;
 use super::worker::Staged;
@@ -15,83 +16,6 @@ use super::{sketches, texts};
 use crate::error::io_error;
 use crate::render::{DeckName, InputFile};
 use crate::{Contract, Error, Result, SlideRecord};
-
-/// What became of an input file: a line of `<raw>/inputs.jsonl`. The last line of a place holds, or of an origin that has none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputRecord {
-    /// Version of this contract, now 1.
-    pub schema_version: u32,
-    /// The file, as in [`Source::origin`](crate::Source).
-    pub origin: String,
-    /// Where it lies on this machine: its path, within the store from there; tells files of one origin apart. None on the web.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<String>,
-    /// Its size.
-    pub size_bytes: u64,
-    /// Its time of change in nanoseconds since 1970; size and time unchanged means file unchanged.
-    pub modified_ns: i128,
-    /// SHA-256 of the file; empty when it could not be read.
-    pub sha256: String,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// SHA-256 of what lay in this place before.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub earlier: Vec<String>,
-    /// Pages or entries that were set aside, with the reason.
-    #[serde(default)]
-    pub set_aside: Vec<(String, String)>,
-    /// Whether the next run tries again, because the reason lay with the machine and not with the file.
-    #[serde(default)]
-    pub transient: bool,
-    /// How its slides were drawn; absent in records of earlier programs, which read no text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub drawn: Option<Drawn>,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// How the slides of a file were drawn, as far as they may come out otherwise later.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drawn {
-    /// The longest edge of pages.
-    pub longest_edge: u32,
-    /// The beginning of the hash of the names of the installed fonts; empty where no slide asked for one that was missing.
-    #[serde(default)]
-    pub fonts: String,
-}
-
-impl Contract for InputRecord {
-    const NAME: &'static str = "input record";
-    const VERSION: u32 = 1;
-}
-
-/// What became of an input file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Outcome {
-    /// Its slides are in the store.
-    Collected {
-        /// How many.
-        slides: usize,
-    },
-    /// It cannot become slides.
-    #[serde(rename = "set_aside")]
-    Quarantined {
-        /// Why.
-        reason: String,
-    },
-}
-
-impl InputRecord {
-    fn key(&self) -> String {
-        key(self.place.as_deref(), &self.origin)
-    }
-}
-
-/// What an input is known by: its place or, where it has none, its origin.
-fn key(place: Option<&str>, origin: &str) -> String {
-    place.map_or_else(|| origin.to_owned(), |place| format!("\0{place}"))
-}
 
 /// Size and time of change of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +48,10 @@ pub struct Store {
     inputs: BTreeMap<String, InputRecord>,
     input_lines: usize,
     tombstones: Tombstones,
+    /// When slides count as collected; nothing for when they are.
+    collected_at: Option<Timestamp>,
+    /// Whether some of the inputs are those of another store.
+    is_shard: bool,
     _lock: File,
 }
 
@@ -133,6 +61,11 @@ impl Store {
     /// # Errors
     /// When the folder cannot be written, another run holds it, or a file in it is damaged.
     pub fn open(raw: &Path) -> Result<Self> {
+        Self::open_within(raw, raw)
+    }
+
+    /// Opens a store in a folder of its own whose inputs are those of the store in `whole`.
+    pub(super) fn open_within(raw: &Path, whole: &Path) -> Result<Self> {
         let files = SlideFiles::new(raw);
         std::fs::create_dir_all(files.images()).map_err(io_error("create", raw))?;
         let lock_path = raw.join(".lock");
@@ -153,21 +86,48 @@ impl Store {
         let slides = SlideRecord::read_log_if_present(&files.manifest())?.entries;
         let lines = InputRecord::read_log_if_present(&files.inputs())?.entries;
         Ok(Self {
-            root: raw.canonicalize().ok(),
+            root: whole.canonicalize().ok(),
             files,
             known: slides.iter().map(|slide| slide.slide_id.clone()).collect(),
             numbers: slides.iter().map(|slide| (slide.deck_id.clone(), slide.number)).collect(),
             slides,
             input_lines: lines.len(),
-            tombstones: Tombstones::read(&SlideFiles::new(raw).forgotten())?,
+            tombstones: Tombstones::read(&SlideFiles::new(whole).forgotten())?,
             inputs: lines.into_iter().map(|line| (line.key(), line)).collect(),
+            collected_at: None,
+            is_shard: false,
             _lock: lock,
         })
+    }
+
+    /// Takes up what is known of the inputs of another store. Their lines stay there.
+    pub(super) fn know(&mut self, inputs: &Path) -> Result<()> {
+        let lines = InputRecord::read_log_if_present(inputs)?.entries;
+        self.is_shard = true;
+        let own = std::mem::take(&mut self.inputs);
+        self.inputs = lines.into_iter().map(|line| (line.key(), line)).chain(own).collect();
+        Ok(())
     }
 
     /// The folder.
     pub fn raw(&self) -> &Path {
         self.files.root()
+    }
+
+    /// Slides and files of this run count as collected at this time: two runs over the same files then write the same.
+    pub fn collect_at(&mut self, time: Option<Timestamp>) {
+        self.collected_at = time;
+    }
+
+    /// Brings new slides, which come as their readers end, into an order that follows from what they are.
+    pub(super) fn order_new(&mut self) {
+        self.slides.sort_by_cached_key(|slide| {
+            let of_new = || {
+                let source = &slide.source;
+                (source.origin.clone(), source.page, slide.number, slide.slide_id.clone())
+            };
+            slide.group.is_empty().then(of_new)
+        });
     }
 
     /// The slides in manifest order.
@@ -286,7 +246,10 @@ impl Store {
         batch: Vec<(Vec<Staged>, InputRecord)>,
         staying: &Staying,
     ) -> Result<(usize, Redrawn)> {
-        let (slides, lines): (Vec<Vec<Staged>>, Vec<InputRecord>) = batch.into_iter().unzip();
+        let (slides, mut lines): (Vec<Vec<Staged>>, Vec<InputRecord>) = batch.into_iter().unzip();
+        for line in &mut lines {
+            line.at = self.collected_at.unwrap_or(line.at);
+        }
         let is_known = |staged: &Staged| self.known.contains(&staged.record.slide_id);
         let (again, fresh): (Vec<Staged>, Vec<Staged>) = slides.into_iter().flatten().partition(is_known);
         let redrawn = self.draw_anew(again, staying)?;
@@ -356,6 +319,7 @@ impl Store {
         }
         let target = self.files.image(&slide.slide_id);
         std::fs::rename(image, &target).map_err(io_error("write", &target))?;
+        slide.collected_at = self.collected_at.unwrap_or(slide.collected_at);
         while !self.numbers.insert((slide.deck_id.clone(), slide.number)) {
             slide.number += 1;
         }
@@ -369,7 +333,7 @@ impl Store {
 
     /// Drops the lines of the inputs' journal that later ones replaced, once they are most of it.
     pub(super) fn compact(&mut self) -> Result<()> {
-        if self.input_lines > 2 * self.inputs.len() + 16 {
+        if !self.is_shard && self.input_lines > 2 * self.inputs.len() + 16 {
             InputRecord::replace_log(&self.files.inputs(), self.inputs.values())?;
             self.input_lines = self.inputs.len();
         }

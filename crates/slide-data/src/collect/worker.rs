@@ -242,4 +242,4 @@ fn limit_memory(mib: u64) {
 fn limit_memory(_mib: u64) {}
 
 /// A pool's worth of readers.
-pub(super) type ReaderFactory<'a> = &'a (dyn Fn() -> Box<dyn Reader + Send> + Sync);
+pub type ReaderFactory<'a> = &'a (dyn Fn() -> Box<dyn Reader + Send> + Sync);

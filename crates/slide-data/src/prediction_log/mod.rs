@@ -8,9 +8,11 @@
 mod compact;
 mod field;
 mod find;
+mod gather;
 mod index;
 mod lines;
 mod log;
+pub mod parts;
 mod read;
 mod remove;
 #[cfg(test)]
@@ -28,6 +30,7 @@ use crate::Error;
 
 pub use compact::{Compacted, compact, write_day};
 pub use field::Columns;
+pub use gather::{gather, replica_logs};
 pub use index::{Moving, SegmentIndex, SegmentPart};
 pub use log::{PredictionLog, Unreadable};
 pub use remove::{Removed, remove};

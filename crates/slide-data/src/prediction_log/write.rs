@@ -1,7 +1,7 @@
 //! A day's slides as a Parquet file.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as PhysicalType};
@@ -30,40 +30,52 @@ struct Row {
 }
 
 /// A segment that is being written.
-pub(super) struct SegmentWriter<'a> {
-    path: &'a Path,
+pub(super) struct SegmentWriter {
+    path: PathBuf,
     fields: Vec<Field>,
     writer: SerializedFileWriter<File>,
     rows: Vec<Row>,
+    row_group: usize,
     written: u64,
 }
 
-impl<'a> SegmentWriter<'a> {
-    pub(super) fn create(path: &'a Path, keys: &Keys) -> Result<Self> {
+impl SegmentWriter {
+    pub(super) fn create(path: &Path, keys: &Keys) -> Result<Self> {
         let fields = Field::all(keys);
-        let file = File::create(path).map_err(io_error("write", path))?;
-        let writer = schema(&fields).and_then(|schema| {
-            SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties(&fields)))
-        });
-        let writer = writer.map_err(failed(path, "cannot be written"))?;
-        Ok(Self { path, fields, writer, rows: Vec::new(), written: 0 })
+        let writer = open_writer(path, &fields)?;
+        Ok(Self { path: path.to_owned(), fields, writer, rows: Vec::new(), row_group: ROW_GROUP, written: 0 })
+    }
+
+    /// Ends a row group after so many slides.
+    pub(super) fn row_group(mut self, slides: usize) -> Self {
+        self.row_group = slides.max(1);
+        self
+    }
+
+    /// Says more of the file than of any segment.
+    pub(super) fn note(&mut self, key: &str, value: String) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
 
     /// Adds a slide, whose keys and time a segment can hold.
     pub(super) fn push(&mut self, slide: Prediction, line: Option<String>) -> Result<()> {
         let sketch = slide.vision.as_ref().map(|sketch| sketch_bytes(&sketch.values)).unwrap_or_default();
         self.rows.push(Row { slide, sketch, line });
-        if self.rows.len() == ROW_GROUP { self.flush() } else { Ok(()) }
+        if self.rows.len() == self.row_group { self.flush() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Ends the row group, where there is anything in it.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
         let written = self.writer.next_row_group().and_then(|mut group| {
             for field in &self.fields {
                 write_field(&mut group, field, &self.rows)?;
             }
             group.close()
         });
-        written.map_err(failed(self.path, "cannot be written"))?;
+        written.map_err(failed(&self.path, "cannot be written"))?;
         self.written += self.rows.len() as u64;
         self.rows.clear();
         Ok(())
@@ -71,13 +83,19 @@ impl<'a> SegmentWriter<'a> {
 
     /// Returns once everything is on disk, and says how many slides there are.
     pub(super) fn finish(mut self) -> Result<u64> {
-        if !self.rows.is_empty() {
-            self.flush()?;
-        }
-        let file = self.writer.into_inner().map_err(failed(self.path, "cannot be written"))?;
-        file.sync_all().map_err(io_error("write", self.path))?;
+        self.flush()?;
+        let file = self.writer.into_inner().map_err(failed(&self.path, "cannot be written"))?;
+        file.sync_all().map_err(io_error("write", &self.path))?;
         Ok(self.written)
     }
+}
+
+/// A file for slides with these fields.
+pub(super) fn open_writer(path: &Path, fields: &[Field]) -> Result<SerializedFileWriter<File>> {
+    let file = File::create(path).map_err(io_error("write", path))?;
+    let writer = schema(fields)
+        .and_then(|schema| SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties(fields))));
+    writer.map_err(failed(path, "cannot be written"))
 }
 
 fn schema(fields: &[Field]) -> parquet::errors::Result<Type> {
