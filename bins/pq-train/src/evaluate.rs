@@ -83,7 +83,7 @@ impl<'a> RatingError<'a> {
 
     /// Asked before each batch, so that Ctrl-C is not kept waiting for all slides.
     fn go_on(&self) -> Result<()> {
-        self.group.map_or(Ok(()), |group| group.check())?;
+        self.group.map_or(Ok(()), ProcessGroup::check)?;
         if self.preemption.is_wanted() { Err(Error::Stopped) } else { Ok(()) }
     }
 

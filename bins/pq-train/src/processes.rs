@@ -159,7 +159,7 @@ impl Processes {
             tracing::error!(
                 "process {rank} ends before its pass did; `pq-train --resume` carries on from the last checkpoint"
             );
-            #[expect(clippy::exit, reason = "who computes cannot be interrupted otherwise")]
+            // Who computes cannot be interrupted otherwise.
             std::process::exit(2);
         };
         let started = std::thread::Builder::new().name("others".to_owned()).spawn(wait);
