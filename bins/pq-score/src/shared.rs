@@ -23,6 +23,7 @@ pub(crate) fn is_bucket(path: &Path) -> bool {
 }
 
 #[cfg(not(feature = "object-store"))]
+#[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as where buckets are known")]
 impl Shared {
     /// The folder that a path names; this program knows no buckets.
     pub(crate) fn open(path: &Path) -> Result<Self> {
