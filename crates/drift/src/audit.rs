@@ -5,8 +5,8 @@ use project_files::Contract as _;
 use slide_data::{Audit, Prediction};
 
 use crate::PerformanceConfig;
+use crate::days::day;
 use crate::foretold::{Counting, Draw, by_day};
-use crate::recent::day;
 
 /// What a draw is made from.
 #[derive(Debug, Clone, Copy)]

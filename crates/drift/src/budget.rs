@@ -8,8 +8,8 @@
 
 use jiff::Timestamp;
 
+use crate::days::day;
 use crate::decision::{Decision, TriggerName};
-use crate::recent::day;
 
 /// Calendar weeks that a year can touch.
 pub const LOOKS_A_YEAR: f64 = 53.0;

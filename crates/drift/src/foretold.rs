@@ -8,9 +8,9 @@ use repeatable_random::{fnv1a, mix};
 use slide_data::{Prediction, Score, digest_of, expected_score};
 
 use crate::PerformanceConfig;
+use crate::days::{day, days_before};
 use crate::estimate::{OfAll, Sums, foretold};
 use crate::features::is_distribution;
-use crate::recent::{day, days_before};
 
 /// The score that people read, so that both accuracies mean the same: the one that was chosen, else the mean, halves up.
 pub(crate) fn read_score(chosen: Option<&Score>, distribution: &[f64; Score::LEVELS]) -> f64 {

@@ -19,6 +19,7 @@ mod chance;
 mod classifier;
 mod compare;
 mod config;
+mod days;
 mod decision;
 mod decks;
 mod distances;

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use slide_data::{Audit, Label, Score};
 
+use crate::days::{day, days_before};
 use crate::estimate::{Estimate, Rated, estimate, foretold};
 use crate::features::is_distribution;
 use crate::foretold::{Foretold, read_score};
-use crate::recent::{day, days_before};
 use crate::{PerformanceConfig, Result, words};
 
 /// Whether accuracy could be measured.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use slide_data::Prediction;
 
 use crate::DriftConfig;
+use crate::days::days_before;
 
 /// The slides of the version within the window, and how many others there are.
 pub(crate) struct Recent<'a> {
@@ -18,16 +19,6 @@ pub(crate) struct Recent<'a> {
 pub(crate) fn latest_version(scored: &[Prediction], now: Timestamp) -> Option<String> {
     let past = scored.iter().filter(|prediction| prediction.scored_at <= now);
     past.max_by_key(|prediction| prediction.scored_at).map(|prediction| prediction.model_version.clone())
-}
-
-/// The day (UTC) of a time, counted from 1970.
-pub(crate) fn day(time: Timestamp) -> i64 {
-    time.as_second().div_euclid(86_400)
-}
-
-pub(crate) fn days_before(now: Timestamp, days: f64) -> Timestamp {
-    let seconds = SignedDuration::from_secs_f64((days * 86_400.0).min(1e11));
-    now.checked_sub(seconds).unwrap_or(Timestamp::MIN)
 }
 
 impl<'a> Recent<'a> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use slide_data::{Prediction, digest_of};
 
 use crate::DriftConfig;
-use crate::recent::{day, days_before};
+use crate::days::{day, days_before};
 
 /// What was counted of a log whose slides were not all handed over.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
