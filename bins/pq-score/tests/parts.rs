@@ -95,7 +95,9 @@ fn shards_of_any_launcher_give_what_one_process_gives() {
         command.stderr(Stdio::null()).spawn().unwrap()
     };
     let running = ["0", "1", "2", "3", "4", "5", "6", "3"].map(ask);
-    running.into_iter().for_each(|mut child| assert!(child.wait().unwrap().success()));
+    for mut child in running {
+        assert!(child.wait().unwrap().success());
+    }
     assert_eq!(merged(&project, "many"), expected);
 }
 
@@ -164,7 +166,9 @@ fn a_slide_that_cannot_be_read_is_named_and_tried_again() {
         "{told}"
     );
     std::fs::write(&slide, bytes).unwrap();
-    shards.iter().for_each(|own| scored(&shard(&project, "parts", &["--shard", own])));
+    for own in &shards {
+        scored(&shard(&project, "parts", &["--shard", own]));
+    }
     scored(&shard(&project, "alone", &[]));
     assert_eq!(parts(&project, "parts").len(), 2, "the part that left it out is gone");
     assert_eq!(merged(&project, "parts"), merged(&project, "alone"));

@@ -296,7 +296,11 @@ mod tests {
             match shard(&[(index, "2")]) {
                 Err(reason) => assert!(reason.contains(count), "how many is not known: {reason}"),
                 Ok(place) => {
-                    assert_eq!((place, launcher), (None, Launcher::SlurmStep), "a batch script is in no step")
+                    assert_eq!(
+                        (place, launcher),
+                        (None, Launcher::SlurmStep),
+                        "a batch script is in no step"
+                    );
                 }
             }
             assert_eq!(shard(&[(count, "4")]), Ok(None));

@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(find(Some("1/2"), &task).map(|shard| (shard.index(), shard.count())), Ok((1, 2)));
         let again =
             [("SLURM_ARRAY_TASK_ID", "3"), ("SLURM_ARRAY_TASK_COUNT", "1"), ("SLURM_ARRAY_TASK_MIN", "3")];
-        assert_eq!(find(Some("/4"), &again).map(|shard| shard.index()), Ok(3), "one shard again");
+        assert_eq!(find(Some("/4"), &again).map(Shard::index), Ok(3), "one shard again");
         assert!(find(Some("/3"), &again).unwrap_err().contains("the last is 2"));
         assert!(find(Some("/4"), &[]).unwrap_err().contains("none says so"));
         assert!(find(None, &[("RANK", "1")]).unwrap_err().contains("WORLD_SIZE"));

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "whatever cannot be unwrapped fails its test")]
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -156,7 +157,6 @@ fn who_does_not_belong_is_sent_away_and_who_does_not_come_is_named() {
         let other_size = refused(options(1, 2, port));
         assert!(other_size.contains("there are 3"), "{other_size}");
         // Something that speaks another language does not keep the others out.
-        use std::io::Write as _;
         std::net::TcpStream::connect(("127.0.0.1", port))
             .unwrap()
             .write_all(b"GET / HTTP/1.1\r\n\r\n")

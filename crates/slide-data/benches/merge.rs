@@ -99,7 +99,7 @@ fn main() {
             let plan = &plan;
             let folder = dir.path();
             scope.spawn(move || {
-                (thread..shards).step_by(threads).for_each(|shard| write(folder, plan, shard))
+                (thread..shards).step_by(threads).for_each(|shard| write(folder, plan, shard));
             });
         }
     });

@@ -74,7 +74,7 @@ pub(crate) fn train<B: Backend>(options: &Options, model: &mut Model<B>) -> AnyR
 
 /// The other processes of a run on this machine.
 fn join(options: &Options) -> AnyResult<TcpGroup> {
-    let (host, job, patience) = ("127.0.0.1".to_owned(), "step".to_owned(), Duration::from_secs(120));
+    let (host, job, patience) = ("127.0.0.1".to_owned(), "step".to_owned(), Duration::from_mins(2));
     let &Options { rank, of: size, port, .. } = options;
     Ok(TcpGroup::join(&TcpOptions { rank, size, host, port, job, patience })?)
 }
