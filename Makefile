@@ -66,8 +66,8 @@ check-bucket: ## lints and tests of what only the feature object-store builds (t
 
 MPI := process-group/mpi,pq-train/mpi
 check-mpi: ## lints and tests of several processes over MPI (needs Open MPI with its headers and libclang; the tests also slurm-wlm and munge)
-	$(CARGO) clippy -p process-group -p pq-train --features $(MPI) --all-targets -- -D warnings
-	$(CARGO) test -p pq-train --features mpi --test mpi
+	$(CARGO) clippy --workspace --features $(MPI) --all-targets -- -D warnings
+	$(CARGO) test --workspace --features $(MPI) --test mpi
 
 # Tests that take minutes: ignored ones whose reason begins with "endurance".
 ENDURANCE ?= pitchquest-registry hub-client durable-files
