@@ -74,7 +74,6 @@ fn killed(project: &Project, run: &str, mut job: Command, variable: &str) -> (Ou
 }
 
 fn is_carried_on(project: &Project, run: &str, (output, took): (Output, Duration)) {
-    println!("{run}: the job ended {took:?} after a process was killed");
     assert!(code(&output) != 0 && took < Duration::from_secs(10), "{took:?}: {}", stderr(&output));
     let said = stderr(&output);
     assert!(said.contains("process 1 of 2 is gone") && said.contains("--resume"), "{said}");
