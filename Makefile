@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda bench-peer-monitoring check-mpi exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda bench-peer-monitoring check-mpi test-mpi exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,8 +65,10 @@ check-bucket: ## lints and tests of what only the feature object-store builds (t
 	$(CARGO) test -p pq-score --features object-store --test bucket
 
 MPI := process-group/mpi,pq-train/mpi
-check-mpi: ## lints and tests of several processes over MPI (needs Open MPI with its headers and libclang; the tests also slurm-wlm and munge)
+check-mpi: test-mpi ## lints and tests of several processes over MPI (needs Open MPI with its headers and libclang; the tests also slurm-wlm and munge)
 	$(CARGO) clippy --workspace --features $(MPI) --all-targets -- -D warnings
+
+test-mpi: ## the tests of check-mpi alone
 	$(CARGO) test --workspace --features $(MPI) --test mpi
 
 # Tests that take minutes: ignored ones whose reason begins with "endurance".
