@@ -1,8 +1,8 @@
 //! How much of the command's own rate the service holds when eight clients ask at once, and what a deck of which little changed takes.
 //!
 //! `cargo bench -p pq-score --bench load -- [SLIDES] [ROUNDS]`. Slides are drawn from a fixed seed, all different, and rated by the tiny
-//! model of the tests (`fixtures/parity/text-all`) at 512 pixels; `BASE=dir ADAPTER=dir EDGE=pixels` takes another base and its
-//! adapter. Both sides log and keep what they rate.
+//! model of the tests (`fixtures/parity/text-all`) at 512 pixels; `EDGE=pixels` takes another size. Both sides log and keep
+//! what they rate.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -15,7 +15,6 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -31,8 +30,7 @@ fn number(at: usize, usual: usize) -> usize {
 
 fn settings() -> Vec<String> {
     let edge = std::env::var("EDGE").unwrap_or_else(|_| "512".to_owned());
-    let base = std::env::var("BASE").ok().map(|base| format!("model.name={base}"));
-    std::iter::once(format!("processor.longest_edge={edge}")).chain(base).collect()
+    vec![format!("processor.longest_edge={edge}")]
 }
 
 /// The images of a round, as files and in memory; no two rounds share one.
@@ -40,18 +38,11 @@ fn slides(round: usize, count: usize) -> Vec<Vec<u8>> {
     (0..count).map(|at| drawn(round * count + at)).collect()
 }
 
-/// A run whose images are as large as asked, for a run keeps its own setting, with the adapter that was asked for.
+/// A run whose images are as large as asked: a run keeps its own setting.
 fn prepare(project: &Project, settings: &[String]) {
     let edge = settings[0].replace("processor.longest_edge=", "longest_edge = ");
-    let mut config = project.read("outputs/run-1/config.toml").replace("longest_edge = 128", &edge);
-    if let Ok(base) = std::env::var("BASE") {
-        config = config.replace(&pq_testing::project::base_model().display().to_string(), &base);
-    }
+    let config = project.read("outputs/run-1/config.toml").replace("longest_edge = 128", &edge);
     project.write("outputs/run-1/config.toml", &config);
-    let Some(adapter) = std::env::var_os("ADAPTER").map(PathBuf::from) else { return };
-    for file in ["adapter_config.json", "adapter_model.safetensors"] {
-        std::fs::copy(adapter.join(file), project.path("outputs/run-1").join(file)).unwrap();
-    }
 }
 
 fn command(project: &Project, settings: &[String]) -> Command {
