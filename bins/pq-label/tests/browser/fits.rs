@@ -23,18 +23,27 @@ const SIZES: [(u32, u32, &str); 12] = [
     (568, 320, "a small phone, sideways"),
 ];
 
-/// Where the focus is, and what of it is hidden: nothing where all is well.
+/// Where the focus is, and what of it is hidden: nothing where all is well. It looks when a frame was painted, as
+/// people do: until then the page may move what a new line has pushed away.
 const HIDDEN: &str = "
-    const focused = document.activeElement;
-    const box = (focused.closest('label') ?? focused).getBoundingClientRect();
-    const name = focused.id || `${focused.name} ${focused.value}`;
-    if (box.width === 0) return `${name} has no place`;
-    const at = [[.5, .5], [.5, .1], [.5, .9]].map(([x, y]) => [box.left + x * box.width, box.top + y * box.height]);
-    const covered = at.filter(([x, y]) => {
-      const found = document.elementFromPoint(x, y);
-      return !found || !(focused.closest('label') ?? focused).contains(found);
-    });
-    return covered.length > 0 ? `${name}: ${JSON.stringify(covered)} of ${JSON.stringify(box)} in ${innerWidth}x${innerHeight}` : null;";
+    const answer = arguments[arguments.length - 1];
+    const look = () => {
+      const focused = document.activeElement;
+      const box = (focused.closest('label') ?? focused).getBoundingClientRect();
+      const name = focused.id || `${focused.name} ${focused.value}`;
+      if (box.width === 0) return `${name} has no place`;
+      const at = [[.5, .5], [.5, .1], [.5, .9]].map(([x, y]) => [box.left + x * box.width, box.top + y * box.height]);
+      const covered = at.filter(([x, y]) => {
+        const found = document.elementFromPoint(x, y);
+        return !found || !(focused.closest('label') ?? focused).contains(found);
+      });
+      return covered.length > 0 ? `${name}: ${JSON.stringify(covered)} of ${JSON.stringify(box)} in ${innerWidth}x${innerHeight}` : null;
+    };
+    requestAnimationFrame(() => {
+      const painted = new MessageChannel();
+      painted.port1.onmessage = () => answer(look());
+      painted.port2.postMessage(null);
+    });";
 
 /// What was hidden, at which size and after which key.
 #[derive(Default)]
@@ -42,7 +51,7 @@ struct Found(Vec<String>);
 
 impl Found {
     fn look(&mut self, browser: &Browser<'_>, what: &str) {
-        if let Value::String(hidden) = browser.run(HIDDEN) {
+        if let Value::String(hidden) = browser.run_async(HIDDEN) {
             self.0.push(format!("{what}: {hidden}"));
         }
     }
@@ -77,6 +86,19 @@ pub(crate) fn whatever_has_the_focus_is_seen_at_every_size() {
         for digit in 1..=5 {
             browser.press("4");
             found.look(&browser, &what(&format!("digit {digit}")));
+        }
+        // What comes and goes above and below moves the page under what has the focus, and covers it.
+        let change = |id: &str, change: &str| {
+            browser.run(&format!("const changed = document.getElementById('{id}'); {change}"));
+        };
+        for key in ["c", "d", "a", "r", "o"] {
+            browser.press(key);
+            change("status", "changed.textContent = 'Saving …'");
+            found.look(&browser, &what(&format!("{key} and a line above")));
+            browser.press(key);
+            change("save-anyway", "changed.hidden = !changed.hidden");
+            found.look(&browser, &what(&format!("{key} and a button below")));
+            change("status", "changed.textContent = ''");
         }
         browser.press("c");
         for _ in 0..11 {

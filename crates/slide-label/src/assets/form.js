@@ -20,9 +20,14 @@ export function anchors(criterion) {
   return [1, 3, 5].map((score, place) => [score, criterion.anchors?.[place]]).filter(([, text]) => text);
 }
 
+/** What was shown last because it has the focus, until the person scrolls on their own. */
+let followed = null;
+
 /** Scrolls as little as shows it, clear of what is pinned above and below (`scroll-margin` in rate.css has the sizes). */
 function reveal(element) {
+  measurePinned();
   element.scrollIntoView({ block: "nearest" });
+  followed = element;
 }
 
 export function focusSave() {
@@ -31,18 +36,32 @@ export function focusSave() {
 }
 
 /** Notes for the style sheet how much of the window the pinned slide and buttons take, as they are now. */
-export function watchPinned() {
+function measurePinned() {
   const root = document.documentElement;
-  const measure = () => {
-    const [stage, actions] = [document.querySelector(".stage"), document.querySelector(".actions")];
-    const isAbove = getComputedStyle(stage).position === "sticky" && getComputedStyle($("rate")).display === "block";
-    const isBelow = getComputedStyle(actions).position === "fixed";
-    root.style.setProperty("--pinned-top", `${isAbove ? stage.offsetHeight : 0}px`);
-    root.style.setProperty("--pinned-bottom", `${isBelow ? actions.offsetHeight : 0}px`);
+  const [stage, actions] = [document.querySelector(".stage"), document.querySelector(".actions")];
+  const isAbove = getComputedStyle(stage).position === "sticky" && getComputedStyle($("rate")).display === "block";
+  const isBelow = getComputedStyle(actions).position === "fixed";
+  root.style.setProperty("--pinned-top", `${isAbove ? stage.offsetHeight : 0}px`);
+  root.style.setProperty("--pinned-bottom", `${isBelow ? actions.offsetHeight : 0}px`);
+}
+
+/**
+ * Keeps what has the focus clear of what is pinned, also when a line that comes or goes (what is saved, what is
+ * missing) moves the page under it. An observer is told before the frame is painted, so nobody sees it hidden.
+ */
+export function watchPinned() {
+  const settle = () => {
+    measurePinned();
+    if (followed?.contains(document.activeElement)) reveal(followed);
   };
-  const observer = new ResizeObserver(measure);
-  for (const element of document.querySelectorAll(".stage, .actions")) observer.observe(element);
-  window.addEventListener("resize", measure);
+  const observer = new ResizeObserver(settle);
+  for (const element of document.querySelectorAll(".bar, .stage, .actions, #rating")) observer.observe(element);
+  window.addEventListener("resize", settle);
+  const letGo = () => { followed = null; };
+  for (const scrolling of ["wheel", "touchmove", "pointerdown"]) window.addEventListener(scrolling, letGo, { passive: true });
+  window.addEventListener("keydown", ({ key }) => {
+    if (["PageUp", "PageDown", "Home", "End"].includes(key)) letGo();
+  });
   // Where the focus comes by Tab, browsers scroll only what lies outside the window, not what lies behind something pinned.
   $("rating").addEventListener("focusin", ({ target }) => {
     if (target.matches(":focus-visible")) reveal(target.closest(".criterion") ?? target);
