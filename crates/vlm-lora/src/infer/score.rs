@@ -43,6 +43,10 @@ impl<'a, B: Backend> Scorer<'a, B> {
         if items.is_empty() {
             return Ok(Vec::new());
         }
+        if items.len() > 1 && self.model.backend().integer_bound().is_some() {
+            // What stands in a batch decides how integers are rounded: one by one, an item's scores are its own.
+            return items.iter().map(|item| Ok(self.score(&[*item])?.remove(0))).collect();
+        }
         let starts: Vec<Vec<u32>> =
             items.iter().map(|item| [&item.sample.input_ids, self.tokens.piece(0)].concat()).collect();
         let (mut cache, mut logits) = self.model.prefill(&prompts(items, &starts))?;

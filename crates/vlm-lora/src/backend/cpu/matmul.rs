@@ -10,6 +10,13 @@ use super::isa::{Isa, Simd};
 use super::real::{Multiply, Operand, Product, Real};
 use crate::backend::Write;
 
+/// The longest sum that is taken in one piece. The `gemm` crate cuts longer ones where the number of rows suggests it; cut here,
+/// they are the same whatever rows stand beside a row.
+const LONGEST: usize = 512;
+/// Asks the `gemm` crate for the conjugate of the result, which is the result, since it is real: its ways for a single row and
+/// for few rows and columns, which sum in another order than that for many, are then left out.
+const CONJUGATE: bool = true;
+
 /// A matrix inside a slice: element `(i, j)` is `data[i * row + j * column]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'a, T> {
@@ -113,11 +120,30 @@ impl<T: Real> Matmul<T> {
             return;
         }
         self.check(a, b, c, stride);
-        let operand = |x: View<'_, T>| Operand { at: x.data.as_ptr(), row: x.row, column: x.column };
-        let (a, b, c, add) = (operand(a), operand(b), c.as_mut_ptr(), write == Write::Add);
+        let mut product = Product {
+            simd,
+            m,
+            n,
+            k: k.min(LONGEST),
+            alpha,
+            a: Operand { at: a.data.as_ptr(), row: a.row, column: a.column },
+            b: Operand { at: b.data.as_ptr(), row: b.row, column: b.column },
+            c: c.as_mut_ptr(),
+            stride,
+            add: write == Write::Add,
+            threads,
+        };
         // SAFETY: every element the product touches was just checked to lie inside the slices; `c` is borrowed mutably and
         // its rows do not overlap, since they are at least `n` apart.
-        unsafe { T::gemm(Product { simd, m, n, k, alpha, a, b, c, stride, add, threads }) };
+        unsafe { T::gemm(product) };
+        for first in (LONGEST..k).step_by(LONGEST) {
+            product.k = LONGEST.min(k - first);
+            product.a.at = a.data[first * a.column..].as_ptr();
+            product.b.at = b.data[first * b.row..].as_ptr();
+            product.add = true;
+            // SAFETY: as above; these are the next columns of `a` and rows of `b`.
+            unsafe { T::gemm(product) };
+        }
     }
 }
 
@@ -128,16 +154,16 @@ macro_rules! multiply {
                 let Product { simd, m, n, k, alpha, a, b, c, stride, add, threads } = product;
                 macro_rules! call {
                     ($module:ident, $lanes:literal, $simd:expr) => {{
-                        use $kernels::microkernel::$module::$t::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
+                        use $kernels::microkernel::$module::$t::{MR_DIV_N, NR, UKR};
                         // SAFETY: the caller's promise.
                         unsafe {
                             gemm_common::gemm::gemm_basic_generic::<
-                                _, $t, $lanes, { MR_DIV_N * $lanes }, NR, MR_DIV_N, H_M, H_N,
+                                _, $t, $lanes, { MR_DIV_N * $lanes }, NR, MR_DIV_N, 0, 0,
                             >(
                                 // Its vectors run down columns, so it is given the transpose: Cᵀ = Bᵀ · Aᵀ.
                                 $simd, n, m, k, c, stride as isize, 1, add, b.at, b.row as isize, b.column as isize, a.at,
-                                a.row as isize, a.column as isize, 1.0, alpha, false, false, false,
-                                |a, b, c| a * b + c, &UKR, &H_UKR, false, threads,
+                                a.row as isize, a.column as isize, 1.0, alpha, CONJUGATE, false, false,
+                                |a, b, c| a * b + c, &UKR, &[], false, threads,
                             )
                         }
                     }};
@@ -167,3 +193,34 @@ macro_rules! multiply {
 
 multiply!(f32, gemm_f32, 4, 8, 16);
 multiply!(f64, gemm_f64, 2, 4, 8);
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows_alone::{assert_rows_stand_alone, values};
+    use super::*;
+
+    /// The products of adapters, with sums on both sides of where they are cut.
+    #[test]
+    fn a_row_does_not_depend_on_those_beside_it() {
+        let m = 35;
+        for (n, k) in [(8, 70), (8, LONGEST), (8, LONGEST + 70), (70, 8), (1, 960), (33, 1100), (70, 2)] {
+            let (x, b, before) = (values(m * k, 1), values(k * n, 2), values(m * n, 3));
+            for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= Isa::detected())
+            {
+                for (transposed, alpha, write) in
+                    [(true, 1.0, Write::Set), (true, 1.7, Write::Add), (false, 0.3, Write::Add)]
+                {
+                    let what = format!("{isa:?} ({n}, {k}) {transposed} {alpha} {write:?}");
+                    assert_rows_stand_alone(m, n, &what, |rows| {
+                        let mut c = before[rows.start * n..rows.end * n].to_vec();
+                        let x = View::rows(&x[rows.start * k..rows.end * k], k);
+                        let b = if transposed { View::columns(&b, k) } else { View::rows(&b, n) };
+                        let product = Matmul::new(Simd::at_most(Some(isa)), rows.len(), n, k);
+                        product.alpha(alpha).write(write).everywhere(x, b, &mut c, n);
+                        c
+                    });
+                }
+            }
+        }
+    }
+}

@@ -27,6 +27,8 @@ mod pointwise;
 mod prepared;
 mod real;
 mod rope;
+#[cfg(test)]
+mod rows_alone;
 mod simd;
 mod tasks;
 mod weight;

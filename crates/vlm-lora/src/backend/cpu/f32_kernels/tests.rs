@@ -1,9 +1,8 @@
 //! The kernels against sums of small integers, which are exact.
 
-use std::ops::Range;
-
 use super::super::bf16::Bf16Kernel;
 use super::super::matmul::{Matmul, View};
+use super::super::rows_alone::{assert_rows_stand_alone, values};
 use super::*;
 
 /// Small integers, of which every sum below is exact whatever its order.
@@ -156,23 +155,6 @@ fn nothing_times_something_is_what_it_starts_from() {
         assert_eq!(dx, vec![3.0; m * k], "({m}, {n}, {k})");
         backward(context(&pool, widest()), &vec![1.0; m * n], m, w, &mut dx, Write::Set);
         assert_eq!(dx, vec![0.0; m * k], "({m}, {n}, {k})");
-    }
-}
-
-/// Values of which no sum is exact.
-fn values(count: usize, seed: usize) -> Vec<f32> {
-    (0..count).map(|i| ((i * 7 + seed * 1009) as f32 * 12.9898).sin()).collect()
-}
-
-/// The rows of a batch, taken together and in parts of every length from every place.
-fn assert_rows_stand_alone(m: usize, n: usize, what: &str, product: impl Fn(Range<usize>) -> Vec<f32>) {
-    let whole = product(0..m);
-    for length in 1..m {
-        for first in 0..=m - length {
-            let part = product(first..first + length);
-            let same = whole[first * n..].iter().zip(&part).all(|(a, b)| a.to_bits() == b.to_bits());
-            assert!(same && part.len() == length * n, "{what}: {length} rows from {first} of {m}");
-        }
     }
 }
 
