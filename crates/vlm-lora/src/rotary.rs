@@ -50,6 +50,7 @@ macro_rules! scaled {
 
 impl Llama3Scaling {
     scaled!(scaled_f32, f32);
+    #[cfg(feature = "f64")]
     scaled!(scaled_f64, f64);
 }
 
@@ -63,6 +64,7 @@ impl Rotary {
     }
 
     /// The same without rounding.
+    #[cfg(feature = "f64")]
     pub(crate) fn frequency_f64(self, pair: usize, head_dim: usize) -> f64 {
         let plain = self.theta.powf(-((2 * pair) as f64) / head_dim as f64);
         self.scaling.map_or(plain, |scaling| scaling.scaled_f64(plain))

@@ -327,6 +327,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
     }
 
     /// The text of the run's `config.toml`; without the feature `toml` only what was given.
+    #[cfg_attr(
+        not(feature = "toml"),
+        expect(clippy::unnecessary_wraps, reason = "text of a configuration may fail")
+    )]
     fn config_text(&self) -> Result<Option<String>> {
         if let Some(text) = &self.resolved_config {
             return Ok(Some(text.clone()));

@@ -192,6 +192,7 @@ macro_rules! multiply {
 }
 
 multiply!(f32, gemm_f32, 4, 8, 16);
+#[cfg(feature = "f64")]
 multiply!(f64, gemm_f64, 2, 4, 8);
 
 #[cfg(test)]

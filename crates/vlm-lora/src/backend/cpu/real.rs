@@ -9,10 +9,11 @@ use crate::rotary::Rotary;
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
+    #[cfg(feature = "f64")]
     impl Sealed for f64 {}
 }
 
-/// The arithmetic of a [`Cpu`](super::Cpu): `f32`, or `f64` for checks of the mathematics.
+/// The arithmetic of a [`Cpu`](super::Cpu): `f32`, or with the feature `f64` that, for checks of the mathematics.
 pub trait Real:
     sealed::Sealed
     + Multiply
@@ -98,7 +99,7 @@ pub trait Multiply: Sized {
     unsafe fn gemm(product: Product<Self>);
 }
 
-/// The items of the block with `T` as `f32` and with `T` as `f64`: they are compiled in this crate, once, rather than in each crate that
+/// The items of the block with `T` as `f32` and, with the feature `f64`, as `f64`: they are compiled in this crate, once, rather than in each crate that
 /// computes with them.
 macro_rules! for_reals {
     ($($items:tt)*) => {
@@ -106,6 +107,7 @@ macro_rules! for_reals {
             type T = f32;
             $($items)*
         };
+        #[cfg(feature = "f64")]
         const _: () = {
             type T = f64;
             $($items)*
@@ -161,6 +163,7 @@ impl Real for f32 {
     }
 }
 
+#[cfg(feature = "f64")]
 impl Real for f64 {
     const NAME: &'static str = "f64";
     const HAS_KERNELS: bool = false;

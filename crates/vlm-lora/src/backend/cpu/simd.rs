@@ -1,5 +1,7 @@
 //! Loops compiled for several instruction sets, of which the widest that the CPU has is taken at run time.
 
+use std::ops::AddAssign;
+
 /// Elements that a reduction keeps side by side: its order is then the same whatever the width of the registers.
 pub(super) const LANES: usize = 16;
 
@@ -54,8 +56,8 @@ pub(super) use simd_fn;
 
 /// Folds `map(i)` for `i` in `0..n` into lanes in an order that depends on `n` only, then sums the lanes pairwise.
 #[inline(always)]
-pub(super) fn lane_sum<T: super::real::Real>(n: usize, map: impl Fn(usize) -> T) -> T {
-    let mut lanes = [T::ZERO; LANES];
+pub(super) fn lane_sum<T: Copy + Default + AddAssign>(n: usize, map: impl Fn(usize) -> T) -> T {
+    let mut lanes = [T::default(); LANES];
     let whole = n / LANES * LANES;
     let mut at = 0;
     while at < whole {
@@ -72,7 +74,7 @@ pub(super) fn lane_sum<T: super::real::Real>(n: usize, map: impl Fn(usize) -> T)
 
 /// The sum of the lanes, pairwise.
 #[inline(always)]
-pub(super) fn sum_lanes<T: super::real::Real>(mut lanes: [T; LANES]) -> T {
+pub(super) fn sum_lanes<T: Copy + Default + AddAssign>(mut lanes: [T; LANES]) -> T {
     let mut width = LANES / 2;
     while width > 0 {
         for lane in 0..width {
