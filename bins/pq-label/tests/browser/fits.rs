@@ -87,19 +87,7 @@ pub(crate) fn whatever_has_the_focus_is_seen_at_every_size() {
             browser.press("4");
             found.look(&browser, &what(&format!("digit {digit}")));
         }
-        // What comes and goes above and below moves the page under what has the focus, and covers it.
-        let change = |id: &str, change: &str| {
-            browser.run(&format!("const changed = document.getElementById('{id}'); {change}"));
-        };
-        for key in ["c", "d", "a", "r", "o"] {
-            browser.press(key);
-            change("status", "changed.textContent = 'Saving …'");
-            found.look(&browser, &what(&format!("{key} and a line above")));
-            browser.press(key);
-            change("save-anyway", "changed.hidden = !changed.hidden");
-            found.look(&browser, &what(&format!("{key} and a button below")));
-            change("status", "changed.textContent = ''");
-        }
+        changes_hide_nothing(&browser, &mut found, &what);
         browser.press("c");
         for _ in 0..11 {
             browser.press(TAB);
@@ -122,4 +110,20 @@ pub(crate) fn whatever_has_the_focus_is_seen_at_every_size() {
         found.look(&browser, &what("saving"));
     }
     assert!(found.0.is_empty(), "{:#?}", found.0);
+}
+
+/// What comes and goes above and below moves the page under what has the focus, and covers it.
+fn changes_hide_nothing(browser: &Browser<'_>, found: &mut Found, what: &impl Fn(&str) -> String) {
+    let change = |id: &str, change: &str| {
+        browser.run(&format!("const changed = document.getElementById('{id}'); {change}"));
+    };
+    for key in ["c", "d", "a", "r", "o"] {
+        browser.press(key);
+        change("status", "changed.textContent = 'Saving …'");
+        found.look(browser, &what(&format!("{key} and a line above")));
+        browser.press(key);
+        change("save-anyway", "changed.hidden = !changed.hidden");
+        found.look(browser, &what(&format!("{key} and a button below")));
+        change("status", "changed.textContent = ''");
+    }
 }
