@@ -129,6 +129,8 @@ fn read_run(reader: &mut Reader<'_>, run: &RunFiles) {
     reader.document::<project_files::Applicability>("outputs/<run>/applicability.json", &applicability);
     let decision = run.decision();
     reader.document::<project_files::ScoreDecision>("outputs/<run>/decision.json", &decision);
+    let head = run.score_head();
+    reader.document::<project_files::ScoreHead>("outputs/<run>/score_head.json", &head);
     let doubtful = run.doubtful_labels();
     reader.document::<project_files::DoubtfulLabels>("outputs/<run>/doubtful_labels.json", &doubtful);
     let reference = run.reference_predictions();

@@ -25,8 +25,8 @@ const COMMANDS: [&str; 9] = [
 ];
 
 /// Made when somebody is invited, when the page is opened, when a day is over, by a run that begins after people have corrected, where
-/// people say "not applicable", where three decks are for validation, and where days of a large log are over.
-const LATER: [&str; 10] = [
+/// people say "not applicable", where three decks are for validation, by `pq-train --head`, and where days of a large log are over.
+const LATER: [&str; 11] = [
     "forgotten.jsonl",
     "slide_decisions.jsonl",
     "people.json",
@@ -35,6 +35,7 @@ const LATER: [&str; 10] = [
     "latest/data/corrections.jsonl",
     "latest/applicability.json",
     "latest/decision.json",
+    "latest/score_head.json",
     "predictions/segments.json",
     "predictions",
 ];

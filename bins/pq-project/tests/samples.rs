@@ -85,6 +85,7 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
         check::<drift::PerformanceReport>("monitoring/performance_metrics/latest_metrics.json"),
         check::<project_files::Applicability>("outputs/<run>/applicability.json"),
         check::<project_files::ScoreDecision>("outputs/<run>/decision.json"),
+        check::<project_files::ScoreHead>("outputs/<run>/score_head.json"),
         check::<project_files::DoubtfulLabels>("outputs/<run>/doubtful_labels.json"),
         check::<slide_data::KeptSlide>("monitoring/kept/kept_slides.jsonl"),
         check::<slide_data::Audit>("monitoring/audits.jsonl"),

@@ -60,6 +60,7 @@ impl Chosen {
             run.record(),
             run.applicability(),
             run.decision(),
+            run.score_head(),
         ];
         let hash =
             |path: &PathBuf| path.exists().then(|| hash_file(path).map(|hash| hash.sha256)).transpose();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use pq_cli::WithHint as _;
 use project_files::{Applicability, Contract as _};
-use slide_data::{Split, image_features};
+use slide_data::{Rubric, Split, image_features};
 use slide_scorer::{LabelledSlide, PooledFeatures, RatingContext};
 use vlm_eval::{ImageNumbers, KnownSlide, fit_applicability};
 use vlm_lora::Model;
@@ -33,20 +33,19 @@ pub(crate) fn learned_from(slides: &[LabelledSlide]) -> impl Iterator<Item = &La
     slides.iter().filter(|slide| slide.split == Split::Train)
 }
 
-/// Fits what tells which criteria apply, on the training slides, and keeps it in the run; `None` where people say of no criterion often enough that it does
-/// not.
+/// What is known of the training slides, those to which no criterion applies among them.
 ///
 /// # Errors
 /// When a slide cannot be read, or somebody ends it between two slides.
-pub(crate) fn learn<B: Backend>(
+pub(crate) fn known<B: Backend>(
     (context, glances): (&RatingContext<'_>, &Glances),
     model: &Model<B>,
     slides: &[LabelledSlide],
     dir: &RunDir,
     preemption: &Preemption,
-) -> Result<Option<Applicability>> {
+) -> Result<Vec<KnownSlide>> {
     let slides: Vec<&LabelledSlide> = learned_from(slides).collect();
-    let bar = observe::bar("training slides, to learn which criteria apply", slides.len());
+    let bar = observe::bar("training slides, to learn from what is seen of them", slides.len());
     let mut known = Vec::with_capacity(slides.len());
     for slide in slides {
         preemption.check(&dir.name)?;
@@ -54,7 +53,16 @@ pub(crate) fn learn<B: Backend>(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let found = fit_applicability(context.rating_prompt.rubric(), &known);
+    Ok(known)
+}
+
+/// Fits what tells which criteria apply, on the training slides, and keeps it in the run; `None` where people say of no criterion often enough
+/// that it does not.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn learn(rubric: &Rubric, known: &[KnownSlide], dir: &RunDir) -> Result<Option<Applicability>> {
+    let found = fit_applicability(rubric, known);
     say(&found);
     if found.criteria.is_empty() {
         return Ok(None);
@@ -67,7 +75,7 @@ pub(crate) fn learn<B: Backend>(
 
 /// What its vision tower says of a slide and the properties of its image: from what was seen and kept, and from the image itself where that
 /// is not kept.
-fn seen<B: Backend>(
+pub(crate) fn seen<B: Backend>(
     (context, glances): (&RatingContext<'_>, &Glances),
     model: &Model<B>,
     slide: &LabelledSlide,

@@ -46,7 +46,8 @@ pub(crate) fn learn(
     Ok(Some(decision))
 }
 
-fn items(val: &[LabelledSlide], predictions: &[Prediction]) -> Vec<Item> {
+/// The validation slides with what `predictions` say of them.
+pub(crate) fn items(val: &[LabelledSlide], predictions: &[Prediction]) -> Vec<Item> {
     let by_slide: BTreeMap<&str, &Prediction> =
         predictions.iter().map(|prediction| (prediction.slide_id.as_str(), prediction)).collect();
     let item = |slide: &LabelledSlide| {

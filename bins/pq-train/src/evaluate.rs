@@ -155,34 +155,49 @@ fn read(numbers: &[f64], keys: &[&str]) -> Distributions {
 impl<B: Backend> Evaluator<B> for RatingError<'_> {
     fn evaluate(&mut self, model: &Model<B>) -> Result<Metrics> {
         let answers = self.answers(model)?;
-        let (mut error, mut within_one, mut count) = (0.0, 0.0, 0.0_f64);
-        let mut loss = Mean::default();
-        let mut decks = DeckErrors::default();
-        for (answer, slide) in answers.iter().zip(self.slides.slides()) {
-            for (key, score) in slide.label.scored() {
-                let Some(distribution) = answer.get(key) else { continue };
-                let rounded = (expected_score(distribution) + 0.5).floor();
-                let difference = (rounded - f64::from(score.get())).abs();
-                error += difference;
-                decks.add(&slide.record.deck_id, difference);
-                within_one += f64::from(u8::from(difference < 1.5));
-                count += 1.0;
-            }
-            for (key, target) in targets(self.context.rating_prompt.rubric(), slide) {
-                if let Some(distribution) = answer.get(key) {
-                    loss.add(cross_entropy(&target, distribution));
-                }
+        let Measured { mae, within_one, loss, decks } =
+            measured(self.context.rating_prompt.rubric(), &answers, self.slides.slides());
+        self.found.ratings.put(answers);
+        self.found.errors.keep(mae, loss, decks);
+        Ok(vec![("mae".to_owned(), mae), ("within_1".to_owned(), within_one), (SCORE_LOSS.to_owned(), loss)])
+    }
+}
+
+/// How far ratings are from people's.
+pub(crate) struct Measured {
+    /// Mean absolute error of the rounded means, in points.
+    pub(crate) mae: f64,
+    /// The share of them within one point.
+    pub(crate) within_one: f64,
+    /// Mean cross-entropy of the scores against what is to be learned, in nats.
+    pub(crate) loss: f64,
+    /// The errors, deck by deck.
+    pub(crate) decks: DeckErrors,
+}
+
+/// Holds the ratings of slides, in their order, against people's.
+pub(crate) fn measured(rubric: &Rubric, answers: &[Distributions], slides: &[LabelledSlide]) -> Measured {
+    let (mut error, mut within_one, mut count) = (0.0, 0.0, 0.0_f64);
+    let mut loss = Mean::default();
+    let mut decks = DeckErrors::default();
+    for (answer, slide) in answers.iter().zip(slides) {
+        for (key, score) in slide.label.scored() {
+            let Some(distribution) = answer.get(key) else { continue };
+            let rounded = (expected_score(distribution) + 0.5).floor();
+            let difference = (rounded - f64::from(score.get())).abs();
+            error += difference;
+            decks.add(&slide.record.deck_id, difference);
+            within_one += f64::from(u8::from(difference < 1.5));
+            count += 1.0;
+        }
+        for (key, target) in targets(rubric, slide) {
+            if let Some(distribution) = answer.get(key) {
+                loss.add(cross_entropy(&target, distribution));
             }
         }
-        self.found.ratings.put(answers);
-        let count = count.max(1.0);
-        self.found.errors.keep(error / count, loss.value(), decks);
-        Ok(vec![
-            ("mae".to_owned(), error / count),
-            ("within_1".to_owned(), within_one / count),
-            (SCORE_LOSS.to_owned(), loss.value()),
-        ])
     }
+    let count = count.max(1.0);
+    Measured { mae: error / count, within_one: within_one / count, loss: loss.value(), decks }
 }
 
 /// What is to be learned of a slide, by criterion.

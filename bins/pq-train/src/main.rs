@@ -3,15 +3,16 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
-use pq_cli::{CommonArgs, HasCommon, ProjectConfig, Verdict};
+use pq_cli::{ProjectConfig, Verdict};
 use slide_scorer::{BaseModelConfig, NewGroups, RatingPrompt, Settings, Store, open_base};
 
 mod applies;
+mod args;
 mod code;
 mod decision;
 mod evaluate;
 mod gain;
+mod head;
 mod observe;
 mod outlook;
 mod plan;
@@ -28,42 +29,9 @@ mod training;
 mod verdict;
 mod warm;
 
+use args::Args;
 use processes::Processes;
 use run::RunDir;
-
-/// Fine-tunes the model on the labelled slides with LoRA.
-///
-/// Splits the decks and freezes the test set with its labels where it is not frozen yet, trains, evaluates and saves by step, keeps the adapter with the smallest
-/// rating error, and writes everything to `outputs/<run>`. Ctrl-C saves a checkpoint; `--resume` carries on from it.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "Exit status: 0 trained, 1 no better than the best constant, 2 could not run, 4 stopped early: --resume carries on."
-)]
-struct Args {
-    #[command(flatten)]
-    common: CommonArgs,
-    /// Name of the run; left out, its starting time.
-    #[arg(long)]
-    run: Option<String>,
-    /// Carry on from the newest checkpoint of the run (the one named by --run, else the newest).
-    #[arg(long)]
-    resume: bool,
-    /// Begin with the adapter of `champion`, a version, a run or a folder in place of a fresh one; its own `[lora]` settings hold.
-    #[arg(long, value_name = "ADAPTER", conflicts_with = "resume")]
-    from: Option<String>,
-    /// Say what the run will take (memory, disk, time, after a short calibration) and train nothing.
-    #[arg(long, conflicts_with = "resume")]
-    plan: bool,
-    #[command(subcommand)]
-    command: Option<sync::Command>,
-}
-
-impl HasCommon for Args {
-    fn common(&self) -> &CommonArgs {
-        &self.common
-    }
-}
 
 fn main() -> ExitCode {
     pq_cli::run(|args: &Args| match &args.command {
@@ -83,6 +51,7 @@ fn train(args: &Args) -> Result<Verdict> {
 }
 
 fn run(args: &Args, project: &ProjectConfig, processes: &Processes) -> Result<Verdict> {
+    args.check(processes.count())?;
     let mut settings = Settings::load(project)?;
     let services = track::Services::of(project)?;
     let store = Store::open(project)?;

@@ -79,6 +79,17 @@ pub(crate) fn outlook<B: Backend>(
         measured => measured.context("the model cannot be measured before the first step")?,
     };
     let of = |name: &str| named(&metrics, name);
+    Ok(Outlook {
+        start_mae: of("mae"),
+        constant_mae: constant_mae(slides, rubric),
+        ceiling_mae: ceiling(slides, rubric),
+        start_score_loss: of(SCORE_LOSS),
+        rater_entropy: evaluator.rater_entropy(),
+    })
+}
+
+/// The error on the validation slides of the score for each criterion that is best on the training slides.
+pub(crate) fn constant_mae(slides: &[LabelledSlide], rubric: &Rubric) -> f64 {
     let of_split = |split: Split| slides.iter().filter(move |slide| slide.split == split);
     let constants = best_constants(rubric, of_split(Split::Train).map(|slide| &slide.label));
     let (mut error, mut count) = (0.0, 0.0_f64);
@@ -87,13 +98,7 @@ pub(crate) fn outlook<B: Backend>(
         error += f64::from(constant.get().abs_diff(score.get()));
         count += 1.0;
     }
-    Ok(Outlook {
-        start_mae: of("mae"),
-        constant_mae: error / count.max(1.0),
-        ceiling_mae: ceiling(slides, rubric),
-        start_score_loss: of(SCORE_LOSS),
-        rater_entropy: evaluator.rater_entropy(),
-    })
+    error / count.max(1.0)
 }
 
 fn named(metrics: &Metrics, name: &str) -> f64 {

@@ -110,6 +110,19 @@ impl Record {
         })
     }
 
+    /// Says what the run is made from, before its first step.
+    ///
+    /// # Errors
+    /// When the record or the copies of what was read cannot be written.
+    pub(crate) fn begin(&self) -> Result<()> {
+        Ok(self.write()?)
+    }
+
+    fn write(&self) -> project_files::Result<()> {
+        self.snapshot.write(&self.files)?;
+        self.content.write(&self.files.record())
+    }
+
     pub(crate) fn finish(mut self, outcome: &TrainOutcome, verdict: Option<LearningVerdict>) -> Result<()> {
         if let Some(problem) = self.problem {
             return Err(problem.into());
@@ -176,9 +189,7 @@ fn hardware(base: &Base) -> Hardware {
 
 impl Observer for Record {
     fn on_start(&mut self, _start: &RunStart) {
-        let written =
-            self.snapshot.write(&self.files).and_then(|()| self.content.write(&self.files.record()));
-        self.problem = written.err();
+        self.problem = self.write().err();
     }
 
     fn should_stop(&self) -> bool {

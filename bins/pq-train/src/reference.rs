@@ -10,6 +10,7 @@ use vlm_lora::Model;
 use vlm_lora::backend::Backend;
 
 use crate::decision;
+use crate::head::Learned;
 use crate::observe;
 use crate::outlook::Glances;
 use crate::preempt::Preemption;
@@ -57,8 +58,8 @@ pub(crate) fn whole_decks(slides: &[LabelledSlide]) -> Vec<&LabelledSlide> {
     decks.into_values().step_by(every.max(1)).flatten().collect()
 }
 
-/// Takes down what is seen on slides of training and scores those of validation once, and learns from those of validation how scores are
-/// decided.
+/// Takes down what is seen on slides of training and scores those of validation once, and learns from those of validation what a head has to
+/// say beside the adapter, where there is one, and how scores are decided.
 ///
 /// # Errors
 /// When a slide cannot be read or scored, or somebody ends it between two slides.
@@ -66,8 +67,8 @@ pub(crate) fn predictions<B: Backend>(
     (context, glances): (&RatingContext<'_>, &Glances),
     model: &Model<B>,
     (train, val): (&SlideSamples<'_>, &SlideSamples<'_>),
-    dir: &RunDir,
-    preemption: &Preemption,
+    (dir, preemption): (&RunDir, &Preemption),
+    head: Option<Learned>,
 ) -> Result<()> {
     let slides: Vec<&LabelledSlide> = whole_decks(train.slides()).into_iter().chain(val.slides()).collect();
     let bar = observe::bar("slides that production is compared with", slides.len());
@@ -78,7 +79,11 @@ pub(crate) fn predictions<B: Backend>(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let decision = decision::learn(context.rating_prompt.rubric(), val.slides(), &predictions, dir)?;
+    let rubric = context.rating_prompt.rubric();
+    if let Some(head) = head {
+        head.join(rubric, val.slides(), &mut predictions, dir)?;
+    }
+    let decision = decision::learn(rubric, val.slides(), &predictions, dir)?;
     for prediction in &mut predictions {
         prediction.decide(decision.as_ref());
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use pq_cli::{Verdict, WithHint as _};
-use project_files::LearningVerdict;
+use project_files::{LearningVerdict, ScoreHead};
 use vlm_lora::{Error, TrainOutcome};
 
 use crate::run::RunDir;
@@ -77,4 +77,25 @@ pub(crate) fn print(
         writeln!(out, "{}", learning.sentence)?;
     }
     Ok(verdict)
+}
+
+/// What a head that stands alone reached, or all of that as JSON. One that is no better than the best constant has not passed.
+pub(crate) fn print_head(
+    head: &ScoreHead,
+    outcome: &TrainOutcome,
+    learning: &LearningVerdict,
+    json: bool,
+) -> Result<Verdict> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        let mut all = serde_json::to_value(outcome)?;
+        all["verdict"] = serde_json::to_value(learning)?;
+        writeln!(out, "{all}")?;
+    } else {
+        let (slides, seconds) = (head.slides, outcome.train_seconds);
+        let dir = outcome.output_dir.display();
+        writeln!(out, "a head on what the vision tower sees, from {slides} slides in {seconds:.1} s: {dir}")?;
+        writeln!(out, "{}", learning.sentence)?;
+    }
+    Ok(if learning.learned { Verdict::Pass } else { Verdict::Fail })
 }

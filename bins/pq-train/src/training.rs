@@ -11,6 +11,7 @@ use vlm_lora::backend::{Backend, OnDevice};
 use vlm_lora::plan::Rated;
 use vlm_lora::{BaseIdentity, Evaluator as _, FeatureCache, FeaturePrecision, Model, RunStatus, Trainer};
 
+use crate::head::{self, HeadUse, Learned};
 use crate::preempt::Preemption;
 use crate::processes::Processes;
 use crate::ratings::Evaluated;
@@ -104,7 +105,8 @@ impl OnDevice for Training<'_> {
         let identity = self.base.identity()?;
         let cache = feature_cache(self.settings, identity, self.store);
         let rating_prompt = self.samples.prompt;
-        let context = RatingContext { rating_prompt, cache: &cache, applicability: None, decision: None };
+        let context =
+            RatingContext { rating_prompt, cache: &cache, applicability: None, head: None, decision: None };
         let is_first = self.processes.is_first();
         let look = || outlook::look_at_pictures(&context, self.samples.all, &preemption, &self.dir.name);
         let glances = if is_first { look()? } else { outlook::Glances::new() };
@@ -114,7 +116,9 @@ impl OnDevice for Training<'_> {
             Some(warm) => warm.attach(&mut model)?,
             None => attach(&mut model, self.settings, self.base)?,
         }
-        if is_first {
+        if self.args.head == Some(HeadUse::Alone) {
+            self.head_alone(&mut model, context, &glances, &preemption)
+        } else if is_first {
             let origin = adapter.map(|warm| warm.origin);
             self.first(&mut model, (context, identity), (origin, &glances), &preemption)
         } else {
@@ -180,9 +184,14 @@ impl Training<'_> {
             tracing::warn!("stopped; `pq-train --resume --run {}` carries on", dir.name);
             return Ok(Verdict::Stopped);
         }
-        let applicability = applies::learn((&context, glances), model, all, dir, preemption)?;
+        let known = applies::known((&context, glances), model, all, dir, preemption)?;
+        let slides = (known.as_slice(), val.slides());
+        let learn = || Learned::new((&context, glances), model, slides, (dir, preemption));
+        head::forget(dir)?;
+        let head = args.head.map(|_| learn()).transpose()?;
+        let applicability = applies::learn(&settings.rubric, &known, dir)?;
         let context = RatingContext { applicability: applicability.as_ref(), ..context };
-        reference::predictions((&context, glances), model, (&train, &val), dir, preemption)?;
+        reference::predictions((&context, glances), model, (&train, &val), (dir, preemption), head)?;
         dir.make_latest(store.layout()).context("cannot point `latest` at the run")?;
         tracked?;
         report::print(dir.files.dir(), &outcome, learning.as_ref(), args.common.json)

@@ -46,6 +46,22 @@ pub(crate) fn verdict(
     Some(LearningVerdict { learned, limit, gain, sentence })
 }
 
+/// The verdict on a head that stands alone, by its error on the validation slides.
+pub(crate) fn of_head(mae: f64, constant_mae: f64, gain: Option<Gain>) -> LearningVerdict {
+    let learned = mae < constant_mae;
+    let reached = format!("error {mae:.2} on the validation slides, best constant {constant_mae:.2}");
+    let sure = gain.and_then(|gain| gain.interval).is_some_and(|ends| ends.low > 0.0);
+    let head = match (learned, sure) {
+        (false, _) => "has not learned",
+        (true, true) => "learned",
+        (true, false) => "cannot tell whether it learned",
+    };
+    let limit = LearningLimit::Decks;
+    let sentence =
+        format!("{head}: {reached}; an adapter can learn what the frozen vision tower does not tell");
+    LearningVerdict { learned, limit, gain, sentence }
+}
+
 fn limit(outlook: &Outlook, course: &[Evaluation], best: Evaluation, learned: bool) -> Option<LearningLimit> {
     let least = course.iter().copied().min_by(|a, b| a.score_loss.total_cmp(&b.score_loss))?;
     let (first, last) = (course.first()?, course.last()?);

@@ -71,8 +71,13 @@ impl OnDevice for Ask<'_> {
         let model = self.base.model(backend).unwrap();
         let prompt = RatingPrompt::new(Rubric::default(), self.base.processor(Some(128)).unwrap()).unwrap();
         let cache = FeatureCache::new(self.base.identity().unwrap().fingerprint(), FeaturePrecision::Float32);
-        let context =
-            RatingContext { rating_prompt: &prompt, cache: &cache, applicability: None, decision: None };
+        let context = RatingContext {
+            rating_prompt: &prompt,
+            cache: &cache,
+            applicability: None,
+            head: None,
+            decision: None,
+        };
         let glance = context.glance(&self.slides[0]).unwrap();
         assert!(context.kept_features(&model, &glance).is_none(), "nothing is kept yet");
         assert!(context.seen(&model, &glance, "v1").unwrap().is_none());

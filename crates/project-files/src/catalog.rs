@@ -164,6 +164,14 @@ pub const CATALOG: &[Entry] = &[
         &["pq-validate", "pq-score", "pq-register"],
     ),
     entry(
+        "outputs/<run>/score_head.json",
+        "project_files::ScoreHead",
+        Document,
+        1,
+        &["pq-train"],
+        &["pq-validate", "pq-score", "pq-register"],
+    ),
+    entry(
         "outputs/<run>/config.toml",
         "slide_scorer::Settings",
         Other,

@@ -28,6 +28,7 @@ mod manifest;
 mod release;
 mod run_files;
 mod run_record;
+mod score_head;
 mod seal;
 mod slide_files;
 mod stored;
@@ -57,6 +58,7 @@ pub use run_record::{
     BestCheckpoint, CodeState, DataSummary, Hardware, LearningLimit, LearningVerdict, Outlook, RunRecord,
     StartedFrom, TestSet, TrainingSummary,
 };
+pub use score_head::{CriterionHead, ScoreHead};
 pub use slide_files::SlideFiles;
 pub use stored::{check_stored, differences};
 pub use validation::ValidationResults;

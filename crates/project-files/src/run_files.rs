@@ -26,6 +26,7 @@ const RECORD: &str = "run.json";
 const REFERENCE: &str = "reference_predictions.jsonl";
 const TEST: &str = "test_predictions.jsonl";
 const VALIDATION: &str = "validation_results.json";
+const SCORE_HEAD: &str = "score_head.json";
 const REPORT: &str = "report.html";
 pub(crate) const MANIFEST: &str = "release.json";
 pub(crate) const SIGNATURE: &str = "model.sig";
@@ -45,7 +46,7 @@ pub const PROCESSOR_FILES: [&str; 9] = [
 ];
 
 /// The files of a run that make a release; the model card is written for it.
-pub const RELEASED_FILES: [ReleasedFile; 11] = [
+pub const RELEASED_FILES: [ReleasedFile; 12] = [
     released(ADAPTER_CONFIG, true, true),
     released(ADAPTER_WEIGHTS, true, true),
     released(VALIDATION, true, true),
@@ -53,6 +54,7 @@ pub const RELEASED_FILES: [ReleasedFile; 11] = [
     released(RECORD, true, true),
     released(APPLICABILITY, false, true),
     released(DECISION, false, true),
+    released(SCORE_HEAD, false, true),
     released(METRICS, false, true),
     released(REPORT, false, false),
     released(REFERENCE, false, false),
@@ -65,6 +67,7 @@ pub const RELEASED_FILES: [ReleasedFile; 11] = [
 /// <run>/
 ///   adapter_config.json, adapter_model.safetensors    the adapter, under PEFT's names
 ///   applicability.json             tells which criteria apply to a slide, where people said "not applicable" often enough
+///   score_head.json                tells scores from what the vision tower sees, alone or beside the adapter (`pq-train --head`)
 ///   decision.json                  from probabilities to the score that is shown
 ///   config.toml                    the settings that it was trained with
 ///   metrics.jsonl                  losses, learning rates and evaluations by step
@@ -137,6 +140,11 @@ impl RunFiles {
     /// Which criteria apply to a slide: [`Applicability`](crate::Applicability).
     pub fn applicability(&self) -> PathBuf {
         self.dir.join(APPLICABILITY)
+    }
+
+    /// Scores from what the vision tower sees: [`ScoreHead`](crate::ScoreHead).
+    pub fn score_head(&self) -> PathBuf {
+        self.dir.join(SCORE_HEAD)
     }
 
     /// From probabilities to the score that is shown: [`ScoreDecision`](crate::ScoreDecision).

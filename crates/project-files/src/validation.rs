@@ -128,10 +128,11 @@ impl Contract for ValidationResults {
 }
 
 /// Files of a run that may be missing when it is validated.
-fn optional(run: &RunFiles) -> [PathBuf; 6] {
+fn optional(run: &RunFiles) -> [PathBuf; 7] {
     [
         run.applicability(),
         run.decision(),
+        run.score_head(),
         run.metrics(),
         run.reference_predictions(),
         run.test_predictions(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use project_files::Contract as _;
 use slide_data::{Prediction, image_features, pixels_sha256};
 use vlm_lora::backend::Backend;
@@ -107,7 +107,7 @@ impl RatingContext<'_> {
             None => Ok(Applies::new()),
         };
         let applies = pooled.iter().zip(glances).map(applies).collect::<Result<Vec<_>>>()?;
-        let answers = self.rating_prompt.ask_applicable(model, questions, &applies)?;
+        let answers = self.answers(model, questions, &pooled, &applies)?;
         let latency_ms = start.elapsed().as_secs_f64() * 1e3 / glances.len().max(1) as f64;
         let said = glances.iter().zip(answers).zip(applies).zip(&pooled);
         let predictions = said.map(|(((glance, distributions), applies), pooled)| {
@@ -118,6 +118,41 @@ impl RatingContext<'_> {
             prediction
         });
         Ok(predictions.collect())
+    }
+}
+
+impl RatingContext<'_> {
+    /// What the adapter says of slides, with what the head says where there is one; the adapter is not asked where the head stands alone.
+    fn answers<B: Backend>(
+        &self,
+        model: &Model<B>,
+        questions: &[(Sample, Option<Features>)],
+        pooled: &[Option<PooledFeatures>],
+        applies: &[Applies],
+    ) -> Result<Vec<Distributions>> {
+        let Some(head) = self.head else {
+            return Ok(self.rating_prompt.ask_applicable(model, questions, applies)?);
+        };
+        let mut answers = if head.is_alone() {
+            vec![Distributions::new(); questions.len()]
+        } else {
+            self.rating_prompt.ask_applicable(model, questions, applies)?
+        };
+        for ((answer, pooled), applies) in answers.iter_mut().zip(pooled).zip(applies) {
+            let Some(pooled) = pooled else { continue };
+            let features = pooled.concatenated();
+            for key in self.rating_prompt.asked(applies) {
+                let Some(of_key) = head.criteria.get(key) else { continue };
+                let told = of_key.rate(&features).with_context(|| {
+                    format!(
+                        "`score_head.json` of the adapter takes other features for `{key}` than the base has"
+                    )
+                })?;
+                let both = answer.get(key).map_or(told, |adapter| head.blend(&told, adapter));
+                answer.insert(key.to_owned(), both);
+            }
+        }
+        Ok(answers)
     }
 }
 

@@ -109,6 +109,15 @@ impl RatingPrompt {
         self.ask_applicable(model, questions, &vec![Applies::new(); questions.len()])
     }
 
+    /// The criteria that are asked of a slide: those that were taught and are at least as likely to apply as not.
+    pub fn asked<'a>(&'a self, applies: &'a Applies) -> impl Iterator<Item = &'a str> {
+        self.rubric.keys().filter(|key| self.is_asked(key, applies))
+    }
+
+    fn is_asked(&self, key: &str, applies: &Applies) -> bool {
+        !self.untaught.contains(key) && applies.get(key).is_none_or(|p| *p >= 0.5)
+    }
+
     /// The model's distributions for each question, for the criteria that are at least as likely to apply as not: the lines of the
     /// others are left out of the answer, as they were in training.
     ///
@@ -122,8 +131,7 @@ impl RatingPrompt {
     ) -> vlm_lora::Result<Vec<Distributions>> {
         let mut by_lines: BTreeMap<Vec<bool>, Vec<usize>> = BTreeMap::new();
         for (place, applies) in applies.iter().enumerate() {
-            let is_asked =
-                |key: &str| !self.untaught.contains(key) && applies.get(key).is_none_or(|p| *p >= 0.5);
+            let is_asked = |key: &str| self.is_asked(key, applies);
             by_lines.entry(self.rubric.keys().map(is_asked).collect()).or_default().push(place);
         }
         let mut answers = vec![Distributions::new(); questions.len()];

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use pq_cli::{Hint, WithHint as _};
 use project_files::{
-    Applicability, ApplicabilityHead, Contract as _, RunFiles, RunRecord, ScoreDecision, hash_file,
+    Applicability, ApplicabilityHead, Contract, RunFiles, RunRecord, ScoreDecision, ScoreHead, hash_file,
 };
 use slide_data::image::{DynamicImage, RgbImage};
 use slide_data::{Prediction, VisionSketch};
@@ -38,6 +38,7 @@ pub struct SlideScorer {
     version: String,
     cache: FeatureCache,
     applicability: Option<Applicability>,
+    head: Option<ScoreHead>,
     decision: Option<ScoreDecision>,
 }
 
@@ -65,6 +66,8 @@ pub struct RatingContext<'a> {
     pub cache: &'a FeatureCache,
     /// Tells which criteria apply to a slide; without it all do.
     pub applicability: Option<&'a Applicability>,
+    /// Tells scores from what the vision tower sees; without it the adapter alone does.
+    pub head: Option<&'a ScoreHead>,
     /// From probabilities to scores; without it means are rounded.
     pub decision: Option<&'a ScoreDecision>,
 }
@@ -184,6 +187,7 @@ impl SlideScorer {
             None => None,
         };
         let decision = adapter.map(decision_of).transpose()?.flatten();
+        let head = adapter.map(head_of).transpose()?.flatten();
         let run = adapter;
         let read = |run: &RunFiles| {
             let adapter = PeftAdapter::open(run.dir(), base.checkpoint.config());
@@ -199,7 +203,7 @@ impl SlideScorer {
         let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?.without(&untaught);
         let cache =
             FeatureCache::new(base.identity()?.fingerprint(), FeaturePrecision::Float32).memory_budget(0);
-        Ok(Self { rating_prompt, model, version: version.to_owned(), cache, applicability, decision })
+        Ok(Self { rating_prompt, model, version: version.to_owned(), cache, applicability, head, decision })
     }
 
     /// Keeps what the frozen vision tower says of images in this folder, and takes from there what other models of the same base
@@ -265,11 +269,12 @@ impl SlideScorer {
     }
 
     fn context(&self) -> RatingContext<'_> {
-        let Self { rating_prompt, cache, applicability, decision, .. } = self;
+        let Self { rating_prompt, cache, applicability, head, decision, .. } = self;
         RatingContext {
             rating_prompt,
             cache,
             applicability: applicability.as_ref(),
+            head: head.as_ref(),
             decision: decision.as_ref(),
         }
     }
@@ -277,15 +282,30 @@ impl SlideScorer {
 
 /// The decision that lies beside an adapter, which must be its own.
 fn decision_of(run: &RunFiles) -> Result<Option<ScoreDecision>> {
-    let path = run.decision();
-    let Some(decision) = ScoreDecision::read_if_present(&path)? else { return Ok(None) };
+    let remedy = "train again, or remove the file: means are rounded without it";
+    beside(run, &run.decision(), remedy, ScoreDecision::is_for)
+}
+
+/// The head that lies beside an adapter, which must be its own.
+fn head_of(run: &RunFiles) -> Result<Option<ScoreHead>> {
+    beside(run, &run.score_head(), "train again with `--head`", ScoreHead::is_for)
+}
+
+/// What lies beside an adapter and says by hash for which one it is.
+fn beside<T: Contract>(
+    run: &RunFiles,
+    path: &Path,
+    remedy: &str,
+    is_for: impl FnOnce(&T, &str) -> bool,
+) -> Result<Option<T>> {
+    let Some(found) = T::read_if_present(path)? else { return Ok(None) };
     let sha256 = hash_file(&run.adapter_weights()).context("the adapter cannot be read")?.sha256;
-    if decision.is_for(&sha256) {
-        return Ok(Some(decision));
+    if is_for(&found, &sha256) {
+        return Ok(Some(found));
     }
     bail!(Hint::new(
         format!("`{}` was made for another adapter than the one beside it", path.display()),
-        "bring back the adapter or the file that belongs to it, train again, or remove the file: means are rounded without it"
+        format!("bring back the adapter or the file that belongs to it, or {remedy}")
     ))
 }
 

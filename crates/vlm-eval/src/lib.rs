@@ -42,7 +42,7 @@ mod table;
 mod versions;
 
 pub use baseline::best_constants;
-pub use cheap::{CheapModels, ImageNumbers, KnownSlide, Neighbour, fit_applicability};
+pub use cheap::{CheapModels, ImageNumbers, KnownSlide, Neighbour, fit_applicability, fit_head, fit_share};
 pub use compare::Rater;
 pub use decision::fit_decision;
 pub use detail::{CalibrationBin, CriterionDetail, Details, Miss};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use slide_data::{Answer, Label, Rubric, Score, Tally, expected_score};
-use vlm_eval::{CheapModels, ImageNumbers, KnownSlide, fit_applicability};
+use vlm_eval::{CheapModels, ImageNumbers, KnownSlide, fit_applicability, fit_head};
 
 #[derive(Deserialize)]
 struct Reference {
@@ -84,6 +84,23 @@ fn every_forecast_equals_the_reference() {
             }
         }
     }
+}
+
+#[test]
+fn a_head_says_what_the_linear_probe_says() {
+    let (reference, rubric, known) = reference();
+    let head = fit_head(&rubric, &known).unwrap();
+    assert!(head.is_alone() && head.slides == known.len() && head.criteria.len() == 2);
+    for (at, slide) in reference.asked.iter().enumerate() {
+        let features = [slide.mean.as_slice(), &slide.spread].concat();
+        for (key, expected) in rubric.keys().zip(&reference.forecasts[CheapModels::LINEAR_PROBE]) {
+            let actual = head.criteria[key].rate(&features).unwrap();
+            for (a, e) in actual.iter().zip(&expected[at]) {
+                assert!((a - e).abs() < 1e-5, "{key}, {at}: {actual:?} {:?}", expected[at]);
+            }
+        }
+    }
+    assert!(fit_head(&rubric, &known[..1]).is_none(), "one deck teaches nothing");
 }
 
 #[test]

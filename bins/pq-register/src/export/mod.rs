@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use pq_cli::{Hint, Verdict, WithHint as _};
-use project_files::{Contract as _, ExportCheck, ExportRecord, Release, RunFiles, RunRecord};
+use project_files::{Contract as _, ExportCheck, ExportRecord, Release, RunFiles, RunRecord, ScoreHead};
 use serde_json::json;
 use slide_scorer::{BASE_MODEL, BASE_PROCESSOR, Settings};
 use vlm_lora::{ModelDtype, PeftAdapter};
@@ -25,6 +25,15 @@ pub(crate) fn export(context: &Context<'_>, project: &Project<'_>, args: &Export
     let out = args.out.clone().unwrap_or_else(|| project.layout.exports().join(&name));
     if let Some(record) = existing(&out, &release, args)? {
         return printed(context, &out, &record, "exists");
+    }
+    if ScoreHead::read_if_present(&stored.score_head())?.is_some_and(|head| head.share > 0.0) {
+        bail!(Hint::new(
+            format!(
+                "{} tells scores by a head on what the vision tower sees, which no export holds",
+                release.version
+            ),
+            "export a version that was trained without `--head`"
+        ));
     }
     let mut settings = Settings::of_run_here(&stored, project.common, project.config)?;
     // Both are asked in f32: what differs then is the export, not how weights are held here.

@@ -85,6 +85,10 @@ impl Subject<'_> {
         self.setting("processor.longest_edge")?.as_integer().filter(|edge| *edge > 0)
     }
 
+    fn has_head(&self) -> bool {
+        self.manifest.files.contains_key("score_head.json")
+    }
+
     fn has_processor(&self) -> bool {
         self.manifest.files.contains_key("tokenizer.json")
     }

@@ -18,14 +18,19 @@ pub(super) fn section(subject: &Subject<'_>) -> String {
 }
 
 fn training(subject: &Subject<'_>) -> String {
+    let steps = subject.record.training.as_ref().filter(|training| training.steps > 0);
     let (mut rows, training) = (settings(subject), subject.record.training.as_ref());
     rows.extend([
-        ("epochs", training.map(|training| format!("{:.2}", training.epochs))),
-        ("optimizer steps", training.map(|training| grouped(training.steps))),
+        ("epochs", steps.map(|training| format!("{:.2}", training.epochs))),
+        ("optimizer steps", steps.map(|training| grouped(training.steps))),
         ("seed", subject.setting("training.seed").and_then(written)),
-        ("trained weights", training.map(weights)),
-        ("mean training loss", training.map(|training| format!("{:.4}", training.train_loss))),
+        ("trained weights", steps.map(weights)),
+        ("mean training loss", steps.map(|training| format!("{:.4}", training.train_loss))),
         ("checkpoint kept", training.and_then(kept)),
+        (
+            "score head",
+            subject.has_head().then(|| "`score_head.json`, beside the adapter or in its place".to_owned()),
+        ),
         ("ended as", training.map(|training| plain(&training.status))),
     ]);
     format!("## How it was trained\n\n{}", pairs(["what", "value"], rows))

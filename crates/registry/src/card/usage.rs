@@ -1,4 +1,5 @@
-//! How it is used: a command, a program in Rust, a program in Python. All three give the same probabilities.
+//! How it is used: a command, a program in Rust, a program in Python. All three give the same probabilities, but for what a score head
+//! adds to those of the command.
 
 use serde_json::json;
 
@@ -11,8 +12,14 @@ pub(super) fn section(subject: &Subject<'_>) -> String {
     } else {
         "The repository holds the adapter; base and processor are fetched or given."
     };
+    let head = if subject.has_head() {
+        "The command also reads `score_head.json`, a linear function of what the vision tower sees that tells part of each probability, or all \
+         of it; the two programs ask the adapter alone, and say something else."
+    } else {
+        "All three give the same probabilities."
+    };
     format!(
-        "## How it is used\n\n{processor}\n\nFrom a shell, in the folder of this version:\n\n```sh\n{}```\n\n\
+        "## How it is used\n\n{processor} {head}\n\nFrom a shell, in the folder of this version:\n\n```sh\n{}```\n\n\
          From Rust, with the crates `vlm-lora` and `image`:\n\n```rust\n{}```\n\n\
          From Python, with `torch`, `torchvision`, `transformers`, `peft` and `pillow`:\n\n```python\n{}```\n",
         shell(subject),

@@ -6,6 +6,7 @@
 
 mod applies;
 mod gram;
+mod head;
 mod logistic;
 mod nearest;
 mod ridge;
@@ -18,6 +19,7 @@ use crate::table::Distribution;
 pub use applies::fit_applicability;
 pub(crate) use applies::measures as applicability_measures;
 use gram::{Gram, Scale};
+pub use head::{fit_head, fit_share};
 use nearest::Nearest;
 pub use nearest::Neighbour;
 use ridge::Ridge;

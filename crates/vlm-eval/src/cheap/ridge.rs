@@ -59,6 +59,11 @@ impl Ridge {
         Self { weights, intercept }
     }
 
+    /// Weights and intercept of each score.
+    pub(super) fn functions(&self) -> impl Iterator<Item = (&[f32], f64)> {
+        self.weights.iter().map(Vec::as_slice).zip(self.intercept)
+    }
+
     /// The probabilities of 1 to 5: what the regression says, without what is below 0, divided by its sum.
     pub(super) fn rate(&self, row: &[f32]) -> Distribution {
         normalized(std::array::from_fn(|level| self.intercept[level] + dot(&self.weights[level], row)))
