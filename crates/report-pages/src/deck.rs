@@ -64,6 +64,8 @@ pub struct DeckReport<'a> {
 const WORST: usize = 3;
 /// From this mean on a criterion needs no advice.
 const FINE: f64 = 4.0;
+/// Where the likely scores of one more rater lie this far apart, people disagree about a slide.
+const DISAGREE: u8 = 3;
 /// A first or last slide with less than this share of the deck's median density of edges is a cover or a farewell.
 const FRAME: f64 = 0.6;
 
@@ -350,10 +352,13 @@ fn bar(criterion: &Criterion, prediction: &Prediction) -> Option<Value> {
     }
     let spread = standard_deviation(distribution, expected);
     let (low, high) = (position(expected - spread), position(expected + spread));
+    let people = prediction.interval.get(&criterion.key).map(|ends| ends.map(Score::get));
+    let disputed = people.filter(|[low, high]| high.saturating_sub(*low) >= DISAGREE);
     let chances = distribution.iter().zip(1..).map(|(p, score)| format!("{score}: {:.0} %", 100.0 * p));
     Some(context! {
         name => criterion.name,
         value => number(Some(expected), 1),
+        disputed => disputed.map(|[low, high]| format!("{low} to {high}")),
         spread => number(Some(spread), 1),
         tone => tone(Some(expected)),
         width => width(Some(expected)),

@@ -45,6 +45,38 @@ fn a_deck_report_shows_each_slide_and_what_to_work_on() {
 }
 
 #[test]
+fn where_people_disagree_their_scores_stand_in_place_of_one() {
+    let rubric = Rubric::default();
+    let ends = |low, high| [low, high].map(|score| Score::new(score).unwrap());
+    let mut said = prediction("s", 1, 0.0);
+    said.interval = [("clarity".to_owned(), ends(2, 5)), ("design".to_owned(), ends(3, 5))].into();
+    let slide = ScoredSlide {
+        number: 1,
+        title: String::new(),
+        image: None,
+        prediction: said,
+        familiar: Familiar::default(),
+    };
+    let page = render_deck_report(&DeckReport {
+        title: "Deck",
+        rubric: &rubric,
+        slides: &[slide],
+        model_version: "v4",
+        caveat: "",
+        quality: "",
+        older: None,
+        failed: &[],
+        corrections: false,
+        generated_at: Timestamp::UNIX_EPOCH,
+    })
+    .unwrap();
+    assert_eq!(page.matches("people disagree here").count(), 1, "three points apart, not two");
+    assert!(page.contains("<span class=\"value\">2 to 5</span>"));
+    assert!(page.contains("people disagree, 2 to 5 of 5\""), "told to whoever does not see it");
+    assert_self_contained(&page);
+}
+
+#[test]
 fn slides_of_one_deck_are_called_by_their_numbers() {
     let slide = |number| ScoredSlide {
         number,
