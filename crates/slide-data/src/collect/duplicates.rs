@@ -58,9 +58,8 @@ pub(super) fn resolve(
     let replaced = found.instead.keys().filter(|&&at| !is_new[at]).count();
     found.mark(slides);
     group(slides, &evidence);
-    for (at, original) in said_again(slides, &is_new, &said, &evidence, copies.stays) {
-        repeat(slides, at, original);
-    }
+    let again = said_again(slides, &is_new, &said, &evidence, copies.stays);
+    repeat_all(slides, again);
     Some(Resolved { replaced })
 }
 
@@ -78,6 +77,27 @@ pub(super) fn repeat(slides: &mut [SlideRecord], at: usize, original: usize) {
         slide.duplicate_of = Some(original.clone());
     }
     slides[at].duplicate_of = Some(original);
+}
+
+/// As [`repeat`] for each of many slides with its original, one after the other.
+fn repeat_all(slides: &mut [SlideRecord], pairs: impl IntoIterator<Item = (usize, usize)>) {
+    let mut repeats: HashMap<String, Vec<usize>> = HashMap::new();
+    for (at, slide) in slides.iter().enumerate() {
+        if let Some(original) = &slide.duplicate_of {
+            repeats.entry(original.clone()).or_default().push(at);
+        }
+    }
+    for (at, original) in pairs {
+        let (own, original) = (slides[at].slide_id.clone(), slides[original].slide_id.clone());
+        let mut moved = repeats.remove(&own).unwrap_or_default();
+        // Some may have been given another original since.
+        moved.retain(|&other| slides[other].duplicate_of.as_ref() == Some(&own));
+        moved.push(at);
+        for &other in &moved {
+            slides[other].duplicate_of = Some(original.clone());
+        }
+        repeats.entry(original).or_default().extend(moved);
+    }
 }
 
 /// New slides that are compared with the earlier ones at once, by all threads.
@@ -107,9 +127,7 @@ impl Found {
         for &(at, original) in &self.repeats {
             slides[at].duplicate_of = Some(slides[self.best(original)].slide_id.clone());
         }
-        for &at in self.instead.keys() {
-            repeat(slides, at, self.best(at));
-        }
+        repeat_all(slides, self.instead.keys().map(|&at| (at, self.best(at))));
     }
 }
 
@@ -310,5 +328,31 @@ impl<'a> Search<'a> {
     fn is_near(&self, at: usize, other: usize, comparer: &mut Comparer<'_>) -> bool {
         let difference = comparer.difference(&self.slides[other].slide_id, &self.slides[at].slide_id);
         difference.is_some_and(|difference| difference <= self.copies.thresholds.difference)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_repeats_at_once_are_those_one_after_the_other() {
+        let mut dice = fastrand::Rng::with_seed(5);
+        for _ in 0..200 {
+            let mut slides: Vec<SlideRecord> =
+                (0..20).map(|at| SlideRecord::sample("deck", at + 1)).collect();
+            for _ in 0..6 {
+                let (at, original) = (dice.usize(..20), dice.usize(..20));
+                slides[at].duplicate_of = Some(slides[original].slide_id.clone());
+            }
+            let pairs: Vec<_> =
+                (0..12).map(|_| (dice.usize(..20), dice.usize(..20))).filter(|(a, b)| a != b).collect();
+            let mut expected = slides.clone();
+            for &(at, original) in &pairs {
+                repeat(&mut expected, at, original);
+            }
+            repeat_all(&mut slides, pairs);
+            assert_eq!(slides, expected);
+        }
     }
 }
