@@ -57,12 +57,13 @@ EXERCISES ?=
 exercises: ## each patch of docs/exercises solves its exercise, and its tests alone do not (EXERCISES="criterion trigger": these)
 	docs/check-exercises $(EXERCISES)
 
-BUCKET := pitchquest-registry/object-store,pq-register/object-store,pq-score/object-store
+BUCKET := pitchquest-registry/object-store,pq-register/object-store,pq-score/object-store,pq-monitor/object-store
 check-bucket: ## lints and tests of what only the feature object-store builds (the tests need moto_server)
-	$(CARGO) clippy -p pitchquest-registry -p pq-register -p pq-score --features $(BUCKET) --all-targets -- -D warnings
+	$(CARGO) clippy -p pitchquest-registry -p pq-register -p pq-score -p pq-monitor --features $(BUCKET) --all-targets -- -D warnings
 	$(CARGO) test -p pitchquest-registry --features object-store
 	$(CARGO) test -p pq-register --features object-store --test bucket
-	$(CARGO) test -p pq-score --features object-store --test bucket
+	$(CARGO) test -p pq-score --features object-store --test bucket --test shipping
+	$(CARGO) test -p pq-monitor --features object-store --test bucket
 
 MPI := process-group/mpi,pq-train/mpi
 check-mpi: test-mpi ## lints and tests of several processes over MPI (needs Open MPI with its headers and libclang; the tests also slurm-wlm and munge)

@@ -3,13 +3,10 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use slide_data::collect::InputRecord;
+use slide_data::Manifest;
 use slide_data::image::ImageFormat;
-use slide_data::{Contract as _, Manifest};
 
+use common::same::{assert_same, copy_of, done};
 use common::support::{deck, encoded};
 use common::{Place, images};
 
@@ -29,51 +26,8 @@ fn place() -> Place {
     place
 }
 
-/// One set of uploads for both: a file's time of change is noted.
-fn copy_of(place: &Place) -> Place {
-    let copy = Place::new();
-    let copied = std::process::Command::new("cp")
-        .arg("-a")
-        .args([place.0.path().join("data"), copy.0.path().to_owned()])
-        .status();
-    assert!(copied.unwrap().success());
-    copy
-}
-
 fn shard(place: &Place, number: usize, count: usize) -> (Option<i32>, String, String) {
     place.run(&[&["--shard", &format!("{number}/{count}")], &AT[..]].concat())
-}
-
-#[track_caller]
-fn done(result: (Option<i32>, String, String)) -> String {
-    assert_eq!(result.0, Some(0), "{}", result.2);
-    result.1
-}
-
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = std::fs::read_dir(folder).unwrap().flatten();
-    entries
-        .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
-        .collect()
-}
-
-fn records(place: &Place) -> BTreeMap<String, InputRecord> {
-    let lines = InputRecord::read_log(&place.raw().join("inputs.jsonl")).unwrap().entries;
-    lines.into_iter().map(|line| (line.origin.clone(), line)).collect()
-}
-
-#[track_caller]
-fn assert_same(one: &Place, other: &Place) {
-    let manifest = |place: &Place| std::fs::read_to_string(place.raw().join("manifest.jsonl")).unwrap();
-    assert_eq!(manifest(one), manifest(other));
-    assert!(files(&one.raw().join("slides")) == files(&other.raw().join("slides")), "the pictures");
-    assert_eq!(records(one), records(other));
-    for place in [one, other] {
-        done(place.run(&["splits"]));
-    }
-    let splits =
-        |place: &Place| std::fs::read_to_string(place.0.path().join("data/labeled/splits.json")).unwrap();
-    assert_eq!(splits(one), splits(other));
 }
 
 #[test]
@@ -155,4 +109,62 @@ fn a_shard_adds_to_what_is_there() {
     let after = std::fs::read_to_string(place.raw().join("manifest.jsonl")).unwrap();
     assert!(after.starts_with(&before), "what was there stays as it is");
     assert_eq!(Manifest::read(&place.raw()).unwrap().slides.len(), 19);
+}
+
+/// A shard that two jobs run at once, the one after the other and both at the same time: one of them may be told that the other is at it.
+#[test]
+fn two_jobs_on_one_shard_come_to_what_one_makes() {
+    let alone = place();
+    let twice = copy_of(&alone);
+    for number in [0, 1, 1] {
+        let ask =
+            || twice.command(&[&["--shard", &format!("{number}/2")], &AT[..]].concat()).output().unwrap();
+        let outputs =
+            std::thread::scope(|scope| [0; 3].map(|_| scope.spawn(ask)).map(|job| job.join().unwrap()));
+        let codes = outputs.each_ref().map(|output| output.status.code());
+        assert!(codes.contains(&Some(0)), "{codes:?}");
+        for output in outputs.iter().filter(|output| output.status.code() != Some(0)) {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.code() == Some(2) && said.contains("no other run is working"), "{said}");
+        }
+    }
+    // So may two that take the shards together.
+    let merge = || twice.command(&[&["merge"], &AT[..]].concat()).output().unwrap();
+    let codes = std::thread::scope(|scope| [0; 2].map(|_| scope.spawn(merge)).map(|job| job.join().unwrap()))
+        .map(|output| output.status.code());
+    assert!(
+        codes.contains(&Some(0)) && codes.iter().all(|code| [Some(0), Some(2)].contains(code)),
+        "{codes:?}"
+    );
+    done(alone.run(&AT));
+    assert_same(&alone, &twice);
+}
+
+/// One machine's clock is five years ahead, another's five behind: slides, their order, groups and splits are the same.
+#[test]
+fn clocks_that_disagree_change_nothing_but_the_time_that_is_noted() {
+    let alone = place();
+    let skewed = copy_of(&alone);
+    for (number, at) in
+        [(0, "2031-01-01T00:00:00Z"), (1, "2021-01-01T00:00:00Z"), (2, "2026-11-30T06:00:00Z")]
+    {
+        done(skewed.run(&["--shard", &format!("{number}/3"), "--collected-at", at]));
+    }
+    done(skewed.run(&[&["merge"], &AT[..]].concat()));
+    done(alone.run(&AT));
+    let slides = |place: &Place| {
+        let mut slides = Manifest::read(&place.raw()).unwrap().slides;
+        for slide in &mut slides {
+            slide.collected_at = AT[1].parse().unwrap();
+        }
+        slides
+    };
+    assert_eq!(slides(&alone), slides(&skewed));
+    for place in [&alone, &skewed] {
+        done(place.run(&["splits"]));
+        assert_eq!(place.run(&["verify"]).0, Some(0));
+    }
+    let splits =
+        |place: &Place| std::fs::read_to_string(place.0.path().join("data/labeled/splits.json")).unwrap();
+    assert_eq!(splits(&alone), splits(&skewed));
 }

@@ -15,6 +15,7 @@ pq_testing::tests! {
     a_store_without_write_permission_is_named_and_left_as_it_is: needs OtherUser;
     a_folder_that_may_not_be_opened_costs_a_line: needs OtherUser;
     a_full_disk_stops_the_run_and_leaves_a_whole_store: needs FullDisk;
+    a_full_disk_stops_shards_and_their_merge_and_loses_nothing: needs FullDisk;
     a_terminal_gets_a_progress_bar: needs Terminal;
 }
 
@@ -88,6 +89,32 @@ fn a_full_disk_stops_the_run_and_leaves_a_whole_store() {
     disk.resize("64m");
     assert_eq!(place.run(&["verify"]).0, Some(0));
     assert_eq!(place.json(&["in", "--json"])["slides"], 96);
+    assert_eq!(place.run(&["verify"]).0, Some(0));
+}
+
+fn a_full_disk_stops_shards_and_their_merge_and_loses_nothing() {
+    let place = Place::new();
+    for seed in 0..4 {
+        place.write(&format!("in/{seed}.pdf"), &support::deck(150 + seed, 8));
+    }
+    let disk = SmallDisk::at(&place.raw(), "64m");
+    let shard = |number: usize| place.run(&["--shard", &format!("{number}/2"), "in"]);
+    let full = |(code, _, err): (Option<i32>, String, String)| {
+        assert!(code == Some(2) && err.contains("hint:") && err.contains("space"), "{code:?} {err}");
+    };
+    assert_eq!(shard(0).0, Some(0));
+    disk.fill();
+    full(shard(1));
+    let (code, out, _) = place.run(&["merge", "in"]);
+    assert!(code == Some(2) || code == Some(1) && out.contains("Run again: 1 "), "{code:?} {out}");
+    disk.make_room();
+    assert_eq!(shard(1).0, Some(0));
+    disk.fill();
+    full(place.run(&["merge", "in"]));
+    disk.make_room();
+    let (code, _, err) = place.run(&["merge", "in"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(Manifest::read(&place.raw()).unwrap().slides.len(), 32);
     assert_eq!(place.run(&["verify"]).0, Some(0));
 }
 

@@ -11,6 +11,7 @@ use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
 use project_files::Contract as _;
 use slide_data::{Audit, write_atomic};
 
+mod bucket;
 mod examples;
 mod inputs;
 mod look;
@@ -52,6 +53,10 @@ struct Args {
     /// Move the days that are over from the log into segments, whatever its size, and report nothing.
     #[arg(long, conflicts_with_all = ["run", "model_version", "at", "exit_code"])]
     compact: bool,
+    /// Folder in a bucket from which what scoring services shipped (`pq-score serve --ship`) is taken into the log first, as in
+    /// `s3://bucket/scored`.
+    #[arg(long, value_name = "URL")]
+    bucket: Option<String>,
     /// Report as of this time instead of now, as in `2025-06-01T00:00:00Z`.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
@@ -78,6 +83,9 @@ fn run(args: &Args) -> Result<Verdict> {
         .with_data(args.data.as_deref())?
         .with_monitoring(args.monitoring.as_deref(), true)?
         .with_registry(args.registry.as_deref(), true)?;
+    if let Some(url) = &args.bucket {
+        bucket::take_in_shipped(&layout, url)?;
+    }
     let remedy = "run the command in the project's folder, or mend the setting";
     layout
         .require_data()

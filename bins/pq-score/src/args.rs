@@ -126,6 +126,13 @@ pub(crate) struct ServeArgs {
     /// the log. Without it the service writes the log itself.
     #[arg(long, value_name = "NAME", value_parser = replica, conflicts_with = "no_log")]
     pub(crate) replica: Option<String>,
+    /// Folder in a bucket that what is logged is shipped to, as in `s3://bucket/scored`; `pq-monitor --bucket` takes it in. Where the bucket
+    /// does not answer it waits on this machine.
+    #[arg(long, value_name = "URL", requires = "replica")]
+    pub(crate) ship: Option<PathBuf>,
+    /// Seconds from one shipping to the next.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "ship")]
+    pub(crate) ship_every: u64,
 }
 
 /// A name that is one folder's.

@@ -5,9 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-#[cfg(not(feature = "object-store"))]
 use anyhow::Result;
-#[cfg(not(feature = "object-store"))]
 use pq_cli::Hint;
 
 /// A folder that several processes share.
@@ -46,12 +44,25 @@ impl Shared {
         Ok(true)
     }
 
+    pub(crate) fn put(&self, _name: &str, _content: &[u8]) -> Result<bool> {
+        Ok(true)
+    }
+
     pub(crate) fn remove(&self, _prefix: &str, _but: &Path) -> Result<()> {
         Ok(())
     }
 }
 
 impl Shared {
+    /// As [`open`](Self::open), where a bucket is meant.
+    pub(crate) fn open_bucket(path: &Path) -> Result<Self> {
+        if !is_bucket(path) {
+            let what = format!("`{}` is no place in a bucket", path.display());
+            return Err(Hint::new(what, "name one as in s3://bucket/folder").into());
+        }
+        Self::open(path)
+    }
+
     /// The folder of this machine that is worked in.
     pub(crate) fn local(&self) -> &Path {
         &self.local
@@ -130,6 +141,12 @@ mod bucket {
             let content =
                 std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
             objects.create(name, &content).hint(failed(objects), REMEDY)
+        }
+
+        /// Puts content into the bucket, unless there is some of that name; whether this content is there now.
+        pub(crate) fn put(&self, name: &str, content: &[u8]) -> Result<bool> {
+            let Some(Bucket { objects, .. }) = &self.bucket else { return Ok(true) };
+            objects.create(name, content).hint(failed(objects), REMEDY)
         }
 
         /// Removes what of the bucket begins so, but for one file.

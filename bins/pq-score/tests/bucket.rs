@@ -16,8 +16,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use moto::{Proxy, SECRET, options};
-use pq_testing::adverse;
 use pq_testing::project::{Project, base_model, code, fake_run, stderr};
+use pq_testing::{SmallDisk, adverse};
 use registry::Objects;
 use test_server::hub::Fault;
 use test_server::moto::Moto;
@@ -32,6 +32,8 @@ pq_testing::tests! {
     faults_of_the_service_are_survived: needs Moto;
     what_the_bucket_has_of_another_scoring_is_refused: needs Moto;
     what_the_bucket_needs_is_named: needs Moto;
+    a_bucket_without_permission_is_named_and_nothing_is_half_written: needs Moto;
+    full_scratch_space_ends_the_shard: needs FullDisk, Moto;
 }
 
 /// A project whose store is in the bucket as well, and what one process on this machine gives.
@@ -195,4 +197,60 @@ fn what_the_bucket_needs_is_named() {
     objects.remove("manifest.jsonl").unwrap();
     let output = shard(&project, &moto.base, "0/2");
     assert!(code(&output) == 2 && stderr(&output).contains("manifest.jsonl"), "{}", stderr(&output));
+}
+
+/// It may be read and not written, or listed and not read.
+fn a_bucket_without_permission_is_named_and_nothing_is_half_written() {
+    let moto = Moto::start();
+    let (project, objects, expected) = project(&moto);
+    let proxy = Proxy::before(&moto);
+    let denied = |method: &'static str, what: &'static str| {
+        move |request: &test_server::Request| {
+            let answer =
+                text(403, "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>");
+            let is_meant = request.method == method && request.path.contains(what);
+            if is_meant { Fault::Instead(answer) } else { Fault::None }
+        }
+    };
+    for (method, what) in [("GET", "manifest.jsonl"), ("PUT", "plan.json"), ("PUT", "part-")] {
+        proxy.on_request(denied(method, what));
+        let output = shard(&project, &proxy.server.base, "0/1");
+        let said = stderr(&output);
+        assert!(
+            code(&output) == 2 && said.contains("s3://rater") && said.contains("hint:"),
+            "{what}: {said}"
+        );
+        let names = objects.names("scored").unwrap();
+        assert!(names.iter().all(|name| name == "plan.json"), "{what}: {names:?}");
+    }
+    proxy.heal();
+    done(&shard(&project, &proxy.server.base, "0/1"));
+    proxy.on_request(denied("GET", "part-"));
+    let output = merge(&project, &proxy.server.base);
+    assert!(code(&output) == 2 && stderr(&output).contains("hint:"), "{}", stderr(&output));
+    assert!(!project.path("scored.parquet").exists());
+    proxy.heal();
+    done(&merge(&project, &proxy.server.base));
+    assert_eq!(std::fs::read(project.path("scored.parquet")).unwrap(), expected);
+}
+
+fn full_scratch_space_ends_the_shard() {
+    let moto = Moto::start();
+    let (project, objects, expected) = project(&moto);
+    let disk = SmallDisk::at(&project.path("scratch"), "1m");
+    let parts = format!("{FOLDER}/scored");
+    let (manifest, model) =
+        (format!("{FOLDER}/manifest.jsonl"), format!("model.name={}", base_model().display()));
+    let args =
+        ["--adapter", "outputs/run-1", &manifest, "--parts", &parts, "--scored-at", AT, "--set", &model];
+    let score =
+        || command(&project, &moto.base, &args).env("TMPDIR", project.path("scratch")).output().unwrap();
+    disk.fill();
+    let output = score();
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    assert!(objects.names("scored").unwrap().is_empty(), "nothing is there");
+    disk.make_room();
+    done(&score());
+    done(&merge(&project, &moto.base));
+    assert_eq!(std::fs::read(project.path("scored.parquet")).unwrap(), expected);
 }

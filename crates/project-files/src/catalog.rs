@@ -309,6 +309,14 @@ pub const CATALOG: &[Entry] = &[
         &["pq-monitor", "pq-collect"],
     ),
     entry(
+        "monitoring/replicas/<replica>/segments/<time>-<hash>.jsonl",
+        "JSON lines",
+        Other,
+        0,
+        &["pq-score"],
+        &["pq-score", "pq-monitor"],
+    ),
+    entry(
         "monitoring/predictions/segments.json",
         "slide_data::prediction_log::SegmentIndex",
         Document,

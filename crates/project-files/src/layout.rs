@@ -53,6 +53,7 @@ impl Default for Storage {
 ///   predictions.jsonl                  one line a scored slide
 ///   predictions/                       past days of it: segments.json and what it lists
 ///   replicas/<replica>/predictions.jsonl  what one of several scoring services logged, until it is taken into the log
+///   replicas/<replica>/segments/       what of it is to be shipped to a bucket
 ///   drift_reports/latest_drift.json    and dated ones
 ///   performance_metrics/latest_metrics.json
 ///   audits.jsonl                       scored slides drawn to be rated
@@ -260,6 +261,16 @@ impl Layout {
     /// What one of several scoring services logs.
     pub fn replica_predictions(&self, replica: &str) -> PathBuf {
         self.replicas().join(replica).join("predictions.jsonl")
+    }
+
+    /// What of a scoring service's log is to be shipped to a bucket.
+    pub fn replica_segments(&self, replica: &str) -> PathBuf {
+        self.replicas().join(replica).join("segments")
+    }
+
+    /// The note that a shipped segment, by its hash, is in the log already.
+    pub fn taken_segment(&self, hash: &str) -> PathBuf {
+        self.replicas().join(".taken").join(hash)
     }
 
     /// Past days of the log of scored slides.

@@ -8,6 +8,8 @@
 #[path = "../../../../crates/slide-data/tests/support/mod.rs"]
 pub(crate) mod support;
 
+pub(crate) mod same;
+
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;

@@ -14,6 +14,7 @@ mod keys;
 mod metrics;
 mod queue;
 mod recent;
+mod ship;
 mod slides;
 mod state;
 mod upload;
@@ -21,6 +22,7 @@ mod versions;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -44,6 +46,7 @@ use crate::model::Chosen;
 
 use desk::{Desk, rate_guarded};
 use metrics::Metrics;
+use ship::Shipping;
 use state::{App, Parts, TOKEN, Token};
 
 /// The interface and the pages.
@@ -79,6 +82,7 @@ pub(crate) fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<Verdict> {
     let own = args.replica.as_deref().map(|replica| layout.replica_predictions(replica));
     let log = own.unwrap_or_else(|| layout.predictions());
     let log = (!args.model.no_log).then(|| GroupLog::open(log)).transpose()?;
+    let shipping = Shipping::of(layout, args)?;
     let keeper = Keeper::new(&chosen.layout, chosen.kept.clone(), log.is_some());
     let (desk, records) = Desk::new(&config, Arc::new(Metrics::new(&chosen.version)));
     let app = Arc::new(app(&chosen, config, token, desk)?);
@@ -89,7 +93,12 @@ pub(crate) fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<Verdict> {
         .hint(format!("cannot listen on {}:{}", args.host, args.port), "choose another port with `--port`")?;
     tracing::info!("listening on http://{}", listener.local_addr().context("the socket has no address")?);
     let stopped = Arc::new(Notify::new());
+    let (shipping_ends, ended) = channel::<()>();
     let is_drained = std::thread::scope(|scope| {
+        if let Some(shipping) = &shipping {
+            scope.spawn(move || shipping.now_and_then(&ended));
+        }
+        let _shipping_ends = shipping_ends;
         let model = scope.spawn(|| {
             let rated = rate(&app, &chosen);
             app.desk.end_notes();
@@ -112,10 +121,11 @@ pub(crate) fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<Verdict> {
         anyhow::Ok(is_drained)
     })?;
     runtime.shutdown_timeout(Duration::from_secs(1));
+    let is_shipped = shipping.is_none_or(|shipping| shipping.at_the_end());
     if !is_drained {
         tracing::warn!("stopped before all was rated; what was answered is in the log");
     }
-    Ok(if is_drained { Verdict::Pass } else { Verdict::Fail })
+    Ok(if is_drained && is_shipped { Verdict::Pass } else { Verdict::Fail })
 }
 
 /// The token; who listens where others can come must have one.

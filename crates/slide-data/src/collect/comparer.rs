@@ -27,6 +27,11 @@ impl Outline {
         slides.iter().zip(sketches::of_all(raw, slides)).map(outline).collect()
     }
 
+    /// What the slide is looked up by.
+    pub(super) fn sketch(&self) -> Option<&Sketch> {
+        self.sketch.as_ref()
+    }
+
     /// How similar the hashes of two slides are, if the slides can be variants of one.
     pub(super) fn resemblance(&self, other: &Self, thresholds: &DuplicateThresholds) -> Option<f32> {
         let similarity = self.hash.scaled_similarity(self.inverse_length, &other.hash, other.inverse_length);

@@ -10,6 +10,7 @@ use super::grouping::{group, said_again};
 use super::sets::is_blank;
 use super::store::Store;
 use super::texts;
+use crate::imaging::{Sketch, SketchTree};
 use crate::{DuplicateThresholds, SlideRecord};
 
 /// Which copies are one slide, and which of them is used.
@@ -48,16 +49,17 @@ pub(super) fn resolve(
     let slides = store.slides_mut();
     let is_new: Vec<bool> = slides.iter().map(|slide| slide.group.is_empty()).collect();
     let outlines = Outline::of_all(&raw, slides);
-    let mut found = Search { slides, outlines, copies }.all(&raw, is_interrupted)?;
+    let sketches: Vec<_> = outlines.iter().map(|outline| outline.as_ref()?.sketch()).collect();
+    let originals = Originals::of(slides, &sketches);
+    let mut found = Search { slides, outlines: &outlines, copies }.all(originals, &raw, is_interrupted)?;
     found.links.extend(decided(slides, copies.decisions));
     let said = texts::of_all(&raw, slides);
     let evidence = Evidence::of(slides, &said, &found.links, copies.thresholds);
     let replaced = found.instead.keys().filter(|&&at| !is_new[at]).count();
     found.mark(slides);
     group(slides, &evidence);
-    for (at, original) in said_again(slides, &is_new, &said, &evidence, copies.stays) {
-        repeat(slides, at, original);
-    }
+    let again = said_again(slides, &is_new, &said, &evidence, copies.stays);
+    repeat_all(slides, again);
     Some(Resolved { replaced })
 }
 
@@ -75,6 +77,27 @@ pub(super) fn repeat(slides: &mut [SlideRecord], at: usize, original: usize) {
         slide.duplicate_of = Some(original.clone());
     }
     slides[at].duplicate_of = Some(original);
+}
+
+/// As [`repeat`] for each of many slides with its original, one after the other.
+fn repeat_all(slides: &mut [SlideRecord], pairs: impl IntoIterator<Item = (usize, usize)>) {
+    let mut repeats: HashMap<String, Vec<usize>> = HashMap::new();
+    for (at, slide) in slides.iter().enumerate() {
+        if let Some(original) = &slide.duplicate_of {
+            repeats.entry(original.clone()).or_default().push(at);
+        }
+    }
+    for (at, original) in pairs {
+        let (own, original) = (slides[at].slide_id.clone(), slides[original].slide_id.clone());
+        let mut moved = repeats.remove(&own).unwrap_or_default();
+        // Some may have been given another original since.
+        moved.retain(|&other| slides[other].duplicate_of.as_ref() == Some(&own));
+        moved.push(at);
+        for &other in &moved {
+            slides[other].duplicate_of = Some(original.clone());
+        }
+        repeats.entry(original).or_default().extend(moved);
+    }
 }
 
 /// New slides that are compared with the earlier ones at once, by all threads.
@@ -104,60 +127,96 @@ impl Found {
         for &(at, original) in &self.repeats {
             slides[at].duplicate_of = Some(slides[self.best(original)].slide_id.clone());
         }
-        for &at in self.instead.keys() {
-            repeat(slides, at, self.best(at));
-        }
+        repeat_all(slides, self.instead.keys().map(|&at| (at, self.best(at))));
     }
 }
 
 /// A match: how similar the hashes are, and the position of the original.
 type Match = (f32, usize);
 
+/// The slides that others can repeat. Those of earlier blocks are looked up by their sketches, the last ones compared with all.
+struct Originals<'a> {
+    by_pixels: HashMap<&'a str, usize>,
+    settled: SketchTree<'a>,
+    last: Vec<usize>,
+}
+
+impl<'a> Originals<'a> {
+    /// The originals of earlier runs.
+    fn of(slides: &'a [SlideRecord], sketches: &'a [Option<&'a Sketch>]) -> Self {
+        let mut originals =
+            Self { by_pixels: HashMap::new(), settled: SketchTree::new(sketches), last: Vec::new() };
+        let is_original = |slide: &SlideRecord| !slide.group.is_empty() && slide.duplicate_of.is_none();
+        for (at, slide) in slides.iter().enumerate().filter(|(_, slide)| is_original(slide)) {
+            originals.by_pixels.entry(&slide.sha256).or_insert(at);
+            originals.settled.insert(at);
+        }
+        originals
+    }
+
+    fn add(&mut self, at: usize, slide: &'a SlideRecord) {
+        self.by_pixels.insert(&slide.sha256, at);
+        self.last.push(at);
+    }
+
+    /// Makes the last ones earlier ones.
+    fn settle(&mut self) {
+        for at in self.last.drain(..) {
+            self.settled.insert(at);
+        }
+    }
+
+    /// Those of earlier blocks that can look like a slide.
+    fn settled(&self, outline: &Outline) -> Vec<usize> {
+        outline.sketch().map_or_else(|| self.settled.inserted(), |sketch| self.settled.matches(sketch))
+    }
+}
+
 struct Search<'a> {
     slides: &'a [SlideRecord],
-    outlines: Vec<Option<Outline>>,
+    outlines: &'a [Option<Outline>],
     copies: &'a Copies<'a>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
     /// For each new slide the copy that came before, if there is one. None when interrupted.
-    fn all(&self, raw: &Path, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Option<Found> {
+    fn all(
+        &self,
+        mut originals: Originals<'a>,
+        raw: &Path,
+        is_interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Found> {
         let slides = self.slides;
-        let is_original = |&at: &usize| !slides[at].group.is_empty() && slides[at].duplicate_of.is_none();
-        let mut originals: Vec<usize> = (0..slides.len()).filter(is_original).collect();
-        let mut by_pixels: HashMap<&str, usize> = HashMap::new();
-        for &at in &originals {
-            by_pixels.entry(&slides[at].sha256).or_insert(at);
-        }
         let new: Vec<usize> = (0..slides.len()).filter(|&at| slides[at].group.is_empty()).collect();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut comparers: Vec<_> = (0..threads).map(|_| Comparer::new(raw)).collect();
         let mut found = Found::default();
         for block in new.chunks(BLOCK) {
-            let equal = |at: usize| {
-                let other = by_pixels.get(slides[at].sha256.as_str()).copied();
-                other.filter(|&other| self.may_be_original(at, other))
-            };
-            let open: Vec<usize> = block.iter().filter(|&&at| equal(at).is_none()).copied().collect();
+            let open: Vec<usize> =
+                block.iter().filter(|&&at| self.equal(at, &originals).is_none()).copied().collect();
             let mut near = self.parallel(&open, &originals, &mut comparers, is_interrupted)?;
-            let (before, comparer) = (originals.len(), &mut comparers[0]);
+            let comparer = &mut comparers[0];
             for &at in block {
-                let equal = by_pixels.get(slides[at].sha256.as_str()).copied();
-                let equal = equal.filter(|&other| self.may_be_original(at, other));
-                let earlier = equal.or_else(|| {
+                let earlier = self.equal(at, &originals).or_else(|| {
                     let (similarity, known) = near.remove(&at).unwrap_or_default().unzip();
-                    let within = self.nearest(at, &originals[before..], comparer, similarity);
-                    within.map(|(_, other)| other).or(known)
+                    let within = self.candidates(at, &originals.last, similarity);
+                    self.nearest(at, within, comparer).map(|(_, other)| other).or(known)
                 });
                 if earlier
                     .is_none_or(|earlier| self.takes_place(at, earlier, &originals, comparer, &mut found))
                 {
-                    by_pixels.insert(&slides[at].sha256, at);
-                    originals.push(at);
+                    originals.add(at, &slides[at]);
                 }
             }
+            originals.settle();
         }
         Some(found)
+    }
+
+    /// The original with the same pixels.
+    fn equal(&self, at: usize, originals: &Originals<'_>) -> Option<usize> {
+        let other = originals.by_pixels.get(self.slides[at].sha256.as_str()).copied();
+        other.filter(|&other| self.may_be_original(at, other))
     }
 
     /// Whether a slide is used instead of an earlier copy, and of all others that it resembles; else it repeats one of them.
@@ -165,15 +224,15 @@ impl Search<'_> {
         &self,
         at: usize,
         earlier: usize,
-        originals: &[usize],
+        originals: &Originals<'_>,
         comparer: &mut Comparer<'_>,
         found: &mut Found,
     ) -> bool {
         let earlier = found.best(earlier);
         let mut copies = BTreeSet::from([earlier]);
         if self.is_better(at, earlier, comparer) {
-            let near = self.candidates(at, originals, None);
-            let near = near.into_iter().filter(|&(_, other)| self.is_near(at, other, comparer));
+            let near = [self.settled(at, originals), self.candidates(at, &originals.last, None)];
+            let near = near.into_iter().flatten().filter(|&(_, other)| self.is_near(at, other, comparer));
             copies.extend(near.map(|(_, other)| found.best(other)));
         }
         found.links.extend(copies.iter().map(|&copy| (at, copy)));
@@ -210,7 +269,7 @@ impl Search<'_> {
     fn parallel(
         &self,
         open: &[usize],
-        originals: &[usize],
+        originals: &Originals<'_>,
         comparers: &mut [Comparer<'_>],
         is_interrupted: &(dyn Fn() -> bool + Sync),
     ) -> Option<HashMap<usize, Option<Match>>> {
@@ -224,7 +283,8 @@ impl Search<'_> {
                         if is_interrupted() {
                             break;
                         }
-                        let _ = sender.send((at, self.nearest(at, originals, comparer, None)));
+                        let candidates = self.settled(at, originals);
+                        let _ = sender.send((at, self.nearest(at, candidates, comparer)));
                     }
                 });
             }
@@ -234,23 +294,25 @@ impl Search<'_> {
         })
     }
 
-    /// The most similar of the originals that a slide nearly repeats, if it is more similar than `above`.
-    fn nearest(
-        &self,
-        at: usize,
-        originals: &[usize],
-        comparer: &mut Comparer<'_>,
-        above: Option<f32>,
-    ) -> Option<Match> {
-        let candidates = self.candidates(at, originals, above);
+    /// The first of the candidates that a slide nearly repeats.
+    fn nearest(&self, at: usize, candidates: Vec<Match>, comparer: &mut Comparer<'_>) -> Option<Match> {
         candidates.into_iter().find(|&(_, other)| self.is_near(at, other, comparer))
     }
 
-    /// The originals whose hashes are similar to a slide's, more than `above`, the most similar first.
-    fn candidates(&self, at: usize, originals: &[usize], above: Option<f32>) -> Vec<Match> {
-        let Some(outline) = self.outlines[at].as_ref().filter(|_| !is_blank(&self.slides[at])) else {
-            return Vec::new();
-        };
+    /// The originals of earlier blocks whose hashes are similar to a slide's, the most similar first.
+    fn settled(&self, at: usize, originals: &Originals<'_>) -> Vec<Match> {
+        let Some(outline) = self.outline(at) else { return Vec::new() };
+        self.candidates(at, &originals.settled(outline), None)
+    }
+
+    /// What a slide is compared by; none for a blank one.
+    fn outline(&self, at: usize) -> Option<&'a Outline> {
+        self.outlines[at].as_ref().filter(|_| !is_blank(&self.slides[at]))
+    }
+
+    /// Which of some originals have hashes that are similar to a slide's, more than `above`, the most similar first.
+    fn candidates(&self, at: usize, others: &[usize], above: Option<f32>) -> Vec<Match> {
+        let Some(outline) = self.outline(at) else { return Vec::new() };
         let candidate = |&other: &usize| {
             if !self.may_be_original(at, other) {
                 return None;
@@ -258,7 +320,7 @@ impl Search<'_> {
             let similarity = outline.resemblance(self.outlines[other].as_ref()?, self.copies.thresholds)?;
             above.is_none_or(|above| similarity > above).then_some((similarity, other))
         };
-        let mut candidates: Vec<Match> = originals.iter().filter_map(candidate).collect();
+        let mut candidates: Vec<Match> = others.iter().filter_map(candidate).collect();
         candidates.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         candidates
     }
@@ -266,5 +328,31 @@ impl Search<'_> {
     fn is_near(&self, at: usize, other: usize, comparer: &mut Comparer<'_>) -> bool {
         let difference = comparer.difference(&self.slides[other].slide_id, &self.slides[at].slide_id);
         difference.is_some_and(|difference| difference <= self.copies.thresholds.difference)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_repeats_at_once_are_those_one_after_the_other() {
+        let mut dice = fastrand::Rng::with_seed(5);
+        for _ in 0..200 {
+            let mut slides: Vec<SlideRecord> =
+                (0..20).map(|at| SlideRecord::sample("deck", at + 1)).collect();
+            for _ in 0..6 {
+                let (at, original) = (dice.usize(..20), dice.usize(..20));
+                slides[at].duplicate_of = Some(slides[original].slide_id.clone());
+            }
+            let pairs: Vec<_> =
+                (0..12).map(|_| (dice.usize(..20), dice.usize(..20))).filter(|(a, b)| a != b).collect();
+            let mut expected = slides.clone();
+            for &(at, original) in &pairs {
+                repeat(&mut expected, at, original);
+            }
+            repeat_all(&mut slides, pairs);
+            assert_eq!(slides, expected);
+        }
     }
 }

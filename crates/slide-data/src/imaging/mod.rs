@@ -15,6 +15,7 @@ mod quality;
 pub(crate) mod signature;
 mod size;
 mod sketch;
+mod sketch_tree;
 #[cfg(feature = "render")]
 mod tiff;
 
@@ -33,3 +34,4 @@ pub use signature::{Signature, SlideHash};
 #[cfg(feature = "render")]
 pub(crate) use size::check_pixels;
 pub use sketch::Sketch;
+pub use sketch_tree::SketchTree;

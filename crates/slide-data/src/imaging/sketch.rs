@@ -11,9 +11,9 @@ const FIRST: usize = 12;
 /// How far a border crop of 3 % moves a cell of the signature, to each side.
 const REACH: (usize, usize) = (6, 4);
 /// Samples of each kind: columns × rows.
-const SAMPLES: usize = 22 * 11;
+pub(super) const SAMPLES: usize = 22 * 11;
 /// Grey levels that a sample may lie outside the other's range: re-encoding, scaling and the crop's own scale leave up to 7.
-const TOLERANCE: u8 = 10;
+pub(super) const TOLERANCE: u8 = 10;
 
 /// Samples of a blurred slide, and around each the darkest and the brightest value that a border crop can move there. Of two
 /// variants of one slide, the samples of each lie within the ranges of the other.
@@ -53,6 +53,12 @@ impl Sketch {
             worst.max(low.saturating_sub(at)).max(at.saturating_sub(high))
         });
         outside <= TOLERANCE
+    }
+
+    /// The samples, and the darkest and the brightest value that a crop can move to each.
+    pub(super) fn parts(&self) -> [&[u8; SAMPLES]; 3] {
+        let (parts, _) = self.0.as_chunks::<SAMPLES>();
+        std::array::from_fn(|part| &parts[part])
     }
 
     /// The bytes.

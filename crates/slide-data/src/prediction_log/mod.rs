@@ -15,6 +15,7 @@ mod log;
 pub mod parts;
 mod read;
 mod remove;
+mod ship;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -34,6 +35,7 @@ pub use gather::{gather, replica_logs};
 pub use index::{Moving, SegmentIndex, SegmentPart};
 pub use log::{PredictionLog, Unreadable};
 pub use remove::{Removed, remove};
+pub use ship::{SegmentStore, TakenIn, ship, take_in};
 
 /// The day (UTC) of a time, counted from 1970.
 pub fn day_of(time: Timestamp) -> i64 {

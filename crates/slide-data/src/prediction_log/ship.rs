@@ -1,0 +1,176 @@
+//! Ships what a scoring service has logged to a place that several machines reach, a folder of a bucket, and takes it in from there.
+//!
+//! A segment is some whole lines of a replica's log. Its name has the SHA-256 of its content: shipped twice it is there once, and what is cut short is known.
+
+use std::path::{Path, PathBuf};
+
+use durable_files::{FileLock, append_lines, sha256_hex, write_atomic};
+use project_files::Layout;
+
+use crate::error::io_error;
+use crate::{Contract as _, Error, Prediction, Result};
+
+/// A segment holds about so many bytes.
+const SEGMENT: usize = 8 << 20;
+
+/// Where segments are shipped to: folders, one a replica, with objects.
+pub trait SegmentStore {
+    /// Why it does not answer.
+    type Error: From<Error>;
+
+    /// The names directly below a folder.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    fn names(&self, folder: &str) -> std::result::Result<Vec<String>, Self::Error>;
+
+    /// An object; none where there is none.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    fn get(&self, name: &str) -> std::result::Result<Option<Vec<u8>>, Self::Error>;
+
+    /// Removes an object, or finds it removed.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    fn remove(&self, name: &str) -> std::result::Result<(), Self::Error>;
+}
+
+/// Ships the whole lines of a replica's log; how many segments it was. `create` puts an object of that name and content there, and says
+/// whether it is there now.
+///
+/// The lines leave the log for a file beside it, and that when they are there: what ends in between is repeated. A line that is shipped
+/// twice by that has one id, and is read once.
+///
+/// # Errors
+/// When a file cannot be read or written, or `create` fails; nothing is then lost.
+pub fn ship<E: From<Error>>(
+    layout: &Layout,
+    replica: &str,
+    mut create: impl FnMut(&str, &[u8]) -> std::result::Result<bool, E>,
+) -> std::result::Result<u64, E> {
+    let folder = layout.replica_segments(replica);
+    set_lines_aside(&layout.replica_predictions(replica), &folder)?;
+    let mut shipped = 0;
+    for path in files_in(&folder)? {
+        let content = std::fs::read(&path).map_err(io_error("read", &path))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !create(&format!("{replica}/{name}"), &content)? {
+            let reason = "is there already with another content".to_owned();
+            return Err(Error::Segment { path, reason }.into());
+        }
+        std::fs::remove_file(&path).map_err(io_error("remove", &path))?;
+        shipped += 1;
+    }
+    Ok(shipped)
+}
+
+/// Moves the whole lines of a log into segments.
+fn set_lines_aside(log: &Path, folder: &Path) -> Result<()> {
+    if !log.exists() {
+        return Ok(());
+    }
+    let _lock = FileLock::exclusive(log)?;
+    let mut rest = std::fs::read(log).map_err(io_error("read", log))?;
+    let torn = rest.split_off(rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1));
+    if rest.is_empty() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
+    while !rest.is_empty() {
+        let newline = rest.iter().skip(SEGMENT).position(|&byte| byte == b'\n');
+        let after = rest.split_off(newline.map_or(rest.len(), |end| SEGMENT + end + 1));
+        write_atomic(&folder.join(name_of(&rest)), &rest)?;
+        rest = after;
+    }
+    Ok(write_atomic(log, &torn)?)
+}
+
+/// The name of a segment: when its first slide was scored, so that names are in the order of time, and the hash of its content.
+fn name_of(segment: &[u8]) -> String {
+    let first = segment.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let scored_at =
+        Prediction::parse(Path::new(""), None, first).map_or(0, |line| line.scored_at.as_millisecond());
+    format!("{:015}-{}.jsonl", scored_at.max(0), sha256_hex(segment))
+}
+
+/// The segments in a folder, the oldest first.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error("read", folder)(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        files.push(entry.map_err(io_error("read", folder))?.path());
+    }
+    files.retain(|path| path.file_name().is_some_and(|name| hash_in(&name.to_string_lossy()).is_some()));
+    files.sort();
+    Ok(files)
+}
+
+/// The hash in the name of a segment.
+fn hash_in(name: &str) -> Option<&str> {
+    let (time, hash) = name.strip_suffix(".jsonl")?.split_once('-')?;
+    let is_name = time.bytes().all(|byte| byte.is_ascii_digit())
+        && hash.len() == 64
+        && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_name.then_some(hash)
+}
+
+/// What was taken in.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TakenIn {
+    /// Segments.
+    pub segments: u64,
+    /// Lines of them.
+    pub lines: u64,
+    /// Objects that are not what their names say, and stay where they are.
+    pub refused: Vec<String>,
+}
+
+/// Takes the segments that replicas have shipped into the log of scored slides, the oldest of each first, and removes them there.
+///
+/// A segment is noted before it is removed and after it is in the log: where it cannot be removed it is not taken twice. Where a kill
+/// falls between log and note its lines are there twice with the same ids, and are read once.
+///
+/// # Errors
+/// When a file cannot be written, or the store does not answer; nothing is then lost, and it can be repeated.
+pub fn take_in<S: SegmentStore>(layout: &Layout, store: &S) -> std::result::Result<TakenIn, S::Error> {
+    let mut taken = TakenIn::default();
+    for replica in store.names("")? {
+        let mut names = store.names(&replica)?;
+        names.sort();
+        for (name, hash) in names.iter().filter_map(|name| Some((name, hash_in(name)?))) {
+            let object = format!("{replica}/{name}");
+            let note = layout.taken_segment(hash);
+            if !note.exists() {
+                let Some(content) = store.get(&object)? else { continue };
+                if sha256_hex(&content) != hash || content.last() != Some(&b'\n') {
+                    taken.refused.push(object);
+                    continue;
+                }
+                add(layout, &content, &note)?;
+                taken.segments += 1;
+                taken.lines += content.split_inclusive(|&byte| byte == b'\n').count() as u64;
+            }
+            store.remove(&object)?;
+            std::fs::remove_file(&note).map_err(io_error("remove", &note))?;
+        }
+    }
+    Ok(taken)
+}
+
+/// Appends lines to the log and notes that they are there.
+fn add(layout: &Layout, lines: &[u8], note: &Path) -> Result<()> {
+    append_lines(&layout.predictions(), lines)?;
+    let folder = note.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
+    Ok(write_atomic(note, b"")?)
+}
+
+#[cfg(test)]
+#[path = "ship_tests.rs"]
+mod tests;
