@@ -75,8 +75,8 @@ impl Team {
         let output = self.output("pq-trigger", &["--at", &on(day), "--by", "the weekly look", "--exit-code"]);
         let report = DriftReport::read(&self.layout().latest_drift()).unwrap();
         let decision = Decision::read_log(&self.layout().decisions()).unwrap().entries.pop().unwrap();
-        let status = if decision.should_retrain { 0 } else { 1 };
-        assert_eq!(output.status.code(), Some(status), "{}", String::from_utf8_lossy(&output.stderr));
+        let status = Some(i32::from(!decision.should_retrain));
+        assert_eq!(output.status.code(), status, "{}", String::from_utf8_lossy(&output.stderr));
         (report, decision)
     }
 }
@@ -116,12 +116,12 @@ fn a_new_look_is_seen_and_asked_for_and_the_usual_one_is_not() {
     // There is nothing to learn the new look from yet.
     assert!(!decision.should_retrain && decision.held[0].contains("nothing is new"), "{:?}", decision.held);
 
-    // Somebody corrects slides of it, and the next look asks, once.
+    // Somebody corrects slides of it, and a week later the same report, which is not too old, asks once.
     for (at, slide) in logged.iter().take(5).enumerate() {
         team.correct(&format!("c{at}"), &slide.slide_id, &[("design", Some(2))], &on(9));
     }
     team.run("pq-collect", &["production"]);
-    let (_, decision) = team.look(15);
+    let (_, decision) = team.decide(15);
     assert!(decision.should_retrain && decision.held.is_empty(), "{:?}", decision.held);
     assert_eq!(drift_of(&decision).state, TriggerState::Fired);
     assert!(decision.reason().contains("the drift score is"), "{}", decision.reason());
@@ -132,9 +132,8 @@ fn a_new_look_is_seen_and_asked_for_and_the_usual_one_is_not() {
     team.hand_in("usual", 24, slide);
     team.score_on(43, "usual");
     let (report, decision) = team.look(45);
-    let vision = report.vision.as_ref().unwrap();
-    assert_eq!((vision.recent_decks, vision.drifted), (24, false), "{vision:?}");
-    assert_ne!(report.status, DriftStatus::Drifted, "{:?}", report.reasons);
+    assert_eq!(report.vision.map(|vision| vision.recent_decks), Some(24), "{:?}", report.reasons);
+    // A flag may come by chance, in one report of twenty; what asks for a retraining may not.
     assert_ne!(drift_of(&decision).state, TriggerState::Fired, "{decision:?}");
     assert!(!decision.should_retrain && names_the_report(&decision));
 }
