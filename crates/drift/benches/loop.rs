@@ -43,19 +43,29 @@ fn level() {
         println!("{what}");
         // Decks of training are of 6 to 14 slides in any case.
         let before = World { slides: usual.slides, ..world };
-        for training in [36, 100, 400] {
-            for slides in sizes {
-                let few = if slides + giant > 1000 { sims() / 4 } else { sims() };
-                let count = false_alarms([&before, &world], training, *slides, giant, few, 1);
+        for training in numbers("TRAINING", &[36, 100, 400]) {
+            for slides in numbers("SIZES", sizes) {
+                let few = if slides + giant > 1000 { sims().div_ceil(4) } else { sims() };
+                let started = Instant::now();
+                let count = false_alarms([&before, &world], training, slides, giant, few, 1);
                 println!(
-                    "  {training:>4} training decks {slides:>6} slides  {:>5.2} % of {} (standard error {:.2})",
+                    "  {training:>4} training decks {slides:>6} slides  {:>5.2} % of {} (standard error {:.2}; {:.0} s)",
                     count.percent(),
                     count.of,
-                    count.standard_error()
+                    count.standard_error(),
+                    started.elapsed().as_secs_f64()
                 );
             }
         }
     }
+}
+
+/// Those of these that a variable names, which holds numbers between spaces; all where there is none.
+fn numbers(variable: &str, all: &[usize]) -> Vec<usize> {
+    let named = std::env::var(variable).ok();
+    let named: Option<Vec<usize>> =
+        named.map(|text| text.split_whitespace().filter_map(|number| number.parse().ok()).collect());
+    all.iter().copied().filter(|number| named.as_ref().is_none_or(|named| named.contains(number))).collect()
 }
 
 fn sims() -> usize {

@@ -9,7 +9,7 @@ const TOLERANCE: f64 = 1e-10;
 /// Parts that the decks of each side are divided into; each part is judged by a fit on the others.
 const FOLDS: usize = 5;
 
-/// Decks as rows of principal components.
+/// Decks as rows of principal components, a one behind each for the constant.
 #[derive(Debug)]
 pub(crate) struct Design {
     width: usize,
@@ -19,24 +19,35 @@ pub(crate) struct Design {
 /// What one fit makes of a row: coefficients, and the constant last.
 pub(crate) type Fit = Vec<f64>;
 
+/// What is minimized, at some coefficients, with its derivatives.
+struct Loss {
+    value: f64,
+    gradient: Vec<f64>,
+    /// Row by row, what lies on and below the diagonal.
+    hessian: Vec<f64>,
+}
+
 impl Design {
     /// Decks × `width` numbers.
-    pub(crate) fn new(width: usize, rows: Vec<f64>) -> Self {
-        Self { width, rows }
+    pub(crate) fn new(width: usize, rows: &[f64]) -> Self {
+        let with_one = |row: &[f64]| row.iter().copied().chain([1.0]).collect::<Vec<f64>>();
+        Self { width, rows: rows.chunks_exact(width.max(1)).flat_map(with_one).collect() }
     }
 
     /// The components of the mean vector of each deck.
     pub(crate) fn of(means: &[Vec<f64>], principal: &Principal) -> Self {
-        let rows = means.iter().flat_map(|mean| principal.components(mean)).collect();
-        Self::new(principal.count(), rows)
+        let rows: Vec<f64> = means.iter().flat_map(|mean| principal.components(mean)).collect();
+        Self::new(principal.count(), &rows)
     }
 
+    /// Components of a deck, and a one.
     fn row(&self, deck: usize) -> &[f64] {
-        &self.rows[deck * self.width..(deck + 1) * self.width]
+        let size = self.width + 1;
+        &self.rows[deck * size..(deck + 1) * size]
     }
 
     fn decks(&self) -> usize {
-        self.rows.len() / self.width.max(1)
+        self.rows.len() / (self.width + 1)
     }
 
     /// The fits of the labelling that calls the first `recent` decks of `order` recent, with the fold of each deck. The decks of each
@@ -57,7 +68,7 @@ impl Design {
 
     /// How recent each deck looks to the fit that did not know it: the logarithm of the odds.
     pub(crate) fn held_out(&self, (fits, fold): &(Vec<Fit>, Vec<usize>)) -> Vec<f64> {
-        (0..self.decks()).map(|deck| odds(&fits[fold[deck]], self.row(deck))).collect()
+        (0..self.decks()).map(|deck| product(&fits[fold[deck]], self.row(deck))).collect()
     }
 
     /// The area under the curve of [`held_out`](Self::held_out).
@@ -70,12 +81,11 @@ impl Design {
     /// Logistic regression with half the squared length of the coefficients as penalty, the constant free (scikit-learn's
     /// `LogisticRegression(C=1)`), by Newton's method.
     pub(crate) fn fit(&self, decks: &[usize], is_recent: &[bool]) -> Fit {
-        let size = self.width + 1;
-        let mut fit = vec![0.0; size];
+        let mut fit = vec![0.0; self.width + 1];
         let mut loss = self.loss(&fit, decks, is_recent);
         for _ in 0..MOST_STEPS {
-            let (mut hessian, mut step) = self.slopes(&fit, decks, is_recent);
-            if !solve(&mut hessian, &mut step) {
+            let mut step = loss.gradient;
+            if !solve(&mut loss.hessian, &mut step) {
                 break;
             }
             // Far from the optimum a whole step may be too long.
@@ -83,7 +93,7 @@ impl Design {
             let (next, next_loss) = loop {
                 let next: Fit = fit.iter().zip(&step).map(|(at, step)| at - share * step).collect();
                 let next_loss = self.loss(&next, decks, is_recent);
-                if next_loss <= loss || share < 1e-6 {
+                if next_loss.value <= loss.value || share < 1e-6 {
                     break (next, next_loss);
                 }
                 share /= 2.0;
@@ -97,45 +107,51 @@ impl Design {
         fit
     }
 
-    fn loss(&self, fit: &[f64], decks: &[usize], is_recent: &[bool]) -> f64 {
-        let penalty: f64 = fit[..self.width].iter().map(|weight| weight * weight).sum::<f64>() / 2.0;
-        let of = |deck: &usize| {
-            let odds = odds(fit, self.row(*deck));
-            let margin = if is_recent[*deck] { -odds } else { odds };
-            // ln(1 + e^margin), which overflows neither way.
-            margin.max(0.0) + (-margin.abs()).exp().ln_1p()
-        };
-        penalty + decks.iter().map(of).sum::<f64>()
-    }
-
-    /// Second and first derivatives; of the first, row by row, what lies on and below the diagonal.
-    fn slopes(&self, fit: &[f64], decks: &[usize], is_recent: &[bool]) -> (Vec<f64>, Vec<f64>) {
-        let size = self.width + 1;
-        let mut hessian = vec![0.0; size * size];
+    fn loss(&self, fit: &[f64], decks: &[usize], is_recent: &[bool]) -> Loss {
+        /// So many factors of at most 2 are multiplied before their logarithm is taken: one logarithm for many decks.
+        const FACTORS: usize = 512;
+        let (width, size) = (self.width, self.width + 1);
+        let mut value = fit[..width].iter().map(|weight| weight * weight).sum::<f64>() / 2.0;
         let mut gradient = fit.to_vec();
-        gradient[self.width] = 0.0;
-        for at in 0..self.width {
-            hessian[at * size + at] = 1.0;
-        }
-        for deck in decks {
-            let row = self.row(*deck);
-            let share = 1.0 / (1.0 + (-odds(fit, row)).exp());
-            let (off, weight) = (share - f64::from(u8::from(is_recent[*deck])), share * (1.0 - share));
-            for (at, value) in row.iter().chain(&[1.0]).enumerate() {
-                gradient[at] += off * value;
-                let line = &mut hessian[at * size..=at * size + at];
-                for (entry, other) in line.iter_mut().zip(row.iter().chain(&[1.0])) {
-                    *entry += weight * value * other;
+        gradient[width] = 0.0;
+        let mut hessian = vec![0.0; size * size];
+        (0..width).for_each(|at| hessian[at * size + at] = 1.0);
+        for decks in decks.chunks(FACTORS) {
+            let mut factors = 1.0;
+            for deck in decks {
+                let (row, is_recent) = (self.row(*deck), is_recent[*deck]);
+                let odds = product(fit, row);
+                // ln(1 + e^margin) = max(margin, 0) + ln(1 + e^-|margin|), which overflows neither way.
+                let small = (-odds.abs()).exp();
+                value += if is_recent { -odds } else { odds }.max(0.0);
+                factors *= 1.0 + small;
+                let share = if odds < 0.0 { small } else { 1.0 } / (1.0 + small);
+                add_row(&mut gradient, share - f64::from(u8::from(is_recent)), row);
+                let weight = share * (1.0 - share);
+                for (at, line) in hessian.chunks_exact_mut(size).enumerate() {
+                    add_row(&mut line[..=at], weight * row[at], row);
                 }
             }
+            value += factors.ln();
         }
-        (hessian, gradient)
+        Loss { value, gradient, hessian }
     }
+}
+
+/// Adds so many times the beginning of a row.
+fn add_row(sums: &mut [f64], times: f64, row: &[f64]) {
+    for (sum, value) in sums.iter_mut().zip(row) {
+        *sum += times * value;
+    }
+}
+
+fn product(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// The logarithm of the odds that a row is recent.
 pub(crate) fn odds(fit: &[f64], row: &[f64]) -> f64 {
-    row.iter().zip(fit).map(|(value, weight)| value * weight).sum::<f64>() + fit[row.len()]
+    product(row, fit) + fit[row.len()]
 }
 
 /// Solves for a symmetric positive matrix, given by its lower half, in place (Cholesky); `false` where it is not positive.
@@ -208,7 +224,7 @@ mod tests {
         let cases = cases();
         assert!(cases.len() > 2);
         for case in cases {
-            let design = Design::new(case.rows[0].len(), case.rows.concat());
+            let design = Design::new(case.rows[0].len(), &case.rows.concat());
             let mut is_recent = vec![false; case.rows.len()];
             case.order[..case.recent].iter().for_each(|deck| is_recent[*deck] = true);
             assert_close(&design.fit(&case.order, &is_recent), &case.coefficients, 1e-6);

@@ -48,6 +48,11 @@ impl Team {
 
     /// Eight rated decks.
     pub(crate) fn rated() -> Self {
+        Self::of_drawn(8, 2)
+    }
+
+    /// So many rated decks of so many slides, and a base that is quick and knows nothing.
+    pub(crate) fn of_drawn(decks: u64, slides: u64) -> Self {
         let team = Self::empty();
         let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity/text-all/model");
         let training = format!(
@@ -57,8 +62,9 @@ impl Team {
         std::fs::create_dir(team.path("config")).unwrap();
         std::fs::write(team.path("config/training.toml"), training).unwrap();
         std::fs::write(team.path("config/model.toml"), "[processor]\nlongest_edge = 128\n").unwrap();
-        for deck in 0..8 {
-            team.draw("bring", &format!("deck {deck}"), &[slide(deck * 7), slide(deck * 7 + 1)]);
+        for deck in 0..decks {
+            let drawn: Vec<RgbImage> = (0..slides).map(|at| slide(deck * 7 + at)).collect();
+            team.draw("bring", &format!("deck {deck}"), &drawn);
         }
         team.run("pq-collect", &["bring"]);
         let ratings = team.ratings();
