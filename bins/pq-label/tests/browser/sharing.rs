@@ -64,7 +64,7 @@ pub(crate) fn many_slow_and_cut_connections_never_look_like_the_end() {
                     if run >= RUNS {
                         break;
                     }
-                    run_through(&driver, run * MOST_LATENCY_MS / RUNS, run % 2 == 0, 8);
+                    run_through(&driver, run * MOST_LATENCY_MS / RUNS, run.is_multiple_of(2), 8);
                 }
             });
         }
