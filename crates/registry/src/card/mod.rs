@@ -11,7 +11,9 @@ mod text;
 mod usage;
 mod verdict;
 
-use project_files::{Manifest, RunRecord, ValidationResults};
+use std::path::Path;
+
+use project_files::{Manifest, RunFiles, RunRecord, ValidationResults};
 
 pub use data::{CriterionFacts, DataFacts, SplitFacts};
 pub(crate) use front_matter::states_license;
@@ -86,7 +88,8 @@ impl Subject<'_> {
     }
 
     fn has_head(&self) -> bool {
-        self.manifest.files.contains_key("score_head.json")
+        let head = RunFiles::new("").score_head();
+        self.manifest.files.keys().any(|name| Path::new(name) == head)
     }
 
     fn has_processor(&self) -> bool {
