@@ -4,9 +4,13 @@
 //! once it is whole. Its name says its content, so putting it there twice does no harm.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use pq_cli::Hint;
+
+/// Says when calls to a bucket are to end.
+pub(crate) type Cancel = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// A folder that several processes share.
 pub(crate) struct Shared {
@@ -24,7 +28,7 @@ pub(crate) fn is_bucket(path: &Path) -> bool {
 #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as where buckets are known")]
 impl Shared {
     /// The folder that a path names; this program knows no buckets.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    fn open_until(path: &Path, _cancel: Option<Cancel>) -> Result<Self> {
         if is_bucket(path) {
             let what = format!("`{}` is in a bucket, and this pq-score knows none", path.display());
             return Err(Hint::new(what, "build it with `--features object-store`, or name a folder").into());
@@ -54,13 +58,18 @@ impl Shared {
 }
 
 impl Shared {
-    /// As [`open`](Self::open), where a bucket is meant.
-    pub(crate) fn open_bucket(path: &Path) -> Result<Self> {
+    /// The folder that a path names, or a temporary one for that of a bucket, which Ctrl-C keeps waiting no longer.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        Self::open_until(path, None)
+    }
+
+    /// As [`open`](Self::open), where a bucket is meant, whose calls end when this says so.
+    pub(crate) fn open_bucket(path: &Path, cancel: Cancel) -> Result<Self> {
         if !is_bucket(path) {
             let what = format!("`{}` is no place in a bucket", path.display());
             return Err(Hint::new(what, "name one as in s3://bucket/folder").into());
         }
-        Self::open(path)
+        Self::open_until(path, Some(cancel))
     }
 
     /// The folder of this machine that is worked in.
@@ -77,7 +86,7 @@ mod bucket {
     use pq_cli::{Hint, WithHint as _, secrets};
     use registry::{BucketOptions, Objects};
 
-    use super::{Shared, is_bucket};
+    use super::{Cancel, Shared, is_bucket};
 
     const REMEDY: &str = "check the address, AWS_ENDPOINT_URL, AWS_REGION and the keys, and run it again: what is there is whole";
 
@@ -88,13 +97,14 @@ mod bucket {
     }
 
     impl Shared {
-        /// The folder that a path names, or a temporary one for that of a bucket.
-        pub(crate) fn open(path: &Path) -> Result<Self> {
+        /// The folder that a path names, or a temporary one for that of a bucket, whose calls end when `cancel` says so.
+        pub(super) fn open_until(path: &Path, cancel: Option<Cancel>) -> Result<Self> {
             if !is_bucket(path) {
                 return Ok(Self { local: path.to_owned(), bucket: None });
             }
             let url = path.to_string_lossy();
-            let http = pq_cli::http_options();
+            let mut http = pq_cli::http_options();
+            http.cancel = cancel.or(http.cancel);
             let Some(options) = BucketOptions::of_variables(&url, &secrets::variable, http) else {
                 let what = format!("there is no key for `{url}`");
                 return Err(Hint::new(what, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY").into());
