@@ -93,6 +93,22 @@ fn data_or_a_base_that_is_gone_is_named() {
     assert!(!project.path("outputs/reproductions").exists());
 }
 
+/// A head alone is learned again, and no adapter trained.
+fn a_head_is_learned_again() {
+    let project = Project::new(16);
+    state_pixels(&project);
+    let trainer = Tool::trainer().display().to_string();
+    let output = project.command(&trainer, &["--head", "--run", "one"]).output().unwrap();
+    assert!(pq_testing::project::trained(&output), "{}", stderr(&output));
+    let run = RunFiles::new(project.path("outputs/one"));
+    validate(&project, &run);
+    release::release(&project, run.dir());
+    let text = said(&project, &["reproduce", "v1.0.0"], 0);
+    assert!(text.contains("bit for bit"), "{text}");
+    let again = RunRecord::read(&project.path("outputs/reproductions/latest/run.json")).unwrap();
+    assert_eq!(again.training.unwrap().steps, 0, "no adapter was trained");
+}
+
 /// A version whose weights come from another seed than its settings say.
 fn other_weights_are_said_with_what_differs() {
     let project = Project::new(6);
@@ -137,6 +153,7 @@ fn ctrl_c_ends_the_training_and_leaves_no_half_project() {
 
 pq_testing::tests! {
     a_version_is_trained_again_bit_for_bit_after_people_rated_on: needs Trainer;
+    a_head_is_learned_again: needs Trainer;
     data_or_a_base_that_is_gone_is_named: needs Trainer;
     other_weights_are_said_with_what_differs: needs Trainer;
     ctrl_c_ends_the_training_and_leaves_no_half_project: needs Trainer;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
-use project_files::{Contract as _, RunFiles, RunRecord};
+use project_files::{Contract as _, RunFiles, RunRecord, ScoreHead};
 use serde::Serialize;
 use toml::{Table, Value};
 use vlm_lora::safetensors::SafeTensors;
@@ -12,7 +12,7 @@ use vlm_lora::safetensors::tensor::TensorView;
 /// In what both runs differ.
 #[derive(Debug, Serialize)]
 pub(super) struct Comparison {
-    /// Whether the files of weights are the same, byte for byte.
+    /// Whether the files of weights are the same, byte for byte, and the score heads.
     pub(super) identical: bool,
     /// The tensor that differs most.
     weights: Option<Weights>,
@@ -39,11 +39,14 @@ pub(super) fn compare(stored: &RunFiles, record: &RunRecord, new: &RunFiles) -> 
         std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
     };
     let (before, after) = (read(stored)?, read(new)?);
-    let identical = before == after;
+    let is_same_head =
+        ScoreHead::read_if_present(&stored.score_head())? == ScoreHead::read_if_present(&new.score_head())?;
+    let identical = before == after && is_same_head;
     let mut differences = facts(record, &RunRecord::read(&new.record())?);
+    differences.extend((!is_same_head).then(|| "the score head".to_owned()));
     differences.extend(settings(stored, new)?);
     let mut weights = None;
-    if !identical {
+    if before != after {
         match tensors(&before, &after) {
             Ok(found) => weights = Some(found),
             Err(reason) => differences.push(format!("weights: {reason}")),

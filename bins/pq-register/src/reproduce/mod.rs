@@ -6,7 +6,7 @@ mod train;
 
 use anyhow::{Result, bail};
 use pq_cli::{Hint, Verdict, WithHint as _};
-use project_files::{Contract as _, RunFiles, RunRecord};
+use project_files::{Contract as _, RunFiles, RunRecord, ScoreHead};
 use serde_json::json;
 use slide_scorer::Settings;
 
@@ -44,7 +44,9 @@ pub(crate) fn reproduce(
     let name = format!("{}-{}", release.version, jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S"));
     let new = RunFiles::new(out.join(&name));
     tracing::info!("training {} again in `{}`", release.version, new.dir().display());
-    if !train::train(&restored, from.as_deref(), &name)? {
+    let head = ScoreHead::read_if_present(&stored.score_head())?;
+    let asked = train::Asked { from: from.as_deref(), head: head.as_ref() };
+    if !train::train(&restored, &asked, &name)? {
         bail!(Hint::new("interrupted; nothing was compared", "run it again: it begins from the start"));
     }
     let comparison = compare::compare(&stored, &record, &new)?;

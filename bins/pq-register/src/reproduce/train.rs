@@ -9,18 +9,31 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use pq_cli::{Hint, WithHint as _};
+use project_files::ScoreHead;
 
 use super::restore::Restored;
 
 const POLL: Duration = Duration::from_millis(100);
 
-/// Trains a run of this name, from that adapter where there is one; whether it came to its end.
-pub(super) fn train(restored: &Restored, from: Option<&Path>, name: &str) -> Result<bool> {
+/// What a run was asked for beside its settings.
+pub(super) struct Asked<'a> {
+    /// The adapter that it began with.
+    pub(super) from: Option<&'a Path>,
+    /// Its score head.
+    pub(super) head: Option<&'a ScoreHead>,
+}
+
+/// Trains a run of this name as it was asked for; whether it came to its end.
+pub(super) fn train(restored: &Restored, asked: &Asked<'_>, name: &str) -> Result<bool> {
     let program = program();
     let mut command = Command::new(&program);
     command.arg("--config").arg(&restored.config).args(["--run", name]);
-    if let Some(adapter) = from {
+    if let Some(adapter) = asked.from {
         command.arg("--from").arg(adapter);
+    }
+    if let Some(head) = asked.head {
+        // Only beside an adapter its share was measured.
+        command.arg(if head.gain.is_none() { "--head=alone" } else { "--head=beside" });
     }
     // What the environment says of tracking is of the runs of this machine, not of this one.
     command.env("WANDB_MODE", "disabled").stdin(Stdio::null()).stdout(Stdio::null());
