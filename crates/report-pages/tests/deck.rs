@@ -8,6 +8,23 @@ use jiff::Timestamp;
 use report_pages::{DeckReport, Familiar, ScoredSlide, render_deck_report};
 use slide_data::{Rubric, Score};
 
+/// The page of a deck of which nothing but its slides is known.
+fn shown(slides: &[ScoredSlide]) -> String {
+    render_deck_report(&DeckReport {
+        title: "Deck",
+        rubric: &Rubric::default(),
+        slides,
+        model_version: "v4",
+        caveat: "",
+        quality: "",
+        older: None,
+        failed: &[],
+        corrections: false,
+        generated_at: Timestamp::UNIX_EPOCH,
+    })
+    .unwrap()
+}
+
 #[test]
 fn a_deck_report_shows_each_slide_and_what_to_work_on() {
     let rubric = Rubric::default();
@@ -46,7 +63,6 @@ fn a_deck_report_shows_each_slide_and_what_to_work_on() {
 
 #[test]
 fn where_people_disagree_their_scores_stand_in_place_of_one() {
-    let rubric = Rubric::default();
     let ends = |low, high| [low, high].map(|score| Score::new(score).unwrap());
     let mut said = prediction("s", 1, 0.0);
     said.interval = [("clarity".to_owned(), ends(2, 5)), ("design".to_owned(), ends(3, 5))].into();
@@ -57,19 +73,7 @@ fn where_people_disagree_their_scores_stand_in_place_of_one() {
         prediction: said,
         familiar: Familiar::default(),
     };
-    let page = render_deck_report(&DeckReport {
-        title: "Deck",
-        rubric: &rubric,
-        slides: &[slide],
-        model_version: "v4",
-        caveat: "",
-        quality: "",
-        older: None,
-        failed: &[],
-        corrections: false,
-        generated_at: Timestamp::UNIX_EPOCH,
-    })
-    .unwrap();
+    let page = shown(&[slide]);
     assert_eq!(page.matches("people disagree here").count(), 1, "three points apart, not two");
     assert!(page.contains("<span class=\"value\">2 to 5</span>"));
     assert!(page.contains("people disagree, 2 to 5 of 5\""), "told to whoever does not see it");
@@ -85,19 +89,7 @@ fn slides_of_one_deck_are_called_by_their_numbers() {
         prediction: prediction("s", number, 0.0),
         familiar: Familiar::default(),
     };
-    let page = render_deck_report(&DeckReport {
-        title: "Deck",
-        rubric: &Rubric::default(),
-        slides: &[slide(1), slide(2)],
-        model_version: "v4",
-        caveat: "",
-        quality: "",
-        older: None,
-        failed: &[],
-        corrections: false,
-        generated_at: Timestamp::UNIX_EPOCH,
-    })
-    .unwrap();
+    let page = shown(&[slide(1), slide(2)]);
     assert!(page.contains(">Slide 2</a>") && !page.contains("seed-deck.pdf"));
 }
 
