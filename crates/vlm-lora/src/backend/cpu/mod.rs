@@ -31,6 +31,8 @@ mod rope;
 mod rows_alone;
 mod simd;
 mod tasks;
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
+mod tiles;
 mod weight;
 
 use std::sync::Arc;

@@ -39,6 +39,8 @@ const EXACT_SUM: usize = 2048;
 /// How products in integers are computed; all give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IntegerKernel {
+    /// Tiles of AMX-INT8; 16-bit integers by AVX512-VNNI.
+    Amx,
     /// Dot products of AVX512-VNNI.
     Avx512Vnni,
     /// Products of pairs of 16 bits in AVX-512.
@@ -60,7 +62,7 @@ impl IntegerKernel {
     /// As [`available`](Self::available), of those that need no more than this instruction set.
     pub fn available_with(isa: Isa) -> Vec<Self> {
         let isa = isa.min(Isa::detected());
-        [Self::Avx512Vnni, Self::Avx512, Self::AvxVnni, Self::Avx2, Self::Plain]
+        [Self::Amx, Self::Avx512Vnni, Self::Avx512, Self::AvxVnni, Self::Avx2, Self::Plain]
             .into_iter()
             .filter(|kernel| kernel.runs_with(isa))
             .collect()
@@ -69,6 +71,7 @@ impl IntegerKernel {
     /// The name that a backend's description shows.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Amx => "amx-int8",
             Self::Avx512Vnni => "avx512-vnni",
             Self::Avx512 => "avx512",
             Self::AvxVnni => "avx-vnni",
@@ -80,6 +83,7 @@ impl IntegerKernel {
     #[cfg(target_arch = "x86_64")]
     fn runs_with(self, isa: Isa) -> bool {
         match self {
+            Self::Amx => Self::Avx512Vnni.runs_with(isa) && kernel::has_tiles(),
             Self::Avx512Vnni => isa == Isa::Avx512 && is_x86_feature_detected!("avx512vnni"),
             Self::Avx512 => isa == Isa::Avx512,
             Self::AvxVnni => isa >= Isa::Avx2 && is_x86_feature_detected!("avxvnni"),
@@ -96,7 +100,7 @@ impl IntegerKernel {
     /// What its products take of integers of this width.
     fn form(self, width: Width) -> Form {
         match (width, self) {
-            (Width::Eight, Self::Avx512Vnni | Self::AvxVnni) => Form::Bytes,
+            (Width::Eight, Self::Amx | Self::Avx512Vnni | Self::AvxVnni) => Form::Bytes,
             _ => Form::Halves,
         }
     }

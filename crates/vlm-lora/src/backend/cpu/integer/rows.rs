@@ -85,7 +85,7 @@ impl Rows for Quantised {
     type Thread = Panel;
 
     fn block(&self) -> usize {
-        kernel::ROWS
+        kernel::rows(self.kernel, self.form)
     }
 
     fn row_bytes(&self) -> usize {
@@ -131,7 +131,7 @@ impl Rows for Quantised {
 
     unsafe fn multiply(&self, thread: &Panel, block: Block, panel: &[u32], c: Out, start: Start) {
         let (lines, tail) = panel.split_at(self.lines() * PANEL);
-        let first = block.index * kernel::ROWS;
+        let first = block.index * self.block();
         let left = Lines {
             words: &self.words[first * self.stride..][..block.rows * self.stride],
             stride: self.stride,

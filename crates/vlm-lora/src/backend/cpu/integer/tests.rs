@@ -103,7 +103,7 @@ fn every_means(mut check: impl FnMut(Means<'_>)) {
     let pool = Arc::default();
     for kernel in IntegerKernel::available() {
         let isa = match kernel {
-            IntegerKernel::Avx512Vnni | IntegerKernel::Avx512 => Isa::Avx512,
+            IntegerKernel::Amx | IntegerKernel::Avx512Vnni | IntegerKernel::Avx512 => Isa::Avx512,
             IntegerKernel::AvxVnni | IntegerKernel::Avx2 => Isa::Avx2,
             IntegerKernel::Plain => Isa::Plain,
         };
