@@ -3,12 +3,12 @@
 //! ```text
 //! cargo run --release -p vlm-lora --example step -- --dtype bfloat16 --edge 1024 --steps 3
 //!     [--batch N] [--passes N] [--rank R --of N --port P] [--answer N] [--threads N] [--ckpt] [--cached] [--forward-only] [--load-in-8bit]
-//!     [--isa plain|avx2|avx512] [--device cpu|cuda|cuda:N] [--slides N --epochs E] [--model DIR] [--write DIR] [--rate]
+//!     [--isa plain|avx2|avx512] [--integers KERNEL] [--device cpu|cuda|cuda:N] [--slides N --epochs E] [--model DIR] [--write DIR] [--rate]
 //! ```
 //! `--edge 2048` is 13 tiles of a 16:9 slide, 1024 is 5, 512 is 1. `--cached` keeps the output of the vision tower after the
 //! first step. `--slides` trains on so many different slides to the saved adapter. `--forward-only` times the scoring of five
 //! criteria. `--write` writes random weights with an adapter to a directory and ends; `--model` takes them from there. `--rate`
-//! times matrix products instead. `--device cuda` takes a build with `--features cuda`; `peak_mib` is then memory of the GPU.
+//! times matrix products instead. `--integers avx2` takes products of integers from this kernel where the base has them. `--device cuda` takes a build with `--features cuda`; `peak_mib` is then memory of the GPU.
 //! `--rank` and `--of` make it one of several processes on this machine that share the passes of a step and meet at the port.
 //! `benches/peer` runs this beside the Python peer.
 #![expect(clippy::print_stdout, reason = "the measurement is the output")]
@@ -47,7 +47,7 @@ fn open_device(options: &Options, checkpoint: &Checkpoint) -> AnyResult<Device> 
             std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/pitchquest/kernels"));
         return Ok(base.open_device(checkpoint, kernels.as_deref())?.device);
     }
-    let cpu = CpuOptions { isa: options.isa, ..base.cpu_options(checkpoint)? };
+    let cpu = CpuOptions { isa: options.isa, integers: options.integers, ..base.cpu_options(checkpoint)? };
     Ok(Device::Cpu(Arc::new(Cpu::with_options(cpu)?)))
 }
 
