@@ -12,7 +12,7 @@ help: ## list the targets
 build: ## build all commands in release mode
 	$(CARGO) build --release --workspace --bins
 
-CUDA := pq-train/cuda,pq-score/cuda,pq-validate/cuda,pq-register/cuda
+CUDA := pq-collect/cuda,pq-train/cuda,pq-score/cuda,pq-validate/cuda,pq-register/cuda
 build-cuda: ## the same with the CUDA backend, which needs nothing of CUDA to build
 	$(CARGO) build --release --workspace --bins --features $(CUDA)
 

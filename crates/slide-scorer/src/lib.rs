@@ -24,4 +24,4 @@ pub use scorer::{RatingContext, SlideImage, SlideScorer, predict, thumbnail};
 pub use serve_config::ServeConfig;
 pub use settings::{ProcessorSettings, Settings};
 pub use slides::{LabelledSlide, NewGroups, SlideSamples, Store};
-pub use vlm_lora::BaseModelConfig;
+pub use vlm_lora::{BaseModelConfig, prune_features};

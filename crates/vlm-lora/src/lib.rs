@@ -94,7 +94,7 @@ pub use candle_core;
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};
-pub use feature_cache::{FeatureCache, FeatureKey, FeaturePrecision};
+pub use feature_cache::{FeatureCache, FeatureKey, FeaturePrecision, FeatureTally, prune_features};
 pub use fingerprint::{
     BaseIdentity, CheckpointFingerprint, ElementType, Fingerprint, FingerprintCache, FingerprintError,
     FingerprintScheme, WeightDevice, WeightFormat,
