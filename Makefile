@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda bench-peer-monitoring check-mpi test-mpi exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda bench-peer-monitoring card-kit check-mpi test-mpi exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -105,6 +105,9 @@ bench-peer: ## time a step beside transformers + PEFT on the same weights, into 
 bench-peer-cuda: ## the same on the first GPU (needs one, and a torch with CUDA)
 	$(CARGO) build --release -p vlm-lora --example step --features cuda
 	benches/peer/run.py --device cuda --python $(PARITY_PYTHON) $(PEER_ARGS)
+
+card-kit: ## build .card, what benches/card.sh runs on a machine with a GPU in one call of at most nine minutes (its parts: benches/card.sh --dry-run)
+	CARGO="$(CARGO)" benches/card.sh --build
 
 MONITORING_PYTHON ?= python3
 COMPARISONS ?= 100

@@ -115,6 +115,7 @@ pub use stored::Stored;
 pub use train::run_plan as plan;
 pub use train::{
     BaseModelConfig, BatchSize, BestMetric, CheckpointReport, ChosenDevice, Dataset, EvaluationReport,
-    Evaluator, Extension, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics, ModelDtype, Observer,
-    Place, Resume, RunStart, RunStatus, SamplingStrategy, StepReport, TrainOutcome, Trainer, TrainingConfig,
+    Evaluator, Extension, GpuSettings, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics,
+    ModelDtype, Observer, Place, Resume, RunStart, RunStatus, SamplingStrategy, StepReport, TrainOutcome,
+    Trainer, TrainingConfig,
 };

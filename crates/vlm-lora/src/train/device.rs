@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::BaseModelConfig;
@@ -17,8 +17,19 @@ pub struct ChosenDevice {
     pub device: Device,
     /// How the frozen weights are stored.
     pub format: WeightFormat,
-    /// Why a GPU that is there is not used, although `device = "auto"` would have taken it.
+    /// Why a GPU that is there is not used, although `device = "auto"` would have taken it: the first of them.
     pub passed_over: Option<Error>,
+}
+
+/// What a GPU is opened with beside what the configuration says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GpuSettings {
+    /// A folder in which compiled kernels are kept.
+    pub kernel_cache: Option<PathBuf>,
+    /// Where NVIDIA's libraries are looked for that the loader does not find.
+    pub library_folders: Vec<PathBuf>,
+    /// Whether every kernel and product is timed.
+    pub profile: bool,
 }
 
 /// What `model.device` says.
@@ -46,21 +57,22 @@ impl BaseModelConfig {
         }
     }
 
-    /// Opens the device for this checkpoint: with `auto` the first GPU where the build and the machine have one, else the
-    /// CPU. Kernels that are compiled for a GPU are kept in `kernel_cache`.
+    /// Opens the device for this checkpoint: with `auto` the first GPU that can be used where the build and the machine have
+    /// one, else the CPU.
     ///
     /// # Errors
     /// When `device` is none that there is, or the device cannot compute with this element type.
-    pub fn open_device(&self, checkpoint: &Checkpoint, kernel_cache: Option<&Path>) -> Result<ChosenDevice> {
+    pub fn open_device(&self, checkpoint: &Checkpoint, settings: &GpuSettings) -> Result<ChosenDevice> {
         let wanted = self.wanted()?;
         if let Wanted::Cuda(ordinal) = wanted {
-            return self.gpu(ordinal, checkpoint, kernel_cache);
+            return self.gpu(ordinal, checkpoint, settings);
         }
         let mut passed_over = None;
-        if wanted == Wanted::Auto && gpu_is_there() {
-            match self.gpu(0, checkpoint, kernel_cache) {
-                Ok(chosen) => return Ok(chosen),
-                Err(error) => passed_over = Some(error),
+        let gpus = if wanted == Wanted::Auto { gpus() } else { 0 };
+        for ordinal in 0..gpus {
+            match self.gpu(ordinal, checkpoint, settings) {
+                Ok(chosen) => return Ok(ChosenDevice { passed_over, ..chosen }),
+                Err(error) => passed_over = passed_over.or(Some(error)),
             }
         }
         let options = self.cpu_options(checkpoint)?;
@@ -69,12 +81,7 @@ impl BaseModelConfig {
     }
 
     #[cfg(feature = "cuda")]
-    fn gpu(
-        &self,
-        ordinal: usize,
-        checkpoint: &Checkpoint,
-        kernel_cache: Option<&Path>,
-    ) -> Result<ChosenDevice> {
+    fn gpu(&self, ordinal: usize, checkpoint: &Checkpoint, settings: &GpuSettings) -> Result<ChosenDevice> {
         let dtype = match self.dtype {
             ModelDtype::Float32 => Some(CudaDtype::Float32),
             ModelDtype::Float16 => Some(CudaDtype::Float16),
@@ -85,26 +92,31 @@ impl BaseModelConfig {
                 _ => None, // bf16, which not every GPU has
             },
         };
-        let kernel_cache = kernel_cache.map(Path::to_owned);
-        let options = CudaOptions { ordinal, dtype, load_in_8bit: self.load_in_8bit, kernel_cache };
+        let GpuSettings { kernel_cache, library_folders, profile } = settings.clone();
+        let load_in_8bit = self.load_in_8bit;
+        let options = CudaOptions {
+            ordinal,
+            dtype,
+            load_in_8bit,
+            kernel_cache,
+            library_folders,
+            profile,
+            ..CudaOptions::default()
+        };
         let cuda = Cuda::open(&options)?;
         let dtype = match cuda.dtype() {
             CudaDtype::Float32 => ElementType::Float32,
             CudaDtype::Float16 => ElementType::Float16,
             CudaDtype::Bfloat16 => ElementType::Bfloat16,
         };
-        let format = WeightFormat {
-            device: WeightDevice::Cuda,
-            dtype,
-            load_in_8bit: self.load_in_8bit,
-            int8_activations: false,
-        };
+        let format =
+            WeightFormat { device: WeightDevice::Cuda, dtype, load_in_8bit, int8_activations: false };
         Ok(ChosenDevice { device: Device::Cuda(Arc::new(cuda)), format, passed_over: None })
     }
 
     #[cfg(not(feature = "cuda"))]
     #[expect(clippy::unused_self, reason = "the signature of a build with the feature `cuda`")]
-    fn gpu(&self, _: usize, _: &Checkpoint, _: Option<&Path>) -> Result<ChosenDevice> {
+    fn gpu(&self, _: usize, _: &Checkpoint, _: &GpuSettings) -> Result<ChosenDevice> {
         Err(Error::Unsupported { what: "CUDA in a build without the feature `cuda`".to_owned() })
     }
 }
@@ -116,13 +128,13 @@ fn format_on_cpu(base: BaseDtype) -> WeightFormat {
 }
 
 #[cfg(feature = "cuda")]
-fn gpu_is_there() -> bool {
-    cuda::device_count() > 0
+fn gpus() -> usize {
+    cuda::device_count()
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpu_is_there() -> bool {
-    false
+fn gpus() -> usize {
+    0
 }
 
 #[cfg(test)]
@@ -150,11 +162,11 @@ mod tests {
         let checkpoint = Checkpoint::open(model).unwrap();
         let open = |device: &str| {
             BaseModelConfig { device: device.to_owned(), ..BaseModelConfig::default() }
-                .open_device(&checkpoint, None)
+                .open_device(&checkpoint, &GpuSettings::default())
         };
         assert!(open("cpu").unwrap().device.name().starts_with("cpu"));
         let chosen = open("auto").unwrap();
-        if !gpu_is_there() {
+        if gpus() == 0 {
             assert!(chosen.device.name().starts_with("cpu") && chosen.passed_over.is_none());
         }
         let error = open("cuda:1000").unwrap_err();

@@ -67,7 +67,7 @@ impl Bf16Kernel {
     }
 
     /// The name that a backend's description shows.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Amx => "amx",
             Self::Avx512 => "avx512-bf16",
