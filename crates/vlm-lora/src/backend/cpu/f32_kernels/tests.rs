@@ -33,8 +33,7 @@ fn sizes() -> Vec<(usize, usize, usize)> {
 }
 
 fn sets() -> impl Iterator<Item = Simd> {
-    let all = [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= Isa::detected());
-    all.map(|isa| Simd::at_most(Some(isa)))
+    Isa::available().into_iter().map(|isa| Simd::at_most(Some(isa)))
 }
 
 fn widest() -> Simd {

@@ -1,13 +1,24 @@
 //! Blocks of up to 12 rows times a panel of 32 columns, with the sums in registers.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use super::super::panels::{Out, PANEL, Start};
 use super::{EXACT_SUM, Form, IntegerKernel, Width};
 
-/// Rows of a block.
+/// The most rows of a block.
 pub(super) const ROWS: usize = 12;
+
+/// Rows of a block of a kernel.
+pub(super) fn rows(kernel: IntegerKernel) -> usize {
+    match kernel {
+        // The sums of 8 × 8 elements leave room for four words of each row, of which instructions take one by itself.
+        IntegerKernel::NeonDot | IntegerKernel::Neon => 8,
+        _ => ROWS,
+    }
+}
 
 /// Rows of words, each first those of the large columns.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +61,7 @@ pub(super) unsafe fn multiply(
     start: Start,
 ) {
     let rows = a.scales.len();
-    assert!(rows > 0 && rows <= ROWS && a.words.len() == rows * a.stride);
+    assert!(rows > 0 && rows <= ROWS && a.words.len() == rows.next_multiple_of(form.together()) * a.stride);
     assert!(b.large.len() + b.lines.len() == a.stride * PANEL && b.scales.len() == PANEL);
     assert!(b.large.len().is_multiple_of(PANEL) && kernel.form(width) == form);
     // SAFETY: the caller's promise, and what was just checked; a kernel is chosen where the CPU has what it uses.
@@ -72,6 +83,14 @@ pub(super) unsafe fn multiply(
             (IntegerKernel::Avx2, Width::Sixteen, _) => x86::pairs256::multiply::<true>(a, b, c, start),
             #[cfg(target_arch = "x86_64")]
             (IntegerKernel::Avx2, ..) => x86::pairs256::multiply::<false>(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (IntegerKernel::NeonI8mm, _, Form::SignedPairs) => neon::matrices(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (IntegerKernel::NeonDot, _, Form::Signed) => neon::dot::multiply::<false>(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (_, Width::Sixteen, Form::SplitHalves) => neon::long::multiply::<true>(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (_, Width::Eight, Form::SplitHalves) => neon::long::multiply::<false>(a, b, c, start),
             _ => plain(width, a, b, c, start),
         }
     }
