@@ -115,6 +115,8 @@ pub(super) struct Context<'a> {
     /// How products of matrices of integers are taken; none where activations stay as they are.
     pub(super) integers: Option<IntegerKernel>,
     pub(super) simd: Simd,
+    /// Whether products in f32 with frozen matrices are Accelerate's.
+    pub(super) accelerate: bool,
 }
 
 /// A frozen matrix `(n, k)` of bf16 bits, row-major.

@@ -41,7 +41,7 @@ fn widest() -> Simd {
 }
 
 fn context(pool: &Arc<Pool>, simd: Simd) -> Context<'_> {
-    Context { pool, kernel: Bf16Kernel::Upcast, integers: None, simd }
+    Context { pool, kernel: Bf16Kernel::Upcast, integers: None, simd, accelerate: false }
 }
 
 #[test]
