@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda bench-peer-monitoring card-kit check-mpi test-mpi exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda ci-local demo demo-loop test check check-aarch64 check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda bench-peer-monitoring card-kit check-mpi test-mpi exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,9 @@ check: ## formatting, lints, documentation (warnings are errors), circles of imp
 
 check-cuda: ## the CUDA backend as far as it can be checked without a GPU: builds, kernels, emulation
 	.ci/check-cuda
+
+check-aarch64: ## lints for aarch64, its kernels' tests under qemu-user, checks for macOS and Windows (needs a cross compiler and qemu-user; what is missing is named)
+	.ci/check-aarch64
 
 dependencies: ## licences, sources and unused dependencies (needs cargo-deny and cargo-machete; what is missing is named)
 	.ci/dependencies

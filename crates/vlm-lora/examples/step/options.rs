@@ -77,7 +77,9 @@ impl Options {
                 "--port" => options.port = value()?.parse()?,
                 "--answer" => options.answer = value()?.parse()?,
                 "--threads" => options.threads = value()?.parse()?,
-                "--isa" => options.isa = Some(Isa::named(&value()?).ok_or("--isa: plain, avx2 or avx512")?),
+                "--isa" => {
+                    options.isa = Some(Isa::named(&value()?).ok_or("--isa: plain, neon, avx2 or avx512")?);
+                }
                 "--integers" => options.integers = Some(integer_kernel(&value()?)?),
                 "--model" => options.model = Some(value()?.into()),
                 "--write" => options.write = Some(value()?.into()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::BaseModelConfig;
 #[cfg(feature = "cuda")]
 use super::config::ModelDtype;
-use crate::backend::{BaseDtype, Cpu, Device};
+use crate::backend::{BaseDtype, Cpu, CpuOptions, Device};
 #[cfg(feature = "cuda")]
 use crate::backend::{Cuda, CudaDtype, CudaOptions, cuda};
 use crate::fingerprint::{ElementType, WeightDevice, WeightFormat};
@@ -37,6 +37,8 @@ pub struct GpuSettings {
 enum Wanted {
     Auto,
     Cpu,
+    /// The CPU, with Accelerate's products.
+    Accelerate,
     Cuda(usize),
 }
 
@@ -50,8 +52,10 @@ impl BaseModelConfig {
         match self.device.as_str() {
             "auto" => Ok(Wanted::Auto),
             "cpu" => Ok(Wanted::Cpu),
+            "accelerate" => Ok(Wanted::Accelerate),
             other => other.strip_prefix("cuda").and_then(cuda).map(Wanted::Cuda).ok_or_else(|| {
-                let (key, expected) = ("model.device".to_owned(), "auto, cpu, cuda or cuda:N".to_owned());
+                let key = "model.device".to_owned();
+                let expected = "auto, cpu, accelerate (macOS), cuda or cuda:N".to_owned();
                 Error::InvalidConfig { key, expected, actual: format!("`{other}`") }
             }),
         }
@@ -75,7 +79,8 @@ impl BaseModelConfig {
                 Err(error) => passed_over = passed_over.or(Some(error)),
             }
         }
-        let options = self.cpu_options(checkpoint)?;
+        let accelerate = wanted == Wanted::Accelerate;
+        let options = CpuOptions { accelerate, ..self.cpu_options(checkpoint)? };
         let device = Device::Cpu(Arc::new(Cpu::with_options(options)?));
         Ok(ChosenDevice { device, format: format_on_cpu(options.base), passed_over })
     }
@@ -149,6 +154,7 @@ mod tests {
     fn devices_have_names() {
         assert_eq!(wanted("auto").unwrap(), Wanted::Auto);
         assert_eq!(wanted("cpu").unwrap(), Wanted::Cpu);
+        assert_eq!(wanted("accelerate").unwrap(), Wanted::Accelerate);
         assert_eq!(wanted("cuda").unwrap(), Wanted::Cuda(0));
         assert_eq!(wanted("cuda:3").unwrap(), Wanted::Cuda(3));
         for wrong in ["", "gpu", "cuda:", "cuda3", "cuda:-1", "CUDA"] {
@@ -168,6 +174,10 @@ mod tests {
         let chosen = open("auto").unwrap();
         if gpus() == 0 {
             assert!(chosen.device.name().starts_with("cpu") && chosen.passed_over.is_none());
+        }
+        match open("accelerate") {
+            Ok(chosen) => assert!(cfg!(target_os = "macos") && chosen.device.name().contains("accelerate")),
+            Err(error) => assert!(error.to_string().contains("Accelerate on this system"), "{error}"),
         }
         let error = open("cuda:1000").unwrap_err();
         let expected = if cfg!(feature = "cuda") { "there is no device 1000" } else { "without the feature" };

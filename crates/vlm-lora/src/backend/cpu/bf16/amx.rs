@@ -6,12 +6,14 @@ pub(super) use linux::{Tiles, available};
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub(super) use elsewhere::{Tiles, available};
 
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 use super::{Order, Out, PANEL, STEP, Source, Start};
 
 /// Rows of a block.
 pub(super) const ROWS: usize = 32;
 
 /// The eight tiles of a thread: 16 rows of 64 bytes each.
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 trait Unit {
     /// Fills tile `T` with zeros.
     fn zero<const T: u8>(&mut self);
@@ -35,6 +37,7 @@ trait Unit {
 /// `c` has 32 rows of 32 elements that no one else uses; `start` likewise has 32 rows to read, which may be
 /// one and the same.
 #[inline(always)]
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 unsafe fn block(unit: &mut impl Unit, a: &[u16], order: Order, b: &[u32], c: Out, start: Start) {
     let row = a.len() / ROWS;
     assert!(row > 0 && a.len() == ROWS * row && row.is_multiple_of(STEP) && b.len() == row / 2 * PANEL);

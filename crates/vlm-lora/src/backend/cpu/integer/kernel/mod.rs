@@ -2,6 +2,8 @@
 
 #[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 mod amx;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -15,14 +17,19 @@ pub(super) fn has_tiles() -> bool {
     false
 }
 
-/// Rows of a block, but for tiles.
+/// The most rows of a block, but for tiles.
 pub(super) const ROWS: usize = 12;
 /// Rows of a block of tiles.
 const TILE_ROWS: usize = 32;
 
 /// Rows of a block at most.
 pub(super) fn rows(kernel: IntegerKernel, form: Form) -> usize {
-    if (kernel, form) == (IntegerKernel::Amx, Form::Bytes) { TILE_ROWS } else { ROWS }
+    match (kernel, form) {
+        (IntegerKernel::Amx, Form::Bytes) => TILE_ROWS,
+        // The sums of 8 × 8 elements leave room for four words of each row, of which instructions take one by itself.
+        (IntegerKernel::NeonDot | IntegerKernel::Neon, _) => 8,
+        _ => ROWS,
+    }
 }
 
 /// Rows of words, each first those of the large columns.
@@ -66,7 +73,8 @@ pub(super) unsafe fn multiply(
     start: Start,
 ) {
     let count = a.scales.len();
-    assert!(count > 0 && count <= rows(kernel, form) && a.words.len() == count * a.stride);
+    assert!(count > 0 && count <= rows(kernel, form));
+    assert!(a.words.len() == count.next_multiple_of(form.together()) * a.stride);
     assert!(b.large.len() + b.lines.len() == a.stride * PANEL && b.scales.len() == PANEL);
     assert!(b.large.len().is_multiple_of(PANEL) && kernel.form(width) == form);
     // SAFETY: the caller's promise, and what was just checked; a kernel is chosen where the CPU has what it uses.
@@ -92,6 +100,14 @@ pub(super) unsafe fn multiply(
             (IntegerKernel::Avx2, Width::Sixteen, _) => x86::pairs256::multiply::<true>(a, b, c, start),
             #[cfg(target_arch = "x86_64")]
             (IntegerKernel::Avx2, ..) => x86::pairs256::multiply::<false>(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (IntegerKernel::NeonI8mm, _, Form::SignedPairs) => neon::matrices(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (IntegerKernel::NeonDot, _, Form::Signed) => neon::dot::multiply::<false>(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (_, Width::Sixteen, Form::SplitHalves) => neon::long::multiply::<true>(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (_, Width::Eight, Form::SplitHalves) => neon::long::multiply::<false>(a, b, c, start),
             _ => plain(width, a, b, c, start),
         }
     }
