@@ -89,7 +89,7 @@ bench: ## criterion benches of the model, read them in target/criterion
 	$(CARGO) bench -p vlm-lora
 
 LOOP ?=
-bench-loop: ## false alarms and power of the monitor and the trigger over made-up teams, and how long it takes (LOOP="level years"; SIMS, TRAINING="36 100", SIZES, YEARS, FIRST_YEAR, VISION=1, THREADS)
+bench-loop: ## false alarms and power of the monitor and the trigger over made-up teams, and how long it takes (LOOP="level years"; SIMS, SEED, TRAINING="36 100", SIZES, WHOLE=1, MAX, YEARS, FIRST_YEAR, VISION=1, THREADS)
 	$(CARGO) bench -p pitchquest-drift --bench loop -- $(LOOP)
 
 SEGMENTS ?= target/segments
