@@ -21,7 +21,7 @@ struct Environment {
 impl Environment {
     fn new(libraries: &[(&str, &str)]) -> Self {
         let (fakes, folder) = (build(), tempfile::tempdir().expect("a temporary folder"));
-        let environment = Self { folder, fakes };
+        let environment = Self { fakes, folder };
         std::fs::create_dir(environment.driver()).expect("a new folder");
         let driver = environment.fakes.path().join("libcuda.so");
         std::fs::hard_link(driver, environment.driver().join("libcuda.so")).expect("on one disk");
