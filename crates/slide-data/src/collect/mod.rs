@@ -33,7 +33,7 @@ mod texts;
 mod verify;
 mod worker;
 
-pub use forgotten::{ForgettingAct, Forgotten};
+pub use crate::receipt::{ForgettingAct, Forgotten};
 pub use card::dataset_card;
 pub use config::{DataConfig, SourcesConfig};
 pub use decision::{DecisionKind, Decisions, SlideDecision};
