@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 ARGS ?=
 
-.PHONY: help build build-cuda ci-local demo demo-loop test check check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda bench-peer-monitoring check-mpi test-mpi exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
+.PHONY: help build build-cuda ci-local demo demo-loop test check check-aarch64 check-bucket check-cuda check-fuzz dependencies docs endurance packages mutants bench bench-loop bench-segments bench-peer bench-peer-cuda bench-peer-monitoring card-kit check-mpi test-mpi exercises parity parity-full fuzz collect label train score validate register monitor trigger clean-demo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -12,7 +12,7 @@ help: ## list the targets
 build: ## build all commands in release mode
 	$(CARGO) build --release --workspace --bins
 
-CUDA := pq-train/cuda,pq-score/cuda,pq-validate/cuda,pq-register/cuda
+CUDA := pq-collect/cuda,pq-train/cuda,pq-score/cuda,pq-validate/cuda,pq-register/cuda
 build-cuda: ## the same with the CUDA backend, which needs nothing of CUDA to build
 	$(CARGO) build --release --workspace --bins --features $(CUDA)
 
@@ -36,6 +36,9 @@ check: ## formatting, lints, documentation (warnings are errors), circles of imp
 
 check-cuda: ## the CUDA backend as far as it can be checked without a GPU: builds, kernels, emulation
 	.ci/check-cuda
+
+check-aarch64: ## lints for aarch64, its kernels' tests under qemu-user, checks for macOS and Windows (needs a cross compiler and qemu-user; what is missing is named)
+	.ci/check-aarch64
 
 dependencies: ## licences, sources and unused dependencies (needs cargo-deny and cargo-machete; what is missing is named)
 	.ci/dependencies
@@ -86,7 +89,7 @@ bench: ## criterion benches of the model, read them in target/criterion
 	$(CARGO) bench -p vlm-lora
 
 LOOP ?=
-bench-loop: ## false alarms and power of the monitor and the trigger over made-up teams, and how long it takes (LOOP="level years"; SIMS, TRAINING="36 100", SIZES, YEARS, FIRST_YEAR, VISION=1, THREADS)
+bench-loop: ## false alarms and power of the monitor and the trigger over made-up teams, and how long it takes (LOOP="level years"; SIMS, SEED, TRAINING="36 100", SIZES, WHOLE=1, MAX, YEARS, FIRST_YEAR, VISION=1, THREADS)
 	$(CARGO) bench -p pitchquest-drift --bench loop -- $(LOOP)
 
 SEGMENTS ?= target/segments
@@ -105,6 +108,9 @@ bench-peer: ## time a step beside transformers + PEFT on the same weights, into 
 bench-peer-cuda: ## the same on the first GPU (needs one, and a torch with CUDA)
 	$(CARGO) build --release -p vlm-lora --example step --features cuda
 	benches/peer/run.py --device cuda --python $(PARITY_PYTHON) $(PEER_ARGS)
+
+card-kit: ## build .card, what benches/card.sh runs on a machine with a GPU in one call of at most nine minutes (its parts: benches/card.sh --dry-run)
+	CARGO="$(CARGO)" benches/card.sh --build
 
 MONITORING_PYTHON ?= python3
 COMPARISONS ?= 100

@@ -33,6 +33,10 @@ pub(crate) struct Args {
     /// Take files in that were forgotten.
     #[arg(long)]
     pub(crate) again: bool,
+    /// Then compute what the base model's vision tower says of each slide, which takes most of a training's first epoch: `pq-train` takes
+    /// it from `data/cache/features`.
+    #[arg(long, conflicts_with = "shard")]
+    pub(crate) features: bool,
     #[command(flatten)]
     pub(crate) shard: ShardArgs,
     /// When slides count as collected [default: when they are].
@@ -117,6 +121,15 @@ pub(crate) enum Command {
         /// Files or folders, as the shards were given.
         #[arg(value_name = "PATH")]
         inputs: Vec<String>,
+    },
+    /// Compute what the base model's vision tower says of the slides that are there, as `--features` does after collecting.
+    ///
+    /// The result of a training is the same with and without. It can be stopped and goes on where it was, beside people who rate too:
+    /// `pq-label --features` does so while nobody rates.
+    Features {
+        /// Work while another process wishes it: lines of standard input say `go` or `wait`.
+        #[arg(long, hide = true)]
+        by_order: bool,
     },
     /// Check every image and record of the store.
     Verify,

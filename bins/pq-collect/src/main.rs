@@ -4,6 +4,7 @@ mod args;
 mod collect;
 mod dataset;
 mod decide;
+mod features;
 mod fonts;
 mod forget;
 mod inspect;
@@ -40,7 +41,9 @@ fn run(args: &Args) -> Result<Verdict> {
     };
     match &args.command {
         None if args.shard.is_named() => shards::collect(args, &project),
+        None if args.features => features::after_collecting(args, &project),
         None => collect::collect(args, &project),
+        Some(Command::Features { by_order }) => features::look_at_slides(args, &project, *by_order),
         Some(Command::Merge { inputs }) => shards::merge(args, &project, inputs),
         Some(Command::Show { slide }) => inspect::show(&store()?, slide, args.common.json),
         Some(Command::Decide { what, slides, by, why }) => {

@@ -35,6 +35,10 @@ pub(crate) struct Args {
     /// Do not open a browser.
     #[arg(long)]
     pub(crate) no_open: bool,
+    /// While nobody rates, compute what the base model's vision tower says of the slides, so that the training that follows need not: runs
+    /// `pq-collect features` at the lowest priority. The base model must be there, or is downloaded.
+    #[arg(long)]
+    pub(crate) features: bool,
     /// The data folder; left out, it is `[storage] data_dir` of data.toml, or `data`.
     #[arg(long, value_name = "DIR", global = true)]
     pub(crate) data: Option<PathBuf>,

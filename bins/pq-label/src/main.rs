@@ -4,6 +4,7 @@
 mod args;
 mod browser;
 mod commands;
+mod idle;
 mod import;
 mod plan;
 mod print;

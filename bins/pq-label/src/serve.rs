@@ -10,6 +10,7 @@ use slide_label::{Error, Opened, Role};
 
 use crate::args::Args;
 use crate::browser;
+use crate::idle::WhileIdle;
 use crate::project::{Project, warn_of_broken_lines, warn_of_uncounted};
 
 /// Who is on this machine alone needs no invitation.
@@ -42,6 +43,7 @@ fn warn_of_journal(opened: &Opened) {
 /// Serves until Ctrl-C; what was taken is on disk when this returns.
 pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
     project.manifest()?;
+    let manifest = project.paths.slides().manifest();
     let (state, opened) = match App::open(settings(args, project)) {
         Err(error @ Error::Locked { .. }) => {
             let remedy = "stop the other server (or use its page); a store takes one server at a time";
@@ -51,8 +53,10 @@ pub(crate) fn serve(args: &Args, project: Project) -> Result<Verdict> {
     };
     warn_of_journal(&opened);
     let state = Arc::new(state);
+    let while_idle = args.features.then(|| WhileIdle::start(args, state.clone(), manifest)).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(listen(args, state.clone()))?;
+    drop(while_idle);
     drop(runtime); // no request runs any more; the last state waits for the disk when it is dropped
     drop(state);
     Ok(Verdict::Pass)

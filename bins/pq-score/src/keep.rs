@@ -5,6 +5,7 @@ use pq_cli::Layout;
 use project_files::Contract as _;
 use slide_data::image::RgbImage;
 use slide_data::{KeptConfig, KeptSlide, KeptSlides, Prediction, RenderedSlide, Source};
+use slide_scorer::prune_features;
 
 /// What the record of a kept slide says that its prediction does not.
 pub(crate) struct Origin {
@@ -43,6 +44,7 @@ impl Origin {
 pub(crate) struct Keeper {
     layout: Layout,
     kept: Option<KeptSlides>,
+    max_features_mib: u64,
     /// Whether the last slides could not be kept.
     is_failing: bool,
 }
@@ -50,7 +52,8 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Keeps nothing where that is switched off, or the call is not logged.
     pub(crate) fn new(layout: &Layout, config: KeptConfig, is_logged: bool) -> Self {
-        let mut keeper = Self { layout: layout.clone(), kept: None, is_failing: false };
+        let max_features_mib = config.max_features_mib;
+        let mut keeper = Self { layout: layout.clone(), kept: None, max_features_mib, is_failing: false };
         if config.enabled && is_logged {
             let opened = KeptSlides::open(layout.kept(), config);
             keeper.kept = opened.map_err(|error| warn(&error)).ok();
@@ -80,6 +83,9 @@ impl Keeper {
             Ok(0) => {}
             Ok(removed) => tracing::info!("{removed} kept slides were too old or too many and are removed"),
             Err(error) => tracing::warn!("no kept slide is removed: {error:#}"),
+        }
+        if let Err(error) = prune_features(&layout.kept().features(), self.max_features_mib << 20) {
+            tracing::warn!("nothing that the vision tower said is removed: {error}");
         }
     }
 }

@@ -46,7 +46,9 @@ impl Chosen {
 
     /// Loads it.
     pub(crate) fn load(&self) -> Result<SlideScorer> {
-        SlideScorer::open(&self.settings, Some(&self.adapter), &self.version)
+        let scorer = SlideScorer::open(&self.settings, Some(&self.adapter), &self.version)?;
+        let keeps_features = self.kept.enabled && self.kept.max_features_mib > 0;
+        Ok(if keeps_features { scorer.with_feature_cache(self.layout.kept().features()) } else { scorer })
     }
 
     /// Names all that its scores depend on but the slides: the adapter's files and how the base is computed. Where the base lies is

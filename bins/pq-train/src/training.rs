@@ -9,7 +9,9 @@ use slide_data::Split;
 use slide_scorer::{Base, LabelledSlide, RatingContext, RatingPrompt, Settings, SlideSamples, Store};
 use vlm_lora::backend::{Backend, OnDevice};
 use vlm_lora::plan::Rated;
-use vlm_lora::{BaseIdentity, Evaluator as _, FeatureCache, FeaturePrecision, Model, RunStatus, Trainer};
+use vlm_lora::{
+    BaseIdentity, Evaluator as _, FeatureCache, FeaturePrecision, FeatureTally, Model, RunStatus, Trainer,
+};
 
 use crate::head::{self, HeadUse, Learned};
 use crate::preempt::Preemption;
@@ -91,7 +93,7 @@ pub(crate) fn attach<B: Backend>(model: &mut Model<B>, settings: &Settings, base
 fn feature_cache(settings: &Settings, base: BaseIdentity, store: &Store) -> FeatureCache {
     let cache = FeatureCache::new(base.fingerprint(), FeaturePrecision::Float32);
     if settings.training.cache_vision_features {
-        cache.on_disk(store.layout().feature_cache())
+        cache.on_disk(store.layout().feature_cache()).also_from(store.layout().kept().features())
     } else {
         cache.memory_budget(0)
     }
@@ -116,14 +118,17 @@ impl OnDevice for Training<'_> {
             Some(warm) => warm.attach(&mut model)?,
             None => attach(&mut model, self.settings, self.base)?,
         }
-        if self.args.head == Some(HeadUse::Alone) {
+        let verdict = if self.args.head == Some(HeadUse::Alone) {
             self.head_alone(&mut model, context, &glances, &preemption)
         } else if is_first {
             let origin = adapter.map(|warm| warm.origin);
             self.first(&mut model, (context, identity), (origin, &glances), &preemption)
         } else {
             self.other(&mut model, (context, identity), &preemption)
-        }
+        };
+        let FeatureTally { found, computed } = cache.tally();
+        tracing::info!("vision tower: {computed} tiles computed, {found} times one was there");
+        verdict
     }
 }
 

@@ -16,6 +16,7 @@ mod keep;
 mod output;
 
 use inputs::Inputs;
+use output::Heard;
 
 /// Decides whether to retrain, says why, and keeps the decision in `monitoring/decisions.jsonl`.
 ///
@@ -106,10 +107,10 @@ fn run(args: &Args) -> Result<Verdict> {
     let _lock = FileLock::exclusive(&layout.retraining()).hint("cannot keep the decision", keep::ADVICE)?;
     let inputs = inputs::read(&layout, choice).hint("cannot decide", REMEDY)?;
     let decision = judge(&inputs, &config, &request);
-    keep::decision(&layout, &decision, &config)?;
-    if let Some(path) = std::env::var_os(output::GITHUB_OUTPUT).filter(|path| !path.is_empty()) {
-        output::publish(Path::new(&path), &decision)?;
-    }
+    // A workflow that cannot hear of it must not find it asked for by the next look.
+    let heard = std::env::var_os(output::GITHUB_OUTPUT).filter(|path| !path.is_empty());
+    let heard = heard.map(|path| Heard::publish(Path::new(&path), &decision)).transpose()?;
+    keep::decision(&layout, &decision, &config).inspect_err(|_| heard.iter().for_each(Heard::take_back))?;
     finish(args, &decision)
 }
 

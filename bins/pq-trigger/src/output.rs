@@ -1,20 +1,39 @@
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use drift::{Decision, TriggerState};
+use pq_cli::WithHint as _;
 
 /// Set by GitHub Actions to the file that a step's outputs go to.
 pub(crate) const GITHUB_OUTPUT: &str = "GITHUB_OUTPUT";
 
-/// Appends the outputs of a GitHub Actions step, each on one line.
-pub(crate) fn publish(path: &Path, decision: &Decision) -> Result<()> {
-    let reason = decision.reason().replace(['\n', '\r'], " ");
-    let lines = format!("should_retrain={}\nreason={reason}\n", decision.should_retrain);
-    let file = OpenOptions::new().append(true).create(true).open(path);
-    file.and_then(|mut file| file.write_all(lines.as_bytes()))
-        .with_context(|| format!("cannot write `{}`, which {GITHUB_OUTPUT} names", path.display()))
+/// The outputs of a GitHub Actions step, with what the file held before.
+pub(crate) struct Heard {
+    file: File,
+    before: u64,
+}
+
+impl Heard {
+    /// Appends the outputs, each on one line; all of them or none.
+    pub(crate) fn publish(path: &Path, decision: &Decision) -> Result<Self> {
+        let reason = decision.reason().replace(['\n', '\r'], " ");
+        let lines = format!("should_retrain={}\nreason={reason}\n", decision.should_retrain);
+        let append = || {
+            let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+            let heard = Self { before: file.metadata()?.len(), file: file.try_clone()? };
+            file.write_all(lines.as_bytes()).inspect_err(|_| heard.take_back())?;
+            Ok::<Self, std::io::Error>(heard)
+        };
+        let what = format!("cannot write `{}`, which {GITHUB_OUTPUT} names", path.display());
+        append().hint(what, "make room where it lies: nothing was decided")
+    }
+
+    /// Removes them again, as far as that can be done: the step fails in any case.
+    pub(crate) fn take_back(&self) {
+        let _ = self.file.set_len(self.before);
+    }
 }
 
 pub(crate) fn print(decision: &Decision, is_json: bool, explain: bool) -> Result<()> {

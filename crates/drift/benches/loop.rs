@@ -8,17 +8,21 @@ mod simulation;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use drift::DriftConfig;
 use simulation::World;
-use simulation::experiments::{false_alarms, found, names_lost_charts, weeks_to_find_a_drop};
+use simulation::experiments::{
+    both_sides, compared, false_alarms, fires, found, names_lost_charts, weeks_to_find_a_drop,
+};
 use simulation::year::{Year, year};
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|part| !part.starts_with("--")).collect();
-    let parts: [(&str, fn()); 6] = [
+    let parts: [(&str, fn()); 7] = [
         ("level", level),
         ("power", power),
         ("accuracy", accuracy),
         ("discrepancy", discrepancy),
+        ("speed", speed),
         ("sketch", sketch),
         ("years", years),
     ];
@@ -31,7 +35,7 @@ fn main() {
 
 fn level() {
     println!("false alarms of {} comparisons each, nominal 5 %", sims());
-    let usual = World::default();
+    let usual = World { whole: number("WHOLE", 0) > 0, ..World::default() };
     let blind = World { has_vision: false, ..usual };
     for (what, world, giant, sizes) in [
         ("decks of 6 to 14 slides", usual, 0, [30, 100, 300, 1000, 10_000].as_slice()),
@@ -47,13 +51,15 @@ fn level() {
             for slides in numbers("SIZES", sizes) {
                 let few = if slides + giant > 1000 { sims().div_ceil(4) } else { sims() };
                 let started = Instant::now();
-                let count = false_alarms([&before, &world], training, slides, giant, few, 1);
+                let count = false_alarms([&before, &world], training, slides, giant, few, number("SEED", 1));
+                let (any, seconds) = (count.any, started.elapsed().as_secs_f64());
                 println!(
-                    "  {training:>4} training decks {slides:>6} slides  {:>5.2} % of {} (standard error {:.2}; {:.0} s)",
-                    count.percent(),
-                    count.of,
-                    count.standard_error(),
-                    started.elapsed().as_secs_f64()
+                    "  {training:>4} training decks {slides:>6} slides  {:>5.2} % of {} (standard error {:.2}; features {:.2} %, vision features {:.2} %; {seconds:.0} s)",
+                    any.percent(),
+                    any.of,
+                    any.standard_error(),
+                    count.features.percent(),
+                    count.vision.percent()
                 );
             }
         }
@@ -69,24 +75,31 @@ fn numbers(variable: &str, all: &[usize]) -> Vec<usize> {
 }
 
 fn sims() -> usize {
-    std::env::var("SIMS").ok().and_then(|sims| sims.parse().ok()).unwrap_or(2000)
+    number("SIMS", 2000) as usize
 }
 
 fn power() {
-    let usual = World::default();
+    let (usual, sims) = (World::default(), number("SIMS", 100) as usize);
     for (what, world, slides) in [
         ("-1.0 on all criteria", World { score_shift: -1.0, ..usual }, 300),
         ("new template in half of the decks", World { template: 2, ..usual }, 200),
         ("charts vanish", World { charts: 0.02, ..usual }, 300),
         ("half of the decks look different to the vision tower alone", World { unnamed: 2, ..usual }, 300),
     ] {
-        let (count, reports) = found(&world, 36, slides, 100, 2);
+        let started = Instant::now();
+        let (count, reports) = found(&world, 36, slides, sims, number("SEED", 2), &DriftConfig::default());
         let named = reports.iter().filter(|report| names_lost_charts(report)).count();
         let scores: Vec<f64> = reports.iter().filter_map(|report| report.drift_score).collect();
         let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+        let fired: Vec<[bool; 2]> = reports.iter().map(fires).collect();
+        let of = |when: usize| fired.iter().filter(|fired| fired[when]).count();
         println!(
-            "{what}, {slides} slides: {} of 100, mean score {mean:.2}, charts named {named}",
-            count.found
+            "{what}, {slides} slides: drift in {} of {}, mean score {mean:.2}, charts named {named}; the trigger fires at once in {}, once it lasted in {} ({:.0} s)",
+            count.found,
+            count.of,
+            of(0),
+            of(1),
+            started.elapsed().as_secs_f64()
         );
     }
 }
@@ -122,10 +135,37 @@ fn discrepancy() {
     }
 }
 
+/// How long one comparison takes, with re-labellings as they are set unless MAX says how many.
+fn speed() {
+    let config = DriftConfig::default();
+    let most = number("MAX", config.max_permutations as u64) as usize;
+    let config =
+        DriftConfig { permutations: config.permutations.min(most), max_permutations: most, ..config };
+    let usual = World::default();
+    for (training, slides) in [(36, 300), (100, 1000), (400, 20_000)] {
+        for (what, now) in [
+            ("no change", usual),
+            ("a new template in every other deck", World { template: 2, ..usual }),
+            ("every other deck looks different to the vision tower alone", World { unnamed: 2, ..usual }),
+        ] {
+            let mut rng = fastrand::Rng::with_seed(4);
+            let sides = both_sides([&usual, &now], training, slides, 0, &mut rng);
+            let started = Instant::now();
+            let report = compared(&sides, &config, &mut rng);
+            let vision = report.vision.as_ref().map_or(0, |vision| vision.permutations);
+            println!(
+                "comparison of {training} training decks and {slides} slides, {what}: {:.2} s, {} and {vision} re-labellings",
+                started.elapsed().as_secs_f64(),
+                report.permutations
+            );
+        }
+    }
+}
+
 /// How often the discrepancy of whole vectors (960 numbers) and that of 64 random projections find the same change, at 5 %.
 fn sketch() {
     const WIDTH: usize = 960;
-    let sims: usize = std::env::var("SIMS").ok().and_then(|sims| sims.parse().ok()).unwrap_or(200);
+    let sims = number("SIMS", 200) as usize;
     println!(
         "60 decks of training and 30 recent ones, 8 slides each, 999 re-labellings; found in % of {sims}, whole and sketched"
     );
@@ -172,10 +212,12 @@ fn sketch() {
     }
 }
 
+/// The number that a variable holds.
+fn number(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
+}
+
 fn years() {
-    let number = |name: &str, usual: u64| -> u64 {
-        std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
-    };
     let (first, count, threads) = (number("FIRST_YEAR", 0), number("YEARS", 1000), number("THREADS", 1));
     let has_vision = number("VISION", 0) > 0;
     let (next, started) = (AtomicU64::new(first), Instant::now());

@@ -13,7 +13,7 @@ use drift::{DriftReport, DriftStatus};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use simulation::World;
-use simulation::experiments::{both_sides, compared, is_flagged};
+use simulation::experiments::{both_sides, compared, few, is_flagged};
 use slide_data::{Prediction, VisionSketch};
 
 const TRAINING: usize = 36;
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut rng = Rng::with_seed(seed as u64);
         for _ in 0..sims {
             let sides = both_sides([&before, &now], TRAINING, slides, 0, &mut rng);
-            let report = compared(&sides, &mut rng);
+            let report = compared(&sides, &few(), &mut rng);
             writeln!(file, "{}", line(name, &sides, &report))?;
         }
         file.flush()?;

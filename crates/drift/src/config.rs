@@ -2,6 +2,7 @@ use serde::{Deserialize, Serialize};
 use slide_data::KeptConfig;
 
 use crate::budget::{LOOKS_A_YEAR, Share};
+use crate::reached::EARLY;
 use crate::{Error, Result};
 
 /// `[drift]` of `monitoring.toml`: which slides are compared, and how.
@@ -20,7 +21,8 @@ pub struct DriftConfig {
     pub alpha: f64,
     /// Random re-labellings of the decks behind each p-value, at least.
     pub permutations: usize,
-    /// At most so many, where something changed by more than the threshold and the yearly error budget asks exactly how rare that is.
+    /// At most so many, where something changed by more than the threshold and the yearly error budget asks how rare that is; what none of
+    /// the first third reaches needs no more.
     pub max_permutations: usize,
     /// Seed of the re-labellings.
     pub seed: u64,
@@ -41,7 +43,7 @@ impl Default for DriftConfig {
             min_decks: 3,
             alpha: 0.05,
             permutations: 999,
-            max_permutations: 99_999,
+            max_permutations: 599_999,
             seed: 0,
             power_shift: 1.0,
             min_power: 0.8,
@@ -164,12 +166,14 @@ impl MonitoringConfig {
             drift.permutations,
             "at least `drift.permutations`",
         )?;
-        // The least p-value that re-labellings can give, which features and vision features share, must not lie above what a look may spend.
+        // The least p-value that re-labellings can give must not lie above what a look may spend. Features and vision features share that,
+        // and of the latter two tests.
+        let least_p_values = 2.0 * 2.0 * EARLY as f64;
         at_least(
             "drift.max_permutations",
             drift.max_permutations,
-            (2.0 * LOOKS_A_YEAR / (Share::DRIFT * triggers.yearly_alpha)).ceil() as usize,
-            "at least 530 / `triggers.yearly_alpha`: with fewer no drift could be told from chance",
+            (least_p_values * LOOKS_A_YEAR / (Share::DRIFT * triggers.yearly_alpha)).ceil() as usize,
+            "at least 3180 / `triggers.yearly_alpha`: with fewer no drift could be told from chance",
         )?;
         at_least("performance.min_slides", performance.min_slides, 1, "at least 1")?;
         at_least("performance.min_decks", performance.min_decks, 2, "at least 2")?;
@@ -220,11 +224,11 @@ mod tests {
             ..MonitoringConfig::default()
         };
         assert!(config.validate().unwrap_err().to_string().contains("`drift.permutations`"));
-        let few = DriftConfig { max_permutations: 49_999, ..DriftConfig::default() };
+        let few = DriftConfig { max_permutations: 317_999, ..DriftConfig::default() };
         let config = MonitoringConfig { drift: few, ..MonitoringConfig::default() };
         assert_eq!(
             config.validate().unwrap_err().to_string(),
-            "`drift.max_permutations` must be at least 530 / `triggers.yearly_alpha`: with fewer no drift could be told from chance, got 49999"
+            "`drift.max_permutations` must be at least 3180 / `triggers.yearly_alpha`: with fewer no drift could be told from chance, got 317999"
         );
         let text = "[triggers]\nmax_days = -1.0\n";
         let error = toml::from_str::<MonitoringConfig>(text).unwrap().validate().unwrap_err().to_string();

@@ -8,14 +8,12 @@
 //! each re-labelling corrects for looking at many (Westfall and Young 1993, single step).
 
 use crate::DriftConfig;
+use crate::deck_means::{DeckMeans, FUNCTIONS};
 use crate::features::{Column, Table};
+use crate::reached::Reached;
 
-/// Numbers that a deck gives of each feature.
-const FUNCTIONS: usize = 3;
 /// How many decks' worth of evidence the common deviation is in that of a side.
 const PRIOR_DECKS: f64 = 5.0;
-/// Where the largest statistic was reached so often, its p-value is known well enough (Besag and Clifford 1991).
-const ENOUGH_REACHED: usize = 10;
 
 /// How surprising each column's statistic is where nothing has changed.
 #[derive(Debug)]
@@ -29,12 +27,6 @@ pub(crate) struct Significance {
     pub(crate) critical: f64,
     /// How many re-labellings there were.
     pub(crate) permutations: usize,
-}
-
-/// What the decks give of one column; `means[deck]` is centred, and 0 for decks without the feature.
-#[derive(Debug)]
-pub(crate) struct DeckMeans {
-    pub(crate) means: Vec<[f64; FUNCTIONS]>,
 }
 
 /// Which decks have a feature; many features share one.
@@ -107,8 +99,8 @@ impl Decks {
     }
 
     /// Re-labels the decks at random, at least `permutations` times. Where columns changed by so much that the yearly budget asks how rare
-    /// that is (`is_asked`), it goes on until the largest statistic of these was reached often enough to tell, or `max_permutations`
-    /// times. All columns together are one of `families` tests that share alpha.
+    /// that is (`is_asked`), it goes on until each of these is [known](Reached::is_known), at most `max_permutations` times. All columns
+    /// together are one of `families` tests that share alpha.
     pub(crate) fn significance(
         &self,
         config: &DriftConfig,
@@ -122,67 +114,53 @@ impl Decks {
         let mut observed = vec![0.0; self.columns.len()];
         self.statistics(&order, &mut room, &mut observed);
         let least: Vec<f64> = observed.iter().map(|value| value * (1.0 - 1e-9)).collect();
-        let asked = least.iter().zip(is_asked).filter(|(_, is_asked)| **is_asked).map(|(least, _)| *least);
-        // Where nothing is asked nothing is rare.
-        let top = asked.reduce(f64::max).unwrap_or(0.0);
+        let mut asked: Vec<Option<Reached>> =
+            is_asked.iter().map(|is_asked| is_asked.then(|| Reached::new(config))).collect();
         let mut rng = fastrand::Rng::with_seed(config.seed);
         let (mut reached, mut largest) = (vec![0usize; least.len()], Vec::new());
-        let (mut current, mut top_reached) = (vec![0.0; least.len()], 0usize);
-        while largest.len() < config.permutations
-            || top_reached < ENOUGH_REACHED && largest.len() < config.max_permutations
-        {
+        let mut current = vec![0.0; least.len()];
+        while largest.len() < config.permutations || asked.iter().flatten().any(|asked| !asked.is_known()) {
             rng.shuffle(&mut order);
             self.statistics(&order, &mut room, &mut current);
-            for ((value, least), reached) in current.iter().zip(&least).zip(&mut reached) {
-                *reached += usize::from(value >= least);
-            }
             let most = current.iter().copied().fold(0.0, f64::max);
-            top_reached += usize::from(most >= top);
+            let columns = current.iter().zip(&least).zip(&mut reached).zip(&mut asked);
+            for (((value, least), reached), asked) in columns {
+                *reached += usize::from(value >= least);
+                if let Some(asked) = asked {
+                    asked.add(most >= *least);
+                }
+            }
             largest.push(most);
         }
-        conclude(&least, &reached, largest, config.alpha, families)
+        let asked: Vec<Option<f64>> = asked.iter().map(|asked| asked.map(|asked| asked.p_value())).collect();
+        conclude(&Drawn { least, reached, asked, largest }, config.alpha, families)
     }
 }
 
-fn conclude(
-    least: &[f64],
-    reached: &[usize],
-    mut largest: Vec<f64>,
-    alpha: f64,
-    families: f64,
-) -> Significance {
-    largest.sort_by(f64::total_cmp);
+/// What the re-labellings gave: of each column what counts as reached, how often its own statistic did, and, where it was asked, the
+/// p-value of the largest; and of each re-labelling the largest statistic.
+struct Drawn {
+    least: Vec<f64>,
+    reached: Vec<usize>,
+    asked: Vec<Option<f64>>,
+    largest: Vec<f64>,
+}
+
+fn conclude(drawn: &Drawn, alpha: f64, families: f64) -> Significance {
+    let largest = statistics::sorted(&drawn.largest);
     let permutations = largest.len();
     let p = |count: usize| (1 + count) as f64 / (1 + permutations) as f64;
     let at_least = |value: f64| permutations - largest.partition_point(|most| *most < value);
     // The (1 - alpha) quantile of the largest statistics, counting the observation itself as one of them.
     let rank = ((1.0 - alpha / families) * (1 + permutations) as f64).ceil() as usize;
     let critical = largest.get(rank.min(permutations).saturating_sub(1));
+    let of_any = drawn.least.iter().zip(&drawn.asked);
+    let of_any = of_any.map(|(value, asked)| asked.unwrap_or_else(|| p(at_least(*value))));
     Significance {
-        p_values: reached.iter().map(|count| p(*count)).collect(),
-        adjusted: least.iter().map(|value| (families * p(at_least(*value))).min(1.0)).collect(),
+        p_values: drawn.reached.iter().map(|count| p(*count)).collect(),
+        adjusted: of_any.map(|p| (families * p).min(1.0)).collect(),
         critical: critical.map_or(f64::INFINITY, |square| square.sqrt()),
         permutations,
-    }
-}
-
-impl DeckMeans {
-    fn new(column: &Column) -> Self {
-        let mut means = vec![[0.0; FUNCTIONS]; column.has.len()];
-        for (cell, rank) in column.cells.iter().zip(ranks(column)) {
-            let functions = [rank, f64::from(u8::from(rank < 0.1)), f64::from(u8::from(rank > 0.9))];
-            for (mean, value) in means[cell.deck].iter_mut().zip(functions) {
-                *mean += cell.weight * value;
-            }
-        }
-        let decks = column.has.iter().filter(|has| **has).count() as f64;
-        for function in 0..FUNCTIONS {
-            let centre = means.iter().map(|mean| mean[function]).sum::<f64>() / decks;
-            for (mean, _) in means.iter_mut().zip(&column.has).filter(|(_, has)| **has) {
-                mean[function] -= centre;
-            }
-        }
-        Self { means }
     }
 }
 
@@ -241,19 +219,6 @@ fn add(sums: &mut [f64], row: &[f64]) {
     for (sum, value) in sums.iter_mut().zip(row) {
         *sum += value;
     }
-}
-
-/// The place of each cell among all, 0 to 1, each deck weighing alike; equal values share the middle of their places.
-fn ranks(column: &Column) -> Vec<f64> {
-    let total: f64 = column.cells.iter().map(|cell| cell.weight).sum();
-    let mut ranks = Vec::with_capacity(column.cells.len());
-    let mut below = 0.0;
-    for ties in column.cells.chunk_by(|a, b| a.value.total_cmp(&b.value).is_eq()) {
-        let weight: f64 = ties.iter().map(|cell| cell.weight).sum();
-        ranks.extend(std::iter::repeat_n((below + weight / 2.0) / total, ties.len()));
-        below += weight;
-    }
-    ranks
 }
 
 /// One side of a comparison: how many numbers, their sum and the sum of their squares.
@@ -327,6 +292,7 @@ impl Sides {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::{Cell, FeatureGroup};
 
     fn side(values: &[f64]) -> Side {
         let (sum, squares) = values.iter().fold((0.0, 0.0), |(sum, squares), v| (sum + v, squares + v * v));
@@ -358,6 +324,39 @@ mod tests {
         for Case { a, b, squared } in cases {
             pq_testing::assert_close(&[squared_t(&side(&a), &side(&b))], &[squared], 1e-9);
         }
+    }
+
+    /// A column of one slide a deck.
+    fn column(values: &[f64]) -> Column {
+        let cell = |(deck, value): (usize, &f64)| Cell { value: *value, deck, weight: 1.0, slide: deck };
+        let mut cells: Vec<Cell> = values.iter().enumerate().map(cell).collect();
+        cells.sort_by(|a, b| a.value.total_cmp(&b.value));
+        let has = vec![true; values.len()];
+        Column { name: "score.all".to_owned(), group: FeatureGroup::Model, cells, has }
+    }
+
+    /// 22 of the 2,118,760 labellings are at least as extreme: those that call five of the seven highest decks recent, and the five lowest.
+    /// With a sixth as many re-labellings the one that is to be expected would be one too many.
+    #[test]
+    fn what_a_few_labellings_reach_is_told_to_be_as_rare_as_it_is() {
+        let low = (0..43).map(|deck| f64::from(deck) / 100.0);
+        let values: Vec<f64> = low.chain([1.0; 7]).collect();
+        let table = Table {
+            columns: vec![column(&values)],
+            decks: (0..50).map(|deck| deck.to_string()).collect(),
+            reference_decks: 45,
+            left_out: Vec::new(),
+        };
+        let config = crate::MonitoringConfig::default();
+        let level = config.triggers.yearly_alpha * crate::Share::DRIFT / crate::LOOKS_A_YEAR;
+        let found = Decks::new(&table).significance(&config.drift, 2.0, &[true]);
+        let exact = 2.0 * 22.0 / 2_118_760.0;
+        assert!(found.permutations > 300_000, "some reach it: {}", found.permutations);
+        assert!(
+            exact / 2.0 < found.adjusted[0] && found.adjusted[0] <= level,
+            "{exact}: {:?}",
+            found.adjusted
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::DriftConfig;
 use crate::features::FeatureGroup;
 use crate::power::GroupPower;
-use crate::report::{DriftReport, DriftSizes, DriftStatus, FeatureDrift};
+use crate::report::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, MovedDeck};
 use crate::vision::VisionDrift;
 
 /// Why nothing can be compared.
@@ -82,12 +82,7 @@ pub(crate) fn reasons(report: &DriftReport, score: f64, config: &DriftConfig) ->
     if !changed.is_empty() {
         reasons.push(format!("changed: {}", changed.join(", ")));
     }
-    if let Some(first) = report.decks.first() {
-        reasons.push(format!(
-            "the deck that differs most is {}, as in slide {}",
-            first.deck_id, first.example_slide
-        ));
-    }
+    reasons.extend(farthest(&report.decks));
     reasons.extend(report.groups.iter().filter_map(|group| lack(group, report, config)));
     if !report.left_out.is_empty() {
         reasons.push(format!(
@@ -96,6 +91,17 @@ pub(crate) fn reasons(report: &DriftReport, score: f64, config: &DriftConfig) ->
         ));
     }
     reasons
+}
+
+/// The deck that differs most, or one of those that do.
+fn farthest(decks: &[MovedDeck]) -> Option<String> {
+    let (first, last) = (decks.first()?, decks.last()?);
+    let which = if decks.len() > 1 && first.distance - last.distance < 1e-9 {
+        "no deck differs more than others; one of them is"
+    } else {
+        "the deck that differs most is"
+    };
+    Some(format!("{which} {}, as in slide {}", first.deck_id, first.example_slide))
 }
 
 /// What the vision tower saw, or why that was not compared.
@@ -145,7 +151,11 @@ fn lack(group: &GroupPower, report: &DriftReport, config: &DriftConfig) -> Optio
     let shift = report.power_shift_in_words();
     let weakest = group.weakest.as_deref().unwrap_or_default();
     let more = group.more_slides.zip(group.more_decks).map_or_else(
-        || "no number of recent decks would be enough: more decks of training are needed".to_owned(),
+        || {
+            // Of slides that were trained on no scores are compared.
+            let side = if group.group == FeatureGroup::Model { "validation" } else { "training" };
+            format!("no number of recent decks would be enough: more decks of {side} are needed")
+        },
         |(slides, decks)| format!("{slides} more slides of {decks} more decks would be enough"),
     );
     Some(format!(

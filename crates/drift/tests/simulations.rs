@@ -2,8 +2,9 @@
 
 mod simulation;
 
+use drift::DriftConfig;
 use simulation::World;
-use simulation::experiments::{false_alarms, found, names_lost_charts, weeks_to_find_a_drop};
+use simulation::experiments::{false_alarms, few, fires, found, names_lost_charts, weeks_to_find_a_drop};
 use simulation::year::year;
 
 #[test]
@@ -12,7 +13,7 @@ fn without_a_change_one_comparison_in_twenty_flags_something() {
     for (training, slides, giant) in
         [(36, 30, 0), (36, 300, 0), (100, 300, 500), (36, 100, 5000), (400, 100, 0)]
     {
-        let count = false_alarms([&usual; 2], training, slides, giant, 120, 5);
+        let count = false_alarms([&usual; 2], training, slides, giant, 120, 5).any;
         // 6 expected of 120; 13 or more, or none, would come by chance in about 1 of 100 such tests, whose seed is fixed.
         assert!((1..13).contains(&count.found), "{training} decks, {slides} slides: {count:?}");
     }
@@ -21,7 +22,7 @@ fn without_a_change_one_comparison_in_twenty_flags_something() {
 #[test]
 fn a_point_less_a_new_template_and_lost_charts_are_found() {
     let usual = World::default();
-    let of = |world: &World, slides| found(world, 36, slides, 20, 7);
+    let of = |world: &World, slides| found(world, 36, slides, 20, 7, &few());
     let (scores, _) = of(&World { score_shift: -1.0, ..usual }, 300);
     let (template, _) = of(&World { template: 2, ..usual }, 200);
     let (charts, reports) = of(&World { charts: 0.02, ..usual }, 300);
@@ -35,17 +36,36 @@ fn a_point_less_a_new_template_and_lost_charts_are_found() {
 #[test]
 fn a_look_that_no_property_names_is_found_by_the_vision_features() {
     let new_look = World { unnamed: 2, ..World::default() };
-    let (_, reports) = found(&new_look, 36, 300, 20, 9);
+    let (_, reports) = found(&new_look, 36, 300, 20, 9, &few());
     let seen = reports.iter().filter_map(|report| report.vision.as_ref()).filter(|vision| vision.drifted);
     let seen: Vec<f64> = seen.map(|vision| vision.auc).collect();
     assert!(seen.len() >= 18 && seen.iter().all(|auc| *auc > 0.6), "{seen:?}");
     let blind = World { has_vision: false, ..new_look };
-    let (_, reports) = found(&blind, 36, 300, 3, 9);
+    let (_, reports) = found(&blind, 36, 300, 3, 9, &few());
     for report in reports {
         assert_eq!(report.vision, None);
         let says_so = |reason: &String| reason.starts_with("vision features: not compared");
         assert!(report.reasons.iter().any(says_so), "{:?}", report.reasons);
     }
+}
+
+/// By the chances that the yearly budget asks for, which far more re-labellings tell.
+#[test]
+fn what_is_plainly_there_asks_for_a_retraining() {
+    let usual = World::default();
+    let budget = DriftConfig { permutations: 199, ..DriftConfig::default() };
+    let of = |world: &World, slides, when: usize| {
+        let (_, reports) = found(world, 36, slides, 5, 13, &budget);
+        reports.iter().filter(|report| fires(report)[when]).count()
+    };
+    assert_eq!(of(&World { score_shift: -1.0, ..usual }, 300, 0), 5, "scores at once");
+    let template = World { template: 2, ..usual };
+    assert_eq!(
+        (of(&template, 200, 0), of(&template, 200, 1) >= 4),
+        (0, true),
+        "images once they have lasted"
+    );
+    assert_eq!((of(&usual, 300, 0), of(&usual, 300, 1)), (0, 0));
 }
 
 #[test]

@@ -181,7 +181,7 @@ pub const FILES: &[ConfigFile] = &[
                     "max_broken_share",
                 ],
             ),
-            ("kept_slides", &["enabled", "max_days", "max_mib"]),
+            ("kept_slides", &["enabled", "max_days", "max_mib", "max_features_mib"]),
             ("performance", &["window_days", "audits_per_week", "min_slides", "min_decks", "seed"]),
             (
                 "triggers",

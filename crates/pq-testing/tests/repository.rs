@@ -141,7 +141,7 @@ fn the_retraining_workflow_builds_with_cuda_where_the_gpu_is() {
     let recipe = make(&["-n", "build-cuda"]);
     assert!(
         recipe
-            .contains("--release --workspace --bins --features pq-train/cuda,pq-score/cuda,pq-validate/cuda"),
+            .contains("--release --workspace --bins --features pq-collect/cuda,pq-train/cuda,pq-score/cuda,pq-validate/cuda"),
         "{recipe}"
     );
     for program in ["pq-train", "pq-score", "pq-validate"] {

@@ -22,6 +22,11 @@ impl KeptFiles {
         self.root.join("kept_slides.jsonl")
     }
 
+    /// What the frozen vision tower said of the slides.
+    pub fn features(&self) -> PathBuf {
+        self.root.join("features")
+    }
+
     /// The image with these pixels.
     pub fn image(&self, sha256: &str) -> PathBuf {
         self.root.join(format!("{sha256}.png"))

@@ -234,7 +234,7 @@ impl Layout {
         self.data.join("user_feedback").join("corrections.jsonl")
     }
 
-    /// Outputs of the frozen vision tower.
+    /// Outputs of the frozen vision tower, by tile.
     pub fn feature_cache(&self) -> PathBuf {
         self.data.join("cache").join("features")
     }

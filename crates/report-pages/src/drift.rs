@@ -65,6 +65,8 @@ fn has_changed(report: &DriftReport) -> bool {
 }
 
 fn vision(vision: &VisionDrift, images: &BTreeMap<String, ExampleSlide>) -> Value {
+    let shown =
+        |deck: &String| images.get(deck).map(|slide| context! { deck => deck, shown => example(slide) });
     context! {
         drifted => vision.drifted,
         mmd => significant(vision.mmd_squared),
@@ -76,7 +78,7 @@ fn vision(vision: &VisionDrift, images: &BTreeMap<String, ExampleSlide>) -> Valu
         permutations => vision.permutations,
         sizes => format!("{} slides of {} recent decks, {} of {} decks of training", vision.recent_slides, vision.recent_decks, vision.reference_slides, vision.reference_decks),
         most_unlike => vision.most_unlike.join(", "),
-        examples => vision.most_unlike.iter().filter_map(|deck| images.get(deck).map(example)).collect::<Vec<_>>(),
+        examples => vision.most_unlike.iter().filter_map(shown).collect::<Vec<_>>(),
     }
 }
 

@@ -109,7 +109,7 @@ fn the_finding_comes_first_and_each_feature_is_drawn() {
         "192 &#x2f; 96",
         "deck &lt;7&gt;",
         "deck-7-3",
-        "<figcaption>&lt;pitch&gt;.pdf, slide 1</figcaption>",
+        "<figcaption>&lt;pitch&gt;.pdf, slide 1<br><small>of deck &lt;7&gt;</small></figcaption>",
         "58 more slides of 6 more decks",
         "score.&lt;i&gt;",
         "(999 times)",
@@ -161,7 +161,7 @@ fn what_the_vision_tower_saw_is_shown_where_it_was_compared() {
         "0.004",
         "A share of 0.41 of the slides",
         "deck &lt;9&gt;",
-        "<figcaption>&lt;pitch&gt;.pdf, slide 1</figcaption>",
+        "<figcaption>&lt;pitch&gt;.pdf, slide 1<br><small>of deck &lt;7&gt;</small></figcaption>",
     ] {
         assert!(page.contains(part), "{part}");
     }

@@ -6,8 +6,8 @@ use pq_cli::{Hint, WithHint as _, secrets};
 use vlm_lora::backend::{Backend, Device};
 use vlm_lora::hub::{self, HubOptions};
 use vlm_lora::{
-    BaseIdentity, BaseModelConfig, Checkpoint, CheckpointFingerprint, ChosenDevice, FingerprintCache, Model,
-    Processor, WeightFormat,
+    BaseIdentity, BaseModelConfig, Checkpoint, CheckpointFingerprint, ChosenDevice, FingerprintCache,
+    GpuSettings, Model, Processor, WeightFormat,
 };
 
 /// A base model that was found.
@@ -35,7 +35,7 @@ pub fn open_base(config: &BaseModelConfig) -> Result<Base> {
     let (dir, is_hub_id) = find(&config.name)?;
     let checkpoint = open_checkpoint(&dir)?;
     let ChosenDevice { device, format, passed_over } =
-        config.open_device(&checkpoint, kernel_cache().as_deref()).hint(
+        config.open_device(&checkpoint, &gpu_settings()).hint(
             format!("the device `{}` cannot be used", config.device),
             "set `model.device` to `auto` or `cpu`; GPUs need a build with `--features cuda`",
         )?;
@@ -82,8 +82,25 @@ fn user_cache() -> Option<PathBuf> {
     Some(secrets::variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(usual)?.join("pitchquest"))
 }
 
-fn kernel_cache() -> Option<PathBuf> {
-    Some(user_cache()?.join("kernels"))
+/// What a GPU is opened with: where kernels are kept, and where the environment of the process says libraries may lie.
+pub fn gpu_settings() -> GpuSettings {
+    let kernel_cache = user_cache().map(|folder| folder.join("kernels"));
+    GpuSettings { kernel_cache, library_folders: library_folders(), profile: false }
+}
+
+#[cfg(feature = "cuda")]
+fn library_folders() -> Vec<PathBuf> {
+    use vlm_lora::backend::cuda;
+    // Without a GPU nobody asks Python where it keeps packages.
+    if cuda::device_count() == 0 {
+        return Vec::new();
+    }
+    cuda::library_folders(|name| std::env::var_os(name))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn library_folders() -> Vec<PathBuf> {
+    Vec::new()
 }
 
 const NEEDED_BY_PROCESSOR: &str =

@@ -14,7 +14,7 @@ mod settings;
 mod slides;
 mod test_set;
 
-pub use base::{Base, fingerprint_of_base, open_base};
+pub use base::{Base, fingerprint_of_base, gpu_settings, open_base};
 pub use glance::Glance;
 pub use lineage::{BASE_MODEL, BASE_PROCESSOR, base_inputs, check_base, processor_files};
 pub use pooled::PooledFeatures;
@@ -24,4 +24,4 @@ pub use scorer::{RatingContext, SlideImage, SlideScorer, predict, thumbnail};
 pub use serve_config::ServeConfig;
 pub use settings::{ProcessorSettings, Settings};
 pub use slides::{LabelledSlide, NewGroups, SlideSamples, Store};
-pub use vlm_lora::BaseModelConfig;
+pub use vlm_lora::{BaseModelConfig, prune_features};

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use pq_cli::{Hint, WithHint as _};
+use pq_cli::{Hint, Layout, WithHint as _};
 use project_files::{
     Applicability, ApplicabilityHead, Contract, RunFiles, RunRecord, ScoreDecision, ScoreHead, hash_file,
 };
 use slide_data::image::{DynamicImage, RgbImage};
 use slide_data::{Prediction, VisionSketch};
 use vlm_lora::backend::{Backend, OnDevice};
-use vlm_lora::{FeatureCache, FeaturePrecision, Features, Model, PeftAdapter, Sample, Tiles};
+use vlm_lora::{FeatureCache, FeaturePrecision, FeatureTally, Features, Model, PeftAdapter, Sample, Tiles};
 
 use crate::lineage::check_base;
 use crate::rating_prompt::Applies;
@@ -182,6 +182,34 @@ impl SlideScorer {
         if let Some(run) = adapter {
             check_base(run, &settings.model.name, &base.identity()?.checkpoint)?;
         }
+        Self::on_base(settings, &base, adapter, version)
+    }
+
+    /// Loads the base alone, to look at slides before a run with these settings does, and keeps what the vision tower says of them where
+    /// that run looks for it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and where such a run would not take features from there.
+    pub fn open_to_look(settings: &Settings, layout: &Layout) -> Result<Self> {
+        if !settings.training.cache_vision_features {
+            let problem = "a training with these settings keeps nothing that the vision tower says";
+            bail!(Hint::new(problem, "set `training.cache_vision_features` to true in training.toml"));
+        }
+        let base = open_base(&settings.model)?;
+        let changes = settings.lora.changes_vision(base.checkpoint.config());
+        if changes
+            .hint("the adapter does not fit the base", "see `[lora] target_modules` in training.toml")?
+        {
+            let problem =
+                "the adapter changes the vision tower, so each step of a training looks at the slides anew";
+            bail!(Hint::new(problem, "there is nothing to compute before it"));
+        }
+        let scorer = Self::on_base(settings, &base, None, "base")?;
+        let cache = scorer.cache.on_disk(layout.feature_cache()).also_from(layout.kept().features());
+        Ok(Self { cache, ..scorer })
+    }
+
+    fn on_base(settings: &Settings, base: &Base, adapter: Option<&RunFiles>, version: &str) -> Result<Self> {
         let applicability = match adapter {
             Some(run) => Applicability::read_if_present(&run.applicability())?,
             None => None,
@@ -197,7 +225,7 @@ impl SlideScorer {
             )
         };
         let adapter = adapter.map(read).transpose()?;
-        let model = base.device.run(Load { base: &base, adapter: adapter.as_ref() })?;
+        let model = base.device.run(Load { base, adapter: adapter.as_ref() })?;
         let processor = base.processor(settings.longest_edge())?;
         let untaught = untaught_of(run)?;
         let rating_prompt = RatingPrompt::new(settings.rubric.clone(), processor)?.without(&untaught);
@@ -261,6 +289,11 @@ impl SlideScorer {
     /// When an image cannot be used or the model fails.
     pub fn pooled_features(&self, slides: &[SlideImage]) -> Result<Vec<PooledFeatures>> {
         self.model.pooled(&self.context(), slides)
+    }
+
+    /// How many tiles of images were taken from the cache, and how many were computed.
+    pub fn feature_tally(&self) -> FeatureTally {
+        self.cache.tally()
     }
 
     /// The adapter's decision from probabilities to scores, where it has one.

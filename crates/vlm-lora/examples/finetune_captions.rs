@@ -11,8 +11,8 @@ use std::sync::Arc;
 use vlm_lora::backend::{Backend, OnDevice};
 use vlm_lora::{
     BaseIdentity, BaseModelConfig, Checkpoint, ChosenDevice, Dataset, Error, FeatureCache, FeaturePrecision,
-    FingerprintCache, LoraConfig, Model, Observer, Processor, Result, Sample, StepReport, Trainer,
-    TrainingConfig, WeightFormat,
+    FingerprintCache, GpuSettings, LoraConfig, Model, Observer, Processor, Result, Sample, StepReport,
+    Trainer, TrainingConfig, WeightFormat,
 };
 
 const PROMPT: &str = "Describe this image.";
@@ -71,7 +71,8 @@ fn main() -> AnyResult<()> {
         return Err("usage: finetune_captions MODEL_DIR IMAGES_DIR OUTPUT_DIR".into());
     };
     let checkpoint = Checkpoint::open(model_dir)?;
-    let ChosenDevice { device, format, .. } = BaseModelConfig::default().open_device(&checkpoint, None)?;
+    let ChosenDevice { device, format, .. } =
+        BaseModelConfig::default().open_device(&checkpoint, &GpuSettings::default())?;
     device.run(Finetuning { model_dir, images, output_dir, checkpoint, format })
 }
 

@@ -94,7 +94,7 @@ pub use candle_core;
 pub use checkpoint::Checkpoint;
 pub use config::{ModelConfig, TextConfig, VisionConfig};
 pub use error::{Error, Result};
-pub use feature_cache::{FeatureCache, FeatureKey, FeaturePrecision};
+pub use feature_cache::{FeatureCache, FeatureKey, FeaturePrecision, FeatureTally, prune_features};
 pub use fingerprint::{
     BaseIdentity, CheckpointFingerprint, ElementType, Fingerprint, FingerprintCache, FingerprintError,
     FingerprintScheme, WeightDevice, WeightFormat,
@@ -115,6 +115,7 @@ pub use stored::Stored;
 pub use train::run_plan as plan;
 pub use train::{
     BaseModelConfig, BatchSize, BestMetric, CheckpointReport, ChosenDevice, Dataset, EvaluationReport,
-    Evaluator, Extension, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics, ModelDtype, Observer,
-    Place, Resume, RunStart, RunStatus, SamplingStrategy, StepReport, TrainOutcome, Trainer, TrainingConfig,
+    Evaluator, Extension, GpuSettings, LogReport, LrSchedule, LrSchedulerType, MemoryPlan, Metrics,
+    ModelDtype, Observer, Place, Resume, RunStart, RunStatus, SamplingStrategy, StepReport, TrainOutcome,
+    Trainer, TrainingConfig,
 };

@@ -18,6 +18,17 @@ impl Tiles {
     pub fn count(&self) -> usize {
         self.rows * self.cols + 1
     }
+
+    /// The bytes of a tile; none where there is no such tile.
+    pub fn tile(&self, index: usize) -> &[u8] {
+        let len = self.side * self.side * 3;
+        self.data.get(index * len..(index + 1) * len).unwrap_or_default()
+    }
+
+    /// A tile as an image of its own.
+    pub(crate) fn alone(&self, index: usize) -> Self {
+        Self { rows: 0, cols: 0, side: self.side, data: self.tile(index).to_vec() }
+    }
 }
 
 /// What is to be predicted at one position of a sample.

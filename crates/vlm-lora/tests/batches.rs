@@ -78,7 +78,7 @@ impl Case {
 fn scores_do_not_depend_on_the_batch() {
     for case in Case::some() {
         assert_eq!(case.questions.len(), SLIDES);
-        for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= Isa::detected()) {
+        for isa in Isa::available() {
             let isa = Some(isa);
             case.check(Cpu::<f32>::with_options(CpuOptions { isa, ..CpuOptions::default() }).unwrap());
         }

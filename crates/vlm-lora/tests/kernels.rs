@@ -278,6 +278,14 @@ fn avx512() {
     check_isa(Isa::Avx512);
 }
 
+fn neon() {
+    check_isa(Isa::Neon);
+}
+
+fn bf16_in_neon() {
+    check_kernel(Isa::Neon, Bf16Kernel::Neon);
+}
+
 fn bf16_in_avx512() {
     check_kernel(Isa::Avx512, Bf16Kernel::Avx512);
 }
@@ -316,4 +324,6 @@ pq_testing::tests! {
     avx512: needs Avx512;
     bf16_in_avx512: needs Avx512, Avx512Bf16;
     bf16_in_amx: needs Avx512, Avx512Bf16, Amx;
+    neon: needs Neon;
+    bf16_in_neon: needs Neon, NeonBf16;
 }

@@ -174,7 +174,8 @@ fn pages(work: &mut Work<'_>) -> Result<usize> {
 
 /// The cache is named by what a model makes of the pixels, which is not known here: all of it goes, and is computed again when needed.
 fn features(work: &mut Work<'_>) -> Result<usize> {
-    work.hand.remove(&work.layout.feature_cache())
+    let kept = work.layout.kept().features();
+    Ok(work.hand.remove(&work.layout.feature_cache())? + work.hand.remove(&kept)?)
 }
 
 fn records(work: &mut Work<'_>) -> Result<usize> {

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use drift::{DriftConfig, DriftReport, DriftStatus, FeatureGroup, PerformanceConfig};
+use drift::{
+    Decision, DriftConfig, DriftReport, DriftStatus, Evidence, FeatureGroup, Known, Look, MonitoringConfig,
+    PerformanceConfig, Request, TriggerName, TriggerState, Usable, decide,
+};
 use fastrand::Rng;
+use jiff::SignedDuration;
 use slide_data::{Label, Prediction};
 
+use super::year::releases;
 use super::{World, accuracy, at, draw_new, drift, reference, validated};
 
 /// How often something happened.
@@ -32,7 +37,8 @@ pub(crate) fn until(world: &World, slides: usize, rng: &mut Rng) -> Vec<Predicti
     let mut scored = Vec::new();
     let mut deck = 0;
     while scored.len() < slides {
-        let size = rng.usize(world.slides.0..=world.slides.1).min(slides - scored.len());
+        let drawn = rng.usize(world.slides.0..=world.slides.1);
+        let size = if world.whole { drawn } else { drawn.min(slides - scored.len()) };
         scored.extend(world.deck(&format!("new-{deck}"), size, at(20.0), rng).slides);
         deck += 1;
     }
@@ -55,14 +61,29 @@ pub(crate) fn both_sides(
     [reference, scored]
 }
 
-/// Compares them, with re-labellings of a seed of their own.
-pub(crate) fn compared([reference, scored]: &[Vec<Prediction>; 2], rng: &mut Rng) -> DriftReport {
-    let config =
-        DriftConfig { permutations: 199, max_permutations: 199, seed: rng.u64(..), ..DriftConfig::default() };
-    drift(reference, scored, &config, at(21.0))
+/// Few re-labellings, which is enough at 5 %.
+pub(crate) fn few() -> DriftConfig {
+    DriftConfig { permutations: 199, max_permutations: 199, ..DriftConfig::default() }
 }
 
-/// How many of `sims` comparisons without a change flag anything; decks of training and recent ones may differ in size.
+/// Compares them, with re-labellings of a seed of their own.
+pub(crate) fn compared(
+    [reference, scored]: &[Vec<Prediction>; 2],
+    config: &DriftConfig,
+    rng: &mut Rng,
+) -> DriftReport {
+    drift(reference, scored, &DriftConfig { seed: rng.u64(..), ..config.clone() }, at(21.0))
+}
+
+/// How many of `sims` comparisons without a change flag anything, and by which of the two families of tests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Alarms {
+    pub(crate) any: Count,
+    pub(crate) features: Count,
+    pub(crate) vision: Count,
+}
+
+/// Decks of training and recent ones may differ in size.
 pub(crate) fn false_alarms(
     [before, now]: [&World; 2],
     training: usize,
@@ -70,19 +91,64 @@ pub(crate) fn false_alarms(
     giant: usize,
     sims: usize,
     seed: u64,
-) -> Count {
+) -> Alarms {
     let mut rng = Rng::with_seed(seed);
-    let flags = |_: &usize| {
+    let mut flags = || {
         let sides = both_sides([before, now], training, slides, giant, &mut rng);
-        is_flagged(&compared(&sides, &mut rng))
+        flagged(&compared(&sides, &few(), &mut rng))
     };
-    Count { found: (0..sims).filter(flags).count(), of: sims }
+    let all: Vec<[bool; 2]> = (0..sims).map(|_| flags()).collect();
+    let count = |is_one: fn(&[bool; 2]) -> bool| Count {
+        found: all.iter().filter(|flags| is_one(flags)).count(),
+        of: sims,
+    };
+    Alarms {
+        any: count(|flags| flags.contains(&true)),
+        features: count(|flags| flags[0]),
+        vision: count(|flags| flags[1]),
+    }
+}
+
+/// Whether drift asks for a retraining at a report, and whether it does where eight weekly looks before saw the same.
+pub(crate) fn fires(report: &DriftReport) -> [bool; 2] {
+    let config = MonitoringConfig::default();
+    let (releases, now) = (releases(), report.created_at);
+    let look = |past: &[Decision]| {
+        let evidence = Evidence {
+            usable: &Usable::default(),
+            known: &Known::default(),
+            releases: &releases,
+            drift: Some(report),
+            performance: None,
+            look: Look { past, ..Look::default() },
+            inputs: &BTreeMap::new(),
+        };
+        decide(&evidence, &config, &Request { now, by: "cron", manual: None })
+    };
+    let is_fired = |decision: &Decision| {
+        let drift = decision.triggers.iter().find(|trigger| trigger.name == TriggerName::Drift);
+        drift.is_some_and(|trigger| trigger.state == TriggerState::Fired)
+    };
+    let first = look(&[]);
+    let weeks_ago = |weeks: i64| Decision {
+        decided_at: now - SignedDuration::from_hours(24 * 7 * weeks),
+        ..first.clone()
+    };
+    let lasting: Vec<Decision> = (1..=8).map(weeks_ago).collect();
+    [is_fired(&first), is_fired(&look(&lasting))]
+}
+
+/// Whether a report flags a feature, and the vision features.
+fn flagged(report: &DriftReport) -> [bool; 2] {
+    [
+        report.features.iter().any(|feature| feature.drifted),
+        report.vision.as_ref().is_some_and(|vision| vision.drifted),
+    ]
 }
 
 /// Whether a report flags anything.
 pub(crate) fn is_flagged(report: &DriftReport) -> bool {
-    report.features.iter().any(|feature| feature.drifted)
-        || report.vision.as_ref().is_some_and(|vision| vision.drifted)
+    flagged(report).contains(&true)
 }
 
 /// How many of `sims` comparisons with a changed world call it drift.
@@ -92,11 +158,12 @@ pub(crate) fn found(
     slides: usize,
     sims: usize,
     seed: u64,
+    config: &DriftConfig,
 ) -> (Count, Vec<DriftReport>) {
     let mut rng = Rng::with_seed(seed);
     let mut one = || {
         let sides = both_sides([&World::default(), now], training, slides, 0, &mut rng);
-        compared(&sides, &mut rng)
+        compared(&sides, config, &mut rng)
     };
     let reports: Vec<DriftReport> = (0..sims).map(|_| one()).collect();
     let found = reports.iter().filter(|report| report.status == DriftStatus::Drifted).count();

@@ -46,6 +46,8 @@ pub(crate) fn normal(rng: &mut Rng) -> f64 {
 pub(crate) struct World {
     /// Slides of a deck, at least and at most.
     pub(crate) slides: (usize, usize),
+    /// Whether the last of recent decks keeps all its slides, so that there may be more slides than were asked for.
+    pub(crate) whole: bool,
     /// Added to every property, in standard deviations.
     pub(crate) season: f64,
     /// Added to every score, in points.
@@ -69,6 +71,7 @@ impl Default for World {
     fn default() -> Self {
         Self {
             slides: (6, 14),
+            whole: false,
             season: 0.0,
             score_shift: 0.0,
             template: 0,

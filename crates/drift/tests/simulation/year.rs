@@ -86,7 +86,8 @@ impl Year {
     }
 }
 
-fn releases() -> VersionFile {
+/// One release, at the start.
+pub(crate) fn releases() -> VersionFile {
     let release = Release { version: "v1".to_owned(), released_at: start(), ..Release::default() };
     let mut releases = VersionFile { history: vec![release], ..VersionFile::default() };
     releases.promote("v1");

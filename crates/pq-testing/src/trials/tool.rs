@@ -30,6 +30,10 @@ pub enum Tool {
     Avx512Bf16,
     /// A CPU with AMX for bf16.
     Amx,
+    /// An aarch64 CPU with NEON.
+    Neon,
+    /// An aarch64 CPU that multiplies bf16 (`FEAT_BF16`).
+    NeonBf16,
     /// A Python ([`Tool::python`]) with the package gguf.
     Gguf,
     /// A Python ([`Tool::python`]) with torch, torchvision and transformers.
@@ -46,8 +50,9 @@ pub enum Tool {
     Mpi,
 }
 
-/// Tools that only `.ci/check-cuda` looks for: the tests that need them are ignored unless they are asked for by name.
-const ELSEWHERE: [&str; 2] = ["nvrtc", "gpu"];
+/// Tools that only `.ci/check-cuda` and `.ci/check-aarch64` look for: the tests that need them are ignored unless they are asked for by
+/// name.
+const ELSEWHERE: [&str; 6] = ["nvrtc", "gpu", "qemu-aarch64", "gcc-aarch64", "gcc-mingw", "targets"];
 
 impl Tool {
     /// All tools.
@@ -63,6 +68,8 @@ impl Tool {
         Self::Avx512,
         Self::Avx512Bf16,
         Self::Amx,
+        Self::Neon,
+        Self::NeonBf16,
         Self::Gguf,
         Self::Transformers,
         Self::Trainer,
@@ -86,6 +93,8 @@ impl Tool {
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512-bf16",
             Self::Amx => "amx",
+            Self::Neon => "neon",
+            Self::NeonBf16 => "neon-bf16",
             Self::Gguf => "gguf",
             Self::Transformers => "transformers",
             Self::Trainer => "pq-train",
@@ -159,6 +168,8 @@ impl Tool {
             }
             Self::Avx512Bf16 => (cpu_has(&["avx512_bf16"]), "the CPU does not multiply bf16 in AVX-512"),
             Self::Amx => (cpu_has(&["amx_tile", "amx_bf16"]), "the CPU has no AMX"),
+            Self::Neon => (cfg!(target_arch = "aarch64"), "the CPU has no NEON"),
+            Self::NeonBf16 => (multiplies_bf16_in_neon(), "the CPU does not multiply bf16 in NEON"),
             Self::Gguf => (imports("gguf"), "no Python with gguf (PQ_PYTHON names one)"),
             Self::Transformers => (
                 imports("torch, torchvision, transformers"),
@@ -219,9 +230,22 @@ fn starts_as_nobody(_: Command) -> bool {
     false
 }
 
-/// Whether Linux says that the CPU has these features.
+/// Whether Linux says that the CPU, an x86-64, has these features.
 fn cpu_has(features: &[&str]) -> bool {
+    if !cfg!(target_arch = "x86_64") {
+        return false; // an emulator may show the file of the machine that it runs on
+    }
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let flags = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
     features.iter().all(|feature| flags.split_whitespace().any(|flag| flag == *feature))
+}
+
+#[cfg(target_arch = "aarch64")]
+fn multiplies_bf16_in_neon() -> bool {
+    std::arch::is_aarch64_feature_detected!("bf16")
+}
+
+#[cfg(not(target_arch = "aarch64"))]
+fn multiplies_bf16_in_neon() -> bool {
+    false
 }

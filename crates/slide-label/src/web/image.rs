@@ -23,6 +23,7 @@ pub(super) async fn image(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Rejection> {
+    app.note_work();
     let slide = app.slide(&id).ok_or_else(|| Rejection::unknown_slide(&id))?;
     let tag = format!("\"{}\"", slide.sha256);
     let caching = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "private, max-age=3600".to_owned())];

@@ -153,6 +153,7 @@ pub(super) async fn submit(
     SignedIn(person): SignedIn,
     Json(submitted): Json<Submitted>,
 ) -> Result<Json<Value>, Rejection> {
+    app.note_work();
     let event = submitted.into_event();
     check_actor(&app, &person, &event)?;
     let slide_id = event.slide_id.clone();

@@ -59,6 +59,8 @@ pub struct App {
     predictions: BTreeMap<String, Prediction>,
     failures: Mutex<HashMap<IpAddr, (u32, Instant)>>,
     sign_ins: Mutex<HashMap<IpAddr, (u32, Instant)>>,
+    /// When somebody last rated or opened a slide.
+    busy_at: Mutex<Instant>,
     /// Lets in on this machine; made anew at each start, and kept nowhere.
     local_key: String,
     pub(super) report: Mutex<Option<(u64, Instant, Arc<LeadReport>)>>,
@@ -107,6 +109,7 @@ impl App {
             predictions,
             failures: Mutex::default(),
             sign_ins: Mutex::default(),
+            busy_at: Mutex::new(Instant::now()),
             local_key: random_hex()?,
             report: Mutex::default(),
             ledger,
@@ -118,6 +121,16 @@ impl App {
     /// Who may use the page.
     pub fn access(&self) -> Access {
         self.settings.access
+    }
+
+    /// Somebody rates or opens a slide.
+    pub(super) fn note_work(&self) {
+        *lock(&self.busy_at) = Instant::now();
+    }
+
+    /// For how long nobody has rated or opened a slide.
+    pub fn quiet_for(&self) -> Duration {
+        lock(&self.busy_at).elapsed()
     }
 
     /// How many slides there are to rate.

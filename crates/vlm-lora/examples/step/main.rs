@@ -3,15 +3,17 @@
 //! ```text
 //! cargo run --release -p vlm-lora --example step -- --dtype bfloat16 --edge 1024 --steps 3
 //!     [--batch N] [--passes N] [--rank R --of N --port P] [--answer N] [--threads N] [--ckpt] [--cached] [--forward-only] [--load-in-8bit]
-//!     [--isa plain|avx2|avx512] [--device cpu|cuda|cuda:N] [--slides N --epochs E] [--model DIR] [--write DIR] [--rate]
+//!     [--isa plain|avx2|avx512] [--integers KERNEL] [--device cpu|cuda|cuda:N] [--profile] [--slides N --epochs E] [--model DIR] [--write DIR] [--rate]
 //! ```
 //! `--edge 2048` is 13 tiles of a 16:9 slide, 1024 is 5, 512 is 1. `--cached` keeps the output of the vision tower after the
 //! first step. `--slides` trains on so many different slides to the saved adapter. `--forward-only` times the scoring of five
 //! criteria. `--write` writes random weights with an adapter to a directory and ends; `--model` takes them from there. `--rate`
-//! times matrix products instead. `--device cuda` takes a build with `--features cuda`; `peak_mib` is then memory of the GPU.
+//! times matrix products instead. `--integers avx2` takes products of integers from this kernel where the base has them. `--device cuda`
+//! takes a build with `--features cuda`; `peak_mib` is then memory of the GPU.
+//! `--profile` times every kernel and product on the GPU, and prints them with products that found no plan.
 //! `--rank` and `--of` make it one of several processes on this machine that share the passes of a step and meet at the port.
 //! `benches/peer` runs this beside the Python peer.
-#![expect(clippy::print_stdout, reason = "the measurement is the output")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the measurement is the output")]
 
 mod inputs;
 mod measure;
@@ -22,8 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use vlm_lora::backend::{Backend, Cpu, CpuOptions, Device, OnDevice};
-use vlm_lora::{BaseModelConfig, Checkpoint, Dataset as _, Model, PeftAdapter};
+use vlm_lora::backend::{Backend, Cpu, CpuOptions, Device, GpuProfile, OnDevice, ProfileLine};
+use vlm_lora::{BaseModelConfig, Checkpoint, Dataset as _, GpuSettings, Model, PeftAdapter};
 
 use inputs::Slides;
 use measure::Steps;
@@ -43,12 +45,36 @@ fn open_device(options: &Options, checkpoint: &Checkpoint) -> AnyResult<Device> 
         if options.isa.is_some() {
             return Err("--isa is an option of the cpu".into());
         }
-        let kernels =
+        let kernel_cache =
             std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/pitchquest/kernels"));
-        return Ok(base.open_device(checkpoint, kernels.as_deref())?.device);
+        let settings =
+            GpuSettings { kernel_cache, library_folders: library_folders(), profile: options.profile };
+        return Ok(base.open_device(checkpoint, &settings)?.device);
     }
-    let cpu = CpuOptions { isa: options.isa, ..base.cpu_options(checkpoint)? };
+    let cpu = CpuOptions { isa: options.isa, integers: options.integers, ..base.cpu_options(checkpoint)? };
     Ok(Device::Cpu(Arc::new(Cpu::with_options(cpu)?)))
+}
+
+#[cfg(feature = "cuda")]
+fn library_folders() -> Vec<PathBuf> {
+    vlm_lora::backend::cuda::library_folders(|name| std::env::var_os(name))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn library_folders() -> Vec<PathBuf> {
+    Vec::new()
+}
+
+/// A table of what took longest, for people.
+fn print_profile(profile: &GpuProfile) {
+    let all: f64 = profile.lines.iter().map(|line| line.milliseconds).sum();
+    for ProfileLine { name, calls, milliseconds } in &profile.lines {
+        let (share, each) = (100.0 * milliseconds / all, 1e3 * milliseconds / *calls as f64);
+        eprintln!("{milliseconds:>10.2} ms {share:>5.1} % {calls:>7} x {each:>9.1} us  {name}");
+    }
+    for (product, times) in &profile.fallbacks {
+        eprintln!("no plan with its bias, {times} times: {product}");
+    }
 }
 
 /// Writes random weights of the usual kind where none are given, and opens them.
@@ -120,6 +146,10 @@ impl OnDevice for Measurement<'_> {
         let total_s = begin.elapsed().as_secs_f64();
         let Steps { times, losses, norms } = steps;
         let step_s = median(times.get(1..).unwrap_or_default());
+        let profile = device.profile();
+        if let Some(profile) = &profile {
+            print_profile(profile);
+        }
         let on_gpu = device.peak_bytes().map(|bytes| bytes >> 20);
         let line = serde_json::json!({
             "dtype": options.dtype, "device": options.device, "load_in_8bit": options.load_in_8bit, "edge": options.edge,
@@ -130,7 +160,7 @@ impl OnDevice for Measurement<'_> {
             "backend": device.name(), "losses": losses, "grad_norms": norms,
             "load_s": load_s, "to_first_step_s": before_s + times[0], "first_s": times[0], "step_s": step_s,
             "total_s": total_s, "times_s": times, "peak_mib": on_gpu.unwrap_or_else(peak_mib),
-            "host_peak_mib": peak_mib(), "load_peak_mib": load_peak_mib,
+            "host_peak_mib": peak_mib(), "load_peak_mib": load_peak_mib, "profile": profile,
         });
         println!("{line}");
         Ok(())

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use vlm_lora::ModelDtype;
-use vlm_lora::backend::Isa;
+use vlm_lora::backend::{IntegerKernel, Isa};
 
 use super::AnyResult;
 
@@ -26,7 +26,9 @@ pub(crate) struct Options {
     pub(crate) cached: bool,
     pub(crate) forward_only: bool,
     pub(crate) rate: bool,
+    pub(crate) profile: bool,
     pub(crate) isa: Option<Isa>,
+    pub(crate) integers: Option<IntegerKernel>,
     pub(crate) device: String,
     pub(crate) slides: usize,
     pub(crate) epochs: f64,
@@ -52,7 +54,9 @@ impl Options {
             cached: false,
             forward_only: false,
             rate: false,
+            profile: false,
             isa: None,
+            integers: None,
             device: "cpu".to_owned(),
             slides: 0,
             epochs: 3.0,
@@ -73,7 +77,10 @@ impl Options {
                 "--port" => options.port = value()?.parse()?,
                 "--answer" => options.answer = value()?.parse()?,
                 "--threads" => options.threads = value()?.parse()?,
-                "--isa" => options.isa = Some(Isa::named(&value()?).ok_or("--isa: plain, avx2 or avx512")?),
+                "--isa" => {
+                    options.isa = Some(Isa::named(&value()?).ok_or("--isa: plain, neon, avx2 or avx512")?);
+                }
+                "--integers" => options.integers = Some(integer_kernel(&value()?)?),
                 "--model" => options.model = Some(value()?.into()),
                 "--write" => options.write = Some(value()?.into()),
                 "--device" => options.device = value()?,
@@ -81,6 +88,7 @@ impl Options {
                 "--epochs" => options.epochs = value()?.parse()?,
                 "--load-in-8bit" => options.load_in_8bit = true,
                 "--rate" => options.rate = true,
+                "--profile" => options.profile = true,
                 "--ckpt" => options.ckpt = true,
                 "--cached" => options.cached = true,
                 "--forward-only" => options.forward_only = true,
@@ -100,4 +108,12 @@ impl Options {
         let (rows, cols) = ((self.edge * 9 / 16).div_ceil(512), (self.edge / 512).max(1));
         if rows * cols > 1 { (rows, cols) } else { (0, 0) }
     }
+}
+
+/// The kernel of integers of this name, where this CPU has it.
+fn integer_kernel(name: &str) -> AnyResult<IntegerKernel> {
+    let available = IntegerKernel::available();
+    let names: Vec<&str> = available.iter().map(|kernel| kernel.name()).collect();
+    let found = available.iter().find(|kernel| kernel.name() == name);
+    found.copied().ok_or_else(|| format!("--integers: {}", names.join(", ")).into())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "cuda")]
 use super::Cuda;
-use super::{Backend, Cpu, Kernels as _};
+use super::{Backend, Cpu, GpuProfile, Kernels as _};
 
 /// The CPU, or in a build with the feature `cuda` a GPU.
 ///
@@ -57,6 +57,15 @@ impl Device {
             Self::Cpu(_) => None,
             #[cfg(feature = "cuda")]
             Self::Cuda(cuda) => Some(cuda.peak_bytes()),
+        }
+    }
+
+    /// What a GPU has taken for what, and what went another way; `None` on the CPU, or where the GPU does not say.
+    pub fn profile(&self) -> Option<GpuProfile> {
+        match self {
+            Self::Cpu(_) => None,
+            #[cfg(feature = "cuda")]
+            Self::Cuda(cuda) => cuda.profile().ok(),
         }
     }
 

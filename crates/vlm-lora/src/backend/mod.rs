@@ -12,6 +12,7 @@ mod device;
 mod dropout;
 mod fused;
 mod pending;
+mod profile;
 #[cfg(test)]
 mod reference;
 
@@ -25,6 +26,7 @@ pub use cuda::{Cuda, CudaDtype, CudaOptions};
 pub use device::{Device, OnDevice};
 pub use fused::Backend;
 pub use pending::Pending;
+pub use profile::{GpuProfile, ProfileLine};
 #[cfg(test)]
 pub(crate) use reference::Candle;
 

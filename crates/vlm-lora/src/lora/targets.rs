@@ -67,6 +67,18 @@ impl LoraConfig {
         self.targets(&model.linears())
     }
 
+    /// Whether a model with this adapter sees images otherwise than its base: something of the vision tower or the connector is trained,
+    /// so features that were computed before do not hold ([`Model::trains_vision`](crate::Model::trains_vision)).
+    ///
+    /// # Errors
+    /// As [`adapters`](Self::adapters).
+    pub fn changes_vision(&self, model: &ModelConfig) -> Result<bool> {
+        let specs = self.adapters(model)?;
+        let biases = self.trained_biases(model, &specs);
+        let mut trained = specs.iter().map(|spec| &spec.module).chain(biases.iter().map(|(name, _)| name));
+        Ok(trained.any(|name| !name.starts_with("model.text_model.") && name != HEAD))
+    }
+
     /// Name and length of each bias that is trained beside these adapters, in alphabetical order.
     pub(crate) fn trained_biases(&self, model: &ModelConfig, specs: &[AdapterSpec]) -> Vec<(String, usize)> {
         let is_adapted =

@@ -15,7 +15,8 @@ pub struct BaseModelConfig {
     pub name: String,
     /// Element type of the frozen weights and of products with them.
     pub dtype: ModelDtype,
-    /// Where it is computed: `auto`, `cpu` or `cuda`.
+    /// Where it is computed: `auto`, `cpu`, `accelerate` or `cuda`; `accelerate` is the CPU with the products of macOS, which are
+    /// faster, but not the same to the last digit in every batch and run.
     pub device: String,
     /// Whether the frozen matrices are held in 8 bits and, on a CPU, multiplied in 8-bit integers.
     pub load_in_8bit: bool,

@@ -132,7 +132,7 @@ impl<'a> Loader<'a> {
 
     /// Drops the pixels of a sample whose features are known.
     pub(super) fn drop_pixels(&self, loaded: &mut Loaded) {
-        let (Some(key), Some(_)) = (loaded.key, &loaded.features) else { return };
+        let (Some(key), Some(_)) = (loaded.key.clone(), &loaded.features) else { return };
         let tiles = &loaded.sample.tiles;
         let bare = Tiles { rows: tiles.rows, cols: tiles.cols, side: tiles.side, data: Vec::new() };
         let Sample { input_ids, targets, .. } = &*loaded.sample;
@@ -253,7 +253,7 @@ mod tests {
         let first = loader.load(1).unwrap();
         assert!(first.features.is_none());
         let features = Features { width: 1, values: [4.0].into() };
-        cache.insert(first.key.unwrap(), &features).unwrap();
+        cache.insert(&first.key.unwrap(), &features).unwrap();
         for _ in 0..2 {
             let again = loader.load(1).unwrap();
             assert_eq!(again.features.as_ref(), Some(&features));

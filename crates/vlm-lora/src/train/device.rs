@@ -1,10 +1,10 @@
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::BaseModelConfig;
 #[cfg(feature = "cuda")]
 use super::config::ModelDtype;
-use crate::backend::{BaseDtype, Cpu, Device};
+use crate::backend::{BaseDtype, Cpu, CpuOptions, Device};
 #[cfg(feature = "cuda")]
 use crate::backend::{Cuda, CudaDtype, CudaOptions, cuda};
 use crate::fingerprint::{ElementType, WeightDevice, WeightFormat};
@@ -17,8 +17,19 @@ pub struct ChosenDevice {
     pub device: Device,
     /// How the frozen weights are stored.
     pub format: WeightFormat,
-    /// Why a GPU that is there is not used, although `device = "auto"` would have taken it.
+    /// Why a GPU that is there is not used, although `device = "auto"` would have taken it: the first of them.
     pub passed_over: Option<Error>,
+}
+
+/// What a GPU is opened with beside what the configuration says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GpuSettings {
+    /// A folder in which compiled kernels are kept.
+    pub kernel_cache: Option<PathBuf>,
+    /// Where NVIDIA's libraries are looked for that the loader does not find.
+    pub library_folders: Vec<PathBuf>,
+    /// Whether every kernel and product is timed.
+    pub profile: bool,
 }
 
 /// What `model.device` says.
@@ -26,6 +37,8 @@ pub struct ChosenDevice {
 enum Wanted {
     Auto,
     Cpu,
+    /// The CPU, with Accelerate's products.
+    Accelerate,
     Cuda(usize),
 }
 
@@ -39,42 +52,41 @@ impl BaseModelConfig {
         match self.device.as_str() {
             "auto" => Ok(Wanted::Auto),
             "cpu" => Ok(Wanted::Cpu),
+            "accelerate" => Ok(Wanted::Accelerate),
             other => other.strip_prefix("cuda").and_then(cuda).map(Wanted::Cuda).ok_or_else(|| {
-                let (key, expected) = ("model.device".to_owned(), "auto, cpu, cuda or cuda:N".to_owned());
+                let key = "model.device".to_owned();
+                let expected = "auto, cpu, accelerate (macOS), cuda or cuda:N".to_owned();
                 Error::InvalidConfig { key, expected, actual: format!("`{other}`") }
             }),
         }
     }
 
-    /// Opens the device for this checkpoint: with `auto` the first GPU where the build and the machine have one, else the
-    /// CPU. Kernels that are compiled for a GPU are kept in `kernel_cache`.
+    /// Opens the device for this checkpoint: with `auto` the first GPU that can be used where the build and the machine have
+    /// one, else the CPU.
     ///
     /// # Errors
     /// When `device` is none that there is, or the device cannot compute with this element type.
-    pub fn open_device(&self, checkpoint: &Checkpoint, kernel_cache: Option<&Path>) -> Result<ChosenDevice> {
+    pub fn open_device(&self, checkpoint: &Checkpoint, settings: &GpuSettings) -> Result<ChosenDevice> {
         let wanted = self.wanted()?;
         if let Wanted::Cuda(ordinal) = wanted {
-            return self.gpu(ordinal, checkpoint, kernel_cache);
+            return self.gpu(ordinal, checkpoint, settings);
         }
         let mut passed_over = None;
-        if wanted == Wanted::Auto && gpu_is_there() {
-            match self.gpu(0, checkpoint, kernel_cache) {
-                Ok(chosen) => return Ok(chosen),
-                Err(error) => passed_over = Some(error),
+        let gpus = if wanted == Wanted::Auto { gpus() } else { 0 };
+        for ordinal in 0..gpus {
+            match self.gpu(ordinal, checkpoint, settings) {
+                Ok(chosen) => return Ok(ChosenDevice { passed_over, ..chosen }),
+                Err(error) => passed_over = passed_over.or(Some(error)),
             }
         }
-        let options = self.cpu_options(checkpoint)?;
+        let accelerate = wanted == Wanted::Accelerate;
+        let options = CpuOptions { accelerate, ..self.cpu_options(checkpoint)? };
         let device = Device::Cpu(Arc::new(Cpu::with_options(options)?));
         Ok(ChosenDevice { device, format: format_on_cpu(options.base), passed_over })
     }
 
     #[cfg(feature = "cuda")]
-    fn gpu(
-        &self,
-        ordinal: usize,
-        checkpoint: &Checkpoint,
-        kernel_cache: Option<&Path>,
-    ) -> Result<ChosenDevice> {
+    fn gpu(&self, ordinal: usize, checkpoint: &Checkpoint, settings: &GpuSettings) -> Result<ChosenDevice> {
         let dtype = match self.dtype {
             ModelDtype::Float32 => Some(CudaDtype::Float32),
             ModelDtype::Float16 => Some(CudaDtype::Float16),
@@ -85,26 +97,31 @@ impl BaseModelConfig {
                 _ => None, // bf16, which not every GPU has
             },
         };
-        let kernel_cache = kernel_cache.map(Path::to_owned);
-        let options = CudaOptions { ordinal, dtype, load_in_8bit: self.load_in_8bit, kernel_cache };
+        let GpuSettings { kernel_cache, library_folders, profile } = settings.clone();
+        let load_in_8bit = self.load_in_8bit;
+        let options = CudaOptions {
+            ordinal,
+            dtype,
+            load_in_8bit,
+            kernel_cache,
+            library_folders,
+            profile,
+            ..CudaOptions::default()
+        };
         let cuda = Cuda::open(&options)?;
         let dtype = match cuda.dtype() {
             CudaDtype::Float32 => ElementType::Float32,
             CudaDtype::Float16 => ElementType::Float16,
             CudaDtype::Bfloat16 => ElementType::Bfloat16,
         };
-        let format = WeightFormat {
-            device: WeightDevice::Cuda,
-            dtype,
-            load_in_8bit: self.load_in_8bit,
-            int8_activations: false,
-        };
+        let format =
+            WeightFormat { device: WeightDevice::Cuda, dtype, load_in_8bit, int8_activations: false };
         Ok(ChosenDevice { device: Device::Cuda(Arc::new(cuda)), format, passed_over: None })
     }
 
     #[cfg(not(feature = "cuda"))]
     #[expect(clippy::unused_self, reason = "the signature of a build with the feature `cuda`")]
-    fn gpu(&self, _: usize, _: &Checkpoint, _: Option<&Path>) -> Result<ChosenDevice> {
+    fn gpu(&self, _: usize, _: &Checkpoint, _: &GpuSettings) -> Result<ChosenDevice> {
         Err(Error::Unsupported { what: "CUDA in a build without the feature `cuda`".to_owned() })
     }
 }
@@ -116,13 +133,13 @@ fn format_on_cpu(base: BaseDtype) -> WeightFormat {
 }
 
 #[cfg(feature = "cuda")]
-fn gpu_is_there() -> bool {
-    cuda::device_count() > 0
+fn gpus() -> usize {
+    cuda::device_count()
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpu_is_there() -> bool {
-    false
+fn gpus() -> usize {
+    0
 }
 
 #[cfg(test)]
@@ -137,6 +154,7 @@ mod tests {
     fn devices_have_names() {
         assert_eq!(wanted("auto").unwrap(), Wanted::Auto);
         assert_eq!(wanted("cpu").unwrap(), Wanted::Cpu);
+        assert_eq!(wanted("accelerate").unwrap(), Wanted::Accelerate);
         assert_eq!(wanted("cuda").unwrap(), Wanted::Cuda(0));
         assert_eq!(wanted("cuda:3").unwrap(), Wanted::Cuda(3));
         for wrong in ["", "gpu", "cuda:", "cuda3", "cuda:-1", "CUDA"] {
@@ -150,12 +168,16 @@ mod tests {
         let checkpoint = Checkpoint::open(model).unwrap();
         let open = |device: &str| {
             BaseModelConfig { device: device.to_owned(), ..BaseModelConfig::default() }
-                .open_device(&checkpoint, None)
+                .open_device(&checkpoint, &GpuSettings::default())
         };
         assert!(open("cpu").unwrap().device.name().starts_with("cpu"));
         let chosen = open("auto").unwrap();
-        if !gpu_is_there() {
+        if gpus() == 0 {
             assert!(chosen.device.name().starts_with("cpu") && chosen.passed_over.is_none());
+        }
+        match open("accelerate") {
+            Ok(chosen) => assert!(cfg!(target_os = "macos") && chosen.device.name().contains("accelerate")),
+            Err(error) => assert!(error.to_string().contains("Accelerate on this system"), "{error}"),
         }
         let error = open("cuda:1000").unwrap_err();
         let expected = if cfg!(feature = "cuda") { "there is no device 1000" } else { "without the feature" };

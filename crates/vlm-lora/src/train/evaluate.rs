@@ -3,7 +3,7 @@ use super::observer::Metrics;
 use super::peers::Peers;
 use crate::backend::Backend;
 use crate::feature_cache::FeatureCache;
-use crate::model::{Features, Item, Model};
+use crate::model::{Item, Model};
 use crate::{Error, Result, Sample};
 
 /// Measures a model in a run, besides the loss.
@@ -26,7 +26,7 @@ impl<B: Backend, F: FnMut(&Model<B>) -> Result<Metrics>> Evaluator<B> for F {
 fn missing(loader: &Loader<'_>, cache: &FeatureCache, batch: &mut [Loaded]) -> Vec<usize> {
     for loaded in batch.iter_mut().filter(|loaded| loaded.features.is_none()) {
         // A batch before this one may have computed them after this sample was loaded ahead.
-        loaded.features = loaded.key.and_then(|key| cache.get(&key));
+        loaded.features = loaded.key.as_ref().and_then(|key| cache.get(key));
         loader.drop_pixels(loaded);
     }
     (0..batch.len()).filter(|&i| batch[i].features.is_none()).collect()
@@ -40,18 +40,12 @@ pub(super) fn complete_features<B: Backend>(
 ) -> Result<()> {
     let Some(cache) = loader.cache() else { return Ok(()) };
     let missing = missing(loader, cache, batch);
-    let tiles: Vec<_> = missing.iter().map(|&i| &*batch[i].sample.tiles).collect();
-    if tiles.is_empty() {
-        return Ok(());
-    }
-    let computed: Vec<Features> = model.image_features(&tiles)?;
+    let keyed = |&i: &usize| Some((batch[i].key.as_ref()?, &*batch[i].sample.tiles));
+    let images: Vec<_> = missing.iter().filter_map(keyed).collect();
+    let computed = cache.complete(model, &images)?;
     for (i, features) in missing.into_iter().zip(computed) {
-        let loaded = &mut batch[i];
-        loaded.features = match loaded.key {
-            Some(key) => Some(cache.insert(key, &features)?),
-            None => Some(features),
-        };
-        loader.drop_pixels(loaded);
+        batch[i].features = Some(features);
+        loader.drop_pixels(&mut batch[i]);
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ mod trainer;
 
 pub use config::{BaseModelConfig, ModelDtype, SamplingStrategy, TrainingConfig};
 pub use data::Dataset;
-pub use device::ChosenDevice;
+pub use device::{ChosenDevice, GpuSettings};
 pub use evaluate::Evaluator;
 pub use observer::{CheckpointReport, EvaluationReport, LogReport, Metrics, Observer, RunStart, StepReport};
 pub use outcome::{BestMetric, Extension, RunStatus, TrainOutcome};

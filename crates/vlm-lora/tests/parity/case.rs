@@ -49,8 +49,10 @@ pub(crate) fn device() -> Device {
         Err(_) | Ok("" | "cpu") => Device::Cpu(Arc::new(Cpu::new())),
         #[cfg(feature = "cuda")]
         Ok("cuda") => {
-            use vlm_lora::backend::{Cuda, CudaDtype, CudaOptions};
-            let options = CudaOptions { dtype: Some(CudaDtype::Float32), ..CudaOptions::default() };
+            use vlm_lora::backend::{Cuda, CudaDtype, CudaOptions, cuda};
+            let library_folders = cuda::library_folders(|name| std::env::var_os(name));
+            let dtype = Some(CudaDtype::Float32);
+            let options = CudaOptions { dtype, library_folders, ..CudaOptions::default() };
             Device::Cuda(Arc::new(Cuda::open(&options).unwrap()))
         }
         Ok(other) => {

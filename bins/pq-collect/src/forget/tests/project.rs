@@ -82,6 +82,7 @@ pub(super) fn project(root: &Path) -> Vec<SlideRecord> {
     run(&RunFiles::new(layout.outputs().join("r2")), &slides[slides.len() - 1..], other, other);
     release(&layout, own[0]);
     write(&layout.feature_cache().join("ab.features"), "numbers");
+    write(&layout.kept().features().join("cd").join("cdef"), "numbers");
     write(&layout.slides().root().join("contact_sheet.html"), &own[0].slide_id);
     slides
 }

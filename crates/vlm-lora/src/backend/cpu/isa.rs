@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// What every CPU of the target has.
     Plain,
+    /// NEON, with products of our own where the CPU has instructions for them.
+    Neon,
     /// AVX2 and FMA.
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
@@ -14,10 +16,11 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The name that a backend's description shows: `plain`, `avx2` or `avx512`.
+    /// The name that a backend's description shows: `plain`, `neon`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
+            Self::Neon => "neon",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
         }
@@ -25,7 +28,17 @@ impl Isa {
 
     /// The instruction set of this name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Plain, Self::Avx2, Self::Avx512].into_iter().find(|isa| isa.name() == name)
+        [Self::Plain, Self::Neon, Self::Avx2, Self::Avx512].into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// The instruction sets of this CPU, [`Plain`](Self::Plain) first and the widest last.
+    pub fn available() -> Vec<Self> {
+        let of_target: &[Self] = if cfg!(target_arch = "x86_64") {
+            &[Self::Plain, Self::Avx2, Self::Avx512]
+        } else {
+            &[Self::Plain, Self::Neon]
+        };
+        of_target.iter().copied().filter(|isa| *isa <= Self::detected()).collect()
     }
 
     /// The widest instruction set of this CPU.
@@ -42,8 +55,8 @@ pub(super) struct Simd(Isa);
 impl Simd {
     /// The widest there is, at most `limit`.
     pub(super) fn at_most(limit: Option<Isa>) -> Self {
-        let detected = Isa::detected();
-        Self(limit.map_or(detected, |limit| limit.min(detected)))
+        let Some(limit) = limit else { return Self(Isa::detected()) };
+        Self(Isa::available().into_iter().rfind(|isa| *isa <= limit).unwrap_or(Isa::Plain))
     }
 
     /// Which one it is.
@@ -66,7 +79,30 @@ fn detect() -> Isa {
     }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+fn detect() -> Isa {
+    if std::arch::is_aarch64_feature_detected!("neon") { Isa::Neon } else { Isa::Plain }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn detect() -> Isa {
     Isa::Plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_leaves_what_the_cpu_has() {
+        let available = Isa::available();
+        assert_eq!((available.first(), available.last()), (Some(&Isa::Plain), Some(&Isa::detected())));
+        for limit in [Isa::Plain, Isa::Neon, Isa::Avx2, Isa::Avx512] {
+            assert_eq!(Isa::named(limit.name()), Some(limit));
+            let taken = Simd::at_most(Some(limit)).isa();
+            assert!(taken <= limit && available.contains(&taken), "{taken:?} under {limit:?}");
+            assert!(taken == limit || !available.contains(&limit), "{taken:?} in place of {limit:?}");
+        }
+        assert_eq!(Simd::at_most(None).isa(), Isa::detected());
+    }
 }

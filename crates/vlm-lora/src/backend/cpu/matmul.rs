@@ -6,7 +6,9 @@
 )]
 
 use super::f32_kernels;
-use super::isa::{Isa, Simd};
+#[cfg(any(test, target_arch = "x86_64"))]
+use super::isa::Isa;
+use super::isa::Simd;
 use super::real::{Multiply, Operand, Product, Real};
 use crate::backend::Write;
 
@@ -27,7 +29,7 @@ pub(super) struct View<'a, T> {
 
 impl<'a, T: Real> View<'a, T> {
     /// The same matrix of the one type that has kernels of its own.
-    fn cast(self) -> View<'a, f32> {
+    pub(super) fn cast(self) -> View<'a, f32> {
         View { data: bytemuck::cast_slice(self.data), row: self.row, column: self.column }
     }
 }
@@ -100,7 +102,7 @@ impl<T: Real> Matmul<T> {
     }
 
     /// Panics where the product would leave a slice.
-    fn check(self, a: View<'_, T>, b: View<'_, T>, c: &[T], stride: usize) {
+    pub(super) fn check(self, a: View<'_, T>, b: View<'_, T>, c: &[T], stride: usize) {
         let Self { m, n, k, .. } = self;
         let target = View { data: c, row: stride, column: 1 };
         assert!(n <= stride && target.holds(m, n), "the result lies outside its slice");
@@ -206,8 +208,7 @@ mod tests {
         let m = 35;
         for (n, k) in [(8, 70), (8, LONGEST), (8, LONGEST + 70), (70, 8), (1, 960), (33, 1100), (70, 2)] {
             let (x, b, before) = (values(m * k, 1), values(k * n, 2), values(m * n, 3));
-            for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= Isa::detected())
-            {
+            for isa in Isa::available() {
                 for (transposed, alpha, write) in
                     [(true, 1.0, Write::Set), (true, 1.7, Write::Add), (false, 0.3, Write::Add)]
                 {

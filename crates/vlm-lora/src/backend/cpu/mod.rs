@@ -8,6 +8,7 @@
     reason = "what a kernel calls must be compiled with the kernel's instruction set, hence into it"
 )]
 
+mod accelerate;
 mod attention;
 mod bf16;
 mod buffer;
@@ -31,6 +32,8 @@ mod rope;
 mod rows_alone;
 mod simd;
 mod tasks;
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
+mod tiles;
 mod weight;
 
 use std::sync::Arc;
@@ -60,6 +63,9 @@ pub struct CpuOptions {
     pub integers: Option<IntegerKernel>,
     /// The widest instruction set that may be used; by default the widest of this CPU.
     pub isa: Option<Isa>,
+    /// Whether products in f32 with frozen matrices, also those of a base in bf16, are taken by Accelerate, which macOS has:
+    /// faster, but what a row gets may then depend on the rows beside it and differ in the last digits from run to run.
+    pub accelerate: bool,
 }
 
 /// The backend of the CPU, computing in `T`, with the threads of the current rayon pool.
@@ -71,6 +77,7 @@ pub struct Cpu<T: Real = f32> {
     integers: Option<IntegerKernel>,
     /// Whether activations stay as they are where they meet such matrices.
     is_exact: AtomicBool,
+    accelerate: bool,
     simd: Simd,
     pool: Arc<Pool>,
     rope: rope::Tables<T>,
@@ -90,6 +97,7 @@ impl<T: Real> Cpu<T> {
             kernel: Bf16Kernel::Upcast,
             integers: None,
             is_exact: AtomicBool::new(false),
+            accelerate: false,
             simd: Simd::at_most(None),
             pool: Arc::default(),
             rope: rope::Tables::default(),
@@ -99,11 +107,16 @@ impl<T: Real> Cpu<T> {
     /// A backend with these options.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a kernel that this CPU cannot run.
+    /// [`Error::Unsupported`] for a kernel that this CPU cannot run, and for Accelerate where it is not.
     pub fn with_options(options: CpuOptions) -> Result<Self> {
         let simd = Simd::at_most(options.isa);
+        let accelerate = options.accelerate;
+        if accelerate && !accelerate::available() {
+            return Err(Error::Unsupported { what: "Accelerate on this system".to_owned() });
+        }
         let available = Bf16Kernel::available_with(simd.isa());
-        let kernel = options.kernel.unwrap_or(available[0]);
+        let fastest = if accelerate { Bf16Kernel::Upcast } else { available[0] };
+        let kernel = options.kernel.unwrap_or(fastest);
         if !available.contains(&kernel) {
             return Err(Error::Unsupported { what: format!("the {} kernel on this CPU", kernel.name()) });
         }
@@ -121,12 +134,13 @@ impl<T: Real> Cpu<T> {
         let integers = (in_integers && T::HAS_KERNELS).then_some(integers);
         // In full precision there is nothing that a narrow kernel could compute.
         let kernel = if options.base == BaseDtype::Full { Bf16Kernel::Upcast } else { kernel };
-        Ok(Self { base: options.base, kernel, integers, simd, ..Self::new() })
+        Ok(Self { base: options.base, kernel, integers, accelerate, simd, ..Self::new() })
     }
 
     fn context(&self) -> Context<'_> {
         let integers = self.integers.filter(|_| !self.is_exact.load(Ordering::Relaxed));
-        Context { pool: &self.pool, kernel: self.kernel, integers, simd: self.simd }
+        let Self { ref pool, kernel, accelerate, simd, .. } = *self;
+        Context { pool, kernel, integers, simd, accelerate }
     }
 
     fn filled<S: Copy>(&self, values: &[S], convert: impl Fn(S) -> T) -> Buffer<T> {

@@ -18,7 +18,7 @@ impl Kernels for Cpu<T> {
     type Weight = Weight<T>;
 
     fn name(&self) -> String {
-        let level = self.simd.isa().name();
+        let level = self.simd.isa().name().to_owned() + if self.accelerate { " accelerate" } else { "" };
         let base = match self.base {
             BaseDtype::Full => return format!("cpu {} {level}", T::NAME),
             BaseDtype::Bf16 => "bf16",

@@ -41,7 +41,7 @@ macro_rules! simd_fn {
                 $crate::backend::cpu::isa::Isa::Avx512 => unsafe { avx512::<T>($($arg),*) },
                 // SAFETY: a `Simd` is Avx2 only where the CPU has both features.
                 $crate::backend::cpu::isa::Isa::Avx2 => unsafe { avx2::<T>($($arg),*) },
-                $crate::backend::cpu::isa::Isa::Plain => body::<T>($($arg),*),
+                $crate::backend::cpu::isa::Isa::Plain | $crate::backend::cpu::isa::Isa::Neon => body::<T>($($arg),*),
             }
             #[cfg(not(target_arch = "x86_64"))]
             {

@@ -66,7 +66,9 @@ impl<T: Real> Weight<T> {
         k: usize,
         base: BaseDtype,
     ) -> Result<Self> {
-        let keep = Keep { simd: context.simd, n, k, base, kernel: context.kernel };
+        let Context { simd, kernel, accelerate, .. } = context;
+        let is_packed = f32_kernels::worth_packing(simd) && !accelerate;
+        let keep = Keep { simd, n, k, base, kernel, is_packed };
         check::stored(stored, n, k)?;
         let Stored { dtype, bytes } = stored;
         let rows = match dtype {
@@ -147,11 +149,11 @@ impl<T: Real> Weight<T> {
         match &self.rows {
             Rows::Full(rows) => {
                 let product = Matmul::new(context.simd, m, n, k).write(write);
-                product.everywhere(View::rows(x, k), View::columns(rows, k), y, n);
+                context.multiply(product, View::rows(x, k), View::columns(rows, k), y, n);
             }
             _ => self.each_upcast(context, |first, rows| {
                 let product = Matmul::new(context.simd, m, rows.len() / k, k).write(write);
-                product.everywhere(View::rows(x, k), View::columns(rows, k), &mut y[first..], n);
+                context.multiply(product, View::rows(x, k), View::columns(rows, k), &mut y[first..], n);
             }),
         }
     }
@@ -162,7 +164,7 @@ impl<T: Real> Weight<T> {
         match (&self.rows, context.means()) {
             (Rows::Full(rows), _) => {
                 let product = Matmul::new(context.simd, m, k, n).write(write);
-                product.everywhere(View::rows(dy, n), View::rows(rows, k), dx, k);
+                context.multiply(product, View::rows(dy, n), View::rows(rows, k), dx, k);
             }
             (Rows::Panels(data), _) => {
                 let (dy, dx) = (bytemuck::cast_slice(dy), bytemuck::cast_slice_mut(dx));
@@ -175,7 +177,13 @@ impl<T: Real> Weight<T> {
             _ if self.operand(context).is_none() => self.each_upcast(context, |first, rows| {
                 let write = if first == 0 { write } else { Write::Add };
                 let product = Matmul::new(context.simd, m, k, rows.len() / k).write(write);
-                product.everywhere(View::rows(&dy[first.min(dy.len())..], n), View::rows(rows, k), dx, k);
+                context.multiply(
+                    product,
+                    View::rows(&dy[first.min(dy.len())..], n),
+                    View::rows(rows, k),
+                    dx,
+                    k,
+                );
             }),
             _ => self.with_bf16(context, |w| {
                 let (dy, dx) = (bytemuck::cast_slice(dy), bytemuck::cast_slice_mut(dx));
@@ -257,6 +265,8 @@ struct Keep {
     k: usize,
     base: BaseDtype,
     kernel: Bf16Kernel,
+    /// Whether a matrix of f32 is kept as the f32 kernels want it.
+    is_packed: bool,
 }
 
 impl Keep {
@@ -283,14 +293,14 @@ impl Keep {
         bytes: &[u8],
         read: impl Fn([u8; BYTES]) -> f64 + Sync,
     ) -> Rows<T> {
-        let Self { simd, n, k, base, .. } = self;
+        let Self { simd, n, k, base, is_packed, .. } = self;
         let (elements, _) = bytes.as_chunks::<BYTES>();
         let bf16_bits = |element| half::bf16::from_f64(read(element)).to_bits();
         if let Some(width) = self.integers::<T>() {
             return quantised_rows(width, (n, k), elements, read);
         }
         match base {
-            BaseDtype::Full if T::HAS_KERNELS && f32_kernels::worth_packing(simd) => {
+            BaseDtype::Full if T::HAS_KERNELS && is_packed => {
                 Rows::Panels(f32_kernels::packed(simd, n, k, |row, column, out| {
                     let from = &elements[row * k + column..][..out.len()];
                     out.iter_mut().zip(from).for_each(|(out, &element)| *out = read(element) as f32);

@@ -28,7 +28,7 @@ mod weight;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::emulated;
+pub(crate) use tests::{emulated, of_this_machine};
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -37,10 +37,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use self::buffer::{Block, Pool};
 use self::staging::Staging;
 use crate::Result;
+use crate::backend::GpuProfile;
 
 pub use buffer::Buffer;
 pub use device::{Address, Argument, CudaDtype, Device, Factor, Launch, Matmul, Operands};
-pub use driver::{Driver, device_count};
+pub use driver::{
+    Driver, FoundDriver, FoundGpu, FoundLibrary, Survey, device_count, library_folders, survey,
+};
 pub use weight::Weight;
 
 /// The kernels, one program.
@@ -71,6 +74,13 @@ pub struct CudaOptions {
     pub load_in_8bit: bool,
     /// A folder in which compiled kernels are kept; without one they are compiled at each start, which takes some seconds.
     pub kernel_cache: Option<PathBuf>,
+    /// Where NVIDIA's libraries are looked for that the loader does not find, as [`library_folders`] lists them.
+    pub library_folders: Vec<PathBuf>,
+    /// Compiles the kernels for this older compute capability and has the driver translate them, for tests of what such GPUs
+    /// run.
+    pub ptx: Option<(i32, i32)>,
+    /// Whether every kernel and product is timed, which costs a little: see [`Cuda::profile`].
+    pub profile: bool,
 }
 
 /// An array of indices and where it is on the device.
@@ -111,6 +121,14 @@ impl Cuda {
     /// When the driver does not say.
     pub fn memory(&self) -> Result<(usize, usize)> {
         self.device().memory()
+    }
+
+    /// What kernels and products have taken so far, where that was asked for, and which products found no plan with their bias.
+    ///
+    /// # Errors
+    /// When the device did not finish its work.
+    pub fn profile(&self) -> Result<GpuProfile> {
+        self.device().profile()
     }
 }
 

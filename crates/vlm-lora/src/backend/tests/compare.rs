@@ -26,6 +26,15 @@ pub(crate) fn assert_close(actual: &[Output], expected: &[Output], tolerance: f6
     assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), actual.len(), wrong.join("\n"));
 }
 
+/// The largest difference, as [`assert_close`] measures it.
+#[cfg(feature = "cuda")]
+pub(crate) fn worst(actual: &[Output], expected: &[Output]) -> f64 {
+    let pairs = actual.iter().zip(expected).filter(|(_, e)| !e.values.is_empty());
+    let errors: Vec<f64> =
+        pairs.map(|(a, e)| max_difference(&a.values, &e.values) / largest(&e.values).max(1.0)).collect();
+    largest(&errors)
+}
+
 #[test]
 fn f32_agrees_with_f64() -> Result<()> {
     // Sums of up to a thousand terms below 1, each rounded to 6e-8.

@@ -33,7 +33,7 @@ pub(crate) fn values(n: usize, seed: u64) -> Vec<f64> {
     (0..n).map(|_| next()).collect()
 }
 
-fn in_bf16(values: Vec<f64>) -> Vec<f64> {
+pub(crate) fn in_bf16(values: Vec<f64>) -> Vec<f64> {
     values.into_iter().map(|value| bf16::from_f64(value).to_f64()).collect()
 }
 
@@ -63,6 +63,14 @@ pub(crate) fn every_operation<B: Backend>(backend: &B) -> Result<Vec<Output>> {
 pub(crate) fn attention<B: Backend>(backend: &B, case: AttentionCase) -> Result<Vec<Output>> {
     let mut run = Run { backend, outputs: Vec::new() };
     run.attention(case)?;
+    Ok(run.outputs)
+}
+
+/// The outputs of the passes through adapters of these sizes.
+#[cfg(feature = "cuda")]
+pub(crate) fn adapters<B: Backend>(backend: &B, case: adapters::Case) -> Result<Vec<Output>> {
+    let mut run = Run { backend, outputs: Vec::new() };
+    run.adapters_of(case)?;
     Ok(run.outputs)
 }
 

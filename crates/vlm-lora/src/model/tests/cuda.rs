@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::fixture::{EVERYTHING, adapter, checkpoint, exact, gradients, items, model, sample};
 use crate::Error;
 use crate::backend::Backend;
-use crate::backend::cuda::{Cuda, CudaDtype, CudaOptions, Device, emulated};
+use crate::backend::cuda::{Cuda, CudaDtype, Device, emulated, of_this_machine};
 use crate::model::{Model, StepMode};
 
 /// The loss of a step over three samples, with dropout, and every gradient.
@@ -49,7 +49,7 @@ fn a_step_on_a_real_device_agrees_with_f64() {
         (CudaDtype::Float16, (2e-3, 1e-2)),
         (CudaDtype::Bfloat16, (1e-2, 4e-2)),
     ] {
-        match Cuda::open(&CudaOptions { dtype: Some(dtype), ..CudaOptions::default() }) {
+        match Cuda::open(&of_this_machine(Some(dtype))) {
             Err(Error::Unsupported { what }) if dtype == CudaDtype::Bfloat16 => eprintln!("left out: {what}"),
             opened => check_on(opened.unwrap(), true, bounds),
         }

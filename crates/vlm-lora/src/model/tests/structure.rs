@@ -3,9 +3,9 @@
 use pq_testing::{assert_close, relative_difference};
 
 use super::fixture::{EVERYTHING, IMAGE, adapter, checkpoint, exact, gradients, items, model, sample};
-use crate::backend::{Backend, Cpu, Kernels as _};
+use crate::backend::{Backend, BaseDtype, Cpu, CpuOptions, Kernels as _};
 use crate::model::{Features, Item, Model, StepMode};
-use crate::{Error, Sample};
+use crate::{Error, FeatureCache, FeaturePrecision, Fingerprint, Sample, Tiles};
 
 const TEXT: [&str; 2] = ["o_proj", "gate_proj"];
 
@@ -119,6 +119,26 @@ fn features_computed_before_give_the_same() {
     let without = step(&mut model, &samples, StepMode::default());
     assert_eq!(with.loss.to_bits(), without.to_bits());
     assert_eq!(gradient, gradients(&model));
+}
+
+#[test]
+fn tiles_that_images_share_give_the_bits_of_each_image_alone() {
+    let checkpoint = checkpoint(true);
+    let (one, two) = (sample(1), sample(2));
+    let data = [two.tiles.tile(1), one.tiles.tile(0), two.tiles.tile(1)].concat();
+    let shared = Tiles { rows: 1, cols: 2, side: one.tiles.side, data };
+    let images = [&*one.tiles, &shared, &*two.tiles, &shared];
+    for base in [BaseDtype::Full, BaseDtype::Bf16, BaseDtype::Int8] {
+        let backend = || Cpu::<f32>::with_options(CpuOptions { base, ..CpuOptions::default() }).unwrap();
+        let model = || model(backend(), &checkpoint, &adapter(&checkpoint, &TEXT, false, 0.0));
+        let alone = images.map(|image| model().image_features(&[image]).unwrap().remove(0));
+        let cache = FeatureCache::new(Fingerprint::of_bytes(b"base"), FeaturePrecision::Float32);
+        let model = model();
+        cache.features(&model, &images[..1]).unwrap();
+        for _ in 0..2 {
+            assert_eq!(cache.features(&model, &images).unwrap(), alone, "{base:?}");
+        }
+    }
 }
 
 #[test]

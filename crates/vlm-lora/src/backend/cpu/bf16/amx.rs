@@ -6,12 +6,14 @@ pub(super) use linux::{Tiles, available};
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub(super) use elsewhere::{Tiles, available};
 
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 use super::{Order, Out, PANEL, STEP, Source, Start};
 
 /// Rows of a block.
 pub(super) const ROWS: usize = 32;
 
 /// The eight tiles of a thread: 16 rows of 64 bytes each.
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 trait Unit {
     /// Fills tile `T` with zeros.
     fn zero<const T: u8>(&mut self);
@@ -35,6 +37,7 @@ trait Unit {
 /// `c` has 32 rows of 32 elements that no one else uses; `start` likewise has 32 rows to read, which may be
 /// one and the same.
 #[inline(always)]
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
 unsafe fn block(unit: &mut impl Unit, a: &[u16], order: Order, b: &[u32], c: Out, start: Start) {
     let row = a.len() / ROWS;
     assert!(row > 0 && a.len() == ROWS * row && row.is_multiple_of(STEP) && b.len() == row / 2 * PANEL);
@@ -81,63 +84,20 @@ unsafe fn block(unit: &mut impl Unit, a: &[u16], order: Order, b: &[u32], c: Out
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod linux {
     use std::arch::asm;
-    use std::arch::x86_64::__cpuid_count;
-    use std::marker::PhantomData;
-    use std::sync::OnceLock;
 
+    pub(in super::super) use super::super::super::tiles::has_bf16 as available;
+    use super::super::super::tiles::{Configured, Shape};
     use super::super::{Order, Out, Start};
     use super::{Unit, block};
 
-    /// Whether the CPU has the tiles and the system lets this process use them.
-    pub(in super::super) fn available() -> bool {
-        static AVAILABLE: OnceLock<bool> = OnceLock::new();
-        *AVAILABLE.get_or_init(|| {
-            const AMX_BF16: u32 = 1 << 22;
-            const AMX_TILE: u32 = 1 << 24;
-            let features = __cpuid_count(7, 0).edx;
-            features & (AMX_BF16 | AMX_TILE) == AMX_BF16 | AMX_TILE && permitted()
-        })
-    }
-
-    /// Asks Linux for the tiles' state, which it saves for a process only on request.
-    fn permitted() -> bool {
-        const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
-        const XFEATURE_XTILEDATA: libc::c_long = 18;
-        // SAFETY: the call takes two numbers and changes nothing but the permission.
-        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
-    }
-
-    /// What `ldtilecfg` reads.
-    #[repr(C, align(64))]
-    struct Configuration {
-        palette: u8,
-        start_row: u8,
-        reserved: [u8; 14],
-        row_bytes: [u16; 16],
-        rows: [u8; 16],
-    }
-
     /// The eight tiles of this thread, set up as 16 rows of 64 bytes while this value lives.
-    pub(in super::super::super) struct Tiles(PhantomData<*const ()>);
+    pub(in super::super::super) struct Tiles(Configured);
 
     impl Tiles {
         /// Sets the tiles of this thread up.
         pub(in super::super) fn new() -> Self {
             assert!(available(), "the kernel was chosen on a CPU that lacks it");
-            let mut configuration = Configuration {
-                palette: 1,
-                start_row: 0,
-                reserved: [0; 14],
-                row_bytes: [0; 16],
-                rows: [0; 16],
-            };
-            configuration.row_bytes[..8].fill(64);
-            configuration.rows[..8].fill(16);
-            // SAFETY: the CPU has tiles, as asserted, and the 64 bytes are a valid configuration.
-            unsafe {
-                asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack, readonly));
-            }
-            Self(PhantomData)
+            Self(Configured::new(Shape::WHOLE))
         }
 
         /// `C (32, 32) = start + A (32, k) · panel`, with `k` the thirty-second part of `a`.
@@ -153,13 +113,13 @@ mod linux {
             start: Start,
         ) {
             // SAFETY: the caller's promise; the tiles are set up while `self` lives.
-            unsafe { block(&mut Registers(self), a, order, b, c, start) };
+            unsafe { block(&mut Registers(&self.0), a, order, b, c, start) };
         }
     }
 
     /// The CPU's own tiles. Between two of these instructions nothing else uses the registers: the compiler does not
     /// know them, and a thread keeps them while its [`Tiles`] live.
-    struct Registers<'a>(#[expect(dead_code, reason = "the tiles are set up while it lives")] &'a Tiles);
+    struct Registers<'a>(#[expect(dead_code, reason = "the tiles are set up while it lives")] &'a Configured);
 
     impl Unit for Registers<'_> {
         #[inline(always)]
@@ -193,13 +153,6 @@ mod linux {
                 asm!("tdpbf16ps tmm{c}, tmm{a}, tmm{b}", c = const C, a = const A, b = const B,
                      options(nostack, nomem));
             }
-        }
-    }
-
-    impl Drop for Tiles {
-        fn drop(&mut self) {
-            // SAFETY: the tiles were set up by `new` and nothing uses them any more.
-            unsafe { asm!("tilerelease", options(nostack, nomem)) };
         }
     }
 }

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "the kernels write rows through pointers")]
 
-use super::{Bf16Kernel, Order, Out, PANEL, Part, STEP, Source, amx, avx512};
+use super::{Bf16Kernel, Order, Out, PANEL, Part, STEP, Source, amx, pairs};
 use crate::backend::Write;
 
 /// Products of small matrices on one thread, which must not run other tasks meanwhile.
@@ -14,7 +14,7 @@ pub(in super::super) struct Engine {
 impl Engine {
     /// `kernel` is one that multiplies in bf16.
     pub(in super::super) fn new(kernel: Bf16Kernel) -> Self {
-        assert!(avx512::available() && kernel.is_native(), "the kernel cannot run here");
+        assert!(pairs::available() && kernel.is_native(), "the kernel cannot run here");
         Self { kernel, tiles: (kernel == Bf16Kernel::Amx).then(amx::Tiles::new) }
     }
 
@@ -38,7 +38,7 @@ impl Engine {
                     if let Some(tiles) = &self.tiles {
                         tiles.multiply(a, Order::Rows, b, c, start);
                     } else {
-                        avx512::multiply(a, k, b, c, start);
+                        pairs::multiply(a, k, b, c, start);
                     }
                 }
             }

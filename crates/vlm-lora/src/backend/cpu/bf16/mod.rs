@@ -1,4 +1,5 @@
-//! Products with a frozen matrix of bf16 and sums in f32, by AMX tiles or AVX-512's dot products of pairs.
+//! Products with a frozen matrix of bf16 and sums in f32, by AMX tiles, AVX-512's dot products of pairs or NEON's products of
+//! small matrices.
 //!
 //! `C (m, n) (+)= A (m, k) · B (k, n)`: `A` is rounded to bf16 rows; the panels of `B` hold pairs along `k`. A matrix that is
 //! kept in bf16 is packed once, as the forward pass wants it; the backward pass packs its panels anew, a few percent of its work.
@@ -6,8 +7,14 @@
 #![expect(unsafe_code, reason = "the kernels write blocks of the result through pointers")]
 
 mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod engine;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod pairs;
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod portable;
 mod softmax;
 
 use std::ops::Range;
@@ -36,6 +43,8 @@ pub enum Bf16Kernel {
     Amx,
     /// Dot products of AVX512-BF16.
     Avx512,
+    /// Products of small matrices of NEON's extension BF16 (`bfmmla`).
+    Neon,
     /// Activations and the matrix as integers of 16 bits, whose products are more exact than those of bf16: any CPU.
     Int16,
     /// Blocks of the matrix are upcast to f32 and go through the f32 product: any CPU.
@@ -51,14 +60,16 @@ impl Bf16Kernel {
     /// As [`available`](Self::available), of those that need no more than this instruction set.
     pub fn available_with(isa: Isa) -> Vec<Self> {
         let mut kernels = Vec::new();
-        if isa == Isa::Avx512 && avx512::available() {
-            if amx::available() {
-                kernels.push(Self::Amx);
+        match isa.min(Isa::detected()) {
+            Isa::Avx512 if pairs::available() => {
+                kernels.extend(amx::available().then_some(Self::Amx));
+                kernels.push(Self::Avx512);
             }
-            kernels.push(Self::Avx512);
+            Isa::Neon if cfg!(target_arch = "aarch64") && pairs::available() => kernels.push(Self::Neon),
+            _ => {}
         }
-        // Plain loops are no faster in integers.
-        kernels.extend(if isa >= Isa::Avx2 {
+        // Plain loops are no faster in integers, and NEON multiplies no more integers of 16 bits at a time than f32.
+        kernels.extend(if isa >= Isa::Avx2 && cfg!(target_arch = "x86_64") {
             [Self::Int16, Self::Upcast]
         } else {
             [Self::Upcast, Self::Int16]
@@ -67,10 +78,11 @@ impl Bf16Kernel {
     }
 
     /// The name that a backend's description shows.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Amx => "amx",
             Self::Avx512 => "avx512-bf16",
+            Self::Neon => "neon-bf16",
             Self::Int16 => "int16",
             Self::Upcast => "upcast",
         }
@@ -78,19 +90,19 @@ impl Bf16Kernel {
 
     /// Whether it multiplies in bf16.
     pub(super) fn is_native(self) -> bool {
-        matches!(self, Self::Amx | Self::Avx512)
+        matches!(self, Self::Amx | Self::Avx512 | Self::Neon)
     }
 
     /// This kernel, or where so few rows would leave most of its blocks empty a smaller one.
     fn for_rows(self, m: usize) -> Self {
-        if m <= avx512::ROWS { Self::Avx512 } else { self }
+        if self == Self::Amx && m <= pairs::ROWS { Self::Avx512 } else { self }
     }
 
     /// Rows of a block.
     pub(super) fn rows(self) -> usize {
         match self {
             Self::Amx => amx::ROWS,
-            Self::Avx512 | Self::Int16 | Self::Upcast => avx512::ROWS,
+            Self::Avx512 | Self::Neon | Self::Int16 | Self::Upcast => pairs::ROWS,
         }
     }
 }
@@ -103,6 +115,8 @@ pub(super) struct Context<'a> {
     /// How products of matrices of integers are taken; none where activations stay as they are.
     pub(super) integers: Option<IntegerKernel>,
     pub(super) simd: Simd,
+    /// Whether products in f32 with frozen matrices are Accelerate's.
+    pub(super) accelerate: bool,
 }
 
 /// A frozen matrix `(n, k)` of bf16 bits, row-major.
@@ -160,7 +174,7 @@ impl Frozen<'_> {
 pub(super) fn packed(w: Matrix<'_>) -> Vec<u32> {
     let panel = panel_of(w.k);
     let mut data = vec![0; w.n.div_ceil(PANEL) * panel];
-    data.par_chunks_mut(panel.max(1)).enumerate().for_each(|(i, out)| avx512::pack_rows(w, i * PANEL, out));
+    data.par_chunks_mut(panel.max(1)).enumerate().for_each(|(i, out)| pairs::pack_rows(w, i * PANEL, out));
     data
 }
 
@@ -181,7 +195,7 @@ pub(super) fn forward(pool: &Arc<Pool>, x: &Rounded, w: Frozen<'_>, y: &mut [f32
     match w {
         Frozen::Panels(w) => panels::multiply(x, target, 0, w.data),
         Frozen::Rows(w) => {
-            panels::multiply_packing(pool, x, target, |panel, out| avx512::pack_rows(w, panel * PANEL, out));
+            panels::multiply_packing(pool, x, target, |panel, out| pairs::pack_rows(w, panel * PANEL, out));
         }
     }
 }
@@ -200,8 +214,8 @@ pub(super) fn backward(
     let a = Rounded::new(context, dy, m, n, Activation::Identity);
     let target = Target::new(dx, m, k, write.into());
     panels::multiply_packing(context.pool, &a, target, |panel, out| match w {
-        Frozen::Panels(w) => avx512::repack(w, panel * PANEL, out),
-        Frozen::Rows(w) => avx512::pack_columns(w, panel * PANEL, out),
+        Frozen::Panels(w) => pairs::repack(w, panel * PANEL, out),
+        Frozen::Rows(w) => pairs::pack_columns(w, panel * PANEL, out),
     });
 }
 
@@ -246,7 +260,7 @@ impl Rounded {
                     Order::Steps if x.is_empty() => {
                         out.chunks_exact_mut(block * STEP).for_each(|step| step[r * STEP..][..STEP].fill(0));
                     }
-                    Order::Steps => avx512::round(x, &mut out[r * STEP..], block * STEP),
+                    Order::Steps => pairs::round(x, &mut out[r * STEP..], block * STEP),
                 }
             }
         };
@@ -288,15 +302,15 @@ impl Rows for Rounded {
             unsafe { tiles.multiply(a, self.order, b, c, start) };
             return;
         }
-        let a = if block.rows <= avx512::FEW_ROWS { &a[..avx512::FEW_ROWS * self.stride] } else { a };
+        let a = if block.rows <= pairs::FEW_ROWS { &a[..pairs::FEW_ROWS * self.stride] } else { a };
         // SAFETY: as above; the kernel was found available before it was chosen.
-        unsafe { avx512::multiply(a, self.stride, b, c, start) };
+        unsafe { pairs::multiply(a, self.stride, b, c, start) };
     }
 }
 
 /// Rounds a row to bf16; what `out` is longer, a whole number of steps, becomes zero.
 pub(super) fn round_row(x: &[f32], out: &mut [u16]) {
-    avx512::round(x, out, STEP);
+    pairs::round(x, out, STEP);
     out[x.len().next_multiple_of(STEP)..].fill(0);
 }
 
@@ -304,7 +318,7 @@ pub(super) fn round_row(x: &[f32], out: &mut [u16]) {
 pub(super) fn pack_rows(w: Matrix<'_>, out: &mut [u32]) {
     let panel = w.k.next_multiple_of(STEP) / 2 * PANEL;
     for (i, out) in out.chunks_exact_mut(panel).enumerate() {
-        avx512::pack_rows(w, i * PANEL, out);
+        pairs::pack_rows(w, i * PANEL, out);
     }
 }
 
@@ -312,6 +326,6 @@ pub(super) fn pack_rows(w: Matrix<'_>, out: &mut [u32]) {
 pub(super) fn pack_columns(w: Matrix<'_>, out: &mut [u32]) {
     let panel = w.n.next_multiple_of(STEP) / 2 * PANEL;
     for (i, out) in out.chunks_exact_mut(panel).enumerate() {
-        avx512::pack_columns(w, i * PANEL, out);
+        pairs::pack_columns(w, i * PANEL, out);
     }
 }

@@ -1,6 +1,8 @@
 //! Blocks of up to 12 rows times a panel of 32 columns, with the sums in registers.
 
-use super::super::isa::{Isa, Simd};
+#[cfg(target_arch = "x86_64")]
+use super::super::isa::Isa;
+use super::super::isa::Simd;
 use super::super::panels::{Out, PANEL, Source, Start};
 
 /// Rows of a block.
@@ -31,16 +33,18 @@ impl Strided<'_> {
 /// one and the same.
 pub(super) unsafe fn multiply(simd: Simd, a: Strided<'_>, panel: &[f32], c: Out, start: Start) {
     a.check(panel);
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: the caller's promise, and what was just checked.
     unsafe {
         match simd.isa() {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => x86::avx512::multiply(a, panel, c, start),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => x86::avx2::multiply(a, panel, c, start),
-            _ => plain(a, panel, c, start),
+            Isa::Avx512 => return x86::avx512::multiply(a, panel, c, start),
+            Isa::Avx2 => return x86::avx2::multiply(a, panel, c, start),
+            Isa::Plain | Isa::Neon => {}
         }
     }
+    let _ = simd;
+    // SAFETY: as above.
+    unsafe { plain(a, panel, c, start) };
 }
 
 /// [`multiply`] for any CPU, for matrices that were packed before the instruction set was limited.

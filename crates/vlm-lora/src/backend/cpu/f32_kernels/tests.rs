@@ -33,8 +33,7 @@ fn sizes() -> Vec<(usize, usize, usize)> {
 }
 
 fn sets() -> impl Iterator<Item = Simd> {
-    let all = [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= Isa::detected());
-    all.map(|isa| Simd::at_most(Some(isa)))
+    Isa::available().into_iter().map(|isa| Simd::at_most(Some(isa)))
 }
 
 fn widest() -> Simd {
@@ -42,7 +41,7 @@ fn widest() -> Simd {
 }
 
 fn context(pool: &Arc<Pool>, simd: Simd) -> Context<'_> {
-    Context { pool, kernel: Bf16Kernel::Upcast, integers: None, simd }
+    Context { pool, kernel: Bf16Kernel::Upcast, integers: None, simd, accelerate: false }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Transposes squares of 32 × 32 elements.
 
-use super::super::isa::{Isa, Simd};
+#[cfg(target_arch = "x86_64")]
+use super::super::isa::Isa;
+use super::super::isa::Simd;
 use super::super::panels::PANEL;
 
 /// `out[j][i] = from[i][j]`.
@@ -11,6 +13,7 @@ pub(super) fn transpose(simd: Simd, from: &[f32; PANEL * PANEL], out: &mut [f32;
         unsafe { x86::transpose(from, out) };
         return;
     }
+    let _ = simd;
     for (j, line) in out.chunks_exact_mut(PANEL).enumerate() {
         line.iter_mut().zip(from[j..].iter().step_by(PANEL)).for_each(|(to, &from)| *to = from);
     }

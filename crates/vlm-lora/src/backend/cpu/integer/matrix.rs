@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::super::isa::{Isa, Simd};
+#[cfg(any(test, target_arch = "x86_64", target_arch = "aarch64"))]
+use super::super::isa::Isa;
+use super::super::isa::Simd;
 use super::super::panels::PANEL;
 use super::Width;
 
@@ -173,7 +175,7 @@ impl Width {
 
 /// Transposes 32 rows of 32 elements, the words of a line side by side, to lines of words of 32 columns; of the result as many
 /// lines as `out` has.
-fn transpose(simd: Simd, width: Width, block: &[u32], out: &mut [u32]) {
+pub(super) fn transpose(simd: Simd, width: Width, block: &[u32], out: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
     if simd.isa() >= Isa::Avx2 {
         // SAFETY: a `Simd` is Avx2 or more only where the CPU has AVX2.
@@ -185,7 +187,18 @@ fn transpose(simd: Simd, width: Width, block: &[u32], out: &mut [u32]) {
         };
         return;
     }
+    #[cfg(target_arch = "aarch64")]
+    if simd.isa() >= Isa::Neon {
+        // SAFETY: a `Simd` is Neon only where the CPU has NEON.
+        unsafe { neon::transpose(width, block, out) };
+        return;
+    }
     let _ = simd;
+    transpose_plain(width, block, out);
+}
+
+/// [`transpose`] for any CPU.
+fn transpose_plain(width: Width, block: &[u32], out: &mut [u32]) {
     let each = width.each();
     for (line, out) in out.chunks_exact_mut(PANEL).enumerate() {
         for (column, out) in out.iter_mut().enumerate() {
@@ -195,6 +208,43 @@ fn transpose(simd: Simd, width: Width, block: &[u32], out: &mut [u32]) {
                 *element = width.element(word, column % each);
             }
             *out = width.word(&elements[..each]);
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use std::arch::aarch64::{vld1q_u8, vqtbl1q_u8, vst1q_u8};
+
+    use super::super::super::panels::PANEL;
+    use super::Width;
+
+    /// Where the bytes of 4 × 4 elements come from.
+    const BYTES: [u8; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
+    /// Where the bytes of two times 2 × 2 elements come from.
+    const HALVES: [u8; 16] = [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15];
+
+    /// Lines of a square of elements in, up to as many out: sixteen bytes at a time.
+    #[target_feature(enable = "neon")]
+    pub(super) fn transpose(width: Width, block: &[u32], out: &mut [u32]) {
+        let lines = PANEL / width.each();
+        assert!(block.len() == lines * PANEL && out.len() <= block.len());
+        let order = if width == Width::Eight { &BYTES } else { &HALVES };
+        // Sixteen bytes of a line become four words of one line of the result, or two each of two.
+        let together = 4 / width.each();
+        for (h, out) in out.chunks_mut(together * PANEL).enumerate() {
+            for (g, from) in block.chunks_exact(PANEL).enumerate() {
+                let from: &[u32; 4] = from[4 * h..].first_chunk().unwrap_or(&[0; 4]);
+                let mut words = [0_u32; 4];
+                // SAFETY: each holds sixteen bytes.
+                unsafe {
+                    let bytes = vqtbl1q_u8(vld1q_u8(from.as_ptr().cast()), vld1q_u8(order.as_ptr()));
+                    vst1q_u8(words.as_mut_ptr().cast(), bytes);
+                }
+                for (out, words) in out.chunks_exact_mut(PANEL).zip(words.chunks_exact(4 / together)) {
+                    out[g * words.len()..][..words.len()].copy_from_slice(words);
+                }
+            }
         }
     }
 }
@@ -241,6 +291,28 @@ mod x86 {
                         let second = out[PANEL + 2 * g..][..2].as_mut_ptr().cast();
                         _mm_storel_epi64(second, _mm_unpackhi_epi64(pairs, pairs));
                     }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn squares_are_transposed_as_the_plain_loop_does_it() {
+        for width in [Width::Eight, Width::Sixteen] {
+            let lines = PANEL / width.each();
+            let block: Vec<u32> =
+                (0..lines * PANEL).map(|i| (i as u32).wrapping_mul(0x9E37_79B9) ^ 0x5bd1).collect();
+            for wanted in [lines, lines - 1, 3, 1, 0] {
+                let (mut expected, mut found) = (vec![0; wanted * PANEL], vec![0; wanted * PANEL]);
+                transpose_plain(width, &block, &mut expected);
+                for isa in Isa::available() {
+                    transpose(Simd::at_most(Some(isa)), width, &block, &mut found);
+                    assert_eq!(found, expected, "{isa:?} {width:?} {wanted}");
                 }
             }
         }

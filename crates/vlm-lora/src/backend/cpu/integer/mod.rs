@@ -26,7 +26,7 @@ pub(super) use self::rows::Quantised;
 
 use super::buffer::Pool;
 use super::isa::{Isa, Simd};
-use super::panels::{self, Initial, Target};
+use super::panels::{self, Initial, PANEL, Target};
 use crate::backend::Write;
 
 /// Columns of a batch that are kept to twice the bits.
@@ -39,6 +39,8 @@ const EXACT_SUM: usize = 2048;
 /// How products in integers are computed; all give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IntegerKernel {
+    /// Tiles of AMX-INT8; 16-bit integers by AVX512-VNNI.
+    Amx,
     /// Dot products of AVX512-VNNI.
     Avx512Vnni,
     /// Products of pairs of 16 bits in AVX-512.
@@ -47,6 +49,12 @@ pub enum IntegerKernel {
     AvxVnni,
     /// Products of pairs of 16 bits in AVX2.
     Avx2,
+    /// Products of 2 × 8 bytes with 8 × 2 (`smmla`) of NEON's extension I8MM.
+    NeonI8mm,
+    /// Dot products of NEON's extension `DotProd` (`sdot`).
+    NeonDot,
+    /// Products of 16 bits in NEON (`smlal`).
+    Neon,
     /// Plain loops: any CPU.
     Plain,
 }
@@ -60,43 +68,74 @@ impl IntegerKernel {
     /// As [`available`](Self::available), of those that need no more than this instruction set.
     pub fn available_with(isa: Isa) -> Vec<Self> {
         let isa = isa.min(Isa::detected());
-        [Self::Avx512Vnni, Self::Avx512, Self::AvxVnni, Self::Avx2, Self::Plain]
-            .into_iter()
-            .filter(|kernel| kernel.runs_with(isa))
-            .collect()
+        let of_x86 = [Self::Amx, Self::Avx512Vnni, Self::Avx512, Self::AvxVnni, Self::Avx2];
+        let of_arm = [Self::NeonI8mm, Self::NeonDot, Self::Neon];
+        let all = of_x86.into_iter().chain(of_arm).chain([Self::Plain]);
+        all.filter(|kernel| kernel.runs_with(isa)).collect()
     }
 
     /// The name that a backend's description shows.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Amx => "amx-int8",
             Self::Avx512Vnni => "avx512-vnni",
             Self::Avx512 => "avx512",
             Self::AvxVnni => "avx-vnni",
             Self::Avx2 => "avx2",
+            Self::NeonI8mm => "neon-i8mm",
+            Self::NeonDot => "neon-dotprod",
+            Self::Neon => "neon",
             Self::Plain => "plain",
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
-    fn runs_with(self, isa: Isa) -> bool {
+    /// The instruction set that it takes.
+    fn isa(self) -> Isa {
         match self {
-            Self::Avx512Vnni => isa == Isa::Avx512 && is_x86_feature_detected!("avx512vnni"),
-            Self::Avx512 => isa == Isa::Avx512,
-            Self::AvxVnni => isa >= Isa::Avx2 && is_x86_feature_detected!("avxvnni"),
-            Self::Avx2 => isa >= Isa::Avx2,
-            Self::Plain => true,
+            Self::Amx | Self::Avx512Vnni | Self::Avx512 => Isa::Avx512,
+            Self::AvxVnni | Self::Avx2 => Isa::Avx2,
+            Self::NeonI8mm | Self::NeonDot | Self::Neon => Isa::Neon,
+            Self::Plain => Isa::Plain,
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
-    fn runs_with(self, _: Isa) -> bool {
-        self == Self::Plain
+    /// Whether the CPU has it, and what it takes is within this instruction set.
+    fn runs_with(self, isa: Isa) -> bool {
+        self.isa() <= isa && Isa::available().contains(&self.isa()) && self.has_features()
+    }
+
+    /// Whether the CPU has what it needs beside its instruction set.
+    #[cfg(target_arch = "x86_64")]
+    fn has_features(self) -> bool {
+        match self {
+            Self::Amx => Self::Avx512Vnni.has_features() && kernel::has_tiles(),
+            Self::Avx512Vnni => is_x86_feature_detected!("avx512vnni"),
+            Self::AvxVnni => is_x86_feature_detected!("avxvnni"),
+            _ => true,
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn has_features(self) -> bool {
+        match self {
+            Self::NeonI8mm => std::arch::is_aarch64_feature_detected!("i8mm"),
+            Self::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
+            _ => true,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn has_features(self) -> bool {
+        true
     }
 
     /// What its products take of integers of this width.
     fn form(self, width: Width) -> Form {
         match (width, self) {
-            (Width::Eight, Self::Avx512Vnni | Self::AvxVnni) => Form::Bytes,
+            (Width::Eight, Self::Amx | Self::Avx512Vnni | Self::AvxVnni) => Form::Bytes,
+            (Width::Eight, Self::NeonI8mm) => Form::SignedPairs,
+            (Width::Eight, Self::NeonDot) => Form::Signed,
+            (_, Self::NeonI8mm | Self::NeonDot | Self::Neon) => Form::SplitHalves,
             _ => Form::Halves,
         }
     }
@@ -137,21 +176,80 @@ impl Width {
     }
 }
 
-/// What a dot product takes: four bytes, the first operand's with an offset of 128, or two integers of 16 bits.
+/// What a word holds that a product takes, and how words lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
+    /// Four bytes, those of a row with an offset of 128.
     Bytes,
+    /// Four bytes with their sign.
+    Signed,
+    /// As [`Signed`](Self::Signed), two words of a row and two of the next in turn, and so of columns.
+    SignedPairs,
+    /// Two integers of 16 bits.
     Halves,
+    /// As [`Halves`](Self::Halves); a line of a panel has the first halves of all its words, then the second ones.
+    SplitHalves,
 }
 
 impl Form {
     /// Elements of a word of a row.
     fn each(self) -> usize {
         match self {
-            Self::Bytes => 4,
-            Self::Halves => 2,
+            Self::Bytes | Self::Signed | Self::SignedPairs => 4,
+            Self::Halves | Self::SplitHalves => 2,
         }
     }
+
+    /// What is added to every integer of a row.
+    fn offset(self) -> i32 {
+        if self == Self::Bytes { 128 } else { 0 }
+    }
+
+    /// Rows whose words lie between each other's, and lines of a panel.
+    fn together(self) -> usize {
+        if self == Self::SignedPairs { 2 } else { 1 }
+    }
+
+    /// Brings words into the order of this form: of rows in turn, two words each.
+    fn pair_rows(rows: &mut [u32], scratch: &mut Vec<u32>) {
+        scratch.clear();
+        scratch.extend_from_slice(rows);
+        let (first, second) = scratch.split_at(rows.len() / 2);
+        let words = first.as_chunks::<2>().0.iter().zip(second.as_chunks::<2>().0);
+        for (out, (first, second)) in rows.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *out = [first[0], first[1], second[0], second[1]];
+        }
+    }
+
+    /// Brings the lines of a panel, words of elements in their order, into the order of this form.
+    fn order_lines(self, lines: &mut [u32]) {
+        match self {
+            Self::Bytes | Self::Signed | Self::Halves => {}
+            Self::SignedPairs => {
+                for pair in lines.as_chunks_mut::<{ 2 * PANEL }>().0 {
+                    let words = *pair;
+                    for (j, out) in pair.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                        *out = [words[j], words[PANEL + j]];
+                    }
+                }
+            }
+            Self::SplitHalves => {
+                for line in lines.as_chunks_mut::<PANEL>().0 {
+                    let words = *line;
+                    let halves: &mut [i16] = bytemuck::cast_slice_mut(line);
+                    for (j, word) in words.into_iter().enumerate() {
+                        (halves[j], halves[PANEL + j]) = (word as i16, (word >> 16) as i16);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Transposes 32 × 32 integers of 16 bits, which lie in pairs as a panel has them; of the result as many lines as `out` has.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+pub(super) fn transpose_halves(block: &[u32], out: &mut [u32]) {
+    matrix::transpose(Simd::at_most(None), Width::Sixteen, block, out);
 }
 
 /// How to multiply, and where memory comes from.

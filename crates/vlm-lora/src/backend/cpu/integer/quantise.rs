@@ -91,16 +91,17 @@ impl Rounding<'_> {
             *part = if finite { split(width, nearest(value * factor)) } else { (0, 0) };
         }
         match self.form {
-            Form::Bytes => {
+            Form::Bytes | Form::Signed | Form::SignedPairs => {
                 let (first, rest) = bytemuck::cast_slice_mut::<_, u8>(out).split_at_mut(LARGE);
+                let offset = self.form.offset();
                 if factor == 0.0 {
-                    rest.fill(128);
+                    rest.fill(offset as u8);
                 } else {
-                    round_to_bytes::<f32>(simd, row, factor, rest);
+                    round_to_bytes::<f32>(simd, row, factor, offset, rest);
                 }
-                self.put(parts, first, rest, |value| (value + 128) as u8);
+                self.put(parts, first, rest, |value| (value + offset) as u8);
             }
-            Form::Halves => {
+            Form::Halves | Form::SplitHalves => {
                 let (first, rest) = bytemuck::cast_slice_mut::<_, i16>(out).split_at_mut(LARGE);
                 if factor == 0.0 {
                     rest.fill(0);
@@ -169,13 +170,13 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// The nearest integers with an offset of 128.
-    fn round_to_bytes(row: &[f32], factor: f32, out: &mut [u8]) {
+    /// The nearest integers plus an offset.
+    fn round_to_bytes(row: &[f32], factor: f32, offset: i32, out: &mut [u8]) {
         let (out, rest) = out.split_at_mut(row.len());
         for (out, &x) in out.iter_mut().zip(row) {
-            *out = (nearest(x * factor) + 128) as u8;
+            *out = (nearest(x * factor) + offset) as u8;
         }
-        rest.fill(128);
+        rest.fill(offset as u8);
     }
 }
 

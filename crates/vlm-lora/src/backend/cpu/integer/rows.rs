@@ -32,12 +32,15 @@ impl Quantised {
         let (Means { pool, simd, kernel }, Input { x, m, k, .. }) = (means, input);
         assert_eq!(x.len(), m * k, "rows and columns of the input");
         let form = kernel.form(width);
-        let stride = (LARGE + k.next_multiple_of(width.each())) / form.each();
+        let stride =
+            ((LARGE + k.next_multiple_of(width.each())) / form.each()).next_multiple_of(form.together());
         let large = input.large_columns(simd);
         let rounding = Rounding { simd, width, form, large: &large };
-        let mut words = Buffer::<u32>::uninitialised(pool, m * stride);
+        let mut words = Buffer::<u32>::uninitialised(pool, m.next_multiple_of(form.together()) * stride);
         let mut scales = Buffer::<f32>::uninitialised(pool, m);
-        words
+        let (of_rows, beyond) = words.split_at_mut(m * stride);
+        beyond.fill(0);
+        of_rows
             .par_chunks_mut(stride)
             .zip(&mut scales[..])
             .with_min_len(kernel::ROWS)
@@ -49,6 +52,10 @@ impl Quantised {
                     *scale = rounding.round(row, words);
                 },
             );
+        if form == Form::SignedPairs {
+            let pairs = words.par_chunks_mut(2 * stride).with_min_len(kernel::ROWS / 2);
+            pairs.for_each_init(Vec::new, |scratch, rows| Form::pair_rows(rows, scratch));
+        }
         Self { kernel, width, form, rows: m, columns: k, stride, words, scales, large }
     }
 
@@ -74,8 +81,8 @@ impl Quantised {
 pub(in super::super) struct Panel {
     /// Lines of the large columns.
     large: Vec<u32>,
-    /// The whole panel in halves, where it is kept in bytes and multiplied in halves.
-    halves: Vec<u32>,
+    /// All lines in the form that they are multiplied in, where they are not kept in it.
+    ordered: Vec<u32>,
     /// What the offset of the bytes added to each sum, to be added back.
     correction: [i32; PANEL],
 }
@@ -85,7 +92,7 @@ impl Rows for Quantised {
     type Thread = Panel;
 
     fn block(&self) -> usize {
-        kernel::ROWS
+        kernel::rows(self.kernel, self.form)
     }
 
     fn row_bytes(&self) -> usize {
@@ -97,12 +104,16 @@ impl Rows for Quantised {
     }
 
     fn thread(&self, _: Range<usize>) -> Panel {
-        Panel { large: vec![0; LARGE / self.form.each() * PANEL], halves: Vec::new(), correction: [0; PANEL] }
+        Panel {
+            large: vec![0; LARGE / self.form.each() * PANEL],
+            ordered: Vec::new(),
+            correction: [0; PANEL],
+        }
     }
 
     fn ready(&self, thread: &mut Panel, panel: &[u32]) {
         let (lines, tail) = panel.split_at(self.lines() * PANEL);
-        let Panel { large, halves, correction } = thread;
+        let Panel { large, ordered, correction } = thread;
         let mut sums = [0_i32; PANEL];
         large.fill(0);
         for (at, &column) in self.large.iter().enumerate() {
@@ -118,28 +129,39 @@ impl Rows for Quantised {
                 &mut sums,
             );
         }
-        if self.form == Form::Bytes {
-            for (j, correction) in correction.iter_mut().enumerate() {
-                // Beyond 32 bits it wraps around, as the sum does that it is added to, and what they make fits again.
-                let sum = (sums[j] << self.width.shift()) + tail[PANEL + j] as i32;
-                *correction = sum.wrapping_mul(-128);
+        self.form.order_lines(large);
+        match (self.form, self.width) {
+            (Form::Bytes, _) => {
+                for (j, correction) in correction.iter_mut().enumerate() {
+                    // Beyond 32 bits it wraps around, as the sum does that it is added to, and what they make fits again.
+                    let sum = (sums[j] << self.width.shift()) + tail[PANEL + j] as i32;
+                    *correction = sum.wrapping_mul(-128);
+                }
+                return;
             }
-        } else if self.width == Width::Eight {
-            widen(lines, halves);
+            (Form::Signed, _) | (Form::Halves, Width::Sixteen) => return,
+            (Form::SignedPairs, _) | (Form::SplitHalves, Width::Sixteen) => {
+                let whole = self.lines().next_multiple_of(self.form.together());
+                ordered.resize(whole * PANEL, 0);
+                ordered[..lines.len()].copy_from_slice(lines);
+            }
+            (Form::Halves | Form::SplitHalves, Width::Eight) => widen(lines, ordered),
         }
+        self.form.order_lines(ordered);
     }
 
     unsafe fn multiply(&self, thread: &Panel, block: Block, panel: &[u32], c: Out, start: Start) {
         let (lines, tail) = panel.split_at(self.lines() * PANEL);
-        let first = block.index * kernel::ROWS;
+        let first = block.index * self.block();
+        let rows = block.rows.next_multiple_of(self.form.together());
         let left = Lines {
-            words: &self.words[first * self.stride..][..block.rows * self.stride],
+            words: &self.words[first * self.stride..][..rows * self.stride],
             stride: self.stride,
             scales: &self.scales[first..][..block.rows],
         };
         let right = Right {
             large: &thread.large,
-            lines: if thread.halves.is_empty() { lines } else { &thread.halves },
+            lines: if thread.ordered.is_empty() { lines } else { &thread.ordered },
             scales: bytemuck::cast_slice(&tail[..PANEL]),
             correction: &thread.correction,
         };
@@ -158,8 +180,8 @@ fn gather(
     out: &mut [u32],
     sums: &mut [i32; PANEL],
 ) {
-    let mask = if form == Form::Bytes { 0xff } else { 0xffff };
-    let bits = if form == Form::Bytes { 8 } else { 16 };
+    let bits = 32 / form.each();
+    let mask = (1 << bits) - 1;
     for ((out, &word), sum) in out.iter_mut().zip(line).zip(sums) {
         let value = i32::from(width.element(word, from));
         *sum += value;

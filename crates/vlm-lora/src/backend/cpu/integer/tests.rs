@@ -102,12 +102,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn every_means(mut check: impl FnMut(Means<'_>)) {
     let pool = Arc::default();
     for kernel in IntegerKernel::available() {
-        let isa = match kernel {
-            IntegerKernel::Avx512Vnni | IntegerKernel::Avx512 => Isa::Avx512,
-            IntegerKernel::AvxVnni | IntegerKernel::Avx2 => Isa::Avx2,
-            IntegerKernel::Plain => Isa::Plain,
-        };
-        check(Means { pool: &pool, simd: Simd::at_most(Some(isa)), kernel });
+        check(Means { pool: &pool, simd: Simd::at_most(Some(kernel.isa())), kernel });
     }
 }
 

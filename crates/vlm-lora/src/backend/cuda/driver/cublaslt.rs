@@ -71,12 +71,8 @@ macro_rules! set {
 }
 
 impl CublasLt {
-    /// `None` where the library or memory for it is missing. The stream must outlive the result.
+    /// `None` where memory for it is missing or it does not start. The library is open; the stream must outlive the result.
     pub(super) fn open(stream: &CudaStream, capability: (i32, i32)) -> Option<Self> {
-        // SAFETY: opens and closes a library that is installed for being opened.
-        if !unsafe { sys::is_culib_present() } {
-            return None;
-        }
         let workspace_bytes = WORKSPACE[usize::from(capability < (9, 0))];
         // SAFETY: the context is current.
         let workspace = unsafe { cuda::malloc_sync(workspace_bytes) }.ok()?;

@@ -4,27 +4,33 @@
 mod blas;
 mod compile;
 mod cublaslt;
+mod kernels;
+mod libraries;
 mod pinned;
+mod profile;
+mod survey;
 
-use std::collections::HashMap;
-use std::ffi::{CString, c_void};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cudarc::cublas::sys as cublas_sys;
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result as cuda, sys as cuda_sys};
 
 use self::blas::Blas;
+use self::compile::Target;
 use self::cublaslt::CublasLt;
+use self::kernels::Kernels;
+use self::libraries::Name;
 use self::pinned::{Pinned, SMALL};
+use self::profile::Profile;
 use super::check::{fail, to_u32};
 use super::device::{Address, CudaDtype, Device, Launch, Matmul};
-use super::{CudaOptions, MOST_BLOCKS, SOURCE, THREADS};
+use super::{CudaOptions, MOST_BLOCKS, THREADS};
 use crate::{Error, Result};
 
-/// Where to get what is missing.
-const LIBRARIES: &str =
-    "it is part of the CUDA toolkit and of PyTorch's wheels; its folder must be in LD_LIBRARY_PATH";
+pub use libraries::{FoundLibrary, library_folders};
+pub use survey::{FoundDriver, FoundGpu, Survey, survey};
 
 fn failed(what: &str, error: impl std::fmt::Display) -> Error {
     fail(format!("{what}: {error}"))
@@ -32,29 +38,37 @@ fn failed(what: &str, error: impl std::fmt::Display) -> Error {
 
 /// How many CUDA devices there are; 0 where there is no driver.
 pub fn device_count() -> usize {
+    count_devices().map_or(0, Option::unwrap_or_default)
+}
+
+/// How many devices the driver has, `None` where there is no driver.
+fn count_devices() -> std::result::Result<Option<usize>, cuda::DriverError> {
     // SAFETY: opens and closes a library that is installed for being opened.
-    let present = unsafe { cuda_sys::is_culib_present() };
-    if !present || cuda::init().is_err() {
-        return 0;
+    if !unsafe { cuda_sys::is_culib_present() } {
+        return Ok(None);
     }
-    cuda::device::get_count().map_or(0, |count| count.try_into().unwrap_or(0))
+    cuda::init()?;
+    Ok(Some(cuda::device::get_count()?.try_into().unwrap_or(0)))
 }
 
-/// The kernels of a loaded module by their names.
-struct Kernels {
-    module: cuda_sys::CUmodule,
-    functions: Mutex<HashMap<String, Function>>,
+/// The version of CUDA that the driver runs at most: 12040 is 12.4.
+fn driver_version() -> Result<i32> {
+    let mut version = 0;
+    // SAFETY: the number lives.
+    unsafe { cuda_sys::cuDriverGetVersion(&raw mut version) }
+        .result()
+        .map_err(|error| failed("the driver does not say what it is", error))?;
+    Ok(version)
 }
 
-#[derive(Clone, Copy)]
-struct Function(cuda_sys::CUfunction);
-
-// SAFETY: a handle of the driver, which any thread may use while the context is current in it.
-unsafe impl Send for Function {}
-// SAFETY: as above: the driver locks what it must.
-unsafe impl Send for Kernels {}
-// SAFETY: as above.
-unsafe impl Sync for Kernels {}
+/// A failed call, in words where it failed for want of memory.
+fn failed_or_full(what: &str, full: &str, error: cuda::DriverError) -> Error {
+    if error.0 == cuda_sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        failed(full, error)
+    } else {
+        failed(what, error)
+    }
+}
 
 /// A CUDA device.
 pub struct Driver {
@@ -68,6 +82,9 @@ pub struct Driver {
     blas: Mutex<Blas>,
     /// For products with a bias, where there is cuBLASLt.
     cublaslt: Mutex<Option<CublasLt>>,
+    /// How often a product with a bias went another way, by the product.
+    fallbacks: Mutex<BTreeMap<String, usize>>,
+    profile: Option<Mutex<Profile>>,
 }
 
 impl std::fmt::Debug for Driver {
@@ -100,12 +117,13 @@ impl Driver {
         if options.ordinal >= count {
             return Err(fail(format!("there is no device {} among {count}", options.ordinal)));
         }
-        // SAFETY: as in `device_count`.
-        if !unsafe { cublas_sys::is_culib_present() } {
-            return Err(fail(format!("libcublas is not found: {LIBRARIES}")));
-        }
-        let context = CudaContext::new(options.ordinal)
-            .map_err(|error| failed("the device cannot be opened", error))?;
+        let (version, folders) = (driver_version()?, &options.library_folders);
+        libraries::open(Name::Cublas, folders, version)?;
+        let has_cublaslt = libraries::open(Name::CublasLt, folders, version).is_ok();
+        let context = CudaContext::new(options.ordinal).map_err(|error| {
+            let full = "the GPU's memory is held by other programs (`nvidia-smi` lists them)";
+            failed_or_full("the device cannot be opened", full, error)
+        })?;
         let capability = context
             .compute_capability()
             .map_err(|error| failed("the device does not say what it is", error))?;
@@ -113,13 +131,22 @@ impl Driver {
         let stream = context.new_stream().map_err(|error| failed("no queue", error))?;
         let copies = context.new_stream().map_err(|error| failed("no queue", error))?;
         let pinned = Mutex::new(Pinned::new(&context));
-        let kernels = Kernels::load(capability, dtype, options)?;
+        let (kernels, target) = Kernels::load(capability, dtype, options, version)?;
         let blas = Mutex::new(Blas::open(&stream)?);
-        let cublaslt = Mutex::new(CublasLt::open(&stream, capability));
+        let cublaslt = has_cublaslt.then(|| CublasLt::open(&stream, capability)).flatten();
+        let profile = options.profile.then(|| Profile::open().map(Mutex::new)).transpose()?;
         let model = context.name().unwrap_or_else(|_| "unnamed".to_owned());
         let (major, minor) = capability;
-        let name = format!("cuda:{} {model} (compute capability {major}.{minor})", options.ordinal);
-        Ok((Self { name, context, stream, copies, pinned, kernels, blas, cublaslt }, dtype))
+        let translated = match target {
+            Target::Machine(_) => String::new(),
+            Target::Ptx(known) => format!(", kernels translated from {}.{}", known / 10, known % 10),
+        };
+        let name =
+            format!("cuda:{} {model} (compute capability {major}.{minor}{translated})", options.ordinal);
+        let (cublaslt, fallbacks) = (Mutex::new(cublaslt), Mutex::default());
+        let driver =
+            Self { name, context, stream, copies, pinned, kernels, blas, cublaslt, fallbacks, profile };
+        Ok((driver, dtype))
     }
 
     /// Bytes that are free, and that there are.
@@ -145,50 +172,16 @@ impl Driver {
         let period = to_u32("a row of", product.n)?;
         let arguments = [bias.into(), period.into(), product.c.into(), (n as u64).into()];
         self.launch(Launch { kernel: "repeat", grid: [blocks, 1], threads: THREADS, arguments: &arguments })?;
-        blas.multiply(&Matmul { accumulate: true, bias: None, ..*product })
+        let name = profile::name_of(product);
+        *self.fallbacks().entry(name.clone()).or_default() += 1;
+        let begun = self.begin()?;
+        blas.multiply(&Matmul { accumulate: true, bias: None, ..*product })?;
+        self.end(begun, || name)
     }
 
     /// Makes the device current in this thread.
     fn bind(&self) -> Result<()> {
         self.context.bind_to_thread().map_err(|error| failed("the device cannot be used", error))
-    }
-}
-
-impl Kernels {
-    fn load(capability: (i32, i32), dtype: CudaDtype, options: &CudaOptions) -> Result<Self> {
-        let program = compile::Program { source: SOURCE, capability, precision: dtype.precision() };
-        let cache = options.kernel_cache.as_deref();
-        if let Some(image) = cache.and_then(|folder| program.cached(folder))
-            && let Ok(kernels) = Self::of(&image)
-        {
-            return Ok(kernels);
-        }
-        let image = program.compile()?;
-        if let Some(folder) = cache {
-            program.keep(folder, &image);
-        }
-        Self::of(&image)
-    }
-
-    fn of(image: &[u8]) -> Result<Self> {
-        // SAFETY: the image is a whole ELF file, which says how long it is; the context is current.
-        let module = unsafe { cuda::module::load_data(image.as_ptr().cast()) }
-            .map_err(|error| failed("the kernels cannot be loaded", error))?;
-        Ok(Self { module, functions: Mutex::default() })
-    }
-
-    fn get(&self, name: &str) -> Result<Function> {
-        // Entries are added whole.
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&function) = functions.get(name) {
-            return Ok(function);
-        }
-        let c_name = CString::new(name).map_err(|error| failed("a kernel's name", error))?;
-        // SAFETY: the module is loaded as long as `self` lives.
-        let function = unsafe { cuda::module::get_function(self.module, c_name) }
-            .map_err(|error| failed(&format!("there is no kernel `{name}`"), error))?;
-        functions.insert(name.to_owned(), Function(function));
-        Ok(Function(function))
     }
 }
 
@@ -219,7 +212,8 @@ impl Device for Driver {
         unsafe { cuda::malloc_sync(bytes) }.map_err(|error| {
             let advice =
                 "a smaller per_device_train_batch_size, gradient_checkpointing or load_in_8bit takes less";
-            failed(&format!("{} MiB more than the device has ({advice})", bytes >> 20), error)
+            let full = format!("{} MiB more than the device has ({advice})", bytes >> 20);
+            failed_or_full("no memory can be had", &full, error)
         })
     }
 
@@ -251,16 +245,20 @@ impl Device for Driver {
 
     fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<()> {
         self.bind()?;
+        let begun = self.begin()?;
         // SAFETY: both blocks hold as many bytes and are not the same.
         unsafe { cuda::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
-            .map_err(|error| failed("a copy on the device", error))
+            .map_err(|error| failed("a copy on the device", error))?;
+        self.end(begun, || "copy".to_owned())
     }
 
     fn clear(&self, at: Address, bytes: usize) -> Result<()> {
         self.bind()?;
+        let begun = self.begin()?;
         // SAFETY: the block holds as many bytes.
         unsafe { cuda::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }
-            .map_err(|error| failed("the device cannot be written", error))
+            .map_err(|error| failed("the device cannot be written", error))?;
+        self.end(begun, || "clear".to_owned())
     }
 
     fn mark(&self) -> Result<CudaEvent> {
@@ -285,26 +283,33 @@ impl Device for Driver {
         let mut words: Vec<u64> = arguments.iter().map(|argument| argument.bits()).collect();
         let mut pointers: Vec<*mut c_void> =
             words.iter_mut().map(|word| ptr::from_mut(word).cast()).collect();
+        let begun = self.begin()?;
         // SAFETY: the arguments are those that the kernel declares (the emulation checks number and meaning), each in a word of
         // its own that lives until the call returns; the kernels stay inside the blocks that they are given.
         unsafe {
             let stream = self.stream.cu_stream();
             cuda::launch_kernel(function.0, (x, y, 1), (threads, 1, 1), 0, stream, &mut pointers)
         }
-        .map_err(|error| failed(&format!("the kernel `{kernel}` cannot be launched"), error))
+        .map_err(|error| failed(&format!("the kernel `{kernel}` cannot be launched"), error))?;
+        self.end(begun, || kernel.to_owned())
     }
 
     fn matmul(&self, product: Matmul) -> Result<()> {
         self.bind()?;
         // The handle's state is set anew by every product.
         let blas = self.blas.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(bias) = product.bias else { return blas.multiply(&product) };
+        let Some(bias) = product.bias else {
+            let begun = self.begin()?;
+            blas.multiply(&product)?;
+            return self.end(begun, || profile::name_of(&product));
+        };
         // Plans are added whole.
         let mut cublaslt = self.cublaslt.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = self.begin()?;
         if let Some(cublaslt) = cublaslt.as_mut()
             && cublaslt.multiply(&product, bias, blas.zero())?
         {
-            return Ok(());
+            return self.end(begun, || profile::name_of(&product));
         }
         self.matmul_after_bias(&blas, &product, bias)
     }

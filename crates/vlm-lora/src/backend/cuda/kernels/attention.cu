@@ -2,7 +2,14 @@
 // again from the log-sum-exp in the backward pass. Gradients of queries and of keys and values are taken in kernels of their
 // own, so that no sum depends on the order in which blocks run.
 
-#define LOG2_E 1.4426950408889634f
+// Exponentials are powers of two where that is one instruction, of numbers that are UNITS times as large. In f32 they stay natural.
+#if PRECISION == 0
+#define UNITS 1.0f
+DEVICE float exponential(float x) { return expf(x); }
+#else
+#define UNITS 1.4426950408889634f
+DEVICE float exponential(float x) { return power_of_two(x); }
+#endif
 
 // What a block works on: `first` is the first of its own rows, counted in its sequence.
 struct Part { u32 first_query, queries, first_key, keys, first; };
@@ -18,21 +25,41 @@ DEVICE u32 visible(const Part& part, u32 row, u32 causal) {
     return !causal || last > part.keys ? part.keys : last;
 }
 
-DEVICE float exponential(float x) {
-#if PRECISION == 0
-    return expf(x);
-#else
-    return exp2f(x * LOG2_E);
-#endif
+DEVICE u32 rows_from(u32 first, u32 total) { return first < total ? total - first : 0; }
+
+// Scores of 16 queries from `own` on with KEYS keys from `start` on: none of what a query does not see.
+template <int KEYS>
+DEVICE void mask_keys(float (*p)[4], const Part& part, u32 own, u32 start, u32 causal) {
+    UNROLL for (u32 half = 0; half < 2; half++) {
+        const u32 seen = visible(part, own + lane() / 4 + half * 8, causal);
+        UNROLL for (u32 n = 0; n < KEYS / 8; n++) {
+            UNROLL for (u32 e = 2 * half; e < 2 * half + 2; e++) {
+                if (start + 8 * n + lane() % 4 * 2 + e % 2 >= seen) p[n][e] = MINUS_INFINITY;
+            }
+        }
+    }
 }
 
-DEVICE u32 rows_from(u32 first, u32 total) { return first < total ? total - first : 0; }
+// The same, transposed: 16 keys from `own` on with QUERIES queries from `start` on.
+template <int QUERIES>
+DEVICE void mask_queries(float (*p)[4], const Part& part, u32 own, u32 start, u32 causal) {
+    const u32 before = part.keys - part.queries + start;
+    UNROLL for (u32 half = 0; half < 2; half++) {
+        const u32 key = own + lane() / 4 + half * 8;
+        UNROLL for (u32 n = 0; n < QUERIES / 8; n++) {
+            UNROLL for (u32 e = 2 * half; e < 2 * half + 2; e++) {
+                const u32 last = before + 8 * n + lane() % 4 * 2 + e % 2;
+                if (key >= part.keys || (causal && key > last)) p[n][e] = MINUS_INFINITY;
+            }
+        }
+    }
+}
 
 // A block has WARPS x 16 queries of one head and goes over the keys, KEYS at a time.
 template <int DIM, int WARPS, int KEYS>
 DEVICE void attention_forward(const u32* parts, const float* q, const float* k, const float* v, float* o,
                               Element* operand, float* lse, u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
-    constexpr int ROWS = WARPS * 16, WIDTH = DIM + PAD;
+    constexpr int ROWS = WARPS * 16, THREADS = WARPS * 32, WIDTH = DIM + PAD;
     SHARED(Element, queries, ROWS * WIDTH);
     SHARED(Element, keys, KEYS * WIDTH);
     SHARED(Element, values, KEYS * WIDTH);
@@ -42,34 +69,30 @@ DEVICE void attention_forward(const u32* parts, const float* q, const float* k, 
     const u64 q_stride = (u64)heads * head_dim, k_stride = (u64)kv_heads * head_dim;
     const u64 q_at = (part.first_query + part.first) * q_stride + head * head_dim;
     const u64 k_at = part.first_key * k_stride + head / (heads / kv_heads) * head_dim;
-    load_tile<DIM, ROWS>(queries, q + q_at, q_stride, rows_from(part.first, part.queries), head_dim, 1.0f);
+    load_tile<DIM, ROWS, THREADS>(queries, q + q_at, q_stride, rows_from(part.first, part.queries), head_dim, 1.0f);
+    const float units = scale * UNITS;
     float output[DIM / 8][4] = {}, largest[2] = {MINUS_INFINITY, MINUS_INFINITY}, sum[2] = {};
     const u32 end = visible(part, part.first + ROWS - 1, causal);
     for (u32 start = 0; start < end; start += KEYS) {
         __syncthreads();
-        load_tile<DIM, KEYS>(keys, k + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
-        load_tile<DIM, KEYS>(values, v + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
+        load_tile<DIM, KEYS, THREADS>(keys, k + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
+        load_tile<DIM, KEYS, THREADS>(values, v + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
         __syncthreads();
         float p[KEYS / 8][4] = {};
         multiply_rows<DIM, KEYS / 8>(p, queries + warp() * 16 * WIDTH, keys);
+        // The first row of a warp sees the fewest keys.
+        if (start + KEYS > visible(part, own, causal)) mask_keys<KEYS>(p, part, own, start, causal);
         UNROLL for (u32 half = 0; half < 2; half++) {
-            const u32 seen = visible(part, own + lane() / 4 + half * 8, causal);
             float most = MINUS_INFINITY;
-            UNROLL for (u32 n = 0; n < KEYS / 8; n++) {
-                UNROLL for (u32 e = 2 * half; e < 2 * half + 2; e++) {
-                    u32 key = start + 8 * n + lane() % 4 * 2 + e % 2;
-                    p[n][e] = key < seen ? p[n][e] * scale : MINUS_INFINITY;
-                    most = fmaxf(most, p[n][e]);
-                }
-            }
+            UNROLL for (u32 n = 0; n < KEYS / 8; n++) most = fmaxf(most, fmaxf(p[n][2 * half], p[n][2 * half + 1]));
             most = fmaxf(largest[half], quad_max(most));
             // A row that sees nothing yet has no largest score to subtract.
-            const float base = most == MINUS_INFINITY ? 0.0f : most;
-            const float correction = exponential(largest[half] - base);
+            const float base = most == MINUS_INFINITY ? 0.0f : most * units;
+            const float correction = exponential(largest[half] * units - base);
             float added = 0.0f;
             UNROLL for (u32 n = 0; n < KEYS / 8; n++) {
                 UNROLL for (u32 e = 2 * half; e < 2 * half + 2; e++) {
-                    p[n][e] = exponential(p[n][e] - base);
+                    p[n][e] = exponential(p[n][e] * units - base);
                     added += p[n][e];
                 }
             }
@@ -88,7 +111,7 @@ DEVICE void attention_forward(const u32* parts, const float* q, const float* k, 
         factor[half] = 1.0f / sum[half];
         const u32 row = own + lane() / 4 + half * 8;
         if (lane() % 4 == 0 && row < part.queries) {
-            lse[(part.first_query + row) * (u64)heads + head] = largest[half] + logf(sum[half]);
+            lse[(part.first_query + row) * (u64)heads + head] = largest[half] * scale + logf(sum[half]);
         }
     }
     const u64 at = q_at + warp() * 16 * q_stride;
@@ -116,7 +139,7 @@ template <int DIM, int WARPS, int KEYS>
 DEVICE void attention_backward_queries(const u32* parts, const float* d_o, const float* q, const float* k, const float* v,
                                        const float* lse, const float* delta, const u32* d_o_largest, float* dq, u32 heads,
                                        u32 kv_heads, u32 head_dim, u32 causal, float scale) {
-    constexpr int ROWS = WARPS * 16, WIDTH = DIM + PAD;
+    constexpr int ROWS = WARPS * 16, THREADS = WARPS * 32, WIDTH = DIM + PAD;
     SHARED(Element, queries, ROWS * WIDTH);
     SHARED(Element, gradients, ROWS * WIDTH);
     SHARED(Element, keys, KEYS * WIDTH);
@@ -129,31 +152,31 @@ DEVICE void attention_backward_queries(const u32* parts, const float* d_o, const
     const u64 q_at = (part.first_query + part.first) * q_stride + head * head_dim;
     const u64 k_at = part.first_key * k_stride + head / (heads / kv_heads) * head_dim;
     const u32 rows = rows_from(part.first, part.queries);
-    load_tile<DIM, ROWS>(queries, q + q_at, q_stride, rows, head_dim, 1.0f);
-    load_tile<DIM, ROWS>(gradients, d_o + q_at, q_stride, rows, head_dim, power);
+    load_tile<DIM, ROWS, THREADS>(queries, q + q_at, q_stride, rows, head_dim, 1.0f);
+    load_tile<DIM, ROWS, THREADS>(gradients, d_o + q_at, q_stride, rows, head_dim, power);
     float row_lse[2], row_delta[2];
     UNROLL for (u32 half = 0; half < 2; half++) {
         const u32 row = own + lane() / 4 + half * 8;
         const u64 at = (part.first_query + row) * (u64)heads + head;
-        row_lse[half] = row < part.queries ? lse[at] : 0.0f;
+        // A row that is not there has no probabilities.
+        row_lse[half] = row < part.queries ? lse[at] * UNITS : -MINUS_INFINITY;
         row_delta[half] = row < part.queries ? delta[at] * power : 0.0f;
     }
+    const float units = scale * UNITS;
     float result[DIM / 8][4] = {};
     const u32 end = visible(part, part.first + ROWS - 1, causal);
     for (u32 start = 0; start < end; start += KEYS) {
         __syncthreads();
-        load_tile<DIM, KEYS>(keys, k + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
-        load_tile<DIM, KEYS>(values, v + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
+        load_tile<DIM, KEYS, THREADS>(keys, k + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
+        load_tile<DIM, KEYS, THREADS>(values, v + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
         __syncthreads();
         float p[KEYS / 8][4] = {}, dp[KEYS / 8][4] = {};
         multiply_rows<DIM, KEYS / 8>(p, queries + warp() * 16 * WIDTH, keys);
         multiply_rows<DIM, KEYS / 8>(dp, gradients + warp() * 16 * WIDTH, values);
+        if (start + KEYS > visible(part, own, causal)) mask_keys<KEYS>(p, part, own, start, causal);
         UNROLL for (u32 n = 0; n < KEYS / 8; n++) {
             UNROLL for (u32 e = 0; e < 4; e++) {
-                const u32 row = own + lane() / 4 + e / 2 * 8, key = start + 8 * n + lane() % 4 * 2 + e % 2;
-                const bool seen = row < part.queries && key < visible(part, row, causal);
-                const float probability = seen ? exponential(p[n][e] * scale - row_lse[e / 2]) : 0.0f;
-                dp[n][e] = probability * (dp[n][e] - row_delta[e / 2]);
+                dp[n][e] = exponential(p[n][e] * units - row_lse[e / 2]) * (dp[n][e] - row_delta[e / 2]);
             }
         }
         multiply_columns<DIM, KEYS / 8>(result, dp, keys, stage);
@@ -169,20 +192,22 @@ template <int DIM, int WARPS, int QUERIES>
 DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const float* q, const float* k, const float* v,
                                     const float* lse, const float* delta, const u32* d_o_largest, float* dk, float* dv,
                                     Element* dv_operand, u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
-    constexpr int ROWS = WARPS * 16, WIDTH = DIM + PAD;
+    constexpr int ROWS = WARPS * 16, THREADS = WARPS * 32, WIDTH = DIM + PAD;
     SHARED(Element, keys, ROWS * WIDTH);
     SHARED(Element, values, ROWS * WIDTH);
     SHARED(Element, queries, QUERIES * WIDTH);
     SHARED(Element, gradients, QUERIES * WIDTH);
     SHARED(Element, stage, STAGE(WARPS, QUERIES));
+    SHARED(Two, of_queries, QUERIES); // log-sum-exp and delta
     const Part part = part_of(parts);
     const u32 own = part.first + warp() * 16, group = heads / kv_heads;
     const float power = gradient_power(d_o_largest);
     const u64 q_stride = (u64)heads * head_dim, k_stride = (u64)kv_heads * head_dim;
     const u64 k_at = (part.first_key + part.first) * k_stride + blockIdx.y * head_dim;
     const u32 rows = rows_from(part.first, part.keys);
-    load_tile<DIM, ROWS>(keys, k + k_at, k_stride, rows, head_dim, 1.0f);
-    load_tile<DIM, ROWS>(values, v + k_at, k_stride, rows, head_dim, 1.0f);
+    load_tile<DIM, ROWS, THREADS>(keys, k + k_at, k_stride, rows, head_dim, 1.0f);
+    load_tile<DIM, ROWS, THREADS>(values, v + k_at, k_stride, rows, head_dim, 1.0f);
+    const float units = scale * UNITS;
     float key_result[DIM / 8][4] = {}, value_result[DIM / 8][4] = {};
     // The first query that sees the first of these keys, and with it the tile where to begin.
     const u32 before = part.keys - part.queries;
@@ -191,19 +216,27 @@ DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const fl
         for (u32 start = begin; start < part.queries; start += QUERIES) {
             const u64 q_at = (part.first_query + start) * q_stride + head * head_dim;
             __syncthreads();
-            load_tile<DIM, QUERIES>(queries, q + q_at, q_stride, part.queries - start, head_dim, 1.0f);
-            load_tile<DIM, QUERIES>(gradients, d_o + q_at, q_stride, part.queries - start, head_dim, power);
+            load_tile<DIM, QUERIES, THREADS>(queries, q + q_at, q_stride, part.queries - start, head_dim, 1.0f);
+            load_tile<DIM, QUERIES, THREADS>(gradients, d_o + q_at, q_stride, part.queries - start, head_dim, power);
+            static_assert(QUERIES <= THREADS, "each query of a tile has a thread");
+            if (threadIdx.x < QUERIES) {
+                // A row that is not there has no probabilities.
+                const u32 row = start + threadIdx.x;
+                const bool there = row < part.queries;
+                const u64 at = (part.first_query + row) * (u64)heads + head;
+                of_queries[threadIdx.x] = {{there ? lse[at] * UNITS : -MINUS_INFINITY, there ? delta[at] * power : 0.0f}};
+            }
             __syncthreads();
             float p[QUERIES / 8][4] = {}, dp[QUERIES / 8][4] = {};
             multiply_rows<DIM, QUERIES / 8>(p, keys + warp() * 16 * WIDTH, queries);
             multiply_rows<DIM, QUERIES / 8>(dp, values + warp() * 16 * WIDTH, gradients);
+            // The first query sees the fewest keys.
+            if (own + 16 > visible(part, start, causal)) mask_queries<QUERIES>(p, part, own, start, causal);
             UNROLL for (u32 n = 0; n < QUERIES / 8; n++) {
                 UNROLL for (u32 e = 0; e < 4; e++) {
-                    const u32 key = own + lane() / 4 + e / 2 * 8, row = start + 8 * n + lane() % 4 * 2 + e % 2;
-                    const bool seen = row < part.queries && key < visible(part, row, causal);
-                    const u64 at = (part.first_query + row) * (u64)heads + head;
-                    p[n][e] = seen ? exponential(p[n][e] * scale - lse[at]) : 0.0f;
-                    dp[n][e] = seen ? p[n][e] * (dp[n][e] - delta[at] * power) : 0.0f;
+                    const Two of_query = of_queries[8 * n + lane() % 4 * 2 + e % 2];
+                    p[n][e] = exponential(p[n][e] * units - of_query.numbers[0]);
+                    dp[n][e] = p[n][e] * (dp[n][e] - of_query.numbers[1]);
                 }
             }
             multiply_columns<DIM, QUERIES / 8>(value_result, p, gradients, stage);
@@ -216,23 +249,23 @@ DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const fl
     store_rows<DIM>(value_result, dv, dv_operand, at, k_stride, rows_from(own, part.keys), head_dim, value_factor);
 }
 
-// Tiles of each size fit the 48 KiB of shared memory that every GPU gives without asking. BLOCKS run beside each other where
-// the registers that they are left with suffice without memory.
-#define ATTENTION(DIM, BLOCKS, FORWARD_WARPS, FORWARD_KEYS, BACKWARD_WARPS, BACKWARD_COLUMNS)                                \
-    CROWDED(FORWARD_WARPS * 32, BLOCKS, attention_forward_##DIM)                                                             \
+// Tiles of each size fit the 48 KiB of shared memory that every GPU gives without asking. So many blocks run beside each other
+// as are left with registers enough to do without memory: FORWARD, and BACKWARD of each kernel.
+#define ATTENTION(DIM, FORWARD, BACKWARD, FORWARD_WARPS, FORWARD_KEYS, BACKWARD_WARPS, BACKWARD_COLUMNS)                     \
+    CROWDED(FORWARD_WARPS * 32, FORWARD, attention_forward_##DIM)                                                            \
     (const u32* parts, const float* q, const float* k, const float* v, float* o, Element* operand, float* lse, u32 heads,    \
      u32 kv_heads, u32 head_dim, u32 causal, float scale) {                                                                  \
         attention_forward<DIM, FORWARD_WARPS, FORWARD_KEYS>(parts, q, k, v, o, operand, lse, heads, kv_heads, head_dim,      \
                                                             causal, scale);                                                  \
     }                                                                                                                        \
-    CROWDED(BACKWARD_WARPS * 32, BLOCKS, attention_backward_queries_##DIM)                                                   \
+    CROWDED(BACKWARD_WARPS * 32, BACKWARD, attention_backward_queries_##DIM)                                                 \
     (const u32* parts, const float* d_o, const float* q, const float* k, const float* v, const float* lse,                   \
      const float* delta, const u32* d_o_largest, float* dq, u32 heads, u32 kv_heads, u32 head_dim, u32 causal,               \
      float scale) {                                                                                                          \
         attention_backward_queries<DIM, BACKWARD_WARPS, BACKWARD_COLUMNS>(parts, d_o, q, k, v, lse, delta, d_o_largest, dq,  \
                                                                           heads, kv_heads, head_dim, causal, scale);         \
     }                                                                                                                        \
-    KERNEL(attention_backward_keys_##DIM)                                                                                    \
+    CROWDED(BACKWARD_WARPS * 32, BACKWARD, attention_backward_keys_##DIM)                                                    \
     (const u32* parts, const float* d_o, const float* q, const float* k, const float* v, const float* lse,                   \
      const float* delta, const u32* d_o_largest, float* dk, float* dv, Element* dv_operand, u32 heads, u32 kv_heads,         \
      u32 head_dim, u32 causal, float scale) {                                                                                \
@@ -242,13 +275,13 @@ DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const fl
     }
 
 #if PRECISION == 0
-ATTENTION(64, 1, 4, 32, 2, 32)
-ATTENTION(128, 1, 2, 16, 1, 16)
+ATTENTION(64, 1, 1, 4, 32, 2, 32)
+ATTENTION(128, 1, 1, 2, 16, 1, 16)
+#elif !defined(EMULATION) && __CUDA_ARCH__ < 800
+// Turing has shared memory for no more of them.
+ATTENTION(64, 2, 1, 4, 64, 4, 64)
+ATTENTION(128, 1, 1, 4, 32, 2, 32)
 #else
-#if !defined(EMULATION) && __CUDA_ARCH__ < 800
-ATTENTION(64, 3, 4, 64, 4, 64)
-#else
-ATTENTION(64, 4, 4, 64, 4, 64)
-#endif
-ATTENTION(128, 1, 4, 32, 2, 32)
+ATTENTION(64, 4, 3, 4, 64, 4, 64)
+ATTENTION(128, 1, 1, 4, 32, 2, 32)
 #endif

@@ -13,11 +13,60 @@ typedef long long i64;
 #define DEVICE static __device__ __forceinline__
 // An index that is not a constant would move an array from the registers into memory.
 #define UNROLL _Pragma("unroll")
+// Six at a time, so that as many reads are on their way: rows of 768 and 960 are whole sixes of a warp's width.
+#define BY_SIX _Pragma("unroll 6")
 #define MINUS_INFINITY __int_as_float(0xff800000)
+#endif
+
+struct alignas(8) Two { float numbers[2]; };
+struct alignas(16) Four { float numbers[4]; };
+struct alignas(16) Words { u32 words[4]; };
+
+// Reads of the device's memory. An address that came as a number may be anywhere for the compiler, which then keeps every read
+// behind the writes before it; these may all be on their way at once. Nobody writes there while the kernel runs.
+#ifdef EMULATION
+DEVICE float read(const float* from) { return *from; }
+DEVICE Two read(const Two* from) { return *from; }
+DEVICE Words read(const Words* from) { return *from; }
+// Two to the power of x.
+DEVICE float power_of_two(float x) { return exp2f(x); }
+#else
+DEVICE u64 in_global(const void* at) {
+    u64 address;
+    asm("cvta.to.global.u64 %0, %1;" : "=l"(address) : "l"(at));
+    return address;
+}
+DEVICE float read(const float* from) {
+    float number;
+    asm volatile("ld.global.f32 %0, [%1];" : "=f"(number) : "l"(in_global(from)));
+    return number;
+}
+DEVICE Two read(const Two* from) {
+    Two two;
+    asm volatile("ld.global.v2.f32 {%0,%1}, [%2];" : "=f"(two.numbers[0]), "=f"(two.numbers[1]) : "l"(in_global(from)));
+    return two;
+}
+DEVICE Words read(const Words* from) {
+    Words four;
+    asm volatile("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(four.words[0]), "=r"(four.words[1]), "=r"(four.words[2]), "=r"(four.words[3])
+                 : "l"(in_global(from)));
+    return four;
+}
+// Two to the power of x; below 2^-126 that is zero.
+DEVICE float power_of_two(float x) {
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+    return power;
+}
 #endif
 
 #define LANES 32u
 #define EACH(i, n) for (u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += (u64)gridDim.x * blockDim.x)
+
+// In fours.
+#define FOURS(i, n)                                                                                \
+    for (u64 i = 4 * ((u64)blockIdx.x * blockDim.x + threadIdx.x); i < (n); i += 4 * (u64)gridDim.x * blockDim.x)
 
 DEVICE u32 lane() { return threadIdx.x % LANES; }
 DEVICE u32 warp() { return threadIdx.x / LANES; }
@@ -102,6 +151,54 @@ DEVICE u32 pack(float low, float high) {
 #endif
 }
 #endif
+
+// Four neighbours as operands, at a place that is a multiple of four.
+DEVICE void put_four(Element* to, const Four& four) {
+#if PRECISION == 0
+    *(Four*)to = four;
+#else
+    *(u64*)to = pack(four.numbers[0], four.numbers[1]) | (u64)pack(four.numbers[2], four.numbers[3]) << 32;
+#endif
+}
+
+// Four neighbours of an array of n, number i and the next; the last of them may be fewer, and an array may begin anywhere.
+DEVICE bool are_four(const float* at, u64 i, u64 n) { return i + 4 <= n && (u64)(at + i) % sizeof(Four) == 0; }
+
+DEVICE Four four_of(const float* x, u64 i, u64 n) {
+    if (are_four(x, i, n)) return *(const Four*)(x + i);
+    Four four = {};
+    UNROLL for (u32 e = 0; e < 4; e++) {
+        if (i + e < n) four.numbers[e] = x[i + e];
+    }
+    return four;
+}
+
+DEVICE void put_four_of(float* y, u64 i, u64 n, const Four& four) {
+    if (are_four(y, i, n)) {
+        *(Four*)(y + i) = four;
+        return;
+    }
+    UNROLL for (u32 e = 0; e < 4; e++) {
+        if (i + e < n) y[i + e] = four.numbers[e];
+    }
+}
+
+// As operands, which begin at a multiple of four.
+DEVICE void put_four_of_operand(Element* y, u64 i, u64 n, const Four& four) {
+    if (i + 4 <= n) {
+        put_four(y + i, four);
+        return;
+    }
+    UNROLL for (u32 e = 0; e < 4; e++) {
+        if (i + e < n) y[i + e] = narrow(four.numbers[e]);
+    }
+}
+
+// As `put`, four at a time; either may be null.
+DEVICE void put_fours(float* y, Element* operand, u64 i, u64 n, const Four& four) {
+    if (y) put_four_of(y, i, n, four);
+    if (operand) put_four_of_operand(operand, i, n, four);
+}
 
 // Writes a number, and where somebody gives room for it the operand of the product that reads it next.
 DEVICE void put(float* y, Element* operand, u64 i, float value) {

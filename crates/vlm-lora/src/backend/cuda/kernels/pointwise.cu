@@ -2,17 +2,29 @@
 
 DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
-KERNEL(swiglu)(const float* gate, const float* up, float* y, Element* operand, u64 n) {
-    EACH(i, n) put(y, operand, i, gate[i] * sigmoid(gate[i]) * up[i]);
+KERNEL(swiglu)
+(const float* __restrict__ gate, const float* __restrict__ up, float* __restrict__ y, Element* __restrict__ operand, u64 n) {
+    FOURS(i, n) {
+        const Four g = four_of(gate, i, n), u = four_of(up, i, n);
+        Four result;
+        UNROLL for (u32 e = 0; e < 4; e++) result.numbers[e] = g.numbers[e] * sigmoid(g.numbers[e]) * u.numbers[e];
+        put_fours(y, operand, i, n, result);
+    }
 }
 
 KERNEL(swiglu_backward)
-(const float* dy, const float* gate, const float* up, float* dgate, Element* dgate_operand, float* dup, Element* dup_operand,
- u64 n) {
-    EACH(i, n) {
-        float s = sigmoid(gate[i]), silu = gate[i] * s, d = dy[i];
-        put(dgate, dgate_operand, i, d * up[i] * (s + silu * (1.0f - s)));
-        put(dup, dup_operand, i, d * silu);
+(const float* __restrict__ dy, const float* __restrict__ gate, const float* __restrict__ up, float* __restrict__ dgate,
+ Element* __restrict__ dgate_operand, float* __restrict__ dup, Element* __restrict__ dup_operand, u64 n) {
+    FOURS(i, n) {
+        const Four g = four_of(gate, i, n), u = four_of(up, i, n), d = four_of(dy, i, n);
+        Four of_gate, of_up;
+        UNROLL for (u32 e = 0; e < 4; e++) {
+            float s = sigmoid(g.numbers[e]), silu = g.numbers[e] * s;
+            of_gate.numbers[e] = d.numbers[e] * u.numbers[e] * (s + silu * (1.0f - s));
+            of_up.numbers[e] = d.numbers[e] * silu;
+        }
+        put_fours(dgate, dgate_operand, i, n, of_gate);
+        put_fours(dup, dup_operand, i, n, of_up);
     }
 }
 
@@ -24,25 +36,37 @@ DEVICE float gelu_gate(float x, float* slope) {
 }
 
 // `y` is null where only the operand is wanted.
-KERNEL(gelu)(const float* x, float* y, Element* operand, u64 n) {
-    EACH(i, n) {
-        float slope, value = x[i] * gelu_gate(x[i], &slope);
-        if (y) put(y, operand, i, value);
-        else operand[i] = narrow(value);
+KERNEL(gelu)(const float* __restrict__ x, float* __restrict__ y, Element* __restrict__ operand, u64 n) {
+    FOURS(i, n) {
+        Four four = four_of(x, i, n);
+        float slope;
+        UNROLL for (u32 e = 0; e < 4; e++) four.numbers[e] *= gelu_gate(four.numbers[e], &slope);
+        put_fours(y, operand, i, n, four);
     }
 }
 
-KERNEL(gelu_backward)(const float* dy, const float* x, float* dx, Element* operand, u64 n) {
-    EACH(i, n) {
-        float slope, gate = gelu_gate(x[i], &slope);
-        put(dx, operand, i, dy[i] * (gate + x[i] * gate * (1.0f - gate) * slope));
+KERNEL(gelu_backward)
+(const float* __restrict__ dy, const float* __restrict__ x, float* __restrict__ dx, Element* __restrict__ operand, u64 n) {
+    FOURS(i, n) {
+        const Four at = four_of(x, i, n), d = four_of(dy, i, n);
+        Four result;
+        UNROLL for (u32 e = 0; e < 4; e++) {
+            float slope, gate = gelu_gate(at.numbers[e], &slope);
+            result.numbers[e] = d.numbers[e] * (gate + at.numbers[e] * gate * (1.0f - gate) * slope);
+        }
+        put_fours(dx, operand, i, n, result);
     }
 }
 
 // y += alpha x, with x repeated after `period` elements.
-KERNEL(add)(float alpha, const float* x, u32 period, float* y, u64 n) {
+KERNEL(add)(float alpha, const float* __restrict__ x, u32 period, float* __restrict__ y, u64 n) {
     if (period == n) {
-        EACH(i, n) y[i] += alpha * x[i];
+        FOURS(i, n) {
+            const Four more = four_of(x, i, n);
+            Four sum = four_of(y, i, n);
+            UNROLL for (u32 e = 0; e < 4; e++) sum.numbers[e] += alpha * more.numbers[e];
+            put_four_of(y, i, n, sum);
+        }
     } else {
         EACH(i, n) y[i] += alpha * x[(u32)i % period];
     }
@@ -126,7 +150,8 @@ KERNEL(embed_integers)(const signed char* weight, const float* scales, const u32
 }
 
 // The operand of a product from rows of 8-bit integers.
-KERNEL(dequantize)(const signed char* weight, const float* scales, u32 width, Element* y, u64 n) {
+KERNEL(dequantize)
+(const signed char* __restrict__ weight, const float* __restrict__ scales, u32 width, Element* __restrict__ y, u64 n) {
     EACH(i, n) y[i] = narrow((float)weight[i] * scales[(u32)i / width]);
 }
 
@@ -146,8 +171,12 @@ KERNEL(largest)(const float* x, u64 n, u32* result) {
 
 // The operand of a product. With `header`, which holds the bits of the largest magnitude, x is scaled by a power of two
 // first; the reciprocal goes behind them, as the factor of the product.
-KERNEL(cast)(const float* x, Element* y, u64 n, u32* header, int target) {
+KERNEL(cast)(const float* __restrict__ x, Element* __restrict__ y, u64 n, u32* header, int target) {
     float power = header ? power_for(header[0], target) : 1.0f;
     if (header && blockIdx.x == 0 && threadIdx.x == 0) header[1] = __float_as_uint(1.0f / power);
-    EACH(i, n) y[i] = narrow(x[i] * power);
+    FOURS(i, n) {
+        Four four = four_of(x, i, n);
+        UNROLL for (u32 e = 0; e < 4; e++) four.numbers[e] *= power;
+        put_four_of_operand(y, i, n, four);
+    }
 }

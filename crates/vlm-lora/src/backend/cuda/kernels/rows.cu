@@ -5,64 +5,66 @@
 
 DEVICE float rms_scale(const float* x, u32 width, float eps) {
     float sum = 0.0f;
-    for (u32 i = lane(); i < width; i += LANES) sum += x[i] * x[i];
+    BY_SIX for (u32 i = lane(); i < width; i += LANES) sum += x[i] * x[i];
     return 1.0f / sqrtf(warp_sum(sum) / (float)width + eps);
 }
 
 DEVICE float row_mean(const float* x, u32 width) {
     float sum = 0.0f;
-    for (u32 i = lane(); i < width; i += LANES) sum += x[i];
+    BY_SIX for (u32 i = lane(); i < width; i += LANES) sum += x[i];
     return warp_sum(sum) / (float)width;
 }
 
 DEVICE float deviation_scale(const float* x, u32 width, float mean, float eps) {
     float sum = 0.0f;
-    for (u32 i = lane(); i < width; i += LANES) sum += (x[i] - mean) * (x[i] - mean);
+    BY_SIX for (u32 i = lane(); i < width; i += LANES) sum += (x[i] - mean) * (x[i] - mean);
     return 1.0f / sqrtf(warp_sum(sum) / (float)width + eps);
 }
 
 KERNEL(rms_norm)
-(const float* x, const float* weight, float eps, float* y, Element* operand, u64 rows, u32 width) {
+(const float* __restrict__ x, const float* __restrict__ weight, float eps, float* __restrict__ y, Element* __restrict__ operand,
+ u64 rows, u32 width) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
     u64 at = row * width;
     x += at;
     float scale = rms_scale(x, width, eps);
-    for (u32 i = lane(); i < width; i += LANES) put(y, operand, at + i, x[i] * scale * weight[i]);
+    BY_SIX for (u32 i = lane(); i < width; i += LANES) put(y, operand, at + i, x[i] * scale * weight[i]);
 }
 
 // With g = dy weight and h the normed row: dx (+)= (g - h mean(g h)) scale.
 KERNEL(rms_norm_backward)
-(const float* dy, const float* x, const float* weight, float eps, float* dx, Element* operand, u64 rows, u32 width,
- u32 accumulate) {
+(const float* __restrict__ dy, const float* __restrict__ x, const float* __restrict__ weight, float eps, float* __restrict__ dx,
+ Element* __restrict__ operand, u64 rows, u32 width, u32 accumulate) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
     u64 at = row * width;
     dy += at;
     x += at;
     float scale = rms_scale(x, width, eps), sum = 0.0f;
-    for (u32 i = lane(); i < width; i += LANES) sum += dy[i] * weight[i] * x[i];
+    BY_SIX for (u32 i = lane(); i < width; i += LANES) sum += dy[i] * weight[i] * x[i];
     float mean = warp_sum(sum) * scale / (float)width;
-    for (u32 i = lane(); i < width; i += LANES) {
+    BY_SIX for (u32 i = lane(); i < width; i += LANES) {
         float gradient = (dy[i] * weight[i] - x[i] * scale * mean) * scale;
         put(dx, operand, at + i, accumulate ? dx[at + i] + gradient : gradient);
     }
 }
 
 KERNEL(layer_norm)
-(const float* x, const float* weight, const float* bias, float eps, float* y, Element* operand, u64 rows, u32 width) {
+(const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias, float eps, float* __restrict__ y,
+ Element* __restrict__ operand, u64 rows, u32 width) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
     u64 at = row * width;
     x += at;
     float mean = row_mean(x, width), scale = deviation_scale(x, width, mean, eps);
-    for (u32 i = lane(); i < width; i += LANES) put(y, operand, at + i, (x[i] - mean) * scale * weight[i] + bias[i]);
+    BY_SIX for (u32 i = lane(); i < width; i += LANES) put(y, operand, at + i, (x[i] - mean) * scale * weight[i] + bias[i]);
 }
 
 // With g = dy weight and h the normed row: dx (+)= (g - mean(g) - h mean(g h)) scale.
 KERNEL(layer_norm_backward)
-(const float* dy, const float* x, const float* weight, float eps, float* dx, Element* operand, u64 rows, u32 width,
- u32 accumulate) {
+(const float* __restrict__ dy, const float* __restrict__ x, const float* __restrict__ weight, float eps, float* __restrict__ dx,
+ Element* __restrict__ operand, u64 rows, u32 width, u32 accumulate) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
     u64 at = row * width;
@@ -70,13 +72,13 @@ KERNEL(layer_norm_backward)
     x += at;
     float mean = row_mean(x, width), scale = deviation_scale(x, width, mean, eps);
     float sum = 0.0f, product = 0.0f;
-    for (u32 i = lane(); i < width; i += LANES) {
+    BY_SIX for (u32 i = lane(); i < width; i += LANES) {
         float g = dy[i] * weight[i];
         sum += g;
         product += g * ((x[i] - mean) * scale);
     }
     float mean_g = warp_sum(sum) / (float)width, mean_gh = warp_sum(product) / (float)width;
-    for (u32 i = lane(); i < width; i += LANES) {
+    BY_SIX for (u32 i = lane(); i < width; i += LANES) {
         float gradient = (dy[i] * weight[i] - mean_g - (x[i] - mean) * scale * mean_gh) * scale;
         put(dx, operand, at + i, accumulate ? dx[at + i] + gradient : gradient);
     }

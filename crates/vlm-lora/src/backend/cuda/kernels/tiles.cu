@@ -10,33 +10,39 @@
 #define PAD 8
 #endif
 
-struct alignas(16) Four { float numbers[4]; };
+// Rows of `stride` floats times `power` to a tile of ROWS rows, zeros where there are none, by THREADS threads. Up to READS
+// reads of a thread are on their way before the first of them is written.
+#define READS 8
 
-// Four neighbours of a tile.
-DEVICE void put_four(Element* to, const Four& four) {
-#if PRECISION == 0
-    *(Four*)to = four;
-#else
-    *(u64*)to = pack(four.numbers[0], four.numbers[1]) | (u64)pack(four.numbers[2], four.numbers[3]) << 32;
-#endif
-}
-
-// Rows of `stride` floats times `power` to a tile of ROWS rows, zeros where there are none. Four at a time where every head
-// begins at a multiple of four.
-template <int DIM, int ROWS>
+template <int DIM, int ROWS, int THREADS>
 DEVICE void load_tile(Element* tile, const float* from, u64 stride, u32 rows, u32 head_dim, float power) {
-    const bool whole = head_dim % 4 == 0;
-    for (u32 i = threadIdx.x; i < ROWS * DIM / 4; i += blockDim.x) {
-        const u32 row = i / (DIM / 4), column = i % (DIM / 4) * 4;
-        const float* source = from + row * stride + column;
-        Four four = {};
-        if (row < rows && whole && column < head_dim) {
-            four = *(const Four*)source;
-        } else if (row < rows && !whole) {
-            UNROLL for (u32 e = 0; e < 4; e++) four.numbers[e] = column + e < head_dim ? source[e] : 0.0f;
+    constexpr u32 ACROSS = DIM / 4, DOWN = THREADS / ACROSS, STEPS = ROWS / DOWN, TOGETHER = STEPS < READS ? STEPS : READS;
+    static_assert(THREADS % ACROSS == 0 && ROWS % DOWN == 0 && STEPS % TOGETHER == 0, "every thread has as many steps");
+    const u32 column = threadIdx.x % ACROSS * 4, first = threadIdx.x / ACROSS;
+    Element* to = tile + first * (DIM + PAD) + column;
+    if (head_dim % 4 != 0) {
+        // Heads do not begin at multiples of four.
+        for (u32 row = first; row < ROWS; row += DOWN, to += DOWN * (DIM + PAD)) {
+            Four four = {};
+            UNROLL for (u32 e = 0; e < 4; e++) {
+                if (row < rows && column + e < head_dim) four.numbers[e] = from[row * stride + column + e] * power;
+            }
+            put_four(to, four);
         }
-        UNROLL for (u32 e = 0; e < 4; e++) four.numbers[e] *= power;
-        put_four(tile + row * (DIM + PAD) + column, four);
+        return;
+    }
+    const bool inside = column < head_dim;
+    from += first * stride + column;
+    UNROLL for (u32 step = 0; step < STEPS; step += TOGETHER) {
+        Four fours[TOGETHER];
+        UNROLL for (u32 s = 0; s < TOGETHER; s++) {
+            fours[s] = Four{};
+            if (inside && first + (step + s) * DOWN < rows) fours[s] = *(const Four*)(from + (step + s) * DOWN * stride);
+        }
+        UNROLL for (u32 s = 0; s < TOGETHER; s++) {
+            UNROLL for (u32 e = 0; e < 4; e++) fours[s].numbers[e] *= power;
+            put_four(to + (step + s) * DOWN * (DIM + PAD), fours[s]);
+        }
     }
 }
 
@@ -48,6 +54,22 @@ DEVICE void multiply_rows(float (*c)[4], const float* a, const float* b) {
         float upper = a[g * width + k], lower = a[(g + 8) * width + k];
         UNROLL for (u32 n = 0; n < N; n++) {
             float left = b[(8 * n + 2 * t) * width + k], right = b[(8 * n + 2 * t + 1) * width + k];
+            c[n][0] += upper * left;
+            c[n][1] += upper * right;
+            c[n][2] += lower * left;
+            c[n][3] += lower * right;
+        }
+    }
+}
+
+// c (16 x 8N) += a^T b, where a (DEPTH x A_WIDE) and b (DEPTH x B_WIDE) stand in their tiles by rows of the depth.
+template <int DEPTH, int N, int A_WIDE, int B_WIDE>
+DEVICE void multiply_transposed(float (*c)[4], const float* a, const float* b) {
+    const u32 g = lane() / 4, t = lane() % 4;
+    for (u32 k = 0; k < DEPTH; k++) {
+        float upper = a[k * A_WIDE + g], lower = a[k * A_WIDE + g + 8];
+        UNROLL for (u32 n = 0; n < N; n++) {
+            float left = b[k * B_WIDE + 8 * n + 2 * t], right = b[k * B_WIDE + 8 * n + 2 * t + 1];
             c[n][0] += upper * left;
             c[n][1] += upper * right;
             c[n][2] += lower * left;
@@ -111,8 +133,7 @@ DEVICE void multiply_16x8x16(float* c, const u32* a, const u32* b) {
 
 // Four 8 x 8 matrices; lane i names row i % 8 of matrix i / 8.
 #define LDMATRIX(form)                                                                                                       \
-    u32 address;                                                                                                             \
-    asm volatile("{ .reg .u64 shared; cvta.to.shared.u64 shared, %1; cvt.u32.u64 %0, shared; }" : "=r"(address) : "l"(row)); \
+    const u32 address = (u32)__cvta_generic_to_shared(row);                                                                  \
     asm volatile("ldmatrix.sync.aligned.m8n8.x4" form ".shared.b16 {%0,%1,%2,%3}, [%4];"                                     \
                  : "=r"(four[0]), "=r"(four[1]), "=r"(four[2]), "=r"(four[3]) : "r"(address) : "memory")
 DEVICE void load_matrices(u32* four, const Element* row) { LDMATRIX(""); }
@@ -130,6 +151,22 @@ DEVICE void multiply_rows(float (*c)[4], const Element* a, const Element* b) {
         UNROLL for (u32 n = 0; n < N; n += 2) {
             u32 right[4];
             load_matrices(right, b + 8 * n * width + k);
+            multiply_16x8x16(c[n], left, right);
+            multiply_16x8x16(c[n + 1], left, right + 2);
+        }
+    }
+}
+
+template <int DEPTH, int N, int A_WIDE, int B_WIDE>
+DEVICE void multiply_transposed(float (*c)[4], const Element* a, const Element* b) {
+    a += (lane() % 8 + lane() / 16 * 8) * A_WIDE + lane() / 8 % 2 * 8;
+    b += lane() % 16 * B_WIDE + lane() / 16 * 8;
+    UNROLL for (u32 k = 0; k < DEPTH; k += 16) {
+        u32 left[4];
+        load_transposed(left, a + k * A_WIDE);
+        UNROLL for (u32 n = 0; n < N; n += 2) {
+            u32 right[4];
+            load_transposed(right, b + k * B_WIDE + 8 * n);
             multiply_16x8x16(c[n], left, right);
             multiply_16x8x16(c[n + 1], left, right + 2);
         }

@@ -248,6 +248,7 @@ struct Caller<function> {
 #define CROWDED(threads, blocks, name) extern "C" void name
 #define DEVICE static inline
 #define UNROLL
+#define BY_SIX
 #define MINUS_INFINITY (-INFINITY)
 
 static inline void __syncthreads() { emulation::wait(emulation::block.barrier, emulation::block.live); }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::emulated;
 use super::emulator::Mark;
+use super::{emulated, of_this_machine};
 use crate::backend::Backend;
 use crate::backend::cuda::buffer::Block;
 use crate::backend::cuda::device::Device;
-use crate::backend::cuda::{Cuda, CudaDtype, CudaOptions};
+use crate::backend::cuda::{Cuda, CudaDtype};
 use crate::{Result, Tiles};
 
 fn image(seed: usize, tiles: usize) -> Arc<Tiles> {
@@ -38,7 +38,7 @@ fn images_that_were_copied_ahead_are_the_same() -> Result<()> {
 #[test]
 #[ignore = "needs an NVIDIA GPU"]
 fn a_real_device_takes_images_beside_its_work() -> Result<()> {
-    copied_ahead(&Cuda::open(&CudaOptions::default())?, (2, 20, 160), &[100])
+    copied_ahead(&Cuda::open(&of_this_machine(None))?, (2, 20, 160), &[100])
 }
 
 /// Batches of images of several sizes, each staged while the one before it is computed.

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::backend::{Backend, Dropout, LowRank, LowRankBackward, LowRankForward};
 
 /// Rows and width of an input, and widths and ranks of its adapters.
-type Case = (usize, usize, &'static [(usize, usize)]);
+pub(crate) type Case = (usize, usize, &'static [(usize, usize)]);
 
 const CASES: [Case; 4] = [
     (1, 1, &[(1, 1)]),
@@ -63,23 +63,24 @@ impl<B: Backend> Run<'_, B> {
     /// Ranks and widths within and beyond what a kernel takes at once, with and without dropout, more rows than are summed at
     /// once, more adapters than go together. Inputs and gradients are numbers that bf16 holds.
     pub(super) fn adapters(&mut self) -> Result<()> {
-        for (m, k, outputs) in CASES {
-            let b = self.backend;
-            let x = b.upload_f64(&in_bf16(values(m * k, 1300)))?;
-            let mut dx = self.random(m * k, 1301)?;
-            let sides =
-                outputs.iter().enumerate().map(|(index, &output)| Side::new(b, (m, k), output, index));
-            let mut sides: Vec<Side<B>> = sides.collect::<Result<_>>()?;
-            b.adapters(&x, m, &mut sides.iter_mut().map(Side::forward).collect::<Vec<_>>())?;
-            let mut backward: Vec<_> = sides.iter_mut().map(Side::backward).collect();
-            b.adapters_backward(&x, m, &mut backward, None)?;
-            b.adapters_backward(&x, m, &mut backward, Some(&mut dx))?;
-            self.keep(format!("adapters ({m}, {k}), dx"), &dx)?;
-            for (index, side) in sides.iter().enumerate() {
-                let outputs = [("down", &side.down), ("y", &side.y), ("dA", &side.da), ("dB", &side.db)];
-                for (what, buffer) in outputs {
-                    self.keep(format!("adapters ({m}, {k}), {what} of {index}"), buffer)?;
-                }
+        CASES.into_iter().try_for_each(|case| self.adapters_of(case))
+    }
+
+    pub(super) fn adapters_of(&mut self, (m, k, outputs): Case) -> Result<()> {
+        let b = self.backend;
+        let x = b.upload_f64(&in_bf16(values(m * k, 1300)))?;
+        let mut dx = self.random(m * k, 1301)?;
+        let sides = outputs.iter().enumerate().map(|(index, &output)| Side::new(b, (m, k), output, index));
+        let mut sides: Vec<Side<B>> = sides.collect::<Result<_>>()?;
+        b.adapters(&x, m, &mut sides.iter_mut().map(Side::forward).collect::<Vec<_>>())?;
+        let mut backward: Vec<_> = sides.iter_mut().map(Side::backward).collect();
+        b.adapters_backward(&x, m, &mut backward, None)?;
+        b.adapters_backward(&x, m, &mut backward, Some(&mut dx))?;
+        self.keep(format!("adapters ({m}, {k}), dx"), &dx)?;
+        for (index, side) in sides.iter().enumerate() {
+            let outputs = [("down", &side.down), ("y", &side.y), ("dA", &side.da), ("dB", &side.db)];
+            for (what, buffer) in outputs {
+                self.keep(format!("adapters ({m}, {k}), {what} of {index}"), buffer)?;
             }
         }
         Ok(())

@@ -1,13 +1,36 @@
-//! Blocks of up to 12 rows times a panel of 32 columns, with the sums in registers.
+//! Blocks of rows times a panel of 32 columns, with the sums in registers.
 
+#[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
+mod amx;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 use super::super::panels::{Out, PANEL, Start};
 use super::{EXACT_SUM, Form, IntegerKernel, Width};
 
-/// Rows of a block.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) use super::super::tiles::has_int8 as has_tiles;
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+pub(super) fn has_tiles() -> bool {
+    false
+}
+
+/// The most rows of a block, but for tiles.
 pub(super) const ROWS: usize = 12;
+/// Rows of a block of tiles.
+const TILE_ROWS: usize = 32;
+
+/// Rows of a block at most.
+pub(super) fn rows(kernel: IntegerKernel, form: Form) -> usize {
+    match (kernel, form) {
+        (IntegerKernel::Amx, Form::Bytes) => TILE_ROWS,
+        // The sums of 8 × 8 elements leave room for four words of each row, of which instructions take one by itself.
+        (IntegerKernel::NeonDot | IntegerKernel::Neon, _) => 8,
+        _ => ROWS,
+    }
+}
 
 /// Rows of words, each first those of the large columns.
 #[derive(Debug, Clone, Copy)]
@@ -49,13 +72,18 @@ pub(super) unsafe fn multiply(
     c: Out,
     start: Start,
 ) {
-    let rows = a.scales.len();
-    assert!(rows > 0 && rows <= ROWS && a.words.len() == rows * a.stride);
+    let count = a.scales.len();
+    assert!(count > 0 && count <= rows(kernel, form));
+    assert!(a.words.len() == count.next_multiple_of(form.together()) * a.stride);
     assert!(b.large.len() + b.lines.len() == a.stride * PANEL && b.scales.len() == PANEL);
     assert!(b.large.len().is_multiple_of(PANEL) && kernel.form(width) == form);
     // SAFETY: the caller's promise, and what was just checked; a kernel is chosen where the CPU has what it uses.
     unsafe {
         match (kernel, width, form) {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            (IntegerKernel::Amx, _, Form::Bytes) => amx::multiply(a, b, c, start),
+            #[cfg(target_arch = "x86_64")]
+            (IntegerKernel::Amx, ..) => x86::vnni512::multiply::<true>(a, b, c, start),
             #[cfg(target_arch = "x86_64")]
             (IntegerKernel::Avx512Vnni, _, Form::Bytes) => x86::bytes512::multiply::<false>(a, b, c, start),
             #[cfg(target_arch = "x86_64")]
@@ -72,6 +100,14 @@ pub(super) unsafe fn multiply(
             (IntegerKernel::Avx2, Width::Sixteen, _) => x86::pairs256::multiply::<true>(a, b, c, start),
             #[cfg(target_arch = "x86_64")]
             (IntegerKernel::Avx2, ..) => x86::pairs256::multiply::<false>(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (IntegerKernel::NeonI8mm, _, Form::SignedPairs) => neon::matrices(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (IntegerKernel::NeonDot, _, Form::Signed) => neon::dot::multiply::<false>(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (_, Width::Sixteen, Form::SplitHalves) => neon::long::multiply::<true>(a, b, c, start),
+            #[cfg(target_arch = "aarch64")]
+            (_, Width::Eight, Form::SplitHalves) => neon::long::multiply::<false>(a, b, c, start),
             _ => plain(width, a, b, c, start),
         }
     }

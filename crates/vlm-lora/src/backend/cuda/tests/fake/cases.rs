@@ -1,5 +1,7 @@
 //! What the fakes are asked, each in a process of its own, which [`super`] starts.
 
+use std::path::PathBuf;
+
 use crate::Stored;
 use half::bf16;
 use safetensors::Dtype;
@@ -7,9 +9,12 @@ use safetensors::Dtype;
 use crate::backend::cuda::device::{Device, Factor, Launch, Matmul, Operands};
 use crate::backend::cuda::driver::Driver;
 use crate::backend::cuda::tests::check_on_device;
-use crate::backend::cuda::{Cuda, CudaDtype, CudaOptions};
-use crate::backend::{Backend as _, Kernels as _};
-use crate::{Error, Result};
+use crate::backend::cuda::{
+    Cuda, CudaDtype, CudaOptions, FoundDriver, FoundLibrary, library_folders, survey,
+};
+use crate::backend::{Backend as _, GpuProfile, Kernels as _};
+use crate::train::{BaseModelConfig, GpuSettings};
+use crate::{Checkpoint, Error, Result};
 
 fn open() -> Result<Cuda> {
     Cuda::open(&CudaOptions::default())
@@ -93,6 +98,115 @@ fn biases_are_added() -> Result<()> {
         cuda.linear(&x, m, &weight, Some(&bias), &mut y)?;
         assert_eq!(cuda.download(&y)?, expected, "{dtype:?}");
     }
+    Ok(())
+}
+
+/// The folders of the environment alone, whatever else the machine has.
+fn folders() -> Vec<PathBuf> {
+    let environment = PathBuf::from(std::env::var_os("VIRTUAL_ENV").expect("it is set"));
+    let mut folders = library_folders(|name| std::env::var_os(name));
+    folders.retain(|folder| folder.starts_with(&environment));
+    folders
+}
+
+fn of_environment() -> CudaOptions {
+    CudaOptions { library_folders: folders(), ..CudaOptions::default() }
+}
+
+/// Opens a GPU with what was found, and has it add.
+fn add_on(options: &CudaOptions) -> Result<String> {
+    let cuda = Cuda::open(options)?;
+    let x = cuda.upload(&[1.0, 2.0])?;
+    let mut y = cuda.upload(&[3.0, 4.0])?;
+    cuda.add(2.0, &x, &mut y)?;
+    assert_eq!(cuda.download(&y)?, [5.0, 8.0]);
+    Ok(cuda.name())
+}
+
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn libraries_of_a_python_environment_are_found() -> Result<()> {
+    let options = of_environment();
+    add_on(&options)?;
+    let found = survey(&options);
+    assert_eq!(found.driver, Ok(Some(FoundDriver { version: (13, 0) })));
+    assert!(found.missing.is_empty() && found.libraries.len() == 3, "{found:?}");
+    for FoundLibrary { name, path, version } in &found.libraries {
+        let path = path.as_deref().expect("Linux says");
+        assert!(path.starts_with(std::env::var_os("VIRTUAL_ENV").expect("it is set")), "{name}: {path:?}");
+        assert_eq!(*version, Some((13, 0)), "{name}");
+    }
+    let [gpu] = &found.gpus[..] else { panic!("one GPU: {found:?}") };
+    assert_eq!((gpu.model.as_str(), gpu.capability), ("Stand-in", (9, 0)));
+    assert!(gpu.opened.is_ok() && gpu.free.is_some_and(|free| free < gpu.memory), "{gpu:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn libraries_that_are_too_new_are_refused() {
+    let error = Cuda::open(&of_environment()).unwrap_err().to_string();
+    assert!(error.contains("the driver runs CUDA 12.4") && error.contains("is of CUDA 13"), "{error}");
+    assert!(error.contains("`pip install nvidia-cublas-cu12`"), "{error}");
+    let found = survey(&of_environment());
+    assert_eq!(found.missing.len(), 3, "{found:?}");
+    assert_eq!(found.gpus[0].opened, Err(error));
+}
+
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn a_gpu_that_is_newer_than_the_compiler_is_used() -> Result<()> {
+    let name = add_on(&of_environment())?;
+    assert!(name.contains("compute capability 12.0, kernels translated from 9.0"), "{name}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn a_gpu_that_others_fill_is_refused() {
+    let error = Cuda::open(&of_environment()).unwrap_err().to_string();
+    assert!(error.contains("memory is held by other programs") && error.contains("nvidia-smi"), "{error}");
+}
+
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn the_first_gpu_that_can_be_used_is_taken() -> Result<()> {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/parity/text-all/model");
+    let settings = GpuSettings { library_folders: folders(), ..GpuSettings::default() };
+    let chosen = BaseModelConfig::default().open_device(&Checkpoint::open(model)?, &settings)?;
+    assert!(chosen.device.name().starts_with("cuda:1"), "{}", chosen.device.name());
+    let passed_over = chosen.passed_over.expect("the first GPU is full").to_string();
+    assert!(passed_over.contains("nvidia-smi"), "{passed_over}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn a_library_is_missing() {
+    let wanted = std::env::var("WANTED").expect("it is set");
+    let error = Cuda::open(&of_environment()).unwrap_err().to_string();
+    assert!(error.contains(&wanted), "{error}");
+}
+
+/// A millisecond for each kernel; the product with a bias goes the long way.
+#[test]
+#[ignore = "asks fakes for NVIDIA's libraries"]
+fn what_is_queued_is_timed() -> Result<()> {
+    let cuda = Cuda::open(&CudaOptions { profile: true, ..CudaOptions::default() })?;
+    let weight = cuda.weight(Stored { dtype: Dtype::BF16, bytes: &[0; 2 * 4 * 3] }, 4, 3)?;
+    let (x, bias, mut y) = (cuda.upload(&[0.0; 6])?, cuda.upload(&[1.0; 4])?, cuda.scratch(8)?);
+    for _ in 0..2 {
+        cuda.linear(&x, 2, &weight, Some(&bias), &mut y)?;
+    }
+    let GpuProfile { lines, fallbacks } = cuda.profile()?;
+    let product = "product 2 x 3 x 4 bf16 + bias".to_owned();
+    assert_eq!(fallbacks, [(product.clone(), 2)].into());
+    let found =
+        |name: &str| lines.iter().find(|line| line.name == name).map(|line| (line.calls, line.milliseconds));
+    assert_eq!(found(&product), Some((2, 2.0)), "{lines:?}");
+    assert_eq!(found("repeat"), Some((2, 2.0)), "{lines:?}");
+    assert_eq!(found("cast"), Some((1, 1.0)), "{lines:?}");
+    assert!(open()?.profile()?.lines.is_empty(), "nothing is timed that nobody asked for");
     Ok(())
 }
 

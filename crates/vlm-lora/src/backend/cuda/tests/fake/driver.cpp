@@ -10,6 +10,9 @@ namespace standin { u64 place_for(size_t bytes); }
 
 static int context;
 
+// All of them have one memory and one context.
+static int devices() { return (int)setting("STANDIN_GPUS", 1); }
+
 extern "C" {
 
 int cuInit(unsigned flags) {
@@ -19,27 +22,39 @@ int cuInit(unsigned flags) {
     return SUCCESS;
 }
 
+// 13000 is CUDA 13.0. It needs no cuInit.
+int cuDriverGetVersion(int* version) {
+    *version = (int)setting("STANDIN_DRIVER", 13000);
+    return SUCCESS;
+}
+
 int cuDeviceGetCount(int* count) {
     if (!state().is_initialized) return refuse(NOT_INITIALIZED, "cuDeviceGetCount", "cuInit was not called");
-    *count = 1;
+    *count = devices();
+    return SUCCESS;
+}
+
+int cuDeviceTotalMem_v2(size_t* bytes, int device) {
+    if (device >= devices()) return refuse(INVALID_DEVICE, "cuDeviceTotalMem", "device");
+    *bytes = setting("STANDIN_MEMORY", 256u << 20);
     return SUCCESS;
 }
 
 int cuDeviceGet(int* device, int ordinal) {
     if (!state().is_initialized) return refuse(NOT_INITIALIZED, "cuDeviceGet", "cuInit was not called");
-    if (ordinal != 0) return refuse(INVALID_DEVICE, "cuDeviceGet", "ordinal");
-    *device = 0;
+    if (ordinal < 0 || ordinal >= devices()) return refuse(INVALID_DEVICE, "cuDeviceGet", "ordinal");
+    *device = ordinal;
     return SUCCESS;
 }
 
 int cuDeviceGetName(char* name, int length, int device) {
-    if (device != 0 || length <= 0) return refuse(INVALID_VALUE, "cuDeviceGetName", "arguments");
+    if (device >= devices() || length <= 0) return refuse(INVALID_VALUE, "cuDeviceGetName", "arguments");
     snprintf(name, (size_t)length, "Stand-in");
     return SUCCESS;
 }
 
 int cuDeviceGetAttribute(int* value, int attribute, int device) {
-    if (device != 0) return refuse(INVALID_DEVICE, "cuDeviceGetAttribute", "device");
+    if (device >= devices()) return refuse(INVALID_DEVICE, "cuDeviceGetAttribute", "device");
     switch (attribute) {
         case 75: *value = (int)capability() / 10; return SUCCESS; // COMPUTE_CAPABILITY_MAJOR
         case 76: *value = (int)capability() % 10; return SUCCESS; // COMPUTE_CAPABILITY_MINOR
@@ -51,7 +66,8 @@ int cuDeviceGetAttribute(int* value, int attribute, int device) {
 int cuDevicePrimaryCtxRetain(void** result, int device) {
     std::lock_guard<std::recursive_mutex> guard(state().lock);
     if (!state().is_initialized) return refuse(NOT_INITIALIZED, "cuDevicePrimaryCtxRetain", "cuInit was not called");
-    if (device != 0) return refuse(INVALID_DEVICE, "cuDevicePrimaryCtxRetain", "device");
+    if (device >= devices()) return refuse(INVALID_DEVICE, "cuDevicePrimaryCtxRetain", "device");
+    if (device < (int)setting("STANDIN_FULL_GPUS", 0)) return OUT_OF_MEMORY;
     if (!state().arena) {
         state().memory = setting("STANDIN_MEMORY", 256u << 20);
         void* arena = mmap(nullptr, state().memory, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -65,7 +81,7 @@ int cuDevicePrimaryCtxRetain(void** result, int device) {
 
 int cuDevicePrimaryCtxRelease_v2(int device) {
     std::lock_guard<std::recursive_mutex> guard(state().lock);
-    if (device != 0) return refuse(INVALID_DEVICE, "cuDevicePrimaryCtxRelease", "device");
+    if (device >= devices()) return refuse(INVALID_DEVICE, "cuDevicePrimaryCtxRelease", "device");
     if (state().retained == 0) return refuse(INVALID_CONTEXT, "cuDevicePrimaryCtxRelease", "it was not retained");
     if (--state().retained == 0) report_leaks("the context was released");
     return SUCCESS;

@@ -2,6 +2,7 @@
 //! found in place of them by tests that run in a process of their own.
 
 mod cases;
+mod setups;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -42,7 +43,7 @@ fn build() -> TempDir {
         std::fs::write(path(name), text).expect("the temporary folder can be written");
     }
     let output = Command::new(&compiler)
-        .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-w"])
+        .args(["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-Wl,-soname,libcuda.so"])
         .arg(format!("-DFOLDER=\"{}\"", folder.path().display()))
         .arg(format!("-DCOMPILER=\"{compiler}\""))
         .arg("-o")
@@ -82,6 +83,10 @@ fn run_clean(folder: &Path, tests: &[&str], environment: &[(&str, &str)]) -> Str
     said
 }
 
+fn case(name: &str) -> String {
+    format!("backend::cuda::tests::fake::cases::{name}")
+}
+
 #[test]
 fn the_driver_runs_on_stand_ins_for_its_libraries() {
     let folder = build();
@@ -93,12 +98,12 @@ fn the_driver_runs_on_stand_ins_for_its_libraries() {
     ];
     let no_bias = "fake-closed: 0 products with a bias";
     assert!(!run_clean(folder, &of_the_device, &[]).contains(no_bias), "cuBLASLt was left out");
-    let case = |name: &str| format!("backend::cuda::tests::fake::cases::{name}");
     for (name, environment) in [
         ("memory_that_runs_out_is_given_back_first", ("STANDIN_MEMORY", "1048576")),
         ("a_gpu_without_bf16_takes_f16", ("STANDIN_CAPABILITY", "75")),
         ("a_gpu_that_is_too_old_is_refused", ("STANDIN_CAPABILITY", "70")),
         ("kernels_are_kept", ("STANDIN_CAPABILITY", "86")),
+        ("what_is_queued_is_timed", ("STANDIN_NO_BIAS", "1")),
     ] {
         run_clean(folder, &[&case(name)], &[environment]);
     }

@@ -1,5 +1,6 @@
 // Stands in for libnvrtc: kernels become a library for the processor, by way of the emulation.
 #include <cstring>
+#include <dlfcn.h>
 #include <fstream>
 #include <sstream>
 #include <unistd.h>
@@ -8,10 +9,11 @@
 
 using namespace standin;
 
-enum { OK = 0, BAD_INPUT = 3, BAD_PROGRAM = 4, BAD_OPTION = 5, COMPILATION = 6 };
+enum { OK = 0, BAD_INPUT = 3, BAD_PROGRAM = 4, BAD_OPTION = 5, COMPILATION = 6, BUILTINS = 7 };
 
 struct Program {
     std::string source, log, image;
+    bool is_ptx = false;
 };
 
 static std::string read(const std::string& path) {
@@ -21,9 +23,16 @@ static std::string read(const std::string& path) {
     return text.str();
 }
 
-// The cards that CUDA 13 compiles for.
+// The GPUs that CUDA 13 compiles for, or the older of them.
+static std::vector<int> architectures() {
+    std::vector<int> known;
+    for (int one : {75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121})
+        if (one <= (int)setting("STANDIN_NEWEST_KNOWN", 121)) known.push_back(one);
+    return known;
+}
+
 static bool is_known(int architecture) {
-    for (int known : {75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121})
+    for (int known : architectures())
         if (architecture == known) return true;
     return false;
 }
@@ -33,6 +42,22 @@ static Program* program_of(void* handle) {
 }
 
 extern "C" {
+
+int nvrtcVersion(int* major, int* minor) {
+    *major = 13;
+    *minor = 0;
+    return OK;
+}
+
+int nvrtcGetNumSupportedArchs(int* count) {
+    *count = (int)architectures().size();
+    return OK;
+}
+
+int nvrtcGetSupportedArchs(int* known) {
+    for (int architecture : architectures()) *known++ = architecture;
+    return OK;
+}
 
 int nvrtcCreateProgram(void** result, const char* source, const char*, int headers, const char* const*, const char* const*) {
     std::lock_guard<std::recursive_mutex> guard(state().lock);
@@ -55,18 +80,28 @@ int nvrtcCompileProgram(void* handle, int count, const char* const* options) {
     std::lock_guard<std::recursive_mutex> guard(state().lock);
     Program* program = program_of(handle);
     if (!program) return refuse(BAD_PROGRAM, "nvrtcCompileProgram", "there is no such program");
+    // As the library does: by a name that the loader must find.
+    if (getenv("STANDIN_BUILTINS") && !dlopen("libnvrtc-builtins.so.13.0", RTLD_LAZY)) {
+        program->log = "nvrtc: error: failed to open libnvrtc-builtins.so.13.0.";
+        return BUILTINS;
+    }
     int architecture = 0;
     std::string definitions;
     for (int i = 0; i < count; i++) {
         const std::string option = options[i];
         if (sscanf(options[i], "--gpu-architecture=sm_%d", &architecture) == 1) continue;
+        if (sscanf(options[i], "--gpu-architecture=compute_%d", &architecture) == 1) {
+            program->is_ptx = true;
+            continue;
+        }
         if (option.rfind("-D", 0) == 0) definitions += " '" + option + "'";
         else if (option != "--std=c++17") return refuse(BAD_OPTION, "nvrtcCompileProgram", option);
     }
     if (!is_known(architecture)) return refuse(BAD_OPTION, "nvrtcCompileProgram", "the architecture");
     // The same program is compiled once by all processes that share the folder.
     const std::string end = "\n#include \"" FOLDER "/emulation.cpp\"\nextern \"C\" const u32 architecture = " +
-                            std::to_string(architecture) + ";\n";
+                            std::to_string(architecture) + ";\n" +
+                            (program->is_ptx ? "extern \"C\" const u32 ptx = 1;\n" : "");
     const std::string key = std::to_string(std::hash<std::string>()(program->source + end + definitions));
     const std::string path = FOLDER "/" + key, own = path + "-" + std::to_string(getpid());
     program->image = read(path + ".so");
@@ -96,7 +131,8 @@ int nvrtcGetProgramLog(void* handle, char* log) {
 
 int nvrtcGetCUBINSize(void* handle, size_t* size) {
     Program* program = program_of(handle);
-    if (!program || program->image.empty()) return refuse(BAD_PROGRAM, "nvrtcGetCUBINSize", "no compiled program");
+    if (!program || program->image.empty() || program->is_ptx)
+        return refuse(BAD_PROGRAM, "nvrtcGetCUBINSize", "no program that was compiled to machine code");
     *size = program->image.size();
     return OK;
 }
@@ -105,6 +141,21 @@ int nvrtcGetCUBIN(void* handle, char* image) {
     Program* program = program_of(handle);
     if (!program || program->image.empty()) return refuse(BAD_PROGRAM, "nvrtcGetCUBIN", "no compiled program");
     memcpy(image, program->image.data(), program->image.size());
+    return OK;
+}
+
+int nvrtcGetPTXSize(void* handle, size_t* size) {
+    Program* program = program_of(handle);
+    if (!program || program->image.empty() || !program->is_ptx)
+        return refuse(BAD_PROGRAM, "nvrtcGetPTXSize", "no program that was compiled to PTX");
+    *size = program->image.size() + 1;
+    return OK;
+}
+
+int nvrtcGetPTX(void* handle, char* ptx) {
+    Program* program = program_of(handle);
+    if (!program || program->image.empty()) return refuse(BAD_PROGRAM, "nvrtcGetPTX", "no compiled program");
+    memcpy(ptx, program->image.c_str(), program->image.size() + 1);
     return OK;
 }
 

@@ -84,6 +84,7 @@ int cuEventCreate(void** result, unsigned flags) {
     ENTER("cuEventCreate");
     if (flags > 3) return refuse(INVALID_VALUE, "cuEventCreate", "flags");
     Event* event = new Event;
+    event->times = (flags & 2) == 0;
     state().events.insert(event);
     *result = event;
     return SUCCESS;
@@ -116,6 +117,19 @@ int cuEventSynchronize(void* which) {
     return state().broken;
 }
 
+// A millisecond for each piece of work between the two.
+int cuEventElapsedTime(float* milliseconds, void* from, void* to) {
+    ENTER("cuEventElapsedTime");
+    Event *start = (Event*)from, *end = (Event*)to;
+    if (!state().events.count(start) || !state().events.count(end))
+        return refuse(INVALID_HANDLE, "cuEventElapsedTime", "there is no such event");
+    if (!start->times || !end->times || !start->stream || start->stream != end->stream)
+        return refuse(INVALID_HANDLE, "cuEventElapsedTime", "it was not recorded, or times nothing");
+    if (end->stream->done < end->place) return NOT_READY;
+    *milliseconds = (float)(end->place - start->place);
+    return SUCCESS;
+}
+
 int cuEventDestroy_v2(void* which) {
     ENTER("cuEventDestroy");
     if (!state().events.erase((Event*)which)) return refuse(INVALID_HANDLE, "cuEventDestroy", "there is no such event");
@@ -139,7 +153,8 @@ int cuModuleLoadData(void** result, const void* image) {
     Emulate emulate = (Emulate)dlsym(library, "emulate");
     Describe describe = (Describe)dlsym(library, "describe");
     if (!built_for || !emulate || !describe) return refuse(INVALID_IMAGE, "cuModuleLoadData", "it has no kernels");
-    if (*built_for / 10 != capability() / 10 || *built_for > capability())
+    const bool is_translated = dlsym(library, "ptx") != nullptr;
+    if ((!is_translated && *built_for / 10 != capability() / 10) || *built_for > capability())
         return refuse(NO_BINARY_FOR_GPU, "cuModuleLoadData", "it is machine code for sm_" + std::to_string(*built_for));
     Module* module = new Module{library, emulate, describe, {}};
     state().modules.insert(module);

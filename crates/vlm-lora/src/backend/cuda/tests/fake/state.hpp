@@ -52,6 +52,7 @@ struct Stream {
 };
 
 struct Event {
+    bool times = false;
     Stream* stream = nullptr;
     u64 place = 0;
     Clock known;
