@@ -2,21 +2,37 @@
 
 use anyhow::Result;
 use pq_cli::{Hint, Layout};
+use slide_data::KeptConfig;
 
 #[cfg(not(feature = "object-store"))]
-pub(crate) fn take_in_shipped(_layout: &Layout, url: &str) -> Result<()> {
+pub(crate) fn take_in_shipped(_layout: &Layout, url: &str, _kept: KeptConfig) -> Result<()> {
     let what = format!("`{url}` is in a bucket, and this pq-monitor knows none");
     Err(Hint::new(what, "build it with `--features object-store`").into())
 }
 
-/// Takes everything that lies there. What is not whole stays, and is an error once all else is taken in.
+/// Takes everything that lies there, but for what was forgotten. What is not whole stays, and is an error once all else is taken in.
 #[cfg(feature = "object-store")]
-pub(crate) fn take_in_shipped(layout: &Layout, url: &str) -> Result<()> {
+pub(crate) fn take_in_shipped(layout: &Layout, url: &str, kept: KeptConfig) -> Result<()> {
+    use pq_cli::WithHint as _;
     let place = shipped::Place::open(url)?;
-    let taken = slide_data::prediction_log::take_in(layout, &place)?;
+    let forgotten = slide_data::ForgottenMarks::read(&layout.slides().forgotten()).hint(
+        "it is not known which decks were forgotten",
+        "mend the file, or restore it from a copy; nothing was taken in",
+    )?;
+    let taken = slide_data::prediction_log::take_in(layout, &forgotten, &place)?;
     if taken.segments > 0 {
         let (lines, segments) = (taken.lines, taken.segments);
         tracing::info!("{lines} lines in {segments} segments were taken from `{url}` into the log");
+    }
+    if taken.kept + taken.corrections > 0 {
+        let (kept, corrections) = (taken.kept, taken.corrections);
+        tracing::info!("with them came {kept} kept slides and {corrections} corrections");
+    }
+    if taken.forgotten > 0 {
+        tracing::info!("{} were of decks that were forgotten, and are gone", taken.forgotten);
+    }
+    if taken.kept > 0 {
+        prune(layout, kept);
     }
     if taken.refused.is_empty() {
         return Ok(());
@@ -24,6 +40,18 @@ pub(crate) fn take_in_shipped(layout: &Layout, url: &str) -> Result<()> {
     let what = format!("cut short or changed, and left in `{url}`: {}", taken.refused.join(", "));
     Err(Hint::new(what, "ship it again from the service's machine, or remove it; all else is in the log")
         .into())
+}
+
+/// Removes kept slides that are too old or too many. What cannot be removed is warned of.
+#[cfg(feature = "object-store")]
+fn prune(layout: &Layout, config: KeptConfig) {
+    use slide_data::KeptSlides;
+    let now = jiff::Timestamp::now();
+    let pruned = KeptSlides::open(layout.kept(), config)
+        .and_then(|mut kept| kept.prune(now, || KeptSlides::asked_for(layout)));
+    if let Err(error) = pruned {
+        tracing::warn!("no kept slide is removed: {error:#}");
+    }
 }
 
 #[cfg(feature = "object-store")]

@@ -9,7 +9,7 @@ use drift::{DriftStatus, MonitoringConfig, write_drift_report, write_performance
 use jiff::Timestamp;
 use pq_cli::{CommonArgs, HasCommon, Layout, Verdict, WithHint as _};
 use project_files::Contract as _;
-use slide_data::{Audit, write_atomic};
+use slide_data::{Audit, KeptConfig, write_atomic};
 
 mod bucket;
 mod examples;
@@ -84,7 +84,7 @@ fn run(args: &Args) -> Result<Verdict> {
         .with_monitoring(args.monitoring.as_deref(), true)?
         .with_registry(args.registry.as_deref(), true)?;
     if let Some(url) = &args.bucket {
-        bucket::take_in_shipped(&layout, url)?;
+        bucket::take_in_shipped(&layout, url, project.section("kept_slides", KeptConfig::validate)?)?;
     }
     let remedy = "run the command in the project's folder, or mend the setting";
     layout

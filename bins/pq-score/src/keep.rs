@@ -1,15 +1,10 @@
 //! Keeps what was scored, so that a correction of it can be learned from.
 
-use std::collections::BTreeSet;
-
-use anyhow::Result;
 use jiff::Timestamp;
 use pq_cli::Layout;
 use project_files::Contract as _;
 use slide_data::image::RgbImage;
-use slide_data::{
-    Audit, Correction, KeptConfig, KeptSlide, KeptSlides, Manifest, Prediction, RenderedSlide, Source,
-};
+use slide_data::{KeptConfig, KeptSlide, KeptSlides, Prediction, RenderedSlide, Source};
 use slide_scorer::prune_features;
 
 /// What the record of a kept slide says that its prediction does not.
@@ -84,7 +79,7 @@ impl Keeper {
     /// Removes what is too old or too much.
     pub(crate) fn prune(&mut self) {
         let Self { layout, kept: Some(kept), .. } = self else { return };
-        match kept.prune(Timestamp::now(), || needed(layout)) {
+        match kept.prune(Timestamp::now(), || KeptSlides::asked_for(layout)) {
             Ok(0) => {}
             Ok(removed) => tracing::info!("{removed} kept slides were too old or too many and are removed"),
             Err(error) => tracing::warn!("no kept slide is removed: {error:#}"),
@@ -98,18 +93,4 @@ impl Keeper {
 fn warn(error: &slide_data::Error) {
     let chain = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     tracing::warn!("slides are scored but not kept, so corrections of them teach nothing: {error}{chain}");
-}
-
-/// The slides that pq-collect has yet to bring in: corrected, or drawn to be rated.
-fn needed(layout: &Layout) -> Result<BTreeSet<String>> {
-    let corrections = Correction::read_log_if_present(&layout.corrections())?.entries;
-    let audits = Audit::read_log_if_present(&layout.audits())?.entries;
-    let collected: BTreeSet<String> = if layout.slides().manifest().exists() {
-        Manifest::read(layout.slides().root())?.slides.into_iter().map(|slide| slide.slide_id).collect()
-    } else {
-        BTreeSet::new()
-    };
-    let corrected = corrections.into_iter().map(|correction| correction.slide_id);
-    let asked = corrected.chain(audits.into_iter().map(|audit| audit.slide_id));
-    Ok(asked.filter(|slide| !collected.contains(slide)).collect())
 }

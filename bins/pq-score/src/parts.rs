@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -52,8 +52,7 @@ pub(crate) fn score_shard(args: &Args) -> Result<Verdict> {
     };
     let range = plan.range(shard.index());
     if !range.is_empty() {
-        let records = records_in(&source.manifest, &range)?;
-        work.score(&chosen.load()?, &records, range.start)?;
+        work.score(&chosen.load()?, &range)?;
     }
     work.finish(&shared, shard)
 }
@@ -137,18 +136,29 @@ fn plan_of(args: &Args, chosen: &Chosen, manifest: &Path, shard: Shard) -> Resul
     })
 }
 
-/// The slides of a shard.
-fn records_in(manifest: &Path, range: &Range<u64>) -> Result<Vec<SlideRecord>> {
-    let (mut records, mut place) = (Vec::new(), 0);
-    SlideRecord::for_each(manifest, |record| {
-        if record.is_usable() {
-            if range.contains(&place) {
-                records.push(record);
-            }
-            place += 1;
+/// Hands out the slides of a range by so many, the last maybe fewer, as the manifest is read; no more are in memory.
+fn in_batches(
+    manifest: &Path,
+    range: &Range<u64>,
+    batch: usize,
+    mut take: impl FnMut(&[SlideRecord]) -> Result<()>,
+) -> Result<()> {
+    let (mut records, mut place, mut result) = (Vec::with_capacity(batch), 0, Ok(()));
+    SlideRecord::for_each_until(manifest, |record| {
+        if !record.is_usable() {
+            return ControlFlow::Continue(());
         }
+        if range.contains(&place) {
+            records.push(record);
+        }
+        place += 1;
+        if records.len() == batch || place == range.end {
+            result = take(&records);
+            records.clear();
+        }
+        if result.is_err() || place >= range.end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
-    Ok(records)
+    result
 }
 
 /// A shard that is being scored.
@@ -161,18 +171,19 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Slides go through the model in the same batches whatever the number of shards: sums of other batches differ in their last digits.
-    fn score(&mut self, scorer: &SlideScorer, records: &[SlideRecord], first: u64) -> Result<()> {
+    fn score(&mut self, scorer: &SlideScorer, range: &Range<u64>) -> Result<()> {
         let key = self.plan.key();
         let batch = usize::try_from(self.plan.batch).unwrap_or(1);
-        let mut place = usize::try_from(first).unwrap_or(usize::MAX);
-        for records in records.chunks(batch) {
+        let mut place = usize::try_from(range.start).unwrap_or(usize::MAX);
+        let source = self.source;
+        in_batches(&source.manifest, range, batch, |records| {
             if pq_cli::interrupted() {
                 bail!(Hint::new("interrupted; nothing of the shard is written", "run the shard again"));
             }
             self.score_batch(scorer, records, &key, place)?;
             place += records.len();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn score_batch(

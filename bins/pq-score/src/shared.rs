@@ -80,6 +80,7 @@ impl Shared {
 
 #[cfg(feature = "object-store")]
 mod bucket {
+    use std::io::Write as _;
     use std::path::Path;
 
     use anyhow::{Context as _, Result};
@@ -128,8 +129,13 @@ mod bucket {
         /// Brings one file, where the bucket has it, below its name.
         fn fetch_one(&self, name: &str) -> Result<()> {
             let Some(Bucket { objects, .. }) = &self.bucket else { return Ok(()) };
-            if let Some(object) = objects.get(name).hint(failed(objects), REMEDY)? {
-                slide_data::write_atomic(&self.local.join(name), &object.content)?;
+            let path = self.local.join(name);
+            let mut file = tempfile::NamedTempFile::new_in(&self.local).context("there is no room")?;
+            let is_there = objects.read(name, |piece| {
+                file.write_all(piece).with_context(|| format!("cannot write `{}`", path.display()))
+            });
+            if is_there.hint(failed(objects), REMEDY)? {
+                file.persist(&path).with_context(|| format!("cannot write `{}`", path.display()))?;
             }
             Ok(())
         }

@@ -72,7 +72,7 @@ pub const CATALOG: &[Entry] = &[
         Log,
         1,
         &["pq-collect"],
-        &["pq-collect", "people"],
+        &["pq-collect", "pq-monitor", "people"],
     ),
     entry(
         "data/raw/slides/<slide-id>.png",
@@ -128,7 +128,7 @@ pub const CATALOG: &[Entry] = &[
         "slide_data::Correction",
         Log,
         1,
-        &["pq-label", "pq-score", "production"],
+        &["pq-label", "pq-score", "pq-monitor", "production"],
         &["pq-collect", "pq-label", "pq-score", "pq-train", "pq-validate", "pq-register", "pq-trigger"],
     ),
     entry(
@@ -317,6 +317,14 @@ pub const CATALOG: &[Entry] = &[
         &["pq-score", "pq-monitor"],
     ),
     entry(
+        "monitoring/replicas/<replica>/corrections.shipped",
+        "number",
+        Other,
+        0,
+        &["pq-score"],
+        &["pq-score"],
+    ),
+    entry(
         "monitoring/predictions/segments.json",
         "slide_data::prediction_log::SegmentIndex",
         Document,
@@ -345,10 +353,17 @@ pub const CATALOG: &[Entry] = &[
         "slide_data::KeptSlide",
         Log,
         1,
-        &["pq-score"],
+        &["pq-score", "pq-monitor"],
         &["pq-score", "pq-collect", "pq-monitor", "pq-trigger"],
     ),
-    entry("monitoring/kept/<pixels>.png", "PNG", Other, 0, &["pq-score"], &["pq-collect", "pq-monitor"]),
+    entry(
+        "monitoring/kept/<pixels>.png",
+        "PNG",
+        Other,
+        0,
+        &["pq-score", "pq-monitor"],
+        &["pq-score", "pq-collect", "pq-monitor"],
+    ),
     entry(
         "monitoring/audits.jsonl",
         "slide_data::Audit",

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use durable_files::{append_json_lines, for_each_line, io_error, replace_lines, set_aside, write_json};
@@ -84,6 +85,14 @@ pub trait Contract: Serialize + DeserializeOwned {
         for_each_entry(path, take)
     }
 
+    /// As [`for_each`](Self::for_each), until `take` breaks; what comes then is not read.
+    ///
+    /// # Errors
+    /// As [`read_log`](Self::read_log).
+    fn for_each_until(path: &Path, take: impl FnMut(Self) -> ControlFlow<()>) -> Result<Defects> {
+        until_entry(path, take)
+    }
+
     /// Reads a log. A torn last line is warned of; a line that cannot be read is warned of, counted and passed over, and stays in
     /// the file.
     ///
@@ -137,25 +146,48 @@ pub trait Contract: Serialize + DeserializeOwned {
 /// # Errors
 /// As [`Contract::read_log`].
 pub fn for_each_entry<T: Contract>(path: &Path, mut take: impl FnMut(T)) -> Result<Defects> {
+    until_entry(path, |entry| {
+        take(entry);
+        ControlFlow::Continue(())
+    })
+}
+
+/// Why no further line is read.
+enum Stop {
+    /// Nobody wants it.
+    Enough,
+    Failed(Error),
+}
+
+impl From<durable_files::Error> for Stop {
+    fn from(error: durable_files::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Hands out entries until `take` breaks.
+fn until_entry<T: Contract>(path: &Path, mut take: impl FnMut(T) -> ControlFlow<()>) -> Result<Defects> {
     let (mut defects, mut whole) = (Defects::default(), 0_usize);
     let mut first_failure = None;
-    let tail = for_each_line(path, |line, bytes| {
-        match parse(path, Some(line), bytes) {
-            Ok(value) => {
-                whole += 1;
-                take(value);
-            }
-            Err(newer @ Error::Newer { .. }) => return Err(newer),
-            Err(error) => {
-                defects.add(line, &error);
-                first_failure.get_or_insert(error);
-            }
+    let read = for_each_line(path, |line, bytes| match parse(path, Some(line), bytes) {
+        Ok(value) => {
+            whole += 1;
+            if take(value).is_break() { Err(Stop::Enough) } else { Ok(()) }
         }
-        Ok(())
-    })?;
-    match first_failure {
-        Some(error) if whole == 0 => return Err(error), // the whole file is something else
-        _ => defects.torn_bytes = tail.torn_bytes,
+        Err(newer @ Error::Newer { .. }) => Err(Stop::Failed(newer)),
+        Err(error) => {
+            defects.add(line, &error);
+            first_failure.get_or_insert(error);
+            Ok(())
+        }
+    });
+    defects.torn_bytes = match read {
+        Ok(tail) => tail.torn_bytes,
+        Err(Stop::Enough) => 0,
+        Err(Stop::Failed(error)) => return Err(error),
+    };
+    if let Some(error) = first_failure.filter(|_| whole == 0) {
+        return Err(error); // the whole file is something else
     }
     defects.warn(path, T::NAME);
     Ok(defects)

@@ -54,6 +54,7 @@ impl Default for Storage {
 ///   predictions/                       past days of it: segments.json and what it lists
 ///   replicas/<replica>/predictions.jsonl  what one of several scoring services logged, until it is taken into the log
 ///   replicas/<replica>/segments/       what of it is to be shipped to a bucket
+///   replicas/<replica>/corrections.shipped  how much of the corrections was shipped
 ///   drift_reports/latest_drift.json    and dated ones
 ///   performance_metrics/latest_metrics.json
 ///   audits.jsonl                       scored slides drawn to be rated
@@ -266,6 +267,11 @@ impl Layout {
     /// What of a scoring service's log is to be shipped to a bucket.
     pub fn replica_segments(&self, replica: &str) -> PathBuf {
         self.replicas().join(replica).join("segments")
+    }
+
+    /// How many bytes of the corrections a scoring service has shipped to a bucket.
+    pub fn replica_corrections(&self, replica: &str) -> PathBuf {
+        self.replicas().join(replica).join("corrections.shipped")
     }
 
     /// The note that a shipped segment, by its hash, is in the log already.

@@ -74,6 +74,13 @@ fn write(folder: &Path, plan: &ScoringPlan, shard: usize) {
     part.finish().unwrap();
 }
 
+/// CPU seconds of the process.
+fn spent() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 /// The most memory that the process has had, in MB.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -81,12 +88,13 @@ fn peak() -> u64 {
     line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or(0) / 1000
 }
 
-/// Forgets the most so far; where that is not allowed the writing counts too.
-fn reset_peak() {
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
-}
-
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, command, folder] = arguments.as_slice()
+        && command == "join"
+    {
+        return join(Path::new(folder));
+    }
     let numbers: Vec<u64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let slides = numbers.first().copied().unwrap_or(10_000_000);
     let shards = numbers.get(1).map_or(1000, |shards| usize::try_from(*shards).unwrap());
@@ -104,20 +112,28 @@ fn main() {
         }
     });
     println!("{slides} slides in {shards} parts written in {:.1} s", start.elapsed().as_secs_f64());
-    reset_peak();
-    let start = Instant::now();
-    let survey = Survey::of(dir.path()).unwrap();
+    // In a process of its own, whose memory is that of joining alone.
+    let program = std::env::current_exe().unwrap();
+    assert!(
+        std::process::Command::new(program).args(["join".as_ref(), dir.path()]).status().unwrap().success()
+    );
+}
+
+fn join(folder: &Path) {
+    let (start, before) = (Instant::now(), spent());
+    let survey = Survey::of(folder).unwrap();
     let surveyed = start.elapsed().as_secs_f64();
-    assert!(survey.missing.is_empty() && survey.scored() == slides);
-    let joined = dir.path().join("scored.parquet");
+    assert!(survey.missing.is_empty() && survey.scored() == survey.plan.slides);
+    let joined = folder.join("scored.parquet");
     survey.join(&joined).unwrap();
     let all = start.elapsed().as_secs_f64();
     let bytes = std::fs::metadata(&joined).unwrap().len();
     println!(
-        "proved in {surveyed:.1} s, joined in {:.1} s, together {all:.1} s: {:.2} GB, {:.0} bytes a slide; at most {} MB of memory",
+        "proved in {surveyed:.1} s, joined in {:.1} s, together {all:.1} s: {:.2} GB, {:.0} bytes a slide; {:.1} s of CPU time; at most {} MB of memory",
         all - surveyed,
         bytes as f64 / 1e9,
-        bytes as f64 / slides as f64,
+        bytes as f64 / survey.plan.slides as f64,
+        spent() - before,
         peak()
     );
 }

@@ -33,6 +33,7 @@ mod prediction;
 pub mod prediction_log;
 #[cfg(feature = "render")]
 mod process;
+mod receipt;
 #[cfg(feature = "render")]
 pub mod render;
 mod rubric;
@@ -61,6 +62,7 @@ pub use label::{Label, Labels, Scores};
 pub use limits::Limits;
 pub use prediction::{Correction, LineIds, Prediction, VisionSketch, digest_of, expected_score};
 pub use project_files::{Contract, Defects, Log};
+pub use receipt::{ForgettingAct, Forgotten, ForgottenMarks};
 #[cfg(feature = "render")]
 pub use render::RenderedSlide;
 pub use rubric::{Criterion, Rubric};

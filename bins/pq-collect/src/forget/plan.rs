@@ -114,6 +114,7 @@ impl Plan {
             id: self.id.clone(),
             act: ForgettingAct::Forgotten,
             decks: marks(&self.gone.decks),
+            slides: marks(&self.gone.slides),
             files: marks(&self.files.sha256),
             removed: self.removed.clone(),
             runs: self.runs.clone(),

@@ -83,7 +83,8 @@ impl<'a> Outcome<'a> {
         );
         if !self.dry_run {
             text.push_str(
-                "exports that were made before, and what was sent to a tracking service or the Hub, lie elsewhere: delete them there\n",
+                "exports that were made before, and what was sent to a tracking service or the Hub, lie elsewhere: delete them there\n\
+                 where scoring services ship to a bucket: `pq-monitor --bucket` removes what is there of it, now and once each has shipped\n",
             );
         }
         text

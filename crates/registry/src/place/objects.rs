@@ -14,8 +14,8 @@ use object_store::client::{
 };
 use object_store::path::Path;
 use object_store::{
-    BackoffConfig, ClientOptions, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig,
-    UpdateVersion,
+    BackoffConfig, ClientOptions, GetOptions, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions,
+    RetryConfig, UpdateVersion,
 };
 use tokio::runtime::Runtime;
 
@@ -23,6 +23,8 @@ use crate::{Error, Result};
 
 /// An object of this size is an error: adapters are far smaller.
 const LARGEST: u64 = 4 << 30;
+/// Bytes of an object that are asked for at once, where it is read piece by piece.
+const PIECE: u64 = 16 << 20;
 
 /// Where a bucket is, and the keys for it. Nothing of it is read from the environment.
 #[derive(Clone)]
@@ -162,6 +164,33 @@ impl Objects {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// Hands out the content of an object piece by piece, of one state of it; whether there is one.
+    ///
+    /// # Errors
+    /// When the service does not answer, or refuses, the object changes meanwhile, or `take` fails.
+    pub fn read<E: From<Error>>(
+        &self,
+        name: &str,
+        mut take: impl FnMut(&[u8]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<bool, E> {
+        let path = self.path(name);
+        let meta = match self.runtime.block_on(self.store.head(&path)) {
+            Ok(meta) => meta,
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(self.failed(error).into()),
+        };
+        let mut start = 0;
+        while start < meta.size {
+            let range = Some((start..meta.size.min(start + PIECE)).into());
+            let options = GetOptions { range, if_match: meta.e_tag.clone(), ..GetOptions::default() };
+            let piece = async { self.store.get_opts(&path, options).await?.bytes().await };
+            let piece = self.runtime.block_on(piece).map_err(|error| self.failed(error))?;
+            take(&piece)?;
+            start += PIECE;
+        }
+        Ok(true)
     }
 
     fn put(&self, name: &str, content: &[u8], mode: PutMode) -> Result<bool> {

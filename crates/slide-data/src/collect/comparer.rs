@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::copies::is_better;
 use super::sketches;
-use crate::imaging::{Signature, Sketch, SlideHash, decode};
+use crate::imaging::{Placed, Signature, Sketch, SlideHash, decode};
 use crate::{DuplicateThresholds, Limits, Manifest, SlideRecord};
 
 /// Signatures that a comparer keeps in memory (20 kB each).
@@ -59,6 +59,12 @@ impl<'a> Comparer<'a> {
     pub(super) fn difference(&mut self, a: &str, b: &str) -> Option<f32> {
         let (a, b) = (self.signature(a)?, self.signature(b)?);
         Some(a.difference(&b))
+    }
+
+    /// A slide as another one, the frame, would have it; none where an image cannot be read.
+    pub(super) fn placed(&mut self, own: &str, frame: &str) -> Option<Placed> {
+        let (own, frame) = (self.signature(own)?, self.signature(frame)?);
+        Some(Placed::of(&own, &frame))
     }
 
     /// Whether the first of two copies of a slide is clearly the better one; not where an image cannot be read.

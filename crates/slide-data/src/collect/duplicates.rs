@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use super::comparer::{Comparer, Outline};
+use super::crowd::{Crowds, Frames, Match};
 use super::decision::Decisions;
 use super::evidence::Evidence;
 use super::grouping::{group, said_again};
@@ -51,7 +52,8 @@ pub(super) fn resolve(
     let outlines = Outline::of_all(&raw, slides);
     let sketches: Vec<_> = outlines.iter().map(|outline| outline.as_ref()?.sketch()).collect();
     let originals = Originals::of(slides, &sketches);
-    let mut found = Search { slides, outlines: &outlines, copies }.all(originals, &raw, is_interrupted)?;
+    let search = Search { slides, outlines: &outlines, copies, crowds: Crowds::default() };
+    let mut found = search.all(originals, &raw, is_interrupted)?;
     found.links.extend(decided(slides, copies.decisions));
     let said = texts::of_all(&raw, slides);
     let evidence = Evidence::of(slides, &said, &found.links, copies.thresholds);
@@ -131,21 +133,22 @@ impl Found {
     }
 }
 
-/// A match: how similar the hashes are, and the position of the original.
-type Match = (f32, usize);
+/// What a slide repeats of the originals of earlier blocks, and what it is aligned with in a crowd of them.
+type Nearest = (Option<Match>, Option<usize>);
 
 /// The slides that others can repeat. Those of earlier blocks are looked up by their sketches, the last ones compared with all.
 struct Originals<'a> {
     by_pixels: HashMap<&'a str, usize>,
     settled: SketchTree<'a>,
     last: Vec<usize>,
+    frames: Frames,
 }
 
 impl<'a> Originals<'a> {
     /// The originals of earlier runs.
     fn of(slides: &'a [SlideRecord], sketches: &'a [Option<&'a Sketch>]) -> Self {
-        let mut originals =
-            Self { by_pixels: HashMap::new(), settled: SketchTree::new(sketches), last: Vec::new() };
+        let (by_pixels, settled) = (HashMap::new(), SketchTree::new(sketches));
+        let mut originals = Self { by_pixels, settled, last: Vec::new(), frames: Frames::default() };
         let is_original = |slide: &SlideRecord| !slide.group.is_empty() && slide.duplicate_of.is_none();
         for (at, slide) in slides.iter().enumerate().filter(|(_, slide)| is_original(slide)) {
             originals.by_pixels.entry(&slide.sha256).or_insert(at);
@@ -176,6 +179,7 @@ struct Search<'a> {
     slides: &'a [SlideRecord],
     outlines: &'a [Option<Outline>],
     copies: &'a Copies<'a>,
+    crowds: Crowds,
 }
 
 impl<'a> Search<'a> {
@@ -198,9 +202,13 @@ impl<'a> Search<'a> {
             let comparer = &mut comparers[0];
             for &at in block {
                 let earlier = self.equal(at, &originals).or_else(|| {
-                    let (similarity, known) = near.remove(&at).unwrap_or_default().unzip();
+                    let (nearest, frame) = near.remove(&at).unwrap_or_default();
+                    let (similarity, known) = nearest.unzip();
                     let within = self.candidates(at, &originals.last, similarity);
-                    self.nearest(at, within, comparer).map(|(_, other)| other).or(known)
+                    if let Some(frame) = frame.or_else(|| originals.frames.of(&within)) {
+                        originals.frames.set(at, frame);
+                    }
+                    self.nearest(at, within, &originals, comparer).map(|(_, other)| other).or(known)
                 });
                 if earlier
                     .is_none_or(|earlier| self.takes_place(at, earlier, &originals, comparer, &mut found))
@@ -231,9 +239,11 @@ impl<'a> Search<'a> {
         let earlier = found.best(earlier);
         let mut copies = BTreeSet::from([earlier]);
         if self.is_better(at, earlier, comparer) {
-            let near = [self.settled(at, originals), self.candidates(at, &originals.last, None)];
-            let near = near.into_iter().flatten().filter(|&(_, other)| self.is_near(at, other, comparer));
-            copies.extend(near.map(|(_, other)| found.best(other)));
+            for near in [self.settled(at, originals), self.candidates(at, &originals.last, None)] {
+                let near = self.closely(at, near, originals, comparer).into_iter();
+                let near = near.filter(|&(_, other)| self.is_near(at, other, comparer));
+                copies.extend(near.map(|(_, other)| found.best(other)));
+            }
         }
         found.links.extend(copies.iter().map(|&copy| (at, copy)));
         match copies.iter().find(|&&copy| !self.is_better(at, copy, comparer)) {
@@ -272,7 +282,7 @@ impl<'a> Search<'a> {
         originals: &Originals<'_>,
         comparers: &mut [Comparer<'_>],
         is_interrupted: &(dyn Fn() -> bool + Sync),
-    ) -> Option<HashMap<usize, Option<Match>>> {
+    ) -> Option<HashMap<usize, Nearest>> {
         let next = AtomicUsize::new(0);
         let (sender, matches) = channel();
         std::thread::scope(|scope| {
@@ -284,7 +294,9 @@ impl<'a> Search<'a> {
                             break;
                         }
                         let candidates = self.settled(at, originals);
-                        let _ = sender.send((at, self.nearest(at, candidates, comparer)));
+                        let frame = originals.frames.of(&candidates);
+                        let nearest = self.nearest(at, candidates, originals, comparer);
+                        let _ = sender.send((at, (nearest, frame)));
                     }
                 });
             }
@@ -295,8 +307,27 @@ impl<'a> Search<'a> {
     }
 
     /// The first of the candidates that a slide nearly repeats.
-    fn nearest(&self, at: usize, candidates: Vec<Match>, comparer: &mut Comparer<'_>) -> Option<Match> {
-        candidates.into_iter().find(|&(_, other)| self.is_near(at, other, comparer))
+    fn nearest(
+        &self,
+        at: usize,
+        candidates: Vec<Match>,
+        originals: &Originals<'_>,
+        comparer: &mut Comparer<'_>,
+    ) -> Option<Match> {
+        let mut closely = self.closely(at, candidates, originals, comparer).into_iter();
+        closely.find(|&(_, other)| self.is_near(at, other, comparer))
+    }
+
+    /// Those of the candidates that a slide is aligned with.
+    fn closely(
+        &self,
+        at: usize,
+        candidates: Vec<Match>,
+        originals: &Originals<'_>,
+        comparer: &mut Comparer<'_>,
+    ) -> Vec<Match> {
+        let Some(frame) = originals.frames.of(&candidates) else { return candidates };
+        self.crowds.nearest(self.slides, (at, frame), candidates, comparer)
     }
 
     /// The originals of earlier blocks whose hashes are similar to a slide's, the most similar first.

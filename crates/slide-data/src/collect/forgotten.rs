@@ -4,75 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use crate::{Contract, Result, sha256_hex};
-
-/// A receipt: a line of `data/raw/forgotten.jsonl`. It holds no name, no text and no hash of what was forgotten, only hashes of hashes:
-/// who has the file can tell that it is meant, nobody can tell from the line what was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Forgotten {
-    /// Version of this contract, now 1.
-    pub schema_version: u32,
-    /// Names the act: one that is finished later, because it was stopped, is one line.
-    pub id: String,
-    /// What was done.
-    pub act: ForgettingAct,
-    /// The decks: [`Forgotten::mark`] of their ids.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub decks: BTreeSet<String>,
-    /// The files: [`Forgotten::mark`] of their SHA-256.
-    pub files: BTreeSet<String>,
-    /// How much was removed of each kind.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub removed: BTreeMap<String, usize>,
-    /// Runs that learned from the slides, were chosen by them or measured on them, each with which of it: adapters cannot unlearn.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub runs: BTreeMap<String, String>,
-    /// Released versions of these runs.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub versions: BTreeSet<String>,
-    /// Files that still spoke of them afterwards and were left: those of released versions, which never change.
-    #[serde(default)]
-    pub left: usize,
-    /// Who asked for it.
-    pub by: String,
-    /// Why.
-    #[serde(default)]
-    pub why: String,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// What a receipt is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ForgettingAct {
-    /// Decks were forgotten.
-    Forgotten,
-    /// Files that were forgotten were taken in again, because a person asked for it.
-    TakenAgain,
-}
-
-impl Contract for Forgotten {
-    const NAME: &'static str = "receipt of what was forgotten";
-    const VERSION: u32 = 1;
-
-    fn check(&self) -> std::result::Result<(), String> {
-        let is_mark = |mark: &&String| mark.len() == 64 && mark.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match self.files.iter().chain(&self.decks).find(|mark| !is_mark(mark)) {
-            Some(other) => Err(format!("`{other}` is not the hash of a hash")),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Forgotten {
-    /// What stands in a receipt for an id or a hash: SHA-256 of it behind `forgotten:`.
-    pub fn mark(of: &str) -> String {
-        sha256_hex(format!("forgotten:{of}").as_bytes())
-    }
-}
+use crate::receipt::{ForgettingAct, Forgotten};
+use crate::{Contract as _, Result};
 
 /// The files that must not come back by themselves.
 #[derive(Debug, Default)]
@@ -140,6 +74,7 @@ impl Tombstones {
             act: ForgettingAct::TakenAgain,
             files,
             decks: BTreeSet::new(),
+            slides: BTreeSet::new(),
             removed: BTreeMap::new(),
             runs: BTreeMap::new(),
             versions: BTreeSet::new(),
@@ -162,6 +97,7 @@ mod tests {
             id: "1".to_owned(),
             act: ForgettingAct::Forgotten,
             decks: BTreeSet::new(),
+            slides: BTreeSet::new(),
             files: [Forgotten::mark(file)].into(),
             removed: BTreeMap::new(),
             runs: BTreeMap::new(),

@@ -4,6 +4,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::comparer::{Comparer, Outline};
+use super::crowd::{Crowds, Frames, Match};
 use super::decision::Decisions;
 use super::evidence::Evidence;
 use super::texts;
@@ -131,34 +132,57 @@ fn pairs_are_far(
     proof: &mut SplitProof,
 ) -> Result<()> {
     let usable: Vec<SlideRecord> = manifest.usable().cloned().collect();
-    let outlines = Outline::of_all(raw, &usable);
-    let row = |(slide, outline)| Some((slide, splits.of(slide)?, outline?));
-    let rows: Vec<(&SlideRecord, Split, Outline)> = usable.iter().zip(outlines).filter_map(row).collect();
-    let mut comparer = Comparer::new(raw);
-    for (at, (slide, split, outline)) in rows.iter().enumerate() {
-        for (other, other_split, other_outline) in rows[..at].iter().filter(|row| row.1 != *split) {
-            proof.pairs += 1;
-            if rules.decisions.are_different(&slide.slide_id, &other.slide_id) {
-                proof.decided += 1;
-                continue;
-            }
-            if slide.sha256 == other.sha256 {
-                return Err(leak(&slide.slide_id, &other.slide_id, *split, *other_split));
-            }
-            if outline.resemblance(other_outline, rules.thresholds).is_none() {
-                continue;
-            }
-            proof.close_pairs += 1;
-            let Some(difference) = comparer.difference(&other.slide_id, &slide.slide_id) else { continue };
+    let outlines = Outline::of_all(raw, &usable).into_iter().enumerate();
+    let row = |(at, outline): (usize, Option<Outline>)| Some((at, splits.of(&usable[at])?, outline?));
+    let rows: Vec<Row> = outlines.filter_map(row).collect();
+    let (mut comparer, crowds, mut frames) = (Comparer::new(raw), Crowds::default(), Frames::default());
+    for (number, row) in rows.iter().enumerate() {
+        let (at, split, _) = row;
+        let close = close_to(row, &rows[..number], &usable, rules, proof)?;
+        proof.close_pairs += close.len();
+        let Some(frame) = frames.of(&close) else { continue };
+        frames.set(*at, frame);
+        for (_, other) in crowds.nearest(&usable, (*at, frame), close, &mut comparer) {
+            let (own, other) = (&usable[*at].slide_id, &usable[other]);
+            let Some(difference) = comparer.difference(&other.slide_id, own) else { continue };
             if difference <= rules.thresholds.difference {
-                return Err(leak(&slide.slide_id, &other.slide_id, *split, *other_split));
+                return Err(leak(own, &other.slide_id, *split, splits.of(other).unwrap_or(*split)));
             }
             if proof.closest.as_ref().is_none_or(|(_, _, least)| difference < *least) {
-                proof.closest = Some((slide.slide_id.clone(), other.slide_id.clone(), difference));
+                proof.closest = Some((own.clone(), other.slide_id.clone(), difference));
             }
         }
     }
     Ok(())
+}
+
+/// A slide of a split by its position, and what it looks like.
+type Row = (usize, Split, Outline);
+
+/// The slides before one, in other splits, that it resembles, the most similar first.
+fn close_to(
+    (at, split, outline): &Row,
+    before: &[Row],
+    slides: &[SlideRecord],
+    rules: Rules<'_>,
+    proof: &mut SplitProof,
+) -> Result<Vec<Match>> {
+    let (slide, mut close) = (&slides[*at], Vec::new());
+    for (place, other_split, other_outline) in before.iter().filter(|row| row.1 != *split) {
+        let other = &slides[*place];
+        proof.pairs += 1;
+        if rules.decisions.are_different(&slide.slide_id, &other.slide_id) {
+            proof.decided += 1;
+            continue;
+        }
+        if slide.sha256 == other.sha256 {
+            return Err(leak(&slide.slide_id, &other.slide_id, *split, *other_split));
+        }
+        let similarity = outline.resemblance(other_outline, rules.thresholds);
+        close.extend(similarity.map(|similarity| (similarity, *place)));
+    }
+    close.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    Ok(close)
 }
 
 fn leak(a: &str, b: &str, split: Split, other: Split) -> Error {

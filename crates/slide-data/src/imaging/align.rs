@@ -16,6 +16,10 @@ const STEPS: usize = 6;
 /// moves them.
 const BLURS: usize = 3;
 
+/// The border of a placed copy that is left out, in its cells.
+#[cfg(feature = "collect")]
+const PLACED_MARGIN: usize = 2;
+
 /// The copies at one size, blurred for comparing, with the block and the margin that fit the size.
 struct Scene {
     blurred: [Plane; 2],
@@ -208,6 +212,30 @@ fn align(a: &Plane, b: &Plane, warp: &mut Warp) -> bool {
     warp.scale.iter().all(|s| (0.88..=1.14).contains(s)) && warp.shift.iter().all(|t| t.abs() <= 0.1)
 }
 
+/// The warp after some steps, or as far as they stay within the range of border crops.
+#[cfg(feature = "collect")]
+fn refined(a: &Plane, b: &Plane, warp: Warp) -> Warp {
+    let step = |(warp, goes): (Warp, bool)| {
+        let mut next = warp;
+        if goes && align(a, b, &mut next) { (next, true) } else { (warp, false) }
+    };
+    (0..STEPS).fold((warp, true), |state, _| step(state)).0
+}
+
+/// A copy at half the size as another one would have it, blurred, without a number where it has none.
+#[cfg(feature = "collect")]
+pub(super) fn placed(own: Plane, frame: Plane) -> Plane {
+    let (own, frame) = (pyramid(own), pyramid(frame));
+    let apart = |warp: Warp| distance(&across(&own[2], frame[2].width, warp), &frame[2], warp);
+    let starts = best_starts(&own[2], &frame[2]).1.into_iter();
+    let starts = starts.map(|warp| refined(&own[2], &frame[2], warp)).map(|warp| (apart(warp), warp));
+    let best = starts.min_by(|x, y| x.0.total_cmp(&y.0)).map_or(Warp::STILL, |(_, warp)| warp);
+    let warp = [1, 0].into_iter().fold(best, |warp, level| refined(&own[level], &frame[level], warp));
+    let blurred = (1..BLURS).fold(own[1].clone(), |plane, _| smooth(&plane));
+    let (width, height) = (frame[1].width, frame[1].height);
+    Plane { width, height, values: warped(&blurred, &frame[1], warp, PLACED_MARGIN) }
+}
+
 /// Gaussian elimination of a positive definite system.
 fn solve(mut rows: [[f64; 5]; 4]) -> [f64; 4] {
     for pivot in 0..4 {
@@ -243,7 +271,7 @@ fn smooth(plane: &Plane) -> Plane {
 }
 
 /// Grey levels that are added to a block's contrast, so that noise in flat areas does not count.
-const FLOOR: f32 = 6.0;
+pub(super) const FLOOR: f32 = 6.0;
 
 /// The largest ratio, over all blocks, of the difference to the contrast. The margin along the borders of both copies is left
 /// out: a crop's edge may lie in it, and what was cut off shines in from outside.

@@ -10,6 +10,8 @@ mod ground;
 mod handout;
 mod jpeg;
 mod jpeg2000;
+#[cfg(feature = "collect")]
+mod placed;
 pub(crate) mod plane;
 mod quality;
 pub(crate) mod signature;
@@ -27,6 +29,8 @@ pub use decode::{decode, encode_png, pixels_sha256, thumbnail};
 pub use features::image_features;
 #[cfg(feature = "render")]
 pub(crate) use jpeg2000::is_jpeg2000;
+#[cfg(feature = "collect")]
+pub(crate) use placed::Placed;
 #[cfg(feature = "collect")]
 pub(crate) use quality::{MEASURED, steepness};
 pub use quality::{QualityThresholds, quality_flags};

@@ -118,6 +118,12 @@ impl<'a> SketchTree<'a> {
         self.parts[own as usize].next = self.parts.len() as u32;
     }
 
+    /// The sample, and its least grey level on the one side, at which these sketches meet the fewest of those on the other side; none where
+    /// no division spares a comparison. A tree asks some of each part.
+    pub fn division(asked: &[&Sketch]) -> Option<(usize, u8)> {
+        division(asked)
+    }
+
     /// From now on the sketch at a position is found. What has no sketch is found always.
     pub fn insert(&mut self, at: usize) {
         if std::mem::replace(&mut self.inserted[at], true) {

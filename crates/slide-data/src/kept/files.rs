@@ -4,11 +4,11 @@ use std::path::Path;
 use durable_files::{FileLock, io_error, write_atomic};
 use image::RgbImage;
 use jiff::{SignedDuration, Timestamp};
-use project_files::KeptFiles;
+use project_files::{KeptFiles, Layout};
 
 use super::{KeptConfig, KeptSlide};
 use crate::imaging::{decode, encode_png, pixels_sha256};
-use crate::{Contract as _, Error, Limits, Reason, Result};
+use crate::{Audit, Contract as _, Correction, Error, Limits, Manifest, Reason, Result};
 
 /// A slide that is scored again is noted anew after so many hours, so that it stays as long as one that is new.
 const NOTED_FOR_HOURS: i64 = 24;
@@ -38,6 +38,23 @@ impl KeptSlides {
     pub fn read(files: &KeptFiles) -> Result<BTreeMap<String, KeptSlide>> {
         let log = KeptSlide::read_log_if_present(&files.index())?;
         Ok(log.entries.into_iter().map(|slide| (slide.slide_id.clone(), slide)).collect())
+    }
+
+    /// The slides that have yet to be brought into the store: corrected, or drawn to be rated.
+    ///
+    /// # Errors
+    /// When a log or the manifest cannot be read.
+    pub fn asked_for(layout: &Layout) -> Result<BTreeSet<String>> {
+        let corrections = Correction::read_log_if_present(&layout.corrections())?.entries;
+        let audits = Audit::read_log_if_present(&layout.audits())?.entries;
+        let collected: BTreeSet<String> = if layout.slides().manifest().exists() {
+            Manifest::read(layout.slides().root())?.slides.into_iter().map(|slide| slide.slide_id).collect()
+        } else {
+            BTreeSet::new()
+        };
+        let corrected = corrections.into_iter().map(|correction| correction.slide_id);
+        let asked = corrected.chain(audits.into_iter().map(|audit| audit.slide_id));
+        Ok(asked.filter(|slide| !collected.contains(slide)).collect())
     }
 
     /// The image of a kept slide, checked against its record.

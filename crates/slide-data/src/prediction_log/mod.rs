@@ -5,6 +5,7 @@
 //! are asked for, so that memory does not grow with it. Which files count stands in [`SegmentIndex`]: one that is missing, cut short or
 //! changed is named ([`PredictionLog::unreadable`]), and what it held counts neither as there nor as never scored.
 
+mod carried;
 mod compact;
 mod field;
 mod find;

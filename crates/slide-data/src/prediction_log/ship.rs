@@ -1,5 +1,7 @@
 //! Ships what a scoring service has logged to a place that several machines reach, a folder of a bucket, and takes it in from there.
 //!
+//! With the log go the slides that were kept and the corrections that users made ([`super::carried`]).
+//!
 //! A segment is some whole lines of a replica's log. Its name has the SHA-256 of its content: shipped twice it is there once, and what is cut short is known.
 
 use std::path::{Path, PathBuf};
@@ -7,8 +9,9 @@ use std::path::{Path, PathBuf};
 use durable_files::{FileLock, append_lines, sha256_hex, write_atomic};
 use project_files::Layout;
 
+use super::carried;
 use crate::error::io_error;
-use crate::{Contract as _, Error, Prediction, Result};
+use crate::{Contract as _, Error, ForgottenMarks, Prediction, Result};
 
 /// A segment holds about so many bytes.
 const SEGMENT: usize = 8 << 20;
@@ -37,7 +40,7 @@ pub trait SegmentStore {
     fn remove(&self, name: &str) -> std::result::Result<(), Self::Error>;
 }
 
-/// Ships the whole lines of a replica's log; how many segments it was. `create` puts an object of that name and content there, and says
+/// Ships the whole lines of a replica's log, the slides that it kept and the corrections that it took; how many objects it was. `create` puts an object of that name and content there, and says
 /// whether it is there now.
 ///
 /// The lines leave the log for a file beside it, and that when they are there: what ends in between is repeated. A line that is shipped
@@ -52,7 +55,7 @@ pub fn ship<E: From<Error>>(
 ) -> std::result::Result<u64, E> {
     let folder = layout.replica_segments(replica);
     set_lines_aside(&layout.replica_predictions(replica), &folder)?;
-    let mut shipped = 0;
+    let mut shipped = carried::ship(layout, replica, &mut create)?;
     for path in files_in(&folder)? {
         let content = std::fs::read(&path).map_err(io_error("read", &path))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -113,7 +116,12 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The hash in the name of a segment.
 fn hash_in(name: &str) -> Option<&str> {
-    let (time, hash) = name.strip_suffix(".jsonl")?.split_once('-')?;
+    hash_before(name, ".jsonl")
+}
+
+/// The hash in a name that ends so.
+pub(super) fn hash_before<'a>(name: &'a str, end: &str) -> Option<&'a str> {
+    let (time, hash) = name.strip_suffix(end)?.split_once('-')?;
     let is_name = time.bytes().all(|byte| byte.is_ascii_digit())
         && hash.len() == 64
         && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -127,34 +135,43 @@ pub struct TakenIn {
     pub segments: u64,
     /// Lines of them.
     pub lines: u64,
+    /// Slides that were kept.
+    pub kept: u64,
+    /// Corrections.
+    pub corrections: u64,
+    /// What is of decks that were forgotten, and went with them: lines, slides and corrections.
+    pub forgotten: u64,
     /// Objects that are not what their names say, and stay where they are.
     pub refused: Vec<String>,
 }
 
-/// Takes the segments that replicas have shipped into the log of scored slides, the oldest of each first, and removes them there.
+/// Takes the segments that replicas have shipped into the log of scored slides, the oldest of each first, with the slides that they kept and
+/// the corrections that they took, and removes them there. What was forgotten since is not taken in, and is gone there too.
 ///
 /// A segment is noted before it is removed and after it is in the log: where it cannot be removed it is not taken twice. Where a kill
 /// falls between log and note its lines are there twice with the same ids, and are read once.
 ///
 /// # Errors
 /// When a file cannot be written, or the store does not answer; nothing is then lost, and it can be repeated.
-pub fn take_in<S: SegmentStore>(layout: &Layout, store: &S) -> std::result::Result<TakenIn, S::Error> {
+pub fn take_in<S: SegmentStore>(
+    layout: &Layout,
+    forgotten: &ForgottenMarks,
+    store: &S,
+) -> std::result::Result<TakenIn, S::Error> {
     let mut taken = TakenIn::default();
     for replica in store.names("")? {
         let mut names = store.names(&replica)?;
         names.sort();
-        for (name, hash) in names.iter().filter_map(|name| Some((name, hash_in(name)?))) {
+        for (name, kind, hash) in names.iter().filter_map(|name| of_kind(name)) {
             let object = format!("{replica}/{name}");
             let note = layout.taken_segment(hash);
             if !note.exists() {
                 let Some(content) = store.get(&object)? else { continue };
-                if sha256_hex(&content) != hash || content.last() != Some(&b'\n') {
+                if sha256_hex(&content) != hash || !add(layout, forgotten, kind, &content, &mut taken)? {
                     taken.refused.push(object);
                     continue;
                 }
-                add(layout, &content, &note)?;
-                taken.segments += 1;
-                taken.lines += content.split_inclusive(|&byte| byte == b'\n').count() as u64;
+                write_note(&note)?;
             }
             store.remove(&object)?;
             std::fs::remove_file(&note).map_err(io_error("remove", &note))?;
@@ -163,9 +180,65 @@ pub fn take_in<S: SegmentStore>(layout: &Layout, store: &S) -> std::result::Resu
     Ok(taken)
 }
 
-/// Appends lines to the log and notes that they are there.
-fn add(layout: &Layout, lines: &[u8], note: &Path) -> Result<()> {
-    append_lines(&layout.predictions(), lines)?;
+/// What is shipped.
+#[derive(Clone, Copy)]
+enum Kind {
+    Lines,
+    Kept,
+    Corrections,
+}
+
+/// An object with what its name says that it is, and the hash of its content.
+fn of_kind(name: &str) -> Option<(&str, Kind, &str)> {
+    let kinds =
+        [(".jsonl", Kind::Lines), (carried::KEPT, Kind::Kept), (carried::CORRECTIONS, Kind::Corrections)];
+    kinds.into_iter().find_map(|(end, kind)| Some((name, kind, hash_before(name, end)?)))
+}
+
+/// Adds what an object holds to the project; false where it is not what its name says.
+fn add(
+    layout: &Layout,
+    forgotten: &ForgottenMarks,
+    kind: Kind,
+    content: &[u8],
+    taken: &mut TakenIn,
+) -> Result<bool> {
+    match kind {
+        Kind::Kept => carried::keep(layout, forgotten, content, taken),
+        _ if content.last() != Some(&b'\n') => Ok(false),
+        Kind::Corrections => carried::correct(layout, forgotten, content, taken),
+        Kind::Lines => {
+            let (lines, count) = without(forgotten, content, taken);
+            append_lines(&layout.predictions(), &lines)?;
+            taken.segments += 1;
+            taken.lines += count;
+            Ok(true)
+        }
+    }
+}
+
+/// The lines of a segment but for those of forgotten decks, and how many these are. A line that cannot be read stays.
+fn without(forgotten: &ForgottenMarks, content: &[u8], taken: &mut TakenIn) -> (Vec<u8>, u64) {
+    let is_gone = |line: &[u8]| {
+        !forgotten.is_empty()
+            && Prediction::parse(Path::new(""), None, line).is_ok_and(|slide| {
+                [&slide.deck_id, &slide.slide_id].into_iter().any(|id| forgotten.hold(id, slide.scored_at))
+            })
+    };
+    let (mut lines, mut count) = (Vec::with_capacity(content.len()), 0);
+    for line in content.split_inclusive(|&byte| byte == b'\n') {
+        if is_gone(line) {
+            taken.forgotten += 1;
+        } else {
+            lines.extend_from_slice(line);
+            count += 1;
+        }
+    }
+    (lines, count)
+}
+
+/// Notes that what an object holds is in the project.
+fn write_note(note: &Path) -> Result<()> {
     let folder = note.parent().unwrap_or(Path::new(""));
     std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
     Ok(write_atomic(note, b"")?)
@@ -173,4 +246,4 @@ fn add(layout: &Layout, lines: &[u8], note: &Path) -> Result<()> {
 
 #[cfg(test)]
 #[path = "ship_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -7,10 +7,10 @@ use super::*;
 
 /// A store in memory that fails when it is told to, before or after it did what it was asked.
 #[derive(Default)]
-struct Memory {
-    objects: RefCell<BTreeMap<String, Vec<u8>>>,
+pub(in crate::prediction_log) struct Memory {
+    pub(in crate::prediction_log) objects: RefCell<BTreeMap<String, Vec<u8>>>,
     /// Calls from now until one fails, and whether that one is done all the same.
-    fails: RefCell<Option<(u32, bool)>>,
+    pub(in crate::prediction_log) fails: RefCell<Option<(u32, bool)>>,
 }
 
 impl Memory {
@@ -60,30 +60,31 @@ impl SegmentStore for Memory {
 }
 
 /// The machines of two services and that of the monitor.
-struct Machines(tempfile::TempDir);
+pub(in crate::prediction_log) struct Machines(tempfile::TempDir);
 
 impl Machines {
-    fn new() -> Self {
+    pub(in crate::prediction_log) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn layout(&self, machine: &str) -> Layout {
+    pub(in crate::prediction_log) fn layout(&self, machine: &str) -> Layout {
         let folder = self.0.path().join(machine);
-        let storage = Storage { monitoring_dir: folder.join("monitoring"), ..Storage::default() };
+        let (data_dir, monitoring_dir) = (folder.join("data"), folder.join("monitoring"));
+        let storage = Storage { data_dir, monitoring_dir, ..Storage::default() };
         Layout::new(&storage, &folder.join("outputs"))
     }
 
-    fn log(&self, replica: &str, ids: impl IntoIterator<Item = usize>) {
+    pub(in crate::prediction_log) fn log(&self, replica: &str, ids: impl IntoIterator<Item = usize>) {
         let lines: Vec<_> = ids.into_iter().map(|id| line(&format!("{replica}{id:06}"), id)).collect();
         Prediction::append(&self.layout(replica).replica_predictions(replica), &lines).unwrap();
     }
 
-    fn ship(&self, replica: &str, store: &Memory) -> Result<u64> {
+    pub(in crate::prediction_log) fn ship(&self, replica: &str, store: &Memory) -> Result<u64> {
         ship(&self.layout(replica), replica, |name, content| store.create(name, content))
     }
 
     /// The ids of all lines of the monitor's log, in order, also of those that are there twice.
-    fn ids(&self) -> Vec<String> {
+    pub(in crate::prediction_log) fn ids(&self) -> Vec<String> {
         let log = std::fs::read(self.layout("monitor").predictions()).unwrap_or_default();
         let lines = log.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| Prediction::parse(Path::new("log"), None, line).unwrap().id.unwrap()).collect()
@@ -113,7 +114,7 @@ fn what_services_shipped_is_in_the_log_once_and_in_their_order() {
     assert_eq!((machines.ship("a", &store).unwrap(), machines.ship("b", &store).unwrap()), (1, 1));
     assert_eq!(machines.ship("a", &store).unwrap(), 0, "nothing new");
     let monitor = machines.layout("monitor");
-    let taken = take_in(&monitor, &store).unwrap();
+    let taken = take_in(&monitor, &ForgottenMarks::default(), &store).unwrap();
     assert_eq!((taken.segments, taken.lines, taken.refused.len()), (3, 6, 0));
     assert!(store.objects.borrow().is_empty(), "it is nowhere else now");
     let ids = machines.ids();
@@ -122,7 +123,7 @@ fn what_services_shipped_is_in_the_log_once_and_in_their_order() {
         ["a000000", "a000001", "a000002", "a000003"]
     );
     assert_eq!((ids.len(), ids.into_iter().collect::<BTreeSet<_>>()), (6, expected([4, 2])));
-    assert_eq!(take_in(&monitor, &store).unwrap(), TakenIn::default());
+    assert_eq!(take_in(&monitor, &ForgottenMarks::default(), &store).unwrap(), TakenIn::default());
     assert!(std::fs::read_dir(monitor.replicas().join(".taken")).unwrap().next().is_none(), "no note stays");
 }
 
@@ -139,7 +140,7 @@ fn nothing_is_lost_or_doubled_when_any_call_fails_and_is_repeated() {
             for replica in ["a", "b"] {
                 while machines.ship(replica, &store).is_err() {}
             }
-            while take_in(&monitor, &store).is_err() {}
+            while take_in(&monitor, &ForgottenMarks::default(), &store).is_err() {}
         }
         let ids = machines.ids();
         assert_eq!(ids.len(), 15, "{calls} {is_done}: {ids:?}");
@@ -163,15 +164,15 @@ fn what_a_kill_leaves_half_done_is_ended_by_the_next_run() {
     std::fs::write(&log, b"").unwrap();
     // Killed after the lines were in the monitor's log and before they were removed from the store.
     let objects = store.objects.borrow().clone();
-    take_in(&monitor, &store).unwrap();
+    take_in(&monitor, &ForgottenMarks::default(), &store).unwrap();
     store.objects.borrow_mut().extend(objects.clone());
     let hash = hash_in(objects.keys().next().unwrap().split_once('/').unwrap().1).unwrap();
     std::fs::write(monitor.taken_segment(hash), b"").unwrap();
-    assert_eq!(take_in(&monitor, &store).unwrap(), TakenIn::default());
+    assert_eq!(take_in(&monitor, &ForgottenMarks::default(), &store).unwrap(), TakenIn::default());
     assert!(store.objects.borrow().is_empty());
     // Killed before it was noted: the lines are there twice, and read once.
     store.objects.borrow_mut().extend(objects);
-    take_in(&monitor, &store).unwrap();
+    take_in(&monitor, &ForgottenMarks::default(), &store).unwrap();
     assert_eq!(machines.ids().len(), 4);
     let log = super::super::PredictionLog::open(&monitor).unwrap();
     let mut read = 0;
@@ -195,11 +196,11 @@ fn what_is_cut_short_or_changed_or_foreign_is_left_where_it_is() {
     store.objects.borrow_mut().insert(name.clone(), content[..content.len() - 9].to_vec());
     store.objects.borrow_mut().insert("a/notes.txt".to_owned(), b"mine".to_vec());
     store.objects.borrow_mut().insert("readme".to_owned(), b"mine".to_vec());
-    let taken = take_in(&monitor, &store).unwrap();
+    let taken = take_in(&monitor, &ForgottenMarks::default(), &store).unwrap();
     assert_eq!(taken, TakenIn { refused: vec![name.clone()], ..TakenIn::default() });
     assert!(machines.ids().is_empty() && store.objects.borrow().len() == 3);
     store.objects.borrow_mut().insert(name, content);
-    assert_eq!(take_in(&monitor, &store).unwrap().lines, 2);
+    assert_eq!(take_in(&monitor, &ForgottenMarks::default(), &store).unwrap().lines, 2);
     assert_eq!(store.objects.borrow().len(), 2);
     // A segment that is there with another content is not written over, and nothing is lost here.
     machines.log("a", 2..3);
@@ -217,7 +218,7 @@ fn a_long_log_is_shipped_in_several_segments() {
     machines.log("a", 0..lines);
     assert_eq!(machines.ship("a", &store).unwrap(), 3);
     assert!(store.objects.borrow().values().all(|segment| segment.len() < SEGMENT + 10_000));
-    take_in(&machines.layout("monitor"), &store).unwrap();
+    take_in(&machines.layout("monitor"), &ForgottenMarks::default(), &store).unwrap();
     let ids = machines.ids();
     assert!(ids.len() == lines && ids.is_sorted(), "{}", ids.len());
 }
@@ -232,11 +233,11 @@ fn nothing_is_lost_of_what_is_logged_while_it_is_shipped() {
         });
         while !writer.is_finished() {
             machines.ship("a", &store).unwrap();
-            take_in(&machines.layout("monitor"), &store).unwrap();
+            take_in(&machines.layout("monitor"), &ForgottenMarks::default(), &store).unwrap();
         }
     });
     machines.ship("a", &store).unwrap();
-    take_in(&machines.layout("monitor"), &store).unwrap();
+    take_in(&machines.layout("monitor"), &ForgottenMarks::default(), &store).unwrap();
     assert_eq!(machines.ids().into_iter().collect::<BTreeSet<_>>(), expected([80, 0]));
     assert_eq!(machines.ids().len(), 80);
 }
