@@ -118,7 +118,7 @@ mod tests {
     fn where_nothing_changed_no_p_value_is_met_more_often_than_it_says() {
         for (fewest, most) in [(9, 9), (9, 299), (19, 60), (99, 599), (30, 1999)] {
             let ends = ends(plan(fewest, most));
-            pq_testing::assert_close(&[ends.iter().map(|(_, chance)| chance).sum()], &[1.0], 1e-9);
+            pq_testing::assert_close(&[ends.iter().map(|(_, chance)| chance).sum::<f64>()], &[1.0], 1e-9);
             for (p, _) in &ends {
                 let level: f64 = ends.iter().filter(|(other, _)| other <= p).map(|(_, chance)| chance).sum();
                 assert!(level <= p * (1.0 + 1e-9), "{fewest} to {most}: {level} at a p-value of {p}");
