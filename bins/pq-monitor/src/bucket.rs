@@ -5,14 +5,14 @@ use pq_cli::{Hint, Layout};
 use slide_data::KeptConfig;
 
 #[cfg(not(feature = "object-store"))]
-pub(crate) fn take_in_shipped(_layout: &Layout, url: &str, _kept: KeptConfig) -> Result<()> {
+pub(crate) fn take_in_shipped(_layout: &Layout, url: &str, _kept: &KeptConfig) -> Result<()> {
     let what = format!("`{url}` is in a bucket, and this pq-monitor knows none");
     Err(Hint::new(what, "build it with `--features object-store`").into())
 }
 
 /// Takes everything that lies there, but for what was forgotten. What is not whole stays, and is an error once all else is taken in.
 #[cfg(feature = "object-store")]
-pub(crate) fn take_in_shipped(layout: &Layout, url: &str, kept: KeptConfig) -> Result<()> {
+pub(crate) fn take_in_shipped(layout: &Layout, url: &str, kept: &KeptConfig) -> Result<()> {
     use pq_cli::WithHint as _;
     let place = shipped::Place::open(url)?;
     let forgotten = slide_data::ForgottenMarks::read(&layout.slides().forgotten()).hint(
@@ -44,10 +44,10 @@ pub(crate) fn take_in_shipped(layout: &Layout, url: &str, kept: KeptConfig) -> R
 
 /// Removes kept slides that are too old or too many. What cannot be removed is warned of.
 #[cfg(feature = "object-store")]
-fn prune(layout: &Layout, config: KeptConfig) {
+fn prune(layout: &Layout, config: &KeptConfig) {
     use slide_data::KeptSlides;
     let now = jiff::Timestamp::now();
-    let pruned = KeptSlides::open(layout.kept(), config)
+    let pruned = KeptSlides::open(layout.kept(), config.clone())
         .and_then(|mut kept| kept.prune(now, || KeptSlides::asked_for(layout)));
     if let Err(error) = pruned {
         tracing::warn!("no kept slide is removed: {error:#}");

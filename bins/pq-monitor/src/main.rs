@@ -84,7 +84,8 @@ fn run(args: &Args) -> Result<Verdict> {
         .with_monitoring(args.monitoring.as_deref(), true)?
         .with_registry(args.registry.as_deref(), true)?;
     if let Some(url) = &args.bucket {
-        bucket::take_in_shipped(&layout, url, project.section("kept_slides", KeptConfig::validate)?)?;
+        let kept: KeptConfig = project.section("kept_slides", KeptConfig::validate)?;
+        bucket::take_in_shipped(&layout, url, &kept)?;
     }
     let remedy = "run the command in the project's folder, or mend the setting";
     layout
