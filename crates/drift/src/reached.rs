@@ -11,12 +11,10 @@
 //! and Hachey 2007, who order the ends as here), and the p-value that is given is at least the chance of all ends that
 //! are as extreme. So looking early is paid for, and a few re-labellings that reach what was seen do not hide a change that is there.
 
-use crate::DriftConfig;
+use crate::config::{DriftConfig, EARLY};
 
 /// A statistic that was reached so often is known well enough.
 const ENOUGH_REACHED: usize = 10;
-/// One over the share of the most re-labellings after which one that was never reached ends.
-pub(crate) const EARLY: usize = 3;
 
 /// Of the re-labellings so far, how many reached the observed statistic.
 #[derive(Debug, Clone, Copy)]
