@@ -188,6 +188,23 @@ pub struct AdamWTensor<'a, T> {
     pub v: &'a mut T,
 }
 
+/// A frozen matrix and what is added to each row of its products.
+#[derive(Debug)]
+pub struct FrozenLinear<'a, W, B> {
+    /// The matrix `(n, k)`.
+    pub weight: &'a W,
+    /// The bias `(n)`.
+    pub bias: Option<&'a B>,
+}
+
+impl<W, B> Clone for FrozenLinear<'_, W, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<W, B> Copy for FrozenLinear<'_, W, B> {}
+
 /// One of the products of [`Backend::linears`](super::Backend::linears).
 #[derive(Debug)]
 pub struct LinearOutput<'a, W, B> {

@@ -142,6 +142,29 @@ impl<B: Backend> SelfAttention<B> {
         Ok(Attended { y, o, o_read, lse, saved })
     }
 
+    /// Adds what [`forward`](Self::forward) computes to the rows that are read, with nothing saved.
+    pub(crate) fn forward_onto(
+        &self,
+        pass: Pass<'_, B>,
+        input: &B::Buffer,
+        read: Read<'_>,
+        y: &mut B::Buffer,
+    ) -> Result<()> {
+        let (backend, Read { layout: Layout { offsets, positions }, rows }) = (pass.backend, read);
+        let Qkv { q, k, v, .. } = self.project(pass, input, positions)?;
+        let len = backend.len(&q);
+        let mut lse = backend.scratch(len / self.head_dim)?;
+        let mut o = match rows {
+            None => Linear::scratch_for(pass, len, &[&self.out])?,
+            Some(_) => backend.scratch(len)?,
+        };
+        let inputs = AttentionInputs { q: &q, k: &k, v: &v };
+        backend.attention(self.shape(offsets, offsets), inputs, &mut o, &mut lse)?;
+        drop((q, k, v));
+        let o_read = select_rows(pass, &o, self.out.in_features, rows)?;
+        self.out.forward_onto(pass, o_read.as_ref().unwrap_or(&o), y)
+    }
+
     /// What is added to the residual stream in the rows that are read, of the normed input.
     pub(crate) fn forward(
         &self,

@@ -69,6 +69,19 @@ impl<B: Backend> Block<B> {
         Ok((y, BlockSaved { x, attention, middle, mlp }))
     }
 
+    /// As [`forward`](Self::forward), with nothing saved: what attention and perceptron add goes onto the input.
+    fn forward_only(&self, pass: Pass<'_, B>, x: B::Buffer, read: Read<'_>) -> Result<B::Buffer> {
+        let SelfAttention { q, k, v, .. } = &self.attention;
+        let normed = self.norm1.forward_for(pass, &x, &[q, k, v])?;
+        let x_read = select_rows(pass, &x, q.in_features, read.rows)?;
+        let mut y = x_read.unwrap_or(x);
+        self.attention.forward_onto(pass, &normed, read, &mut y)?;
+        drop(normed);
+        let normed = self.norm2.forward_for(pass, &y, &self.mlp.linears())?;
+        self.mlp.forward_onto(pass, &normed, &mut y)?;
+        Ok(y)
+    }
+
     /// The perceptron with its norm and residual.
     pub(crate) fn second_half(
         &self,
@@ -186,12 +199,14 @@ impl<B: Backend> Stack<B> {
         };
         let mut all = Vec::with_capacity(self.blocks.len());
         for (index, block) in self.blocks.iter().enumerate() {
-            let (y, saved) = block.forward(pass, x, self.read_of(index, read))?;
-            all.push(match () {
-                () if index < lowest => Saved::Nothing,
-                () if checkpointing => Saved::Input(saved.x),
-                () => Saved::Whole(saved),
-            });
+            let read = self.read_of(index, read);
+            if index < lowest {
+                x = block.forward_only(pass, x, read)?;
+                all.push(Saved::Nothing);
+                continue;
+            }
+            let (y, saved) = block.forward(pass, x, read)?;
+            all.push(if checkpointing { Saved::Input(saved.x) } else { Saved::Whole(saved) });
             x = y;
         }
         Ok((x, all))

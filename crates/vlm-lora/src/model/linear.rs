@@ -5,7 +5,7 @@ use super::adapter::{
 };
 use super::params::{Bias, Grads, Pass};
 use crate::Result;
-use crate::backend::{Backend, Kernels, LinearOutput, Write};
+use crate::backend::{Backend, FrozenLinear, Kernels, LinearOutput, Write};
 
 /// A frozen linear `y = x·Wᵀ + bias`, with an adapter where one is attached.
 pub(crate) struct Linear<B: Backend> {
@@ -107,6 +107,27 @@ impl<B: Backend> Linear<B> {
         }
         backend.linears(x, rows, &mut outputs)?;
         Ok(products)
+    }
+
+    /// Adds what [`forward`](Self::forward) computes to `y`, with nothing saved.
+    pub(crate) fn forward_onto(&self, pass: Pass<'_, B>, x: &B::Buffer, y: &mut B::Buffer) -> Result<()> {
+        let backend = pass.backend;
+        if self.adapter.is_some() {
+            let (own, _) = self.forward(pass, x)?;
+            return backend.add(1.0, &own, y);
+        }
+        backend.linear_onto(x, backend.len(x) / self.in_features, self.of_backend(pass), y)
+    }
+
+    /// Room for what only these linears read.
+    pub(super) fn scratch_for(pass: Pass<'_, B>, len: usize, readers: &[&Self]) -> Result<B::Buffer> {
+        let is_frozen = readers.iter().all(|linear| linear.adapter.is_none());
+        if is_frozen { pass.backend.scratch_for_products(len) } else { pass.backend.scratch(len) }
+    }
+
+    /// As a backend takes it; of one without an adapter that is all.
+    pub(super) fn of_backend<'a>(&'a self, pass: Pass<'a, B>) -> FrozenLinear<'a, B::Weight, B::Buffer> {
+        FrozenLinear { weight: &self.weight, bias: self.bias_values(pass) }
     }
 
     fn bias_values<'a>(&'a self, pass: Pass<'a, B>) -> Option<&'a B::Buffer> {

@@ -63,6 +63,27 @@ impl<B: Backend> Mlp<B> {
         }
     }
 
+    /// Adds what [`forward`](Self::forward) computes to `y`, with nothing saved.
+    pub(crate) fn forward_onto(&self, pass: Pass<'_, B>, input: &B::Buffer, y: &mut B::Buffer) -> Result<()> {
+        match self {
+            Self::Plain { fc1, fc2 } if fc1.adapter.is_none() && fc2.adapter.is_none() => {
+                let rows = pass.backend.len(input) / fc1.in_features;
+                pass.backend.perceptron_onto(input, rows, fc1.of_backend(pass), fc2.of_backend(pass), y)
+            }
+            Self::Plain { .. } => {
+                let (own, _) = self.forward(pass, input)?;
+                pass.backend.add(1.0, &own, y)
+            }
+            Self::Gated { gate, up, down } => {
+                let [(gate, _), (up, _)] = Linear::forward_all([gate, up], pass, input)?;
+                let mut hidden = Linear::scratch_for(pass, pass.backend.len(&gate), &[down])?;
+                pass.backend.swiglu(&gate, &up, &mut hidden)?;
+                drop((gate, up));
+                down.forward_onto(pass, &hidden, y)
+            }
+        }
+    }
+
     /// The gradient of the normed input, where it is wanted. `input` is read by adapters of the first layer only.
     pub(crate) fn backward(
         &self,

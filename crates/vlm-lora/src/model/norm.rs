@@ -1,3 +1,4 @@
+use super::linear::Linear;
 use super::params::{Bias, Grads, Pass};
 use crate::Result;
 use crate::backend::{self, Backend, Write};
@@ -19,6 +20,18 @@ impl<B: Backend> Norm<B> {
         let backend = pass.backend;
         let mut y = backend.scratch(backend.len(x))?;
         backend.norm(x, self.parameters(pass), &mut y)?;
+        Ok(y)
+    }
+
+    /// As [`forward`](Self::forward), for these readers alone.
+    pub(crate) fn forward_for(
+        &self,
+        pass: Pass<'_, B>,
+        x: &B::Buffer,
+        readers: &[&Linear<B>],
+    ) -> Result<B::Buffer> {
+        let mut y = Linear::scratch_for(pass, pass.backend.len(x), readers)?;
+        pass.backend.norm(x, self.parameters(pass), &mut y)?;
         Ok(y)
     }
 

@@ -104,7 +104,8 @@ impl<D: Device> Drop for Block<D> {
 
 /// A flat array of f32 on the device.
 pub struct Buffer<D: Device> {
-    block: Block<D>,
+    /// None where only products with frozen matrices read it, in whose operands it is kept.
+    block: Option<Block<D>>,
     len: usize,
     /// The same numbers as operands of a product; made by the first product that reads them.
     operand: OnceLock<Block<D>>,
@@ -113,7 +114,7 @@ pub struct Buffer<D: Device> {
 impl<D: Device> fmt::Debug for Buffer<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buffer")
-            .field("address", &self.block.address)
+            .field("address", &self.block.as_ref().map(|block| block.address))
             .field("len", &self.len)
             .finish_non_exhaustive()
     }
@@ -122,7 +123,12 @@ impl<D: Device> fmt::Debug for Buffer<D> {
 impl<D: Device> Buffer<D> {
     /// `len` elements of unspecified value.
     pub(super) fn new(pool: &Arc<Pool<D>>, len: usize) -> Result<Self> {
-        Ok(Self { block: Block::new(pool, len * 4)?, len, operand: OnceLock::new() })
+        Ok(Self { block: Some(Block::new(pool, len * 4)?), len, operand: OnceLock::new() })
+    }
+
+    /// `len` elements that are kept as operands alone: what writes them must write those.
+    pub(super) fn of_operands(len: usize) -> Self {
+        Self { block: None, len, operand: OnceLock::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -131,19 +137,25 @@ impl<D: Device> Buffer<D> {
 
     /// Where the numbers are read.
     pub(super) fn at(&self) -> Address {
-        self.block.address
+        debug_assert!(self.block.is_some(), "only products read this");
+        self.address()
     }
 
     /// Where they are written.
     pub(super) fn at_mut(&mut self) -> Address {
+        debug_assert!(self.block.is_some(), "kept as operands alone");
         self.operand.take();
-        self.block.address
+        self.address()
     }
 
-    /// As [`at_mut`](Self::at_mut), where the operands are written to `operand` at the same time.
+    /// As [`at_mut`](Self::at_mut), where the operands are written to `operand` at the same time; 0 where only those are kept.
     pub(super) fn at_mut_with(&mut self, operand: Block<D>) -> Address {
         self.operand = OnceLock::from(operand);
-        self.block.address
+        self.address()
+    }
+
+    fn address(&self) -> Address {
+        self.block.as_ref().map_or(0, |block| block.address)
     }
 
     /// The numbers as operands, made by `make` where they are not yet.

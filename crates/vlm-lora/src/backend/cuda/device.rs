@@ -143,7 +143,7 @@ pub struct Matmul {
     pub factor: Factor,
     /// Whether the result is added to C.
     pub accumulate: bool,
-    /// An f32 for each column of C, which is added to all of its rows; never where the result is added to C.
+    /// An f32 for each column of C, which is added to all of its rows.
     pub bias: Option<Address>,
 }
 
@@ -179,4 +179,7 @@ pub trait Device: Send + Sync + 'static {
     fn launch(&self, launch: Launch<'_>) -> Result<()>;
     /// Queues a product; none of its dimensions is 0.
     fn matmul(&self, product: Matmul) -> Result<()>;
+    /// Queues a product whose results C become `gelu` of them in the type of the operands, in which the bias is too, and says
+    /// whether it did: there may be no way. Nothing is added to C.
+    fn matmul_to_gelu(&self, product: Matmul) -> Result<bool>;
 }

@@ -8,12 +8,18 @@ use super::device::Device;
 use super::weight::Weight;
 use super::{Cuda, count};
 use crate::backend::dropout::Mask;
-use crate::backend::{AdamWTensor, Backend, LowRankBackward, LowRankForward, Pending, RowTarget, check};
+use crate::backend::{
+    AdamWTensor, Backend, FrozenLinear, LowRankBackward, LowRankForward, Pending, RowTarget, Write, check,
+};
 use crate::{Result, Tiles};
 
 impl<D: Device> Backend for Cuda<D> {
     fn scratch(&self, len: usize) -> Result<Buffer<D>> {
         Buffer::new(&self.pool, len)
+    }
+
+    fn scratch_for_products(&self, len: usize) -> Result<Buffer<D>> {
+        self.for_products(len)
     }
 
     fn clear(&self, buffers: Vec<&mut Buffer<D>>) -> Result<()> {
@@ -48,7 +54,28 @@ impl<D: Device> Backend for Cuda<D> {
         bias: Option<&Buffer<D>>,
         y: &mut Buffer<D>,
     ) -> Result<()> {
-        self.multiply_of_gelu(x, m, weight, bias, y)
+        self.multiply_of_gelu(x, m, FrozenLinear { weight, bias }, y, Write::Set)
+    }
+
+    fn linear_onto(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        linear: FrozenLinear<'_, Weight<D>, Buffer<D>>,
+        y: &mut Buffer<D>,
+    ) -> Result<()> {
+        self.multiply(x, m, linear, y, Write::Add)
+    }
+
+    fn perceptron_onto(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        first: FrozenLinear<'_, Weight<D>, Buffer<D>>,
+        second: FrozenLinear<'_, Weight<D>, Buffer<D>>,
+        y: &mut Buffer<D>,
+    ) -> Result<()> {
+        self.perceptron(x, m, first, second, y)
     }
 
     fn adapters(

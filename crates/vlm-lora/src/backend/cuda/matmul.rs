@@ -6,7 +6,7 @@ use super::check::{ensure, length, to_u32};
 use super::device::{Address, CudaDtype, Device, Factor, Matmul, Operands};
 use super::weight::{Rows, Weight};
 use crate::Result;
-use crate::backend::{Backend as _, Gemm, Kernels as _, Write};
+use crate::backend::{FrozenLinear, Gemm, Kernels as _, Write};
 
 /// What stands before scaled operands: the bits of the largest magnitude, the factor of the product, and room for alignment.
 const HEADER: usize = 16;
@@ -35,8 +35,16 @@ impl<D: Device> Cuda<D> {
         Ok((block.address + HEADER as u64, factor))
     }
 
-    /// Where a kernel writes all numbers of `y`, and where the same as operands of the product that reads them next, or 0. In
-    /// f16 the largest magnitude must be known first.
+    /// Numbers that only products with frozen matrices read: in bf16 their operands alone.
+    pub(super) fn for_products(&self, len: usize) -> Result<Buffer<D>> {
+        if self.dtype == CudaDtype::Bfloat16 {
+            return Ok(Buffer::of_operands(len));
+        }
+        Buffer::new(&self.pool, len)
+    }
+
+    /// Where a kernel writes all numbers of `y`, or 0, and where the same as operands of the product that reads them next, or 0.
+    /// In f16 the largest magnitude must be known first.
     pub(super) fn output(&self, y: &mut Buffer<D>) -> Result<[Address; 2]> {
         if self.dtype != CudaDtype::Bfloat16 {
             return Ok([y.at_mut(), 0]);
@@ -87,59 +95,25 @@ impl<D: Device> Cuda<D> {
         }
     }
 
-    /// `y (m, n) = x (m, k) · Wᵀ + bias (n)`.
+    /// `y (m, n) (+)= x (m, k) · Wᵀ + bias (n)`.
     pub(super) fn multiply(
         &self,
         x: &Buffer<D>,
         m: usize,
-        weight: &Weight<D>,
-        bias: Option<&Buffer<D>>,
+        linear: FrozenLinear<'_, Weight<D>, Buffer<D>>,
         y: &mut Buffer<D>,
+        write: Write,
     ) -> Result<()> {
-        length("x", x.len(), m * weight.k)?;
-        let (a, factor) = self.operand(x)?;
-        self.multiply_operand(a, factor, m, weight, bias, y)
-    }
-
-    /// As [`multiply`](Self::multiply) of the activations `gelu(x)`, which in bf16 are written as an operand alone.
-    pub(super) fn multiply_of_gelu(
-        &self,
-        x: &Buffer<D>,
-        m: usize,
-        weight: &Weight<D>,
-        bias: Option<&Buffer<D>>,
-        y: &mut Buffer<D>,
-    ) -> Result<()> {
-        length("x", x.len(), m * weight.k)?;
-        if self.dtype != CudaDtype::Bfloat16 {
-            let mut activated = self.scratch(x.len())?;
-            self.gelu(x, &mut activated)?;
-            return self.multiply(&activated, m, weight, bias, y);
-        }
-        let operand = Block::new(&self.pool, HEADER + x.len() * self.dtype.bytes())?;
-        let to = operand.address + HEADER as u64;
-        let arguments = [x.at().into(), 0_u64.into(), to.into(), (x.len() as u64).into()];
-        self.each("gelu", x.len(), &arguments)?;
-        self.multiply_operand(to, Factor::Value(1.0), m, weight, bias, y)
-    }
-
-    /// As [`multiply`](Self::multiply), with the operand and the factor that stand for x.
-    fn multiply_operand(
-        &self,
-        a: Address,
-        factor: Factor,
-        m: usize,
-        weight: &Weight<D>,
-        bias: Option<&Buffer<D>>,
-        y: &mut Buffer<D>,
-    ) -> Result<()> {
+        let FrozenLinear { weight, bias } = linear;
         let (n, k) = (weight.n, weight.k);
+        length("x", x.len(), m * k)?;
         length("y", y.len(), m * n)?;
         if let Some(bias) = bias {
             length("bias", bias.len(), n)?;
             to_u32("a result of", m * n)?;
             ensure(k > 0, || "a matrix without columns, and a bias".to_owned())?;
         }
+        let (a, factor) = self.operand(x)?;
         self.with_weight(weight, |b| {
             self.matmul(Matmul {
                 m,
@@ -152,10 +126,79 @@ impl<D: Device> Cuda<D> {
                 c: y.at_mut(),
                 operands: self.operands(),
                 factor,
-                accumulate: false,
+                accumulate: write == Write::Add,
                 bias: bias.map(Buffer::at),
             })
         })
+    }
+
+    /// As [`multiply`](Self::multiply) of the activations `gelu(x)`.
+    pub(super) fn multiply_of_gelu(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        linear: FrozenLinear<'_, Weight<D>, Buffer<D>>,
+        y: &mut Buffer<D>,
+        write: Write,
+    ) -> Result<()> {
+        let mut activated = self.for_products(x.len())?;
+        self.gelu(x, &mut activated)?;
+        self.multiply(&activated, m, linear, y, write)
+    }
+
+    /// `y += second(gelu(first(x)))`. In bf16 what lies between is written once, as an operand, where the device has a way.
+    pub(super) fn perceptron(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        first: FrozenLinear<'_, Weight<D>, Buffer<D>>,
+        second: FrozenLinear<'_, Weight<D>, Buffer<D>>,
+        y: &mut Buffer<D>,
+    ) -> Result<()> {
+        if let Some(activated) = self.multiply_to_gelu(x, m, first)? {
+            return self.multiply(&activated, m, second, y, Write::Add);
+        }
+        let mut before = Buffer::new(&self.pool, m * first.weight.n)?;
+        self.multiply(x, m, first, &mut before, Write::Set)?;
+        self.multiply_of_gelu(&before, m, second, y, Write::Add)
+    }
+
+    /// `gelu` of a product, for other products; `None` where the device has no way.
+    fn multiply_to_gelu(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        linear: FrozenLinear<'_, Weight<D>, Buffer<D>>,
+    ) -> Result<Option<Buffer<D>>> {
+        let FrozenLinear { weight, bias: Some(bias) } = linear else { return Ok(None) };
+        let (n, k) = (weight.n, weight.k);
+        if self.dtype != CudaDtype::Bfloat16 || m * n * k == 0 {
+            return Ok(None);
+        }
+        length("x", x.len(), m * k)?;
+        length("bias", bias.len(), n)?;
+        let mut activated = self.for_products(m * n)?;
+        let ((a, factor), (bias, _), [_, c]) =
+            (self.operand(x)?, self.operand(bias)?, self.output(&mut activated)?);
+        let mut is_queued = false;
+        self.with_weight(weight, |b| {
+            is_queued = self.device().matmul_to_gelu(Matmul {
+                m,
+                n,
+                k,
+                transpose_a: false,
+                transpose_b: true,
+                a,
+                b,
+                c,
+                operands: self.operands(),
+                factor,
+                accumulate: false,
+                bias: Some(bias),
+            })?;
+            Ok(())
+        })?;
+        Ok(is_queued.then_some(activated))
     }
 
     /// `dx (m, k) (+)= dy (m, n) · W`.

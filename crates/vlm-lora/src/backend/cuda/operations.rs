@@ -7,7 +7,8 @@ use super::weight::Weight;
 use super::{Cuda, count, element, flag};
 use crate::backend::check;
 use crate::backend::{
-    Attention, AttentionGradients, AttentionInputs, AttentionSaved, Gemm, Kernels, Norm, Rope, Write,
+    Attention, AttentionGradients, AttentionInputs, AttentionSaved, FrozenLinear, Gemm, Kernels, Norm, Rope,
+    Write,
 };
 use crate::{Result, Stored};
 
@@ -83,7 +84,7 @@ impl<D: Device> Kernels for Cuda<D> {
         bias: Option<&Buffer<D>>,
         y: &mut Buffer<D>,
     ) -> Result<()> {
-        self.multiply(x, m, weight, bias, y)
+        self.multiply(x, m, FrozenLinear { weight, bias }, y, Write::Set)
     }
 
     fn linear_backward(

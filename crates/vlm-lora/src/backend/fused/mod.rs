@@ -11,7 +11,10 @@ use std::sync::Arc;
 use process_group::ProcessGroup;
 
 use super::dropout::Mask;
-use super::{AdamWTensor, Kernels, LinearOutput, LowRankBackward, LowRankForward, Pending, RowTarget, check};
+use super::{
+    AdamWTensor, FrozenLinear, Kernels, LinearOutput, LowRankBackward, LowRankForward, Pending, RowTarget,
+    check,
+};
 use crate::{Result, Tiles};
 
 /// The operations of the passes.
@@ -19,6 +22,11 @@ pub trait Backend: Kernels {
     /// A buffer of unspecified values, for those who overwrite them all.
     fn scratch(&self, len: usize) -> Result<Self::Buffer> {
         self.zeros(len)
+    }
+    /// As [`scratch`](Self::scratch), for what norms, activations and attention write and only products with frozen matrices
+    /// read: a backend may keep nothing but their operand.
+    fn scratch_for_products(&self, len: usize) -> Result<Self::Buffer> {
+        self.scratch(len)
     }
     /// As [`upload`](Kernels::upload), without rounding where the backend computes in f64.
     fn upload_f64(&self, values: &[f64]) -> Result<Self::Buffer> {
@@ -92,6 +100,34 @@ pub trait Backend: Kernels {
         let mut activated = self.scratch(self.len(x))?;
         self.gelu(x, &mut activated)?;
         self.linear(&activated, m, weight, bias, y)
+    }
+    /// `y += x·Wᵀ + bias`: onto a residual stream of which nobody reads what stands there.
+    fn linear_onto(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        linear: FrozenLinear<'_, Self::Weight, Self::Buffer>,
+        y: &mut Self::Buffer,
+    ) -> Result<()> {
+        let (FrozenLinear { weight, bias }, mut own) = (linear, self.scratch(self.len(y))?);
+        self.linears(x, m, &mut [LinearOutput { weight, bias, y: &mut own }])?;
+        self.add(1.0, &own, y)
+    }
+    /// `y += second(gelu(first(x)))`: a perceptron of which nobody reads what lies between.
+    fn perceptron_onto(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        first: FrozenLinear<'_, Self::Weight, Self::Buffer>,
+        second: FrozenLinear<'_, Self::Weight, Self::Buffer>,
+        y: &mut Self::Buffer,
+    ) -> Result<()> {
+        let mut before = self.scratch(m * self.weight_shape(first.weight).0)?;
+        let output = LinearOutput { weight: first.weight, bias: first.bias, y: &mut before };
+        self.linears(x, m, &mut [output])?;
+        let mut own = self.scratch(self.len(y))?;
+        self.linear_of_gelu(&before, m, second.weight, second.bias, &mut own)?;
+        self.add(1.0, &own, y)
     }
     /// Adapters that read one input `x (m, k)`: for each, with `x'` the input after its dropout, `down = x'·Aᵀ` and
     /// `y += scale · down·Bᵀ`.

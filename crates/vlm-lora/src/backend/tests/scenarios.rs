@@ -11,8 +11,8 @@ use half::{bf16, f16};
 use safetensors::Dtype;
 
 use crate::backend::{
-    Attention, AttentionGradients, AttentionInputs, AttentionSaved, Backend, Gemm, LinearOutput, Norm, Rope,
-    RowTarget, Write,
+    Attention, AttentionGradients, AttentionInputs, AttentionSaved, Backend, FrozenLinear, Gemm,
+    LinearOutput, Norm, Rope, RowTarget, Write,
 };
 use crate::{Llama3Scaling, Result, Rotary, Tiles};
 
@@ -112,6 +112,28 @@ impl<B: Backend> Run<'_, B> {
         self.backend.upload_f64(&values(n, seed))
     }
 
+    /// Products that are added to what is there.
+    fn onto(
+        &mut self,
+        x: &B::Buffer,
+        (m, n, k): (usize, usize, usize),
+        weight: &B::Weight,
+        bias: &B::Buffer,
+        name: &str,
+    ) -> Result<()> {
+        let b = self.backend;
+        for bias in [None, Some(bias)] {
+            let mut y = self.random(m * n, 77)?;
+            b.linear_onto(x, m, FrozenLinear { weight, bias }, &mut y)?;
+            self.keep(format!("linear onto {name}, with bias: {}", bias.is_some()), &y)?;
+        }
+        let bytes = stored(&in_bf16(values(k * n, 78)), Dtype::BF16);
+        let second = b.weight(Stored { dtype: Dtype::BF16, bytes: &bytes }, k, n)?;
+        let (second, mut y) = (FrozenLinear { weight: &second, bias: None }, self.random(m * k, 79)?);
+        b.perceptron_onto(x, m, FrozenLinear { weight, bias: Some(bias) }, second, &mut y)?;
+        self.keep(format!("linear of gelu of linear {name}"), &y)
+    }
+
     fn weights(&mut self) -> Result<()> {
         let b = self.backend;
         let dtypes = [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::F64];
@@ -145,6 +167,7 @@ impl<B: Backend> Run<'_, B> {
             self.keep(format!("linear with bias {name}"), &y)?;
             b.linear_of_gelu(&x, m, &weight, Some(&bias), &mut y)?;
             self.keep(format!("linear of gelu {name}"), &y)?;
+            self.onto(&x, (m, n, k), &weight, &bias, &name)?;
             let mut second = b.zeros(m * n)?;
             let outputs = [(None, &mut y), (Some(&bias), &mut second)];
             let mut outputs = outputs.map(|(bias, y)| LinearOutput { weight: &weight, bias, y });

@@ -22,9 +22,18 @@ const REDUCTIONS: u32 = 6;
 use sys::cublasLtMatmulDescAttributes_t as Attribute;
 use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
 
+/// What becomes of the results of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Results {
+    /// f32, with the bias in f32.
+    Float32,
+    /// `gelu` of them in the type of the operands, which is that of the bias too.
+    Gelu,
+}
+
 /// What decides how a product is computed: sizes, which operands are transposed, their type, whether the factor is on the
-/// device, and the alignments of A, B and C.
-type Shape = ([usize; 3], [bool; 2], Operands, bool, [u32; 3]);
+/// device, the alignments of A, B and C, and what becomes of the results.
+type Shape = ([usize; 3], [bool; 2], Operands, bool, [u32; 3], Results);
 
 /// How products of a shape are computed.
 struct Plan {
@@ -55,10 +64,10 @@ fn alignment(at: Address) -> u32 {
     1 << at.trailing_zeros().min(8)
 }
 
-fn shape(product: &Matmul) -> Shape {
+fn shape(product: &Matmul, results: Results) -> Shape {
     let Matmul { m, n, k, transpose_a, transpose_b, a, b, c, operands, factor, .. } = *product;
     let on_device = matches!(factor, Factor::At(_));
-    ([m, n, k], [transpose_a, transpose_b], operands, on_device, [a, b, c].map(alignment))
+    ([m, n, k], [transpose_a, transpose_b], operands, on_device, [a, b, c].map(alignment), results)
 }
 
 /// Sets an attribute of a description or a preference.
@@ -85,9 +94,15 @@ impl CublasLt {
         Some(Self { handle, stream, workspace, workspace_bytes, plans: HashMap::new() })
     }
 
-    /// Queues a product with its bias, and says whether it did. `zero` is an f32 on the device.
-    pub(super) fn multiply(&mut self, product: &Matmul, bias: Address, zero: Address) -> Result<bool> {
-        let shape = shape(product);
+    /// Queues a product with its bias, and says whether it did. At `zero` a 0 and a 1 are on the device.
+    pub(super) fn multiply(
+        &mut self,
+        product: &Matmul,
+        bias: Address,
+        zero: Address,
+        results: Results,
+    ) -> Result<bool> {
+        let shape = shape(product, results);
         if !self.plans.contains_key(&shape) {
             if self.plans.len() >= MOST_PLANS {
                 self.forget();
@@ -112,10 +127,12 @@ impl CublasLt {
     }
 
     fn queue(&self, plan: &Plan, product: &Matmul, bias: Address, zero: Address) -> Attempt<()> {
-        let beta = 0_f32;
+        let beta = f32::from(u8::from(product.accumulate));
         let (alpha_at, beta_at): (*const c_void, *const c_void) = match &product.factor {
             Factor::Value(alpha) => (ptr::from_ref(alpha).cast(), ptr::from_ref(&beta).cast()),
-            Factor::At(alpha) => (*alpha as *const c_void, zero as *const c_void),
+            Factor::At(alpha) => {
+                (*alpha as *const c_void, (zero + 4 * u64::from(product.accumulate)) as *const c_void)
+            }
         };
         let [first, second, result] = plan.layouts;
         let to = product.c as *mut c_void;
@@ -146,7 +163,7 @@ impl CublasLt {
     }
 
     fn plan(&self, product: &Matmul, shape: &Shape) -> Option<Plan> {
-        let mut plan = Plan::new(product, shape.3).ok()?;
+        let mut plan = Plan::new(product, shape.3, shape.5).ok()?;
         if let Ok(algorithm) = self.algorithm(&plan, shape.4) {
             plan.algorithm = algorithm;
             return Some(plan);
@@ -211,27 +228,32 @@ impl CublasLt {
 
 impl Plan {
     /// Descriptions of the product and of its matrices, without an algorithm.
-    fn new(product: &Matmul, on_device: bool) -> Attempt<Self> {
+    fn new(product: &Matmul, on_device: bool, results: Results) -> Attempt<Self> {
         let (element, compute) = types(product.operands);
         let mut plan = Self {
             description: lt::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)?,
             layouts: [ptr::null_mut(); 3],
             algorithm: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
         };
-        if let Err(error) = plan.describe(product, on_device).and_then(|()| plan.lay_out(product, element)) {
+        let result = if results == Results::Gelu { element } else { sys::cudaDataType::CUDA_R_32F };
+        let described = plan.describe(product, on_device, results);
+        if let Err(error) = described.and_then(|()| plan.lay_out(product, element, result)) {
             plan.close();
             return Err(error);
         }
         Ok(plan)
     }
 
-    fn describe(&self, product: &Matmul, on_device: bool) -> Attempt<()> {
+    fn describe(&self, product: &Matmul, on_device: bool, results: Results) -> Attempt<()> {
         let mode = if on_device {
             sys::cublasLtPointerMode_t::CUBLASLT_POINTER_MODE_DEVICE
         } else {
             sys::cublasLtPointerMode_t::CUBLASLT_POINTER_MODE_HOST
         };
-        let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
+        let epilogue = match results {
+            Results::Float32 => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
+            Results::Gelu => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_BIAS,
+        };
         // 1 is a transposed operand, 0 one as it is.
         let numbers = [
             (Attribute::CUBLASLT_MATMUL_DESC_TRANSA, u32::from(product.transpose_b)),
@@ -246,11 +268,16 @@ impl Plan {
 
     /// cuBLAS counts by columns: what is a row-major matrix here is its transpose there, so the operands change places, and the
     /// bias has an element for each row of the result.
-    fn lay_out(&mut self, product: &Matmul, element: sys::cudaDataType) -> Attempt<()> {
+    fn lay_out(
+        &mut self,
+        product: &Matmul,
+        element: sys::cudaDataType,
+        result: sys::cudaDataType,
+    ) -> Attempt<()> {
         let Matmul { m, n, k, transpose_a, transpose_b, .. } = *product;
         let first = if transpose_b { (k, n) } else { (n, k) };
         let second = if transpose_a { (m, k) } else { (k, m) };
-        let matrices = [(element, first), (element, second), (sys::cudaDataType::CUDA_R_32F, (n, m))];
+        let matrices = [(element, first), (element, second), (result, (n, m))];
         for (layout, (kind, (rows, columns))) in self.layouts.iter_mut().zip(matrices) {
             let apart = rows.cast_signed() as i64;
             *layout = lt::create_matrix_layout(kind, rows as u64, columns as u64, apart)?;

@@ -19,13 +19,13 @@ use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result as cuda, sys as 
 
 use self::blas::Blas;
 use self::compile::Target;
-use self::cublaslt::CublasLt;
+use self::cublaslt::{CublasLt, Results};
 use self::kernels::Kernels;
 use self::libraries::Name;
 use self::pinned::{Pinned, SMALL};
 use self::profile::Profile;
 use super::check::{fail, to_u32};
-use super::device::{Address, CudaDtype, Device, Launch, Matmul};
+use super::device::{Address, Argument, CudaDtype, Device, Launch, Matmul};
 use super::{CudaOptions, MOST_BLOCKS, THREADS};
 use crate::{Error, Result};
 
@@ -165,13 +165,19 @@ impl Driver {
         self.bind().is_ok() && self.copies.synchronize().is_ok() && self.stream.synchronize().is_ok()
     }
 
-    /// A product whose result begins as its bias: a pass that writes it and one that reads it more than with [`CublasLt`].
+    /// A product whose result begins as its bias, or as what stands there with it: a pass that writes it and one that reads it
+    /// more than with [`CublasLt`].
     fn matmul_after_bias(&self, blas: &Blas, product: &Matmul, bias: Address) -> Result<()> {
         let n = product.m * product.n;
         let blocks = n.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32;
         let period = to_u32("a row of", product.n)?;
-        let arguments = [bias.into(), period.into(), product.c.into(), (n as u64).into()];
-        self.launch(Launch { kernel: "repeat", grid: [blocks, 1], threads: THREADS, arguments: &arguments })?;
+        let (c, n): (Argument, Argument) = (product.c.into(), (n as u64).into());
+        let (kernel, arguments) = if product.accumulate {
+            ("add", vec![1_f32.into(), bias.into(), period.into(), c, n])
+        } else {
+            ("repeat", vec![bias.into(), period.into(), c, n])
+        };
+        self.launch(Launch { kernel, grid: [blocks, 1], threads: THREADS, arguments: &arguments })?;
         let name = profile::name_of(product);
         *self.fallbacks().entry(name.clone()).or_default() += 1;
         let begun = self.begin()?;
@@ -307,11 +313,29 @@ impl Device for Driver {
         let mut cublaslt = self.cublaslt.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = self.begin()?;
         if let Some(cublaslt) = cublaslt.as_mut()
-            && cublaslt.multiply(&product, bias, blas.zero())?
+            && cublaslt.multiply(&product, bias, blas.zero(), Results::Float32)?
         {
             return self.end(begun, || profile::name_of(&product));
         }
         self.matmul_after_bias(&blas, &product, bias)
+    }
+
+    fn matmul_to_gelu(&self, product: Matmul) -> Result<bool> {
+        self.bind()?;
+        let Some(bias) = product.bias else { return Ok(false) };
+        let zero = self.blas.lock().unwrap_or_else(PoisonError::into_inner).zero();
+        // Plans are added whole.
+        let mut cublaslt = self.cublaslt.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = self.begin()?;
+        let name = || format!("{}, gelu", profile::name_of(&product));
+        if let Some(cublaslt) = cublaslt.as_mut()
+            && cublaslt.multiply(&product, bias, zero, Results::Gelu)?
+        {
+            self.end(begun, name)?;
+            return Ok(true);
+        }
+        *self.fallbacks().entry(name()).or_default() += 1;
+        Ok(false)
     }
 }
 

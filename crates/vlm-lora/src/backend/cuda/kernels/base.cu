@@ -200,9 +200,9 @@ DEVICE void put_fours(float* y, Element* operand, u64 i, u64 n, const Four& four
     if (operand) put_four_of_operand(operand, i, n, four);
 }
 
-// Writes a number, and where somebody gives room for it the operand of the product that reads it next.
+// Writes a number and the operand of the product that reads it next, each where somebody gives room for it.
 DEVICE void put(float* y, Element* operand, u64 i, float value) {
-    y[i] = value;
+    if (y) y[i] = value;
     if (operand) operand[i] = narrow(value);
 }
 

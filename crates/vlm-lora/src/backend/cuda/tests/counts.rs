@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::bytes;
 use crate::backend::cuda::Cuda;
 use crate::backend::cuda::device::{Address, CudaDtype, Device, Launch, Matmul};
 use crate::model::Model;
@@ -19,6 +20,8 @@ pub(crate) struct Counts {
     /// By kernel.
     pub(crate) launches: BTreeMap<String, usize>,
     pub(crate) products: usize,
+    /// That kernels, products, copies and fills move between the GPU's memory and its cores.
+    pub(crate) moved: usize,
     /// Copies to the device, and their bytes.
     pub(crate) writes: usize,
     pub(crate) written: usize,
@@ -35,15 +38,16 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Everything that is put into the queue.
-    fn queued(&self) -> usize {
+    pub(super) fn queued(&self) -> usize {
         self.launches.values().sum::<usize>() + self.products + self.writes + self.copies
     }
 
-    fn since(&self, earlier: &Self) -> Self {
+    pub(super) fn since(&self, earlier: &Self) -> Self {
         let of = |name: &String| earlier.launches.get(name).copied().unwrap_or(0);
         Self {
             launches: self.launches.iter().map(|(name, count)| (name.clone(), count - of(name))).collect(),
             products: self.products - earlier.products,
+            moved: self.moved - earlier.moved,
             writes: self.writes - earlier.writes,
             written: self.written - earlier.written,
             beside: self.beside - earlier.beside,
@@ -59,9 +63,15 @@ impl Counts {
 pub(crate) struct Counter {
     counts: Arc<Mutex<Counts>>,
     next: AtomicU64,
+    /// What was written last to each address, of what is small.
+    words: Mutex<BTreeMap<Address, Vec<u32>>>,
 }
 
 impl Counter {
+    fn new(counts: &Arc<Mutex<Counts>>) -> Self {
+        Self { counts: Arc::clone(counts), next: AtomicU64::new(1 << 20), words: Mutex::default() }
+    }
+
     fn count(&self, change: impl FnOnce(&mut Counts)) {
         let mut counts = self.counts.lock().expect("no test panics with it");
         counts.is_busy = true;
@@ -83,7 +93,11 @@ impl Device for Counter {
 
     fn free(&self, _: Address) {}
 
-    fn write(&self, _: Address, bytes: &[u8]) -> Result<()> {
+    fn write(&self, to: Address, bytes: &[u8]) -> Result<()> {
+        if bytes.len() < SMALL {
+            let words = bytes.as_chunks::<4>().0.iter().map(|&word| u32::from_le_bytes(word)).collect();
+            self.words.lock().expect("no test panics with it").insert(to, words);
+        }
         self.count(|counts| {
             counts.writes += 1;
             counts.written += bytes.len();
@@ -98,13 +112,19 @@ impl Device for Counter {
         Ok(())
     }
 
-    fn copy(&self, _: Address, _: Address, _: usize) -> Result<()> {
-        self.count(|counts| counts.copies += 1);
+    fn copy(&self, _: Address, _: Address, bytes: usize) -> Result<()> {
+        self.count(|counts| {
+            counts.copies += 1;
+            counts.moved += 2 * bytes;
+        });
         Ok(())
     }
 
-    fn clear(&self, _: Address, _: usize) -> Result<()> {
-        self.count(|counts| counts.copies += 1);
+    fn clear(&self, _: Address, bytes: usize) -> Result<()> {
+        self.count(|counts| {
+            counts.copies += 1;
+            counts.moved += bytes;
+        });
         Ok(())
     }
 
@@ -123,26 +143,59 @@ impl Device for Counter {
     }
 
     fn launch(&self, launch: Launch<'_>) -> Result<()> {
-        self.count(|counts| *counts.launches.entry(launch.kernel.to_owned()).or_default() += 1);
+        let words = self.words.lock().expect("no test panics with it");
+        let of = |address: Address| words.get(&address).cloned().expect("indices that were written");
+        let moved = bytes::of_kernel(launch.kernel, launch.arguments, of);
+        self.count(|counts| {
+            *counts.launches.entry(launch.kernel.to_owned()).or_default() += 1;
+            counts.moved += moved;
+        });
         Ok(())
     }
 
-    fn matmul(&self, _: Matmul) -> Result<()> {
-        self.count(|counts| counts.products += 1);
+    fn matmul(&self, product: Matmul) -> Result<()> {
+        self.count(|counts| {
+            counts.products += 1;
+            counts.moved += bytes::of_product(&product, 4);
+        });
         Ok(())
+    }
+
+    fn matmul_to_gelu(&self, product: Matmul) -> Result<bool> {
+        self.count(|counts| {
+            counts.products += 1;
+            counts.moved += bytes::of_product(&product, 2);
+        });
+        Ok(true)
     }
 }
 
+/// Bytes of a copy whose numbers are kept.
+const SMALL: usize = 1 << 16;
+
+/// The released geometry, whose layers [`with_layers`] counts.
 const RELEASED: &str = r#"{"model_type": "idefics3", "image_token_id": 49190, "scale_factor": 4, "tie_word_embeddings": false,
-    "vision_config": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "vision_config": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": VISION, "num_attention_heads": 12,
                       "image_size": 512, "patch_size": 16, "layer_norm_eps": 1e-6},
     "text_config": {"model_type": "llama", "vocab_size": 49280, "hidden_size": 960, "intermediate_size": 2560,
-                    "num_hidden_layers": 32, "num_attention_heads": 15, "num_key_value_heads": 5, "head_dim": 64,
+                    "num_hidden_layers": TEXT, "num_attention_heads": 15, "num_key_value_heads": 5, "head_dim": 64,
                     "rms_norm_eps": 1e-5, "rope_theta": 100000.0, "max_position_embeddings": 8192}}"#;
 
+/// Layers of the vision tower and of the text model.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layers {
+    pub(super) vision: usize,
+    pub(super) text: usize,
+}
+
+fn with_layers(layers: Layers) -> String {
+    let (vision, text) = (layers.vision.to_string(), layers.text.to_string());
+    RELEASED.replace("VISION", &vision).replace("TEXT", &text)
+}
+
 /// A checkpoint of zeros that takes no room on disk.
-fn checkpoint(dir: &Path) -> Checkpoint {
-    std::fs::write(dir.join("config.json"), RELEASED).unwrap();
+fn checkpoint(dir: &Path, layers: Layers) -> Checkpoint {
+    std::fs::write(dir.join("config.json"), with_layers(layers)).unwrap();
     let (mut header, mut end) = (serde_json::Map::new(), 0);
     for (tensor, shape) in ModelConfig::open(dir).unwrap().tensors() {
         let start = end;
@@ -198,11 +251,11 @@ impl Observer for Watch {
 }
 
 /// The counts of the third and fourth step, whose buffers are there already, with this many samples at once.
-fn count(batch: usize, accumulation: usize) -> Vec<Counts> {
+pub(super) fn count(layers: Layers, batch: usize, accumulation: usize) -> Vec<Counts> {
     let dir = tempfile::tempdir().unwrap();
-    let checkpoint = checkpoint(dir.path());
+    let checkpoint = checkpoint(dir.path(), layers);
     let counts = Arc::<Mutex<Counts>>::default();
-    let device = Counter { counts: Arc::clone(&counts), next: AtomicU64::new(1 << 20) };
+    let device = Counter::new(&counts);
     let mut model = Model::load(Arc::new(Cuda::on(device, CudaDtype::Bfloat16, false)), &checkpoint).unwrap();
     let targets = r".*text_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)";
     let config = LoraConfig {
@@ -233,7 +286,7 @@ fn count(batch: usize, accumulation: usize) -> Vec<Counts> {
 #[test]
 fn a_step_waits_once_and_allocates_nothing() {
     for (batch, accumulation) in [(1, 1), (2, 1), (1, 2)] {
-        let steps = count(batch, accumulation);
+        let steps = count(Layers { vision: 12, text: 32 }, batch, accumulation);
         for step in &steps {
             assert_eq!((step.waits, step.allocations), (1, 0), "batch {batch}, {accumulation} batches");
             let pixels = batch * accumulation * 13 * 512 * 512 * 3;
@@ -243,13 +296,14 @@ fn a_step_waits_once_and_allocates_nothing() {
         assert!(steps[0].beside >= 13 * 512 * 512 * 3 * batch, "{} bytes beside", steps[0].beside);
         let step = &steps[1];
         eprintln!(
-            "batch {batch} × {accumulation}: {} in the queue, {} kernels, {} products, {} copies to the GPU of {} KiB, {} on it",
+            "batch {batch} × {accumulation}: {} in the queue, {} kernels, {} products, {} copies to the GPU of {} KiB, {} on it, {} MB moved",
             step.queued(),
             step.launches.values().sum::<usize>(),
             step.products,
             step.writes,
             step.written >> 10,
-            step.copies
+            step.copies,
+            step.moved / 1_000_000
         );
         eprintln!("  {:?}", step.launches);
     }

@@ -1,9 +1,11 @@
 //! The backend on an emulated device, and on a real one where there is one.
 
+mod bytes;
 mod counts;
 mod emulator;
 #[cfg(target_os = "linux")]
 mod fake;
+mod layers;
 mod operands;
 mod released;
 mod staging;

@@ -83,3 +83,35 @@ fn operands_that_kernels_write_are_those_of_a_cast() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn what_only_products_read_is_kept_as_their_operand() -> Result<()> {
+    let bytes: Vec<u8> =
+        values(5 * WIDTH, 7).into_iter().flat_map(|value| bf16::from_f64(value).to_le_bytes()).collect();
+    for dtype in [CudaDtype::Float32, CudaDtype::Float16, CudaDtype::Bfloat16] {
+        let cuda = emulated(dtype, false, false);
+        let new = |len: usize, seed: u64| cuda.upload_f64(&values(len, seed));
+        let (x, weight, bias) = (new(ROWS * WIDTH, 1)?, new(WIDTH, 2)?, new(WIDTH, 3)?);
+        let norm = Norm::Layer { weight: &weight, bias: &bias, eps: 1e-5 };
+        let matrix = cuda.weight(Stored { dtype: Dtype::BF16, bytes: &bytes }, 5, WIDTH)?;
+        let (q_offsets, head_dim) = (&[0, ROWS][..], WIDTH / 3);
+        let shape =
+            Attention { heads: 3, kv_heads: 3, head_dim, causal: false, q_offsets, k_offsets: q_offsets };
+        let product_of = |read: &Buffer<_>| -> Result<Vec<u32>> {
+            let mut y = cuda.scratch(ROWS * 5)?;
+            cuda.linear(read, ROWS, &matrix, None, &mut y)?;
+            Ok(cuda.download(&y)?.into_iter().map(f32::to_bits).collect())
+        };
+        let both = |[mut normed, mut o]: [Buffer<_>; 2]| -> Result<[Vec<u32>; 2]> {
+            cuda.norm(&x, norm, &mut normed)?;
+            let mut lse = cuda.scratch(ROWS * 3)?;
+            cuda.attention(shape, AttentionInputs { q: &x, k: &x, v: &x }, &mut o, &mut lse)?;
+            Ok([product_of(&normed)?, product_of(&o)?])
+        };
+        let len = ROWS * WIDTH;
+        let whole = both([cuda.scratch(len)?, cuda.scratch(len)?])?;
+        let alone = both([cuda.scratch_for_products(len)?, cuda.scratch_for_products(len)?])?;
+        assert_eq!(whole, alone, "{dtype:?}");
+    }
+    Ok(())
+}

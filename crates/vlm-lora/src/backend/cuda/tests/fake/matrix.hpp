@@ -76,6 +76,27 @@ inline void multiply(Matrix a, Matrix b, Matrix c, int m, int n, int k, double a
         }
 }
 
+// To the nearest, ties to even.
+inline uint16_t to_bf16(float value) {
+    u32 bits;
+    memcpy(&bits, &value, 4);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+// The same with `gelu` of each result, by its hyperbolic tangent, and matrices, bias and results in bf16.
+inline void multiply_to_gelu(Matrix a, Matrix b, Matrix c, int m, int n, int k, u64 bias) {
+    const std::vector<double> left = rows_of(a, m, k, false);
+    b.is_transposed = !b.is_transposed;
+    const std::vector<double> right = rows_of(b, n, k, false);
+    for (int j = 0; j < n; j++)
+        for (int i = 0; i < m; i++) {
+            double sum = element(bias, (size_t)i, R_16BF, false);
+            for (int l = 0; l < k; l++) sum += left[(size_t)i * k + l] * right[(size_t)j * k + l];
+            const double inner = 0.7978845608028654 * (sum + 0.044715 * sum * sum * sum);
+            ((uint16_t*)c.at)[i + (size_t)j * c.ld] = to_bf16((float)(0.5 * sum * (1.0 + tanh(inner))));
+        }
+}
+
 // The bytes of a stored matrix of so many columns, whose rows are `ld` apart from one column to the next.
 inline size_t extent(int rows, int columns, int ld, int type) {
     return ((size_t)ld * (columns - 1) + rows) * bytes_of(type);
