@@ -232,6 +232,9 @@ fn trainer<'a, B: Backend>(
     settings: &Settings,
     processes: &'a Processes,
 ) -> Result<Trainer<'a, B>> {
+    if let Some(group) = processes.group().filter(|group| group.size() > 1) {
+        tracing::info!("gradients are added up {}", model.backend().way_of_sums(group)?);
+    }
     let trainer = Trainer::new(model, settings.training.clone())?;
     Ok(match processes.group() {
         Some(group) => trainer.group(group),

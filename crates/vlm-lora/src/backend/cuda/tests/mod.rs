@@ -7,6 +7,7 @@ mod fake;
 mod operands;
 mod released;
 mod staging;
+mod together;
 
 use self::emulator::Emulator;
 use super::device::CudaDtype;
