@@ -1,11 +1,10 @@
 //! The command line.
 
 use anyhow::{Result, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use pq_cli::{CommonArgs, HasCommon, Hint};
 
 use crate::head::HeadUse;
-use crate::sync;
 
 /// Fine-tunes the model on the labelled slides with LoRA.
 ///
@@ -36,7 +35,25 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "resume")]
     pub(crate) plan: bool,
     #[command(subcommand)]
-    pub(crate) command: Option<sync::Command>,
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send what Weights & Biases has not got of a run, or of all runs; any number of times.
+    ///
+    /// Every line of a run is kept in its folder before it is sent. Exit status: 0 all is sent, 1 something is not, 2 could not
+    /// run. Without a key a file for `wandb sync` is written.
+    Sync {
+        /// The run's name, that of its folder in `outputs`.
+        run: Option<String>,
+    },
+    /// Say what this machine computes with: processor, memory, CUDA driver, libraries and GPUs, and what would help.
+    ///
+    /// Libraries are looked for in the loader's path, the Python environment (`VIRTUAL_ENV`, `CONDA_PREFIX`, the Python in PATH) and
+    /// CUDA toolkits (`CUDA_HOME`, /usr/local/cuda*). Exit status: 0 the device that is configured can be used, 1 it cannot, 2
+    /// could not run.
+    Doctor,
 }
 
 impl HasCommon for Args {

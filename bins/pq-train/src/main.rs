@@ -10,6 +10,7 @@ mod applies;
 mod args;
 mod code;
 mod decision;
+mod doctor;
 mod evaluate;
 mod gain;
 mod head;
@@ -29,15 +30,16 @@ mod training;
 mod verdict;
 mod warm;
 
-use args::Args;
+use args::{Args, Command};
 use processes::Processes;
 use run::RunDir;
 
 fn main() -> ExitCode {
     pq_cli::run(|args: &Args| match &args.command {
-        Some(sync::Command::Sync { run }) => {
+        Some(Command::Sync { run }) => {
             sync::run(&args.common.configuration()?, run.as_deref(), args.common.json)
         }
+        Some(Command::Doctor) => doctor::run(&args.common),
         None => train(args),
     })
 }

@@ -3,25 +3,12 @@
 use std::io::Write as _;
 
 use anyhow::{Result, bail};
-use clap::Subcommand;
 use pq_cli::{Hint, Layout, ProjectConfig, Verdict};
 use project_files::{RunFiles, with_causes};
 use registry::wandb::{Spooled, WandbMode, WandbOptions, is_of, spooled, sync, write_offline};
 use serde_json::json;
 
 use crate::track::Services;
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Send what Weights & Biases has not got of a run, or of all runs; any number of times.
-    ///
-    /// Every line of a run is kept in its folder before it is sent. Exit status: 0 all is sent, 1 something is not, 2 could not
-    /// run. Without a key a file for `wandb sync` is written.
-    Sync {
-        /// The run's name, that of its folder in `outputs`.
-        run: Option<String>,
-    },
-}
 
 /// Sends one run, or all that lack something; where there is no key, or offline is asked for, writes files for `wandb sync`.
 pub(crate) fn run(project: &ProjectConfig, name: Option<&str>, is_json: bool) -> Result<Verdict> {

@@ -2,8 +2,10 @@ use serde::{Deserialize, Serialize};
 use slide_data::KeptConfig;
 
 use crate::budget::{LOOKS_A_YEAR, Share};
-use crate::reached::EARLY;
 use crate::{Error, Result};
+
+/// One over the share of the most re-labellings after which one that was never reached ends.
+pub(crate) const EARLY: usize = 3;
 
 /// `[drift]` of `monitoring.toml`: which slides are compared, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

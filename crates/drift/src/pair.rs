@@ -58,7 +58,9 @@ impl Pair<'_> {
             while !known.iter().any(Reached::is_rarest) && !known[test].is_known() {
                 let orders = self.labellings(ROUND);
                 let found = self.of(test, &orders);
-                found.iter().for_each(|found| known[test].add(*found >= self.observed[test] - ROUNDING));
+                for found in found {
+                    known[test].add(found >= self.observed[test] - ROUNDING);
+                }
             }
         }
         known.iter().any(Reached::went_on).then_some(known)

@@ -11,12 +11,10 @@
 //! and Hachey 2007, who order the ends as here), and the p-value that is given is at least the chance of all ends that
 //! are as extreme. So looking early is paid for, and a few re-labellings that reach what was seen do not hide a change that is there.
 
-use crate::DriftConfig;
+use crate::config::{DriftConfig, EARLY};
 
 /// A statistic that was reached so often is known well enough.
 const ENOUGH_REACHED: usize = 10;
-/// One over the share of the most re-labellings after which one that was never reached ends.
-pub(crate) const EARLY: usize = 3;
 
 /// Of the re-labellings so far, how many reached the observed statistic.
 #[derive(Debug, Clone, Copy)]
@@ -25,25 +23,25 @@ pub(crate) struct Reached {
     early: usize,
     most: usize,
     drawn: usize,
-    reached: usize,
+    count: usize,
 }
 
 impl Reached {
     pub(crate) fn new(config: &DriftConfig) -> Self {
         let (fewest, most) = (config.permutations, config.max_permutations.max(config.permutations));
         let early = ((most + 1) / EARLY).saturating_sub(1).max(fewest);
-        Self { fewest, early, most, drawn: 0, reached: 0 }
+        Self { fewest, early, most, drawn: 0, count: 0 }
     }
 
     /// Whether no more re-labellings are needed.
     pub(crate) fn is_known(&self) -> bool {
-        let is_common = self.drawn >= self.fewest && self.reached >= ENOUGH_REACHED;
+        let is_common = self.drawn >= self.fewest && self.count >= ENOUGH_REACHED;
         is_common || self.is_rarest() || self.drawn >= self.most
     }
 
     /// Whether it has the least p-value that there is.
     pub(crate) fn is_rarest(&self) -> bool {
-        self.drawn >= self.early && self.reached == 0
+        self.drawn >= self.early && self.count == 0
     }
 
     /// Whether more were drawn than are for every comparison.
@@ -60,13 +58,13 @@ impl Reached {
     pub(crate) fn add(&mut self, is_reached: bool) {
         if !self.is_known() {
             self.drawn += 1;
-            self.reached += usize::from(is_reached);
+            self.count += usize::from(is_reached);
         }
     }
 
     /// The chance of an end as extreme where nothing changed, at most.
     pub(crate) fn p_value(&self) -> f64 {
-        (1 + self.reached) as f64 / (1 + self.drawn) as f64 + self.of_early_ends()
+        (1 + self.count) as f64 / (1 + self.drawn) as f64 + self.of_early_ends()
     }
 
     /// The chance that it would have ended early, never reached, and have been reached more often than now by now.
@@ -76,7 +74,7 @@ impl Reached {
         }
         // Each re-labelling is reached with the chance (1 + reached so far) / (2 + drawn so far): an urn of Pólya's.
         let (after, all) = (self.drawn - self.early, self.drawn);
-        let more = (0..=self.reached).map(|i| after.saturating_sub(i) as f64 / (1 + all - i) as f64);
+        let more = (0..=self.count).map(|i| after.saturating_sub(i) as f64 / (1 + all - i) as f64);
         more.product::<f64>() / (1 + self.early) as f64
     }
 }
@@ -99,11 +97,11 @@ mod tests {
                     ends.push((at.p_value(), chance));
                     continue;
                 }
-                let up = (1 + at.reached) as f64 / (2 + at.drawn) as f64;
+                let up = (1 + at.count) as f64 / (2 + at.drawn) as f64;
                 for (is_reached, share) in [(false, 1.0 - up), (true, up)] {
                     let mut to = at;
                     to.add(is_reached);
-                    match next.iter_mut().find(|(other, _)| other.reached == to.reached) {
+                    match next.iter_mut().find(|(other, _)| other.count == to.count) {
                         Some((_, sum)) => *sum += chance * share,
                         None => next.push((to, chance * share)),
                     }
@@ -118,7 +116,7 @@ mod tests {
     fn where_nothing_changed_no_p_value_is_met_more_often_than_it_says() {
         for (fewest, most) in [(9, 9), (9, 299), (19, 60), (99, 599), (30, 1999)] {
             let ends = ends(plan(fewest, most));
-            pq_testing::assert_close(&[ends.iter().map(|(_, chance)| chance).sum()], &[1.0], 1e-9);
+            pq_testing::assert_close(&[ends.iter().map(|(_, chance)| chance).sum::<f64>()], &[1.0], 1e-9);
             for (p, _) in &ends {
                 let level: f64 = ends.iter().filter(|(other, _)| other <= p).map(|(_, chance)| chance).sum();
                 assert!(level <= p * (1.0 + 1e-9), "{fewest} to {most}: {level} at a p-value of {p}");
@@ -133,7 +131,7 @@ mod tests {
         let run = |plan: Reached, is_reached: fn(usize) -> bool| {
             let mut at = plan;
             (0..2000).for_each(|draw| at.add(is_reached(draw)));
-            (at.drawn, at.reached, at.p_value())
+            (at.drawn, at.count, at.p_value())
         };
         assert_eq!(run(plan(99, 1199), |_| false), (399, 0, 1.0 / 400.0));
         assert_eq!(run(plan(99, 1199), |draw| draw % 2 == 1), (99, 49, 0.5));

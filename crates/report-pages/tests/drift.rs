@@ -161,7 +161,7 @@ fn what_the_vision_tower_saw_is_shown_where_it_was_compared() {
         "0.004",
         "A share of 0.41 of the slides",
         "deck &lt;9&gt;",
-        "<figcaption>&lt;pitch&gt;.pdf, slide 1<br><small>of deck &lt;7&gt;</small></figcaption>",
+        "<figcaption>&lt;pitch&gt;.pdf, slide 1<br><small>of deck &lt;9&gt;</small></figcaption>",
     ] {
         assert!(page.contains(part), "{part}");
     }

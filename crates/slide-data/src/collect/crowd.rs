@@ -21,9 +21,12 @@ pub(super) const CLOSELY: usize = 16;
 /// How much copies may differ as they lie and still be aligned.
 const APART: f32 = 1.2;
 
+/// A copy as it lies on a frame; nothing where they cannot be aligned.
+type Placing = Option<Arc<Placed>>;
+
 /// The copies that were aligned with a frame, by slide and frame.
 #[derive(Default)]
-pub(super) struct Crowds(Mutex<HashMap<(usize, usize), Option<Arc<Placed>>>>);
+pub(super) struct Crowds(Mutex<HashMap<(usize, usize), Placing>>);
 
 impl Crowds {
     /// Those of the slides that resemble one, the most similar first, which it is to be aligned with: all where they are few; of a

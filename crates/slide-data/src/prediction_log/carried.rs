@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use durable_files::{FileLock, sha256_hex, write_atomic};
 use project_files::{KeptFiles, Layout};
 
-use super::ship::TakenIn;
 use crate::error::io_error;
 use crate::{Contract as _, Correction, Error, ForgottenMarks, KeptSlide, Result};
 
@@ -21,6 +20,23 @@ pub(super) const CORRECTIONS: &str = ".corrections";
 
 /// Slides that are shipped before they leave this machine.
 const AT_ONCE: usize = 64;
+
+/// What was taken in.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TakenIn {
+    /// Segments.
+    pub segments: u64,
+    /// Lines of them.
+    pub lines: u64,
+    /// Slides that were kept.
+    pub kept: u64,
+    /// Corrections.
+    pub corrections: u64,
+    /// What is of decks that were forgotten, and went with them: lines, slides and corrections.
+    pub forgotten: u64,
+    /// Objects that are not what their names say, and stay where they are.
+    pub refused: Vec<String>,
+}
 
 /// Ships what is there; how many objects it was.
 pub(super) fn ship<E: From<Error>>(

@@ -36,7 +36,8 @@ pub use gather::{gather, replica_logs};
 pub use index::{Moving, SegmentIndex, SegmentPart};
 pub use log::{PredictionLog, Unreadable};
 pub use remove::{Removed, remove};
-pub use ship::{SegmentStore, TakenIn, ship, take_in};
+pub use carried::TakenIn;
+pub use ship::{SegmentStore, ship, take_in};
 
 /// The day (UTC) of a time, counted from 1970.
 pub fn day_of(time: Timestamp) -> i64 {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use durable_files::{FileLock, append_lines, sha256_hex, write_atomic};
 use project_files::Layout;
 
-use super::carried;
+use super::carried::{self, TakenIn};
 use crate::error::io_error;
 use crate::{Contract as _, Error, ForgottenMarks, Prediction, Result};
 
@@ -126,23 +126,6 @@ pub(super) fn hash_before<'a>(name: &'a str, end: &str) -> Option<&'a str> {
         && hash.len() == 64
         && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_name.then_some(hash)
-}
-
-/// What was taken in.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct TakenIn {
-    /// Segments.
-    pub segments: u64,
-    /// Lines of them.
-    pub lines: u64,
-    /// Slides that were kept.
-    pub kept: u64,
-    /// Corrections.
-    pub corrections: u64,
-    /// What is of decks that were forgotten, and went with them: lines, slides and corrections.
-    pub forgotten: u64,
-    /// Objects that are not what their names say, and stay where they are.
-    pub refused: Vec<String>,
 }
 
 /// Takes the segments that replicas have shipped into the log of scored slides, the oldest of each first, with the slides that they kept and

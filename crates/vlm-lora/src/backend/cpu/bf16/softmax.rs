@@ -64,7 +64,9 @@ mod tests {
 
     #[test]
     fn exponentials_agree_with_f64() {
-        ways().into_iter().for_each(|(exponentials, _)| check_exponentials(exponentials));
+        for (exponentials, _) in ways() {
+            check_exponentials(exponentials);
+        }
     }
 
     fn check_exponentials(exponentials: Exponentials) {
@@ -90,7 +92,9 @@ mod tests {
 
     #[test]
     fn probabilities_agree_with_f64() {
-        ways().into_iter().for_each(|(_, probabilities)| check_probabilities(probabilities));
+        for (_, probabilities) in ways() {
+            check_probabilities(probabilities);
+        }
     }
 
     fn check_probabilities(probabilities: Probabilities) {

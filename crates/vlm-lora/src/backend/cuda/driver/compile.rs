@@ -163,7 +163,7 @@ mod tests {
     use crate::backend::cuda::SOURCE;
     use crate::backend::cuda::driver::libraries::{self, Name};
 
-    /// Where IMAGES_TO names a folder, the images are written there, for those who count instructions and registers.
+    /// Where `IMAGES_TO` names a folder, the images are written there, for those who count instructions and registers.
     #[test]
     #[ignore = "needs NVRTC, which .ci/check-cuda fetches"]
     fn every_gpu_gets_its_kernels() {

@@ -7,20 +7,23 @@ use tempfile::TempDir;
 
 use super::{build, case, compiler, run, run_clean};
 
+/// [`run`] or [`run_clean`].
+type Runs = fn(&Path, &[&str], &[(&str, &str)]) -> String;
+
 /// Fakes as PyTorch's wheels lay the libraries out, each a file of its own as the real ones are: the loader finds the driver
 /// alone.
 struct Environment {
     /// What the fakes were built in.
-    _fakes: TempDir,
+    fakes: TempDir,
     folder: TempDir,
 }
 
 impl Environment {
     fn new(libraries: &[(&str, &str)]) -> Self {
         let (fakes, folder) = (build(), tempfile::tempdir().expect("a temporary folder"));
-        let environment = Self { folder, _fakes: fakes };
+        let environment = Self { fakes, folder };
         std::fs::create_dir(environment.driver()).expect("a new folder");
-        let driver = environment._fakes.path().join("libcuda.so");
+        let driver = environment.fakes.path().join("libcuda.so");
         std::fs::hard_link(driver, environment.driver().join("libcuda.so")).expect("on one disk");
         for (part, name) in libraries {
             environment.add(part, name);
@@ -54,12 +57,7 @@ impl Environment {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn run(
-        &self,
-        name: &str,
-        settings: &[(&str, &str)],
-        runs: fn(&Path, &[&str], &[(&str, &str)]) -> String,
-    ) {
+    fn run(&self, name: &str, settings: &[(&str, &str)], runs: Runs) {
         let venv = self.venv();
         let venv = venv.to_str().expect("a path in words");
         let environment = [&[("VIRTUAL_ENV", venv)], settings].concat();
