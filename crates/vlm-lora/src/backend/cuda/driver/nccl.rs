@@ -168,8 +168,7 @@ impl Nccl {
         let obstacle = obstacle(&group.all_gather(&mine)?);
         match (functions, obstacle) {
             (Ok(functions), None) => Self::init(functions, group).map(Ok),
-            (Err(why), None) => Ok(Err(why)),
-            (_, Some(why)) => Ok(Err(why)),
+            (Err(why), None) | (_, Some(why)) => Ok(Err(why)),
         }
     }
 

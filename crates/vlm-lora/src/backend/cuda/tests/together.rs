@@ -53,7 +53,7 @@ pub(super) fn group() -> TcpGroup {
     let (host, job) = ("127.0.0.1".to_owned(), "fakes".to_owned());
     let (rank, size) = (number("CASE_RANK") as usize, number("CASE_SIZE") as usize);
     let port = number("CASE_PORT");
-    TcpGroup::join(&TcpOptions { rank, size, host, port, job, patience: Duration::from_secs(60) })
+    TcpGroup::join(&TcpOptions { rank, size, host, port, job, patience: Duration::from_mins(1) })
         .expect("the others are started")
 }
 
