@@ -30,13 +30,13 @@ use parquet::errors::ParquetError;
 
 use crate::Error;
 
+pub use carried::TakenIn;
 pub use compact::{Compacted, compact, write_day};
 pub use field::Columns;
 pub use gather::{gather, replica_logs};
 pub use index::{Moving, SegmentIndex, SegmentPart};
 pub use log::{PredictionLog, Unreadable};
 pub use remove::{Removed, remove};
-pub use carried::TakenIn;
 pub use ship::{SegmentStore, ship, take_in};
 
 /// The day (UTC) of a time, counted from 1970.
