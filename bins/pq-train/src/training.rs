@@ -232,6 +232,11 @@ fn trainer<'a, B: Backend>(
     settings: &Settings,
     processes: &'a Processes,
 ) -> Result<Trainer<'a, B>> {
+    if let Some(group) = processes.group().filter(|group| group.size() > 1) {
+        // Asked by all of them, although the first alone logs it: within the macro the others would not ask.
+        let way = model.backend().way_of_sums(group)?;
+        tracing::info!("gradients are added up {way}");
+    }
     let trainer = Trainer::new(model, settings.training.clone())?;
     Ok(match processes.group() {
         Some(group) => trainer.group(group),

@@ -11,6 +11,9 @@ pub trait ProcessGroup {
     /// How many processes there are.
     fn size(&self) -> usize;
 
+    /// What connects the processes, in a word or two for people.
+    fn transport(&self) -> &'static str;
+
     /// The sum over all processes of each of these numbers, taken in the order of the ranks: the same processes with the same numbers get
     /// the same bits.
     ///

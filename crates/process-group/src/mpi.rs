@@ -193,6 +193,10 @@ impl ProcessGroup for MpiGroup {
         self.size
     }
 
+    fn transport(&self) -> &'static str {
+        "MPI"
+    }
+
     fn all_reduce_sum(&self, values: &mut [f32]) -> Result<()> {
         let out_of_step =
             |reason: &str| Error::OutOfStep { rank: self.rank, size: self.size, reason: reason.to_owned() };

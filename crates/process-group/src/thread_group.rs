@@ -78,6 +78,10 @@ impl ProcessGroup for ThreadGroup {
         self.shared.size
     }
 
+    fn transport(&self) -> &'static str {
+        "threads"
+    }
+
     fn all_reduce_sum(&self, values: &mut [f32]) -> Result<()> {
         let parts = self.exchange(bytemuck::cast_slice(values).to_vec())?;
         if let Some(rank) = parts.iter().position(|part| part.len() != size_of_val(values)) {

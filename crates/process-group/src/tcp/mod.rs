@@ -154,6 +154,10 @@ impl ProcessGroup for TcpGroup {
         self.size
     }
 
+    fn transport(&self) -> &'static str {
+        "TCP"
+    }
+
     fn all_reduce_sum(&self, values: &mut [f32]) -> Result<()> {
         let mut links = self.links();
         let call = links.begin();

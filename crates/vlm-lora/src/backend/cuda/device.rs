@@ -1,5 +1,7 @@
 //! What the backend asks of a device: memory, copies, launches, products, all in the order of the calls.
 
+use process_group::ProcessGroup;
+
 use crate::Result;
 
 /// The element in which frozen matrices are kept and products with them are taken; sums are f32.
@@ -182,4 +184,16 @@ pub trait Device: Send + Sync + 'static {
     /// Queues a product whose results C become `gelu` of them in the type of the operands, in which the bias is too, and says
     /// whether it did: there may be no way. Nothing is added to C.
     fn matmul_to_gelu(&self, product: Matmul) -> Result<bool>;
+    /// Joins the devices of the other processes of a group, each of which calls this, unless that was done; in all of them the same reason
+    /// where they cannot be joined.
+    fn join(&self, group: &dyn ProcessGroup) -> Result<std::result::Result<(), String>> {
+        let _ = group;
+        Ok(Err(format!("{} cannot be joined with other devices", self.name())))
+    }
+    /// Fills a block of as many parts as there are processes, each of so many f32, in the order of the ranks; this process's is there. All
+    /// [have joined](Self::join), and ask for the same number.
+    fn all_gather(&self, (parts, count): (Address, usize), group: &dyn ProcessGroup) -> Result<()> {
+        let _ = (parts, count, group);
+        Err(super::check::fail("the devices were not joined"))
+    }
 }

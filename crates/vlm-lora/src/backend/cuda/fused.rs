@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use process_group::ProcessGroup;
+
 use super::buffer::Buffer;
 use super::check::{length, to_u32, whole_rows};
 use super::device::Device;
 use super::weight::Weight;
 use super::{Cuda, count};
 use crate::backend::dropout::Mask;
+use crate::backend::fused::{all_reduce_on_host, over_the_hosts};
 use crate::backend::{
     AdamWTensor, Backend, FrozenLinear, LowRankBackward, LowRankForward, Pending, RowTarget, Write, check,
 };
@@ -132,6 +135,21 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn sum_squares(&self, tensors: &[&Buffer<D>]) -> Result<Pending<f64>> {
         self.squares(tensors)
+    }
+
+    fn way_of_sums(&self, group: &dyn ProcessGroup) -> Result<String> {
+        let joined = self.device().join(group)?;
+        Ok(joined.map_or_else(
+            |why| format!("{} ({why})", over_the_hosts(group)),
+            |()| "on the GPUs, which NCCL connects".to_owned(),
+        ))
+    }
+
+    fn all_reduce(&self, mut buffers: Vec<&mut Buffer<D>>, group: &dyn ProcessGroup) -> Result<()> {
+        match self.device().join(group)? {
+            Ok(()) => self.sum_in_order(&mut buffers, group),
+            Err(_) => all_reduce_on_host(self, buffers, group),
+        }
     }
 
     fn adamw(&self, tensors: Vec<AdamWTensor<'_, Buffer<D>>>) -> Result<()> {

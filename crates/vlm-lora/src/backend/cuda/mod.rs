@@ -23,6 +23,7 @@ mod pointwise;
 mod rope;
 mod staging;
 mod sums;
+mod together;
 mod weight;
 
 #[cfg(test)]

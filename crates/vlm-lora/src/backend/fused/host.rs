@@ -102,7 +102,7 @@ fn loss(row: &mut [f64], target: &RowTarget<'_>, scale: f64) -> f64 {
     weight * loss
 }
 
-pub(super) fn all_reduce<B: Backend>(
+pub(in crate::backend) fn all_reduce<B: Backend>(
     backend: &B,
     buffers: Vec<&mut B::Buffer>,
     group: &dyn ProcessGroup,
@@ -119,6 +119,11 @@ pub(super) fn all_reduce<B: Backend>(
         rest = behind;
     }
     Ok(())
+}
+
+/// The way of [`all_reduce`], in words.
+pub(in crate::backend) fn way_of_sums(group: &dyn ProcessGroup) -> String {
+    format!("in the hosts' memory, over {}", group.transport())
 }
 
 pub(super) fn sum_squares<B: Backend>(backend: &B, tensors: &[&B::Buffer]) -> Result<f64> {

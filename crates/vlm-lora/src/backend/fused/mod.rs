@@ -6,6 +6,9 @@
 mod host;
 mod low_rank;
 
+#[cfg(feature = "cuda")]
+pub(super) use host::{all_reduce as all_reduce_on_host, way_of_sums as over_the_hosts};
+
 use std::sync::Arc;
 
 use process_group::ProcessGroup;
@@ -180,6 +183,11 @@ pub trait Backend: Kernels {
     /// asynchronous device.
     fn sum_squares(&self, tensors: &[&Self::Buffer]) -> Result<Pending<f64>> {
         host::sum_squares(self, tensors).map(Pending::Ready)
+    }
+    /// Where and over what [`all_reduce`](Self::all_reduce) adds up for a group, in words for people. All of its processes ask at the same
+    /// point of their program.
+    fn way_of_sums(&self, group: &dyn ProcessGroup) -> Result<String> {
+        Ok(host::way_of_sums(group))
     }
     /// Adds these buffers up over all processes of a group, in f32 and the same bits for all of them. The default takes them through the
     /// host's memory.

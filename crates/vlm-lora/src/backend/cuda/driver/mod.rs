@@ -6,22 +6,26 @@ mod compile;
 mod cublaslt;
 mod kernels;
 mod libraries;
+mod nccl;
 mod pinned;
 mod profile;
 mod survey;
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result as cuda, sys as cuda_sys};
+use process_group::ProcessGroup;
 
 use self::blas::Blas;
 use self::compile::Target;
 use self::cublaslt::{CublasLt, Results};
 use self::kernels::Kernels;
 use self::libraries::Name;
+use self::nccl::Nccl;
 use self::pinned::{Pinned, SMALL};
 use self::profile::Profile;
 use super::check::{fail, to_u32};
@@ -85,6 +89,10 @@ pub struct Driver {
     /// How often a product with a bias went another way, by the product.
     fallbacks: Mutex<BTreeMap<String, usize>>,
     profile: Option<Mutex<Profile>>,
+    /// Where libraries are looked for that the loader does not find.
+    folders: Vec<PathBuf>,
+    /// Since the processes of a run asked for it: what joins their devices, or why nothing does.
+    nccl: Mutex<Option<std::result::Result<Nccl, String>>>,
 }
 
 impl std::fmt::Debug for Driver {
@@ -144,8 +152,21 @@ impl Driver {
         let name =
             format!("cuda:{} {model} (compute capability {major}.{minor}{translated})", options.ordinal);
         let (cublaslt, fallbacks) = (Mutex::new(cublaslt), Mutex::default());
-        let driver =
-            Self { name, context, stream, copies, pinned, kernels, blas, cublaslt, fallbacks, profile };
+        let (nccl, folders) = (Mutex::default(), folders.clone());
+        let driver = Self {
+            name,
+            context,
+            stream,
+            copies,
+            pinned,
+            kernels,
+            blas,
+            cublaslt,
+            fallbacks,
+            profile,
+            folders,
+            nccl,
+        };
         Ok((driver, dtype))
     }
 
@@ -153,6 +174,11 @@ impl Driver {
     pub(super) fn memory(&self) -> Result<(usize, usize)> {
         self.bind()?;
         cuda::mem_get_info().map_err(|error| failed("the device does not say what memory it has", error))
+    }
+
+    fn nccl(&self) -> MutexGuard<'_, Option<std::result::Result<Nccl, String>>> {
+        // It is joined once, and an error in it ends the run.
+        self.nccl.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pinned(&self) -> MutexGuard<'_, Pinned> {
@@ -195,6 +221,9 @@ impl Drop for Driver {
     fn drop(&mut self) {
         if !self.finish() {
             return; // the context is broken, and with it goes what it holds
+        }
+        if let Some(Ok(nccl)) = self.nccl.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            nccl.close();
         }
         self.blas.get_mut().unwrap_or_else(PoisonError::into_inner).close();
         if let Some(cublaslt) = self.cublaslt.get_mut().unwrap_or_else(PoisonError::into_inner) {
@@ -336,6 +365,14 @@ impl Device for Driver {
         }
         *self.fallbacks().entry(name()).or_default() += 1;
         Ok(false)
+    }
+
+    fn join(&self, group: &dyn ProcessGroup) -> Result<std::result::Result<(), String>> {
+        self.join_by_nccl(group)
+    }
+
+    fn all_gather(&self, parts: (Address, usize), group: &dyn ProcessGroup) -> Result<()> {
+        self.all_gather_by_nccl(parts, group)
     }
 }
 

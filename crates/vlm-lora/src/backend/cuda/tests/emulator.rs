@@ -13,6 +13,7 @@ use std::sync::{Mutex, OnceLock};
 
 use half::{bf16, f16};
 use libloading::{Library, Symbol};
+use process_group::ProcessGroup;
 
 use crate::Result;
 use crate::backend::cuda::SOURCE;
@@ -258,6 +259,19 @@ impl Device for Emulator {
             return Err(fail(format!("the emulation of `{kernel}` failed with {status}")));
         }
         self.check_zones(kernel)
+    }
+
+    fn join(&self, _: &dyn ProcessGroup) -> Result<std::result::Result<(), String>> {
+        Ok(Ok(()))
+    }
+
+    fn all_gather(&self, (parts, count): (Address, usize), group: &dyn ProcessGroup) -> Result<()> {
+        let bytes = 4 * count;
+        let part = |rank: usize| parts + (bytes * rank) as u64;
+        let mut own = vec![0; bytes];
+        self.read(part(group.rank()), &mut own)?;
+        let all = group.all_gather(&own)?;
+        all.iter().enumerate().try_for_each(|(rank, bytes)| self.write(part(rank), bytes))
     }
 
     fn matmul(&self, product: Matmul) -> Result<()> {

@@ -9,6 +9,7 @@ mod layers;
 mod operands;
 mod released;
 mod staging;
+mod together;
 
 use self::emulator::Emulator;
 use super::device::CudaDtype;

@@ -53,6 +53,12 @@ int cuDeviceGetName(char* name, int length, int device) {
     return SUCCESS;
 }
 
+int cuDeviceGetUuid_v2(void* uuid, int device) {
+    if (device != 0) return refuse(INVALID_DEVICE, "cuDeviceGetUuid", "device");
+    memset(uuid, (int)setting("STANDIN_GPU", 1), 16);
+    return SUCCESS;
+}
+
 int cuDeviceGetAttribute(int* value, int attribute, int device) {
     if (device >= devices()) return refuse(INVALID_DEVICE, "cuDeviceGetAttribute", "device");
     switch (attribute) {

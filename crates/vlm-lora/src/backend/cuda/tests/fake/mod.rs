@@ -13,17 +13,19 @@ use super::emulator::{ENTRY, HEADER, compiler};
 
 const HEADERS: [(&str, &str); 2] =
     [("state.hpp", include_str!("state.hpp")), ("matrix.hpp", include_str!("matrix.hpp"))];
-const SOURCES: [(&str, &str); 6] = [
+const SOURCES: [(&str, &str); 7] = [
     ("state.cpp", include_str!("state.cpp")),
     ("driver.cpp", include_str!("driver.cpp")),
     ("queue.cpp", include_str!("queue.cpp")),
     ("blas.cpp", include_str!("blas.cpp")),
     ("cublaslt.cpp", include_str!("cublaslt.cpp")),
     ("nvrtc.cpp", include_str!("nvrtc.cpp")),
+    ("nccl.cpp", include_str!("nccl.cpp")),
 ];
 /// One library under all names.
-const NAMES: [&str; 4] = ["libcuda.so", "libcublas.so", "libnvrtc.so", LIGHT];
+const NAMES: [&str; 5] = ["libcuda.so", "libcublas.so", "libnvrtc.so", LIGHT, JOINS];
 const LIGHT: &str = "libcublasLt.so";
+const JOINS: &str = "libnccl.so.2";
 
 /// What the fakes find where something is wrong.
 const WRONG: [(&str, &str); 4] = [
@@ -118,4 +120,43 @@ fn the_driver_runs_on_stand_ins_for_its_libraries() {
     assert!(run_clean(folder, &biases, &[("STANDIN_NO_BIAS", "1")]).contains(no_bias));
     std::fs::remove_file(folder.join(LIGHT)).expect("it was built");
     assert!(run_clean(folder, &biases, &[]).contains(no_bias));
+}
+
+/// Runs a test in three processes that are told their places; each has a GPU of its own unless `environment` says otherwise of the second.
+fn run_in_each(folders: [&Path; 3], test: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it has one").port().to_string();
+    drop(listener);
+    let test = format!("backend::cuda::tests::together::{test}");
+    let one = |number: usize| {
+        let (rank, gpu) = (number.to_string(), (number + 1).to_string());
+        let place =
+            [("CASE_RANK", &*rank), ("CASE_SIZE", "3"), ("CASE_PORT", &*port), ("STANDIN_GPU", &*gpu)];
+        let own = if number == 1 { environment } else { &[] };
+        run(folders[number], &[&test], &[&place[..], own].concat())
+    };
+    let one = &one;
+    std::thread::scope(|scope| {
+        let started: Vec<_> = (0..folders.len()).map(|rank| scope.spawn(move || one(rank))).collect();
+        started.into_iter().map(|one| one.join().expect("it passes")).collect()
+    })
+}
+
+#[test]
+fn gpus_of_several_processes_are_joined_by_a_stand_in_for_nccl() {
+    let (whole, without) = (build(), build());
+    std::fs::remove_file(without.path().join(JOINS)).expect("it was built");
+    let (whole, without) = (whole.path(), without.path());
+    let all = [whole; 3];
+    let mut said = run_in_each(all, "gpus_of_several_processes_add_up_by_nccl", &[]);
+    said.extend(run_in_each([whole, without, whole], "without_nccl_sums_go_over_the_hosts", &[]));
+    said.extend(run_in_each(all, "an_nccl_that_is_too_old_is_named", &[("STANDIN_NCCL", "2304")]));
+    said.extend(run_in_each(all, "processes_with_one_gpu_go_over_the_hosts", &[("STANDIN_GPU", "1")]));
+    for one in &said {
+        assert!(!one.contains("fake:"), "{one}");
+        assert!(one.contains("fake-closed: everything was given back"), "{one}");
+    }
+    for one in run_in_each(all, "one_that_is_lost_ends_the_wait", &[]) {
+        assert!(!one.contains("refused"), "{one}");
+    }
 }

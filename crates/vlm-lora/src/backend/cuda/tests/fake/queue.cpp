@@ -106,6 +106,7 @@ int cuEventQuery(void* which) {
     ENTER("cuEventQuery");
     Event* event = (Event*)which;
     if (!state().events.count(event)) return refuse(INVALID_HANDLE, "cuEventQuery", "there is no such event");
+    if (event->stream) run_ready(*event->stream, event->place);
     return !event->stream || event->stream->done >= event->place ? SUCCESS : NOT_READY;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <sys/mman.h>
+#include <unistd.h>
 
 namespace standin {
 
@@ -120,10 +121,18 @@ static void check_zones(const std::string& after) {
     }
 }
 
+void run_ready(Stream& stream, u64 place) {
+    bool waits = false;
+    for (const Work& work : stream.pending) waits |= (bool)work.ready;
+    while (waits && stream.done < place && (!stream.pending.front().ready || stream.pending.front().ready()))
+        run_until(stream, stream.done + 1);
+}
+
 void run_until(Stream& stream, u64 place) {
     Open memory;
     while (stream.done < place) {
         Work work = std::move(stream.pending.front());
+        for (int i = 0; work.ready && !work.ready() && i < 200000; i++) usleep(100);
         stream.pending.pop_front();
         stream.done++;
         if (work.after) run_until(*work.after, work.place);
@@ -153,10 +162,11 @@ const std::string* pending_at(u64 at, size_t bytes) {
 void report_leaks(const char* when) {
     State& s = state();
     const size_t counts[] = {s.blocks.size(), s.pinned.size(), s.streams.size(), s.events.size(), s.modules.size(),
-                             s.blas.size(), s.programs.size()};
-    const char* names[] = {"blocks", "pinned blocks", "streams", "events", "modules", "cuBLAS objects", "programs"};
+                             s.blas.size(), s.programs.size(), s.communicators.size()};
+    const char* names[] = {"blocks", "pinned blocks", "streams", "events", "modules", "cuBLAS objects", "programs",
+                           "communicators"};
     bool clean = true;
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 8; i++) {
         if (counts[i] == 0) continue;
         clean = false;
         fprintf(stderr, "fake: %s: %zu %s were not given back\n", when, counts[i], names[i]);

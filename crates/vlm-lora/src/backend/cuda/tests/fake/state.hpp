@@ -40,6 +40,8 @@ struct Work {
     std::string name;
     std::vector<Range> ranges;
     std::function<bool()> run;
+    // Whether it could come to its end now, where that is not for this process to decide.
+    std::function<bool()> ready = nullptr;
     // Runs this queue up to this place first.
     Stream* after = nullptr;
     u64 place = 0;
@@ -69,7 +71,7 @@ struct State {
     Stream legacy;
     std::set<Stream*> streams;
     std::set<Event*> events;
-    std::set<void*> modules, blas, programs;
+    std::set<void*> modules, blas, programs, communicators;
     size_t biased = 0; // products with a bias
 };
 
@@ -105,6 +107,8 @@ Stream* stream_of(void* handle);
 
 void enqueue(Stream& stream, Work work);
 void run_until(Stream& stream, u64 place);
+// As far as work that waits for other processes goes by itself.
+void run_ready(Stream& stream, u64 place);
 void run_all();
 // The name of pending work that a range belongs to.
 const std::string* pending_at(u64 at, size_t bytes);
