@@ -168,7 +168,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
 }
 
-/// The least that one node needs. Jobs are counted from the controller's port: PMIx names its folder in `/tmp` by user, job and step alone,
+/// The least that one node needs. Jobs are counted from the controller's port: `PMIx` names its folder in `/tmp` by user, job and step alone,
 /// so the first jobs of two clusters at once would share it. A requeued job waits as long as a credential is good: five seconds instead of two minutes.
 fn configuration(folder: &Path) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
