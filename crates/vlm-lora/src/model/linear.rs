@@ -93,15 +93,16 @@ impl<B: Backend> Linear<B> {
         x: &B::Buffer,
     ) -> Result<Vec<B::Buffer>> {
         let backend = pass.backend;
-        let mut products = Vec::with_capacity(N);
-        for linear in linears {
-            let rows = backend.len(x) / linear.in_features;
-            products.push(backend.scratch(rows * linear.out_features)?);
-        }
-        let (mut rows, mut outputs) = (0, Vec::with_capacity(N));
+        let rows = backend.len(x) / linears.first().map_or(1, |linear| linear.in_features);
+        let widths = linears.map(|linear| linear.out_features);
+        let mut products = if linears.iter().all(|linear| linear.adapter.is_none()) {
+            backend.scratch_side_by_side(rows, &widths)?
+        } else {
+            widths.iter().map(|width| backend.scratch(rows * width)).collect::<Result<Vec<_>>>()?
+        };
+        let mut outputs = Vec::with_capacity(N);
         for (linear, y) in linears.iter().zip(&mut products) {
             if linear.adapter.as_ref().is_none_or(|adapter| adapter.variant.adds_to_product()) {
-                rows = backend.len(x) / linear.in_features;
                 outputs.push(LinearOutput { weight: &*linear.weight, bias: linear.bias_values(pass), y });
             }
         }

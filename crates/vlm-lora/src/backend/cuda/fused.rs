@@ -12,9 +12,9 @@ use super::{Cuda, count};
 use crate::backend::dropout::Mask;
 use crate::backend::fused::{all_reduce_on_host, over_the_hosts};
 use crate::backend::{
-    AdamWTensor, Backend, FrozenLinear, LowRankBackward, LowRankForward, Pending, RowTarget, Write, check,
+    AdamWTensor, Backend, FrozenLinear, LinearOutput, LowRankBackward, LowRankForward, Pending, RowTarget, Write, check,
 };
-use crate::{Result, Tiles};
+use crate::{Result, Stored, Tiles};
 
 impl<D: Device> Backend for Cuda<D> {
     fn scratch(&self, len: usize) -> Result<Buffer<D>> {
@@ -47,6 +47,23 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn weight_row_norms_squared(&self, weight: &Weight<D>) -> Result<Buffer<D>> {
         self.norms_of(weight)
+    }
+
+    fn weights(&self, parts: &[(Stored<'_>, usize)], k: usize) -> Result<Vec<Weight<D>>> {
+        self.new_weights(parts, k)
+    }
+
+    fn scratch_side_by_side(&self, rows: usize, widths: &[usize]) -> Result<Vec<Buffer<D>>> {
+        self.columns(rows, widths)
+    }
+
+    fn linears(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        outputs: &mut [LinearOutput<'_, Weight<D>, Buffer<D>>],
+    ) -> Result<()> {
+        self.multiply_all(x, m, outputs)
     }
 
     fn linear_of_gelu(
@@ -105,7 +122,9 @@ impl<D: Device> Backend for Cuda<D> {
         length("y", y.len(), x.len())?;
         let (n, width) = (x.len(), to_u32("a row of", s.len())?);
         to_u32("rows of together", n)?;
-        let arguments = [x.at().into(), s.at().into(), width.into(), y.at_mut().into(), count(n)];
+        let (from, factors) = (self.numbers(x)?, self.numbers(s)?);
+        let arguments =
+            [from.into(), factors.into(), width.into(), self.overwritten(y)?.into(), count(n)];
         self.each("scale_columns", n, &arguments)
     }
 
@@ -114,8 +133,9 @@ impl<D: Device> Backend for Cuda<D> {
         if let Some(b) = b {
             length("b", b.len(), a.len())?;
         }
-        let second = b.map_or(0, Buffer::at);
-        let arguments = [a.at().into(), second.into(), out.at_mut().into(), count(rows), count(width)];
+        let (first, second) = (self.numbers(a)?, b.map_or(Ok(0), |b| self.numbers(b))?);
+        let arguments =
+            [first.into(), second.into(), self.changed(out)?.into(), count(rows), count(width)];
         self.launch("column_dot", [to_u32("columns", width.div_ceil(32))?, 1], super::THREADS, &arguments)
     }
 

@@ -18,10 +18,12 @@ mod fused;
 mod matmul;
 mod norm;
 mod operations;
+mod packed;
 mod pixels;
 mod pointwise;
 mod rope;
 mod staging;
+mod storage;
 mod sums;
 mod together;
 mod weight;
@@ -33,6 +35,7 @@ pub(crate) use tests::{emulated, of_this_machine};
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::buffer::{Block, Pool};
@@ -92,6 +95,8 @@ pub struct Cuda<D: Device = Driver> {
     pool: Arc<Pool<D>>,
     dtype: CudaDtype,
     integers: bool,
+    /// Elements behind each row of operands, for what adapters put there.
+    room: AtomicUsize,
     words: Mutex<VecDeque<Words<D>>>,
     staging: Staging<D>,
 }
@@ -139,6 +144,7 @@ impl<D: Device> Cuda<D> {
             pool: Arc::new(Pool::new(device)),
             dtype,
             integers,
+            room: AtomicUsize::new(0),
             words: Mutex::default(),
             staging: Staging::default(),
         }

@@ -22,8 +22,8 @@ impl<D: Device> Cuda<D> {
         length("dgate", d_gate.len(), gate.len())?;
         length("dup", d_up.len(), gate.len())?;
         let n = gate.len();
-        let inputs = [dy.at(), gate.at(), up.at()].into_iter();
-        let outputs = [self.output(d_gate)?, self.output(d_up)?].into_iter().flatten();
+        let inputs = [self.numbers(dy)?, self.numbers(gate)?, self.numbers(up)?].into_iter();
+        let outputs = [self.flat_output(d_gate)?, self.flat_output(d_up)?].into_iter().flatten();
         let arguments: Vec<Argument> = inputs.chain(outputs).map(Argument::Word).chain([count(n)]).collect();
         self.each("swiglu_backward", n, &arguments)
     }
@@ -32,11 +32,11 @@ impl<D: Device> Cuda<D> {
     pub(super) fn drop_out(&self, x: &Buffer<D>, key: u64, mask: Mask, y: &mut Buffer<D>) -> Result<()> {
         length("y", y.len(), x.len())?;
         let arguments = [
-            x.at().into(),
+            self.numbers(x)?.into(),
             key.into(),
             mask.threshold().into(),
             (mask.scale() as f32).into(),
-            y.at_mut().into(),
+            self.overwritten(y)?.into(),
             count(x.len()),
         ];
         self.each("dropout", x.len(), &arguments)

@@ -19,7 +19,8 @@ impl<D: Device> Cuda<D> {
         let pairs = positions.len() * head_dim / 2;
         to_u32("pairs", pairs)?;
         // Turned back, they are gradients that a product reads; else attention reads them.
-        let [at, operand] = if inverse { self.output(x)? } else { [x.at_mut(), 0] };
+        let at = self.changed(x)?;
+        let [at, operand] = if inverse { self.flat_output(x)? } else { [at, 0] };
         let arguments = [
             at.into(),
             operand.into(),

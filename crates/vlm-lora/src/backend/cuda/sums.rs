@@ -37,7 +37,7 @@ impl<D: Device> Cuda<D> {
         let losses = Block::new(&self.pool, targets.len() * 8)?;
         let [starts, tokens, probabilities, weights] = at.map(|index| super::element(block.address, index));
         let arguments = [
-            logits.at_mut().into(),
+            self.changed(logits)?.into(),
             to_u32("a vocabulary of", vocabulary)?.into(),
             starts,
             tokens,
@@ -53,7 +53,8 @@ impl<D: Device> Cuda<D> {
 
     /// Σ x² over all tensors, by one kernel.
     pub(super) fn squares(&self, tensors: &[&Buffer<D>]) -> Result<Pending<f64>> {
-        let parts = parts(tensors.iter().map(|x| ([x.at()], x.len())), PART);
+        let tensors = tensors.iter().map(|x| Ok(([self.numbers(x)?], x.len()))).collect::<Result<Vec<_>>>()?;
+        let parts = parts(tensors.into_iter(), PART);
         let count = parts.len() / (2 * 2);
         let sums = Block::new(&self.pool, count * 8)?;
         self.each_part_of("sum_squares", &parts, 2, &[sums.address.into()])?;
@@ -62,8 +63,9 @@ impl<D: Device> Cuda<D> {
 
     /// Zeros in all tensors, by one kernel.
     pub(super) fn clear_tensors(&self, tensors: Vec<&mut Buffer<D>>) -> Result<()> {
-        let tensors = tensors.into_iter().map(|x| ([x.at_mut()], x.len()));
-        self.each_part_of("clear", &parts(tensors, SHARE), 2, &[])
+        let tensors = tensors.into_iter().map(|x| Ok(([self.overwritten(x)?], x.len())));
+        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+        self.each_part_of("clear", &parts(tensors.into_iter(), SHARE), 2, &[])
     }
 
     /// One step on all tensors, by one kernel for those that share their constants.
@@ -83,7 +85,8 @@ impl<D: Device> Cuda<D> {
             length("grad", grad.len(), value.len())?;
             length("m", m.len(), value.len())?;
             length("v", v.len(), value.len())?;
-            addresses.push(([value.at_mut(), grad.at(), m.at_mut(), v.at_mut()], value.len()));
+            let (grad, [m, v]) = (self.numbers(grad)?, [self.changed(m)?, self.changed(v)?]);
+            addresses.push(([self.changed(value)?, grad, m, v], value.len()));
         }
         let count = step.step as f64;
         let constants = [

@@ -18,7 +18,7 @@ use super::{
     AdamWTensor, FrozenLinear, Kernels, LinearOutput, LowRankBackward, LowRankForward, Pending, RowTarget,
     check,
 };
-use crate::{Result, Tiles};
+use crate::{Result, Stored, Tiles};
 
 /// The operations of the passes.
 pub trait Backend: Kernels {
@@ -81,6 +81,15 @@ pub trait Backend: Kernels {
     /// Squared Euclidean norm of each row of a packed matrix: `(n)`.
     fn weight_row_norms_squared(&self, weight: &Self::Weight) -> Result<Self::Buffer> {
         host::row_norms_squared(self, weight)
+    }
+    /// Packs frozen matrices `(n, k)` of one input: those of [`linears`](Self::linears), which may then take one product.
+    fn weights(&self, parts: &[(Stored<'_>, usize)], k: usize) -> Result<Vec<Self::Weight>> {
+        parts.iter().map(|&(stored, n)| self.weight(stored, n, k)).collect()
+    }
+    /// Buffers of unspecified values, `(rows, width)` for each width, for products of one input that [`linears`](Self::linears) takes
+    /// together and attention, rotations and activations read: a backend may keep less than f32 of them.
+    fn scratch_side_by_side(&self, rows: usize, widths: &[usize]) -> Result<Vec<Self::Buffer>> {
+        widths.iter().map(|width| self.scratch(rows * width)).collect()
     }
     /// As [`linear`](Kernels::linear) by several matrices of one `k`, whose input is then made ready once.
     fn linears(

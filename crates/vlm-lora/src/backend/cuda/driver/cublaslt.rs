@@ -10,7 +10,7 @@ use cudarc::driver::{CudaStream, result as cuda, sys as cuda_sys};
 
 use super::failed;
 use crate::Result;
-use crate::backend::cuda::device::{Address, Factor, Matmul, Operands};
+use crate::backend::cuda::device::{Address, Factor, Matmul, Operands, Results};
 
 /// Shapes that are remembered; with more of them all are forgotten.
 const MOST_PLANS: usize = 256;
@@ -24,16 +24,26 @@ use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
 
 /// What becomes of the results of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Results {
-    /// f32, with the bias in f32.
-    Float32,
-    /// `gelu` of them in the type of the operands, which is that of the bias too.
+pub(super) enum Ending {
+    /// The bias is added.
+    Bias,
+    /// The same, and `gelu` taken of them.
     Gelu,
 }
 
-/// What decides how a product is computed: sizes, which operands are transposed, their type, whether the factor is on the
-/// device, the alignments of A, B and C, and what becomes of the results.
-type Shape = ([usize; 3], [bool; 2], Operands, bool, [u32; 3], Results);
+/// What decides how a product is computed: its sizes, strides, types, what becomes of the results, which operands are transposed, whether
+/// the factor is on the device, and the alignments of A, B and C.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Shape {
+    sizes: [usize; 3],
+    strides: [usize; 3],
+    transposed: [bool; 2],
+    operands: Operands,
+    results: Results,
+    ending: Ending,
+    on_device: bool,
+    alignments: [u32; 3],
+}
 
 /// How products of a shape are computed.
 struct Plan {
@@ -64,10 +74,18 @@ fn alignment(at: Address) -> u32 {
     1 << at.trailing_zeros().min(8)
 }
 
-fn shape(product: &Matmul, results: Results) -> Shape {
-    let Matmul { m, n, k, transpose_a, transpose_b, a, b, c, operands, factor, .. } = *product;
-    let on_device = matches!(factor, Factor::At(_));
-    ([m, n, k], [transpose_a, transpose_b], operands, on_device, [a, b, c].map(alignment), results)
+fn shape(product: &Matmul, ending: Ending) -> Shape {
+    let Matmul { m, n, k, transpose_a, transpose_b, a, b, c, strides, results, operands, factor, .. } = *product;
+    Shape {
+        sizes: [m, n, k],
+        strides,
+        transposed: [transpose_a, transpose_b],
+        operands,
+        results,
+        ending,
+        on_device: matches!(factor, Factor::At(_)),
+        alignments: [a, b, c].map(alignment),
+    }
 }
 
 /// Sets an attribute of a description or a preference.
@@ -100,9 +118,9 @@ impl CublasLt {
         product: &Matmul,
         bias: Address,
         zero: Address,
-        results: Results,
+        ending: Ending,
     ) -> Result<bool> {
-        let shape = shape(product, results);
+        let shape = shape(product, ending);
         if !self.plans.contains_key(&shape) {
             if self.plans.len() >= MOST_PLANS {
                 self.forget();
@@ -163,8 +181,8 @@ impl CublasLt {
     }
 
     fn plan(&self, product: &Matmul, shape: &Shape) -> Option<Plan> {
-        let mut plan = Plan::new(product, shape.3, shape.5).ok()?;
-        if let Ok(algorithm) = self.algorithm(&plan, shape.4) {
+        let mut plan = Plan::new(product, shape).ok()?;
+        if let Ok(algorithm) = self.algorithm(&plan, shape.alignments) {
             plan.algorithm = algorithm;
             return Some(plan);
         }
@@ -228,15 +246,15 @@ impl CublasLt {
 
 impl Plan {
     /// Descriptions of the product and of its matrices, without an algorithm.
-    fn new(product: &Matmul, on_device: bool, results: Results) -> Attempt<Self> {
+    fn new(product: &Matmul, shape: &Shape) -> Attempt<Self> {
         let (element, compute) = types(product.operands);
         let mut plan = Self {
             description: lt::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)?,
             layouts: [ptr::null_mut(); 3],
             algorithm: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
         };
-        let result = if results == Results::Gelu { element } else { sys::cudaDataType::CUDA_R_32F };
-        let described = plan.describe(product, on_device, results);
+        let result = if product.results == Results::Operands { element } else { sys::cudaDataType::CUDA_R_32F };
+        let described = plan.describe(product, shape);
         if let Err(error) = described.and_then(|()| plan.lay_out(product, element, result)) {
             plan.close();
             return Err(error);
@@ -244,15 +262,15 @@ impl Plan {
         Ok(plan)
     }
 
-    fn describe(&self, product: &Matmul, on_device: bool, results: Results) -> Attempt<()> {
-        let mode = if on_device {
+    fn describe(&self, product: &Matmul, shape: &Shape) -> Attempt<()> {
+        let mode = if shape.on_device {
             sys::cublasLtPointerMode_t::CUBLASLT_POINTER_MODE_DEVICE
         } else {
             sys::cublasLtPointerMode_t::CUBLASLT_POINTER_MODE_HOST
         };
-        let epilogue = match results {
-            Results::Float32 => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
-            Results::Gelu => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_BIAS,
+        let epilogue = match shape.ending {
+            Ending::Bias => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
+            Ending::Gelu => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_BIAS,
         };
         // 1 is a transposed operand, 0 one as it is.
         let numbers = [
@@ -278,8 +296,10 @@ impl Plan {
         let first = if transpose_b { (k, n) } else { (n, k) };
         let second = if transpose_a { (m, k) } else { (k, m) };
         let matrices = [(element, first), (element, second), (result, (n, m))];
-        for (layout, (kind, (rows, columns))) in self.layouts.iter_mut().zip(matrices) {
-            let apart = rows.cast_signed() as i64;
+        let [of_a, of_b, of_c] = product.strides;
+        let all = self.layouts.iter_mut().zip(matrices).zip([of_b, of_a, of_c]);
+        for ((layout, (kind, (rows, columns))), apart) in all {
+            let apart = apart.cast_signed() as i64;
             *layout = lt::create_matrix_layout(kind, rows as u64, columns as u64, apart)?;
         }
         Ok(())

@@ -22,14 +22,14 @@ use process_group::ProcessGroup;
 
 use self::blas::Blas;
 use self::compile::Target;
-use self::cublaslt::{CublasLt, Results};
+use self::cublaslt::{CublasLt, Ending};
 use self::kernels::Kernels;
 use self::libraries::Name;
 use self::nccl::Nccl;
 use self::pinned::{Pinned, SMALL};
 use self::profile::Profile;
 use super::check::{fail, to_u32};
-use super::device::{Address, Argument, CudaDtype, Device, Launch, Matmul};
+use super::device::{Address, Argument, CudaDtype, Device, Launch, Matmul, Results};
 use super::{CudaOptions, MOST_BLOCKS, THREADS};
 use crate::{Error, Result};
 
@@ -194,14 +194,18 @@ impl Driver {
     /// A product whose result begins as its bias, or as what stands there with it: a pass that writes it and one that reads it
     /// more than with [`CublasLt`].
     fn matmul_after_bias(&self, blas: &Blas, product: &Matmul, bias: Address) -> Result<()> {
+        let Matmul { accumulate, results, strides: [_, _, stride], .. } = *product;
         let n = product.m * product.n;
         let blocks = n.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32;
         let period = to_u32("a row of", product.n)?;
         let (c, n): (Argument, Argument) = (product.c.into(), (n as u64).into());
-        let (kernel, arguments) = if product.accumulate {
-            ("add", vec![1_f32.into(), bias.into(), period.into(), c, n])
-        } else {
-            ("repeat", vec![bias.into(), period.into(), c, n])
+        let (kernel, arguments) = match (results, accumulate) {
+            (Results::Float32, true) => ("add", vec![1_f32.into(), bias.into(), period.into(), c, n]),
+            (Results::Float32, false) => ("repeat", vec![bias.into(), period.into(), c, n]),
+            (Results::Operands, _) => {
+                let stride = to_u32("a row of", stride)?.into();
+                ("repeat_operands", vec![bias.into(), period.into(), c, stride, n])
+            }
         };
         self.launch(Launch { kernel, grid: [blocks, 1], threads: THREADS, arguments: &arguments })?;
         let name = profile::name_of(product);
@@ -342,7 +346,7 @@ impl Device for Driver {
         let mut cublaslt = self.cublaslt.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = self.begin()?;
         if let Some(cublaslt) = cublaslt.as_mut()
-            && cublaslt.multiply(&product, bias, blas.zero(), Results::Float32)?
+            && cublaslt.multiply(&product, bias, blas.zero(), Ending::Bias)?
         {
             return self.end(begun, || profile::name_of(&product));
         }
@@ -358,7 +362,7 @@ impl Device for Driver {
         let begun = self.begin()?;
         let name = || format!("{}, gelu", profile::name_of(&product));
         if let Some(cublaslt) = cublaslt.as_mut()
-            && cublaslt.multiply(&product, bias, zero, Results::Gelu)?
+            && cublaslt.multiply(&product, bias, zero, Ending::Gelu)?
         {
             self.end(begun, name)?;
             return Ok(true);

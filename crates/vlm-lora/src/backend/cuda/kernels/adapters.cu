@@ -29,16 +29,34 @@ struct Job {
     u32 width, rank, by_rank;
     u64 key, threshold;
     float scale, keep;
+    // From one row of the input to the next, and of `border`, where `adapters_down` writes the same as operands.
+    u32 stride, border_stride;
+    Element* border;
+    bool is_aligned;
 };
 
-#define WORDS(j) u64 j##_input, u64 j##_matrix, u64 j##_out, u64 j##_size, u64 j##_key, u64 j##_mask, u64 j##_factors
+#define WORDS(j)                                                                                                             \
+    u64 j##_input, u64 j##_matrix, u64 j##_out, u64 j##_size, u64 j##_key, u64 j##_mask, u64 j##_factors, u64 j##_strides,   \
+        u64 j##_border
 #define JOBS WORDS(a), WORDS(b), WORDS(c), WORDS(d), WORDS(e), WORDS(f), WORDS(g), WORDS(h)
-#define NAMES(j) j##_input, j##_matrix, j##_out, j##_size, j##_key, j##_mask, j##_factors
+#define NAMES(j) j##_input, j##_matrix, j##_out, j##_size, j##_key, j##_mask, j##_factors, j##_strides, j##_border
 #define ALL_JOBS NAMES(a), NAMES(b), NAMES(c), NAMES(d), NAMES(e), NAMES(f), NAMES(g), NAMES(h)
 
 DEVICE Job job_of(WORDS(j)) {
-    return {(const void*)j_input, (const float*)j_matrix, (float*)j_out, (u32)j_size, (u32)(j_size >> 32), (u32)(j_mask >> 32),
-            j_key, j_mask & 0xffffffffull, __uint_as_float((u32)j_factors), __uint_as_float((u32)(j_factors >> 32))};
+    return {(const void*)j_input,
+            (const float*)j_matrix,
+            (float*)j_out,
+            (u32)j_size,
+            (u32)(j_size >> 32),
+            (u32)(j_mask >> 32),
+            j_key,
+            j_mask & 0xffffffffull,
+            __uint_as_float((u32)j_factors),
+            __uint_as_float((u32)(j_factors >> 32)),
+            (u32)j_strides,
+            (u32)(j_strides >> 32),
+            (Element*)j_border,
+            (u32)j_strides % 8 == 0 && j_input % sizeof(Words) == 0};
 }
 
 DEVICE Job pick(u32 index, JOBS) {
@@ -86,7 +104,7 @@ DEVICE void set_number(Eight& eight, u32 i, Number number) {
 DEVICE Eight read_eight(const Job& job, u64 at, u32 inside) {
     const Number* from = (const Number*)job.input + at;
     Eight eight = {};
-    if (inside >= 8 && job.width % 8 == 0) {
+    if (inside >= 8 && job.is_aligned) {
         UNROLL for (u32 i = 0; i < sizeof(Eight) / sizeof(Words); i++) {
             const Words words = read((const Words*)from + i);
             UNROLL for (u32 w = 0; w < 4; w++) eight.words[4 * i + w] = words.words[w];
@@ -142,7 +160,7 @@ DEVICE Rows read_rows(const Job& job, u32 first, u32 rows, u32 at) {
     Rows tile;
     UNROLL for (u32 s = 0; s < SIDE * SIDE / 8 / BLOCK; s++) {
         const u32 row = first + row_of(s), column = at + column_of();
-        tile.eights[s] = read_eight(job, (u64)row * job.width + column, inside_row(job, column, row, rows));
+        tile.eights[s] = read_eight(job, (u64)row * job.stride + column, inside_row(job, column, row, rows));
     }
     return tile;
 }
@@ -213,7 +231,10 @@ CROWDED(BLOCK, 3, adapters_down)(JOBS, u32 count, u32 rows) {
     UNROLL for (u32 n = 0; n < RANKS / 8; n++) {
         UNROLL for (u32 e = 0; e < 4; e++) {
             u32 row = first + warp() * 16 + lane() / 4 + e / 2 * 8, j = first_rank + 8 * n + lane() % 4 * 2 + e % 2;
-            if (row < rows && j < job.rank) job.out[(u64)row * job.rank + j] = c[n][e] * job.scale * job.keep;
+            if (row >= rows || j >= job.rank) continue;
+            const float value = c[n][e] * job.scale * job.keep;
+            job.out[(u64)row * job.rank + j] = value;
+            if (job.border) job.border[(u64)row * job.border_stride + j] = narrow(value);
         }
     }
 }

@@ -156,7 +156,7 @@ impl Device for Counter {
     fn matmul(&self, product: Matmul) -> Result<()> {
         self.count(|counts| {
             counts.products += 1;
-            counts.moved += bytes::of_product(&product, 4);
+            counts.moved += bytes::of_product(&product);
         });
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Device for Counter {
     fn matmul_to_gelu(&self, product: Matmul) -> Result<bool> {
         self.count(|counts| {
             counts.products += 1;
-            counts.moved += bytes::of_product(&product, 2);
+            counts.moved += bytes::of_product(&product);
         });
         Ok(true)
     }

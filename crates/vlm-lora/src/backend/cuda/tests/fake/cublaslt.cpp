@@ -78,10 +78,9 @@ static bool sizes(const Description& d, const Layout& a, const Layout& b, const 
 
 static bool has_gelu(const Description& d) { return d.numbers[EPILOGUE] == EPILOGUE_GELU_BIAS; }
 
-// With a result of two bytes the bias has two as well.
+// Activations are given in the type of the operands.
 static bool is_known_product(const Description& d, const Layout& a, const Layout& b, const Layout& c) {
-    if (!has_gelu(d)) return is_supported(a.type, b.type, c.type, d.compute);
-    return a.type == R_16BF && c.type == R_16BF && is_supported(a.type, b.type, R_32F, d.compute);
+    return is_supported(a.type, b.type, c.type, d.compute) && (!has_gelu(d) || c.type == R_16BF);
 }
 
 extern "C" {
@@ -197,12 +196,12 @@ int cublasLtMatmul(void* handle, void* description, const void* alpha, const voi
     const Matrix left{(u64)a, of_a->type, (int)of_a->ld, ta != 0}, right{(u64)b, of_b->type, (int)of_b->ld, tb != 0},
         to{(u64)d, of_d->type, (int)of_d->ld, false};
     const bool is_gelu = has_gelu(*how);
-    const float* bias = (const float*)how->bias;
+    const u64 bias = how->bias;
     Work work{call,
               {{left.at, extent((int)of_a->rows, (int)of_a->columns, left.ld, left.type), false},
                {right.at, extent((int)of_b->rows, (int)of_b->columns, right.ld, right.type), false},
                {to.at, extent(m, n, to.ld, to.type), true},
-               {(u64)bias, (size_t)m * (is_gelu ? 2 : 4), false},
+               {bias, (size_t)m * bytes_of(to.type), false},
                {(u64)workspace, workspace_bytes, true}},
               nullptr};
     if (on_device) work.ranges.insert(work.ranges.end(), {{(u64)alpha, 4, false}, {(u64)beta, 4, false}});
@@ -211,12 +210,8 @@ int cublasLtMatmul(void* handle, void* description, const void* alpha, const voi
     const float first = on_device ? 0 : *(const float*)alpha, second = on_device ? 0 : *(const float*)beta;
     if (is_gelu && (on_device || first != 1 || second != 0)) return refuse(BAD_VALUE, call, "factors of a product with GELU");
     work.run = [=, is_tf32 = takes_tf32(how->compute)] {
-        if (is_gelu) {
-            multiply_to_gelu(left, right, to, m, n, k, (u64)bias);
-            return true;
-        }
         multiply(left, right, to, m, n, k, on_device ? *(const float*)alpha : first, on_device ? *(const float*)beta : second,
-                 is_tf32, bias);
+                 is_tf32, bias, is_gelu);
         return true;
     };
     state().biased++;
