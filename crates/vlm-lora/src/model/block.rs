@@ -60,11 +60,12 @@ impl<B: Backend> Block<B> {
         x: B::Buffer,
         read: Read<'_>,
     ) -> Result<(B::Buffer, BlockSaved<B>)> {
-        let normed = self.norm1.forward(pass, &x)?;
-        let (mut middle, attention) = self.attention.forward(pass, &normed, read)?;
+        let SelfAttention { q, k, v, .. } = &self.attention;
+        let normed = self.norm1.forward_for(pass, &x, &[q, k, v])?;
+        let x_read = select_rows(pass, &x, q.in_features, read.rows)?;
+        let residual = x_read.as_ref().unwrap_or(&x);
+        let (middle, attention) = self.attention.forward(pass, &normed, read, residual)?;
         drop(normed);
-        let x_read = select_rows(pass, &x, self.attention.q.in_features, read.rows)?;
-        pass.backend.add(1.0, x_read.as_ref().unwrap_or(&x), &mut middle)?;
         let (y, mlp) = self.second_half(pass, &middle)?;
         Ok((y, BlockSaved { x, attention, middle, mlp }))
     }
@@ -77,7 +78,7 @@ impl<B: Backend> Block<B> {
         let mut y = x_read.unwrap_or(x);
         self.attention.forward_onto(pass, &normed, read, &mut y)?;
         drop(normed);
-        let normed = self.norm2.forward_for(pass, &y, &self.mlp.linears())?;
+        let normed = self.norm2.forward_for(pass, &y, &self.mlp.first_linears())?;
         self.mlp.forward_onto(pass, &normed, &mut y)?;
         Ok(y)
     }
@@ -88,10 +89,8 @@ impl<B: Backend> Block<B> {
         pass: Pass<'_, B>,
         middle: &B::Buffer,
     ) -> Result<(B::Buffer, MlpSaved<B>)> {
-        let normed = self.norm2.forward(pass, middle)?;
-        let (mut y, saved) = self.mlp.forward(pass, &normed)?;
-        pass.backend.add(1.0, middle, &mut y)?;
-        Ok((y, saved))
+        let normed = self.norm2.forward_for(pass, middle, &self.mlp.first_linears())?;
+        self.mlp.forward(pass, &normed, middle)
     }
 
     /// Turns the gradient of the rows that are read into that of the input, where that is wanted, and adds to the gradients of
@@ -110,7 +109,9 @@ impl<B: Backend> Block<B> {
             return Ok(None);
         }
         let reads = self.attention.reads_input();
-        let input = reads.then(|| self.norm1.forward(grads.pass(), &saved.x)).transpose()?;
+        let SelfAttention { q, k, v, .. } = &self.attention;
+        let normed = || self.norm1.forward_for(grads.pass(), &saved.x, &[q, k, v]);
+        let input = reads.then(normed).transpose()?;
         let needs_normed = needs_input || self.norm1.trains();
         let d_normed =
             self.attention.backward(grads, input.as_ref(), &saved.attention, &dy, read, needs_normed)?;
@@ -136,7 +137,8 @@ impl<B: Backend> Block<B> {
         needs_middle: bool,
     ) -> Result<()> {
         let reads = self.mlp.reads_input();
-        let input = reads.then(|| self.norm2.forward(grads.pass(), &saved.middle)).transpose()?;
+        let normed = || self.norm2.forward_for(grads.pass(), &saved.middle, &self.mlp.first_linears());
+        let input = reads.then(normed).transpose()?;
         let needs_normed = needs_middle || self.norm2.trains();
         let d_normed = self.mlp.backward(grads, input.as_ref(), &saved.mlp, dy, needs_normed)?;
         let Some(d_normed) = d_normed else { return Ok(()) };

@@ -100,7 +100,7 @@ impl<D: Device> Cuda<D> {
         if self.dtype == CudaDtype::Bfloat16 {
             return self.operand(x, width);
         }
-        Ok(Source::numbers(self.numbers(x)?, width))
+        Ok(Source::at(self.numbers(x)?, width))
     }
 
     /// Queries, keys and values.
@@ -179,6 +179,6 @@ impl<D: Device> Cuda<D> {
 }
 
 /// Where rows begin, and elements from one to the next, as the kernels take both.
-fn arguments_of<D: Device>(source: &Source<D>) -> [Argument; 2] {
+pub(super) fn arguments_of<D: Device>(source: &Source<D>) -> [Argument; 2] {
     [source.at.into(), (source.stride as u32).into()]
 }

@@ -117,14 +117,11 @@ pub(super) struct Place<D: Device> {
 pub(super) struct Rows {
     pub(super) width: usize,
     pub(super) stride: usize,
+    /// How many elements behind each row belong to nobody.
+    pub(super) room: usize,
 }
 
 impl Rows {
-    /// One behind the other.
-    pub(super) fn dense(width: usize) -> Self {
-        Self { width, stride: width }
-    }
-
     /// Whether nothing lies between them.
     pub(super) fn is_dense(self) -> bool {
         self.width == self.stride
@@ -247,6 +244,12 @@ impl<D: Device> Buffer<D> {
             self.numbers = OnceLock::from(Block::new(pool, self.len * 4)?);
         }
         Ok(self.touch())
+    }
+
+    /// Says that the operands it is kept as were changed where they are.
+    pub(super) fn changed_in_place(&mut self) {
+        self.numbers.take();
+        self.version = version();
     }
 
     /// Where numbers are changed that [`numbers`](Self::numbers) has made sure of.

@@ -158,6 +158,8 @@ pub struct Matmul {
     pub factor: Factor,
     /// Whether the result is added to C.
     pub accumulate: bool,
+    /// What the result is added to instead, a matrix like C.
+    pub addend: Option<Address>,
     /// A number for each column of C, which is added to all of its rows.
     pub bias: Option<Address>,
 }

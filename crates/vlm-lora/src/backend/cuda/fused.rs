@@ -12,7 +12,8 @@ use super::{Cuda, count};
 use crate::backend::dropout::Mask;
 use crate::backend::fused::{all_reduce_on_host, over_the_hosts};
 use crate::backend::{
-    AdamWTensor, Backend, FrozenLinear, LinearOutput, LowRankBackward, LowRankForward, Pending, RowTarget, Write, check,
+    AdamWTensor, AdaptedBackward, AdaptedOutput, Backend, FrozenLinear, LowRankBackward, LowRankForward, Pending,
+    Rope, RowTarget, Write, check,
 };
 use crate::{Result, Stored, Tiles};
 
@@ -57,13 +58,33 @@ impl<D: Device> Backend for Cuda<D> {
         self.columns(rows, widths)
     }
 
-    fn linears(
+    fn adapted(
         &self,
         x: &Buffer<D>,
         m: usize,
-        outputs: &mut [LinearOutput<'_, Weight<D>, Buffer<D>>],
+        outputs: &mut [AdaptedOutput<'_, Weight<D>, Buffer<D>>],
     ) -> Result<()> {
-        self.multiply_all(x, m, outputs)
+        self.adapted_products(x, m, outputs)
+    }
+
+    fn adapted_backward(
+        &self,
+        x: Option<&Buffer<D>>,
+        m: usize,
+        linears: &mut [AdaptedBackward<'_, Weight<D>, Buffer<D>>],
+        dx: Option<(&mut Buffer<D>, Write)>,
+    ) -> Result<()> {
+        self.adapted_gradients(x, m, linears, dx)
+    }
+
+    fn rope_both(
+        &self,
+        q: &mut Buffer<D>,
+        k: &mut Buffer<D>,
+        rope: Rope<'_>,
+        kv_heads: usize,
+    ) -> Result<()> {
+        self.rotate_both(q, k, rope, kv_heads)
     }
 
     fn linear_of_gelu(

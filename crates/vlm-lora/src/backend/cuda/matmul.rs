@@ -4,22 +4,19 @@ use super::Cuda;
 use super::buffer::{Block, Buffer};
 use super::check::{ensure, length, to_u32};
 use super::device::{Address, CudaDtype, Device, Factor, Matmul, Operands, Results};
-use super::packed::Packed;
 use super::storage::{Operand, Output};
 use super::weight::{Rows, Weight};
 use crate::Result;
 use crate::backend::{FrozenLinear, Gemm, Kernels as _, Write};
 
 impl<D: Device> Cuda<D> {
-    /// Where a row of packed matrices is.
-    fn row(&self, packed: &Packed<D>, row: usize) -> Address {
-        packed.block.address + (row * packed.k * self.dtype.bytes()) as u64
-    }
-
     /// A frozen matrix as an operand; integers are dequantized into a block that is kept until the product is queued.
     fn with_weight(&self, weight: &Weight<D>, product: impl FnOnce(Address, usize) -> Result<()>) -> Result<()> {
         match &weight.rows {
-            Rows::Operands { block, first } => product(self.row(block, *first), weight.k),
+            Rows::Operands { block, first } => {
+                let whole = block.whole();
+                product(whole.row(*first, self.dtype.bytes()), whole.stride)
+            }
             Rows::Integers { values, scales } => {
                 let (n, width) = (weight.n * weight.k, to_u32("a row of", weight.k)?);
                 to_u32("a matrix of", n)?;
@@ -54,6 +51,7 @@ impl<D: Device> Cuda<D> {
             operands: self.operands(),
             factor: x.factor,
             accumulate: false,
+            addend: None,
             bias: None,
         }
     }
@@ -220,6 +218,7 @@ impl<D: Device> Cuda<D> {
             operands,
             factor: Factor::Value(alpha),
             accumulate: write == Write::Add,
+            addend: None,
             bias: None,
         })
     }
@@ -246,8 +245,11 @@ impl<D: Device> Cuda<D> {
         match &weight.rows {
             Rows::Operands { block, first } => {
                 let to = self.overwritten(y)?;
+                let whole = block.whole();
+                let from = whole.row(*first, self.dtype.bytes()).into();
+                let stride = to_u32("a row of", whole.stride)?.into();
                 let arguments =
-                    [self.row(block, *first).into(), rows.address.into(), width.into(), to.into(), n.into()];
+                    [from, stride, rows.address.into(), width.into(), to.into(), n.into()];
                 self.each("embed", len, &arguments)
             }
             Rows::Integers { values, scales } => {
@@ -272,7 +274,10 @@ impl<D: Device> Cuda<D> {
         let to = self.overwritten(&mut out)?;
         match &weight.rows {
             Rows::Operands { block, first } => {
-                let arguments = [self.row(block, *first).into(), to.into(), rows.into(), width.into()];
+                let whole = block.whole();
+                let from = whole.row(*first, self.dtype.bytes()).into();
+                let stride = to_u32("a row of", whole.stride)?.into();
+                let arguments = [from, stride, to.into(), rows.into(), width.into()];
                 self.each_row("row_norms_squared", weight.n, &arguments)?;
             }
             Rows::Integers { values, scales } => {

@@ -15,6 +15,7 @@ mod check;
 mod device;
 mod driver;
 mod fused;
+mod joined;
 mod matmul;
 mod norm;
 mod operations;
@@ -58,6 +59,7 @@ const SOURCE: &str = concat!(
     include_str!("kernels/tiles.cu"),
     include_str!("kernels/attention.cu"),
     include_str!("kernels/adapters.cu"),
+    include_str!("kernels/borders.cu"),
 );
 
 /// Threads of a block of the kernels that have no reason for another number.

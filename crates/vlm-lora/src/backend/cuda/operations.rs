@@ -129,6 +129,9 @@ impl<D: Device> Kernels for Cuda<D> {
         length("up", up.len(), gate.len())?;
         length("y", y.len(), gate.len())?;
         let n = gate.len();
+        if let Some(width) = self.width_of_operands(gate, up)? {
+            return self.swiglu_of_operands([gate, up], width, y);
+        }
         let (gate, up) = (self.numbers(gate)?, self.numbers(up)?);
         let [to, operand] = self.flat_output(y)?;
         self.each("swiglu", n, &[gate.into(), up.into(), to.into(), operand.into(), count(n)])

@@ -1,23 +1,52 @@
-//! Matrices of one input below each other, and their products as one.
+//! Matrices of one input below each other, with the matrices of their adapters beside and below them.
+//!
+//! With `W (n, k)` of several linears one below the other and their adapters' `A (r, k)` and `B (n, r)`, the block is
+//! `[[W, scale · B], [A, -]]`: its upper rows take `[x | x · Aᵀ]` to the results in one product, its left columns take
+//! `[dy | scale · dy · B]` to the gradient of the input (LoRA, Hu et al. 2021, equation 3, with both products as one). A linear without an adapter has
+//! zeros where `B` would be.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Cuda;
-use super::buffer::{Block, Buffer, Place};
-use super::check::{length, to_u32};
-use super::device::{Address, CudaDtype, Device, Matmul, Results};
-use super::weight::{Rows, Weight};
+use super::buffer::{Block, Buffer};
+use super::check::{fail, to_u32};
+use super::device::{Address, Argument, Device};
+use super::storage::Operand;
 use crate::Result;
-use crate::backend::{FrozenLinear, LinearOutput, Write};
+use crate::backend::LowRank;
+
+/// What operands stand at multiples of.
+const ALIGNED: usize = 8;
+/// Matrices that one launch puts into borders: the number stands in `borders.cu` as well.
+const PATCHES: usize = 8;
 
 /// Rows of operands of one or several matrices.
 pub(super) struct Packed<D: Device> {
-    pub(super) block: Block<D>,
     /// Of all matrices.
     pub(super) rows: usize,
     pub(super) k: usize,
+    state: Mutex<State<D>>,
     /// The biases of all side by side.
     bias: Mutex<Option<Joined<D>>>,
+}
+
+/// Where the rows are, and what stands beside and below them.
+struct State<D: Device> {
+    block: Arc<Block<D>>,
+    /// Elements from one row to the next.
+    stride: usize,
+    border: Vec<Patch>,
+}
+
+/// The matrices of one adapter in the border.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Patch {
+    /// The first row of its linear, its rows, and its rank.
+    first: usize,
+    n: usize,
+    r: usize,
+    /// What was put there: the contents of both matrices, and the factor.
+    written: Option<(u64, u64, f32)>,
 }
 
 /// Biases as operands.
@@ -27,87 +56,137 @@ struct Joined<D: Device> {
     block: Arc<Block<D>>,
 }
 
-impl<D: Device> Packed<D> {
-    pub(super) fn new(block: Block<D>, rows: usize, k: usize) -> Self {
-        Self { block, rows, k, bias: Mutex::default() }
+/// Rows of operands, kept until what reads them is queued.
+pub(super) struct Whole<D: Device> {
+    block: Arc<Block<D>>,
+    pub(super) stride: usize,
+}
+
+impl<D: Device> Whole<D> {
+    /// Where a row begins.
+    pub(super) fn row(&self, row: usize, bytes: usize) -> Address {
+        self.block.address + (row * self.stride * bytes) as u64
     }
 }
 
-/// The matrices of these products, where they lie below each other and the results are to lie side by side.
-fn packed<'a, D: Device>(
-    outputs: &'a [LinearOutput<'_, Weight<D>, Buffer<D>>],
-) -> Option<(&'a Packed<D>, Place<D>, usize, usize)> {
-    let begin = outputs.first()?;
-    let Rows::Operands { block: packed, first } = &begin.weight.rows else { return None };
-    let place = begin.y.kept_at()?;
-    let (mut row, mut at) = (*first, place.at);
-    for LinearOutput { weight, y, .. } in outputs {
-        let Rows::Operands { block, first } = &weight.rows else { return None };
-        let kept = y.kept_at()?;
-        let follows = Arc::ptr_eq(block, packed) && *first == row && kept.at == at;
-        if !follows || kept.rows.stride != place.rows.stride || kept.rows.width != weight.n {
-            return None;
-        }
-        row += weight.n;
-        at += 2 * weight.n as u64;
+/// An adapter of a linear among packed ones.
+pub(super) struct Bordered<'a, 'b, D: Device> {
+    /// The first row of the linear.
+    pub(super) first: usize,
+    /// Its rows.
+    pub(super) n: usize,
+    pub(super) pair: &'a LowRank<'b, Buffer<D>>,
+}
+
+impl<D: Device> Packed<D> {
+    pub(super) fn new(block: Block<D>, rows: usize, k: usize) -> Self {
+        let state = State { block: Arc::new(block), stride: k, border: Vec::new() };
+        Self { rows, k, state: Mutex::new(state), bias: Mutex::default() }
     }
-    Some((packed, place.clone(), *first, row - first))
+
+    fn state(&self) -> MutexGuard<'_, State<D>> {
+        // A panic elsewhere leaves it whole: blocks are replaced with their strides, and a patch is written before it is noted.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All rows as they are.
+    pub(super) fn whole(&self) -> Whole<D> {
+        let state = self.state();
+        Whole { block: Arc::clone(&state.block), stride: state.stride }
+    }
 }
 
 impl<D: Device> Cuda<D> {
-    /// The products of one input: one product where matrices and results lie side by side.
-    pub(super) fn multiply_all(
-        &self,
-        x: &Buffer<D>,
-        m: usize,
-        outputs: &mut [LinearOutput<'_, Weight<D>, Buffer<D>>],
-    ) -> Result<()> {
-        let Some((packed, place, first, n)) =
-            packed(outputs).filter(|_| self.dtype == CudaDtype::Bfloat16 && outputs.len() > 1 && m > 0)
-        else {
-            return outputs.iter_mut().try_for_each(|LinearOutput { weight, bias, y }| {
-                self.multiply(x, m, FrozenLinear { weight, bias: *bias }, y, Write::Set)
+    /// All rows, with these adapters beside and below them as they are now.
+    pub(super) fn bordered(&self, packed: &Packed<D>, adapters: &[Bordered<'_, '_, D>]) -> Result<Whole<D>> {
+        let mut state = packed.state();
+        let is_alike = state.border.len() == adapters.len()
+            && state.border.iter().zip(adapters).all(|(patch, adapter)| {
+                (patch.first, patch.n, patch.r) == (adapter.first, adapter.n, adapter.pair.r)
             });
+        if !is_alike {
+            self.make_border(packed, &mut state, adapters)?;
+        }
+        self.fill_border(packed, &mut state, adapters)?;
+        Ok(Whole { block: Arc::clone(&state.block), stride: state.stride })
+    }
+
+    /// Moves the rows to where there is room for these adapters.
+    fn make_border(
+        &self,
+        packed: &Packed<D>,
+        state: &mut State<D>,
+        adapters: &[Bordered<'_, '_, D>],
+    ) -> Result<()> {
+        let ranks: usize = adapters.iter().map(|adapter| adapter.pair.r).sum();
+        let (rows, k) = (packed.rows, packed.k);
+        let room = ranks.next_multiple_of(ALIGNED);
+        let (all, stride) = (rows + ranks, k + room);
+        let block = Block::new(&self.pool, all * stride * 2)?;
+        self.device().clear(block.address, all * stride * 2)?;
+        let from = Operand::at(state.block.address, state.stride);
+        let to = (block.address, to_u32("a row of", stride)?);
+        self.copy_rows(&from, to_u32("a row of", k)?, to, (rows * k) as u64)?;
+        self.make_room(room);
+        let patch = |adapter: &Bordered<'_, '_, D>| Patch {
+            first: adapter.first,
+            n: adapter.n,
+            r: adapter.pair.r,
+            written: None,
         };
-        length("x", x.len(), m * packed.k)?;
-        for LinearOutput { weight, bias, y } in &*outputs {
-            length("y", y.len(), m * weight.n)?;
-            bias.map_or(Ok(()), |bias| length("bias", bias.len(), weight.n))?;
-        }
-        to_u32("a result of", m * n)?;
-        let (k, operand) = (packed.k, self.operand(x, packed.k)?);
-        let bias = self.joined_bias(packed, outputs)?;
-        self.device().matmul(Matmul {
-            m,
-            n,
-            k,
-            transpose_a: false,
-            transpose_b: true,
-            a: operand.at,
-            b: packed.block.address + (2 * first * k) as u64,
-            c: place.at,
-            strides: [operand.stride, k, place.rows.stride],
-            results: Results::Operands,
-            operands: self.operands(),
-            factor: operand.factor,
-            accumulate: false,
-            bias: bias.as_ref().map(|block| block.address),
-        })?;
-        for LinearOutput { y, .. } in outputs {
-            if let Some(place) = y.kept_at().cloned() {
-                y.overwrite_with(place);
-            }
-        }
+        *state = State { block: Arc::new(block), stride, border: adapters.iter().map(patch).collect() };
         Ok(())
     }
 
-    /// The biases of these products as operands, where there are any.
-    fn joined_bias(
+    /// Writes the matrices of adapters that have changed, by one launch.
+    fn fill_border(
         &self,
         packed: &Packed<D>,
-        outputs: &[LinearOutput<'_, Weight<D>, Buffer<D>>],
+        state: &mut State<D>,
+        adapters: &[Bordered<'_, '_, D>],
+    ) -> Result<()> {
+        let (mut arguments, mut n, mut before) = (Vec::new(), 0, 0);
+        let at = |row: usize, column: usize| state.block.address + 2 * (row * state.stride + column) as u64;
+        let stride = to_u32("a row of", state.stride)?;
+        let mut written = Vec::with_capacity(adapters.len());
+        for (patch, Bordered { first, n: rows, pair }) in state.border.iter().zip(adapters) {
+            let now = Some((pair.a.version(), pair.b.version(), pair.scale));
+            written.push(now);
+            let r = before;
+            before += pair.r;
+            if patch.written == now {
+                continue;
+            }
+            let to = [at(packed.rows + r, 0), at(*first, packed.k + r)];
+            let sizes = [(pair.r, packed.k), (*rows, pair.r)];
+            let from = [self.numbers(pair.a)?, self.numbers(pair.b)?];
+            for (((from, to), (rows, width)), scale) in from.into_iter().zip(to).zip(sizes).zip([1.0, pair.scale]) {
+                let (rows, width) = (to_u32("rows", rows)?, to_u32("a row of", width)?);
+                let both = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+                arguments.extend([from, to, both(rows, width), both(stride, scale.to_bits())]);
+                n += rows as usize * width as usize;
+            }
+        }
+        if n > 0 {
+            if arguments.len() > 4 * PATCHES {
+                return Err(fail(format!("{} adapters of one input", adapters.len())));
+            }
+            arguments.resize(4 * PATCHES, 0);
+            arguments.push(n as u64);
+            let arguments: Vec<Argument> = arguments.into_iter().map(Argument::Word).collect();
+            self.each("border", n, &arguments)?;
+        }
+        state.border.iter_mut().zip(written).for_each(|(patch, written)| patch.written = written);
+        Ok(())
+    }
+
+    /// Biases side by side as operands, each with its length, where there are any.
+    pub(super) fn joined_bias(
+        &self,
+        packed: &Packed<D>,
+        biases: &[(usize, Option<&Buffer<D>>)],
     ) -> Result<Option<Arc<Block<D>>>> {
-        let versions: Vec<Option<u64>> = outputs.iter().map(|out| out.bias.map(Buffer::version)).collect();
+        let versions: Vec<Option<u64>> = biases.iter().map(|(_, bias)| bias.map(Buffer::version)).collect();
         if versions.iter().all(Option::is_none) {
             return Ok(None);
         }
@@ -116,16 +195,15 @@ impl<D: Device> Cuda<D> {
         if let Some(joined) = known.as_ref().filter(|joined| joined.versions == versions) {
             return Ok(Some(Arc::clone(&joined.block)));
         }
-        let n: usize = outputs.iter().map(|out| out.weight.n).sum();
+        let n: usize = biases.iter().map(|(n, _)| n).sum();
         let block = Arc::new(Block::new(&self.pool, 2 * n)?);
         self.device().clear(block.address, 2 * n)?;
         let mut to: Address = block.address;
-        for LinearOutput { weight, bias, .. } in outputs {
+        for &(n, bias) in biases {
             if let Some(bias) = bias {
-                let from = self.operand(bias, weight.n)?;
-                self.device().copy(from.at, to, 2 * weight.n)?;
+                self.device().copy(self.operand(bias, n)?.at, to, 2 * n)?;
             }
-            to += 2 * weight.n as u64;
+            to += 2 * n as u64;
         }
         *known = Some(Joined { versions, block: Arc::clone(&block) });
         Ok(Some(block))

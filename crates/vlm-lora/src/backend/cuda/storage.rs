@@ -44,10 +44,17 @@ impl Output {
 }
 
 impl<D: Device> Operand<D> {
-    /// Numbers in f32, which need no factor.
-    pub(super) fn numbers(at: Address, stride: usize) -> Self {
+    /// Those of a place, from another address in its block on.
+    pub(super) fn of(place: &Place<D>, at: Address) -> Self {
+        let block = Some(Arc::clone(place.block()));
+        Self { at, stride: place.rows.stride, factor: Factor::Value(1.0), block }
+    }
+
+    /// Of somebody who keeps them.
+    pub(super) fn at(at: Address, stride: usize) -> Self {
         Self { at, stride, factor: Factor::Value(1.0), block: None }
     }
+
 }
 
 impl<D: Device> Cuda<D> {
@@ -64,7 +71,7 @@ impl<D: Device> Cuda<D> {
     pub(super) fn numbers(&self, x: &Buffer<D>) -> Result<Address> {
         x.numbers(|place| {
             let block = Block::new(&self.pool, x.len() * 4)?;
-            let Rows { width, stride } = place.rows;
+            let Rows { width, stride, .. } = place.rows;
             let sizes = [to_u32("a row of", width)?.into(), to_u32("a row of", stride)?.into()];
             let (to, n) = (block.address.into(), (x.len() as u64).into());
             self.each("widen_rows", x.len(), &[place.at.into(), sizes[0], sizes[1], to, n])?;
@@ -107,12 +114,13 @@ impl<D: Device> Cuda<D> {
         let stride = widths.iter().sum::<usize>() + self.room();
         let block = Arc::new(Block::new(&self.pool, rows * stride * 2)?);
         let mut at = block.address;
-        let one = |&width: &usize| {
-            let place = Place::new(Arc::clone(&block), at, Rows { width, stride });
+        let one = |(index, &width): (usize, &usize)| {
+            let room = if index + 1 == widths.len() { self.room() } else { 0 };
+            let place = Place::new(Arc::clone(&block), at, Rows { width, stride, room });
             at += 2 * width as u64;
             Buffer::at_place(rows * width, place)
         };
-        Ok(widths.iter().map(one).collect())
+        Ok(widths.iter().enumerate().map(one).collect())
     }
 
     /// Elements behind each row of operands, for what adapters put there.
@@ -120,9 +128,14 @@ impl<D: Device> Cuda<D> {
         self.room.load(Ordering::Relaxed)
     }
 
+    /// Sees to it that rows of operands have so much room from now on.
+    pub(super) fn make_room(&self, room: usize) {
+        self.room.fetch_max(room, Ordering::Relaxed);
+    }
+
     /// Rows of `width` operands in a block of their own.
     fn new_place(&self, len: usize, width: usize, room: usize) -> Result<Place<D>> {
-        let rows = Rows { width, stride: width + room };
+        let rows = Rows { width, stride: width + room, room };
         let count = if room == 0 { len } else { len / width * rows.stride };
         let header = if self.dtype == CudaDtype::Float16 { HEADER } else { 0 };
         let block = Arc::new(Block::new(&self.pool, header + count * self.dtype.bytes())?);
@@ -157,7 +170,7 @@ impl<D: Device> Cuda<D> {
     /// Rows of `width` numbers of a buffer as operands of a product.
     pub(super) fn operand(&self, x: &Buffer<D>, width: usize) -> Result<Operand<D>> {
         if self.dtype == CudaDtype::Float32 {
-            return Ok(Operand::numbers(self.numbers(x)?, width));
+            return Ok(Operand::at(self.numbers(x)?, width));
         }
         let place = x.operand(|| self.cast(x, width))?;
         let rows = place.rows;
@@ -169,6 +182,31 @@ impl<D: Device> Cuda<D> {
             _ => Factor::Value(1.0),
         };
         Ok(Operand { at: place.at, stride, factor, block: Some(Arc::clone(place.block())) })
+    }
+
+    /// As [`operand`](Self::operand), with so many elements behind each row that belong to nobody.
+    pub(super) fn operand_with_room(&self, x: &Buffer<D>, width: usize, room: usize) -> Result<Operand<D>> {
+        let place = x.operand(|| self.cast(x, width))?;
+        if place.rows.width == width && place.rows.room >= room {
+            return Ok(Operand::of(place, place.at));
+        }
+        let (from, place) = (self.operand(x, width)?, self.new_place(x.len(), width, room.max(self.room()))?);
+        let (stride, n) = (to_u32("a row of", place.rows.stride)?, x.len() as u64);
+        self.copy_rows(&from, to_u32("a row of", width)?, (place.at, stride), n)?;
+        Ok(Operand::of(&place, place.at))
+    }
+
+    /// Copies rows of operands.
+    pub(super) fn copy_rows(
+        &self,
+        from: &Operand<D>,
+        width: u32,
+        (to, stride): (Address, u32),
+        n: u64,
+    ) -> Result<()> {
+        let apart = to_u32("a row of", from.stride)?;
+        let arguments = [from.at.into(), width.into(), apart.into(), to.into(), stride.into(), n.into()];
+        self.each("copy_operands", to_u32("operands", n as usize)? as usize, &arguments)
     }
 
     fn cast(&self, x: &Buffer<D>, width: usize) -> Result<Place<D>> {

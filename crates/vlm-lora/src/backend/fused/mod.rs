@@ -8,6 +8,8 @@ mod low_rank;
 
 #[cfg(feature = "cuda")]
 pub(super) use host::{all_reduce as all_reduce_on_host, way_of_sums as over_the_hosts};
+#[cfg(feature = "cuda")]
+pub(super) use low_rank::{adapted, adapted_backward};
 
 use std::sync::Arc;
 
@@ -15,8 +17,8 @@ use process_group::ProcessGroup;
 
 use super::dropout::Mask;
 use super::{
-    AdamWTensor, FrozenLinear, Kernels, LinearOutput, LowRankBackward, LowRankForward, Pending, RowTarget,
-    check,
+    AdamWTensor, AdaptedBackward, AdaptedOutput, FrozenLinear, Kernels, LinearOutput, LowRankBackward,
+    LowRankForward, Pending, Rope, RowTarget, Write, check,
 };
 use crate::{Result, Stored, Tiles};
 
@@ -161,6 +163,38 @@ pub trait Backend: Kernels {
         dx: Option<&mut Self::Buffer>,
     ) -> Result<()> {
         low_rank::backward(self, x, m, adapters, dx)
+    }
+
+    /// As [`linears`](Self::linears), to each of which its adapter adds as in [`adapters`](Self::adapters), and then its addend.
+    fn adapted(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        outputs: &mut [AdaptedOutput<'_, Self::Weight, Self::Buffer>],
+    ) -> Result<()> {
+        low_rank::adapted(self, x, m, outputs)
+    }
+    /// The backward pass of [`adapted`](Self::adapted): adds to the gradients of the adapters and, where it is given, to or into that of
+    /// the input. `x` is read by adapters only.
+    fn adapted_backward(
+        &self,
+        x: Option<&Self::Buffer>,
+        m: usize,
+        linears: &mut [AdaptedBackward<'_, Self::Weight, Self::Buffer>],
+        dx: Option<(&mut Self::Buffer, Write)>,
+    ) -> Result<()> {
+        low_rank::adapted_backward(self, x, m, linears, dx)
+    }
+    /// Rotary embeddings in place of queries, as [`rope`](Kernels::rope) says, and of keys with so many heads.
+    fn rope_both(
+        &self,
+        q: &mut Self::Buffer,
+        k: &mut Self::Buffer,
+        rope: Rope<'_>,
+        kv_heads: usize,
+    ) -> Result<()> {
+        self.rope(q, rope)?;
+        self.rope(k, Rope { heads: kv_heads, ..rope })
     }
 
     /// `y (rows, width) = x · s (width)`, element by element in each row.

@@ -1,4 +1,4 @@
-//! Products with a bias by cuBLASLt, which adds it to each result before that is written. Where the library is missing or has
+//! Products with a bias or an addend by cuBLASLt, which adds them to each result before that is written. Where the library is missing or has
 //! no way for a product, the caller takes two passes more.
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
 /// What becomes of the results of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Ending {
-    /// The bias is added.
+    /// The bias is added, where there is one.
     Bias,
     /// The same, and `gelu` taken of them.
     Gelu,
@@ -41,8 +41,10 @@ struct Shape {
     operands: Operands,
     results: Results,
     ending: Ending,
+    has_bias: bool,
     on_device: bool,
-    alignments: [u32; 3],
+    /// Of A, B, C and the addend.
+    alignments: [u32; 4],
 }
 
 /// How products of a shape are computed.
@@ -83,8 +85,9 @@ fn shape(product: &Matmul, ending: Ending) -> Shape {
         operands,
         results,
         ending,
+        has_bias: product.bias.is_some(),
         on_device: matches!(factor, Factor::At(_)),
-        alignments: [a, b, c].map(alignment),
+        alignments: [a, b, c, product.addend.unwrap_or(c)].map(alignment),
     }
 }
 
@@ -112,11 +115,10 @@ impl CublasLt {
         Some(Self { handle, stream, workspace, workspace_bytes, plans: HashMap::new() })
     }
 
-    /// Queues a product with its bias, and says whether it did. At `zero` a 0 and a 1 are on the device.
+    /// Queues a product with its bias and its addend, and says whether it did. At `zero` a 0 and a 1 are on the device.
     pub(super) fn multiply(
         &mut self,
         product: &Matmul,
-        bias: Address,
         zero: Address,
         ending: Ending,
     ) -> Result<bool> {
@@ -129,7 +131,7 @@ impl CublasLt {
             self.plans.insert(shape, plan);
         }
         let Some(Some(plan)) = self.plans.get(&shape) else { return Ok(false) };
-        match self.queue(plan, product, bias, zero) {
+        match self.queue(plan, product, zero) {
             Ok(()) => Ok(true),
             Err(lt::CublasError(
                 sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED
@@ -140,22 +142,26 @@ impl CublasLt {
                 }
                 Ok(false)
             }
-            Err(error) => Err(failed("a product with a bias", format!("{:?}", error.0))),
+            Err(error) => Err(failed("a product with what is added", format!("{:?}", error.0))),
         }
     }
 
-    fn queue(&self, plan: &Plan, product: &Matmul, bias: Address, zero: Address) -> Attempt<()> {
-        let beta = f32::from(u8::from(product.accumulate));
+    fn queue(&self, plan: &Plan, product: &Matmul, zero: Address) -> Attempt<()> {
+        let is_added = product.accumulate || product.addend.is_some();
+        let beta = f32::from(u8::from(is_added));
         let (alpha_at, beta_at): (*const c_void, *const c_void) = match &product.factor {
             Factor::Value(alpha) => (ptr::from_ref(alpha).cast(), ptr::from_ref(&beta).cast()),
             Factor::At(alpha) => {
-                (*alpha as *const c_void, (zero + 4 * u64::from(product.accumulate)) as *const c_void)
+                (*alpha as *const c_void, (zero + 4 * u64::from(is_added)) as *const c_void)
             }
         };
         let [first, second, result] = plan.layouts;
         let to = product.c as *mut c_void;
-        let pointer = Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
-        set!(lt::set_matmul_desc_attribute, plan.description, pointer, bias)?;
+        let from = product.addend.map_or(to.cast_const(), |addend| addend as *const c_void);
+        if let Some(bias) = product.bias {
+            let pointer = Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+            set!(lt::set_matmul_desc_attribute, plan.description, pointer, bias)?;
+        }
         // SAFETY: the operands are allocated in the sizes that the layouts name, the factors live until the call returns or are
         // on the device; one product after the other uses the workspace.
         unsafe {
@@ -168,7 +174,7 @@ impl CublasLt {
                 first,
                 product.a as *const c_void,
                 second,
-                to,
+                from,
                 result,
                 to,
                 result,
@@ -191,7 +197,7 @@ impl CublasLt {
     }
 
     /// What the library deems fastest.
-    fn algorithm(&self, plan: &Plan, [a, b, c]: [u32; 3]) -> Attempt<sys::cublasLtMatmulAlgo_t> {
+    fn algorithm(&self, plan: &Plan, [a, b, c, addend]: [u32; 4]) -> Attempt<sys::cublasLtMatmulAlgo_t> {
         let preference = lt::create_matmul_pref()?;
         let bytes = self.workspace_bytes;
         let numbers = [
@@ -199,7 +205,7 @@ impl CublasLt {
             // cuBLAS counts by columns, so the operands change places.
             (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, b),
             (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, a),
-            (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, c),
+            (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, addend),
             (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c),
         ];
         let name = Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
@@ -269,6 +275,7 @@ impl Plan {
             sys::cublasLtPointerMode_t::CUBLASLT_POINTER_MODE_HOST
         };
         let epilogue = match shape.ending {
+            Ending::Bias if !shape.has_bias => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT,
             Ending::Bias => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
             Ending::Gelu => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_BIAS,
         };

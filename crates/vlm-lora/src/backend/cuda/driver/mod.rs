@@ -191,9 +191,30 @@ impl Driver {
         self.bind().is_ok() && self.copies.synchronize().is_ok() && self.stream.synchronize().is_ok()
     }
 
-    /// A product whose result begins as its bias, or as what stands there with it: a pass that writes it and one that reads it
+    /// A product whose result begins as its addend, its bias, or as what stands there with it: a pass that writes it and one that reads it
     /// more than with [`CublasLt`].
-    fn matmul_after_bias(&self, blas: &Blas, product: &Matmul, bias: Address) -> Result<()> {
+    fn matmul_in_passes(&self, blas: &Blas, product: &Matmul) -> Result<()> {
+        let name = profile::name_of(product);
+        let mut product = *product;
+        if let Some(addend) = product.addend.take() {
+            if product.strides[2] != product.n || product.results != Results::Float32 {
+                return Err(failed("a product", "an addend of rows that lie apart"));
+            }
+            self.copy(addend, product.c, 4 * product.m * product.n)?;
+            product.accumulate = true;
+        }
+        if let Some(bias) = product.bias {
+            self.begin_with_bias(&product, bias)?;
+            product.accumulate = true;
+        }
+        *self.fallbacks().entry(name.clone()).or_default() += 1;
+        let begun = self.begin()?;
+        blas.multiply(&Matmul { bias: None, ..product })?;
+        self.end(begun, || name)
+    }
+
+    /// Writes the bias to the result of a product, or adds it to what stands there.
+    fn begin_with_bias(&self, product: &Matmul, bias: Address) -> Result<()> {
         let Matmul { accumulate, results, strides: [_, _, stride], .. } = *product;
         let n = product.m * product.n;
         let blocks = n.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32;
@@ -207,12 +228,7 @@ impl Driver {
                 ("repeat_operands", vec![bias.into(), period.into(), c, stride, n])
             }
         };
-        self.launch(Launch { kernel, grid: [blocks, 1], threads: THREADS, arguments: &arguments })?;
-        let name = profile::name_of(product);
-        *self.fallbacks().entry(name.clone()).or_default() += 1;
-        let begun = self.begin()?;
-        blas.multiply(&Matmul { accumulate: true, bias: None, ..*product })?;
-        self.end(begun, || name)
+        self.launch(Launch { kernel, grid: [blocks, 1], threads: THREADS, arguments: &arguments })
     }
 
     /// Makes the device current in this thread.
@@ -337,32 +353,31 @@ impl Device for Driver {
         self.bind()?;
         // The handle's state is set anew by every product.
         let blas = self.blas.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(bias) = product.bias else {
+        if product.bias.is_none() && product.addend.is_none() {
             let begun = self.begin()?;
             blas.multiply(&product)?;
             return self.end(begun, || profile::name_of(&product));
-        };
+        }
         // Plans are added whole.
         let mut cublaslt = self.cublaslt.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = self.begin()?;
         if let Some(cublaslt) = cublaslt.as_mut()
-            && cublaslt.multiply(&product, bias, blas.zero(), Ending::Bias)?
+            && cublaslt.multiply(&product, blas.zero(), Ending::Bias)?
         {
             return self.end(begun, || profile::name_of(&product));
         }
-        self.matmul_after_bias(&blas, &product, bias)
+        self.matmul_in_passes(&blas, &product)
     }
 
     fn matmul_to_gelu(&self, product: Matmul) -> Result<bool> {
         self.bind()?;
-        let Some(bias) = product.bias else { return Ok(false) };
         let zero = self.blas.lock().unwrap_or_else(PoisonError::into_inner).zero();
         // Plans are added whole.
         let mut cublaslt = self.cublaslt.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = self.begin()?;
         let name = || format!("{}, gelu", profile::name_of(&product));
         if let Some(cublaslt) = cublaslt.as_mut()
-            && cublaslt.multiply(&product, bias, zero, Ending::Gelu)?
+            && cublaslt.multiply(&product, zero, Ending::Gelu)?
         {
             self.end(begun, name)?;
             return Ok(true);

@@ -151,8 +151,8 @@ KERNEL(patches)
 }
 
 // Rows of a frozen matrix in f32.
-KERNEL(embed)(const Element* weight, const u32* rows, u32 width, float* y, u64 n) {
-    EACH(i, n) y[i] = widen(weight[(u64)rows[(u32)i / width] * width + (u32)i % width]);
+KERNEL(embed)(const Element* weight, u32 stride, const u32* rows, u32 width, float* y, u64 n) {
+    EACH(i, n) y[i] = widen(weight[(u64)rows[(u32)i / width] * stride + (u32)i % width]);
 }
 
 // Rows of 8-bit integers with a scale each, in f32.

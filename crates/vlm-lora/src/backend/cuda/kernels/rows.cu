@@ -106,10 +106,10 @@ KERNEL(column_dot)(const float* a, const float* b, float* out, u64 rows, u64 wid
 }
 
 // The squared norm of each row of a frozen matrix, one warp a row.
-KERNEL(row_norms_squared)(const Element* weight, float* out, u64 rows, u32 width) {
+KERNEL(row_norms_squared)(const Element* weight, u32 stride, float* out, u64 rows, u32 width) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
-    weight += row * width;
+    weight += row * stride;
     float sum = 0.0f;
     for (u32 i = lane(); i < width; i += LANES) sum += widen(weight[i]) * widen(weight[i]);
     sum = warp_sum(sum);

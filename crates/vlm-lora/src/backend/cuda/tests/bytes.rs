@@ -11,13 +11,13 @@ const JOB: usize = 9;
 
 /// Of a product.
 pub(super) fn of_product(product: &Matmul) -> usize {
-    let Matmul { m, n, k, operands, accumulate, bias, .. } = *product;
+    let Matmul { m, n, k, operands, accumulate, addend, bias, .. } = *product;
     let operand = match operands {
         Operands::Exact | Operands::Float32 => 4,
         Operands::Float16 | Operands::Bfloat16 => ELEMENT,
     };
     let result = if product.results == Results::Operands { operand } else { 4 };
-    let results = m * n * result * (1 + usize::from(accumulate));
+    let results = m * n * result * (1 + usize::from(accumulate || addend.is_some()));
     (m * k + k * n) * operand + results + bias.map_or(0, |_| n * result)
 }
 
@@ -52,7 +52,7 @@ impl Arguments<'_> {
 pub(super) fn of_kernel(name: &str, arguments: &[Argument], words: impl Fn(Address) -> Vec<u32>) -> usize {
     let all = Arguments(arguments);
     match name {
-        "sum_squares" | "clear" | "adamw" | "cross_entropy" | "row_norms_squared" => 0,
+        "sum_squares" | "clear" | "adamw" | "cross_entropy" | "row_norms_squared" | "border" => 0,
         _ if name.starts_with("adapters") => of_adapters(name, all),
         _ if name.starts_with("attention_") && name != "attention_delta" => {
             of_attention(name, all, &words(arguments[0].bits()))
@@ -79,7 +79,14 @@ fn of_pointwise(name: &str, all: Arguments<'_>) -> usize {
         "gather_rows" => 8 * number(4),
         "scatter_rows" => (8 + 4 * number(5)) * number(4),
         "patches" => 5 * number(6),
-        "embed" => (ELEMENT + 4) * number(4),
+        "embed" => (ELEMENT + 4) * number(5),
+        "copy_operands" => 2 * ELEMENT * number(5),
+        "swiglu_operands" => 2 * ELEMENT * number(8) + all.written(4, number(8)),
+        "swiglu_backward_operands" => {
+            let (n, of_dy) = (number(14), if number(0) == 0 { ELEMENT } else { 4 });
+            n * (of_dy + 2 * ELEMENT) + all.written(7, n) + all.written(10, n)
+        }
+        "rope_operands" => 4 * ELEMENT * number(4) * number(5),
         "cast" => (4 + ELEMENT) * number(2),
         "column_dot" => 4 * number(3) * number(4) * (1 + usize::from(number(1) != 0)) + 8 * number(4),
         "cast_rows" => (4 + ELEMENT) * number(4),

@@ -308,7 +308,8 @@ impl Emulator {
         self.check(b, bytes(b_stored.0, b_stored.1, of_b, operands))?;
         self.check(c, bytes(m, n, of_c, results))?;
         bias.map_or(Ok(()), |bias| self.check(bias, bytes(1, n, n, results)))?;
-        self.touch([a, b, c].into_iter().chain(bias));
+        product.addend.map_or(Ok(()), |addend| self.check(addend, bytes(m, n, of_c, results)))?;
+        self.touch([a, b, c].into_iter().chain(bias).chain(product.addend));
         let bias = |column| bias.map_or(0.0, |at| read(at, column, results));
         let factor = match factor {
             Factor::Value(value) => f64::from(value),
@@ -319,7 +320,11 @@ impl Emulator {
             for column in 0..n {
                 let pair = |l| read(a, at(row, l, of_a, transpose_a), operands) * read(b, at(l, column, of_b, transpose_b), operands);
                 let to = row * of_c + column;
-                let start = if accumulate { read(c, to, results) } else { 0.0 };
+                let start = match product.addend {
+                    Some(addend) => read(addend, to, results),
+                    None if accumulate => read(c, to, results),
+                    None => 0.0,
+                };
                 let sum = factor * (0..k).map(pair).sum::<f64>() + start + bias(column);
                 write(c, to, results, end(f64::from(sum as f32)));
             }

@@ -76,7 +76,7 @@ inline double gelu(double x) { return 0.5 * x * (1.0 + tanh(0.7978845608028654 *
 
 // `bias`, which may be 0, has an element for each row of the result, of its type, and takes no part in the factors.
 inline void multiply(Matrix a, Matrix b, Matrix c, int m, int n, int k, double alpha, double beta, bool is_tf32, u64 bias = 0,
-                     bool is_gelu = false) {
+                     bool is_gelu = false, u64 start = 0) {
     const std::vector<double> left = rows_of(a, m, k, is_tf32);
     b.is_transposed = !b.is_transposed;
     const std::vector<double> right = rows_of(b, n, k, is_tf32);
@@ -87,7 +87,7 @@ inline void multiply(Matrix a, Matrix b, Matrix c, int m, int n, int k, double a
             const size_t to = i + (size_t)j * c.ld;
             sum *= alpha;
             // With a factor of 0 what stands there is not read: it may be a NaN.
-            if (beta != 0.0) sum += beta * element(c.at, to, c.type, false);
+            if (beta != 0.0) sum += beta * element(start ? start : c.at, to, c.type, false);
             if (bias) sum += element(bias, (size_t)i, c.type, false);
             put_element(c.at, to, c.type, is_gelu ? gelu(sum) : sum);
         }
