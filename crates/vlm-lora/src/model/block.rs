@@ -18,9 +18,12 @@ pub(crate) struct Block<B: Backend> {
 pub(crate) struct BlockSaved<B: Backend> {
     /// The input.
     x: B::Buffer,
+    /// Its norm, where adapters read it and the backend keeps it.
+    normed: Option<B::Buffer>,
     attention: AttentionSaved<B>,
-    /// The residual stream between attention and perceptron.
+    /// The residual stream between attention and perceptron, and its norm.
     middle: B::Buffer,
+    middle_normed: Option<B::Buffer>,
     mlp: MlpSaved<B>,
 }
 
@@ -65,9 +68,11 @@ impl<B: Backend> Block<B> {
         let x_read = select_rows(pass, &x, q.in_features, read.rows)?;
         let residual = x_read.as_ref().unwrap_or(&x);
         let (middle, attention) = self.attention.forward(pass, &normed, read, residual)?;
-        drop(normed);
-        let (y, mlp) = self.second_half(pass, &middle)?;
-        Ok((y, BlockSaved { x, attention, middle, mlp }))
+        let keeps = pass.backend.keeps_inputs();
+        let normed = Some(normed).filter(|_| keeps && self.attention.reads_input());
+        let (y, middle_normed, mlp) = self.second_half(pass, &middle)?;
+        let middle_normed = Some(middle_normed).filter(|_| keeps && self.mlp.reads_input());
+        Ok((y, BlockSaved { x, normed, attention, middle, middle_normed, mlp }))
     }
 
     /// As [`forward`](Self::forward), with nothing saved: what attention and perceptron add goes onto the input.
@@ -83,14 +88,15 @@ impl<B: Backend> Block<B> {
         Ok(y)
     }
 
-    /// The perceptron with its norm and residual.
+    /// The perceptron with its norm and residual; the norm is given too.
     pub(crate) fn second_half(
         &self,
         pass: Pass<'_, B>,
         middle: &B::Buffer,
-    ) -> Result<(B::Buffer, MlpSaved<B>)> {
+    ) -> Result<(B::Buffer, B::Buffer, MlpSaved<B>)> {
         let normed = self.norm2.forward_for(pass, middle, &self.mlp.first_linears())?;
-        self.mlp.forward(pass, &normed, middle)
+        let (y, saved) = self.mlp.forward(pass, &normed, middle)?;
+        Ok((y, normed, saved))
     }
 
     /// Turns the gradient of the rows that are read into that of the input, where that is wanted, and adds to the gradients of
@@ -111,10 +117,10 @@ impl<B: Backend> Block<B> {
         let reads = self.attention.reads_input();
         let SelfAttention { q, k, v, .. } = &self.attention;
         let normed = || self.norm1.forward_for(grads.pass(), &saved.x, &[q, k, v]);
-        let input = reads.then(normed).transpose()?;
+        let again = (reads && saved.normed.is_none()).then(normed).transpose()?;
+        let input = saved.normed.as_ref().or(again.as_ref());
         let needs_normed = needs_input || self.norm1.trains();
-        let d_normed =
-            self.attention.backward(grads, input.as_ref(), &saved.attention, &dy, read, needs_normed)?;
+        let d_normed = self.attention.backward(grads, input, &saved.attention, &dy, read, needs_normed)?;
         if let Some(d_normed) = d_normed {
             let width = self.attention.q.in_features;
             let backend = grads.backend;
@@ -138,9 +144,10 @@ impl<B: Backend> Block<B> {
     ) -> Result<()> {
         let reads = self.mlp.reads_input();
         let normed = || self.norm2.forward_for(grads.pass(), &saved.middle, &self.mlp.first_linears());
-        let input = reads.then(normed).transpose()?;
+        let again = (reads && saved.middle_normed.is_none()).then(normed).transpose()?;
+        let input = saved.middle_normed.as_ref().or(again.as_ref());
         let needs_normed = needs_middle || self.norm2.trains();
-        let d_normed = self.mlp.backward(grads, input.as_ref(), &saved.mlp, dy, needs_normed)?;
+        let d_normed = self.mlp.backward(grads, input, &saved.mlp, dy, needs_normed)?;
         let Some(d_normed) = d_normed else { return Ok(()) };
         let target = needs_middle.then_some((dy, Write::Add));
         self.norm2.backward(grads, &d_normed, &saved.middle, target)

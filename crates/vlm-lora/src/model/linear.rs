@@ -5,9 +5,7 @@ use super::adapter::{
 };
 use super::params::{Bias, Grads, Param, Pass};
 use crate::Result;
-use crate::backend::{
-    AdaptedBackward, AdaptedOutput, Backend, FrozenLinear, Kernels, LinearOutput, Write,
-};
+use crate::backend::{AdaptedBackward, AdaptedOutput, Backend, FrozenLinear, Kernels, LinearOutput, Write};
 
 /// A frozen linear `y = x·Wᵀ + bias`, with an adapter where one is attached.
 pub(crate) struct Linear<B: Backend> {
@@ -130,8 +128,7 @@ impl<B: Backend> Linear<B> {
         let mut outputs = Vec::with_capacity(N);
         for ((linear, y), down) in linears.into_iter().zip(&mut ys).zip(&mut downs) {
             let adapter = linear.adapter.as_ref().zip(down.as_mut());
-            let adapter =
-                adapter.map(|(adapter, down)| (adapter.pair.of(pass.params, pass.dropout), down));
+            let adapter = adapter.map(|(adapter, down)| (adapter.pair.of(pass.params, pass.dropout), down));
             outputs.push(AdaptedOutput { linear: linear.of_backend(pass), adapter, addend, y });
         }
         backend.adapted(x, rows, &mut outputs)?;
@@ -299,7 +296,9 @@ impl<B: Backend> Linear<B> {
         let mut all = Vec::with_capacity(N);
         for (linear, saved, dy) in linears {
             let adapter = match (&linear.adapter, &saved.0) {
-                (Some(adapter), Some(saved)) => Some(saved.gradients(backend, &mut params, adapter, dropout)?),
+                (Some(adapter), Some(saved)) => {
+                    Some(saved.gradients(backend, &mut params, adapter, dropout)?)
+                }
                 (Some(_), None) => {
                     return Err(invalid_argument(
                         backend.name(),

@@ -127,8 +127,7 @@ impl<B: Backend> Loader<'_, B> {
         let (query, key) =
             (text.num_attention_heads * text.head_dim, text.num_key_value_heads * text.head_dim);
         let of = |name: &str, out| (format!("{prefix}.{name}"), (out, hidden));
-        let [q, k, v] =
-            self.linears([of("q_proj", query), of("k_proj", key), of("v_proj", key)], false)?;
+        let [q, k, v] = self.linears([of("q_proj", query), of("k_proj", key), of("v_proj", key)], false)?;
         Ok(SelfAttention {
             q,
             k,
@@ -150,11 +149,7 @@ impl<B: Backend> Loader<'_, B> {
             norm1: self.rms_norm(&format!("{prefix}.input_layernorm"), text)?,
             attention: self.text_attention(&format!("{prefix}.self_attn"), text)?,
             norm2: self.rms_norm(&format!("{prefix}.post_attention_layernorm"), text)?,
-            mlp: Mlp::Gated {
-                gate,
-                up,
-                down: self.linear(of("down_proj"), (hidden, inner), false)?,
-            },
+            mlp: Mlp::Gated { gate, up, down: self.linear(of("down_proj"), (hidden, inner), false)? },
         })
     }
 

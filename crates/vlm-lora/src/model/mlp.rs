@@ -13,8 +13,17 @@ pub(crate) enum Mlp<B: Backend> {
 
 /// What the backward pass needs: the inputs of the activation.
 pub(crate) enum MlpSaved<B: Backend> {
-    Gated { gate: B::Buffer, up: B::Buffer, saved: [LinearSaved<B>; 3] },
-    Plain { fc1: B::Buffer, saved: [LinearSaved<B>; 2] },
+    Gated {
+        gate: B::Buffer,
+        up: B::Buffer,
+        /// The activations, where the last layer's adapter reads them and the backend keeps them.
+        hidden: Option<B::Buffer>,
+        saved: [LinearSaved<B>; 3],
+    },
+    Plain {
+        fc1: B::Buffer,
+        saved: [LinearSaved<B>; 2],
+    },
 }
 
 impl<B: Backend> Mlp<B> {
@@ -66,7 +75,9 @@ impl<B: Backend> Mlp<B> {
                 let [(gate, gate_saved), (up, up_saved)] = Linear::forward_all([gate, up], pass, input)?;
                 let hidden = swiglu(pass, &gate, &up, down)?;
                 let (y, down_saved) = down.forward_added(pass, &hidden, residual)?;
-                Ok((y, MlpSaved::Gated { gate, up, saved: [gate_saved, up_saved, down_saved] }))
+                let hidden = Some(hidden).filter(|_| pass.backend.keeps_inputs() && down.trains());
+                let saved = [gate_saved, up_saved, down_saved];
+                Ok((y, MlpSaved::Gated { gate, up, hidden, saved }))
             }
             Self::Plain { fc1, fc2 } => {
                 let (before, fc1_kept) = fc1.forward(pass, input)?;
@@ -111,9 +122,10 @@ impl<B: Backend> Mlp<B> {
         let width = self.linears().first().map_or(0, |first| first.in_features);
         let new_dx = || needs_input.then(|| backend.scratch(rows * width)).transpose();
         match (self, saved) {
-            (Self::Gated { gate, up, down }, MlpSaved::Gated { gate: g, up: u, saved }) => {
+            (Self::Gated { gate, up, down }, MlpSaved::Gated { gate: g, up: u, hidden: kept, saved }) => {
                 let pass = Pass { backend, params: &[], dropout: None };
-                let hidden = || swiglu(pass, g, u, down);
+                let again = || swiglu(pass, g, u, down);
+                let hidden = (kept.as_ref(), again);
                 let Some(d_hidden) = self.down_backward(grads, hidden, &saved[2], dy, needs_input)? else {
                     return Ok(None);
                 };
@@ -129,7 +141,7 @@ impl<B: Backend> Mlp<B> {
                 Ok(dx)
             }
             (Self::Plain { fc1, .. }, MlpSaved::Plain { fc1: before, saved }) => {
-                let hidden = || gelu(backend, before);
+                let hidden = (None, || gelu(backend, before));
                 let Some(d_hidden) = self.down_backward(grads, hidden, &saved[1], dy, needs_input)? else {
                     return Ok(None);
                 };
@@ -143,22 +155,24 @@ impl<B: Backend> Mlp<B> {
         }
     }
 
-    /// The gradient of the last layer's input, where the backward pass goes on below it. `hidden` computes that input again.
+    /// The gradient of the last layer's input, where the backward pass goes on below it. `hidden` is that input where it was kept, and what
+    /// computes it again.
     fn down_backward(
         &self,
         grads: &mut Grads<'_, B>,
-        hidden: impl Fn() -> Result<B::Buffer>,
+        (kept, again): (Option<&B::Buffer>, impl Fn() -> Result<B::Buffer>),
         saved: &LinearSaved<B>,
         dy: &B::Buffer,
         needs_input: bool,
     ) -> Result<Option<B::Buffer>> {
         let (Self::Gated { down: last, .. } | Self::Plain { fc2: last, .. }) = self;
         let backend = grads.backend;
-        let hidden = last.trains().then(hidden).transpose()?;
+        let again = (last.trains() && kept.is_none()).then(again).transpose()?;
+        let hidden = kept.or(again.as_ref());
         let width = backend.len(dy) / last.out_features * last.in_features;
         let goes_on = needs_input || self.reads_input();
         let mut d_hidden = goes_on.then(|| last.scratch_for_gradient(grads, width)).transpose()?;
-        last.backward(grads, hidden.as_ref(), saved, dy, d_hidden.as_mut().map(|d| (d, Write::Set)))?;
+        last.backward(grads, hidden, saved, dy, d_hidden.as_mut().map(|d| (d, Write::Set)))?;
         Ok(d_hidden)
     }
 }

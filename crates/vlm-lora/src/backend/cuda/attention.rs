@@ -104,7 +104,11 @@ impl<D: Device> Cuda<D> {
     }
 
     /// Queries, keys and values.
-    fn sources(&self, shape: &Attention<'_>, inputs: AttentionInputs<'_, Buffer<D>>) -> Result<[Source<D>; 3]> {
+    fn sources(
+        &self,
+        shape: &Attention<'_>,
+        inputs: AttentionInputs<'_, Buffer<D>>,
+    ) -> Result<[Source<D>; 3]> {
         let (queries, keys) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
         let AttentionInputs { q, k, v } = inputs;
         Ok([self.source(q, queries)?, self.source(k, keys)?, self.source(v, keys)?])

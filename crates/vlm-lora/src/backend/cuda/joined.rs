@@ -19,7 +19,7 @@ const MOST_ADAPTERS: usize = 4;
 
 /// Linears whose matrices lie below each other.
 struct Group<'a, D: Device> {
-    packed: &'a Packed<D>,
+    packed: &'a Arc<Packed<D>>,
     /// The first row of each matrix, and how many there are.
     rows: Vec<(usize, usize)>,
 }
@@ -44,7 +44,9 @@ impl<'a, D: Device> Group<'a, D> {
 }
 
 /// Where rows side by side begin, where each of these buffers is kept behind the one before; then the last one's place.
-pub(super) fn side_by_side<'a, D: Device>(buffers: impl Iterator<Item = &'a Buffer<D>>) -> Option<(Address, Place<D>)> {
+pub(super) fn side_by_side<'a, D: Device>(
+    buffers: impl Iterator<Item = &'a Buffer<D>>,
+) -> Option<(Address, Place<D>)> {
     let mut begin: Option<(Address, Place<D>)> = None;
     for buffer in buffers {
         let place = buffer.kept_at()?;
@@ -86,7 +88,12 @@ impl<D: Device> Cuda<D> {
         let group = Group::of(outputs.iter().map(|output| output.linear.weight));
         let joins = outputs.len() == 1 || side_by_side(outputs.iter().map(|output| &*output.y)).is_some();
         match group {
-            Some(group) if self.dtype == CudaDtype::Bfloat16 && m * group.packed.k > 0 && joins && count <= MOST_ADAPTERS => {
+            Some(group)
+                if self.dtype == CudaDtype::Bfloat16
+                    && m * group.packed.k > 0
+                    && joins
+                    && count <= MOST_ADAPTERS =>
+            {
                 self.joined_products(x, m, &group, outputs)
             }
             _ => {
@@ -151,9 +158,9 @@ impl<D: Device> Cuda<D> {
         let (c, stride) = begin.unwrap_or_default();
         let strides = [operand.stride, whole.stride, stride];
         self.device().matmul(Matmul { c, strides, results: Results::Operands, bias, ..product })?;
-        outputs.iter_mut().try_for_each(|output| {
-            output.addend.map_or(Ok(()), |addend| self.add(1.0, addend, output.y))
-        })
+        outputs
+            .iter_mut()
+            .try_for_each(|output| output.addend.map_or(Ok(()), |addend| self.add(1.0, addend, output.y)))
     }
 
     /// The packed matrices with their adapters, the input with what the adapters make of it behind each row, and how much that is.
@@ -257,8 +264,8 @@ impl<D: Device> Cuda<D> {
                 if wanted > 0 { self.operand_with_room(dy, n, wanted)? } else { self.operand(dy, n)? };
             return Ok((operand, wanted));
         }
-        let (at, last) = side_by_side(linears.iter().map(|one| one.dy))
-            .ok_or_else(|| fail("gradients that lie apart"))?;
+        let (at, last) =
+            side_by_side(linears.iter().map(|one| one.dy)).ok_or_else(|| fail("gradients that lie apart"))?;
         Ok((Operand::of(&last, at), last.rows.room))
     }
 

@@ -11,7 +11,11 @@ use crate::backend::{FrozenLinear, Gemm, Kernels as _, Write};
 
 impl<D: Device> Cuda<D> {
     /// A frozen matrix as an operand; integers are dequantized into a block that is kept until the product is queued.
-    fn with_weight(&self, weight: &Weight<D>, product: impl FnOnce(Address, usize) -> Result<()>) -> Result<()> {
+    fn with_weight(
+        &self,
+        weight: &Weight<D>,
+        product: impl FnOnce(Address, usize) -> Result<()>,
+    ) -> Result<()> {
         match &weight.rows {
             Rows::Operands { block, first } => {
                 let whole = block.whole();
@@ -248,8 +252,7 @@ impl<D: Device> Cuda<D> {
                 let whole = block.whole();
                 let from = whole.row(*first, self.dtype.bytes()).into();
                 let stride = to_u32("a row of", whole.stride)?.into();
-                let arguments =
-                    [from, stride, rows.address.into(), width.into(), to.into(), n.into()];
+                let arguments = [from, stride, rows.address.into(), width.into(), to.into(), n.into()];
                 self.each("embed", len, &arguments)
             }
             Rows::Integers { values, scales } => {

@@ -37,9 +37,10 @@ pub(crate) use tests::{emulated, of_this_machine};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use self::buffer::{Block, Pool};
+use self::packed::Packed;
 use self::staging::Staging;
 use crate::Result;
 use crate::backend::GpuProfile;
@@ -99,6 +100,8 @@ pub struct Cuda<D: Device = Driver> {
     integers: bool,
     /// Elements behind each row of operands, for what adapters put there.
     room: AtomicUsize,
+    /// Matrices with those of adapters beside and below them.
+    bordered: Mutex<Vec<Weak<Packed<D>>>>,
     words: Mutex<VecDeque<Words<D>>>,
     staging: Staging<D>,
 }
@@ -147,6 +150,7 @@ impl<D: Device> Cuda<D> {
             dtype,
             integers,
             room: AtomicUsize::new(0),
+            bordered: Mutex::default(),
             words: Mutex::default(),
             staging: Staging::default(),
         }

@@ -206,8 +206,7 @@ impl<D: Device> Kernels for Cuda<D> {
         let (n, indices) = (src.len(), self.words(rows)?);
         // Rows that are not named stay as they are.
         let (from, to) = (self.numbers(src)?.into(), self.changed(dst)?.into());
-        let arguments =
-            [from, indices.address.into(), (width as u32).into(), to, count(n), flag(write)];
+        let arguments = [from, indices.address.into(), (width as u32).into(), to, count(n), flag(write)];
         self.each("scatter_rows", n, &arguments)
     }
 

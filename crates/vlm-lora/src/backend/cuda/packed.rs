@@ -5,7 +5,8 @@
 //! `[dy | scale · dy · B]` to the gradient of the input (LoRA, Hu et al. 2021, equation 3, with both products as one). A linear without an adapter has
 //! zeros where `B` would be.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Cuda;
 use super::buffer::{Block, Buffer};
@@ -19,6 +20,8 @@ use crate::backend::LowRank;
 const ALIGNED: usize = 8;
 /// Matrices that one launch puts into borders: the number stands in `borders.cu` as well.
 const PATCHES: usize = 8;
+/// Words of each of them.
+const WORDS: usize = 4;
 
 /// Rows of operands of one or several matrices.
 pub(super) struct Packed<D: Device> {
@@ -96,9 +99,68 @@ impl<D: Device> Packed<D> {
     }
 }
 
+/// What was written to buffers: by their versions before, those now and where the numbers are.
+pub(super) type Changes = HashMap<u64, (u64, Address)>;
+
+impl<D: Device> State<D> {
+    /// Where the matrices of the adapter go whose ranks begin with this one: rows of A below all rows, and B beside its own.
+    fn places(&self, packed: &Packed<D>, patch: Patch, before: usize) -> Result<[Piece; 2]> {
+        let at = |row: usize, column: usize| self.block.address + 2 * (row * self.stride + column) as u64;
+        let stride = to_u32("a row of", self.stride)?;
+        let piece = |to: Address, (rows, width): (usize, usize)| -> Result<Piece> {
+            Ok(Piece { to, rows: to_u32("rows", rows)?, width: to_u32("a row of", width)?, stride })
+        };
+        let of_a = piece(at(packed.rows + before, 0), (patch.r, packed.k))?;
+        Ok([of_a, piece(at(patch.first, packed.k + before), (patch.n, patch.r))?])
+    }
+
+    /// The words of `borders` for adapters of which both matrices were changed.
+    fn renew(&mut self, packed: &Packed<D>, changes: &Changes, parts: &mut Vec<u64>) -> Result<()> {
+        let mut before = 0;
+        for index in 0..self.border.len() {
+            let patch = self.border[index];
+            let first = before;
+            before += patch.r;
+            let Some((a, b, scale)) = patch.written else { continue };
+            let (Some(&a), Some(&b)) = (changes.get(&a), changes.get(&b)) else { continue };
+            let pieces = self.places(packed, patch, first)?;
+            for ((piece, (_, from)), scale) in pieces.into_iter().zip([a, b]).zip([1.0, scale]) {
+                parts.extend(piece.words(from, scale));
+            }
+            self.border[index].written = Some((a.0, b.0, scale));
+        }
+        Ok(())
+    }
+}
+
+/// Where a matrix goes in a border.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    to: Address,
+    rows: u32,
+    width: u32,
+    stride: u32,
+}
+
+impl Piece {
+    /// As kernels take it, with where the matrix is and its factor.
+    fn words(self, from: Address, scale: f32) -> [u64; WORDS] {
+        let both = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        [from, self.to, both(self.rows, self.width), both(self.stride, scale.to_bits())]
+    }
+
+    fn elements(self) -> usize {
+        self.rows as usize * self.width as usize
+    }
+}
+
 impl<D: Device> Cuda<D> {
     /// All rows, with these adapters beside and below them as they are now.
-    pub(super) fn bordered(&self, packed: &Packed<D>, adapters: &[Bordered<'_, '_, D>]) -> Result<Whole<D>> {
+    pub(super) fn bordered(
+        &self,
+        packed: &Arc<Packed<D>>,
+        adapters: &[Bordered<'_, '_, D>],
+    ) -> Result<Whole<D>> {
         let mut state = packed.state();
         let is_alike = state.border.len() == adapters.len()
             && state.border.iter().zip(adapters).all(|(patch, adapter)| {
@@ -114,7 +176,7 @@ impl<D: Device> Cuda<D> {
     /// Moves the rows to where there is room for these adapters.
     fn make_border(
         &self,
-        packed: &Packed<D>,
+        packed: &Arc<Packed<D>>,
         state: &mut State<D>,
         adapters: &[Bordered<'_, '_, D>],
     ) -> Result<()> {
@@ -134,8 +196,30 @@ impl<D: Device> Cuda<D> {
             r: adapter.pair.r,
             written: None,
         };
+        if state.border.is_empty() {
+            self.known_borders().push(Arc::downgrade(packed));
+        }
         *state = State { block: Arc::new(block), stride, border: adapters.iter().map(patch).collect() };
         Ok(())
+    }
+
+    fn known_borders(&self) -> MutexGuard<'_, Vec<Weak<Packed<D>>>> {
+        // Entries are added and removed whole.
+        self.bordered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes all adapters of a kind again of which an optimizer has changed both matrices, by one launch.
+    pub(super) fn renew_borders(&self, changes: &Changes) -> Result<()> {
+        let mut parts = Vec::new();
+        let mut known = self.known_borders();
+        known.retain(|packed| packed.strong_count() > 0);
+        for packed in known.iter().filter_map(Weak::upgrade) {
+            packed.state().renew(&packed, changes, &mut parts)?;
+        }
+        drop(known);
+        let words: Vec<u32> =
+            parts.iter().flat_map(|word: &u64| [*word as u32, (word >> 32) as u32]).collect();
+        self.each_part_of("borders", &words, WORDS, &[])
     }
 
     /// Writes the matrices of adapters that have changed, by one launch.
@@ -146,32 +230,28 @@ impl<D: Device> Cuda<D> {
         adapters: &[Bordered<'_, '_, D>],
     ) -> Result<()> {
         let (mut arguments, mut n, mut before) = (Vec::new(), 0, 0);
-        let at = |row: usize, column: usize| state.block.address + 2 * (row * state.stride + column) as u64;
-        let stride = to_u32("a row of", state.stride)?;
         let mut written = Vec::with_capacity(adapters.len());
-        for (patch, Bordered { first, n: rows, pair }) in state.border.iter().zip(adapters) {
+        for (patch, Bordered { pair, .. }) in state.border.iter().zip(adapters) {
             let now = Some((pair.a.version(), pair.b.version(), pair.scale));
             written.push(now);
-            let r = before;
+            let first = before;
             before += pair.r;
             if patch.written == now {
                 continue;
             }
-            let to = [at(packed.rows + r, 0), at(*first, packed.k + r)];
-            let sizes = [(pair.r, packed.k), (*rows, pair.r)];
             let from = [self.numbers(pair.a)?, self.numbers(pair.b)?];
-            for (((from, to), (rows, width)), scale) in from.into_iter().zip(to).zip(sizes).zip([1.0, pair.scale]) {
-                let (rows, width) = (to_u32("rows", rows)?, to_u32("a row of", width)?);
-                let both = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-                arguments.extend([from, to, both(rows, width), both(stride, scale.to_bits())]);
-                n += rows as usize * width as usize;
+            for ((piece, from), scale) in
+                state.places(packed, *patch, first)?.into_iter().zip(from).zip([1.0, pair.scale])
+            {
+                arguments.extend(piece.words(from, scale));
+                n += piece.elements();
             }
         }
         if n > 0 {
-            if arguments.len() > 4 * PATCHES {
+            if arguments.len() > WORDS * PATCHES {
                 return Err(fail(format!("{} adapters of one input", adapters.len())));
             }
-            arguments.resize(4 * PATCHES, 0);
+            arguments.resize(WORDS * PATCHES, 0);
             arguments.push(n as u64);
             let arguments: Vec<Argument> = arguments.into_iter().map(Argument::Word).collect();
             self.each("border", n, &arguments)?;

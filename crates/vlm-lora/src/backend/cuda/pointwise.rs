@@ -1,8 +1,8 @@
 //! Element-wise kernels with several inputs or outputs.
 
 use super::Cuda;
-use super::buffer::Buffer;
 use super::attention::arguments_of;
+use super::buffer::Buffer;
 use super::check::{length, to_u32};
 use super::count;
 use super::device::{Argument, Device};

@@ -23,9 +23,9 @@ impl<D: Device> Cuda<D> {
         let (positions_at, frequencies) = (self.words(positions)?, self.frequencies(rope)?);
         let pairs = positions.len() * head_dim / 2;
         to_u32("pairs", pairs)?;
-        // Turned back, they are gradients that a product reads; else attention reads them.
-        let at = self.changed(x)?;
-        let [at, operand] = if inverse { self.flat_output(x)? } else { [at, 0] };
+        // Attention reads them, or turned back, as gradients, a product.
+        self.changed(x)?;
+        let [at, operand] = self.flat_output(x)?;
         let arguments = [
             at.into(),
             operand.into(),

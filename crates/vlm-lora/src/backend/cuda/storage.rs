@@ -54,7 +54,6 @@ impl<D: Device> Operand<D> {
     pub(super) fn at(at: Address, stride: usize) -> Self {
         Self { at, stride, factor: Factor::Value(1.0), block: None }
     }
-
 }
 
 impl<D: Device> Cuda<D> {
@@ -147,7 +146,11 @@ impl<D: Device> Cuda<D> {
     /// In f16 the largest magnitude must be known first.
     pub(super) fn output(&self, y: &mut Buffer<D>, width: usize) -> Result<Output> {
         if self.dtype != CudaDtype::Bfloat16 {
-            return Ok(Output { numbers: self.overwritten(y)?, operand: 0, stride: to_u32("a row of", width)? });
+            return Ok(Output {
+                numbers: self.overwritten(y)?,
+                operand: 0,
+                stride: to_u32("a row of", width)?,
+            });
         }
         let place = match y.kept_at().filter(|place| place.rows.width == width) {
             Some(place) => place.clone(),
@@ -174,8 +177,7 @@ impl<D: Device> Cuda<D> {
         }
         let place = x.operand(|| self.cast(x, width))?;
         let rows = place.rows;
-        let place =
-            if rows.width == width || rows.is_dense() { place.clone() } else { self.cast(x, width)? };
+        let place = if rows.width == width || rows.is_dense() { place.clone() } else { self.cast(x, width)? };
         let stride = if rows.is_dense() { width } else { place.rows.stride };
         let factor = match self.dtype {
             CudaDtype::Float16 => Factor::At(place.block().address + 4),

@@ -3,6 +3,7 @@
 use super::buffer::{Block, Buffer};
 use super::check::{length, to_u32};
 use super::device::{Address, Argument, Device};
+use super::packed::Changes;
 use super::{Cuda, THREADS};
 use crate::Result;
 use crate::backend::{AdamWStep, AdamWTensor, Pending, RowTarget};
@@ -53,7 +54,8 @@ impl<D: Device> Cuda<D> {
 
     /// Σ x² over all tensors, by one kernel.
     pub(super) fn squares(&self, tensors: &[&Buffer<D>]) -> Result<Pending<f64>> {
-        let tensors = tensors.iter().map(|x| Ok(([self.numbers(x)?], x.len()))).collect::<Result<Vec<_>>>()?;
+        let tensors =
+            tensors.iter().map(|x| Ok(([self.numbers(x)?], x.len()))).collect::<Result<Vec<_>>>()?;
         let parts = parts(tensors.into_iter(), PART);
         let count = parts.len() / (2 * 2);
         let sums = Block::new(&self.pool, count * 8)?;
@@ -70,23 +72,31 @@ impl<D: Device> Cuda<D> {
 
     /// One step on all tensors, by one kernel for those that share their constants.
     pub(super) fn adamw_steps(&self, mut tensors: Vec<AdamWTensor<'_, Buffer<D>>>) -> Result<()> {
+        let mut changes = Changes::new();
         while let Some(first) = tensors.first() {
             let step = first.step;
             let (alike, others) = tensors.into_iter().partition::<Vec<_>, _>(|tensor| tensor.step == step);
-            self.adamw_step(step, alike)?;
+            self.adamw_step(step, alike, &mut changes)?;
             tensors = others;
         }
-        Ok(())
+        self.renew_borders(&changes)
     }
 
-    fn adamw_step(&self, step: AdamWStep, tensors: Vec<AdamWTensor<'_, Buffer<D>>>) -> Result<()> {
+    fn adamw_step(
+        &self,
+        step: AdamWStep,
+        tensors: Vec<AdamWTensor<'_, Buffer<D>>>,
+        changes: &mut Changes,
+    ) -> Result<()> {
         let mut addresses = Vec::with_capacity(tensors.len());
         for AdamWTensor { value, grad, m, v, .. } in tensors {
             length("grad", grad.len(), value.len())?;
             length("m", m.len(), value.len())?;
             length("v", v.len(), value.len())?;
             let (grad, [m, v]) = (self.numbers(grad)?, [self.changed(m)?, self.changed(v)?]);
-            addresses.push(([self.changed(value)?, grad, m, v], value.len()));
+            let (before, at) = (value.version(), self.changed(value)?);
+            changes.insert(before, (value.version(), at));
+            addresses.push(([at, grad, m, v], value.len()));
         }
         let count = step.step as f64;
         let constants = [
@@ -104,7 +114,13 @@ impl<D: Device> Cuda<D> {
     }
 
     /// Launches a kernel with a block for each part, of which the table has `words` words of 64 bits.
-    fn each_part_of(&self, kernel: &str, parts: &[u32], words: usize, others: &[Argument]) -> Result<()> {
+    pub(super) fn each_part_of(
+        &self,
+        kernel: &str,
+        parts: &[u32],
+        words: usize,
+        others: &[Argument],
+    ) -> Result<()> {
         let count = parts.len() / (2 * words);
         if count == 0 {
             return Ok(());

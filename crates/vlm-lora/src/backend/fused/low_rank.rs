@@ -3,8 +3,8 @@
 use super::Backend;
 use crate::Result;
 use crate::backend::{
-    AdaptedBackward, AdaptedOutput, Dropout, Gemm, LinearOutput, LowRankBackward, LowRankForward, LowRankGradients,
-    Write, check,
+    AdaptedBackward, AdaptedOutput, Dropout, Gemm, LinearOutput, LowRankBackward, LowRankForward,
+    LowRankGradients, Write, check,
 };
 
 /// `x` after dropout; nothing where it is `x`.

@@ -33,6 +33,10 @@ pub trait Backend: Kernels {
     fn scratch_for_products(&self, len: usize) -> Result<Self::Buffer> {
         self.scratch(len)
     }
+    /// Whether the inputs of adapters are kept for the backward pass, which otherwise computes them again from what is kept anyway.
+    fn keeps_inputs(&self) -> bool {
+        false
+    }
     /// As [`upload`](Kernels::upload), without rounding where the backend computes in f64.
     fn upload_f64(&self, values: &[f64]) -> Result<Self::Buffer> {
         self.upload(&values.iter().map(|&value| value as f32).collect::<Vec<_>>())

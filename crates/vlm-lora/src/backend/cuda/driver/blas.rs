@@ -54,7 +54,8 @@ impl Blas {
             }
         };
         let (element, compute) = types(product.operands);
-        let result = if product.results == Results::Operands { element } else { cublas_sys::cudaDataType::CUDA_R_32F };
+        let result =
+            if product.results == Results::Operands { element } else { cublas_sys::cudaDataType::CUDA_R_32F };
         let beta = f32::from(u8::from(product.accumulate));
         let (mode, alpha_at, beta_at): (_, *const c_void, *const c_void) = match &product.factor {
             Factor::Value(alpha) => (

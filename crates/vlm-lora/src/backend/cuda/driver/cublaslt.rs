@@ -77,7 +77,8 @@ fn alignment(at: Address) -> u32 {
 }
 
 fn shape(product: &Matmul, ending: Ending) -> Shape {
-    let Matmul { m, n, k, transpose_a, transpose_b, a, b, c, strides, results, operands, factor, .. } = *product;
+    let Matmul { m, n, k, transpose_a, transpose_b, a, b, c, strides, results, operands, factor, .. } =
+        *product;
     Shape {
         sizes: [m, n, k],
         strides,
@@ -116,12 +117,7 @@ impl CublasLt {
     }
 
     /// Queues a product with its bias and its addend, and says whether it did. At `zero` a 0 and a 1 are on the device.
-    pub(super) fn multiply(
-        &mut self,
-        product: &Matmul,
-        zero: Address,
-        ending: Ending,
-    ) -> Result<bool> {
+    pub(super) fn multiply(&mut self, product: &Matmul, zero: Address, ending: Ending) -> Result<bool> {
         let shape = shape(product, ending);
         if !self.plans.contains_key(&shape) {
             if self.plans.len() >= MOST_PLANS {
@@ -151,9 +147,7 @@ impl CublasLt {
         let beta = f32::from(u8::from(is_added));
         let (alpha_at, beta_at): (*const c_void, *const c_void) = match &product.factor {
             Factor::Value(alpha) => (ptr::from_ref(alpha).cast(), ptr::from_ref(&beta).cast()),
-            Factor::At(alpha) => {
-                (*alpha as *const c_void, (zero + 4 * u64::from(is_added)) as *const c_void)
-            }
+            Factor::At(alpha) => (*alpha as *const c_void, (zero + 4 * u64::from(is_added)) as *const c_void),
         };
         let [first, second, result] = plan.layouts;
         let to = product.c as *mut c_void;
@@ -259,7 +253,8 @@ impl Plan {
             layouts: [ptr::null_mut(); 3],
             algorithm: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
         };
-        let result = if product.results == Results::Operands { element } else { sys::cudaDataType::CUDA_R_32F };
+        let result =
+            if product.results == Results::Operands { element } else { sys::cudaDataType::CUDA_R_32F };
         let described = plan.describe(product, shape);
         if let Err(error) = described.and_then(|()| plan.lay_out(product, element, result)) {
             plan.close();

@@ -38,8 +38,10 @@ pub(super) fn name_of(product: &Matmul) -> String {
         Operands::Float16 => "f16",
         Operands::Bfloat16 => "bf16",
     };
-    let (bias, added) =
-        (if bias.is_some() { " + bias" } else { "" }, if accumulate || addend.is_some() { ", added" } else { "" });
+    let (bias, added) = (
+        if bias.is_some() { " + bias" } else { "" },
+        if accumulate || addend.is_some() { ", added" } else { "" },
+    );
     format!("product {m} x {k} x {n} {element}{bias}{added}")
 }
 

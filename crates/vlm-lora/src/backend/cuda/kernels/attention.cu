@@ -26,7 +26,7 @@ DEVICE u32 visible(const Part& part, u32 row, u32 causal) {
 }
 
 // Numbers from one row to the next of what is read.
-struct Strides { u64 q, k, v, d_o; };
+struct Strides { u32 q, k, v, d_o; };
 
 DEVICE u32 rows_from(u32 first, u32 total) { return first < total ? total - first : 0; }
 
@@ -70,17 +70,18 @@ DEVICE void attention_forward(const u32* parts, const Source* q, const Source* k
     const Part part = part_of(parts);
     const u32 head = blockIdx.y, own = part.first + warp() * 16;
     const u32 column = head * head_dim, key_column = head / (heads / kv_heads) * head_dim;
-    q += (part.first_query + part.first) * strides.q + column;
-    k += part.first_key * strides.k + key_column;
-    v += part.first_key * strides.v + key_column;
-    load_tile<DIM, ROWS, THREADS>(queries, q, strides.q, rows_from(part.first, part.queries), head_dim, 1.0f);
+    const bool is_whole = are_whole(q, strides.q, head_dim) && are_whole(k, strides.k, head_dim) && are_whole(v, strides.v, head_dim);
+    q += (u64)(part.first_query + part.first) * strides.q + column;
+    k += (u64)part.first_key * strides.k + key_column;
+    v += (u64)part.first_key * strides.v + key_column;
+    load_tile<DIM, ROWS, THREADS>(queries, q, strides.q, rows_from(part.first, part.queries), head_dim, 1.0f, is_whole);
     const float units = scale * UNITS;
     float output[DIM / 8][4] = {}, largest[2] = {MINUS_INFINITY, MINUS_INFINITY}, sum[2] = {};
     const u32 end = visible(part, part.first + ROWS - 1, causal);
     for (u32 start = 0; start < end; start += KEYS) {
         __syncthreads();
-        load_tile<DIM, KEYS, THREADS>(keys, k + start * strides.k, strides.k, part.keys - start, head_dim, 1.0f);
-        load_tile<DIM, KEYS, THREADS>(values, v + start * strides.v, strides.v, part.keys - start, head_dim, 1.0f);
+        load_tile<DIM, KEYS, THREADS>(keys, k + (u64)start * strides.k, strides.k, part.keys - start, head_dim, 1.0f, is_whole);
+        load_tile<DIM, KEYS, THREADS>(values, v + (u64)start * strides.v, strides.v, part.keys - start, head_dim, 1.0f, is_whole);
         __syncthreads();
         float p[KEYS / 8][4] = {};
         multiply_rows<DIM, KEYS / 8>(p, queries + warp() * 16 * WIDTH, keys);
@@ -156,12 +157,14 @@ DEVICE void attention_backward_queries(const u32* parts, const Source* d_o, cons
     const u32 head = blockIdx.y, own = part.first + warp() * 16;
     const float power = gradient_power(d_o_largest);
     const u32 column = head * head_dim, key_column = head / (heads / kv_heads) * head_dim;
+    const bool is_whole = are_whole(q, strides.q, head_dim) && are_whole(k, strides.k, head_dim) &&
+                          are_whole(v, strides.v, head_dim) && are_whole(d_o, strides.d_o, head_dim);
     const u64 first_row = part.first_query + part.first;
-    k += part.first_key * strides.k + key_column;
-    v += part.first_key * strides.v + key_column;
+    k += (u64)part.first_key * strides.k + key_column;
+    v += (u64)part.first_key * strides.v + key_column;
     const u32 rows = rows_from(part.first, part.queries);
-    load_tile<DIM, ROWS, THREADS>(queries, q + first_row * strides.q + column, strides.q, rows, head_dim, 1.0f);
-    load_tile<DIM, ROWS, THREADS>(gradients, d_o + first_row * strides.d_o + column, strides.d_o, rows, head_dim, power);
+    load_tile<DIM, ROWS, THREADS>(queries, q + first_row * strides.q + column, strides.q, rows, head_dim, 1.0f, is_whole);
+    load_tile<DIM, ROWS, THREADS>(gradients, d_o + first_row * strides.d_o + column, strides.d_o, rows, head_dim, power, is_whole);
     float row_lse[2], row_delta[2];
     UNROLL for (u32 half = 0; half < 2; half++) {
         const u32 row = own + lane() / 4 + half * 8;
@@ -175,8 +178,8 @@ DEVICE void attention_backward_queries(const u32* parts, const Source* d_o, cons
     const u32 end = visible(part, part.first + ROWS - 1, causal);
     for (u32 start = 0; start < end; start += KEYS) {
         __syncthreads();
-        load_tile<DIM, KEYS, THREADS>(keys, k + start * strides.k, strides.k, part.keys - start, head_dim, 1.0f);
-        load_tile<DIM, KEYS, THREADS>(values, v + start * strides.v, strides.v, part.keys - start, head_dim, 1.0f);
+        load_tile<DIM, KEYS, THREADS>(keys, k + (u64)start * strides.k, strides.k, part.keys - start, head_dim, 1.0f, is_whole);
+        load_tile<DIM, KEYS, THREADS>(values, v + (u64)start * strides.v, strides.v, part.keys - start, head_dim, 1.0f, is_whole);
         __syncthreads();
         float p[KEYS / 8][4] = {}, dp[KEYS / 8][4] = {};
         multiply_rows<DIM, KEYS / 8>(p, queries + warp() * 16 * WIDTH, keys);
@@ -210,11 +213,13 @@ DEVICE void attention_backward_keys(const u32* parts, const Source* d_o, const S
     const Part part = part_of(parts);
     const u32 own = part.first + warp() * 16, group = heads / kv_heads;
     const float power = gradient_power(d_o_largest);
+    const bool is_whole = are_whole(q, strides.q, head_dim) && are_whole(k, strides.k, head_dim) &&
+                          are_whole(v, strides.v, head_dim) && are_whole(d_o, strides.d_o, head_dim);
     const u32 key_column = blockIdx.y * head_dim;
     const u64 first_row = part.first_key + part.first;
     const u32 rows = rows_from(part.first, part.keys);
-    load_tile<DIM, ROWS, THREADS>(keys, k + first_row * strides.k + key_column, strides.k, rows, head_dim, 1.0f);
-    load_tile<DIM, ROWS, THREADS>(values, v + first_row * strides.v + key_column, strides.v, rows, head_dim, 1.0f);
+    load_tile<DIM, ROWS, THREADS>(keys, k + first_row * strides.k + key_column, strides.k, rows, head_dim, 1.0f, is_whole);
+    load_tile<DIM, ROWS, THREADS>(values, v + first_row * strides.v + key_column, strides.v, rows, head_dim, 1.0f, is_whole);
     const float units = scale * UNITS;
     float key_result[DIM / 8][4] = {}, value_result[DIM / 8][4] = {};
     // The first query that sees the first of these keys, and with it the tile where to begin.
@@ -225,8 +230,8 @@ DEVICE void attention_backward_keys(const u32* parts, const Source* d_o, const S
             const u64 row = part.first_query + start;
             const u32 column = head * head_dim, left = part.queries - start;
             __syncthreads();
-            load_tile<DIM, QUERIES, THREADS>(queries, q + row * strides.q + column, strides.q, left, head_dim, 1.0f);
-            load_tile<DIM, QUERIES, THREADS>(gradients, d_o + row * strides.d_o + column, strides.d_o, left, head_dim, power);
+            load_tile<DIM, QUERIES, THREADS>(queries, q + row * strides.q + column, strides.q, left, head_dim, 1.0f, is_whole);
+            load_tile<DIM, QUERIES, THREADS>(gradients, d_o + row * strides.d_o + column, strides.d_o, left, head_dim, power, is_whole);
             static_assert(QUERIES <= THREADS, "each query of a tile has a thread");
             if (threadIdx.x < QUERIES) {
                 // A row that is not there has no probabilities.

@@ -36,6 +36,17 @@ KERNEL(border)(PATCH(a), PATCH(b), PATCH(c), PATCH(d), PATCH(e), PATCH(f), PATCH
     }
 }
 
+// Those of all adapters, one block a matrix: `parts` has its words.
+KERNEL(borders)(const u64* parts) {
+    const u64* part = parts + 4 * (u64)blockIdx.x;
+    const Patch patch = {(const float*)part[0], (Element*)part[1], (u32)part[2], (u32)(part[2] >> 32), (u32)part[3],
+                         __uint_as_float((u32)(part[3] >> 32))};
+    for (u32 i = threadIdx.x; i < patch.rows * patch.width; i += blockDim.x) {
+        const u32 row = i / patch.width, column = i % patch.width;
+        patch.to[(u64)row * patch.stride + column] = narrow(patch.from[i] * patch.scale);
+    }
+}
+
 // Two operands that stand side by side at an even place.
 #if PRECISION == 0
 DEVICE Two two_of(const Element* at) { return {{at[0], at[1]}}; }

@@ -39,19 +39,20 @@ DEVICE void put_read(Element* to, const Words& words, float power) {
 }
 
 // Rows, each `stride` numbers behind the one before, times `power` to a tile of ROWS rows, zeros where there are none, by THREADS
-// threads. Up to READS reads of a thread are on their way before the first of them is written.
+// threads; `is_whole` says whether rows begin at whole reads. Up to READS reads of a thread are on their way before the first of them is written.
 #define READS 8
 
 template <int DIM, int ROWS, int THREADS>
-DEVICE void load_tile(Element* tile, const Source* from, u64 stride, u32 rows, u32 head_dim, float power) {
+DEVICE void load_tile(Element* tile, const Source* from, u64 stride, u32 rows, u32 head_dim, float power,
+                      bool is_whole) {
     constexpr u32 ACROSS = DIM / WIDTH_OF_READ, DOWN = THREADS / ACROSS, STEPS = ROWS / DOWN,
                   TOGETHER = STEPS < READS ? STEPS : READS;
     static_assert(THREADS % ACROSS == 0 && ROWS % DOWN == 0 && STEPS % TOGETHER == 0, "every thread has as many steps");
     const u32 column = threadIdx.x % ACROSS * WIDTH_OF_READ, first = threadIdx.x / ACROSS;
     Element* to = tile + first * (DIM + PAD) + column;
-    if (!are_whole(from, stride, head_dim)) {
+    if (!is_whole) {
         for (u32 row = first; row < ROWS; row += DOWN, to += DOWN * (DIM + PAD)) {
-            UNROLL for (u32 e = 0; e < WIDTH_OF_READ; e++) {
+            for (u32 e = 0; e < WIDTH_OF_READ; e++) {
                 const bool there = row < rows && column + e < head_dim;
                 to[e] = narrow(there ? number(from[row * stride + column + e]) * power : 0.0f);
             }

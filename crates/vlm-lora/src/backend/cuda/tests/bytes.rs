@@ -52,7 +52,7 @@ impl Arguments<'_> {
 pub(super) fn of_kernel(name: &str, arguments: &[Argument], words: impl Fn(Address) -> Vec<u32>) -> usize {
     let all = Arguments(arguments);
     match name {
-        "sum_squares" | "clear" | "adamw" | "cross_entropy" | "row_norms_squared" | "border" => 0,
+        "sum_squares" | "clear" | "adamw" | "cross_entropy" | "row_norms_squared" | "border" | "borders" => 0,
         _ if name.starts_with("adapters") => of_adapters(name, all),
         _ if name.starts_with("attention_") && name != "attention_delta" => {
             of_attention(name, all, &words(arguments[0].bits()))

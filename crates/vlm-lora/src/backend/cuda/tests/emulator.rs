@@ -300,9 +300,12 @@ impl Emulator {
             product;
         let ([of_a, of_b, of_c], results) = (product.strides, result_type(&product));
         let bytes = |rows: usize, width: usize, stride: usize, of: Operands| {
-            ((rows - 1) * stride + width) * if matches!(of, Operands::Exact | Operands::Float32) { 4 } else { 2 }
+            ((rows - 1) * stride + width)
+                * if matches!(of, Operands::Exact | Operands::Float32) { 4 } else { 2 }
         };
-        let stored = |transposed: bool, (rows, width): (usize, usize)| if transposed { (width, rows) } else { (rows, width) };
+        let stored = |transposed: bool, (rows, width): (usize, usize)| {
+            if transposed { (width, rows) } else { (rows, width) }
+        };
         let (a_stored, b_stored) = (stored(transpose_a, (m, k)), stored(transpose_b, (k, n)));
         self.check(a, bytes(a_stored.0, a_stored.1, of_a, operands))?;
         self.check(b, bytes(b_stored.0, b_stored.1, of_b, operands))?;
@@ -315,10 +318,15 @@ impl Emulator {
             Factor::Value(value) => f64::from(value),
             Factor::At(at) => read(at, 0, Operands::Exact),
         };
-        let at = |row, column, stride, transposed| if transposed { column * stride + row } else { row * stride + column };
+        let at = |row, column, stride, transposed| {
+            if transposed { column * stride + row } else { row * stride + column }
+        };
         for row in 0..m {
             for column in 0..n {
-                let pair = |l| read(a, at(row, l, of_a, transpose_a), operands) * read(b, at(l, column, of_b, transpose_b), operands);
+                let pair = |l| {
+                    read(a, at(row, l, of_a, transpose_a), operands)
+                        * read(b, at(l, column, of_b, transpose_b), operands)
+                };
                 let to = row * of_c + column;
                 let start = match product.addend {
                     Some(addend) => read(addend, to, results),

@@ -265,7 +265,7 @@ fn matmul(a: u64, b: u64, c: u64) -> Matmul {
         operands: Operands::Exact,
         factor: Factor::Value(1.0),
         accumulate: false,
-            addend: None,
+        addend: None,
         bias: None,
     }
 }
