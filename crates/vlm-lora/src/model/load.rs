@@ -182,7 +182,9 @@ impl<B: Backend> Loader<'_, B> {
             stored.push((self.checkpoint.stored(name, &[*out, *input])?, *out));
         }
         let weights = self.backend.weights(&stored, parts.first().map_or(0, |(_, (_, input))| *input))?;
-        names.iter().for_each(|name| self.checkpoint.release(name));
+        for name in &names {
+            self.checkpoint.release(name);
+        }
         let mut linears = Vec::with_capacity(N);
         for ((name, shape), weight) in parts.into_iter().zip(weights) {
             let bias = bias.then(|| self.bias(&name, shape.0)).transpose()?;

@@ -257,7 +257,7 @@ impl<D: Device> Cuda<D> {
             gradients.push(Job { matrix: self.numbers(down)?, out: self.changed(db)?, ..of_b });
             between.push(d_down);
         }
-        if m > 0 {
+        if m > 0 && !downs.is_empty() {
             self.narrow_products(&downs, m)?;
             self.gradient_sums(&gradients, m)?;
         }

@@ -227,6 +227,11 @@ impl<D: Device> Buffer<D> {
         }
     }
 
+    /// Where its operands are, if it is kept as operands alone.
+    pub(super) fn kept_operand(&self) -> Option<&Place<D>> {
+        self.operand.get().filter(|_| self.is_operand())
+    }
+
     /// The numbers, widened by `make` where they are kept as operands.
     pub(super) fn numbers(&self, make: impl FnOnce(&Place<D>) -> Result<Block<D>>) -> Result<Address> {
         if self.numbers.get().is_none() {

@@ -27,7 +27,8 @@ struct Group<'a, D: Device> {
 impl<'a, D: Device> Group<'a, D> {
     /// These matrices, where they are all of a block, in order, and are kept as operands.
     fn of(weights: impl Iterator<Item = &'a Weight<D>>) -> Option<Self> {
-        let (mut found, mut rows): (Option<&Arc<Packed<D>>>, Vec<(usize, usize)>) = (None, Vec::new());
+        let mut found: Option<&Arc<Packed<D>>> = None;
+        let mut rows: Vec<(usize, usize)> = Vec::new();
         for weight in weights {
             let Rows::Operands { block, first } = &weight.rows else { return None };
             let next = rows.last().map_or(0, |(first, n)| first + n);
@@ -43,13 +44,13 @@ impl<'a, D: Device> Group<'a, D> {
     }
 }
 
-/// Where rows side by side begin, where each of these buffers is kept behind the one before; then the last one's place.
+/// Where rows side by side begin, where each of these places lies behind the one before; then the last one.
 pub(super) fn side_by_side<'a, D: Device>(
-    buffers: impl Iterator<Item = &'a Buffer<D>>,
+    places: impl Iterator<Item = Option<&'a Place<D>>>,
 ) -> Option<(Address, Place<D>)> {
     let mut begin: Option<(Address, Place<D>)> = None;
-    for buffer in buffers {
-        let place = buffer.kept_at()?;
+    for place in places {
+        let place = place?;
         begin = match begin {
             None => Some((place.at, place.clone())),
             Some((at, before)) => {
@@ -86,7 +87,8 @@ impl<D: Device> Cuda<D> {
     ) -> Result<()> {
         let count = outputs.iter().filter(|output| output.adapter.is_some()).count();
         let group = Group::of(outputs.iter().map(|output| output.linear.weight));
-        let joins = outputs.len() == 1 || side_by_side(outputs.iter().map(|output| &*output.y)).is_some();
+        let joins =
+            outputs.len() == 1 || side_by_side(outputs.iter().map(|output| output.y.kept_at())).is_some();
         match group {
             Some(group)
                 if self.dtype == CudaDtype::Bfloat16
@@ -197,7 +199,8 @@ impl<D: Device> Cuda<D> {
     ) -> Result<()> {
         let count = linears.iter().filter(|one| one.adapter.is_some()).count();
         let group = Group::of(linears.iter().map(|linear| linear.weight));
-        let joins = linears.len() == 1 || side_by_side(linears.iter().map(|one| one.dy)).is_some();
+        let joins =
+            linears.len() == 1 || side_by_side(linears.iter().map(|one| one.dy.kept_operand())).is_some();
         match group {
             Some(group) if self.dtype == CudaDtype::Bfloat16 && m > 0 && joins && count <= MOST_ADAPTERS => {
                 self.joined_gradients(x, m, &group, linears, dx)
@@ -264,8 +267,8 @@ impl<D: Device> Cuda<D> {
                 if wanted > 0 { self.operand_with_room(dy, n, wanted)? } else { self.operand(dy, n)? };
             return Ok((operand, wanted));
         }
-        let (at, last) =
-            side_by_side(linears.iter().map(|one| one.dy)).ok_or_else(|| fail("gradients that lie apart"))?;
+        let (at, last) = side_by_side(linears.iter().map(|one| one.dy.kept_operand()))
+            .ok_or_else(|| fail("gradients that lie apart"))?;
         Ok((Operand::of(&last, at), last.rows.room))
     }
 

@@ -59,6 +59,7 @@ const SOURCE: &str = concat!(
     include_str!("kernels/rows.cu"),
     include_str!("kernels/tiles.cu"),
     include_str!("kernels/attention.cu"),
+    include_str!("kernels/jobs.cu"),
     include_str!("kernels/adapters.cu"),
     include_str!("kernels/borders.cu"),
 );

@@ -129,7 +129,7 @@ impl<D: Device> Kernels for Cuda<D> {
         length("up", up.len(), gate.len())?;
         length("y", y.len(), gate.len())?;
         let n = gate.len();
-        if let Some(width) = self.width_of_operands(gate, up)? {
+        if let Some(width) = Self::width_of_operands(gate, up)? {
             return self.swiglu_of_operands([gate, up], width, y);
         }
         let (gate, up) = (self.numbers(gate)?, self.numbers(up)?);

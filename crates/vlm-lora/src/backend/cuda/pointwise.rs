@@ -23,7 +23,7 @@ impl<D: Device> Cuda<D> {
         length("dgate", d_gate.len(), gate.len())?;
         length("dup", d_up.len(), gate.len())?;
         let n = gate.len();
-        if let Some(width) = self.width_of_operands(gate, up)? {
+        if let Some(width) = Self::width_of_operands(gate, up)? {
             return self.swiglu_gradients_of_operands(dy, [gate, up], width, [d_gate, d_up]);
         }
         let inputs = [self.numbers(dy)?, self.numbers(gate)?, self.numbers(up)?].into_iter();
@@ -33,8 +33,8 @@ impl<D: Device> Cuda<D> {
     }
 
     /// The width of rows that are kept as operands and that kernels read in twos.
-    pub(super) fn width_of_operands(&self, gate: &Buffer<D>, up: &Buffer<D>) -> Result<Option<usize>> {
-        let Some((gate, up)) = gate.kept_at().zip(up.kept_at()) else { return Ok(None) };
+    pub(super) fn width_of_operands(gate: &Buffer<D>, up: &Buffer<D>) -> Result<Option<usize>> {
+        let Some((gate, up)) = gate.kept_operand().zip(up.kept_operand()) else { return Ok(None) };
         let even = [gate, up].iter().all(|place| {
             (place.rows.width | place.rows.stride).is_multiple_of(2) && place.at.is_multiple_of(4)
         });

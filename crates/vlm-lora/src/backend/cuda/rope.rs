@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Cuda;
-use super::buffer::{Block, Buffer};
+use super::buffer::{Block, Buffer, Rows};
 use super::check::to_u32;
 use super::device::{CudaDtype, Device};
 use super::joined::side_by_side;
@@ -16,7 +16,7 @@ impl<D: Device> Cuda<D> {
     /// Rotates `x (positions, heads, head_dim)` in place, or back.
     pub(super) fn rotate(&self, x: &mut Buffer<D>, rope: Rope<'_>) -> Result<()> {
         rotary(x.len(), rope)?;
-        if self.is_rotated_as_operands(x) {
+        if self.is_rotated_as_operands(x, rope.heads * rope.head_dim) {
             return self.rotate_operands(x, rope);
         }
         let Rope { positions, heads, head_dim, inverse, .. } = rope;
@@ -39,9 +39,10 @@ impl<D: Device> Cuda<D> {
         self.each("rope", pairs, &arguments)
     }
 
-    /// Whether nobody reads these numbers but as operands.
-    fn is_rotated_as_operands(&self, x: &Buffer<D>) -> bool {
-        self.dtype == CudaDtype::Bfloat16 && x.is_operand()
+    /// Whether these rows of numbers are kept as operands alone.
+    fn is_rotated_as_operands(&self, x: &Buffer<D>, width: usize) -> bool {
+        let is_row = |rows: Rows| rows.width == width || rows.is_dense();
+        self.dtype == CudaDtype::Bfloat16 && x.kept_operand().is_some_and(|place| is_row(place.rows))
     }
 
     /// Rotates rows that are kept as operands.
@@ -62,7 +63,9 @@ impl<D: Device> Cuda<D> {
         kv_heads: usize,
     ) -> Result<()> {
         let of_keys = Rope { heads: kv_heads, ..rope };
-        if !self.is_rotated_as_operands(q) || side_by_side([&*q, &*k].into_iter()).is_none() {
+        if !self.is_rotated_as_operands(q, rope.heads * rope.head_dim)
+            || side_by_side([q.kept_operand(), k.kept_operand()].into_iter()).is_none()
+        {
             self.rotate(q, rope)?;
             return self.rotate(k, of_keys);
         }

@@ -7,6 +7,7 @@ mod cublaslt;
 mod kernels;
 mod libraries;
 mod nccl;
+mod passes;
 mod pinned;
 mod profile;
 mod survey;
@@ -28,9 +29,9 @@ use self::libraries::Name;
 use self::nccl::Nccl;
 use self::pinned::{Pinned, SMALL};
 use self::profile::Profile;
-use super::check::{fail, to_u32};
-use super::device::{Address, Argument, CudaDtype, Device, Launch, Matmul, Results};
-use super::{CudaOptions, MOST_BLOCKS, THREADS};
+use super::check::fail;
+use super::device::{Address, CudaDtype, Device, Launch, Matmul};
+use super::CudaOptions;
 use crate::{Error, Result};
 
 pub use libraries::{FoundLibrary, library_folders};
@@ -189,46 +190,6 @@ impl Driver {
     /// Waits for everything that is queued, and says whether that succeeded.
     fn finish(&self) -> bool {
         self.bind().is_ok() && self.copies.synchronize().is_ok() && self.stream.synchronize().is_ok()
-    }
-
-    /// A product whose result begins as its addend, its bias, or as what stands there with it: a pass that writes it and one that reads it
-    /// more than with [`CublasLt`].
-    fn matmul_in_passes(&self, blas: &Blas, product: &Matmul) -> Result<()> {
-        let name = profile::name_of(product);
-        let mut product = *product;
-        if let Some(addend) = product.addend.take() {
-            if product.strides[2] != product.n || product.results != Results::Float32 {
-                return Err(failed("a product", "an addend of rows that lie apart"));
-            }
-            self.copy(addend, product.c, 4 * product.m * product.n)?;
-            product.accumulate = true;
-        }
-        if let Some(bias) = product.bias {
-            self.begin_with_bias(&product, bias)?;
-            product.accumulate = true;
-        }
-        *self.fallbacks().entry(name.clone()).or_default() += 1;
-        let begun = self.begin()?;
-        blas.multiply(&Matmul { bias: None, ..product })?;
-        self.end(begun, || name)
-    }
-
-    /// Writes the bias to the result of a product, or adds it to what stands there.
-    fn begin_with_bias(&self, product: &Matmul, bias: Address) -> Result<()> {
-        let Matmul { accumulate, results, strides: [_, _, stride], .. } = *product;
-        let n = product.m * product.n;
-        let blocks = n.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32;
-        let period = to_u32("a row of", product.n)?;
-        let (c, n): (Argument, Argument) = (product.c.into(), (n as u64).into());
-        let (kernel, arguments) = match (results, accumulate) {
-            (Results::Float32, true) => ("add", vec![1_f32.into(), bias.into(), period.into(), c, n]),
-            (Results::Float32, false) => ("repeat", vec![bias.into(), period.into(), c, n]),
-            (Results::Operands, _) => {
-                let stride = to_u32("a row of", stride)?.into();
-                ("repeat_operands", vec![bias.into(), period.into(), c, stride, n])
-            }
-        };
-        self.launch(Launch { kernel, grid: [blocks, 1], threads: THREADS, arguments: &arguments })
     }
 
     /// Makes the device current in this thread.
