@@ -216,6 +216,43 @@ pub struct LinearOutput<'a, W, B> {
     pub y: &'a mut B,
 }
 
+/// One of the products of [`Backend::adapted`](super::Backend::adapted), of an input `x (m, k)`.
+#[derive(Debug)]
+pub struct AdaptedOutput<'a, W, B> {
+    /// The frozen matrix and its bias.
+    pub linear: FrozenLinear<'a, W, B>,
+    /// The adapter, and where what lies between its matrices goes, `(m, r)`.
+    pub adapter: Option<(LowRank<'a, B>, &'a mut B)>,
+    /// What is added to the result `(m, n)`.
+    pub addend: Option<&'a B>,
+    /// The result `(m, n)`.
+    pub y: &'a mut B,
+}
+
+/// One of the linears of [`Backend::adapted_backward`](super::Backend::adapted_backward).
+#[derive(Debug)]
+pub struct AdaptedBackward<'a, W, B> {
+    /// The frozen matrix `(n, k)`.
+    pub weight: &'a W,
+    /// The gradient of the result `(m, n)`.
+    pub dy: &'a B,
+    /// The adapter with its gradients, to which is added.
+    pub adapter: Option<LowRankGradients<'a, B>>,
+}
+
+/// An adapter in the backward pass.
+#[derive(Debug)]
+pub struct LowRankGradients<'a, B> {
+    /// Its matrices.
+    pub pair: LowRank<'a, B>,
+    /// What the forward pass made of the input, `(m, r)`.
+    pub down: &'a B,
+    /// The gradient of `A`, added to.
+    pub da: &'a mut B,
+    /// The gradient of `B`, added to.
+    pub db: &'a mut B,
+}
+
 /// A dropout whose mask is a pure function of `key` and the element's index.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
@@ -227,7 +264,7 @@ pub struct Dropout {
 
 /// The pair of matrices of one adapter (LoRA, Hu et al. 2021) and its constants.
 #[derive(Debug)]
-pub struct LowRank<'a, B> {
+pub struct LowRank<'a, B: ?Sized> {
     /// `A (r, k)`.
     pub a: &'a B,
     /// `B (n, r)`.
@@ -281,4 +318,4 @@ macro_rules! copied {
     };
 }
 
-copied!(AttentionInputs, AttentionSaved, Norm);
+copied!(AttentionInputs, AttentionSaved, LowRank, Norm);

@@ -17,8 +17,9 @@ mod profile;
 mod reference;
 
 pub use arguments::{
-    AdamWStep, AdamWTensor, Attention, AttentionGradients, AttentionInputs, AttentionSaved, Dropout,
-    FrozenLinear, Gemm, LinearOutput, LowRank, LowRankBackward, LowRankForward, Norm, Rope, RowTarget, Write,
+    AdamWStep, AdamWTensor, AdaptedBackward, AdaptedOutput, Attention, AttentionGradients, AttentionInputs,
+    AttentionSaved, Dropout, FrozenLinear, Gemm, LinearOutput, LowRank, LowRankBackward, LowRankForward,
+    LowRankGradients, Norm, Rope, RowTarget, Write,
 };
 pub use cpu::{BaseDtype, Bf16Kernel, Cpu, CpuOptions, IntegerKernel, Isa, LARGEST_INT8_ROWS};
 #[cfg(feature = "cuda")]

@@ -117,28 +117,47 @@ impl<B: Backend> SelfAttention<B> {
     pub(crate) fn project(&self, pass: Pass<'_, B>, input: &B::Buffer, positions: &[u32]) -> Result<Qkv<B>> {
         let [(mut q, q_saved), (mut k, k_saved), (v, v_saved)] =
             Linear::forward_all([&self.q, &self.k, &self.v], pass, input)?;
-        if let Some(rotary) = self.rotary {
-            let of = |heads| Rope { positions, heads, head_dim: self.head_dim, rotary, inverse: false };
-            pass.backend.rope(&mut q, of(self.heads))?;
-            pass.backend.rope(&mut k, of(self.kv_heads))?;
-        }
+        self.rotate(pass.backend, [&mut q, &mut k], positions, false)?;
         Ok(Qkv { q, k, v, saved: [q_saved, k_saved, v_saved] })
     }
 
-    /// Queries over keys and values, and the output projection: what is added to the residual stream.
+    /// Rotates queries and keys, or back, where they are.
+    fn rotate(
+        &self,
+        backend: &B,
+        [q, k]: [&mut B::Buffer; 2],
+        positions: &[u32],
+        inverse: bool,
+    ) -> Result<()> {
+        let Some(rotary) = self.rotary else { return Ok(()) };
+        let rope = Rope { positions, heads: self.heads, head_dim: self.head_dim, rotary, inverse };
+        backend.rope_both(q, k, rope, self.kv_heads)
+    }
+
+    /// Room for the outputs of the heads.
+    fn scratch_of_heads(&self, pass: Pass<'_, B>, len: usize, read: Option<&[u32]>) -> Result<B::Buffer> {
+        match read {
+            None => Linear::scratch_for(pass, len, &[&self.out]),
+            Some(_) => pass.backend.scratch(len),
+        }
+    }
+
+    /// Queries over keys and values, and the output projection, with `residual`.
     pub(crate) fn attend(
         &self,
         pass: Pass<'_, B>,
         shape: backend::Attention<'_>,
         inputs: AttentionInputs<'_, B::Buffer>,
         read: Option<&[u32]>,
+        residual: &B::Buffer,
     ) -> Result<Attended<B>> {
         let backend = pass.backend;
         let len = backend.len(inputs.q);
-        let (mut o, mut lse) = (backend.scratch(len)?, backend.scratch(len / self.head_dim)?);
+        let mut o = self.scratch_of_heads(pass, len, read)?;
+        let mut lse = backend.scratch(len / self.head_dim)?;
         backend.attention(shape, inputs, &mut o, &mut lse)?;
         let o_read = select_rows(pass, &o, self.out.in_features, read)?;
-        let (y, saved) = self.out.forward(pass, o_read.as_ref().unwrap_or(&o))?;
+        let (y, saved) = self.out.forward_added(pass, o_read.as_ref().unwrap_or(&o), residual)?;
         Ok(Attended { y, o, o_read, lse, saved })
     }
 
@@ -154,10 +173,7 @@ impl<B: Backend> SelfAttention<B> {
         let Qkv { q, k, v, .. } = self.project(pass, input, positions)?;
         let len = backend.len(&q);
         let mut lse = backend.scratch(len / self.head_dim)?;
-        let mut o = match rows {
-            None => Linear::scratch_for(pass, len, &[&self.out])?,
-            Some(_) => backend.scratch(len)?,
-        };
+        let mut o = self.scratch_of_heads(pass, len, rows)?;
         let inputs = AttentionInputs { q: &q, k: &k, v: &v };
         backend.attention(self.shape(offsets, offsets), inputs, &mut o, &mut lse)?;
         drop((q, k, v));
@@ -165,18 +181,19 @@ impl<B: Backend> SelfAttention<B> {
         self.out.forward_onto(pass, o_read.as_ref().unwrap_or(&o), y)
     }
 
-    /// What is added to the residual stream in the rows that are read, of the normed input.
+    /// The residual stream in the rows that are read, of the normed input and of what stands in these rows.
     pub(crate) fn forward(
         &self,
         pass: Pass<'_, B>,
         input: &B::Buffer,
         read: Read<'_>,
+        residual: &B::Buffer,
     ) -> Result<(B::Buffer, AttentionSaved<B>)> {
         let Read { layout: Layout { offsets, positions }, rows } = read;
         let qkv = self.project(pass, input, positions)?;
         let inputs = AttentionInputs { q: &qkv.q, k: &qkv.k, v: &qkv.v };
         let Attended { y, o, o_read, lse, saved } =
-            self.attend(pass, self.shape(offsets, offsets), inputs, rows)?;
+            self.attend(pass, self.shape(offsets, offsets), inputs, rows, residual)?;
         Ok((y, AttentionSaved { qkv, o, o_read, lse, out: saved }))
     }
 
@@ -200,24 +217,25 @@ impl<B: Backend> SelfAttention<B> {
         let Qkv { q, k, v, saved: projections } = &saved.qkv;
         let rows = offsets.last().copied().unwrap_or(0);
         let width = self.out.in_features;
-        let mut d_o = backend.scratch(backend.len(dy) / self.out.out_features * width)?;
+        let len = backend.len(dy) / self.out.out_features * width;
+        let mut d_o = match read.rows {
+            None => self.out.scratch_for_gradient(grads, len)?,
+            Some(_) => backend.scratch(len)?,
+        };
         self.out.backward(grads, o_read, &saved.out, dy, Some((&mut d_o, Write::Set)))?;
         let d_o = scatter_to_all(backend, d_o, rows, width, read.rows)?;
-        let mut dq = backend.scratch(backend.len(q))?;
-        let mut dk = backend.scratch(backend.len(k))?;
-        let mut dv = backend.scratch(backend.len(v))?;
+        let mut all = Linear::scratch_of(backend, [&self.q, &self.k, &self.v], rows)?;
+        let [dq, dk, dv] = &mut all[..] else {
+            return Err(super::adapter::invalid_argument(backend.name(), "three gradients"));
+        };
         let attention = backend::AttentionSaved { q, k, v, o: &saved.o, lse: &saved.lse };
-        let gradients = AttentionGradients { dq: &mut dq, dk: &mut dk, dv: &mut dv };
+        let gradients = AttentionGradients { dq: &mut *dq, dk: &mut *dk, dv: &mut *dv };
         backend.attention_backward(self.shape(offsets, offsets), &d_o, attention, gradients)?;
         drop(d_o);
-        if let Some(rotary) = self.rotary {
-            let of = |heads| Rope { positions, heads, head_dim: self.head_dim, rotary, inverse: true };
-            backend.rope(&mut dq, of(self.heads))?;
-            backend.rope(&mut dk, of(self.kv_heads))?;
-        }
+        self.rotate(backend, [&mut *dq, &mut *dk], positions, true)?;
         let mut dx = needs_input.then(|| backend.scratch(rows * self.q.in_features)).transpose()?;
         let [q_saved, k_saved, v_saved] = projections;
-        let linears = [(&self.q, q_saved, &dq), (&self.k, k_saved, &dk), (&self.v, v_saved, &dv)];
+        let linears = [(&self.q, q_saved, &*dq), (&self.k, k_saved, &*dk), (&self.v, v_saved, &*dv)];
         Linear::backward_all(linears, grads, input, dx.as_mut().map(|dx| (dx, Write::Set)))?;
         Ok(dx)
     }

@@ -18,9 +18,12 @@ pub(crate) struct Block<B: Backend> {
 pub(crate) struct BlockSaved<B: Backend> {
     /// The input.
     x: B::Buffer,
+    /// Its norm, where adapters read it and the backend keeps it.
+    normed: Option<B::Buffer>,
     attention: AttentionSaved<B>,
-    /// The residual stream between attention and perceptron.
+    /// The residual stream between attention and perceptron, and its norm.
     middle: B::Buffer,
+    middle_normed: Option<B::Buffer>,
     mlp: MlpSaved<B>,
 }
 
@@ -60,13 +63,16 @@ impl<B: Backend> Block<B> {
         x: B::Buffer,
         read: Read<'_>,
     ) -> Result<(B::Buffer, BlockSaved<B>)> {
-        let normed = self.norm1.forward(pass, &x)?;
-        let (mut middle, attention) = self.attention.forward(pass, &normed, read)?;
-        drop(normed);
-        let x_read = select_rows(pass, &x, self.attention.q.in_features, read.rows)?;
-        pass.backend.add(1.0, x_read.as_ref().unwrap_or(&x), &mut middle)?;
-        let (y, mlp) = self.second_half(pass, &middle)?;
-        Ok((y, BlockSaved { x, attention, middle, mlp }))
+        let SelfAttention { q, k, v, .. } = &self.attention;
+        let normed = self.norm1.forward_for(pass, &x, &[q, k, v])?;
+        let x_read = select_rows(pass, &x, q.in_features, read.rows)?;
+        let residual = x_read.as_ref().unwrap_or(&x);
+        let (middle, attention) = self.attention.forward(pass, &normed, read, residual)?;
+        let keeps = pass.backend.keeps_inputs();
+        let normed = Some(normed).filter(|_| keeps && self.attention.reads_input());
+        let (y, middle_normed, mlp) = self.second_half(pass, &middle)?;
+        let middle_normed = Some(middle_normed).filter(|_| keeps && self.mlp.reads_input());
+        Ok((y, BlockSaved { x, normed, attention, middle, middle_normed, mlp }))
     }
 
     /// As [`forward`](Self::forward), with nothing saved: what attention and perceptron add goes onto the input.
@@ -77,21 +83,20 @@ impl<B: Backend> Block<B> {
         let mut y = x_read.unwrap_or(x);
         self.attention.forward_onto(pass, &normed, read, &mut y)?;
         drop(normed);
-        let normed = self.norm2.forward_for(pass, &y, &self.mlp.linears())?;
+        let normed = self.norm2.forward_for(pass, &y, &self.mlp.first_linears())?;
         self.mlp.forward_onto(pass, &normed, &mut y)?;
         Ok(y)
     }
 
-    /// The perceptron with its norm and residual.
+    /// The perceptron with its norm and residual; the norm is given too.
     pub(crate) fn second_half(
         &self,
         pass: Pass<'_, B>,
         middle: &B::Buffer,
-    ) -> Result<(B::Buffer, MlpSaved<B>)> {
-        let normed = self.norm2.forward(pass, middle)?;
-        let (mut y, saved) = self.mlp.forward(pass, &normed)?;
-        pass.backend.add(1.0, middle, &mut y)?;
-        Ok((y, saved))
+    ) -> Result<(B::Buffer, B::Buffer, MlpSaved<B>)> {
+        let normed = self.norm2.forward_for(pass, middle, &self.mlp.first_linears())?;
+        let (y, saved) = self.mlp.forward(pass, &normed, middle)?;
+        Ok((y, normed, saved))
     }
 
     /// Turns the gradient of the rows that are read into that of the input, where that is wanted, and adds to the gradients of
@@ -110,10 +115,12 @@ impl<B: Backend> Block<B> {
             return Ok(None);
         }
         let reads = self.attention.reads_input();
-        let input = reads.then(|| self.norm1.forward(grads.pass(), &saved.x)).transpose()?;
+        let SelfAttention { q, k, v, .. } = &self.attention;
+        let normed = || self.norm1.forward_for(grads.pass(), &saved.x, &[q, k, v]);
+        let again = (reads && saved.normed.is_none()).then(normed).transpose()?;
+        let input = saved.normed.as_ref().or(again.as_ref());
         let needs_normed = needs_input || self.norm1.trains();
-        let d_normed =
-            self.attention.backward(grads, input.as_ref(), &saved.attention, &dy, read, needs_normed)?;
+        let d_normed = self.attention.backward(grads, input, &saved.attention, &dy, read, needs_normed)?;
         if let Some(d_normed) = d_normed {
             let width = self.attention.q.in_features;
             let backend = grads.backend;
@@ -136,9 +143,11 @@ impl<B: Backend> Block<B> {
         needs_middle: bool,
     ) -> Result<()> {
         let reads = self.mlp.reads_input();
-        let input = reads.then(|| self.norm2.forward(grads.pass(), &saved.middle)).transpose()?;
+        let normed = || self.norm2.forward_for(grads.pass(), &saved.middle, &self.mlp.first_linears());
+        let again = (reads && saved.middle_normed.is_none()).then(normed).transpose()?;
+        let input = saved.middle_normed.as_ref().or(again.as_ref());
         let needs_normed = needs_middle || self.norm2.trains();
-        let d_normed = self.mlp.backward(grads, input.as_ref(), &saved.mlp, dy, needs_normed)?;
+        let d_normed = self.mlp.backward(grads, input, &saved.mlp, dy, needs_normed)?;
         let Some(d_normed) = d_normed else { return Ok(()) };
         let target = needs_middle.then_some((dy, Write::Add));
         self.norm2.backward(grads, &d_normed, &saved.middle, target)

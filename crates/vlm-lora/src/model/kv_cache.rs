@@ -160,8 +160,7 @@ impl<B: Backend> Model<B> {
             };
             let shape = block.attention.shape(q_offsets, &rows.k_offsets);
             let inputs = AttentionInputs { q: &qkv.q, k: &layer.k, v: &layer.v };
-            let mut middle = block.attention.attend(pass, shape, inputs, None)?.y;
-            pass.backend.add(1.0, &x, &mut middle)?;
+            let middle = block.attention.attend(pass, shape, inputs, None, &x)?.y;
             x = block.second_half(pass, &middle)?.0;
             layers.push(layer);
         }

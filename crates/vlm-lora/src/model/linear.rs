@@ -3,9 +3,9 @@ use std::sync::Arc;
 use super::adapter::{
     Adapter, AdapterSaved, Begun, Frozen, Gradient, adapter_gradients, add_all, invalid_argument,
 };
-use super::params::{Bias, Grads, Pass};
+use super::params::{Bias, Grads, Param, Pass};
 use crate::Result;
-use crate::backend::{Backend, FrozenLinear, Kernels, LinearOutput, Write};
+use crate::backend::{AdaptedBackward, AdaptedOutput, Backend, FrozenLinear, Kernels, LinearOutput, Write};
 
 /// A frozen linear `y = x·Wᵀ + bias`, with an adapter where one is attached.
 pub(crate) struct Linear<B: Backend> {
@@ -39,6 +39,11 @@ impl<B: Backend> Linear<B> {
         self.adapter.is_some() || self.bias.as_ref().is_some_and(|bias| bias.param.is_some())
     }
 
+    /// Whether its result is the frozen product and what at most a pair adds to it.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.adapter.as_ref().is_none_or(Adapter::is_plain)
+    }
+
     /// The frozen side as a backward pass sees it: no gradient depends on the bias.
     pub(crate) fn frozen(&self) -> Frozen<'_, B> {
         let principal = self.adapter.as_ref().and_then(|adapter| adapter.principal.as_ref());
@@ -51,6 +56,22 @@ impl<B: Backend> Linear<B> {
         Ok(output)
     }
 
+    /// `y (rows, out)` of `x (rows, in)`, and what else is added to it.
+    pub(crate) fn forward_added(
+        &self,
+        pass: Pass<'_, B>,
+        x: &B::Buffer,
+        addend: &B::Buffer,
+    ) -> Result<Output<B>> {
+        if self.is_plain() {
+            let [output] = Self::forward_plain([self], pass, x, Some(addend))?;
+            return Ok(output);
+        }
+        let (mut y, saved) = self.forward(pass, x)?;
+        pass.backend.add(1.0, addend, &mut y)?;
+        Ok((y, saved))
+    }
+
     /// As [`forward`](Self::forward) of several linears of one input, whose frozen products are taken together, and then
     /// those of their adapters.
     pub(crate) fn forward_all<const N: usize>(
@@ -58,6 +79,9 @@ impl<B: Backend> Linear<B> {
         pass: Pass<'_, B>,
         x: &B::Buffer,
     ) -> Result<[Output<B>; N]> {
+        if linears.iter().all(|linear| linear.is_plain()) {
+            return Self::forward_plain(linears, pass, x, None);
+        }
         let products = Self::products(linears, pass, x)?;
         let mut begun = Vec::with_capacity(N);
         for (linear, y) in linears.into_iter().zip(products) {
@@ -86,6 +110,46 @@ impl<B: Backend> Linear<B> {
         outputs.try_into().map_err(|_| invalid_argument(pass.backend.name(), "an output for each linear"))
     }
 
+    /// As [`forward_all`](Self::forward_all) of linears to which at most a pair adds, and `addend`.
+    fn forward_plain<const N: usize>(
+        linears: [&Self; N],
+        pass: Pass<'_, B>,
+        x: &B::Buffer,
+        addend: Option<&B::Buffer>,
+    ) -> Result<[Output<B>; N]> {
+        let backend = pass.backend;
+        let rows = backend.len(x) / linears.first().map_or(1, |linear| linear.in_features);
+        let mut ys = Self::scratch_of(backend, linears, rows)?;
+        let mut downs = Vec::with_capacity(N);
+        for linear in linears {
+            let rank = linear.adapter.as_ref().map(|adapter| adapter.pair.r);
+            downs.push(rank.map(|rank| backend.scratch(rows * rank)).transpose()?);
+        }
+        let mut outputs = Vec::with_capacity(N);
+        for ((linear, y), down) in linears.into_iter().zip(&mut ys).zip(&mut downs) {
+            let adapter = linear.adapter.as_ref().zip(down.as_mut());
+            let adapter = adapter.map(|(adapter, down)| (adapter.pair.of(pass.params, pass.dropout), down));
+            outputs.push(AdaptedOutput { linear: linear.of_backend(pass), adapter, addend, y });
+        }
+        backend.adapted(x, rows, &mut outputs)?;
+        let saved = downs.into_iter().map(|down| LinearSaved(down.map(AdapterSaved::of_pair)));
+        let outputs: Vec<_> = ys.into_iter().zip(saved).collect();
+        outputs.try_into().map_err(|_| invalid_argument(backend.name(), "an output for each linear"))
+    }
+
+    /// Room for the results of these linears, or for their gradients: of several those that attention, rotations and activations read.
+    pub(crate) fn scratch_of<const N: usize>(
+        backend: &B,
+        linears: [&Self; N],
+        rows: usize,
+    ) -> Result<Vec<B::Buffer>> {
+        let widths = linears.map(|linear| linear.out_features);
+        if N > 1 && linears.iter().all(|linear| linear.is_plain()) {
+            return backend.scratch_side_by_side(rows, &widths);
+        }
+        widths.iter().map(|width| backend.scratch(rows * width)).collect()
+    }
+
     /// The frozen products of these linears; unspecified where an adapter does not add to it.
     fn products<const N: usize>(
         linears: [&Self; N],
@@ -93,15 +157,11 @@ impl<B: Backend> Linear<B> {
         x: &B::Buffer,
     ) -> Result<Vec<B::Buffer>> {
         let backend = pass.backend;
-        let mut products = Vec::with_capacity(N);
-        for linear in linears {
-            let rows = backend.len(x) / linear.in_features;
-            products.push(backend.scratch(rows * linear.out_features)?);
-        }
-        let (mut rows, mut outputs) = (0, Vec::with_capacity(N));
+        let rows = backend.len(x) / linears.first().map_or(1, |linear| linear.in_features);
+        let mut products = Self::scratch_of(backend, linears, rows)?;
+        let mut outputs = Vec::with_capacity(N);
         for (linear, y) in linears.iter().zip(&mut products) {
             if linear.adapter.as_ref().is_none_or(|adapter| adapter.variant.adds_to_product()) {
-                rows = backend.len(x) / linear.in_features;
                 outputs.push(LinearOutput { weight: &*linear.weight, bias: linear.bias_values(pass), y });
             }
         }
@@ -113,16 +173,23 @@ impl<B: Backend> Linear<B> {
     pub(crate) fn forward_onto(&self, pass: Pass<'_, B>, x: &B::Buffer, y: &mut B::Buffer) -> Result<()> {
         let backend = pass.backend;
         if self.adapter.is_some() {
-            let (own, _) = self.forward(pass, x)?;
-            return backend.add(1.0, &own, y);
+            *y = self.forward_added(pass, x, y)?.0;
+            return Ok(());
         }
         backend.linear_onto(x, backend.len(x) / self.in_features, self.of_backend(pass), y)
     }
 
     /// Room for what only these linears read.
     pub(super) fn scratch_for(pass: Pass<'_, B>, len: usize, readers: &[&Self]) -> Result<B::Buffer> {
-        let is_frozen = readers.iter().all(|linear| linear.adapter.is_none());
-        if is_frozen { pass.backend.scratch_for_products(len) } else { pass.backend.scratch(len) }
+        let is_plain = readers.iter().all(|linear| linear.is_plain());
+        if is_plain { pass.backend.scratch_for_products(len) } else { pass.backend.scratch(len) }
+    }
+
+    /// Room for the gradient of its input, which attention or an activation reads.
+    pub(super) fn scratch_for_gradient(&self, grads: &Grads<'_, B>, len: usize) -> Result<B::Buffer> {
+        let dropped = self.adapter.as_ref().and_then(|adapter| adapter.pair.dropout(grads.dropout));
+        let is_product = self.is_plain() && dropped.is_none();
+        if is_product { grads.backend.scratch_for_products(len) } else { grads.backend.scratch(len) }
     }
 
     /// As a backend takes it; of one without an adapter that is all.
@@ -170,6 +237,9 @@ impl<B: Backend> Linear<B> {
         mut dx: Option<(&mut B::Buffer, Write)>,
     ) -> Result<()> {
         let backend = grads.backend;
+        if linears.iter().all(|(linear, ..)| linear.is_plain()) {
+            return Self::backward_plain(linears, grads, x, dx);
+        }
         let mut scaled = Vec::with_capacity(N);
         for (linear, saved, dy) in linears {
             if let Some(bias) = &linear.bias {
@@ -205,6 +275,41 @@ impl<B: Backend> Linear<B> {
             all.push(Gradient { adapter, saved, dy: own.as_ref().unwrap_or(dy) });
         }
         adapter_gradients(grads, x, &all, dx.map(|(dx, _)| dx))
+    }
+}
+
+impl<B: Backend> Linear<B> {
+    /// As [`backward_all`](Self::backward_all) of linears to which at most a pair adds.
+    fn backward_plain<const N: usize>(
+        linears: [(&Self, &LinearSaved<B>, &B::Buffer); N],
+        grads: &mut Grads<'_, B>,
+        x: Option<&B::Buffer>,
+        dx: Option<(&mut B::Buffer, Write)>,
+    ) -> Result<()> {
+        let backend = grads.backend;
+        let (mut rows, dropout) = (0, grads.dropout);
+        for (linear, _, dy) in linears {
+            rows = backend.len(dy) / linear.out_features;
+            linear.bias.as_ref().map_or(Ok(()), |bias| bias.backward(grads, dy))?;
+        }
+        let mut params: Vec<Option<&mut Param<B>>> = grads.params.iter_mut().map(Some).collect();
+        let mut all = Vec::with_capacity(N);
+        for (linear, saved, dy) in linears {
+            let adapter = match (&linear.adapter, &saved.0) {
+                (Some(adapter), Some(saved)) => {
+                    Some(saved.gradients(backend, &mut params, adapter, dropout)?)
+                }
+                (Some(_), None) => {
+                    return Err(invalid_argument(
+                        backend.name(),
+                        "an adapted linear whose pass was not saved",
+                    ));
+                }
+                (None, _) => None,
+            };
+            all.push(AdaptedBackward { weight: &*linear.weight, dy, adapter });
+        }
+        backend.adapted_backward(x, rows, &mut all, dx)
     }
 }
 

@@ -13,7 +13,7 @@ use super::vision::Vision;
 use crate::backend::Backend;
 use crate::checkpoint::{Checkpoint, decode};
 use crate::config::{ModelConfig, TextConfig, VisionConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const EMBEDDING: &str = "model.text_model.embed_tokens.weight";
 
@@ -95,12 +95,13 @@ impl<B: Backend> Loader<'_, B> {
 
     fn vision_attention(&self, prefix: &str, vision: &VisionConfig) -> Result<SelfAttention<B>> {
         let shape = (vision.hidden_size, vision.hidden_size);
-        let projection = |name: &str| self.linear(format!("{prefix}.{name}"), shape, true);
+        let of = |name: &str| format!("{prefix}.{name}");
+        let [q, k, v] = self.linears(["q_proj", "k_proj", "v_proj"].map(|name| (of(name), shape)), true)?;
         Ok(SelfAttention {
-            q: projection("q_proj")?,
-            k: projection("k_proj")?,
-            v: projection("v_proj")?,
-            out: projection("out_proj")?,
+            q,
+            k,
+            v,
+            out: self.linear(of("out_proj"), shape, true)?,
             heads: vision.num_attention_heads,
             kv_heads: vision.num_attention_heads,
             head_dim: vision.head_dim(),
@@ -125,12 +126,13 @@ impl<B: Backend> Loader<'_, B> {
         let hidden = text.hidden_size;
         let (query, key) =
             (text.num_attention_heads * text.head_dim, text.num_key_value_heads * text.head_dim);
-        let projection = |name: &str, shape| self.linear(format!("{prefix}.{name}"), shape, false);
+        let of = |name: &str, out| (format!("{prefix}.{name}"), (out, hidden));
+        let [q, k, v] = self.linears([of("q_proj", query), of("k_proj", key), of("v_proj", key)], false)?;
         Ok(SelfAttention {
-            q: projection("q_proj", (query, hidden))?,
-            k: projection("k_proj", (key, hidden))?,
-            v: projection("v_proj", (key, hidden))?,
-            out: projection("o_proj", (hidden, query))?,
+            q,
+            k,
+            v,
+            out: self.linear(format!("{prefix}.o_proj"), (hidden, query), false)?,
             heads: text.num_attention_heads,
             kv_heads: text.num_key_value_heads,
             head_dim: text.head_dim,
@@ -140,16 +142,14 @@ impl<B: Backend> Loader<'_, B> {
 
     fn text_block(&self, prefix: &str, text: &TextConfig) -> Result<Block<B>> {
         let (hidden, inner) = (text.hidden_size, text.intermediate_size);
-        let mlp = |name: &str, shape| self.linear(format!("{prefix}.mlp.{name}"), shape, false);
+        let of = |name: &str| format!("{prefix}.mlp.{name}");
+        let [gate, up] =
+            self.linears(["gate_proj", "up_proj"].map(|name| (of(name), (inner, hidden))), false)?;
         Ok(Block {
             norm1: self.rms_norm(&format!("{prefix}.input_layernorm"), text)?,
             attention: self.text_attention(&format!("{prefix}.self_attn"), text)?,
             norm2: self.rms_norm(&format!("{prefix}.post_attention_layernorm"), text)?,
-            mlp: Mlp::Gated {
-                gate: mlp("gate_proj", (inner, hidden))?,
-                up: mlp("up_proj", (inner, hidden))?,
-                down: mlp("down_proj", (hidden, inner))?,
-            },
+            mlp: Mlp::Gated { gate, up, down: self.linear(of("down_proj"), (hidden, inner), false)? },
         })
     }
 
@@ -168,6 +168,29 @@ impl<B: Backend> Loader<'_, B> {
         let weight = Arc::new(self.weight(&format!("{name}.weight"), &[out, input], (out, input))?);
         let bias = bias.then(|| self.bias(&name, out)).transpose()?;
         Ok(Linear::new(name, (out, input), weight, bias))
+    }
+
+    /// Linears of one input, each with its name and shape, whose matrices are packed together.
+    fn linears<const N: usize>(
+        &self,
+        parts: [(String, (usize, usize)); N],
+        bias: bool,
+    ) -> Result<[Linear<B>; N]> {
+        let names = parts.iter().map(|(name, _)| format!("{name}.weight")).collect::<Vec<_>>();
+        let mut stored = Vec::with_capacity(N);
+        for (name, (_, (out, input))) in names.iter().zip(&parts) {
+            stored.push((self.checkpoint.stored(name, &[*out, *input])?, *out));
+        }
+        let weights = self.backend.weights(&stored, parts.first().map_or(0, |(_, (_, input))| *input))?;
+        for name in &names {
+            self.checkpoint.release(name);
+        }
+        let mut linears = Vec::with_capacity(N);
+        for ((name, shape), weight) in parts.into_iter().zip(weights) {
+            let bias = bias.then(|| self.bias(&name, shape.0)).transpose()?;
+            linears.push(Linear::new(name, shape, Arc::new(weight), bias));
+        }
+        linears.try_into().map_err(|_| Error::Unsupported { what: "a group of linears".to_owned() })
     }
 
     fn weight(&self, name: &str, shape: &[usize], (n, k): (usize, usize)) -> Result<B::Weight> {

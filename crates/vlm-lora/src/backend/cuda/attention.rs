@@ -3,7 +3,8 @@
 use super::Cuda;
 use super::buffer::{Block, Buffer};
 use super::check::{ensure, length, to_u32};
-use super::device::{Address, Argument, CudaDtype, Device};
+use super::device::{Argument, CudaDtype, Device};
+use super::storage::Operand as Source;
 use crate::backend::{Attention, AttentionGradients, AttentionInputs, AttentionSaved, check};
 use crate::{Error, Result};
 
@@ -71,6 +72,7 @@ impl<D: Device> Cuda<D> {
             u32::from(causal).into(),
             scale.into(),
         ];
+        to_u32("rows of queries", heads * head_dim)?;
         Ok(Checked { tiling: Tiling::of(self.dtype, head_dim)?, queries, sizes })
     }
 
@@ -81,20 +83,35 @@ impl<D: Device> Cuda<D> {
         rows: usize,
         parts: &[u32],
         heads: usize,
-        buffers: &[Address],
-        sizes: &[Argument],
+        others: &[Argument],
     ) -> Result<()> {
         if parts.is_empty() {
             return Ok(());
         }
         let grid = [to_u32("parts", parts.len() / 5)?, heads as u32];
         let parts = self.words(parts)?;
-        let buffers = buffers.iter().map(|&address| Argument::Word(address));
-        let arguments: Vec<Argument> = std::iter::once(Argument::Word(parts.address))
-            .chain(buffers)
-            .chain(sizes.iter().copied())
-            .collect();
+        let arguments: Vec<Argument> =
+            std::iter::once(Argument::Word(parts.address)).chain(others.iter().copied()).collect();
         self.launch(kernel, grid, rows as u32 * 2, &arguments) // a warp has 16 rows
+    }
+
+    /// Where the kernels read rows of `width` numbers, and how far apart they are: operands in bf16.
+    fn source(&self, x: &Buffer<D>, width: usize) -> Result<Source<D>> {
+        if self.dtype == CudaDtype::Bfloat16 {
+            return self.operand(x, width);
+        }
+        Ok(Source::at(self.numbers(x)?, width))
+    }
+
+    /// Queries, keys and values.
+    fn sources(
+        &self,
+        shape: &Attention<'_>,
+        inputs: AttentionInputs<'_, Buffer<D>>,
+    ) -> Result<[Source<D>; 3]> {
+        let (queries, keys) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
+        let AttentionInputs { q, k, v } = inputs;
+        Ok([self.source(q, queries)?, self.source(k, keys)?, self.source(v, keys)?])
     }
 
     pub(super) fn attend(
@@ -105,14 +122,17 @@ impl<D: Device> Cuda<D> {
         lse: &mut Buffer<D>,
     ) -> Result<()> {
         let Checked { tiling, queries, sizes } = self.check_attention(shape, inputs)?;
-        let AttentionInputs { q, k, v } = inputs;
-        length("o", o.len(), q.len())?;
+        length("o", o.len(), inputs.q.len())?;
         length("lse", lse.len(), queries * shape.heads)?;
         let parts = parts(shape, tiling.forward_rows, false);
-        let [to, operand] = self.output(o)?;
-        let buffers = [q.at(), k.at(), v.at(), to, operand, lse.at_mut()];
+        let sources = self.sources(shape, inputs)?;
+        let output = self.output(o, shape.heads * shape.head_dim)?;
+        let mut arguments: Vec<Argument> = sources.iter().flat_map(arguments_of).collect();
+        arguments.extend(output.arguments());
+        arguments.push(self.overwritten(lse)?.into());
+        arguments.extend(sizes);
         let kernel = format!("attention_forward_{}", tiling.dim);
-        self.each_part(&kernel, tiling.forward_rows, &parts, shape.heads, &buffers, &sizes)
+        self.each_part(&kernel, tiling.forward_rows, &parts, shape.heads, &arguments)
     }
 
     pub(super) fn attend_backward(
@@ -124,33 +144,45 @@ impl<D: Device> Cuda<D> {
     ) -> Result<()> {
         let AttentionSaved { q, k, v, o, lse } = saved;
         let AttentionGradients { dq, dk, dv } = gradients;
-        let Checked { tiling, queries, sizes } = self.check_attention(shape, AttentionInputs { q, k, v })?;
+        let inputs = AttentionInputs { q, k, v };
+        let Checked { tiling, queries, sizes } = self.check_attention(shape, inputs)?;
         length("d_o", d_o.len(), q.len())?;
         length("o", o.len(), q.len())?;
         length("lse", lse.len(), queries * shape.heads)?;
         length("dq", dq.len(), q.len())?;
         length("dk", dk.len(), k.len())?;
         length("dv", dv.len(), k.len())?;
-        let rows = queries * shape.heads;
+        let (rows, width) = (queries * shape.heads, shape.heads * shape.head_dim);
+        to_u32("heads of queries", rows)?;
         let mut delta = Buffer::new(&self.pool, rows)?;
-        let arguments =
-            [d_o.at().into(), o.at().into(), delta.at_mut().into(), (rows as u64).into(), sizes[2]];
-        self.each_row("attention_delta", rows, &arguments)?;
+        let delta_at = self.overwritten(&mut delta)?;
+        let (d_o_source, o_source) = (self.source(d_o, width)?, self.source(o, width)?);
+        let [at, count] = [delta_at.into(), (rows as u64).into()];
+        let both = [arguments_of(&d_o_source), arguments_of(&o_source)].concat();
+        self.each_row("attention_delta", rows, &[&both[..], &[at, count, sizes[0], sizes[2]]].concat())?;
         let largest = (self.dtype == CudaDtype::Float16).then(|| Block::new(&self.pool, 4)).transpose()?;
         if let Some(largest) = &largest {
             self.find_largest(d_o, largest.address)?;
         }
+        let sources = self.sources(shape, inputs)?;
+        let mut read: Vec<Argument> =
+            std::iter::once(&d_o_source).chain(&sources).flat_map(arguments_of).collect();
         let largest_at = largest.as_ref().map_or(0, |block| block.address);
-        let read = [d_o.at(), q.at(), k.at(), v.at(), lse.at(), delta.at(), largest_at];
+        read.extend([self.numbers(lse)?, delta_at, largest_at].map(Argument::Word));
         let kernel = format!("attention_backward_queries_{}", tiling.dim);
         let of_queries = parts(shape, tiling.backward_rows, false);
-        let buffers = [&read[..], &[dq.at_mut()]].concat();
-        self.each_part(&kernel, tiling.backward_rows, &of_queries, shape.heads, &buffers, &sizes)?;
+        let arguments = [&read[..], &self.output(dq, width)?.arguments(), &sizes].concat();
+        self.each_part(&kernel, tiling.backward_rows, &of_queries, shape.heads, &arguments)?;
         let kernel = format!("attention_backward_keys_{}", tiling.dim);
         let of_keys = parts(shape, tiling.backward_rows, true);
-        // Queries and keys are still turned before a product reads them.
-        let [values, operand] = self.output(dv)?;
-        let buffers = [&read[..], &[dk.at_mut(), values, operand]].concat();
-        self.each_part(&kernel, tiling.backward_rows, &of_keys, shape.kv_heads, &buffers, &sizes)
+        let width = shape.kv_heads * shape.head_dim;
+        let outputs = [self.output(dk, width)?.arguments(), self.output(dv, width)?.arguments()].concat();
+        let arguments = [&read[..], &outputs, &sizes].concat();
+        self.each_part(&kernel, tiling.backward_rows, &of_keys, shape.kv_heads, &arguments)
     }
+}
+
+/// Where rows begin, and elements from one to the next, as the kernels take both.
+pub(super) fn arguments_of<D: Device>(source: &Source<D>) -> [Argument; 2] {
+    [source.at.into(), (source.stride as u32).into()]
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::check::fail;
 use super::device::{Address, Device};
 use crate::Result;
 
@@ -102,66 +104,185 @@ impl<D: Device> Drop for Block<D> {
     }
 }
 
-/// A flat array of f32 on the device.
+/// Rows of numbers as operands of products, and where they are.
+pub(super) struct Place<D: Device> {
+    block: Arc<Block<D>>,
+    /// Where the first number is.
+    pub(super) at: Address,
+    pub(super) rows: Rows,
+}
+
+/// How numbers lie in memory: rows of `width`, each `stride` elements behind the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rows {
+    pub(super) width: usize,
+    pub(super) stride: usize,
+    /// How many elements behind each row belong to nobody.
+    pub(super) room: usize,
+}
+
+impl Rows {
+    /// Whether nothing lies between them.
+    pub(super) fn is_dense(self) -> bool {
+        self.width == self.stride
+    }
+}
+
+impl<D: Device> Clone for Place<D> {
+    fn clone(&self) -> Self {
+        Self { block: Arc::clone(&self.block), ..*self }
+    }
+}
+
+impl<D: Device> Place<D> {
+    /// Rows from `at` on, in this block.
+    pub(super) fn new(block: Arc<Block<D>>, at: Address, rows: Rows) -> Self {
+        Self { block, at, rows }
+    }
+
+    /// The block that it lies in.
+    pub(super) fn block(&self) -> &Arc<Block<D>> {
+        &self.block
+    }
+}
+
+/// What a buffer is kept as.
+enum Kept<D: Device> {
+    Numbers,
+    /// Operands alone, in a block that is made when they are written.
+    Operands,
+    /// Operands alone, there.
+    OperandsAt(Place<D>),
+}
+
+/// An array of f32 on the device, which may be kept as operands of products alone.
+///
+/// Whoever reads the numbers of one that is kept so has them widened; whoever writes such numbers gives it a block for them.
 pub struct Buffer<D: Device> {
-    /// None where only products with frozen matrices read it, in whose operands it is kept.
-    block: Option<Block<D>>,
     len: usize,
+    /// The numbers. None where they are kept as operands, until somebody reads them.
+    numbers: OnceLock<Block<D>>,
+    kept: Kept<D>,
     /// The same numbers as operands of a product; made by the first product that reads them.
-    operand: OnceLock<Block<D>>,
+    operand: OnceLock<Place<D>>,
+    /// Changes with what is written.
+    version: u64,
 }
 
 impl<D: Device> fmt::Debug for Buffer<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buffer")
-            .field("address", &self.block.as_ref().map(|block| block.address))
+            .field("address", &self.numbers.get().map(|block| block.address))
+            .field("operand", &self.operand.get().map(|place| place.at))
             .field("len", &self.len)
             .finish_non_exhaustive()
     }
 }
 
+/// A number that no other call gives.
+fn version() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
+}
+
 impl<D: Device> Buffer<D> {
-    /// `len` elements of unspecified value.
-    pub(super) fn new(pool: &Arc<Pool<D>>, len: usize) -> Result<Self> {
-        Ok(Self { block: Some(Block::new(pool, len * 4)?), len, operand: OnceLock::new() })
+    fn with(len: usize, numbers: OnceLock<Block<D>>, kept: Kept<D>) -> Self {
+        Self { len, numbers, kept, operand: OnceLock::new(), version: version() }
     }
 
-    /// `len` elements that are kept as operands alone: what writes them must write those.
+    /// `len` elements of unspecified value.
+    pub(super) fn new(pool: &Arc<Pool<D>>, len: usize) -> Result<Self> {
+        Ok(Self::with(len, OnceLock::from(Block::new(pool, len * 4)?), Kept::Numbers))
+    }
+
+    /// `len` elements that are kept as operands alone.
     pub(super) fn of_operands(len: usize) -> Self {
-        Self { block: None, len, operand: OnceLock::new() }
+        Self::with(len, OnceLock::new(), Kept::Operands)
+    }
+
+    /// `len` elements that are kept as operands alone, there.
+    pub(super) fn at_place(len: usize, place: Place<D>) -> Self {
+        Self::with(len, OnceLock::new(), Kept::OperandsAt(place))
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Where the numbers are read.
-    pub(super) fn at(&self) -> Address {
-        debug_assert!(self.block.is_some(), "only products read this");
-        self.address()
+    /// Of what is there now: no two contents have the same.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
-    /// Where they are written.
-    pub(super) fn at_mut(&mut self) -> Address {
-        debug_assert!(self.block.is_some(), "kept as operands alone");
+    /// Whether it is kept as operands alone.
+    pub(super) fn is_operand(&self) -> bool {
+        !matches!(self.kept, Kept::Numbers)
+    }
+
+    /// Where its operands are to be written, if that is decided.
+    pub(super) fn kept_at(&self) -> Option<&Place<D>> {
+        match &self.kept {
+            Kept::OperandsAt(place) => Some(place),
+            Kept::Numbers | Kept::Operands => None,
+        }
+    }
+
+    /// Where its operands are, if it is kept as operands alone.
+    pub(super) fn kept_operand(&self) -> Option<&Place<D>> {
+        self.operand.get().filter(|_| self.is_operand())
+    }
+
+    /// The numbers, widened by `make` where they are kept as operands.
+    pub(super) fn numbers(&self, make: impl FnOnce(&Place<D>) -> Result<Block<D>>) -> Result<Address> {
+        if self.numbers.get().is_none() {
+            let operand = self.operand.get().ok_or_else(|| fail("nobody wrote what is read".to_owned()))?;
+            let made = make(operand)?;
+            return Ok(self.numbers.get_or_init(|| made).address);
+        }
+        Ok(self.numbers.get().map_or(0, |block| block.address))
+    }
+
+    /// Where all numbers are written anew, in f32.
+    pub(super) fn overwrite(&mut self, pool: &Arc<Pool<D>>) -> Result<Address> {
+        self.kept = Kept::Numbers;
+        if self.numbers.get().is_none() {
+            self.numbers = OnceLock::from(Block::new(pool, self.len * 4)?);
+        }
+        Ok(self.touch())
+    }
+
+    /// Says that the operands it is kept as were changed where they are.
+    pub(super) fn changed_in_place(&mut self) {
+        self.numbers.take();
+        self.version = version();
+    }
+
+    /// Where numbers are changed that [`numbers`](Self::numbers) has made sure of.
+    pub(super) fn change(&mut self) -> Address {
+        self.kept = Kept::Numbers;
+        self.touch()
+    }
+
+    fn touch(&mut self) -> Address {
         self.operand.take();
-        self.address()
+        self.version = version();
+        self.numbers.get().map_or(0, |block| block.address)
     }
 
-    /// As [`at_mut`](Self::at_mut), where the operands are written to `operand` at the same time; 0 where only those are kept.
-    pub(super) fn at_mut_with(&mut self, operand: Block<D>) -> Address {
-        self.operand = OnceLock::from(operand);
-        self.address()
-    }
-
-    fn address(&self) -> Address {
-        self.block.as_ref().map_or(0, |block| block.address)
+    /// As [`overwrite`](Self::overwrite), where operands are written to `place` at the same time; 0 where only those are kept.
+    pub(super) fn overwrite_with(&mut self, place: Place<D>) -> Address {
+        if self.is_operand() {
+            self.numbers.take();
+        }
+        let at = self.touch();
+        self.operand = OnceLock::from(place);
+        at
     }
 
     /// The numbers as operands, made by `make` where they are not yet.
-    pub(super) fn operand(&self, make: impl FnOnce() -> Result<Block<D>>) -> Result<&Block<D>> {
-        if let Some(block) = self.operand.get() {
-            return Ok(block);
+    pub(super) fn operand(&self, make: impl FnOnce() -> Result<Place<D>>) -> Result<&Place<D>> {
+        if let Some(place) = self.operand.get() {
+            return Ok(place);
         }
         let made = make()?;
         Ok(self.operand.get_or_init(|| made))

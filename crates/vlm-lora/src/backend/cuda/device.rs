@@ -120,7 +120,16 @@ pub enum Factor {
     At(Address),
 }
 
-/// `C (m, n) (+)= factor · op(A) · op(B) (+ bias)`, all row-major, C in f32.
+/// The type of the results of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Results {
+    /// f32.
+    Float32,
+    /// That of the operands, in which a bias is too.
+    Operands,
+}
+
+/// `C (m, n) (+)= factor · op(A) · op(B) (+ bias)`, all row-major.
 #[derive(Debug, Clone, Copy)]
 pub struct Matmul {
     /// Rows of C.
@@ -139,14 +148,28 @@ pub struct Matmul {
     pub b: Address,
     /// C.
     pub c: Address,
+    /// Elements from one row to the next of A, B and C as they are stored.
+    pub strides: [usize; 3],
+    /// The type of C.
+    pub results: Results,
     /// The type of A and B.
     pub operands: Operands,
     /// The factor.
     pub factor: Factor,
     /// Whether the result is added to C.
     pub accumulate: bool,
-    /// An f32 for each column of C, which is added to all of its rows.
+    /// What the result is added to instead, a matrix like C.
+    pub addend: Option<Address>,
+    /// A number for each column of C, which is added to all of its rows.
     pub bias: Option<Address>,
+}
+
+impl Matmul {
+    /// With B there, and so many elements from one of its rows to the next.
+    pub(super) fn with_b(self, b: Address, stride: usize) -> Self {
+        let [of_a, _, of_c] = self.strides;
+        Self { b, strides: [of_a, stride, of_c], ..self }
+    }
 }
 
 /// A device with one queue, in which everything runs in the order of the calls, and beside it copies that go on while the
@@ -181,8 +204,8 @@ pub trait Device: Send + Sync + 'static {
     fn launch(&self, launch: Launch<'_>) -> Result<()>;
     /// Queues a product; none of its dimensions is 0.
     fn matmul(&self, product: Matmul) -> Result<()>;
-    /// Queues a product whose results C become `gelu` of them in the type of the operands, in which the bias is too, and says
-    /// whether it did: there may be no way. Nothing is added to C.
+    /// Queues a product whose results C, of the type of the operands, become `gelu` of them, and says whether it did: there may be no
+    /// way. Nothing is added to C.
     fn matmul_to_gelu(&self, product: Matmul) -> Result<bool>;
     /// Joins the devices of the other processes of a group, each of which calls this, unless that was done; in all of them the same reason
     /// where they cannot be joined.

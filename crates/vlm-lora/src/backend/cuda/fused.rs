@@ -6,15 +6,16 @@ use process_group::ProcessGroup;
 
 use super::buffer::Buffer;
 use super::check::{length, to_u32, whole_rows};
-use super::device::Device;
+use super::device::{CudaDtype, Device};
 use super::weight::Weight;
 use super::{Cuda, count};
 use crate::backend::dropout::Mask;
 use crate::backend::fused::{all_reduce_on_host, over_the_hosts};
 use crate::backend::{
-    AdamWTensor, Backend, FrozenLinear, LowRankBackward, LowRankForward, Pending, RowTarget, Write, check,
+    AdamWTensor, AdaptedBackward, AdaptedOutput, Backend, FrozenLinear, LowRankBackward, LowRankForward,
+    Pending, Rope, RowTarget, Write, check,
 };
-use crate::{Result, Tiles};
+use crate::{Result, Stored, Tiles};
 
 impl<D: Device> Backend for Cuda<D> {
     fn scratch(&self, len: usize) -> Result<Buffer<D>> {
@@ -23,6 +24,11 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn scratch_for_products(&self, len: usize) -> Result<Buffer<D>> {
         self.for_products(len)
+    }
+
+    /// In bf16 they take half of the memory that they would take as numbers, and as much time as one more kernel each.
+    fn keeps_inputs(&self) -> bool {
+        self.dtype == CudaDtype::Bfloat16
     }
 
     fn clear(&self, buffers: Vec<&mut Buffer<D>>) -> Result<()> {
@@ -47,6 +53,37 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn weight_row_norms_squared(&self, weight: &Weight<D>) -> Result<Buffer<D>> {
         self.norms_of(weight)
+    }
+
+    fn weights(&self, parts: &[(Stored<'_>, usize)], k: usize) -> Result<Vec<Weight<D>>> {
+        self.new_weights(parts, k)
+    }
+
+    fn scratch_side_by_side(&self, rows: usize, widths: &[usize]) -> Result<Vec<Buffer<D>>> {
+        self.columns(rows, widths)
+    }
+
+    fn adapted(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        outputs: &mut [AdaptedOutput<'_, Weight<D>, Buffer<D>>],
+    ) -> Result<()> {
+        self.adapted_products(x, m, outputs)
+    }
+
+    fn adapted_backward(
+        &self,
+        x: Option<&Buffer<D>>,
+        m: usize,
+        linears: &mut [AdaptedBackward<'_, Weight<D>, Buffer<D>>],
+        dx: Option<(&mut Buffer<D>, Write)>,
+    ) -> Result<()> {
+        self.adapted_gradients(x, m, linears, dx)
+    }
+
+    fn rope_both(&self, q: &mut Buffer<D>, k: &mut Buffer<D>, rope: Rope<'_>, kv_heads: usize) -> Result<()> {
+        self.rotate_both(q, k, rope, kv_heads)
     }
 
     fn linear_of_gelu(
@@ -105,7 +142,8 @@ impl<D: Device> Backend for Cuda<D> {
         length("y", y.len(), x.len())?;
         let (n, width) = (x.len(), to_u32("a row of", s.len())?);
         to_u32("rows of together", n)?;
-        let arguments = [x.at().into(), s.at().into(), width.into(), y.at_mut().into(), count(n)];
+        let (from, factors) = (self.numbers(x)?, self.numbers(s)?);
+        let arguments = [from.into(), factors.into(), width.into(), self.overwritten(y)?.into(), count(n)];
         self.each("scale_columns", n, &arguments)
     }
 
@@ -114,8 +152,8 @@ impl<D: Device> Backend for Cuda<D> {
         if let Some(b) = b {
             length("b", b.len(), a.len())?;
         }
-        let second = b.map_or(0, Buffer::at);
-        let arguments = [a.at().into(), second.into(), out.at_mut().into(), count(rows), count(width)];
+        let (first, second) = (self.numbers(a)?, b.map_or(Ok(0), |b| self.numbers(b))?);
+        let arguments = [first.into(), second.into(), self.changed(out)?.into(), count(rows), count(width)];
         self.launch("column_dot", [to_u32("columns", width.div_ceil(32))?, 1], super::THREADS, &arguments)
     }
 

@@ -3,81 +3,24 @@
 use super::Cuda;
 use super::buffer::{Block, Buffer};
 use super::check::{ensure, length, to_u32};
-use super::device::{Address, CudaDtype, Device, Factor, Matmul, Operands};
+use super::device::{Address, CudaDtype, Device, Factor, Matmul, Operands, Results};
+use super::storage::{Operand, Output};
 use super::weight::{Rows, Weight};
 use crate::Result;
 use crate::backend::{FrozenLinear, Gemm, Kernels as _, Write};
 
-/// What stands before scaled operands: the bits of the largest magnitude, the factor of the product, and room for alignment.
-const HEADER: usize = 16;
-/// The exponent that the largest magnitude of an f16 operand is brought to: as large as f16 holds.
-const TARGET: i32 = 14;
-
 impl<D: Device> Cuda<D> {
-    fn operands(&self) -> Operands {
-        match self.dtype {
-            CudaDtype::Float32 => Operands::Exact,
-            CudaDtype::Float16 => Operands::Float16,
-            CudaDtype::Bfloat16 => Operands::Bfloat16,
-        }
-    }
-
-    /// The numbers of a buffer as operands of a product, and the factor that undoes their scale.
-    pub(super) fn operand(&self, x: &Buffer<D>) -> Result<(Address, Factor)> {
-        if self.dtype == CudaDtype::Float32 {
-            return Ok((x.at(), Factor::Value(1.0)));
-        }
-        let block = x.operand(|| self.cast(x))?;
-        let factor = match self.dtype {
-            CudaDtype::Float16 => Factor::At(block.address + 4),
-            _ => Factor::Value(1.0),
-        };
-        Ok((block.address + HEADER as u64, factor))
-    }
-
-    /// Numbers that only products with frozen matrices read: in bf16 their operands alone.
-    pub(super) fn for_products(&self, len: usize) -> Result<Buffer<D>> {
-        if self.dtype == CudaDtype::Bfloat16 {
-            return Ok(Buffer::of_operands(len));
-        }
-        Buffer::new(&self.pool, len)
-    }
-
-    /// Where a kernel writes all numbers of `y`, or 0, and where the same as operands of the product that reads them next, or 0.
-    /// In f16 the largest magnitude must be known first.
-    pub(super) fn output(&self, y: &mut Buffer<D>) -> Result<[Address; 2]> {
-        if self.dtype != CudaDtype::Bfloat16 {
-            return Ok([y.at_mut(), 0]);
-        }
-        let operand = Block::new(&self.pool, HEADER + y.len() * self.dtype.bytes())?;
-        let to = operand.address + HEADER as u64;
-        Ok([y.at_mut_with(operand), to])
-    }
-
-    fn cast(&self, x: &Buffer<D>) -> Result<Block<D>> {
-        let n = x.len() as u64;
-        let block = Block::new(&self.pool, HEADER + x.len() * self.dtype.bytes())?;
-        let header = if self.dtype == CudaDtype::Float16 {
-            self.find_largest(x, block.address)?;
-            block.address
-        } else {
-            0
-        };
-        let to = block.address + HEADER as u64;
-        self.each("cast", x.len(), &[x.at().into(), to.into(), n.into(), header.into(), TARGET.into()])?;
-        Ok(block)
-    }
-
-    /// Writes the bits of the largest magnitude of `x`.
-    pub(super) fn find_largest(&self, x: &Buffer<D>, to: Address) -> Result<()> {
-        self.device().clear(to, 4)?;
-        self.each("largest", x.len(), &[x.at().into(), (x.len() as u64).into(), to.into()])
-    }
-
     /// A frozen matrix as an operand; integers are dequantized into a block that is kept until the product is queued.
-    fn with_weight(&self, weight: &Weight<D>, product: impl FnOnce(Address) -> Result<()>) -> Result<()> {
+    fn with_weight(
+        &self,
+        weight: &Weight<D>,
+        product: impl FnOnce(Address, usize) -> Result<()>,
+    ) -> Result<()> {
         match &weight.rows {
-            Rows::Operands(block) => product(block.address),
+            Rows::Operands { block, first } => {
+                let whole = block.whole();
+                product(whole.row(*first, self.dtype.bytes()), whole.stride)
+            }
             Rows::Integers { values, scales } => {
                 let (n, width) = (weight.n * weight.k, to_u32("a row of", weight.k)?);
                 to_u32("a matrix of", n)?;
@@ -90,8 +33,30 @@ impl<D: Device> Cuda<D> {
                     (n as u64).into(),
                 ];
                 self.each("dequantize", n, &arguments)?;
-                product(wide.address)
+                product(wide.address, weight.k)
             }
+        }
+    }
+
+    /// `x (m, k) · Wᵀ`, of dense results.
+    fn product(&self, x: &Operand<D>, m: usize, weight: &Weight<D>) -> Matmul {
+        let (n, k) = (weight.n, weight.k);
+        Matmul {
+            m,
+            n,
+            k,
+            transpose_a: false,
+            transpose_b: true,
+            a: x.at,
+            b: 0,
+            c: 0,
+            strides: [x.stride, k, n],
+            results: Results::Float32,
+            operands: self.operands(),
+            factor: x.factor,
+            accumulate: false,
+            addend: None,
+            bias: None,
         }
     }
 
@@ -113,23 +78,37 @@ impl<D: Device> Cuda<D> {
             to_u32("a result of", m * n)?;
             ensure(k > 0, || "a matrix without columns, and a bias".to_owned())?;
         }
-        let (a, factor) = self.operand(x)?;
-        self.with_weight(weight, |b| {
-            self.matmul(Matmul {
-                m,
-                n,
-                k,
-                transpose_a: false,
-                transpose_b: true,
-                a,
-                b,
-                c: y.at_mut(),
-                operands: self.operands(),
-                factor,
-                accumulate: write == Write::Add,
-                bias: bias.map(Buffer::at),
-            })
-        })
+        if y.is_operand() && write == Write::Set && m * n * k > 0 {
+            return self.multiply_to_operand(x, m, linear, y);
+        }
+        let operand = self.operand(x, k)?;
+        let product = Matmul {
+            c: self.written(y, write)?,
+            accumulate: write == Write::Add,
+            bias: bias.map(|bias| self.numbers(bias)).transpose()?,
+            ..self.product(&operand, m, weight)
+        };
+        self.with_weight(weight, |b, stride| self.matmul(product.with_b(b, stride)))
+    }
+
+    /// As [`multiply`](Self::multiply) of results that are kept as operands.
+    fn multiply_to_operand(
+        &self,
+        x: &Buffer<D>,
+        m: usize,
+        linear: FrozenLinear<'_, Weight<D>, Buffer<D>>,
+        y: &mut Buffer<D>,
+    ) -> Result<()> {
+        let FrozenLinear { weight, bias } = linear;
+        let operand = self.operand(x, weight.k)?;
+        let bias = bias.map(|bias| self.operand(bias, weight.n)).transpose()?;
+        let Output { operand: c, stride, .. } = self.output(y, weight.n)?;
+        let whole = self.product(&operand, m, weight);
+        let [a, b, _] = whole.strides;
+        let strides = [a, b, stride as usize];
+        let bias = bias.as_ref().map(|bias| bias.at);
+        let product = Matmul { c, strides, results: Results::Operands, bias, ..whole };
+        self.with_weight(weight, |b, stride| self.matmul(product.with_b(b, stride)))
     }
 
     /// As [`multiply`](Self::multiply) of the activations `gelu(x)`.
@@ -178,24 +157,14 @@ impl<D: Device> Cuda<D> {
         length("x", x.len(), m * k)?;
         length("bias", bias.len(), n)?;
         let mut activated = self.for_products(m * n)?;
-        let ((a, factor), (bias, _), [_, c]) =
-            (self.operand(x)?, self.operand(bias)?, self.output(&mut activated)?);
+        let (operand, bias) = (self.operand(x, k)?, self.operand(bias, n)?);
+        let Output { operand: c, stride, .. } = self.output(&mut activated, n)?;
+        let whole = self.product(&operand, m, weight);
+        let strides = [operand.stride, k, stride as usize];
+        let product = Matmul { c, strides, results: Results::Operands, bias: Some(bias.at), ..whole };
         let mut is_queued = false;
-        self.with_weight(weight, |b| {
-            is_queued = self.device().matmul_to_gelu(Matmul {
-                m,
-                n,
-                k,
-                transpose_a: false,
-                transpose_b: true,
-                a,
-                b,
-                c,
-                operands: self.operands(),
-                factor,
-                accumulate: false,
-                bias: Some(bias),
-            })?;
+        self.with_weight(weight, |b, stride| {
+            is_queued = self.device().matmul_to_gelu(product.with_b(b, stride))?;
             Ok(())
         })?;
         Ok(is_queued.then_some(activated))
@@ -213,23 +182,17 @@ impl<D: Device> Cuda<D> {
         let (n, k) = (weight.n, weight.k);
         length("dy", dy.len(), m * n)?;
         length("dx", dx.len(), m * k)?;
-        let (a, factor) = self.operand(dy)?;
-        self.with_weight(weight, |b| {
-            self.matmul(Matmul {
-                m,
-                n: k,
-                k: n,
-                transpose_a: false,
-                transpose_b: false,
-                a,
-                b,
-                c: dx.at_mut(),
-                operands: self.operands(),
-                factor,
-                accumulate: write == Write::Add,
-                bias: None,
-            })
-        })
+        let operand = self.operand(dy, n)?;
+        let product = Matmul {
+            n: k,
+            k: n,
+            transpose_b: false,
+            strides: [operand.stride, k, k],
+            c: self.written(dx, write)?,
+            accumulate: write == Write::Add,
+            ..self.product(&operand, m, weight)
+        };
+        self.with_weight(weight, |b, stride| self.matmul(product.with_b(b, stride)))
     }
 
     /// Adapters: their products stay in f32, or TF32 where the base is in bf16 or f16.
@@ -251,12 +214,15 @@ impl<D: Device> Cuda<D> {
             k,
             transpose_a,
             transpose_b,
-            a: a.at(),
-            b: b.at(),
-            c: c.at_mut(),
+            a: self.numbers(a)?,
+            b: self.numbers(b)?,
+            c: self.written(c, write)?,
+            strides: [if transpose_a { m } else { k }, if transpose_b { k } else { n }, n],
+            results: Results::Float32,
             operands,
             factor: Factor::Value(alpha),
             accumulate: write == Write::Add,
+            addend: None,
             bias: None,
         })
     }
@@ -267,6 +233,7 @@ impl<D: Device> Cuda<D> {
             return Ok(());
         }
         if k == 0 {
+            // Only products in f32 come to this.
             return if accumulate { Ok(()) } else { self.device().clear(c, m * n * 4) };
         }
         self.device().matmul(product)
@@ -280,10 +247,12 @@ impl<D: Device> Cuda<D> {
         let (rows, width, n) = (self.words(ids)?, weight.k as u32, y.len() as u64);
         let len = y.len();
         match &weight.rows {
-            Rows::Operands(block) => {
-                let to = y.at_mut();
-                let arguments =
-                    [block.address.into(), rows.address.into(), width.into(), to.into(), n.into()];
+            Rows::Operands { block, first } => {
+                let to = self.overwritten(y)?;
+                let whole = block.whole();
+                let from = whole.row(*first, self.dtype.bytes()).into();
+                let stride = to_u32("a row of", whole.stride)?.into();
+                let arguments = [from, stride, rows.address.into(), width.into(), to.into(), n.into()];
                 self.each("embed", len, &arguments)
             }
             Rows::Integers { values, scales } => {
@@ -292,7 +261,7 @@ impl<D: Device> Cuda<D> {
                     scales.address.into(),
                     rows.address.into(),
                     width.into(),
-                    y.at_mut().into(),
+                    self.overwritten(y)?.into(),
                     n.into(),
                 ];
                 self.each("embed_integers", len, &arguments)
@@ -305,10 +274,13 @@ impl<D: Device> Cuda<D> {
         let (rows, width) = (weight.n as u64, to_u32("a row of", weight.k)?);
         ensure(weight.k > 0, || "a matrix without columns".to_owned())?;
         let mut out = Buffer::new(&self.pool, weight.n)?;
-        let to = out.at_mut();
+        let to = self.overwritten(&mut out)?;
         match &weight.rows {
-            Rows::Operands(block) => {
-                let arguments = [block.address.into(), to.into(), rows.into(), width.into()];
+            Rows::Operands { block, first } => {
+                let whole = block.whole();
+                let from = whole.row(*first, self.dtype.bytes()).into();
+                let stride = to_u32("a row of", whole.stride)?.into();
+                let arguments = [from, stride, to.into(), rows.into(), width.into()];
                 self.each_row("row_norms_squared", weight.n, &arguments)?;
             }
             Rows::Integers { values, scales } => {

@@ -15,13 +15,16 @@ mod check;
 mod device;
 mod driver;
 mod fused;
+mod joined;
 mod matmul;
 mod norm;
 mod operations;
+mod packed;
 mod pixels;
 mod pointwise;
 mod rope;
 mod staging;
+mod storage;
 mod sums;
 mod together;
 mod weight;
@@ -33,9 +36,11 @@ pub(crate) use tests::{emulated, of_this_machine};
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use self::buffer::{Block, Pool};
+use self::packed::Packed;
 use self::staging::Staging;
 use crate::Result;
 use crate::backend::GpuProfile;
@@ -54,7 +59,9 @@ const SOURCE: &str = concat!(
     include_str!("kernels/rows.cu"),
     include_str!("kernels/tiles.cu"),
     include_str!("kernels/attention.cu"),
+    include_str!("kernels/jobs.cu"),
     include_str!("kernels/adapters.cu"),
+    include_str!("kernels/borders.cu"),
 );
 
 /// Threads of a block of the kernels that have no reason for another number.
@@ -92,6 +99,10 @@ pub struct Cuda<D: Device = Driver> {
     pool: Arc<Pool<D>>,
     dtype: CudaDtype,
     integers: bool,
+    /// Elements behind each row of operands, for what adapters put there.
+    room: AtomicUsize,
+    /// Matrices with those of adapters beside and below them.
+    bordered: Mutex<Vec<Weak<Packed<D>>>>,
     words: Mutex<VecDeque<Words<D>>>,
     staging: Staging<D>,
 }
@@ -139,6 +150,8 @@ impl<D: Device> Cuda<D> {
             pool: Arc::new(Pool::new(device)),
             dtype,
             integers,
+            room: AtomicUsize::new(0),
+            bordered: Mutex::default(),
             words: Mutex::default(),
             staging: Staging::default(),
         }

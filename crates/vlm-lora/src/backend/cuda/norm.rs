@@ -57,9 +57,13 @@ impl<D: Device> Cuda<D> {
     ) -> Result<()> {
         let rows = whole_rows("x", y.len(), width)?;
         let width = to_u32("a row of", width)?;
-        let mut arguments: Vec<Argument> = inputs.iter().map(|x| x.at().into()).collect();
+        let inputs = inputs.iter().map(|x| Ok(Argument::Word(self.numbers(x)?)));
+        let mut arguments = inputs.collect::<Result<Vec<Argument>>>()?;
+        if write == Some(Write::Add) {
+            self.changed(y)?;
+        }
         arguments.push((eps as f32).into());
-        arguments.extend(self.output(y)?.map(Argument::Word));
+        arguments.extend(self.output(y, width as usize)?.arguments());
         arguments.extend([Argument::Word(rows as u64), width.into()]);
         arguments.extend(write.map(flag));
         self.each_row(kernel, rows, &arguments)

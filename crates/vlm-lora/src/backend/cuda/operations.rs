@@ -4,7 +4,7 @@ use super::buffer::Buffer;
 use super::check::{inside, length, to_u32, whole_rows};
 use super::device::Device;
 use super::weight::Weight;
-use super::{Cuda, count, element, flag};
+use super::{Cuda, count, flag};
 use crate::backend::check;
 use crate::backend::{
     Attention, AttentionGradients, AttentionInputs, AttentionSaved, FrozenLinear, Gemm, Kernels, Norm, Rope,
@@ -24,20 +24,20 @@ impl<D: Device> Kernels for Cuda<D> {
     fn zeros(&self, len: usize) -> Result<Buffer<D>> {
         let mut buffer = Buffer::new(&self.pool, len)?;
         if len > 0 {
-            self.device().clear(buffer.at_mut(), len * 4)?;
+            self.device().clear(self.overwritten(&mut buffer)?, len * 4)?;
         }
         Ok(buffer)
     }
 
     fn upload(&self, values: &[f32]) -> Result<Buffer<D>> {
         let mut buffer = Buffer::new(&self.pool, values.len())?;
-        self.device().write(buffer.at_mut(), bytemuck::cast_slice(values))?;
+        self.device().write(self.overwritten(&mut buffer)?, bytemuck::cast_slice(values))?;
         Ok(buffer)
     }
 
     fn download(&self, buffer: &Buffer<D>) -> Result<Vec<f32>> {
         let mut values = vec![0.0; buffer.len()];
-        self.device().read(buffer.at(), bytemuck::cast_slice_mut(&mut values))?;
+        self.device().read(self.numbers(buffer)?, bytemuck::cast_slice_mut(&mut values))?;
         Ok(values)
     }
 
@@ -58,7 +58,7 @@ impl<D: Device> Kernels for Cuda<D> {
         if len == 0 {
             return Ok(());
         }
-        let (from, to) = (src.at() + 4 * from as u64, dst.at_mut() + 4 * at as u64);
+        let (from, to) = (self.numbers(src)? + 4 * from as u64, self.changed(dst)? + 4 * at as u64);
         match write {
             Write::Set => self.device().copy(from, to, len * 4),
             Write::Add => {
@@ -129,8 +129,12 @@ impl<D: Device> Kernels for Cuda<D> {
         length("up", up.len(), gate.len())?;
         length("y", y.len(), gate.len())?;
         let n = gate.len();
-        let [to, operand] = self.output(y)?;
-        self.each("swiglu", n, &[gate.at().into(), up.at().into(), to.into(), operand.into(), count(n)])
+        if let Some(width) = Self::width_of_operands(gate, up)? {
+            return self.swiglu_of_operands([gate, up], width, y);
+        }
+        let (gate, up) = (self.numbers(gate)?, self.numbers(up)?);
+        let [to, operand] = self.flat_output(y)?;
+        self.each("swiglu", n, &[gate.into(), up.into(), to.into(), operand.into(), count(n)])
     }
 
     fn swiglu_backward(
@@ -146,15 +150,15 @@ impl<D: Device> Kernels for Cuda<D> {
 
     fn gelu(&self, x: &Buffer<D>, y: &mut Buffer<D>) -> Result<()> {
         length("y", y.len(), x.len())?;
-        let [to, operand] = self.output(y)?;
-        self.each("gelu", x.len(), &[x.at().into(), to.into(), operand.into(), count(x.len())])
+        let (from, [to, operand]) = (self.numbers(x)?, self.flat_output(y)?);
+        self.each("gelu", x.len(), &[from.into(), to.into(), operand.into(), count(x.len())])
     }
 
     fn gelu_backward(&self, dy: &Buffer<D>, x: &Buffer<D>, dx: &mut Buffer<D>) -> Result<()> {
         length("dy", dy.len(), x.len())?;
         length("dx", dx.len(), x.len())?;
-        let [to, operand] = self.output(dx)?;
-        let arguments = [dy.at().into(), x.at().into(), to.into(), operand.into(), count(x.len())];
+        let (dy, from, [to, operand]) = (self.numbers(dy)?, self.numbers(x)?, self.flat_output(dx)?);
+        let arguments = [dy.into(), from.into(), to.into(), operand.into(), count(x.len())];
         self.each("gelu_backward", x.len(), &arguments)
     }
 
@@ -183,8 +187,8 @@ impl<D: Device> Kernels for Cuda<D> {
         length("dst", dst.len(), rows.len() * width)?;
         to_u32("rows of together", dst.len())?;
         let (n, indices) = (dst.len(), self.words(rows)?);
-        let to = dst.at_mut().into();
-        let arguments = [src.at().into(), indices.address.into(), (width as u32).into(), to, count(n)];
+        let (from, to) = (self.numbers(src)?.into(), self.overwritten(dst)?.into());
+        let arguments = [from, indices.address.into(), (width as u32).into(), to, count(n)];
         self.each("gather_rows", n, &arguments)
     }
 
@@ -200,9 +204,9 @@ impl<D: Device> Kernels for Cuda<D> {
         length("src", src.len(), rows.len() * width)?;
         to_u32("rows of together", src.len())?;
         let (n, indices) = (src.len(), self.words(rows)?);
-        let to = dst.at_mut().into();
-        let arguments =
-            [src.at().into(), indices.address.into(), (width as u32).into(), to, count(n), flag(write)];
+        // Rows that are not named stay as they are.
+        let (from, to) = (self.numbers(src)?.into(), self.changed(dst)?.into());
+        let arguments = [from, indices.address.into(), (width as u32).into(), to, count(n), flag(write)];
         self.each("scatter_rows", n, &arguments)
     }
 
@@ -213,6 +217,7 @@ impl<D: Device> Kernels for Cuda<D> {
         whole_rows("y", y.len(), x.len())?;
         let (n, period) = (y.len(), to_u32("a sum of", x.len())?);
         to_u32("a sum of", n)?;
-        self.each("add", n, &[alpha.into(), x.at().into(), period.into(), element(y.at_mut(), 0), count(n)])
+        let (from, to) = (self.numbers(x)?, self.changed(y)?);
+        self.each("add", n, &[alpha.into(), from.into(), period.into(), to.into(), count(n)])
     }
 }

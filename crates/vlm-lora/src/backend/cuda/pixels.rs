@@ -34,7 +34,7 @@ impl<D: Device> Cuda<D> {
         let values = self.words(&NORMALIZED.map(f32::to_bits))?;
         let per_tile = grid * grid * 3 * patch * patch;
         let mut y = Buffer::new(&self.pool, tiles.len() * per_tile)?;
-        let mut to = y.at_mut();
+        let mut to = self.overwritten(&mut y)?;
         let [width, grid, patch] = [side, grid, patch].map(|size| size as u32);
         let is_next = |one: &(&Tiles, usize), other: &(&Tiles, usize)| {
             std::ptr::eq(one.0, other.0) && one.1 + 1 == other.1

@@ -3,6 +3,7 @@
 use super::buffer::{Block, Buffer};
 use super::check::{length, to_u32};
 use super::device::{Address, Argument, Device};
+use super::packed::Changes;
 use super::{Cuda, THREADS};
 use crate::Result;
 use crate::backend::{AdamWStep, AdamWTensor, Pending, RowTarget};
@@ -37,7 +38,7 @@ impl<D: Device> Cuda<D> {
         let losses = Block::new(&self.pool, targets.len() * 8)?;
         let [starts, tokens, probabilities, weights] = at.map(|index| super::element(block.address, index));
         let arguments = [
-            logits.at_mut().into(),
+            self.changed(logits)?.into(),
             to_u32("a vocabulary of", vocabulary)?.into(),
             starts,
             tokens,
@@ -53,7 +54,9 @@ impl<D: Device> Cuda<D> {
 
     /// Σ x² over all tensors, by one kernel.
     pub(super) fn squares(&self, tensors: &[&Buffer<D>]) -> Result<Pending<f64>> {
-        let parts = parts(tensors.iter().map(|x| ([x.at()], x.len())), PART);
+        let tensors =
+            tensors.iter().map(|x| Ok(([self.numbers(x)?], x.len()))).collect::<Result<Vec<_>>>()?;
+        let parts = parts(tensors.into_iter(), PART);
         let count = parts.len() / (2 * 2);
         let sums = Block::new(&self.pool, count * 8)?;
         self.each_part_of("sum_squares", &parts, 2, &[sums.address.into()])?;
@@ -62,28 +65,38 @@ impl<D: Device> Cuda<D> {
 
     /// Zeros in all tensors, by one kernel.
     pub(super) fn clear_tensors(&self, tensors: Vec<&mut Buffer<D>>) -> Result<()> {
-        let tensors = tensors.into_iter().map(|x| ([x.at_mut()], x.len()));
-        self.each_part_of("clear", &parts(tensors, SHARE), 2, &[])
+        let tensors = tensors.into_iter().map(|x| Ok(([self.overwritten(x)?], x.len())));
+        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+        self.each_part_of("clear", &parts(tensors.into_iter(), SHARE), 2, &[])
     }
 
     /// One step on all tensors, by one kernel for those that share their constants.
     pub(super) fn adamw_steps(&self, mut tensors: Vec<AdamWTensor<'_, Buffer<D>>>) -> Result<()> {
+        let mut changes = Changes::new();
         while let Some(first) = tensors.first() {
             let step = first.step;
             let (alike, others) = tensors.into_iter().partition::<Vec<_>, _>(|tensor| tensor.step == step);
-            self.adamw_step(step, alike)?;
+            self.adamw_step(step, alike, &mut changes)?;
             tensors = others;
         }
-        Ok(())
+        self.renew_borders(&changes)
     }
 
-    fn adamw_step(&self, step: AdamWStep, tensors: Vec<AdamWTensor<'_, Buffer<D>>>) -> Result<()> {
+    fn adamw_step(
+        &self,
+        step: AdamWStep,
+        tensors: Vec<AdamWTensor<'_, Buffer<D>>>,
+        changes: &mut Changes,
+    ) -> Result<()> {
         let mut addresses = Vec::with_capacity(tensors.len());
         for AdamWTensor { value, grad, m, v, .. } in tensors {
             length("grad", grad.len(), value.len())?;
             length("m", m.len(), value.len())?;
             length("v", v.len(), value.len())?;
-            addresses.push(([value.at_mut(), grad.at(), m.at_mut(), v.at_mut()], value.len()));
+            let (grad, [m, v]) = (self.numbers(grad)?, [self.changed(m)?, self.changed(v)?]);
+            let (before, at) = (value.version(), self.changed(value)?);
+            changes.insert(before, (value.version(), at));
+            addresses.push(([at, grad, m, v], value.len()));
         }
         let count = step.step as f64;
         let constants = [
@@ -101,7 +114,13 @@ impl<D: Device> Cuda<D> {
     }
 
     /// Launches a kernel with a block for each part, of which the table has `words` words of 64 bits.
-    fn each_part_of(&self, kernel: &str, parts: &[u32], words: usize, others: &[Argument]) -> Result<()> {
+    pub(super) fn each_part_of(
+        &self,
+        kernel: &str,
+        parts: &[u32],
+        words: usize,
+        others: &[Argument],
+    ) -> Result<()> {
         let count = parts.len() / (2 * words);
         if count == 0 {
             return Ok(());

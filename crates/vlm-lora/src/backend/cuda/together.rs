@@ -47,9 +47,9 @@ impl<D: Device> Cuda<D> {
         for buffer in buffers.iter_mut().filter(|buffer| buffer.len() > 0) {
             let bytes = 4 * buffer.len();
             if is_out {
-                self.device().copy(buffer.at(), at, bytes)?;
+                self.device().copy(self.numbers(buffer)?, at, bytes)?;
             } else {
-                self.device().copy(at, buffer.at_mut(), bytes)?;
+                self.device().copy(at, self.overwritten(buffer)?, bytes)?;
             }
             at += bytes as u64;
         }

@@ -2,7 +2,10 @@
 
 use super::Backend;
 use crate::Result;
-use crate::backend::{Dropout, Gemm, LowRankBackward, LowRankForward, check};
+use crate::backend::{
+    AdaptedBackward, AdaptedOutput, Dropout, Gemm, LinearOutput, LowRankBackward, LowRankForward,
+    LowRankGradients, Write, check,
+};
 
 /// `x` after dropout; nothing where it is `x`.
 fn dropped<B: Backend>(backend: &B, x: &B::Buffer, dropout: Option<Dropout>) -> Result<Option<B::Buffer>> {
@@ -60,4 +63,56 @@ pub(super) fn backward<B: Backend>(
         backend.add(1.0, &masked, dx)?;
     }
     Ok(())
+}
+
+/// As [`Backend::adapted`].
+pub(in crate::backend) fn adapted<B: Backend>(
+    backend: &B,
+    x: &B::Buffer,
+    m: usize,
+    outputs: &mut [AdaptedOutput<'_, B::Weight, B::Buffer>],
+) -> Result<()> {
+    let products = outputs.iter_mut().map(|AdaptedOutput { linear, y, .. }| LinearOutput {
+        weight: linear.weight,
+        bias: linear.bias,
+        y: &mut **y,
+    });
+    backend.linears(x, m, &mut products.collect::<Vec<_>>())?;
+    let adapters = outputs.iter_mut().filter_map(|AdaptedOutput { adapter, y, .. }| {
+        let (pair, down) = adapter.as_mut()?;
+        Some(LowRankForward { pair: *pair, down: &mut **down, y: &mut **y })
+    });
+    let mut adapters = adapters.collect::<Vec<_>>();
+    if !adapters.is_empty() {
+        backend.adapters(x, m, &mut adapters)?;
+    }
+    for AdaptedOutput { addend, y, .. } in outputs {
+        addend.map_or(Ok(()), |addend| backend.add(1.0, addend, y))?;
+    }
+    Ok(())
+}
+
+/// As [`Backend::adapted_backward`].
+pub(in crate::backend) fn adapted_backward<B: Backend>(
+    backend: &B,
+    x: Option<&B::Buffer>,
+    m: usize,
+    linears: &mut [AdaptedBackward<'_, B::Weight, B::Buffer>],
+    mut dx: Option<(&mut B::Buffer, Write)>,
+) -> Result<()> {
+    if let Some((dx, write)) = dx.as_mut() {
+        for AdaptedBackward { weight, dy, .. } in &*linears {
+            backend.linear_backward(dy, m, weight, dx, std::mem::replace(write, Write::Add))?;
+        }
+    }
+    let adapters = linears.iter_mut().filter_map(|AdaptedBackward { dy, adapter, .. }| {
+        let LowRankGradients { pair, down, da, db } = adapter.as_mut()?;
+        Some(LowRankBackward { pair: *pair, down, dy, da: &mut **da, db: &mut **db })
+    });
+    let mut adapters = adapters.collect::<Vec<_>>();
+    if adapters.is_empty() {
+        return Ok(());
+    }
+    let x = x.ok_or_else(|| check::invalid_argument("adapters read their input".to_owned()))?;
+    backend.adapters_backward(x, m, &mut adapters, dx.map(|(dx, _)| dx))
 }

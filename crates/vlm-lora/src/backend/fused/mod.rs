@@ -8,6 +8,8 @@ mod low_rank;
 
 #[cfg(feature = "cuda")]
 pub(super) use host::{all_reduce as all_reduce_on_host, way_of_sums as over_the_hosts};
+#[cfg(feature = "cuda")]
+pub(super) use low_rank::{adapted, adapted_backward};
 
 use std::sync::Arc;
 
@@ -15,10 +17,10 @@ use process_group::ProcessGroup;
 
 use super::dropout::Mask;
 use super::{
-    AdamWTensor, FrozenLinear, Kernels, LinearOutput, LowRankBackward, LowRankForward, Pending, RowTarget,
-    check,
+    AdamWTensor, AdaptedBackward, AdaptedOutput, FrozenLinear, Kernels, LinearOutput, LowRankBackward,
+    LowRankForward, Pending, Rope, RowTarget, Write, check,
 };
-use crate::{Result, Tiles};
+use crate::{Result, Stored, Tiles};
 
 /// The operations of the passes.
 pub trait Backend: Kernels {
@@ -30,6 +32,10 @@ pub trait Backend: Kernels {
     /// read: a backend may keep nothing but their operand.
     fn scratch_for_products(&self, len: usize) -> Result<Self::Buffer> {
         self.scratch(len)
+    }
+    /// Whether the inputs of adapters are kept for the backward pass, which otherwise computes them again from what is kept anyway.
+    fn keeps_inputs(&self) -> bool {
+        false
     }
     /// As [`upload`](Kernels::upload), without rounding where the backend computes in f64.
     fn upload_f64(&self, values: &[f64]) -> Result<Self::Buffer> {
@@ -81,6 +87,15 @@ pub trait Backend: Kernels {
     /// Squared Euclidean norm of each row of a packed matrix: `(n)`.
     fn weight_row_norms_squared(&self, weight: &Self::Weight) -> Result<Self::Buffer> {
         host::row_norms_squared(self, weight)
+    }
+    /// Packs frozen matrices `(n, k)` of one input: those of [`linears`](Self::linears), which may then take one product.
+    fn weights(&self, parts: &[(Stored<'_>, usize)], k: usize) -> Result<Vec<Self::Weight>> {
+        parts.iter().map(|&(stored, n)| self.weight(stored, n, k)).collect()
+    }
+    /// Buffers of unspecified values, `(rows, width)` for each width, for products of one input that [`linears`](Self::linears) takes
+    /// together and attention, rotations and activations read: a backend may keep less than f32 of them.
+    fn scratch_side_by_side(&self, rows: usize, widths: &[usize]) -> Result<Vec<Self::Buffer>> {
+        widths.iter().map(|width| self.scratch(rows * width)).collect()
     }
     /// As [`linear`](Kernels::linear) by several matrices of one `k`, whose input is then made ready once.
     fn linears(
@@ -152,6 +167,38 @@ pub trait Backend: Kernels {
         dx: Option<&mut Self::Buffer>,
     ) -> Result<()> {
         low_rank::backward(self, x, m, adapters, dx)
+    }
+
+    /// As [`linears`](Self::linears), to each of which its adapter adds as in [`adapters`](Self::adapters), and then its addend.
+    fn adapted(
+        &self,
+        x: &Self::Buffer,
+        m: usize,
+        outputs: &mut [AdaptedOutput<'_, Self::Weight, Self::Buffer>],
+    ) -> Result<()> {
+        low_rank::adapted(self, x, m, outputs)
+    }
+    /// The backward pass of [`adapted`](Self::adapted): adds to the gradients of the adapters and, where it is given, to or into that of
+    /// the input. `x` is read by adapters only.
+    fn adapted_backward(
+        &self,
+        x: Option<&Self::Buffer>,
+        m: usize,
+        linears: &mut [AdaptedBackward<'_, Self::Weight, Self::Buffer>],
+        dx: Option<(&mut Self::Buffer, Write)>,
+    ) -> Result<()> {
+        low_rank::adapted_backward(self, x, m, linears, dx)
+    }
+    /// Rotary embeddings in place of queries, as [`rope`](Kernels::rope) says, and of keys with so many heads.
+    fn rope_both(
+        &self,
+        q: &mut Self::Buffer,
+        k: &mut Self::Buffer,
+        rope: Rope<'_>,
+        kv_heads: usize,
+    ) -> Result<()> {
+        self.rope(q, rope)?;
+        self.rope(k, Rope { heads: kv_heads, ..rope })
     }
 
     /// `y (rows, width) = x · s (width)`, element by element in each row.

@@ -78,11 +78,13 @@ fn bits_on(threads: usize, base: BaseDtype) -> Result<Vec<(String, Vec<u64>)>> {
     Ok(outputs.into_iter().map(|o| (o.name, o.values.into_iter().map(f64::to_bits).collect())).collect())
 }
 
-/// Splits off what is a product of operands that a narrow backend rounds: attention's probabilities, and activations.
+/// Splits off what is a product of operands that a narrow backend rounds: attention's
+/// probabilities, activations, and what lies between the products of a layer.
 pub(crate) fn rounded_apart(outputs: Vec<Output>) -> (Vec<Output>, Vec<Output>) {
     let of_attention =
         |output: &Output| ATTENTION.iter().any(|case| output.name.ends_with(&format!("{case:?}")));
-    outputs.into_iter().partition(|output| of_attention(output) || output.name.starts_with("linear of gelu"))
+    let is_rounded = |name: &str| ["linear of gelu", "joined"].iter().any(|begin| name.starts_with(begin));
+    outputs.into_iter().partition(|output| of_attention(output) || is_rounded(&output.name))
 }
 
 /// The operands of the products are exact in bf16, so that only the order of their sums differs; attention rounds its

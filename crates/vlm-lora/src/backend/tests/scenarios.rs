@@ -2,6 +2,7 @@
 
 mod adapters;
 mod attention_cases;
+mod joined;
 mod optimizer;
 
 pub(crate) use attention_cases::{ATTENTION, AttentionCase};
@@ -43,6 +44,7 @@ pub(crate) fn every_operation<B: Backend>(backend: &B) -> Result<Vec<Output>> {
     run.weights()?;
     run.products()?;
     run.adapters()?;
+    run.joined()?;
     run.norms()?;
     run.rotary()?;
     run.activations()?;

@@ -14,7 +14,7 @@ pub(crate) use self::variant::{Pair, Plain, Variant};
 
 use self::variant::{Aside, Side};
 use super::params::{Grads, Param, Pass};
-use crate::backend::{Backend, LowRank, LowRankBackward, LowRankForward, Write};
+use crate::backend::{Backend, LowRank, LowRankBackward, LowRankForward, LowRankGradients, Write};
 use crate::{Error, Result};
 
 /// The adapter of one linear.
@@ -43,7 +43,36 @@ pub(crate) struct Begun<B: Backend> {
     aside: Option<Aside<B>>,
 }
 
+impl<B: Backend> AdapterSaved<B> {
+    /// Of a pair of which nothing else is needed.
+    pub(crate) fn of_pair(down: B::Buffer) -> Self {
+        Self { down, variant: Vec::new() }
+    }
+
+    /// The pair with its gradients, which are taken out of `params`.
+    pub(crate) fn gradients<'a>(
+        &'a self,
+        backend: &B,
+        params: &mut [Option<&'a mut Param<B>>],
+        adapter: &Adapter<B>,
+        dropout: Option<u64>,
+    ) -> Result<LowRankGradients<'a, B::Buffer>> {
+        let shared = || invalid_argument(backend.name(), "two adapters share their parameters");
+        let mut take = |index: usize| params[index].take().ok_or_else(shared);
+        let Pair { r, scale, .. } = adapter.pair;
+        let (Param { value: a, grad: da, .. }, Param { value: b, grad: db, .. }) =
+            (take(adapter.pair.a)?, take(adapter.pair.b)?);
+        let pair = LowRank { a, b, r, scale, dropout: adapter.pair.dropout(dropout) };
+        Ok(LowRankGradients { pair, down: &self.down, da, db })
+    }
+}
+
 impl<B: Backend> Adapter<B> {
+    /// Whether the pair adds to the frozen product, and nothing else happens.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.principal.is_none() && self.variant.adds_to_product()
+    }
+
     fn side<'a>(&'a self, frozen: Frozen<'a, B>) -> Side<'a, B> {
         Side { frozen, pair: &self.pair }
     }
@@ -129,17 +158,11 @@ pub(crate) fn adapter_gradients<B: Backend>(
         return Ok(());
     };
     let mut params: Vec<Option<&mut Param<B>>> = grads.params.iter_mut().map(Some).collect();
-    let mut take = |index: usize| {
-        params[index]
-            .take()
-            .ok_or_else(|| invalid_argument(backend.name(), "two adapters share their parameters"))
-    };
     let mut all = Vec::with_capacity(adapters.len());
-    for &Gradient { adapter: Adapter { pair, .. }, saved, dy } in adapters {
-        let (a, b) = (take(pair.a)?, take(pair.b)?);
-        let dropout = pair.dropout(grads.dropout);
-        let pair = LowRank { a: &a.value, b: &b.value, r: pair.r, scale: pair.scale, dropout };
-        all.push(LowRankBackward { pair, down: &saved.down, dy, da: &mut a.grad, db: &mut b.grad });
+    for &Gradient { adapter, saved, dy } in adapters {
+        let LowRankGradients { pair, down, da, db } =
+            saved.gradients(backend, &mut params, adapter, grads.dropout)?;
+        all.push(LowRankBackward { pair, down, dy, da, db });
     }
     backend.adapters_backward(x, rows, &mut all, dx)
 }

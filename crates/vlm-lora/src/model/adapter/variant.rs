@@ -25,13 +25,13 @@ pub(crate) struct Pair {
 
 impl Pair {
     /// What is dropped of the input in this step.
-    pub(super) fn dropout(&self, step_key: Option<u64>) -> Option<Dropout> {
+    pub(crate) fn dropout(&self, step_key: Option<u64>) -> Option<Dropout> {
         let key = step_key.filter(|_| self.dropout > 0.0)?;
         Some(Dropout { p: self.dropout, key: mix(key ^ self.key) })
     }
 
     /// As an operation takes it.
-    pub(super) fn of<'a, B: Backend>(
+    pub(crate) fn of<'a, B: Backend>(
         &self,
         params: &'a [Param<B>],
         step_key: Option<u64>,

@@ -9,7 +9,7 @@ use cudarc::driver::{CudaStream, result as cuda};
 use super::failed;
 use crate::Result;
 use crate::backend::cuda::check::to_u32;
-use crate::backend::cuda::device::{Address, Factor, Matmul, Operands};
+use crate::backend::cuda::device::{Address, Factor, Matmul, Operands, Results};
 
 /// cuBLAS with the queue of the device, and 0 and 1 on the device.
 pub(super) struct Blas {
@@ -45,6 +45,7 @@ impl Blas {
     pub(super) fn multiply(&self, product: &Matmul) -> Result<()> {
         let size = |value: usize| -> Result<c_int> { Ok(to_u32("a product of", value)?.cast_signed()) };
         let (m, n, k) = (size(product.m)?, size(product.n)?, size(product.k)?);
+        let [of_a, of_b, of_c] = product.strides.map(size);
         let operation = |transposed: bool| {
             if transposed {
                 cublas_sys::cublasOperation_t::CUBLAS_OP_T
@@ -53,6 +54,8 @@ impl Blas {
             }
         };
         let (element, compute) = types(product.operands);
+        let result =
+            if product.results == Results::Operands { element } else { cublas_sys::cudaDataType::CUDA_R_32F };
         let beta = f32::from(u8::from(product.accumulate));
         let (mode, alpha_at, beta_at): (_, *const c_void, *const c_void) = match &product.factor {
             Factor::Value(alpha) => (
@@ -82,14 +85,14 @@ impl Blas {
                 alpha_at,
                 product.b as *const c_void,
                 element,
-                if product.transpose_b { k } else { n },
+                of_b?,
                 product.a as *const c_void,
                 element,
-                if product.transpose_a { m } else { k },
+                of_a?,
                 beta_at,
                 product.c as *mut c_void,
-                cublas_sys::cudaDataType::CUDA_R_32F,
-                n,
+                result,
+                of_c?,
                 compute,
                 cublas_sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )

@@ -1,4 +1,4 @@
-//! Products with a bias by cuBLASLt, which adds it to each result before that is written. Where the library is missing or has
+//! Products with a bias or an addend by cuBLASLt, which adds them to each result before that is written. Where the library is missing or has
 //! no way for a product, the caller takes two passes more.
 
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use cudarc::driver::{CudaStream, result as cuda, sys as cuda_sys};
 
 use super::failed;
 use crate::Result;
-use crate::backend::cuda::device::{Address, Factor, Matmul, Operands};
+use crate::backend::cuda::device::{Address, Factor, Matmul, Operands, Results};
 
 /// Shapes that are remembered; with more of them all are forgotten.
 const MOST_PLANS: usize = 256;
@@ -24,16 +24,28 @@ use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
 
 /// What becomes of the results of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Results {
-    /// f32, with the bias in f32.
-    Float32,
-    /// `gelu` of them in the type of the operands, which is that of the bias too.
+pub(super) enum Ending {
+    /// The bias is added, where there is one.
+    Bias,
+    /// The same, and `gelu` taken of them.
     Gelu,
 }
 
-/// What decides how a product is computed: sizes, which operands are transposed, their type, whether the factor is on the
-/// device, the alignments of A, B and C, and what becomes of the results.
-type Shape = ([usize; 3], [bool; 2], Operands, bool, [u32; 3], Results);
+/// What decides how a product is computed: its sizes, strides, types, what becomes of the results, which operands are transposed, whether
+/// the factor is on the device, and the alignments of A, B and C.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Shape {
+    sizes: [usize; 3],
+    strides: [usize; 3],
+    transposed: [bool; 2],
+    operands: Operands,
+    results: Results,
+    ending: Ending,
+    has_bias: bool,
+    on_device: bool,
+    /// Of A, B, C and the addend.
+    alignments: [u32; 4],
+}
 
 /// How products of a shape are computed.
 struct Plan {
@@ -64,10 +76,20 @@ fn alignment(at: Address) -> u32 {
     1 << at.trailing_zeros().min(8)
 }
 
-fn shape(product: &Matmul, results: Results) -> Shape {
-    let Matmul { m, n, k, transpose_a, transpose_b, a, b, c, operands, factor, .. } = *product;
-    let on_device = matches!(factor, Factor::At(_));
-    ([m, n, k], [transpose_a, transpose_b], operands, on_device, [a, b, c].map(alignment), results)
+fn shape(product: &Matmul, ending: Ending) -> Shape {
+    let Matmul { m, n, k, transpose_a, transpose_b, a, b, c, strides, results, operands, factor, .. } =
+        *product;
+    Shape {
+        sizes: [m, n, k],
+        strides,
+        transposed: [transpose_a, transpose_b],
+        operands,
+        results,
+        ending,
+        has_bias: product.bias.is_some(),
+        on_device: matches!(factor, Factor::At(_)),
+        alignments: [a, b, c, product.addend.unwrap_or(c)].map(alignment),
+    }
 }
 
 /// Sets an attribute of a description or a preference.
@@ -94,15 +116,9 @@ impl CublasLt {
         Some(Self { handle, stream, workspace, workspace_bytes, plans: HashMap::new() })
     }
 
-    /// Queues a product with its bias, and says whether it did. At `zero` a 0 and a 1 are on the device.
-    pub(super) fn multiply(
-        &mut self,
-        product: &Matmul,
-        bias: Address,
-        zero: Address,
-        results: Results,
-    ) -> Result<bool> {
-        let shape = shape(product, results);
+    /// Queues a product with its bias and its addend, and says whether it did. At `zero` a 0 and a 1 are on the device.
+    pub(super) fn multiply(&mut self, product: &Matmul, zero: Address, ending: Ending) -> Result<bool> {
+        let shape = shape(product, ending);
         if !self.plans.contains_key(&shape) {
             if self.plans.len() >= MOST_PLANS {
                 self.forget();
@@ -111,7 +127,7 @@ impl CublasLt {
             self.plans.insert(shape, plan);
         }
         let Some(Some(plan)) = self.plans.get(&shape) else { return Ok(false) };
-        match self.queue(plan, product, bias, zero) {
+        match self.queue(plan, product, zero) {
             Ok(()) => Ok(true),
             Err(lt::CublasError(
                 sys::cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED
@@ -122,22 +138,24 @@ impl CublasLt {
                 }
                 Ok(false)
             }
-            Err(error) => Err(failed("a product with a bias", format!("{:?}", error.0))),
+            Err(error) => Err(failed("a product with what is added", format!("{:?}", error.0))),
         }
     }
 
-    fn queue(&self, plan: &Plan, product: &Matmul, bias: Address, zero: Address) -> Attempt<()> {
-        let beta = f32::from(u8::from(product.accumulate));
+    fn queue(&self, plan: &Plan, product: &Matmul, zero: Address) -> Attempt<()> {
+        let is_added = product.accumulate || product.addend.is_some();
+        let beta = f32::from(u8::from(is_added));
         let (alpha_at, beta_at): (*const c_void, *const c_void) = match &product.factor {
             Factor::Value(alpha) => (ptr::from_ref(alpha).cast(), ptr::from_ref(&beta).cast()),
-            Factor::At(alpha) => {
-                (*alpha as *const c_void, (zero + 4 * u64::from(product.accumulate)) as *const c_void)
-            }
+            Factor::At(alpha) => (*alpha as *const c_void, (zero + 4 * u64::from(is_added)) as *const c_void),
         };
         let [first, second, result] = plan.layouts;
         let to = product.c as *mut c_void;
-        let pointer = Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
-        set!(lt::set_matmul_desc_attribute, plan.description, pointer, bias)?;
+        let from = product.addend.map_or(to.cast_const(), |addend| addend as *const c_void);
+        if let Some(bias) = product.bias {
+            let pointer = Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER;
+            set!(lt::set_matmul_desc_attribute, plan.description, pointer, bias)?;
+        }
         // SAFETY: the operands are allocated in the sizes that the layouts name, the factors live until the call returns or are
         // on the device; one product after the other uses the workspace.
         unsafe {
@@ -150,7 +168,7 @@ impl CublasLt {
                 first,
                 product.a as *const c_void,
                 second,
-                to,
+                from,
                 result,
                 to,
                 result,
@@ -163,8 +181,8 @@ impl CublasLt {
     }
 
     fn plan(&self, product: &Matmul, shape: &Shape) -> Option<Plan> {
-        let mut plan = Plan::new(product, shape.3, shape.5).ok()?;
-        if let Ok(algorithm) = self.algorithm(&plan, shape.4) {
+        let mut plan = Plan::new(product, shape).ok()?;
+        if let Ok(algorithm) = self.algorithm(&plan, shape.alignments) {
             plan.algorithm = algorithm;
             return Some(plan);
         }
@@ -173,7 +191,7 @@ impl CublasLt {
     }
 
     /// What the library deems fastest.
-    fn algorithm(&self, plan: &Plan, [a, b, c]: [u32; 3]) -> Attempt<sys::cublasLtMatmulAlgo_t> {
+    fn algorithm(&self, plan: &Plan, [a, b, c, addend]: [u32; 4]) -> Attempt<sys::cublasLtMatmulAlgo_t> {
         let preference = lt::create_matmul_pref()?;
         let bytes = self.workspace_bytes;
         let numbers = [
@@ -181,7 +199,7 @@ impl CublasLt {
             // cuBLAS counts by columns, so the operands change places.
             (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, b),
             (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, a),
-            (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, c),
+            (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, addend),
             (Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c),
         ];
         let name = Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
@@ -228,15 +246,16 @@ impl CublasLt {
 
 impl Plan {
     /// Descriptions of the product and of its matrices, without an algorithm.
-    fn new(product: &Matmul, on_device: bool, results: Results) -> Attempt<Self> {
+    fn new(product: &Matmul, shape: &Shape) -> Attempt<Self> {
         let (element, compute) = types(product.operands);
         let mut plan = Self {
             description: lt::create_matmul_desc(compute, sys::cudaDataType::CUDA_R_32F)?,
             layouts: [ptr::null_mut(); 3],
             algorithm: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
         };
-        let result = if results == Results::Gelu { element } else { sys::cudaDataType::CUDA_R_32F };
-        let described = plan.describe(product, on_device, results);
+        let result =
+            if product.results == Results::Operands { element } else { sys::cudaDataType::CUDA_R_32F };
+        let described = plan.describe(product, shape);
         if let Err(error) = described.and_then(|()| plan.lay_out(product, element, result)) {
             plan.close();
             return Err(error);
@@ -244,15 +263,16 @@ impl Plan {
         Ok(plan)
     }
 
-    fn describe(&self, product: &Matmul, on_device: bool, results: Results) -> Attempt<()> {
-        let mode = if on_device {
+    fn describe(&self, product: &Matmul, shape: &Shape) -> Attempt<()> {
+        let mode = if shape.on_device {
             sys::cublasLtPointerMode_t::CUBLASLT_POINTER_MODE_DEVICE
         } else {
             sys::cublasLtPointerMode_t::CUBLASLT_POINTER_MODE_HOST
         };
-        let epilogue = match results {
-            Results::Float32 => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
-            Results::Gelu => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_BIAS,
+        let epilogue = match shape.ending {
+            Ending::Bias if !shape.has_bias => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_DEFAULT,
+            Ending::Bias => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS,
+            Ending::Gelu => sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_GELU_BIAS,
         };
         // 1 is a transposed operand, 0 one as it is.
         let numbers = [
@@ -278,8 +298,10 @@ impl Plan {
         let first = if transpose_b { (k, n) } else { (n, k) };
         let second = if transpose_a { (m, k) } else { (k, m) };
         let matrices = [(element, first), (element, second), (result, (n, m))];
-        for (layout, (kind, (rows, columns))) in self.layouts.iter_mut().zip(matrices) {
-            let apart = rows.cast_signed() as i64;
+        let [of_a, of_b, of_c] = product.strides;
+        let all = self.layouts.iter_mut().zip(matrices).zip([of_b, of_a, of_c]);
+        for ((layout, (kind, (rows, columns))), apart) in all {
+            let apart = apart.cast_signed() as i64;
             *layout = lt::create_matrix_layout(kind, rows as u64, columns as u64, apart)?;
         }
         Ok(())

@@ -7,6 +7,7 @@ mod cublaslt;
 mod kernels;
 mod libraries;
 mod nccl;
+mod passes;
 mod pinned;
 mod profile;
 mod survey;
@@ -22,15 +23,15 @@ use process_group::ProcessGroup;
 
 use self::blas::Blas;
 use self::compile::Target;
-use self::cublaslt::{CublasLt, Results};
+use self::cublaslt::{CublasLt, Ending};
 use self::kernels::Kernels;
 use self::libraries::Name;
 use self::nccl::Nccl;
 use self::pinned::{Pinned, SMALL};
 use self::profile::Profile;
-use super::check::{fail, to_u32};
-use super::device::{Address, Argument, CudaDtype, Device, Launch, Matmul};
-use super::{CudaOptions, MOST_BLOCKS, THREADS};
+use super::check::fail;
+use super::device::{Address, CudaDtype, Device, Launch, Matmul};
+use super::CudaOptions;
 use crate::{Error, Result};
 
 pub use libraries::{FoundLibrary, library_folders};
@@ -191,26 +192,6 @@ impl Driver {
         self.bind().is_ok() && self.copies.synchronize().is_ok() && self.stream.synchronize().is_ok()
     }
 
-    /// A product whose result begins as its bias, or as what stands there with it: a pass that writes it and one that reads it
-    /// more than with [`CublasLt`].
-    fn matmul_after_bias(&self, blas: &Blas, product: &Matmul, bias: Address) -> Result<()> {
-        let n = product.m * product.n;
-        let blocks = n.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32;
-        let period = to_u32("a row of", product.n)?;
-        let (c, n): (Argument, Argument) = (product.c.into(), (n as u64).into());
-        let (kernel, arguments) = if product.accumulate {
-            ("add", vec![1_f32.into(), bias.into(), period.into(), c, n])
-        } else {
-            ("repeat", vec![bias.into(), period.into(), c, n])
-        };
-        self.launch(Launch { kernel, grid: [blocks, 1], threads: THREADS, arguments: &arguments })?;
-        let name = profile::name_of(product);
-        *self.fallbacks().entry(name.clone()).or_default() += 1;
-        let begun = self.begin()?;
-        blas.multiply(&Matmul { accumulate: true, bias: None, ..*product })?;
-        self.end(begun, || name)
-    }
-
     /// Makes the device current in this thread.
     fn bind(&self) -> Result<()> {
         self.context.bind_to_thread().map_err(|error| failed("the device cannot be used", error))
@@ -333,32 +314,31 @@ impl Device for Driver {
         self.bind()?;
         // The handle's state is set anew by every product.
         let blas = self.blas.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(bias) = product.bias else {
+        if product.bias.is_none() && product.addend.is_none() {
             let begun = self.begin()?;
             blas.multiply(&product)?;
             return self.end(begun, || profile::name_of(&product));
-        };
+        }
         // Plans are added whole.
         let mut cublaslt = self.cublaslt.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = self.begin()?;
         if let Some(cublaslt) = cublaslt.as_mut()
-            && cublaslt.multiply(&product, bias, blas.zero(), Results::Float32)?
+            && cublaslt.multiply(&product, blas.zero(), Ending::Bias)?
         {
             return self.end(begun, || profile::name_of(&product));
         }
-        self.matmul_after_bias(&blas, &product, bias)
+        self.matmul_in_passes(&blas, &product)
     }
 
     fn matmul_to_gelu(&self, product: Matmul) -> Result<bool> {
         self.bind()?;
-        let Some(bias) = product.bias else { return Ok(false) };
         let zero = self.blas.lock().unwrap_or_else(PoisonError::into_inner).zero();
         // Plans are added whole.
         let mut cublaslt = self.cublaslt.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = self.begin()?;
         let name = || format!("{}, gelu", profile::name_of(&product));
         if let Some(cublaslt) = cublaslt.as_mut()
-            && cublaslt.multiply(&product, bias, zero, Results::Gelu)?
+            && cublaslt.multiply(&product, zero, Ending::Gelu)?
         {
             self.end(begun, name)?;
             return Ok(true);

@@ -31,15 +31,17 @@ pub(super) struct Profile {
 
 /// A product as a line of the table names it.
 pub(super) fn name_of(product: &Matmul) -> String {
-    let Matmul { m, n, k, operands, accumulate, bias, .. } = *product;
+    let Matmul { m, n, k, operands, accumulate, addend, bias, .. } = *product;
     let element = match operands {
         Operands::Exact => "f32",
         Operands::Float32 => "tf32",
         Operands::Float16 => "f16",
         Operands::Bfloat16 => "bf16",
     };
-    let (bias, added) =
-        (if bias.is_some() { " + bias" } else { "" }, if accumulate { ", added" } else { "" });
+    let (bias, added) = (
+        if bias.is_some() { " + bias" } else { "" },
+        if accumulate || addend.is_some() { ", added" } else { "" },
+    );
     format!("product {m} x {k} x {n} {element}{bias}{added}")
 }
 

@@ -21,39 +21,6 @@ typedef float Number;
 #define WIDE (SIDE + PAD)
 #define TILE(rows, depth) ((rows) * ((depth) + PAD))
 
-// `input` has rows of `width` numbers or, in `adapters_up`, of `rank` floats; see the kernels for `matrix` and `out`.
-struct Job {
-    const void* input;
-    const float* matrix;
-    float* out;
-    u32 width, rank, by_rank;
-    u64 key, threshold;
-    float scale, keep;
-};
-
-#define WORDS(j) u64 j##_input, u64 j##_matrix, u64 j##_out, u64 j##_size, u64 j##_key, u64 j##_mask, u64 j##_factors
-#define JOBS WORDS(a), WORDS(b), WORDS(c), WORDS(d), WORDS(e), WORDS(f), WORDS(g), WORDS(h)
-#define NAMES(j) j##_input, j##_matrix, j##_out, j##_size, j##_key, j##_mask, j##_factors
-#define ALL_JOBS NAMES(a), NAMES(b), NAMES(c), NAMES(d), NAMES(e), NAMES(f), NAMES(g), NAMES(h)
-
-DEVICE Job job_of(WORDS(j)) {
-    return {(const void*)j_input, (const float*)j_matrix, (float*)j_out, (u32)j_size, (u32)(j_size >> 32), (u32)(j_mask >> 32),
-            j_key, j_mask & 0xffffffffull, __uint_as_float((u32)j_factors), __uint_as_float((u32)(j_factors >> 32))};
-}
-
-DEVICE Job pick(u32 index, JOBS) {
-    switch (index) {
-    case 0: return job_of(NAMES(a));
-    case 1: return job_of(NAMES(b));
-    case 2: return job_of(NAMES(c));
-    case 3: return job_of(NAMES(d));
-    case 4: return job_of(NAMES(e));
-    case 5: return job_of(NAMES(f));
-    case 6: return job_of(NAMES(g));
-    default: return job_of(NAMES(h));
-    }
-}
-
 DEVICE u32 pieces(u32 whole, u32 piece) { return (whole + piece - 1) / piece; }
 
 // Number (rank j, column l) of the job's matrix.
@@ -86,7 +53,7 @@ DEVICE void set_number(Eight& eight, u32 i, Number number) {
 DEVICE Eight read_eight(const Job& job, u64 at, u32 inside) {
     const Number* from = (const Number*)job.input + at;
     Eight eight = {};
-    if (inside >= 8 && job.width % 8 == 0) {
+    if (inside >= 8 && job.is_aligned) {
         UNROLL for (u32 i = 0; i < sizeof(Eight) / sizeof(Words); i++) {
             const Words words = read((const Words*)from + i);
             UNROLL for (u32 w = 0; w < 4; w++) eight.words[4 * i + w] = words.words[w];
@@ -142,7 +109,7 @@ DEVICE Rows read_rows(const Job& job, u32 first, u32 rows, u32 at) {
     Rows tile;
     UNROLL for (u32 s = 0; s < SIDE * SIDE / 8 / BLOCK; s++) {
         const u32 row = first + row_of(s), column = at + column_of();
-        tile.eights[s] = read_eight(job, (u64)row * job.width + column, inside_row(job, column, row, rows));
+        tile.eights[s] = read_eight(job, (u64)row * job.stride + column, inside_row(job, column, row, rows));
     }
     return tile;
 }
@@ -213,7 +180,10 @@ CROWDED(BLOCK, 3, adapters_down)(JOBS, u32 count, u32 rows) {
     UNROLL for (u32 n = 0; n < RANKS / 8; n++) {
         UNROLL for (u32 e = 0; e < 4; e++) {
             u32 row = first + warp() * 16 + lane() / 4 + e / 2 * 8, j = first_rank + 8 * n + lane() % 4 * 2 + e % 2;
-            if (row < rows && j < job.rank) job.out[(u64)row * job.rank + j] = c[n][e] * job.scale * job.keep;
+            if (row >= rows || j >= job.rank) continue;
+            const float value = c[n][e] * job.scale * job.keep;
+            job.out[(u64)row * job.rank + j] = value;
+            if (job.border) job.border[(u64)row * job.border_stride + j] = narrow(value);
         }
     }
 }

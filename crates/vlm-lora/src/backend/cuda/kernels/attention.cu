@@ -25,6 +25,9 @@ DEVICE u32 visible(const Part& part, u32 row, u32 causal) {
     return !causal || last > part.keys ? part.keys : last;
 }
 
+// Numbers from one row to the next of what is read.
+struct Strides { u32 q, k, v, d_o; };
+
 DEVICE u32 rows_from(u32 first, u32 total) { return first < total ? total - first : 0; }
 
 // Scores of 16 queries from `own` on with KEYS keys from `start` on: none of what a query does not see.
@@ -57,8 +60,8 @@ DEVICE void mask_queries(float (*p)[4], const Part& part, u32 own, u32 start, u3
 
 // A block has WARPS x 16 queries of one head and goes over the keys, KEYS at a time.
 template <int DIM, int WARPS, int KEYS>
-DEVICE void attention_forward(const u32* parts, const float* q, const float* k, const float* v, float* o,
-                              Element* operand, float* lse, u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
+DEVICE void attention_forward(const u32* parts, const Source* q, const Source* k, const Source* v, const Strides& strides,
+                              const Result& o, float* lse, u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
     constexpr int ROWS = WARPS * 16, THREADS = WARPS * 32, WIDTH = DIM + PAD;
     SHARED(Element, queries, ROWS * WIDTH);
     SHARED(Element, keys, KEYS * WIDTH);
@@ -66,17 +69,19 @@ DEVICE void attention_forward(const u32* parts, const float* q, const float* k, 
     SHARED(Element, stage, STAGE(WARPS, KEYS));
     const Part part = part_of(parts);
     const u32 head = blockIdx.y, own = part.first + warp() * 16;
-    const u64 q_stride = (u64)heads * head_dim, k_stride = (u64)kv_heads * head_dim;
-    const u64 q_at = (part.first_query + part.first) * q_stride + head * head_dim;
-    const u64 k_at = part.first_key * k_stride + head / (heads / kv_heads) * head_dim;
-    load_tile<DIM, ROWS, THREADS>(queries, q + q_at, q_stride, rows_from(part.first, part.queries), head_dim, 1.0f);
+    const u32 column = head * head_dim, key_column = head / (heads / kv_heads) * head_dim;
+    const bool is_whole = are_whole(q, strides.q, head_dim) && are_whole(k, strides.k, head_dim) && are_whole(v, strides.v, head_dim);
+    q += (u64)(part.first_query + part.first) * strides.q + column;
+    k += (u64)part.first_key * strides.k + key_column;
+    v += (u64)part.first_key * strides.v + key_column;
+    load_tile<DIM, ROWS, THREADS>(queries, q, strides.q, rows_from(part.first, part.queries), head_dim, 1.0f, is_whole);
     const float units = scale * UNITS;
     float output[DIM / 8][4] = {}, largest[2] = {MINUS_INFINITY, MINUS_INFINITY}, sum[2] = {};
     const u32 end = visible(part, part.first + ROWS - 1, causal);
     for (u32 start = 0; start < end; start += KEYS) {
         __syncthreads();
-        load_tile<DIM, KEYS, THREADS>(keys, k + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
-        load_tile<DIM, KEYS, THREADS>(values, v + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
+        load_tile<DIM, KEYS, THREADS>(keys, k + (u64)start * strides.k, strides.k, part.keys - start, head_dim, 1.0f, is_whole);
+        load_tile<DIM, KEYS, THREADS>(values, v + (u64)start * strides.v, strides.v, part.keys - start, head_dim, 1.0f, is_whole);
         __syncthreads();
         float p[KEYS / 8][4] = {};
         multiply_rows<DIM, KEYS / 8>(p, queries + warp() * 16 * WIDTH, keys);
@@ -114,16 +119,19 @@ DEVICE void attention_forward(const u32* parts, const float* q, const float* k, 
             lse[(part.first_query + row) * (u64)heads + head] = largest[half] * scale + logf(sum[half]);
         }
     }
-    const u64 at = q_at + warp() * 16 * q_stride;
-    store_rows<DIM>(output, o, operand, at, q_stride, rows_from(own, part.queries), head_dim, factor);
+    store_rows<DIM>(output, o, part.first_query + own, column, rows_from(own, part.queries), head_dim, factor);
 }
 
-// The dot product of each row of d_o with that of o, one warp a row.
-KERNEL(attention_delta)(const float* d_o, const float* o, float* delta, u64 rows, u32 head_dim) {
+// The dot product of each row of d_o with that of o, one warp a head of a row.
+KERNEL(attention_delta)
+(const Source* d_o, u32 d_o_stride, const Source* o, u32 o_stride, float* delta, u64 rows, u32 heads, u32 head_dim) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
+    const u64 query = (u32)row / heads, column = (u32)row % heads * head_dim;
+    d_o += query * d_o_stride + column;
+    o += query * o_stride + column;
     float sum = 0.0f;
-    for (u32 i = lane(); i < head_dim; i += LANES) sum += d_o[row * head_dim + i] * o[row * head_dim + i];
+    for (u32 i = lane(); i < head_dim; i += LANES) sum += number(d_o[i]) * number(o[i]);
     sum = warp_sum(sum);
     if (lane() == 0) delta[row] = sum;
 }
@@ -136,9 +144,9 @@ DEVICE float gradient_power(const u32* largest) {
 }
 
 template <int DIM, int WARPS, int KEYS>
-DEVICE void attention_backward_queries(const u32* parts, const float* d_o, const float* q, const float* k, const float* v,
-                                       const float* lse, const float* delta, const u32* d_o_largest, float* dq, u32 heads,
-                                       u32 kv_heads, u32 head_dim, u32 causal, float scale) {
+DEVICE void attention_backward_queries(const u32* parts, const Source* d_o, const Source* q, const Source* k, const Source* v,
+                                       const Strides& strides, const float* lse, const float* delta, const u32* d_o_largest,
+                                       const Result& dq, u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
     constexpr int ROWS = WARPS * 16, THREADS = WARPS * 32, WIDTH = DIM + PAD;
     SHARED(Element, queries, ROWS * WIDTH);
     SHARED(Element, gradients, ROWS * WIDTH);
@@ -148,12 +156,15 @@ DEVICE void attention_backward_queries(const u32* parts, const float* d_o, const
     const Part part = part_of(parts);
     const u32 head = blockIdx.y, own = part.first + warp() * 16;
     const float power = gradient_power(d_o_largest);
-    const u64 q_stride = (u64)heads * head_dim, k_stride = (u64)kv_heads * head_dim;
-    const u64 q_at = (part.first_query + part.first) * q_stride + head * head_dim;
-    const u64 k_at = part.first_key * k_stride + head / (heads / kv_heads) * head_dim;
+    const u32 column = head * head_dim, key_column = head / (heads / kv_heads) * head_dim;
+    const bool is_whole = are_whole(q, strides.q, head_dim) && are_whole(k, strides.k, head_dim) &&
+                          are_whole(v, strides.v, head_dim) && are_whole(d_o, strides.d_o, head_dim);
+    const u64 first_row = part.first_query + part.first;
+    k += (u64)part.first_key * strides.k + key_column;
+    v += (u64)part.first_key * strides.v + key_column;
     const u32 rows = rows_from(part.first, part.queries);
-    load_tile<DIM, ROWS, THREADS>(queries, q + q_at, q_stride, rows, head_dim, 1.0f);
-    load_tile<DIM, ROWS, THREADS>(gradients, d_o + q_at, q_stride, rows, head_dim, power);
+    load_tile<DIM, ROWS, THREADS>(queries, q + first_row * strides.q + column, strides.q, rows, head_dim, 1.0f, is_whole);
+    load_tile<DIM, ROWS, THREADS>(gradients, d_o + first_row * strides.d_o + column, strides.d_o, rows, head_dim, power, is_whole);
     float row_lse[2], row_delta[2];
     UNROLL for (u32 half = 0; half < 2; half++) {
         const u32 row = own + lane() / 4 + half * 8;
@@ -167,8 +178,8 @@ DEVICE void attention_backward_queries(const u32* parts, const float* d_o, const
     const u32 end = visible(part, part.first + ROWS - 1, causal);
     for (u32 start = 0; start < end; start += KEYS) {
         __syncthreads();
-        load_tile<DIM, KEYS, THREADS>(keys, k + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
-        load_tile<DIM, KEYS, THREADS>(values, v + k_at + start * k_stride, k_stride, part.keys - start, head_dim, 1.0f);
+        load_tile<DIM, KEYS, THREADS>(keys, k + (u64)start * strides.k, strides.k, part.keys - start, head_dim, 1.0f, is_whole);
+        load_tile<DIM, KEYS, THREADS>(values, v + (u64)start * strides.v, strides.v, part.keys - start, head_dim, 1.0f, is_whole);
         __syncthreads();
         float p[KEYS / 8][4] = {}, dp[KEYS / 8][4] = {};
         multiply_rows<DIM, KEYS / 8>(p, queries + warp() * 16 * WIDTH, keys);
@@ -182,16 +193,16 @@ DEVICE void attention_backward_queries(const u32* parts, const float* d_o, const
         multiply_columns<DIM, KEYS / 8>(result, dp, keys, stage);
     }
     const float factor[2] = {scale / power, scale / power};
-    const u64 at = q_at + warp() * 16 * q_stride;
-    store_rows<DIM>(result, dq, nullptr, at, q_stride, rows_from(own, part.queries), head_dim, factor);
+    store_rows<DIM>(result, dq, part.first_query + own, column, rows_from(own, part.queries), head_dim, factor);
 }
 
 // A block has WARPS x 16 keys of one key head and goes over the queries of all heads that use it. Scores are transposed: a row
 // is a key, a column a query.
 template <int DIM, int WARPS, int QUERIES>
-DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const float* q, const float* k, const float* v,
-                                    const float* lse, const float* delta, const u32* d_o_largest, float* dk, float* dv,
-                                    Element* dv_operand, u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale) {
+DEVICE void attention_backward_keys(const u32* parts, const Source* d_o, const Source* q, const Source* k, const Source* v,
+                                    const Strides& strides, const float* lse, const float* delta, const u32* d_o_largest,
+                                    const Result& dk, const Result& dv, u32 heads, u32 kv_heads, u32 head_dim, u32 causal,
+                                    float scale) {
     constexpr int ROWS = WARPS * 16, THREADS = WARPS * 32, WIDTH = DIM + PAD;
     SHARED(Element, keys, ROWS * WIDTH);
     SHARED(Element, values, ROWS * WIDTH);
@@ -202,11 +213,13 @@ DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const fl
     const Part part = part_of(parts);
     const u32 own = part.first + warp() * 16, group = heads / kv_heads;
     const float power = gradient_power(d_o_largest);
-    const u64 q_stride = (u64)heads * head_dim, k_stride = (u64)kv_heads * head_dim;
-    const u64 k_at = (part.first_key + part.first) * k_stride + blockIdx.y * head_dim;
+    const bool is_whole = are_whole(q, strides.q, head_dim) && are_whole(k, strides.k, head_dim) &&
+                          are_whole(v, strides.v, head_dim) && are_whole(d_o, strides.d_o, head_dim);
+    const u32 key_column = blockIdx.y * head_dim;
+    const u64 first_row = part.first_key + part.first;
     const u32 rows = rows_from(part.first, part.keys);
-    load_tile<DIM, ROWS, THREADS>(keys, k + k_at, k_stride, rows, head_dim, 1.0f);
-    load_tile<DIM, ROWS, THREADS>(values, v + k_at, k_stride, rows, head_dim, 1.0f);
+    load_tile<DIM, ROWS, THREADS>(keys, k + first_row * strides.k + key_column, strides.k, rows, head_dim, 1.0f, is_whole);
+    load_tile<DIM, ROWS, THREADS>(values, v + first_row * strides.v + key_column, strides.v, rows, head_dim, 1.0f, is_whole);
     const float units = scale * UNITS;
     float key_result[DIM / 8][4] = {}, value_result[DIM / 8][4] = {};
     // The first query that sees the first of these keys, and with it the tile where to begin.
@@ -214,10 +227,11 @@ DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const fl
     const u32 begin = causal && part.first > before ? (part.first - before) / QUERIES * QUERIES : 0;
     for (u32 head = blockIdx.y * group; head < (blockIdx.y + 1) * group; head++) {
         for (u32 start = begin; start < part.queries; start += QUERIES) {
-            const u64 q_at = (part.first_query + start) * q_stride + head * head_dim;
+            const u64 row = part.first_query + start;
+            const u32 column = head * head_dim, left = part.queries - start;
             __syncthreads();
-            load_tile<DIM, QUERIES, THREADS>(queries, q + q_at, q_stride, part.queries - start, head_dim, 1.0f);
-            load_tile<DIM, QUERIES, THREADS>(gradients, d_o + q_at, q_stride, part.queries - start, head_dim, power);
+            load_tile<DIM, QUERIES, THREADS>(queries, q + row * strides.q + column, strides.q, left, head_dim, 1.0f, is_whole);
+            load_tile<DIM, QUERIES, THREADS>(gradients, d_o + row * strides.d_o + column, strides.d_o, left, head_dim, power, is_whole);
             static_assert(QUERIES <= THREADS, "each query of a tile has a thread");
             if (threadIdx.x < QUERIES) {
                 // A row that is not there has no probabilities.
@@ -244,35 +258,38 @@ DEVICE void attention_backward_keys(const u32* parts, const float* d_o, const fl
         }
     }
     const float key_factor[2] = {scale / power, scale / power}, value_factor[2] = {1.0f / power, 1.0f / power};
-    const u64 at = k_at + warp() * 16 * k_stride;
-    store_rows<DIM>(key_result, dk, nullptr, at, k_stride, rows_from(own, part.keys), head_dim, key_factor);
-    store_rows<DIM>(value_result, dv, dv_operand, at, k_stride, rows_from(own, part.keys), head_dim, value_factor);
+    const u64 at = part.first_key + own;
+    store_rows<DIM>(key_result, dk, at, key_column, rows_from(own, part.keys), head_dim, key_factor);
+    store_rows<DIM>(value_result, dv, at, key_column, rows_from(own, part.keys), head_dim, value_factor);
 }
 
 // Tiles of each size fit the 48 KiB of shared memory that every GPU gives without asking. So many blocks run beside each other
 // as are left with registers enough to do without memory: FORWARD, and BACKWARD of each kernel.
 #define ATTENTION(DIM, FORWARD, BACKWARD, FORWARD_WARPS, FORWARD_KEYS, BACKWARD_WARPS, BACKWARD_COLUMNS)                     \
     CROWDED(FORWARD_WARPS * 32, FORWARD, attention_forward_##DIM)                                                            \
-    (const u32* parts, const float* q, const float* k, const float* v, float* o, Element* operand, float* lse, u32 heads,    \
-     u32 kv_heads, u32 head_dim, u32 causal, float scale) {                                                                  \
-        attention_forward<DIM, FORWARD_WARPS, FORWARD_KEYS>(parts, q, k, v, o, operand, lse, heads, kv_heads, head_dim,      \
-                                                            causal, scale);                                                  \
+    (const u32* parts, INPUTS, RESULT(o), float* lse, SIZES) {                                                               \
+        attention_forward<DIM, FORWARD_WARPS, FORWARD_KEYS>(parts, q, k, v, {q_stride, k_stride, v_stride, 0},               \
+                                                            OF_QUERIES(o), lse, heads, kv_heads, head_dim, causal, scale);   \
     }                                                                                                                        \
     CROWDED(BACKWARD_WARPS * 32, BACKWARD, attention_backward_queries_##DIM)                                                 \
-    (const u32* parts, const float* d_o, const float* q, const float* k, const float* v, const float* lse,                   \
-     const float* delta, const u32* d_o_largest, float* dq, u32 heads, u32 kv_heads, u32 head_dim, u32 causal,               \
-     float scale) {                                                                                                          \
-        attention_backward_queries<DIM, BACKWARD_WARPS, BACKWARD_COLUMNS>(parts, d_o, q, k, v, lse, delta, d_o_largest, dq,  \
-                                                                          heads, kv_heads, head_dim, causal, scale);         \
+    (const u32* parts, const Source* d_o, u32 d_o_stride, INPUTS, const float* lse, const float* delta,                      \
+     const u32* d_o_largest, RESULT(dq), SIZES) {                                                                            \
+        attention_backward_queries<DIM, BACKWARD_WARPS, BACKWARD_COLUMNS>(                                                   \
+            parts, d_o, q, k, v, {q_stride, k_stride, v_stride, d_o_stride}, lse, delta, d_o_largest, OF_QUERIES(dq), heads, \
+            kv_heads, head_dim, causal, scale);                                                                              \
     }                                                                                                                        \
     CROWDED(BACKWARD_WARPS * 32, BACKWARD, attention_backward_keys_##DIM)                                                    \
-    (const u32* parts, const float* d_o, const float* q, const float* k, const float* v, const float* lse,                   \
-     const float* delta, const u32* d_o_largest, float* dk, float* dv, Element* dv_operand, u32 heads, u32 kv_heads,         \
-     u32 head_dim, u32 causal, float scale) {                                                                                \
-        attention_backward_keys<DIM, BACKWARD_WARPS, BACKWARD_COLUMNS>(parts, d_o, q, k, v, lse, delta, d_o_largest, dk, dv, \
-                                                                       dv_operand, heads, kv_heads, head_dim, causal,        \
-                                                                       scale);                                               \
+    (const u32* parts, const Source* d_o, u32 d_o_stride, INPUTS, const float* lse, const float* delta,                      \
+     const u32* d_o_largest, RESULT(dk), RESULT(dv), SIZES) {                                                                \
+        attention_backward_keys<DIM, BACKWARD_WARPS, BACKWARD_COLUMNS>(                                                      \
+            parts, d_o, q, k, v, {q_stride, k_stride, v_stride, d_o_stride}, lse, delta, d_o_largest, OF_KEYS(dk),           \
+            OF_KEYS(dv), heads, kv_heads, head_dim, causal, scale);                                                          \
     }
+#define INPUTS const Source *q, u32 q_stride, const Source *k, u32 k_stride, const Source *v, u32 v_stride
+#define RESULT(name) float *name, Element *name##_operand, u32 name##_stride
+#define SIZES u32 heads, u32 kv_heads, u32 head_dim, u32 causal, float scale
+#define OF_QUERIES(name) Result{name, name##_operand, (u64)heads * head_dim, name##_stride}
+#define OF_KEYS(name) Result{name, name##_operand, (u64)kv_heads * head_dim, name##_stride}
 
 #if PRECISION == 0
 ATTENTION(64, 1, 1, 4, 32, 2, 32)

@@ -206,6 +206,12 @@ DEVICE void put(float* y, Element* operand, u64 i, float value) {
     if (operand) operand[i] = narrow(value);
 }
 
+// The same for column `i` of a row of `width` numbers, or of `stride` operands.
+DEVICE void put_in_row(float* y, Element* operand, u64 row, u32 i, u32 width, u32 stride, float value) {
+    if (y) y[row * width + i] = value;
+    if (operand) operand[row * stride + i] = narrow(value);
+}
+
 // The power of two that brings magnitudes up to the one with these bits below 2^(target + 1), and so that of the largest to
 // 2^target or more: what f16 holds without overflow and with the least underflow. 1 where there is nothing to scale.
 DEVICE float power_for(u32 largest, int target) {

@@ -112,6 +112,20 @@ KERNEL(rope)
     }
 }
 
+// Rows of `width` numbers as operands, each `stride` behind the one before, and back.
+KERNEL(cast_rows)(const float* __restrict__ x, Element* __restrict__ y, u32 width, u32 stride, u64 n) {
+    EACH(i, n) y[(u64)((u32)i / width) * stride + (u32)i % width] = narrow(x[i]);
+}
+
+KERNEL(widen_rows)(const Element* __restrict__ x, u32 width, u32 stride, float* __restrict__ y, u64 n) {
+    EACH(i, n) y[i] = widen(x[(u64)((u32)i / width) * stride + (u32)i % width]);
+}
+
+// Numbers as operands, repeated in every row.
+KERNEL(repeat_operands)(const Element* __restrict__ x, u32 width, Element* __restrict__ y, u32 stride, u64 n) {
+    EACH(i, n) y[(u64)((u32)i / width) * stride + (u32)i % width] = x[(u32)i % width];
+}
+
 KERNEL(gather_rows)(const float* src, const u32* rows, u32 width, float* dst, u64 n) {
     EACH(i, n) dst[i] = src[(u64)rows[(u32)i / width] * width + (u32)i % width];
 }
@@ -137,8 +151,8 @@ KERNEL(patches)
 }
 
 // Rows of a frozen matrix in f32.
-KERNEL(embed)(const Element* weight, const u32* rows, u32 width, float* y, u64 n) {
-    EACH(i, n) y[i] = widen(weight[(u64)rows[(u32)i / width] * width + (u32)i % width]);
+KERNEL(embed)(const Element* weight, u32 stride, const u32* rows, u32 width, float* y, u64 n) {
+    EACH(i, n) y[i] = widen(weight[(u64)rows[(u32)i / width] * stride + (u32)i % width]);
 }
 
 // Rows of 8-bit integers with a scale each, in f32.

@@ -23,19 +23,19 @@ DEVICE float deviation_scale(const float* x, u32 width, float mean, float eps) {
 
 KERNEL(rms_norm)
 (const float* __restrict__ x, const float* __restrict__ weight, float eps, float* __restrict__ y, Element* __restrict__ operand,
- u64 rows, u32 width) {
+ u32 stride, u64 rows, u32 width) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
     u64 at = row * width;
     x += at;
     float scale = rms_scale(x, width, eps);
-    BY_SIX for (u32 i = lane(); i < width; i += LANES) put(y, operand, at + i, x[i] * scale * weight[i]);
+    BY_SIX for (u32 i = lane(); i < width; i += LANES) put_in_row(y, operand, row, i, width, stride, x[i] * scale * weight[i]);
 }
 
 // With g = dy weight and h the normed row: dx (+)= (g - h mean(g h)) scale.
 KERNEL(rms_norm_backward)
 (const float* __restrict__ dy, const float* __restrict__ x, const float* __restrict__ weight, float eps, float* __restrict__ dx,
- Element* __restrict__ operand, u64 rows, u32 width, u32 accumulate) {
+ Element* __restrict__ operand, u32 stride, u64 rows, u32 width, u32 accumulate) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
     u64 at = row * width;
@@ -46,25 +46,27 @@ KERNEL(rms_norm_backward)
     float mean = warp_sum(sum) * scale / (float)width;
     BY_SIX for (u32 i = lane(); i < width; i += LANES) {
         float gradient = (dy[i] * weight[i] - x[i] * scale * mean) * scale;
-        put(dx, operand, at + i, accumulate ? dx[at + i] + gradient : gradient);
+        put_in_row(dx, operand, row, i, width, stride, accumulate ? dx[at + i] + gradient : gradient);
     }
 }
 
 KERNEL(layer_norm)
 (const float* __restrict__ x, const float* __restrict__ weight, const float* __restrict__ bias, float eps, float* __restrict__ y,
- Element* __restrict__ operand, u64 rows, u32 width) {
+ Element* __restrict__ operand, u32 stride, u64 rows, u32 width) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
     u64 at = row * width;
     x += at;
     float mean = row_mean(x, width), scale = deviation_scale(x, width, mean, eps);
-    BY_SIX for (u32 i = lane(); i < width; i += LANES) put(y, operand, at + i, (x[i] - mean) * scale * weight[i] + bias[i]);
+    BY_SIX for (u32 i = lane(); i < width; i += LANES) {
+        put_in_row(y, operand, row, i, width, stride, (x[i] - mean) * scale * weight[i] + bias[i]);
+    }
 }
 
 // With g = dy weight and h the normed row: dx (+)= (g - mean(g) - h mean(g h)) scale.
 KERNEL(layer_norm_backward)
 (const float* __restrict__ dy, const float* __restrict__ x, const float* __restrict__ weight, float eps, float* __restrict__ dx,
- Element* __restrict__ operand, u64 rows, u32 width, u32 accumulate) {
+ Element* __restrict__ operand, u32 stride, u64 rows, u32 width, u32 accumulate) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
     u64 at = row * width;
@@ -80,7 +82,7 @@ KERNEL(layer_norm_backward)
     float mean_g = warp_sum(sum) / (float)width, mean_gh = warp_sum(product) / (float)width;
     BY_SIX for (u32 i = lane(); i < width; i += LANES) {
         float gradient = (dy[i] * weight[i] - mean_g - (x[i] - mean) * scale * mean_gh) * scale;
-        put(dx, operand, at + i, accumulate ? dx[at + i] + gradient : gradient);
+        put_in_row(dx, operand, row, i, width, stride, accumulate ? dx[at + i] + gradient : gradient);
     }
 }
 
@@ -104,10 +106,10 @@ KERNEL(column_dot)(const float* a, const float* b, float* out, u64 rows, u64 wid
 }
 
 // The squared norm of each row of a frozen matrix, one warp a row.
-KERNEL(row_norms_squared)(const Element* weight, float* out, u64 rows, u32 width) {
+KERNEL(row_norms_squared)(const Element* weight, u32 stride, float* out, u64 rows, u32 width) {
     u64 row = (u64)blockIdx.x * NORM_ROWS + warp();
     if (row >= rows) return;
-    weight += row * width;
+    weight += row * stride;
     float sum = 0.0f;
     for (u32 i = lane(); i < width; i += LANES) sum += widen(weight[i]) * widen(weight[i]);
     sum = warp_sum(sum);

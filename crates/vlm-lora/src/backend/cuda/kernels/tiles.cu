@@ -10,39 +10,64 @@
 #define PAD 8
 #endif
 
-// Rows of `stride` floats times `power` to a tile of ROWS rows, zeros where there are none, by THREADS threads. Up to READS
-// reads of a thread are on their way before the first of them is written.
+// What tiles are read from: in bf16 operands, else floats.
+#if PRECISION == 2
+typedef Element Source;
+DEVICE float number(Source value) { return widen(value); }
+#else
+typedef float Source;
+DEVICE float number(Source value) { return value; }
+#endif
+
+// Numbers that are read at once.
+#define WIDTH_OF_READ (16u / (u32)sizeof(Source))
+
+// Whether rows from `from` on, which have whole reads, begin at whole reads.
+DEVICE bool are_whole(const Source* from, u64 stride, u32 head_dim) {
+    return (head_dim | (u32)stride) % WIDTH_OF_READ == 0 && (u64)from % 16 == 0;
+}
+
+// As many neighbours as are read at once, times `power`, which is 1 where they are operands.
+DEVICE void put_read(Element* to, const Words& words, float power) {
+#if PRECISION == 2
+    *(Words*)to = words;
+#else
+    Four four;
+    UNROLL for (u32 e = 0; e < 4; e++) four.numbers[e] = __uint_as_float(words.words[e]) * power;
+    put_four(to, four);
+#endif
+}
+
+// Rows, each `stride` numbers behind the one before, times `power` to a tile of ROWS rows, zeros where there are none, by THREADS
+// threads; `is_whole` says whether rows begin at whole reads. Up to READS reads of a thread are on their way before the first of them is written.
 #define READS 8
 
 template <int DIM, int ROWS, int THREADS>
-DEVICE void load_tile(Element* tile, const float* from, u64 stride, u32 rows, u32 head_dim, float power) {
-    constexpr u32 ACROSS = DIM / 4, DOWN = THREADS / ACROSS, STEPS = ROWS / DOWN, TOGETHER = STEPS < READS ? STEPS : READS;
+DEVICE void load_tile(Element* tile, const Source* from, u64 stride, u32 rows, u32 head_dim, float power,
+                      bool is_whole) {
+    constexpr u32 ACROSS = DIM / WIDTH_OF_READ, DOWN = THREADS / ACROSS, STEPS = ROWS / DOWN,
+                  TOGETHER = STEPS < READS ? STEPS : READS;
     static_assert(THREADS % ACROSS == 0 && ROWS % DOWN == 0 && STEPS % TOGETHER == 0, "every thread has as many steps");
-    const u32 column = threadIdx.x % ACROSS * 4, first = threadIdx.x / ACROSS;
+    const u32 column = threadIdx.x % ACROSS * WIDTH_OF_READ, first = threadIdx.x / ACROSS;
     Element* to = tile + first * (DIM + PAD) + column;
-    if (head_dim % 4 != 0) {
-        // Heads do not begin at multiples of four.
+    if (!is_whole) {
         for (u32 row = first; row < ROWS; row += DOWN, to += DOWN * (DIM + PAD)) {
-            Four four = {};
-            UNROLL for (u32 e = 0; e < 4; e++) {
-                if (row < rows && column + e < head_dim) four.numbers[e] = from[row * stride + column + e] * power;
+            for (u32 e = 0; e < WIDTH_OF_READ; e++) {
+                const bool there = row < rows && column + e < head_dim;
+                to[e] = narrow(there ? number(from[row * stride + column + e]) * power : 0.0f);
             }
-            put_four(to, four);
         }
         return;
     }
     const bool inside = column < head_dim;
     from += first * stride + column;
     UNROLL for (u32 step = 0; step < STEPS; step += TOGETHER) {
-        Four fours[TOGETHER];
+        Words words[TOGETHER];
         UNROLL for (u32 s = 0; s < TOGETHER; s++) {
-            fours[s] = Four{};
-            if (inside && first + (step + s) * DOWN < rows) fours[s] = *(const Four*)(from + (step + s) * DOWN * stride);
+            words[s] = Words{};
+            if (inside && first + (step + s) * DOWN < rows) words[s] = *(const Words*)(from + (step + s) * DOWN * stride);
         }
-        UNROLL for (u32 s = 0; s < TOGETHER; s++) {
-            UNROLL for (u32 e = 0; e < 4; e++) fours[s].numbers[e] *= power;
-            put_four(to + (step + s) * DOWN * (DIM + PAD), fours[s]);
-        }
+        UNROLL for (u32 s = 0; s < TOGETHER; s++) put_read(to + (step + s) * DOWN * (DIM + PAD), words[s], power);
     }
 }
 
@@ -193,14 +218,25 @@ DEVICE void multiply_columns(float (*c)[4], const float (*p)[4], const Element* 
 
 #endif
 
-// Writes 16 x DIM numbers times `factor[row / 8]` to rows of `stride` floats from `at` on.
+// Where a result goes, as numbers and as operands, which may each be null: rows of `width` and of `stride`.
+struct Result {
+    float* numbers;
+    Element* operand;
+    u64 width, stride;
+};
+
+// Writes 16 x DIM numbers times `factor[row / 8]` to rows from `row` on, at columns `column` on.
 template <int DIM>
-DEVICE void store_rows(const float (*c)[4], float* to, Element* operand, u64 at, u64 stride, u32 rows, u32 head_dim,
+DEVICE void store_rows(const float (*c)[4], const Result& result, u64 row, u32 column, u32 rows, u32 head_dim,
                        const float* factor) {
     UNROLL for (u32 n = 0; n < DIM / 8; n++) {
         UNROLL for (u32 e = 0; e < 4; e++) {
-            u32 row = lane() / 4 + e / 2 * 8, column = 8 * n + lane() % 4 * 2 + e % 2;
-            if (row < rows && column < head_dim) put(to, operand, at + row * stride + column, c[n][e] * factor[e / 2]);
+            const u32 down = lane() / 4 + e / 2 * 8, across = 8 * n + lane() % 4 * 2 + e % 2;
+            if (down >= rows || across >= head_dim) continue;
+            const float value = c[n][e] * factor[e / 2];
+            const u64 r = row + down, l = column + across;
+            if (result.numbers) result.numbers[r * result.width + l] = value;
+            if (result.operand) result.operand[r * result.stride + l] = narrow(value);
         }
     }
 }

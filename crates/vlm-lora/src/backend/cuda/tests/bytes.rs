@@ -1,22 +1,23 @@
 //! The bytes that a kernel or a product moves between the memory of a GPU and its cores, of its arguments: what it must read and
 //! what it writes, each once, with operands of products in bf16. Tiles that are read again come from the cache.
 
-use crate::backend::cuda::device::{Address, Argument, Matmul, Operands};
+use crate::backend::cuda::device::{Address, Argument, Matmul, Operands, Results};
 
 /// An element of a product's operand.
 const ELEMENT: usize = 2;
 /// Words of the jobs of adapters, and of each of them.
 const JOBS: usize = 8;
-const JOB: usize = 7;
+const JOB: usize = 9;
 
-/// Of a product, whose results have so many bytes.
-pub(super) fn of_product(product: &Matmul, result: usize) -> usize {
-    let Matmul { m, n, k, operands, accumulate, bias, .. } = *product;
+/// Of a product.
+pub(super) fn of_product(product: &Matmul) -> usize {
+    let Matmul { m, n, k, operands, accumulate, addend, bias, .. } = *product;
     let operand = match operands {
         Operands::Exact | Operands::Float32 => 4,
         Operands::Float16 | Operands::Bfloat16 => ELEMENT,
     };
-    let results = m * n * result * (1 + usize::from(accumulate));
+    let result = if product.results == Results::Operands { operand } else { 4 };
+    let results = m * n * result * (1 + usize::from(accumulate || addend.is_some()));
     (m * k + k * n) * operand + results + bias.map_or(0, |_| n * result)
 }
 
@@ -51,7 +52,7 @@ impl Arguments<'_> {
 pub(super) fn of_kernel(name: &str, arguments: &[Argument], words: impl Fn(Address) -> Vec<u32>) -> usize {
     let all = Arguments(arguments);
     match name {
-        "sum_squares" | "clear" | "adamw" | "cross_entropy" | "row_norms_squared" => 0,
+        "sum_squares" | "clear" | "adamw" | "cross_entropy" | "row_norms_squared" | "border" | "borders" => 0,
         _ if name.starts_with("adapters") => of_adapters(name, all),
         _ if name.starts_with("attention_") && name != "attention_delta" => {
             of_attention(name, all, &words(arguments[0].bits()))
@@ -78,10 +79,19 @@ fn of_pointwise(name: &str, all: Arguments<'_>) -> usize {
         "gather_rows" => 8 * number(4),
         "scatter_rows" => (8 + 4 * number(5)) * number(4),
         "patches" => 5 * number(6),
-        "embed" => (ELEMENT + 4) * number(4),
+        "embed" => (ELEMENT + 4) * number(5),
+        "copy_operands" => 2 * ELEMENT * number(5),
+        "swiglu_operands" => 2 * ELEMENT * number(8) + all.written(4, number(8)),
+        "swiglu_backward_operands" => {
+            let (n, of_dy) = (number(14), if number(0) == 0 { ELEMENT } else { 4 });
+            n * (of_dy + 2 * ELEMENT) + all.written(7, n) + all.written(10, n)
+        }
+        "rope_operands" => 4 * ELEMENT * number(4) * number(5),
         "cast" => (4 + ELEMENT) * number(2),
         "column_dot" => 4 * number(3) * number(4) * (1 + usize::from(number(1) != 0)) + 8 * number(4),
-        "attention_delta" => 8 * number(3) * number(4) + 4 * number(3),
+        "cast_rows" | "widen_rows" => (4 + ELEMENT) * number(4),
+        "repeat_operands" => ELEMENT * (number(1) + number(4)),
+        "attention_delta" => 2 * ELEMENT * number(5) * number(7) + 4 * number(5),
         _ => panic!("nobody knows what `{name}` moves"),
     }
 }
@@ -92,8 +102,8 @@ fn of_norm(name: &str, all: Arguments<'_>) -> usize {
     // Behind the inputs: weights, the bias of a layer norm, a small number.
     let parameters = if is_layer && !is_backward { 2 } else { 1 };
     let output = inputs + parameters + 1;
-    let (rows, width) = (all.number(output + 2), all.number(output + 3));
-    let read_again = if is_backward { all.number(output + 4) } else { 0 };
+    let (rows, width) = (all.number(output + 3), all.number(output + 4));
+    let read_again = if is_backward { all.number(output + 5) } else { 0 };
     4 * rows * width * (inputs + read_again) + 4 * width * parameters + all.written(output, rows * width)
 }
 
@@ -108,11 +118,16 @@ fn of_attention(name: &str, all: Arguments<'_>, parts: &[u32]) -> usize {
     let sizes = all.0.len() - 5;
     let (heads, kv_heads, dim) = (all.number(sizes), all.number(sizes + 1), all.number(sizes + 2));
     let (of_queries, of_keys, sums) = (queries * heads * dim, keys * kv_heads * dim, 4 * queries * heads);
-    let read = 4 * of_queries + 8 * of_keys;
+    let read = ELEMENT * (of_queries + 2 * of_keys);
     match name {
-        _ if name.starts_with("attention_forward") => read + all.written(4, of_queries) + sums,
-        _ if name.starts_with("attention_backward_queries") => read + 8 * of_queries + 2 * sums,
-        _ => read + 4 * of_queries + 2 * sums + 4 * of_keys + all.written(9, of_keys),
+        _ if name.starts_with("attention_forward") => read + all.written(7, of_queries) + sums,
+        _ if name.starts_with("attention_backward_queries") => {
+            read + ELEMENT * of_queries + all.written(12, of_queries) + 2 * sums
+        }
+        _ => {
+            let written = all.written(12, of_keys) + all.written(15, of_keys);
+            read + ELEMENT * of_queries + 2 * sums + written
+        }
     }
 }
 

@@ -156,7 +156,7 @@ impl Device for Counter {
     fn matmul(&self, product: Matmul) -> Result<()> {
         self.count(|counts| {
             counts.products += 1;
-            counts.moved += bytes::of_product(&product, 4);
+            counts.moved += bytes::of_product(&product);
         });
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Device for Counter {
     fn matmul_to_gelu(&self, product: Matmul) -> Result<bool> {
         self.count(|counts| {
             counts.products += 1;
-            counts.moved += bytes::of_product(&product, 2);
+            counts.moved += bytes::of_product(&product);
         });
         Ok(true)
     }
@@ -181,11 +181,12 @@ const RELEASED: &str = r#"{"model_type": "idefics3", "image_token_id": 49190, "s
                     "num_hidden_layers": TEXT, "num_attention_heads": 15, "num_key_value_heads": 5, "head_dim": 64,
                     "rms_norm_eps": 1e-5, "rope_theta": 100000.0, "max_position_embeddings": 8192}}"#;
 
-/// Layers of the vision tower and of the text model.
+/// Layers of the vision tower and of the text model, and what is dropped of the inputs of adapters.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layers {
     pub(super) vision: usize,
     pub(super) text: usize,
+    pub(super) dropout: f64,
 }
 
 fn with_layers(layers: Layers) -> String {
@@ -260,7 +261,7 @@ pub(super) fn count(layers: Layers, batch: usize, accumulation: usize) -> Vec<Co
     let targets = r".*text_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)";
     let config = LoraConfig {
         r: 16,
-        lora_dropout: 0.0,
+        lora_dropout: layers.dropout,
         target_modules: OneOrMany::One(targets.to_owned()),
         ..LoraConfig::default()
     };
@@ -285,8 +286,8 @@ pub(super) fn count(layers: Layers, batch: usize, accumulation: usize) -> Vec<Co
 
 #[test]
 fn a_step_waits_once_and_allocates_nothing() {
-    for (batch, accumulation) in [(1, 1), (2, 1), (1, 2)] {
-        let steps = count(Layers { vision: 12, text: 32 }, batch, accumulation);
+    for (batch, accumulation) in [(1, 1), (2, 1), (1, 2), (8, 1)] {
+        let steps = count(Layers { vision: 12, text: 32, dropout: 0.0 }, batch, accumulation);
         for step in &steps {
             assert_eq!((step.waits, step.allocations), (1, 0), "batch {batch}, {accumulation} batches");
             let pixels = batch * accumulation * 13 * 512 * 512 * 3;

@@ -2,7 +2,8 @@
 #define ENTRY(name) {#name, emulation::Caller<name>::count, emulation::Caller<name>::call, emulation::Caller<name>::describe}
 
 static const emulation::Entry ENTRIES[] = {
-    ENTRY(swiglu), ENTRY(swiglu_backward), ENTRY(gelu), ENTRY(gelu_backward), ENTRY(add), ENTRY(repeat), ENTRY(scale_columns),
+    ENTRY(swiglu), ENTRY(swiglu_backward), ENTRY(gelu), ENTRY(gelu_backward), ENTRY(add), ENTRY(repeat), ENTRY(scale_columns), ENTRY(cast_rows), ENTRY(widen_rows), ENTRY(repeat_operands), ENTRY(copy_operands),
+    ENTRY(border), ENTRY(borders), ENTRY(swiglu_operands), ENTRY(swiglu_backward_operands), ENTRY(rope_operands),
     ENTRY(dropout), ENTRY(rope), ENTRY(gather_rows), ENTRY(scatter_rows), ENTRY(embed), ENTRY(embed_integers), ENTRY(patches), ENTRY(clear),
     ENTRY(dequantize), ENTRY(largest), ENTRY(cast), ENTRY(rms_norm), ENTRY(rms_norm_backward), ENTRY(layer_norm),
     ENTRY(layer_norm_backward), ENTRY(column_dot), ENTRY(row_norms_squared), ENTRY(integer_row_norms_squared),

@@ -18,7 +18,9 @@ use process_group::ProcessGroup;
 use crate::Result;
 use crate::backend::cuda::SOURCE;
 use crate::backend::cuda::check::fail;
-use crate::backend::cuda::device::{Address, Argument, CudaDtype, Device, Factor, Launch, Matmul, Operands};
+use crate::backend::cuda::device::{
+    Address, Argument, CudaDtype, Device, Factor, Launch, Matmul, Operands, Results,
+};
 
 pub(super) const HEADER: &str = include_str!("emulation.hpp");
 pub(super) const ENTRY: &str = include_str!("emulation.cpp");
@@ -149,7 +151,7 @@ fn layout(bytes: usize) -> Layout {
 
 /// Element `i` of an operand.
 fn read(at: Address, i: usize, operands: Operands) -> f64 {
-    // SAFETY: `product` has checked the range.
+    // SAFETY: `multiply` has checked the range.
     unsafe {
         match operands {
             Operands::Exact | Operands::Float32 => f64::from((at as *const f32).add(i).read()),
@@ -275,65 +277,83 @@ impl Device for Emulator {
     }
 
     fn matmul(&self, product: Matmul) -> Result<()> {
-        let Matmul { m, n, k, transpose_a, transpose_b, a, b, c, operands, factor, accumulate, bias } =
-            product;
-        let size = if matches!(operands, Operands::Exact | Operands::Float32) { 4 } else { 2 };
-        self.check(a, m * k * size)?;
-        self.check(b, k * n * size)?;
-        self.check(c, m * n * 4)?;
-        if let Some(bias) = bias {
-            self.check(bias, n * 4)?;
+        self.multiply(product, |x| x)
+    }
+
+    fn matmul_to_gelu(&self, product: Matmul) -> Result<bool> {
+        let is_asked = product.bias.is_some() && !product.accumulate && product.results == Results::Operands;
+        if !is_asked || matches!(product.factor, Factor::At(_)) {
+            return Err(fail("nobody asks for that".to_owned()));
         }
-        self.touch([a, b, c].into_iter().chain(bias));
-        let bias = |column| bias.map_or(0.0, |at| read(at, column, Operands::Exact));
+        self.multiply(product, |x| {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            0.5 * x * (1.0 + inner.tanh())
+        })?;
+        Ok(true)
+    }
+}
+
+impl Emulator {
+    /// A product, of which each result becomes `end` of it.
+    fn multiply(&self, product: Matmul, end: impl Fn(f64) -> f64) -> Result<()> {
+        let Matmul { m, n, k, transpose_a, transpose_b, a, b, c, operands, factor, accumulate, bias, .. } =
+            product;
+        let ([of_a, of_b, of_c], results) = (product.strides, result_type(&product));
+        let bytes = |rows: usize, width: usize, stride: usize, of: Operands| {
+            ((rows - 1) * stride + width)
+                * if matches!(of, Operands::Exact | Operands::Float32) { 4 } else { 2 }
+        };
+        let stored = |transposed: bool, (rows, width): (usize, usize)| {
+            if transposed { (width, rows) } else { (rows, width) }
+        };
+        let (a_stored, b_stored) = (stored(transpose_a, (m, k)), stored(transpose_b, (k, n)));
+        self.check(a, bytes(a_stored.0, a_stored.1, of_a, operands))?;
+        self.check(b, bytes(b_stored.0, b_stored.1, of_b, operands))?;
+        self.check(c, bytes(m, n, of_c, results))?;
+        bias.map_or(Ok(()), |bias| self.check(bias, bytes(1, n, n, results)))?;
+        product.addend.map_or(Ok(()), |addend| self.check(addend, bytes(m, n, of_c, results)))?;
+        self.touch([a, b, c].into_iter().chain(bias).chain(product.addend));
+        let bias = |column| bias.map_or(0.0, |at| read(at, column, results));
         let factor = match factor {
             Factor::Value(value) => f64::from(value),
             Factor::At(at) => read(at, 0, Operands::Exact),
         };
-        let a: Vec<f64> =
-            (0..m * k).map(|i| read(a, if transpose_a { i % k * m + i / k } else { i }, operands)).collect();
-        let b: Vec<f64> =
-            (0..n * k).map(|i| read(b, if transpose_b { i } else { i % k * n + i / k }, operands)).collect();
+        let at = |row, column, stride, transposed| {
+            if transposed { column * stride + row } else { row * stride + column }
+        };
         for row in 0..m {
             for column in 0..n {
-                let pairs = a[row * k..][..k].iter().zip(&b[column * k..][..k]);
-                let sum: f64 = pairs.map(|(a, b)| a * b).sum();
-                // SAFETY: checked above.
-                unsafe {
-                    let to = (c as *mut f32).add(row * n + column);
-                    let start = if accumulate { f64::from(*to) } else { 0.0 };
-                    *to = (factor * sum + start + bias(column)) as f32;
-                }
+                let pair = |l| {
+                    read(a, at(row, l, of_a, transpose_a), operands)
+                        * read(b, at(l, column, of_b, transpose_b), operands)
+                };
+                let to = row * of_c + column;
+                let start = match product.addend {
+                    Some(addend) => read(addend, to, results),
+                    None if accumulate => read(c, to, results),
+                    None => 0.0,
+                };
+                let sum = factor * (0..k).map(pair).sum::<f64>() + start + bias(column);
+                write(c, to, results, end(f64::from(sum as f32)));
             }
         }
         Ok(())
     }
+}
 
-    fn matmul_to_gelu(&self, product: Matmul) -> Result<bool> {
-        let Matmul { m, n, k, a, b, c, operands, factor, accumulate, .. } = product;
-        let (Some(bias), Operands::Bfloat16, false) = (product.bias, operands, accumulate) else {
-            return Err(fail("nobody asks for that".to_owned()));
-        };
-        self.check(a, m * k * 2)?;
-        self.check(b, k * n * 2)?;
-        self.check(c, m * n * 2)?;
-        self.check(bias, n * 2)?;
-        self.touch([a, b, c, bias]);
-        let Factor::Value(factor) = factor else { return Err(fail("a factor on the device".to_owned())) };
-        if product.transpose_a || !product.transpose_b {
-            return Err(fail("nobody asks for these transpositions".to_owned()));
+/// The type of the results of a product.
+fn result_type(product: &Matmul) -> Operands {
+    if product.results == Results::Operands { product.operands } else { Operands::Exact }
+}
+
+/// Writes number `i`.
+fn write(at: Address, i: usize, operands: Operands, value: f64) {
+    // SAFETY: `multiply` has checked the range.
+    unsafe {
+        match operands {
+            Operands::Exact | Operands::Float32 => (at as *mut f32).add(i).write(value as f32),
+            Operands::Float16 => (at as *mut u16).add(i).write(f16::from_f64(value).to_bits()),
+            Operands::Bfloat16 => (at as *mut u16).add(i).write(bf16::from_f64(value).to_bits()),
         }
-        for row in 0..m {
-            for column in 0..n {
-                let pair = |l: usize| read(a, row * k + l, operands) * read(b, column * k + l, operands);
-                let x = f64::from(factor) * (0..k).map(pair).sum::<f64>() + read(bias, column, operands);
-                let x = f64::from(x as f32);
-                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
-                let value = bf16::from_f64(0.5 * x * (1.0 + inner.tanh()));
-                // SAFETY: checked above.
-                unsafe { (c as *mut u16).add(row * n + column).write(value.to_bits()) };
-            }
-        }
-        Ok(true)
     }
 }

@@ -6,7 +6,7 @@ use crate::Stored;
 use half::bf16;
 use safetensors::Dtype;
 
-use crate::backend::cuda::device::{Device, Factor, Launch, Matmul, Operands};
+use crate::backend::cuda::device::{Device, Factor, Launch, Matmul, Operands, Results};
 use crate::backend::cuda::driver::Driver;
 use crate::backend::cuda::tests::check_on_device;
 use crate::backend::cuda::{
@@ -260,9 +260,12 @@ fn matmul(a: u64, b: u64, c: u64) -> Matmul {
         a,
         b,
         c,
+        strides: [8; 3],
+        results: Results::Float32,
         operands: Operands::Exact,
         factor: Factor::Value(1.0),
         accumulate: false,
+        addend: None,
         bias: None,
     }
 }

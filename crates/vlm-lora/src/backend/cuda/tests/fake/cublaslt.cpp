@@ -3,7 +3,7 @@
 
 using namespace standin;
 
-enum { TRANS_A = 3, TRANS_B = 4, POINTER_MODE = 2, EPILOGUE = 7, BIAS_POINTER = 8, EPILOGUE_BIAS = 4, EPILOGUE_GELU_BIAS = 36 };
+enum { TRANS_A = 3, TRANS_B = 4, POINTER_MODE = 2, EPILOGUE = 7, BIAS_POINTER = 8, EPILOGUE_DEFAULT = 1, EPILOGUE_BIAS = 4, EPILOGUE_GELU_BIAS = 36 };
 enum { MOST_WORKSPACE = 1, REDUCTION_MASK = 3, ALIGNMENT_A = 5, ALIGNMENT_D = 8 };
 
 struct Description {
@@ -78,10 +78,9 @@ static bool sizes(const Description& d, const Layout& a, const Layout& b, const 
 
 static bool has_gelu(const Description& d) { return d.numbers[EPILOGUE] == EPILOGUE_GELU_BIAS; }
 
-// With a result of two bytes the bias has two as well.
+// Activations are given in the type of the operands.
 static bool is_known_product(const Description& d, const Layout& a, const Layout& b, const Layout& c) {
-    if (!has_gelu(d)) return is_supported(a.type, b.type, c.type, d.compute);
-    return a.type == R_16BF && c.type == R_16BF && is_supported(a.type, b.type, R_32F, d.compute);
+    return is_supported(a.type, b.type, c.type, d.compute) && (!has_gelu(d) || c.type == R_16BF);
 }
 
 extern "C" {
@@ -181,9 +180,10 @@ int cublasLtMatmul(void* handle, void* description, const void* alpha, const voi
     const Layout *of_a = known<Layout>(layout_a), *of_b = known<Layout>(layout_b), *of_d = known<Layout>(layout_d);
     Stream* stream = stream_of(queue);
     int mnk[3];
-    if (!how || !of_a || !of_b || !of_d || !stream || layout_c != layout_d || c != d || !sizes(*how, *of_a, *of_b, *of_d, mnk))
+    if (!how || !of_a || !of_b || !of_d || !stream || layout_c != layout_d || !sizes(*how, *of_a, *of_b, *of_d, mnk))
         return refuse(BAD_VALUE, call, "handles, or matrices that do not fit together");
-    if ((how->numbers[EPILOGUE] != EPILOGUE_BIAS && !has_gelu(*how)) || algorithm->mark != MARK ||
+    const bool has_bias = how->numbers[EPILOGUE] != EPILOGUE_DEFAULT;
+    if ((how->numbers[EPILOGUE] != EPILOGUE_BIAS && !has_gelu(*how) && has_bias) || algorithm->mark != MARK ||
         algorithm->matrices != hash(*how, *of_a, *of_b, *of_d))
         return refuse(BAD_VALUE, call, "the algorithm was chosen for something else");
     const u64 addresses[] = {(u64)a, (u64)b, (u64)c, (u64)d};
@@ -197,26 +197,24 @@ int cublasLtMatmul(void* handle, void* description, const void* alpha, const voi
     const Matrix left{(u64)a, of_a->type, (int)of_a->ld, ta != 0}, right{(u64)b, of_b->type, (int)of_b->ld, tb != 0},
         to{(u64)d, of_d->type, (int)of_d->ld, false};
     const bool is_gelu = has_gelu(*how);
-    const float* bias = (const float*)how->bias;
+    const u64 bias = has_bias ? how->bias : 0;
     Work work{call,
               {{left.at, extent((int)of_a->rows, (int)of_a->columns, left.ld, left.type), false},
                {right.at, extent((int)of_b->rows, (int)of_b->columns, right.ld, right.type), false},
                {to.at, extent(m, n, to.ld, to.type), true},
-               {(u64)bias, (size_t)m * (is_gelu ? 2 : 4), false},
                {(u64)workspace, workspace_bytes, true}},
               nullptr};
+    const Matrix start{(u64)c, to.type, to.ld, false};
+    if (bias) work.ranges.push_back({bias, (size_t)m * bytes_of(to.type), false});
+    if (c != d) work.ranges.push_back({start.at, extent(m, n, to.ld, to.type), false});
     if (on_device) work.ranges.insert(work.ranges.end(), {{(u64)alpha, 4, false}, {(u64)beta, 4, false}});
     for (const Range& range : work.ranges)
         if (!block(range.at, range.bytes)) return refuse(BAD_VALUE, call, "an operand is not in one block");
     const float first = on_device ? 0 : *(const float*)alpha, second = on_device ? 0 : *(const float*)beta;
     if (is_gelu && (on_device || first != 1 || second != 0)) return refuse(BAD_VALUE, call, "factors of a product with GELU");
     work.run = [=, is_tf32 = takes_tf32(how->compute)] {
-        if (is_gelu) {
-            multiply_to_gelu(left, right, to, m, n, k, (u64)bias);
-            return true;
-        }
         multiply(left, right, to, m, n, k, on_device ? *(const float*)alpha : first, on_device ? *(const float*)beta : second,
-                 is_tf32, bias);
+                 is_tf32, bias, is_gelu, start.at);
         return true;
     };
     state().biased++;

@@ -60,22 +60,6 @@ inline std::vector<double> rows_of(const Matrix& m, int rows, int columns, bool 
     return values;
 }
 
-// `bias`, which may be null, has an element for each row of the result and takes no part in the factors.
-inline void multiply(Matrix a, Matrix b, Matrix c, int m, int n, int k, double alpha, double beta, bool is_tf32,
-                     const float* bias = nullptr) {
-    const std::vector<double> left = rows_of(a, m, k, is_tf32);
-    b.is_transposed = !b.is_transposed;
-    const std::vector<double> right = rows_of(b, n, k, is_tf32);
-    for (int j = 0; j < n; j++)
-        for (int i = 0; i < m; i++) {
-            double sum = 0.0;
-            for (int l = 0; l < k; l++) sum += left[(size_t)i * k + l] * right[(size_t)j * k + l];
-            float* to = (float*)c.at + i + (size_t)j * c.ld;
-            // With a factor of 0 what stands there is not read: it may be a NaN.
-            *to = (float)(alpha * sum + (beta == 0.0 ? 0.0 : beta * *to) + (bias ? bias[i] : 0.0f));
-        }
-}
-
 // To the nearest, ties to even.
 inline uint16_t to_bf16(float value) {
     u32 bits;
@@ -83,17 +67,29 @@ inline uint16_t to_bf16(float value) {
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-// The same with `gelu` of each result, by its hyperbolic tangent, and matrices, bias and results in bf16.
-inline void multiply_to_gelu(Matrix a, Matrix b, Matrix c, int m, int n, int k, u64 bias) {
-    const std::vector<double> left = rows_of(a, m, k, false);
+inline void put_element(u64 at, size_t index, int type, double value) {
+    if (type == R_32F) ((float*)at)[index] = (float)value;
+    else ((uint16_t*)at)[index] = to_bf16((float)value);
+}
+
+inline double gelu(double x) { return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))); }
+
+// `bias`, which may be 0, has an element for each row of the result, of its type, and takes no part in the factors.
+inline void multiply(Matrix a, Matrix b, Matrix c, int m, int n, int k, double alpha, double beta, bool is_tf32, u64 bias = 0,
+                     bool is_gelu = false, u64 start = 0) {
+    const std::vector<double> left = rows_of(a, m, k, is_tf32);
     b.is_transposed = !b.is_transposed;
-    const std::vector<double> right = rows_of(b, n, k, false);
+    const std::vector<double> right = rows_of(b, n, k, is_tf32);
     for (int j = 0; j < n; j++)
         for (int i = 0; i < m; i++) {
-            double sum = element(bias, (size_t)i, R_16BF, false);
+            double sum = 0.0;
             for (int l = 0; l < k; l++) sum += left[(size_t)i * k + l] * right[(size_t)j * k + l];
-            const double inner = 0.7978845608028654 * (sum + 0.044715 * sum * sum * sum);
-            ((uint16_t*)c.at)[i + (size_t)j * c.ld] = to_bf16((float)(0.5 * sum * (1.0 + tanh(inner))));
+            const size_t to = i + (size_t)j * c.ld;
+            sum *= alpha;
+            // With a factor of 0 what stands there is not read: it may be a NaN.
+            if (beta != 0.0) sum += beta * element(start ? start : c.at, to, c.type, false);
+            if (bias) sum += element(bias, (size_t)i, c.type, false);
+            put_element(c.at, to, c.type, is_gelu ? gelu(sum) : sum);
         }
 }
 
@@ -102,10 +98,10 @@ inline size_t extent(int rows, int columns, int ld, int type) {
     return ((size_t)ld * (columns - 1) + rows) * bytes_of(type);
 }
 
-// Whether operands of these types can be multiplied in this way, with a result in f32.
+// Whether operands of these types can be multiplied in this way, with a result in f32 or, of operands in bf16, in bf16.
 inline bool is_supported(int type_a, int type_b, int type_c, int compute) {
     const bool is_known = type_a == R_32F || type_a == R_16F || (type_a == R_16BF && capability() >= 80);
-    return is_known && type_a == type_b && type_c == R_32F &&
+    return is_known && type_a == type_b && (type_c == R_32F || (type_c == R_16BF && type_a == R_16BF)) &&
            (compute == COMPUTE_32F || (compute == COMPUTE_FAST_TF32 && type_a == R_32F));
 }
 
