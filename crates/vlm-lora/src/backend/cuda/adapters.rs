@@ -16,6 +16,8 @@ const JOBS: usize = 2 * TOGETHER;
 const THREADS: u32 = 128;
 const SIDE: usize = 64;
 const RANKS: usize = 32;
+/// Pieces of gradients that one launch can have.
+const TICKETS: usize = 1 << 16;
 /// Rows of a gradient that one block sums.
 const SPLIT: usize = 512;
 
@@ -293,13 +295,26 @@ impl<D: Device> Cuda<D> {
     /// Adds sums over all rows to gradients: over a part of the rows at a time, then over the parts.
     fn gradient_sums(&self, jobs: &[Job], m: usize) -> Result<()> {
         let (total, splits) = (jobs.iter().map(|job| job.elements()).sum::<usize>(), m.div_ceil(SPLIT));
-        let partial = Block::new(&self.pool, splits * total * 4)?;
-        let pieces = jobs.iter().map(|job| job.pieces_of_width() * job.pieces_of_rank()).sum();
+        let partial = Block::new(&self.pool, if splits > 1 { splits * total * 4 } else { 4 })?;
+        let pieces: usize = jobs.iter().map(|job| job.pieces_of_width() * job.pieces_of_rank()).sum();
         let others = [Argument::U32(jobs.len() as u32), to_u32("rows", m)?.into(), (SPLIT as u32).into()];
-        let all = arguments(jobs, &[&others[..], &[partial.address.into()]].concat());
+        let places = [partial.address.into(), self.tickets(pieces)?.into()];
+        let all = arguments(jobs, &[&others[..], &places].concat());
         let grid = [to_u32("pieces of adapters", pieces)?, to_u32("parts of the rows", splits)?];
-        self.launch("adapters_gradient", grid, THREADS, &all)?;
-        let others = [(splits as u32).into(), partial.address.into(), (total as u64).into()];
-        self.each("adapters_sum", total, &arguments(jobs, &others))
+        self.launch("adapters_gradient", grid, THREADS, &all)
+    }
+
+    /// So many zeros, which a kernel that counts in them leaves as zeros.
+    fn tickets(&self, count: usize) -> Result<Address> {
+        if count > TICKETS {
+            return Err(fail(format!("adapters of {count} pieces")));
+        }
+        if let Some(block) = self.tickets.get() {
+            return Ok(block.address);
+        }
+        let block = Block::new(&self.pool, TICKETS * 4)?;
+        self.device().clear(block.address, TICKETS * 4)?;
+        // Of two threads one block stays, and both are zeros.
+        Ok(self.tickets.get_or_init(|| block).address)
     }
 }

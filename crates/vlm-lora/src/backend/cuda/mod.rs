@@ -37,7 +37,7 @@ pub(crate) use tests::{emulated, of_this_machine};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use self::buffer::{Block, Pool};
 use self::packed::Packed;
@@ -101,6 +101,8 @@ pub struct Cuda<D: Device = Driver> {
     integers: bool,
     /// Elements behind each row of operands, for what adapters put there.
     room: AtomicUsize,
+    /// Zeros, in which blocks count who is the last.
+    tickets: OnceLock<Block<D>>,
     /// Matrices with those of adapters beside and below them.
     bordered: Mutex<Vec<Weak<Packed<D>>>>,
     words: Mutex<VecDeque<Words<D>>>,
@@ -151,6 +153,7 @@ impl<D: Device> Cuda<D> {
             dtype,
             integers,
             room: AtomicUsize::new(0),
+            tickets: OnceLock::new(),
             bordered: Mutex::default(),
             words: Mutex::default(),
             staging: Staging::default(),

@@ -37,7 +37,10 @@ fn check_on<D: Device>(cuda: Cuda<D>, dora: bool, (loss_bound, gradient_bound): 
     let pairs = gradients.values().flatten().zip(expected.values().flatten());
     let differences: Vec<f64> = pairs.map(|(ours, theirs)| ours - theirs).collect();
     let error = norm(differences.iter()) / norm(expected.values().flatten());
-    eprintln!("{dtype:?}, DoRA {dora}: loss off by {:.1e}, gradient by {error:.1e}", (ours - loss).abs() / loss);
+    eprintln!(
+        "{dtype:?}, DoRA {dora}: loss off by {:.1e}, gradient by {error:.1e}",
+        (ours - loss).abs() / loss
+    );
     assert!(error <= gradient_bound, "{dtype:?}: the gradient is off by {error}");
 }
 

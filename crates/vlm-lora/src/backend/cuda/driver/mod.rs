@@ -29,9 +29,9 @@ use self::libraries::Name;
 use self::nccl::Nccl;
 use self::pinned::{Pinned, SMALL};
 use self::profile::Profile;
+use super::CudaOptions;
 use super::check::fail;
 use super::device::{Address, CudaDtype, Device, Launch, Matmul};
-use super::CudaOptions;
 use crate::{Error, Result};
 
 pub use libraries::{FoundLibrary, library_folders};

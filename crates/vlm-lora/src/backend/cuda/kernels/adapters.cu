@@ -322,11 +322,18 @@ DEVICE void gradient_piece(float (*c)[4], const Job& job, u32 begin, u32 end, u3
     }
 }
 
+// Where number e of tile n of a warp's sums belongs.
+DEVICE u32 gradient_column(u32 column, u32 e) { return column + warp() * 16 + lane() / 4 + e / 2 * 8; }
+DEVICE u32 gradient_rank(u32 first_rank, u32 n, u32 e) { return first_rank + 8 * n + lane() % 4 * 2 + e % 2; }
+
 // out, laid out as the matrix whose gradient it is, += scale keep input^T (width x rows) narrow rows (rows x rank), which stand
-// in the matrix's place. Of `split` rows at a time, whose sums go to `partial`, as many after each other as all jobs have.
-CROWDED(BLOCK, 4, adapters_gradient)(JOBS, u32 count, u32 rows, u32 split, float* partial) {
+// in the matrix's place. A block takes `split` rows; where there are more, it puts its sums into `partial`, as many after each
+// other as all jobs have, and the last block of those that share a place in the result adds all of them up, in their order.
+// `tickets` has a 0 for each place, and again when all are done.
+CROWDED(BLOCK, 4, adapters_gradient)(JOBS, u32 count, u32 rows, u32 split, float* partial, u32* tickets) {
     SHARED(Number, inputs, TILE(SIDE, SIDE));
     SHARED(Number, ranks, PARTS * TILE(SIDE, RANKS));
+    SHARED(u32, ticket, 1);
     u32 index = 0, piece = blockIdx.x;
     u64 total = 0, before = 0;
     for (u32 i = 0; i < count; i++) {
@@ -347,27 +354,32 @@ CROWDED(BLOCK, 4, adapters_gradient)(JOBS, u32 count, u32 rows, u32 split, float
     } else {
         gradient_piece<32>(c, job, begin, end, column, first_rank, inputs, ranks);
     }
+    partial += before;
     UNROLL for (u32 n = 0; n < RANKS / 8; n++) {
         UNROLL for (u32 e = 0; e < 4; e++) {
-            u32 l = column + warp() * 16 + lane() / 4 + e / 2 * 8, j = first_rank + 8 * n + lane() % 4 * 2 + e % 2;
-            if (l >= job.width || j >= job.rank) continue;
-            partial[blockIdx.y * total + before + place(job, j, l)] = c[n][e] * job.scale * job.keep;
+            c[n][e] *= job.scale * job.keep;
+            const u32 l = gradient_column(column, e), j = gradient_rank(first_rank, n, e);
+            if (gridDim.y > 1 && l < job.width && j < job.rank) partial[blockIdx.y * total + place(job, j, l)] = c[n][e];
         }
     }
-}
-
-// out += the sums of all parts of the rows, in their order.
-KERNEL(adapters_sum)(JOBS, u32 splits, const float* partial, u64 total) {
-    EACH(i, total) {
-        float sum = 0.0f;
-        for (u32 part = 0; part < splits; part++) sum += partial[part * total + i];
-        u32 index = 0;
-        u64 at = i;
-        Job job = pick(0, ALL_JOBS);
-        while (at >= (u64)job.width * job.rank) {
-            at -= (u64)job.width * job.rank;
-            job = pick(++index, ALL_JOBS);
+    if (gridDim.y > 1) {
+        __threadfence();
+        __syncthreads();
+        if (threadIdx.x == 0) ticket[0] = atomicAdd(tickets + blockIdx.x, 1u);
+        __syncthreads();
+        if (ticket[0] + 1 < gridDim.y) return;
+        __threadfence();
+        if (threadIdx.x == 0) tickets[blockIdx.x] = 0;
+    }
+    UNROLL for (u32 n = 0; n < RANKS / 8; n++) {
+        UNROLL for (u32 e = 0; e < 4; e++) {
+            const u32 l = gradient_column(column, e), j = gradient_rank(first_rank, n, e);
+            if (l >= job.width || j >= job.rank) continue;
+            float sum = gridDim.y > 1 ? 0.0f : c[n][e];
+            for (u32 part = 0; gridDim.y > 1 && part < gridDim.y; part++) {
+                sum += *(const volatile float*)(partial + part * total + place(job, j, l));
+            }
+            job.out[place(job, j, l)] += sum;
         }
-        job.out[at] += sum;
     }
 }

@@ -145,9 +145,9 @@ fn of_adapters(name: &str, all: Arguments<'_>) -> usize {
         }
         "adapters_gradient" => {
             let parts = rows.div_ceil(all.behind_jobs(2));
-            ELEMENT * rows * widths.iter().sum::<usize>() + of_ranks + parts * of_matrices
+            let of_parts = if parts > 1 { 2 * parts * of_matrices } else { 0 };
+            ELEMENT * rows * widths.iter().sum::<usize>() + of_ranks + of_parts + 2 * of_matrices
         }
-        "adapters_sum" => (all.behind_jobs(0) + 2) * 4 * all.behind_jobs(2),
         _ => panic!("nobody knows what `{name}` moves"),
     }
 }

@@ -10,7 +10,7 @@ static const emulation::Entry ENTRIES[] = {
     ENTRY(cross_entropy), ENTRY(sum_squares), ENTRY(adamw), ENTRY(attention_delta), ENTRY(attention_forward_64),
     ENTRY(attention_forward_128), ENTRY(attention_backward_queries_64), ENTRY(attention_backward_queries_128),
     ENTRY(attention_backward_keys_64), ENTRY(attention_backward_keys_128),
-    ENTRY(adapters_down), ENTRY(adapters_up), ENTRY(adapters_gradient), ENTRY(adapters_sum),
+    ENTRY(adapters_down), ENTRY(adapters_up), ENTRY(adapters_gradient),
 };
 
 // 0 when the launch ran, 1 where there is no such kernel, 2 where it takes another number of arguments, 3 where its threads

@@ -252,6 +252,13 @@ struct Caller<function> {
 #define MINUS_INFINITY (-INFINITY)
 
 static inline void __syncthreads() { emulation::wait(emulation::block.barrier, emulation::block.live); }
+// Blocks run one after the other.
+static inline void __threadfence() {}
+static inline u32 atomicAdd(u32* at, u32 more) {
+    const u32 before = *at;
+    *at += more;
+    return before;
+}
 static inline void __syncwarp() { emulation::wait_for_warp(); }
 template <class T>
 static inline T __shfl_xor_sync(u32, T value, u32 mask) { return emulation::exchange(value, emulation::lane() ^ mask); }

@@ -34,6 +34,6 @@ fn a_layer_asks_for_so_many_launches_and_bytes() {
     assert_eq!((vision.queued(), vision.products), (7, 4));
     assert!(vision.moved <= 670_000_000, "{} bytes", vision.moved);
     assert_eq!(text.products, 8);
-    assert!(text.queued() <= 36, "{} in the queue", text.queued());
+    assert!(text.queued() <= 32, "{} in the queue", text.queued());
     assert!(text.moved <= 305_000_000, "{} bytes", text.moved);
 }
