@@ -135,6 +135,11 @@ impl<D: Device> Buffer<D> {
         self.len
     }
 
+    /// Whether only products with frozen matrices read it.
+    pub(super) fn is_for_products(&self) -> bool {
+        self.block.is_none()
+    }
+
     /// Where the numbers are read.
     pub(super) fn at(&self) -> Address {
         debug_assert!(self.block.is_some(), "only products read this");

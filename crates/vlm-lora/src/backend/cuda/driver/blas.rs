@@ -6,10 +6,11 @@ use std::ptr;
 use cudarc::cublas::{result as cublas, sys as cublas_sys};
 use cudarc::driver::{CudaStream, result as cuda};
 
-use super::failed;
+use super::{Driver, failed, profile};
 use crate::Result;
 use crate::backend::cuda::check::to_u32;
-use crate::backend::cuda::device::{Address, Factor, Matmul, Operands};
+use crate::backend::cuda::device::{Address, Argument, Device as _, Factor, Launch, Matmul, Operands};
+use crate::backend::cuda::{MOST_BLOCKS, THREADS};
 
 /// cuBLAS with the queue of the device, and 0 and 1 on the device.
 pub(super) struct Blas {
@@ -110,6 +111,28 @@ impl Blas {
             let _ = cublas::destroy_handle(self.handle);
             let _ = cuda::free_sync(self.zero_and_one);
         }
+    }
+}
+
+impl Driver {
+    /// A product whose result begins as its bias, or as what stands there with it: a pass that writes it and one that reads it
+    /// more than with [`CublasLt`](super::CublasLt).
+    pub(super) fn matmul_after_bias(&self, blas: &Blas, product: &Matmul, bias: Address) -> Result<()> {
+        let n = product.m * product.n;
+        let blocks = n.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32;
+        let period = to_u32("a row of", product.n)?;
+        let (c, n): (Argument, Argument) = (product.c.into(), (n as u64).into());
+        let (kernel, arguments) = if product.accumulate {
+            ("add", vec![1_f32.into(), bias.into(), period.into(), c, n])
+        } else {
+            ("repeat", vec![bias.into(), period.into(), c, n])
+        };
+        self.launch(Launch { kernel, grid: [blocks, 1], threads: THREADS, arguments: &arguments })?;
+        let name = profile::name_of(product);
+        *self.fallbacks().entry(name.clone()).or_default() += 1;
+        let begun = self.begin()?;
+        blas.multiply(&Matmul { accumulate: true, bias: None, ..*product })?;
+        self.end(begun, || name)
     }
 }
 

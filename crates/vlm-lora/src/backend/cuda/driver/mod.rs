@@ -4,6 +4,7 @@
 mod blas;
 mod compile;
 mod cublaslt;
+mod cudnn;
 mod kernels;
 mod libraries;
 mod nccl;
@@ -13,7 +14,6 @@ mod survey;
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::path::PathBuf;
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,14 +23,15 @@ use process_group::ProcessGroup;
 use self::blas::Blas;
 use self::compile::Target;
 use self::cublaslt::{CublasLt, Results};
+use self::cudnn::Cudnn;
 use self::kernels::Kernels;
 use self::libraries::Name;
 use self::nccl::Nccl;
 use self::pinned::{Pinned, SMALL};
 use self::profile::Profile;
-use super::check::{fail, to_u32};
-use super::device::{Address, Argument, CudaDtype, Device, Launch, Matmul};
-use super::{CudaOptions, MOST_BLOCKS, THREADS};
+use super::CudaOptions;
+use super::check::fail;
+use super::device::{Address, CudaDtype, Device, EvenAttention, Launch, Matmul};
 use crate::{Error, Result};
 
 pub use libraries::{FoundLibrary, library_folders};
@@ -86,13 +87,15 @@ pub struct Driver {
     blas: Mutex<Blas>,
     /// For products with a bias, where there is cuBLASLt.
     cublaslt: Mutex<Option<CublasLt>>,
-    /// How often a product with a bias went another way, by the product.
+    /// How often a product with a bias or attention went another way, by what it was.
     fallbacks: Mutex<BTreeMap<String, usize>>,
     profile: Option<Mutex<Profile>>,
-    /// Where libraries are looked for that the loader does not find.
-    folders: Vec<PathBuf>,
+    /// With which it was opened: libraries that are opened later are looked for in their folders.
+    options: CudaOptions,
     /// Since the processes of a run asked for it: what joins their devices, or why nothing does.
     nccl: Mutex<Option<std::result::Result<Nccl, String>>>,
+    /// Since it was first asked: what computes attention, or why nothing but the kernels does.
+    cudnn: Mutex<Option<std::result::Result<Cudnn, String>>>,
 }
 
 impl std::fmt::Debug for Driver {
@@ -152,7 +155,7 @@ impl Driver {
         let name =
             format!("cuda:{} {model} (compute capability {major}.{minor}{translated})", options.ordinal);
         let (cublaslt, fallbacks) = (Mutex::new(cublaslt), Mutex::default());
-        let (nccl, folders) = (Mutex::default(), folders.clone());
+        let (nccl, cudnn, options) = (Mutex::default(), Mutex::default(), options.clone());
         let driver = Self {
             name,
             context,
@@ -164,8 +167,9 @@ impl Driver {
             cublaslt,
             fallbacks,
             profile,
-            folders,
+            options,
             nccl,
+            cudnn,
         };
         Ok((driver, dtype))
     }
@@ -191,26 +195,6 @@ impl Driver {
         self.bind().is_ok() && self.copies.synchronize().is_ok() && self.stream.synchronize().is_ok()
     }
 
-    /// A product whose result begins as its bias, or as what stands there with it: a pass that writes it and one that reads it
-    /// more than with [`CublasLt`].
-    fn matmul_after_bias(&self, blas: &Blas, product: &Matmul, bias: Address) -> Result<()> {
-        let n = product.m * product.n;
-        let blocks = n.div_ceil(THREADS as usize).min(MOST_BLOCKS) as u32;
-        let period = to_u32("a row of", product.n)?;
-        let (c, n): (Argument, Argument) = (product.c.into(), (n as u64).into());
-        let (kernel, arguments) = if product.accumulate {
-            ("add", vec![1_f32.into(), bias.into(), period.into(), c, n])
-        } else {
-            ("repeat", vec![bias.into(), period.into(), c, n])
-        };
-        self.launch(Launch { kernel, grid: [blocks, 1], threads: THREADS, arguments: &arguments })?;
-        let name = profile::name_of(product);
-        *self.fallbacks().entry(name.clone()).or_default() += 1;
-        let begun = self.begin()?;
-        blas.multiply(&Matmul { accumulate: true, bias: None, ..*product })?;
-        self.end(begun, || name)
-    }
-
     /// Makes the device current in this thread.
     fn bind(&self) -> Result<()> {
         self.context.bind_to_thread().map_err(|error| failed("the device cannot be used", error))
@@ -224,6 +208,9 @@ impl Drop for Driver {
         }
         if let Some(Ok(nccl)) = self.nccl.get_mut().unwrap_or_else(PoisonError::into_inner) {
             nccl.close();
+        }
+        if let Some(Ok(cudnn)) = self.cudnn.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            cudnn.close();
         }
         self.blas.get_mut().unwrap_or_else(PoisonError::into_inner).close();
         if let Some(cublaslt) = self.cublaslt.get_mut().unwrap_or_else(PoisonError::into_inner) {
@@ -365,6 +352,14 @@ impl Device for Driver {
         }
         *self.fallbacks().entry(name()).or_default() += 1;
         Ok(false)
+    }
+
+    fn attention(&self, attention: &EvenAttention) -> Result<bool> {
+        self.attend_by_cudnn(attention)
+    }
+
+    fn leave_attention(&self, why: String) {
+        self.leave_cudnn(why);
     }
 
     fn join(&self, group: &dyn ProcessGroup) -> Result<std::result::Result<(), String>> {
