@@ -6,7 +6,7 @@ import re
 import sys
 
 # What is taken over from what a part said.
-SAID = re.compile(r"off by|test result|ERROR SUMMARY|found no plan|no plan with its bias|left out|panicked|RACECHECK SUMMARY|^on ")
+SAID = re.compile(r"off by|test result|ERROR SUMMARY|found no plan|another way|left out|panicked|RACECHECK SUMMARY|^on ")
 RESULTS = {"0": "passed", "124": "stopped at its limit", "137": "stopped at its limit", "skipped": "left out"}
 MOST_KERNELS = 25
 
@@ -70,7 +70,7 @@ def table(lines):
             ms, calls = kernel["milliseconds"], kernel["calls"]
             rows.append(f"| {kernel['name']} | {ms:.2f} | {ms / whole:.1%} | {calls} | {1e3 * ms / calls:.1f} |")
         for product, times in profile.get("fallbacks", {}).items():
-            rows.append(f"| no plan with its bias: {product} | | | {times} | |")
+            rows.append(f"| another way: {product} | | | {times} | |")
     return "\n".join(rows) + "\n"
 
 

@@ -85,7 +85,7 @@ fn user_cache() -> Option<PathBuf> {
 /// What a GPU is opened with: where kernels are kept, and where the environment of the process says libraries may lie.
 pub fn gpu_settings() -> GpuSettings {
     let kernel_cache = user_cache().map(|folder| folder.join("kernels"));
-    GpuSettings { kernel_cache, library_folders: library_folders(), profile: false }
+    GpuSettings { kernel_cache, library_folders: library_folders(), ..GpuSettings::default() }
 }
 
 #[cfg(feature = "cuda")]

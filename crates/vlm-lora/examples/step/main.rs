@@ -3,14 +3,15 @@
 //! ```text
 //! cargo run --release -p vlm-lora --example step -- --dtype bfloat16 --edge 1024 --steps 3
 //!     [--batch N] [--passes N] [--rank R --of N --port P] [--answer N] [--threads N] [--ckpt] [--cached] [--forward-only] [--load-in-8bit]
-//!     [--isa plain|avx2|avx512] [--integers KERNEL] [--device cpu|cuda|cuda:N] [--profile] [--slides N --epochs E] [--model DIR] [--write DIR] [--rate]
+//!     [--isa plain|avx2|avx512] [--integers KERNEL] [--device cpu|cuda|cuda:N] [--profile] [--without-cudnn] [--slides N --epochs E] [--model DIR] [--write DIR] [--rate]
 //! ```
 //! `--edge 2048` is 13 tiles of a 16:9 slide, 1024 is 5, 512 is 1. `--cached` keeps the output of the vision tower after the
 //! first step. `--slides` trains on so many different slides to the saved adapter. `--forward-only` times the scoring of five
 //! criteria. `--write` writes random weights with an adapter to a directory and ends; `--model` takes them from there. `--rate`
 //! times matrix products instead. `--integers avx2` takes products of integers from this kernel where the base has them. `--device cuda`
 //! takes a build with `--features cuda`; `peak_mib` is then memory of the GPU.
-//! `--profile` times every kernel and product on the GPU, and prints them with products that found no plan.
+//! `--profile` times every kernel and product on the GPU, and prints them with what went another way: products that found no plan, attention
+//! without cuDNN; `--without-cudnn` leaves all of it to the kernels.
 //! `--rank` and `--of` make it one of several processes on this machine that share the passes of a step and meet at the port.
 //! `benches/peer` runs this beside the Python peer.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the measurement is the output")]
@@ -47,8 +48,9 @@ fn open_device(options: &Options, checkpoint: &Checkpoint) -> AnyResult<Device> 
         }
         let kernel_cache =
             std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/pitchquest/kernels"));
-        let settings =
-            GpuSettings { kernel_cache, library_folders: library_folders(), profile: options.profile };
+        let Options { profile, without_cudnn, .. } = *options;
+        let library_folders = library_folders();
+        let settings = GpuSettings { kernel_cache, library_folders, profile, without_cudnn };
         return Ok(base.open_device(checkpoint, &settings)?.device);
     }
     let cpu = CpuOptions { isa: options.isa, integers: options.integers, ..base.cpu_options(checkpoint)? };
@@ -72,8 +74,8 @@ fn print_profile(profile: &GpuProfile) {
         let (share, each) = (100.0 * milliseconds / all, 1e3 * milliseconds / *calls as f64);
         eprintln!("{milliseconds:>10.2} ms {share:>5.1} % {calls:>7} x {each:>9.1} us  {name}");
     }
-    for (product, times) in &profile.fallbacks {
-        eprintln!("no plan with its bias, {times} times: {product}");
+    for (what, times) in &profile.fallbacks {
+        eprintln!("another way, {times} times: {what}");
     }
 }
 

@@ -18,6 +18,7 @@ pub struct ProfileLine {
 pub struct GpuProfile {
     /// What took longest first; empty where nothing was to be timed.
     pub lines: Vec<ProfileLine>,
-    /// Products with a bias for which the library had no plan, and how often: each took two passes more.
+    /// What went another way, and how often: products with a bias for which the library had no plan, each two passes more; attention that
+    /// cuDNN did not take, with its reason, counted until nobody asks it any more.
     pub fallbacks: BTreeMap<String, usize>,
 }

@@ -30,6 +30,8 @@ pub struct GpuSettings {
     pub library_folders: Vec<PathBuf>,
     /// Whether every kernel and product is timed.
     pub profile: bool,
+    /// Whether attention is left to the kernels even where cuDNN is found.
+    pub without_cudnn: bool,
 }
 
 /// What `model.device` says.
@@ -97,7 +99,7 @@ impl BaseModelConfig {
                 _ => None, // bf16, which not every GPU has
             },
         };
-        let GpuSettings { kernel_cache, library_folders, profile } = settings.clone();
+        let GpuSettings { kernel_cache, library_folders, profile, without_cudnn } = settings.clone();
         let load_in_8bit = self.load_in_8bit;
         let options = CudaOptions {
             ordinal,
@@ -106,6 +108,7 @@ impl BaseModelConfig {
             kernel_cache,
             library_folders,
             profile,
+            without_cudnn,
             ..CudaOptions::default()
         };
         let cuda = Cuda::open(&options)?;

@@ -33,7 +33,7 @@ impl Tiling {
 }
 
 /// The sizes that all kernels take, after they have been checked.
-struct Checked {
+pub(super) struct Checked {
     tiling: Tiling,
     queries: usize,
     sizes: [Argument; 5],
@@ -52,7 +52,7 @@ fn parts(shape: &Attention<'_>, rows: usize, of_keys: bool) -> Vec<u32> {
 }
 
 impl<D: Device> Cuda<D> {
-    fn check_attention(
+    pub(super) fn check_attention(
         &self,
         shape: &Attention<'_>,
         inputs: AttentionInputs<'_, Buffer<D>>,
@@ -104,7 +104,7 @@ impl<D: Device> Cuda<D> {
     }
 
     /// Queries, keys and values.
-    fn sources(
+    pub(super) fn sources(
         &self,
         shape: &Attention<'_>,
         inputs: AttentionInputs<'_, Buffer<D>>,
@@ -115,6 +115,19 @@ impl<D: Device> Cuda<D> {
     }
 
     pub(super) fn attend(
+        &self,
+        shape: &Attention<'_>,
+        inputs: AttentionInputs<'_, Buffer<D>>,
+        o: &mut Buffer<D>,
+        lse: &mut Buffer<D>,
+    ) -> Result<()> {
+        if self.attend_evenly(shape, inputs, o, lse)? {
+            return Ok(());
+        }
+        self.attend_by_kernels(shape, inputs, o, lse)
+    }
+
+    pub(super) fn attend_by_kernels(
         &self,
         shape: &Attention<'_>,
         inputs: AttentionInputs<'_, Buffer<D>>,

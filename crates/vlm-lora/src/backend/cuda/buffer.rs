@@ -62,7 +62,7 @@ impl<D: Device> Pool<D> {
     }
 
     /// Gives the free blocks back to the device.
-    fn release(&self) {
+    pub(super) fn release(&self) {
         let free = std::mem::take(&mut self.lock().blocks);
         free.into_values().flatten().for_each(|address| self.device.free(address));
     }

@@ -172,6 +172,44 @@ impl Matmul {
     }
 }
 
+/// Sequences that all have one length, each of which looks at itself, and how their operands lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EvenShape {
+    /// How many sequences.
+    pub sequences: usize,
+    /// Rows of each, of queries as of keys.
+    pub length: usize,
+    /// Heads of the queries.
+    pub heads: usize,
+    /// Heads of keys and values, a divisor of `heads`.
+    pub kv_heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Whether a row sees no later one.
+    pub causal: bool,
+    /// Elements from one row of queries, keys and values to the next: they may be columns of one matrix.
+    pub apart: [usize; 3],
+}
+
+/// Attention over such sequences, with operands in bf16.
+#[derive(Debug, Clone, Copy)]
+pub struct EvenAttention {
+    /// Of what.
+    pub shape: EvenShape,
+    /// The first query.
+    pub q: Address,
+    /// The first key.
+    pub k: Address,
+    /// The first value.
+    pub v: Address,
+    /// Where the results go, rows of `heads · head_dim` bf16.
+    pub o: Address,
+    /// Where the log-sum-exps of the scores go, rows of `heads` f32.
+    pub lse: Option<Address>,
+    /// What the scores are multiplied by.
+    pub scale: f32,
+}
+
 /// A device with one queue, in which everything runs in the order of the calls, and beside it copies that go on while the
 /// device works at the queue. Addresses that are passed in must come from
 /// [`allocate`](Self::allocate) and hold as many bytes as are asked for: the backend sees to that.
@@ -207,6 +245,16 @@ pub trait Device: Send + Sync + 'static {
     /// Queues a product whose results C, of the type of the operands, become `gelu` of them, and says whether it did: there may be no
     /// way. Nothing is added to C.
     fn matmul_to_gelu(&self, product: Matmul) -> Result<bool>;
+    /// Queues attention by a way of the device's own, and says whether it did: there may be none. What such a way gives is to be held
+    /// against the kernels before it is used.
+    fn attention(&self, attention: &EvenAttention) -> Result<bool> {
+        let _ = attention;
+        Ok(false)
+    }
+    /// From now on there is no such way, for this reason: it gave something else than the kernels.
+    fn leave_attention(&self, why: String) {
+        let _ = why;
+    }
     /// Joins the devices of the other processes of a group, each of which calls this, unless that was done; in all of them the same reason
     /// where they cannot be joined.
     fn join(&self, group: &dyn ProcessGroup) -> Result<std::result::Result<(), String>> {

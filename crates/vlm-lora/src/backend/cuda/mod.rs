@@ -14,6 +14,7 @@ mod buffer;
 mod check;
 mod device;
 mod driver;
+mod even;
 mod fused;
 mod joined;
 mod matmul;
@@ -34,19 +35,22 @@ mod tests;
 #[cfg(test)]
 pub(crate) use tests::{emulated, of_this_machine};
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use self::buffer::{Block, Pool};
+use self::even::Trust;
 use self::packed::Packed;
 use self::staging::Staging;
 use crate::Result;
 use crate::backend::GpuProfile;
 
 pub use buffer::Buffer;
-pub use device::{Address, Argument, CudaDtype, Device, Factor, Launch, Matmul, Operands};
+pub use device::{
+    Address, Argument, CudaDtype, Device, EvenAttention, EvenShape, Factor, Launch, Matmul, Operands,
+};
 pub use driver::{
     Driver, FoundDriver, FoundGpu, FoundLibrary, Survey, device_count, library_folders, survey,
 };
@@ -89,6 +93,8 @@ pub struct CudaOptions {
     pub ptx: Option<(i32, i32)>,
     /// Whether every kernel and product is timed, which costs a little: see [`Cuda::profile`].
     pub profile: bool,
+    /// Whether attention is left to the kernels even where cuDNN is found.
+    pub without_cudnn: bool,
 }
 
 /// An array of indices and where it is on the device.
@@ -107,6 +113,8 @@ pub struct Cuda<D: Device = Driver> {
     bordered: Mutex<Vec<Weak<Packed<D>>>>,
     words: Mutex<VecDeque<Words<D>>>,
     staging: Staging<D>,
+    /// Whether the device's own attention is used, by what it was asked for.
+    trust: Mutex<HashMap<EvenShape, Trust>>,
 }
 
 impl<D: Device> std::fmt::Debug for Cuda<D> {
@@ -137,7 +145,8 @@ impl Cuda {
         self.device().memory()
     }
 
-    /// What kernels and products have taken so far, where that was asked for, and which products found no plan with their bias.
+    /// What kernels and products have taken so far, where that was asked for, and what went another way: products that found
+    /// no plan with their bias, attention without cuDNN.
     ///
     /// # Errors
     /// When the device did not finish its work.
@@ -157,6 +166,7 @@ impl<D: Device> Cuda<D> {
             bordered: Mutex::default(),
             words: Mutex::default(),
             staging: Staging::default(),
+            trust: Mutex::default(),
         }
     }
 

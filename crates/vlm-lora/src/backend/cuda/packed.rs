@@ -200,6 +200,8 @@ impl<D: Device> Cuda<D> {
             self.known_borders().push(Arc::downgrade(packed));
         }
         *state = State { block: Arc::new(block), stride, border: adapters.iter().map(patch).collect() };
+        // What the rows took before is of a size that nobody else asks for.
+        self.pool.release();
         Ok(())
     }
 

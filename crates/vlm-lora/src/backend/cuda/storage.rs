@@ -160,6 +160,14 @@ impl<D: Device> Cuda<D> {
         Ok(Output { numbers: y.overwrite_with(place), operand, stride })
     }
 
+    /// Where operands alone are written, rows of `width` one behind the other.
+    pub(super) fn dense_output(&self, y: &mut Buffer<D>, width: usize) -> Result<Address> {
+        let place = self.new_place(y.len(), width, 0)?;
+        let at = place.at;
+        y.overwrite_with(place);
+        Ok(at)
+    }
+
     /// As [`output`](Self::output) of numbers that are not in rows.
     pub(super) fn flat_output(&self, y: &mut Buffer<D>) -> Result<[Address; 2]> {
         if self.dtype != CudaDtype::Bfloat16 {

@@ -74,7 +74,23 @@ fn a_step_in_f16_is_within_one_percent() {
 
 #[test]
 fn a_step_in_bf16_is_within_bf16() {
-    check(CudaDtype::Bfloat16, false, (1e-2, 4e-2));
+    for dora in [false, true] {
+        check(CudaDtype::Bfloat16, dora, (1e-2, 4e-2));
+    }
+}
+
+/// With a base in 8 bits adapters are added by kernels of their own.
+#[test]
+fn a_step_over_an_8_bit_base_is_within_bf16() {
+    let checkpoint = checkpoint(false);
+    let adapter = adapter(&checkpoint, &EVERYTHING, false, 0.2);
+    let run = |dtype| step(&mut model(emulated(dtype, true, false), &checkpoint, &adapter), false);
+    let ((loss, expected), (ours, gradients)) = (run(CudaDtype::Float32), run(CudaDtype::Bfloat16));
+    assert!((ours - loss).abs() <= 1e-2 * loss, "loss {ours}, expected {loss}");
+    let pairs = gradients.values().flatten().zip(expected.values().flatten());
+    let differences: Vec<f64> = pairs.map(|(ours, theirs)| ours - theirs).collect();
+    let error = norm(differences.iter()) / norm(expected.values().flatten());
+    assert!(error <= 4e-2, "the gradient is off by {error}");
 }
 
 #[test]

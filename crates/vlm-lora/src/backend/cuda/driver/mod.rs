@@ -4,6 +4,7 @@
 mod blas;
 mod compile;
 mod cublaslt;
+mod cudnn;
 mod kernels;
 mod libraries;
 mod nccl;
@@ -14,7 +15,6 @@ mod survey;
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::path::PathBuf;
 use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +24,7 @@ use process_group::ProcessGroup;
 use self::blas::Blas;
 use self::compile::Target;
 use self::cublaslt::{CublasLt, Ending};
+use self::cudnn::Cudnn;
 use self::kernels::Kernels;
 use self::libraries::Name;
 use self::nccl::Nccl;
@@ -31,7 +32,7 @@ use self::pinned::{Pinned, SMALL};
 use self::profile::Profile;
 use super::CudaOptions;
 use super::check::fail;
-use super::device::{Address, CudaDtype, Device, Launch, Matmul};
+use super::device::{Address, CudaDtype, Device, EvenAttention, Launch, Matmul};
 use crate::{Error, Result};
 
 pub use libraries::{FoundLibrary, library_folders};
@@ -87,13 +88,15 @@ pub struct Driver {
     blas: Mutex<Blas>,
     /// For products with a bias, where there is cuBLASLt.
     cublaslt: Mutex<Option<CublasLt>>,
-    /// How often a product with a bias went another way, by the product.
+    /// How often a product with a bias or attention went another way, by what it was.
     fallbacks: Mutex<BTreeMap<String, usize>>,
     profile: Option<Mutex<Profile>>,
-    /// Where libraries are looked for that the loader does not find.
-    folders: Vec<PathBuf>,
+    /// With which it was opened: libraries that are opened later are looked for in their folders.
+    options: CudaOptions,
     /// Since the processes of a run asked for it: what joins their devices, or why nothing does.
     nccl: Mutex<Option<std::result::Result<Nccl, String>>>,
+    /// Since it was first asked: what computes attention, or why nothing but the kernels does.
+    cudnn: Mutex<Option<std::result::Result<Cudnn, String>>>,
 }
 
 impl std::fmt::Debug for Driver {
@@ -153,7 +156,7 @@ impl Driver {
         let name =
             format!("cuda:{} {model} (compute capability {major}.{minor}{translated})", options.ordinal);
         let (cublaslt, fallbacks) = (Mutex::new(cublaslt), Mutex::default());
-        let (nccl, folders) = (Mutex::default(), folders.clone());
+        let (nccl, cudnn, options) = (Mutex::default(), Mutex::default(), options.clone());
         let driver = Self {
             name,
             context,
@@ -165,8 +168,9 @@ impl Driver {
             cublaslt,
             fallbacks,
             profile,
-            folders,
+            options,
             nccl,
+            cudnn,
         };
         Ok((driver, dtype))
     }
@@ -205,6 +209,9 @@ impl Drop for Driver {
         }
         if let Some(Ok(nccl)) = self.nccl.get_mut().unwrap_or_else(PoisonError::into_inner) {
             nccl.close();
+        }
+        if let Some(Ok(cudnn)) = self.cudnn.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            cudnn.close();
         }
         self.blas.get_mut().unwrap_or_else(PoisonError::into_inner).close();
         if let Some(cublaslt) = self.cublaslt.get_mut().unwrap_or_else(PoisonError::into_inner) {
@@ -345,6 +352,14 @@ impl Device for Driver {
         }
         *self.fallbacks().entry(name()).or_default() += 1;
         Ok(false)
+    }
+
+    fn attention(&self, attention: &EvenAttention) -> Result<bool> {
+        self.attend_by_cudnn(attention)
+    }
+
+    fn leave_attention(&self, why: String) {
+        self.leave_cudnn(why);
     }
 
     fn join(&self, group: &dyn ProcessGroup) -> Result<std::result::Result<(), String>> {

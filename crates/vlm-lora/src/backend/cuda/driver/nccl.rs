@@ -259,7 +259,7 @@ impl Driver {
         let mut joined = self.nccl();
         let joined = match &*joined {
             Some(joined) => joined,
-            None => joined.insert(Nccl::join(&self.context, &self.folders, group)?),
+            None => joined.insert(Nccl::join(&self.context, &self.options.library_folders, group)?),
         };
         Ok(joined.as_ref().map(|_| ()).map_err(String::clone))
     }

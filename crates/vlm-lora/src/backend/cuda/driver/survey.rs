@@ -7,7 +7,7 @@ use cudarc::driver::{result as cuda, sys::CUdevice_attribute as Attribute};
 use super::libraries::{self, FoundLibrary, Name};
 use super::{count_devices, driver_version};
 use crate::backend::Kernels as _;
-use crate::backend::cuda::{Cuda, CudaOptions};
+use crate::backend::cuda::{Cuda, CudaDtype, CudaOptions};
 
 /// The driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,15 +67,25 @@ pub fn survey(options: &CudaOptions) -> Survey {
         Ok(version) => version,
         Err(error) => return nothing(Err(error.to_string())),
     };
-    let opened =
-        [Name::Nvrtc, Name::Cublas, Name::CublasLt].map(|name| libraries::open(name, &folders, version));
-    let missing = opened.into_iter().filter_map(|opened| Some(opened.err()?.to_string())).collect();
+    let names = [Name::Nvrtc, Name::Cublas, Name::CublasLt];
+    let is_asked = !options.without_cudnn && matches!(options.dtype, None | Some(CudaDtype::Bfloat16));
+    // What cuDNN needs is open before it.
+    let names = names.into_iter().chain(is_asked.then_some(Name::Cudnn));
+    let opened = names.map(|name| libraries::open(name, &folders, version));
+    let mut missing: Vec<String> = opened.filter_map(|opened| Some(opened.err()?.to_string())).collect();
     let driver = Ok(Some(FoundDriver { version: (version / 1000, version % 1000 / 10) }));
-    let gpus = (0..count).filter_map(|ordinal| gpu(ordinal, options)).collect();
+    let (gpus, obstacles): (Vec<_>, Vec<_>) = (0..count).filter_map(|ordinal| gpu(ordinal, options)).unzip();
+    // A library that is missing was named above.
+    for obstacle in obstacles.into_iter().flatten() {
+        if !missing.contains(&obstacle) {
+            missing.push(obstacle);
+        }
+    }
     Survey { driver, libraries: libraries::opened(), missing, gpus, folders }
 }
 
-fn gpu(ordinal: usize, options: &CudaOptions) -> Option<FoundGpu> {
+/// A GPU, and why cuDNN does not start on it where it would be used.
+fn gpu(ordinal: usize, options: &CudaOptions) -> Option<(FoundGpu, Option<String>)> {
     let device = cuda::device::get(i32::try_from(ordinal).ok()?).ok()?;
     let model = cuda::device::get_name(device).unwrap_or_else(|_| "unnamed".to_owned());
     // SAFETY: the device was found above, here and below.
@@ -88,6 +98,14 @@ fn gpu(ordinal: usize, options: &CudaOptions) -> Option<FoundGpu> {
     let memory = unsafe { cuda::device::total_mem(device) }.unwrap_or(0);
     let opened = Cuda::open(&CudaOptions { ordinal, ..options.clone() });
     let free = opened.as_ref().ok().and_then(|cuda| Some(cuda.memory().ok()?.0));
+    let cudnn = |cuda: &Cuda| -> Option<String> {
+        let is_used = cuda.dtype() == CudaDtype::Bfloat16 && !options.without_cudnn;
+        is_used
+            .then(|| cuda.device().cudnn_obstacle())
+            .transpose()
+            .unwrap_or_else(|error| Some(Some(error.to_string())))?
+    };
+    let obstacle = opened.as_ref().ok().and_then(cudnn);
     let opened = opened.map(|cuda| cuda.name()).map_err(|error| error.to_string());
-    Some(FoundGpu { ordinal, model, capability, memory, free, opened })
+    Some((FoundGpu { ordinal, model, capability, memory, free, opened }, obstacle))
 }

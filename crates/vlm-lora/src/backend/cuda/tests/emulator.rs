@@ -66,7 +66,7 @@ fn library(dtype: CudaDtype) -> &'static Library {
 }
 
 /// A C++ compiler, without which the CUDA backend is not tested.
-pub(super) fn compiler() -> String {
+pub(in crate::backend::cuda) fn compiler() -> String {
     let wanted = std::env::var("CXX").ok();
     let works =
         |name: &String| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());

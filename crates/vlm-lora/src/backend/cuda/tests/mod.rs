@@ -12,6 +12,8 @@ mod staging;
 mod together;
 
 use self::emulator::Emulator;
+#[cfg(target_os = "linux")]
+pub(super) use self::emulator::compiler;
 use super::device::CudaDtype;
 use super::{Cuda, CudaOptions, library_folders};
 use crate::backend::tests::compare::{assert_close, rounded_apart, worst};

@@ -1,8 +1,9 @@
 //! NVIDIA's libraries beside the driver: found where the loader finds them, else in folders that are named, and kept open.
 //!
 //! A library that was opened by its path is found by its name afterwards, which is how cudarc asks for it. What it opens itself
-//! by name, as NVRTC its built-in functions, is opened first.
+//! by name, as NVRTC its built-in functions and cuDNN its parts, is opened first: cuDNN ends the process where that is missing.
 
+mod cudnn;
 mod folders;
 
 use std::ffi::c_int;
@@ -22,6 +23,8 @@ pub(super) enum Name {
     Nvrtc,
     Cublas,
     CublasLt,
+    /// For attention, where there is one.
+    Cudnn,
 }
 
 /// What is called of each.
@@ -47,7 +50,22 @@ impl Name {
             Self::Nvrtc => "nvrtc",
             Self::Cublas => "cublas",
             Self::CublasLt => "cublasLt",
+            Self::Cudnn => "cudnn",
         }
+    }
+
+    /// Under which names the loader may find it: as cudarc will look for it, where cudarc calls it.
+    fn names(self) -> Vec<String> {
+        match self {
+            Self::Cudnn if cfg!(windows) => vec!["cudnn64_9.dll".to_owned()],
+            Self::Cudnn => vec!["libcudnn.so.9".to_owned()],
+            _ => cudarc::get_lib_name_candidates(self.stem()),
+        }
+    }
+
+    /// The highest number behind its name that is taken, for a driver of this version of CUDA.
+    fn most(self, major: i32) -> i32 {
+        if self == Self::Cudnn { cudnn::MAJOR } else { major }
     }
 
     fn calls(self) -> &'static [&'static str] {
@@ -55,6 +73,7 @@ impl Name {
             Self::Nvrtc => &NVRTC,
             Self::Cublas => &CUBLAS,
             Self::CublasLt => &CUBLAS_LT,
+            Self::Cudnn => &cudnn::CALLS,
         }
     }
 
@@ -64,6 +83,7 @@ impl Name {
             Self::Nvrtc => &["libnvrtc-builtins.so."],
             Self::Cublas => &["libcublasLt.so."],
             Self::CublasLt => &[],
+            Self::Cudnn => &[cudnn::GRAPH],
         }
     }
 
@@ -72,6 +92,7 @@ impl Name {
         let package = match self {
             Self::Nvrtc => "nvidia-cuda-nvrtc",
             Self::Cublas | Self::CublasLt => "nvidia-cublas",
+            Self::Cudnn => return format!("pip install nvidia-cudnn-cu{major}"),
         };
         // From 13 on the names have no suffix, and the next version may be too new for the driver.
         if major >= 13 {
@@ -115,9 +136,21 @@ pub(super) fn open(name: Name, folders: &[PathBuf], driver: i32) -> Result<Found
         Some(library) => library,
         None => in_folders(name, folders, driver)?,
     };
+    if name == Name::Cudnn
+        && let Err(error) = cudnn::check(&library, &open, driver)
+    {
+        std::mem::forget(library); // it stays open like the others, and nothing of it is called
+        return Err(error);
+    }
     let found = usable(name, &library, driver);
     open.push(Open { name, library });
     found
+}
+
+/// Looks at a library that is open.
+pub(super) fn with<T>(name: Name, look: impl FnOnce(&Library) -> T) -> Option<T> {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.iter().find(|known| known.name == name).map(|known| look(&known.library))
 }
 
 /// What is open now.
@@ -126,11 +159,9 @@ pub(super) fn opened() -> Vec<FoundLibrary> {
     open.iter().map(|Open { name, library }| describe(*name, library)).collect()
 }
 
-/// As cudarc will look for it.
 fn by_name(name: Name) -> Option<Library> {
-    let names = cudarc::get_lib_name_candidates(name.stem());
     // SAFETY: a library that is installed for being opened.
-    names.iter().find_map(|name| unsafe { Library::new(name.as_str()) }.ok())
+    name.names().iter().find_map(|name| unsafe { Library::new(name.as_str()) }.ok())
 }
 
 /// A library's file, and the number behind its name.
@@ -160,8 +191,11 @@ fn in_folders(name: Name, folders: &[PathBuf], driver: i32) -> Result<Library> {
     let (stem, major) = (name.stem(), driver / 1000);
     let install = name.package(major);
     let version = format!("CUDA {}.{}", major, driver % 1000 / 10);
-    match choose(name, folders, major) {
+    match choose(name, folders, name.most(major)) {
         [Some((_, path)), _] => open_path(name, &path),
+        [None, Some((newer, path))] if name == Name::Cudnn => {
+            Err(fail(format!("`{}` is cuDNN {newer}, which is too new: `{install}`", path.display())))
+        }
         [None, Some((newer, path))] => Err(fail(format!(
             "the driver runs {version} and `{}` is of CUDA {newer}: `{install}`, or install a newer driver",
             path.display()
@@ -239,6 +273,7 @@ fn version(name: Name, library: &Library) -> Option<(i32, i32)> {
             // SAFETY: as above; both numbers live.
             (unsafe { call(&raw mut major, &raw mut minor) } == 0).then_some((major, minor))
         }
+        Name::Cudnn => cudnn::version_of(library),
         Name::Cublas | Name::CublasLt => {
             let property: &[u8] =
                 if name == Name::Cublas { b"cublasGetProperty\0" } else { b"cublasLtGetProperty\0" };

@@ -11,9 +11,12 @@ use tempfile::TempDir;
 
 use super::emulator::{ENTRY, HEADER, compiler};
 
-const HEADERS: [(&str, &str); 2] =
-    [("state.hpp", include_str!("state.hpp")), ("matrix.hpp", include_str!("matrix.hpp"))];
-const SOURCES: [(&str, &str); 7] = [
+const HEADERS: [(&str, &str); 3] = [
+    ("state.hpp", include_str!("state.hpp")),
+    ("matrix.hpp", include_str!("matrix.hpp")),
+    ("graph.hpp", include_str!("graph.hpp")),
+];
+const SOURCES: [(&str, &str); 8] = [
     ("state.cpp", include_str!("state.cpp")),
     ("driver.cpp", include_str!("driver.cpp")),
     ("queue.cpp", include_str!("queue.cpp")),
@@ -21,11 +24,14 @@ const SOURCES: [(&str, &str); 7] = [
     ("cublaslt.cpp", include_str!("cublaslt.cpp")),
     ("nvrtc.cpp", include_str!("nvrtc.cpp")),
     ("nccl.cpp", include_str!("nccl.cpp")),
+    ("cudnn.cpp", include_str!("cudnn.cpp")),
 ];
 /// One library under all names.
-const NAMES: [&str; 5] = ["libcuda.so", "libcublas.so", "libnvrtc.so", LIGHT, JOINS];
+const NAMES: [&str; 7] = ["libcuda.so", "libcublas.so", "libnvrtc.so", LIGHT, JOINS, "libcudnn.so.9", GRAPH];
 const LIGHT: &str = "libcublasLt.so";
 const JOINS: &str = "libnccl.so.2";
+/// The part of cuDNN without which it ends the process.
+const GRAPH: &str = "libcudnn_graph.so.9";
 
 /// What the fakes find where something is wrong.
 const WRONG: [(&str, &str); 4] = [
@@ -120,6 +126,39 @@ fn the_driver_runs_on_stand_ins_for_its_libraries() {
     assert!(run_clean(folder, &biases, &[("STANDIN_NO_BIAS", "1")]).contains(no_bias));
     std::fs::remove_file(folder.join(LIGHT)).expect("it was built");
     assert!(run_clean(folder, &biases, &[]).contains(no_bias));
+}
+
+fn attention(name: &str) -> String {
+    format!("backend::cuda::driver::cudnn::tests::{name}")
+}
+
+#[test]
+fn attention_goes_to_a_stand_in_for_cudnn() {
+    let folder = build();
+    let folder = folder.path();
+    let good =
+        ["attention_is_that_of_f64", "every_call_may_fail", "addresses_and_shapes_beyond_its_reach_are_left"]
+            .map(attention);
+    run_clean(folder, &good.each_ref().map(String::as_str), &[]);
+    let whole = ["sequences_of_one_length_go_to_cudnn", "a_library_that_computes_wrongly_is_left_alone"]
+        .map(attention);
+    run_clean(folder, &whole.each_ref().map(String::as_str), &[]);
+    let refused = |setting: (&str, &str), wanted: &str| {
+        let what = attention("what_is_wrong_with_a_library_is_said");
+        let said = run_clean(folder, &[&what], &[setting, ("WANTED", wanted)]);
+        assert!(said.contains("attention by cuDNN 0 times"), "{setting:?}: {said}");
+    };
+    refused(
+        ("STANDIN_CUDNN", "8907"),
+        "is version 8.9.7, which cannot be used: `pip install nvidia-cudnn-cu13`",
+    );
+    refused(("STANDIN_CUDNN", "91001"), "is version 9.10.1, which cannot be used");
+    refused(("STANDIN_CUDNN_CUDA", "14000"), "is of CUDA 14, and the driver runs 13");
+    refused(("STANDIN_CUDNN_CUDA", "12090"), "needs cuBLASLt of CUDA 12");
+    std::fs::remove_file(folder.join(GRAPH)).expect("it was built");
+    refused(("STANDIN_NOTHING", ""), "lacks its part libcudnn_graph.so.9");
+    std::fs::remove_file(folder.join("libcudnn.so.9")).expect("it was built");
+    refused(("STANDIN_NOTHING", ""), "libcudnn is neither in the loader's path");
 }
 
 /// Runs a test in three processes that are told their places; each has a GPU of its own unless `environment` says otherwise of the second.

@@ -65,11 +65,13 @@ impl Environment {
     }
 }
 
-const WHOLE: [(&str, &str); 4] = [
+const WHOLE: [(&str, &str); 6] = [
     ("cublas", "libcublas.so.13"),
     ("cublas", "libcublasLt.so.13"),
     ("cuda_nvrtc", "libnvrtc.so.13"),
     ("cuda_nvrtc", "libnvrtc-builtins.so.13.0"),
+    ("cudnn", "libcudnn.so.9"),
+    ("cudnn", "libcudnn_graph.so.9"),
 ];
 /// The library asks for its built-in functions.
 const BUILTINS: (&str, &str) = ("STANDIN_BUILTINS", "1");

@@ -162,17 +162,17 @@ const std::string* pending_at(u64 at, size_t bytes) {
 void report_leaks(const char* when) {
     State& s = state();
     const size_t counts[] = {s.blocks.size(), s.pinned.size(), s.streams.size(), s.events.size(), s.modules.size(),
-                             s.blas.size(), s.programs.size(), s.communicators.size()};
+                             s.blas.size(), s.programs.size(), s.communicators.size(), s.descriptors.size(), s.handles.size()};
     const char* names[] = {"blocks", "pinned blocks", "streams", "events", "modules", "cuBLAS objects", "programs",
-                           "communicators"};
+                           "communicators", "cuDNN descriptors", "cuDNN handles"};
     bool clean = true;
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 10; i++) {
         if (counts[i] == 0) continue;
         clean = false;
         fprintf(stderr, "fake: %s: %zu %s were not given back\n", when, counts[i], names[i]);
     }
     if (clean) fprintf(stderr, "fake-closed: everything was given back\n");
-    fprintf(stderr, "fake-closed: %zu products with a bias\n", s.biased);
+    fprintf(stderr, "fake-closed: %zu products with a bias, attention by cuDNN %zu times\n", s.biased, s.attended);
     generation++;
 }
 

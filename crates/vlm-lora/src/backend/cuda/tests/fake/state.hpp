@@ -71,8 +71,9 @@ struct State {
     Stream legacy;
     std::set<Stream*> streams;
     std::set<Event*> events;
-    std::set<void*> modules, blas, programs, communicators;
-    size_t biased = 0; // products with a bias
+    std::set<void*> modules, blas, programs, communicators, descriptors;
+    std::map<void*, void*> handles; // of cuDNN, and the queue of each
+    size_t biased = 0, attended = 0; // products with a bias, and attention by cuDNN
 };
 
 State& state();
