@@ -64,8 +64,9 @@ fn resting(holds: &Holds<'_>, config: &TriggerConfig, now: Timestamp) -> Option<
     if let Some((days, version)) = released.filter(|(days, _)| (0.0..rest).contains(days)) {
         return Some(format!("{version} was released {days:.1} days ago, and {rest} are for rest"));
     }
-    let asked =
-        holds.look.past.iter().filter(|past| past.should_retrain).map(|past| past.decided_at).max()?;
+    // What a clock that was wrong dated ahead hides nothing that was asked for since.
+    let asked = holds.look.past.iter().filter(|past| past.should_retrain && past.decided_at <= now);
+    let asked = asked.map(|past| past.decided_at).max()?;
     let days = days_between(asked, now);
     (0.0..rest).contains(&days).then(|| {
         format!(
