@@ -7,7 +7,7 @@ use drift::{
 };
 use jiff::Timestamp;
 use pq_cli::Layout;
-use project_files::{Contract, Release, RunFiles, RunRecord, sha256_hex};
+use project_files::{Contract, Release, RunFiles, RunRecord, input, sha256_hex};
 use slide_data::{Correction, KeptSlide, Labels, Rubric, SlideRecord, Splits};
 
 /// What was read, with the SHA-256 of each file.
@@ -49,19 +49,20 @@ pub(crate) fn read(layout: &Layout, choice: Choice<'_>) -> drift::Result<Inputs>
     }
     let bytes = if path.exists() { std::fs::read(&path).unwrap_or_default() } else { Vec::new() };
     let champion = releases.champion().or_else(|| releases.last());
-    let known = match champion.and_then(|release| record(layout, release)) {
-        Some(path) => files.document::<RunRecord>(&path)?.map(|run| Known::new(&run, &bytes)),
+    let run = match champion.and_then(|release| record(layout, release)) {
+        Some(path) => files.document::<RunRecord>(&path)?,
         None => None,
     };
-    let known = known.unwrap_or_else(|| Known {
+    let known = run.as_ref().map(|run| Known::new(run, &bytes)).unwrap_or_else(|| Known {
         read_at: champion.map(|release| release.released_at),
         ..Known::default()
     });
     let learnable = learnable(layout, &mut files)?;
     let labels = files.hashes.get(&name(&layout.labels())).cloned().unwrap_or_default();
     let past = read_lines_if_present::<Decision>(&layout.decisions())?;
+    let missing = missing(layout, &path, run.as_ref(), &past.entries);
     Ok(Inputs {
-        usable: usable(&log, &learnable, &known, &labels, choice.now),
+        usable: usable(&log, &learnable, &known, &labels, choice.now).without(missing),
         known,
         releases,
         drift: files.report(&layout.latest_drift(), choice.is_manual)?,
@@ -88,6 +89,21 @@ fn record(layout: &Layout, release: &Release) -> Option<PathBuf> {
     let of_run = is_name.then(|| layout.run(&release.run_id));
     let places = [Some(layout.version(&release.version)), of_run].into_iter().flatten();
     places.map(|run: RunFiles| run.record()).find(|path| path.exists())
+}
+
+/// The files that are gone: the run of the version in use read them, or an earlier decision looked at them. One that never was is empty.
+fn missing(layout: &Layout, corrections: &Path, run: Option<&RunRecord>, past: &[Decision]) -> Vec<String> {
+    let is_of_run = |input: &str| run.is_some_and(|run| run.inputs.contains_key(input));
+    let places = [
+        (corrections.to_owned(), is_of_run(input::CORRECTIONS)),
+        (layout.slides().manifest(), is_of_run(input::MANIFEST)),
+        (layout.labels(), is_of_run(input::LABELS)),
+        (layout.splits(), is_of_run(input::SPLITS)),
+        (layout.version_file(), false),
+    ];
+    let was_seen = |path: &Path| past.iter().any(|past| past.inputs.contains_key(&name(path)));
+    let is_gone = |(path, was_read): &(PathBuf, bool)| !path.exists() && (*was_read || was_seen(path));
+    places.iter().filter(|place| is_gone(place)).map(|(path, _)| name(path)).collect()
 }
 
 fn learnable(layout: &Layout, files: &mut Files) -> drift::Result<Learnable> {

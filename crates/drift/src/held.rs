@@ -27,8 +27,10 @@ pub(crate) fn held(
     is_manual: bool,
 ) -> Vec<String> {
     let running = in_flight(holds, now);
-    let others = || [dated_ahead(holds, now), resting(holds, config, now), same_again(holds)];
-    let others = if is_manual { [None, None, None] } else { others() };
+    if is_manual {
+        return running.into_iter().collect();
+    }
+    let others = [dated_ahead(holds, now), lost(holds), resting(holds, config, now), same_again(holds)];
     running.into_iter().chain(others.into_iter().flatten()).collect()
 }
 
@@ -54,6 +56,12 @@ fn dated_ahead(holds: &Holds<'_>, now: Timestamp) -> Option<String> {
         Some(format!("a decision is dated {days:.1} days ahead: the clock went back, or was wrong then"))
     };
     release().or_else(decision)
+}
+
+/// A training without a file that the one before it had learns from less, or is measured on other slides.
+fn lost(holds: &Holds<'_>) -> Option<String> {
+    let name = holds.usable.missing.first()?;
+    Some(format!("`{name}` was there and is missing: bring it back from a copy"))
 }
 
 /// Rest after a release, and after a retraining that led to none.

@@ -128,8 +128,19 @@ impl Engine<'_> {
         self.evidence.releases.champion().or_else(|| self.evidence.releases.last())
     }
 
+    /// Why nothing there is to learn from can be counted.
+    fn uncounted(&self) -> Option<String> {
+        let missing = &self.evidence.usable.missing;
+        let names: Vec<String> = missing.iter().map(|name| format!("`{name}`")).collect();
+        (!names.is_empty()).then(|| format!("not counted: {} was there and is missing", names.join(", ")))
+    }
+
     fn corrections(&self) -> Trigger {
         let (count, need) = (self.evidence.usable.corrections, self.config.min_corrections);
+        if let Some(reason) = self.uncounted() {
+            let state = TriggerState::Insufficient;
+            return plain(TriggerName::Corrections, state, None, need as f64, reason);
+        }
         let since = self.champion().map_or_else(
             || "so far".to_owned(),
             |release| format!("since the run of {} read its data", release.version),
@@ -156,6 +167,9 @@ impl Engine<'_> {
         let version = &release.version;
         if days < 0.0 {
             let reason = format!("the run of {version} is dated {:.1} days ahead", -days);
+            return plain(name, TriggerState::Insufficient, Some(days), threshold, reason);
+        }
+        if let Some(reason) = self.uncounted() {
             return plain(name, TriggerState::Insufficient, Some(days), threshold, reason);
         }
         let new = self.evidence.usable.corrections + self.evidence.usable.more_slides;

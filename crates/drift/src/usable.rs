@@ -138,6 +138,17 @@ pub struct Usable {
     pub is_new: Option<bool>,
     /// Names everything that a training would learn from now: equal where it would read the same.
     pub key: String,
+    /// Files that were there and are not: what is counted without them is known to be wrong.
+    pub missing: Vec<String>,
+}
+
+impl Usable {
+    /// The same, counted without these files, which were there.
+    #[must_use]
+    pub fn without(self, missing: Vec<String>) -> Self {
+        let is_new = self.is_new.filter(|_| missing.is_empty());
+        Self { is_new, missing, ..self }
+    }
 }
 
 /// Counts what can be learned from. `labels_sha256` is that of `labels.json`, empty where there is none.
@@ -180,6 +191,7 @@ pub fn usable(
         unusable,
         is_new: same_labels.map(|same| !same || corrections > 0 || more_slides > 0),
         key: key_of(labels_sha256, &after),
+        missing: Vec::new(),
     }
 }
 

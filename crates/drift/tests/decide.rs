@@ -319,3 +319,20 @@ fn where_dates_are_ahead_nothing_is_concluded() {
     case.past.push(Decision { decided_at: ago(-2.0), should_retrain: false, ..case.decide() });
     assert!(case.decide().held[0].starts_with("a decision is dated 2.0 days ahead"));
 }
+
+#[test]
+fn what_is_counted_without_a_file_that_was_there_fires_nothing() {
+    let known = Known { read_at: Some(ago(40.0)), ..Known::default() };
+    let usable = learned(150).without(vec!["manifest.jsonl".to_owned()]);
+    assert_eq!(usable.is_new, None);
+    let case = Case { usable, known, drift: drift(0.9, SURE, 0.1), ..Case::new() };
+    let decision = case.decide();
+    for name in [TriggerName::Corrections, TriggerName::Time] {
+        let reason = &trigger(&decision, name).reason;
+        assert_eq!(state(&decision, name), TriggerState::Insufficient);
+        assert_eq!(reason, "not counted: `manifest.jsonl` was there and is missing");
+    }
+    assert_eq!(state(&decision, TriggerName::Drift), TriggerState::Fired);
+    assert_eq!(decision.held, ["`manifest.jsonl` was there and is missing: bring it back from a copy"]);
+    assert!(Case { manual: Some("now"), ..case }.decide().should_retrain, "a person knows what is gone");
+}
