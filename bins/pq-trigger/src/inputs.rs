@@ -53,10 +53,9 @@ pub(crate) fn read(layout: &Layout, choice: Choice<'_>) -> drift::Result<Inputs>
         Some(path) => files.document::<RunRecord>(&path)?,
         None => None,
     };
-    let known = run.as_ref().map(|run| Known::new(run, &bytes)).unwrap_or_else(|| Known {
-        read_at: champion.map(|release| release.released_at),
-        ..Known::default()
-    });
+    let read_at = champion.map(|release| release.released_at);
+    let known = run.as_ref().map(|run| Known::new(run, &bytes));
+    let known = known.unwrap_or_else(|| Known { read_at, ..Known::default() });
     let learnable = learnable(layout, &mut files)?;
     let labels = files.hashes.get(&name(&layout.labels())).cloned().unwrap_or_default();
     let past = read_lines_if_present::<Decision>(&layout.decisions())?;

@@ -38,7 +38,7 @@ fn in_flight(holds: &Holds<'_>, now: Timestamp) -> Option<String> {
     let flight = holds.look.flight.filter(|flight| flight.is_in_force(holds.releases, now))?;
     let (owner, asked, until) = (&flight.owner, flight.asked_at, flight.expires_at);
     Some(format!(
-        "a retraining that {owner} asked for at {asked} counts as running until {until}; `pq-trigger --done` ends it"
+        "a retraining that {owner} asked for at {asked} counts as running until {until}; `pq-trigger --done` ends it, `--done --failed` where it failed"
     ))
 }
 
@@ -73,7 +73,7 @@ fn resting(holds: &Holds<'_>, config: &TriggerConfig, now: Timestamp) -> Option<
         return Some(format!("{version} was released {days:.1} days ago, and {rest} are for rest"));
     }
     // What a clock that was wrong dated ahead hides nothing that was asked for since.
-    let asked = holds.look.past.iter().filter(|past| past.should_retrain && past.decided_at <= now);
+    let asked = holds.look.asked().filter(|past| past.decided_at <= now);
     let asked = asked.map(|past| past.decided_at).max()?;
     let days = days_between(asked, now);
     (0.0..rest).contains(&days).then(|| {
@@ -89,8 +89,7 @@ fn same_again(holds: &Holds<'_>) -> Option<String> {
         let advice = "have slides of the changed decks rated, or correct them";
         return Some(format!("nothing is new to learn from since the version in use was trained: {advice}"));
     }
-    let is_same = |past: &&crate::Decision| past.should_retrain && past.training_key == holds.usable.key;
-    let past = holds.look.past.iter().rev().find(is_same)?;
+    let past = holds.look.asked().rev().find(|past| past.training_key == holds.usable.key)?;
     let on = past.decided_at.strftime("%F");
     Some(format!("a retraining on the same labels and corrections was asked for on {on}"))
 }

@@ -65,6 +65,7 @@ pub fn decide(evidence: &Evidence<'_>, config: &MonitoringConfig, request: &Requ
         training_key: evidence.usable.key.clone(),
         inputs: evidence.inputs.clone(),
         configuration: serde_json::to_vec(config).map_or_else(|_| String::new(), |json| sha256_hex(&json)),
+        takes_back: None,
     }
 }
 

@@ -58,7 +58,10 @@ pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
 
 pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pq-trigger"));
-    command.current_dir(dir).env_remove("GITHUB_OUTPUT").args(["--at", NOW, "--by", "anna"]).args(args);
+    command.current_dir(dir).env_remove("GITHUB_OUTPUT").args(["--by", "anna"]).args(args);
+    if !args.contains(&"--at") {
+        command.args(["--at", NOW]);
+    }
     command
 }
 
