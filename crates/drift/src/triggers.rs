@@ -298,7 +298,10 @@ impl Engine<'_> {
         };
         let level = match ledger.level(reading.name, reading.share) {
             Ok(level) => level,
-            Err(why) => return insufficient(format!("{} {why}", reading.what)),
+            Err(why) => {
+                let repeated = ledger.judged(reading.name).and_then(|look| self.repeated(reading, look));
+                return repeated.unwrap_or_else(|| insufficient(format!("{} {why}", reading.what)));
+            }
         };
         let state = match (value > reading.threshold, p <= level && reading.passing.is_none()) {
             (true, true) => TriggerState::Fired,
@@ -326,6 +329,23 @@ impl Engine<'_> {
             spent: Some(level),
             reason: format!("{}{chance}", reading.found),
         }
+    }
+
+    /// What a further look of a week says: that a change which the week's first look found is still there, or that there is none. Neither can
+    /// be a further false alarm; a change that was not found then waits for the next week.
+    fn repeated(&self, reading: &Reading<'_>, look: &Decision) -> Option<Trigger> {
+        let (name, threshold, value) = (reading.name, reading.threshold, reading.value?);
+        if value <= threshold {
+            return Some(plain(name, TriggerState::Quiet, Some(value), threshold, reading.found.clone()));
+        }
+        let found = look.triggers.iter().find(|trigger| trigger.name == name)?;
+        let in_use = self.evidence.releases.champion().map(|release| &release.version);
+        let is_same = look.champion.as_ref() == in_use;
+        (is_same && found.state == TriggerState::Fired && reading.passing.is_none()).then(|| {
+            let reason = format!("{}, as was found on {}", reading.found, look.decided_at.strftime("%F"));
+            let fired = plain(name, TriggerState::Fired, Some(value), threshold, reason);
+            Trigger { p_value: found.p_value, ..fired }
+        })
     }
 
     /// Why a report says nothing about the model in use today.

@@ -336,3 +336,27 @@ fn what_is_counted_without_a_file_that_was_there_fires_nothing() {
     assert_eq!(decision.held, ["`manifest.jsonl` was there and is missing: bring it back from a copy"]);
     assert!(Case { manual: Some("now"), ..case }.decide().should_retrain, "a person knows what is gone");
 }
+
+#[test]
+fn a_further_look_of_a_week_repeats_what_was_found() {
+    let mut case = Case { performance: performance(0.9, SURE), releases: released(2.0), ..Case::new() };
+    let first = case.decide();
+    assert_eq!(state(&first, TriggerName::Performance), TriggerState::Fired);
+    assert!(!first.should_retrain, "it rests after the release");
+    case.past.push(first);
+    let friday = now() + SignedDuration::from_hours(48);
+    let again = case.at(friday);
+    let repeated = trigger(&again, TriggerName::Performance);
+    assert_eq!(
+        repeated.reason,
+        "accuracy fell by 90.0 points, up to 5.0 are allowed, as was found on 2025-06-04"
+    );
+    assert_eq!((repeated.state, repeated.spent), (TriggerState::Fired, None));
+    assert!(again.should_retrain, "{:?}", again.held);
+    // It is over, or was found of another version.
+    case.performance = performance(0.01, 0.5);
+    assert_eq!(state(&case.at(friday), TriggerName::Performance), TriggerState::Quiet);
+    case.performance = performance(0.9, SURE);
+    case.past[0].champion = Some("v3".to_owned());
+    assert_eq!(state(&case.at(friday), TriggerName::Performance), TriggerState::Insufficient);
+}
