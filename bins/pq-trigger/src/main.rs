@@ -14,6 +14,7 @@ use slide_data::Rubric;
 mod inputs;
 mod keep;
 mod output;
+mod tried;
 
 use inputs::Inputs;
 use output::Heard;
@@ -98,7 +99,8 @@ fn run(args: &Args) -> Result<Verdict> {
         return keep::done(&layout, args.failed.then_some(request));
     }
     let is_manual = args.manual.is_some();
-    let choice = inputs::Choice { corrections: args.corrections.as_deref(), is_manual, rubric: &rubric, now };
+    let (corrections, triggers) = (args.corrections.as_deref(), &config.triggers);
+    let choice = inputs::Choice { corrections, is_manual, rubric: &rubric, triggers, now };
     if args.dry_run {
         let inputs = inputs::read(&layout, choice).hint("cannot decide", REMEDY)?;
         return finish(args, &judge(&inputs, &config, &request));

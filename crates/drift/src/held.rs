@@ -5,11 +5,12 @@ use project_files::VersionFile;
 
 use crate::TriggerConfig;
 use crate::look::Look;
-use crate::usable::Usable;
+use crate::usable::{Known, Usable};
 
 /// What is looked at.
 pub(crate) struct Holds<'a> {
     pub(crate) usable: &'a Usable,
+    pub(crate) known: &'a Known,
     pub(crate) releases: &'a VersionFile,
     pub(crate) look: Look<'a>,
 }
@@ -64,13 +65,20 @@ fn lost(holds: &Holds<'_>) -> Option<String> {
     Some(format!("`{name}` was there and is missing: bring it back from a copy"))
 }
 
-/// Rest after a release, and after a retraining that led to none.
+/// Rest after a release, after a version was gone back to, and after a retraining that led to no release.
 fn resting(holds: &Holds<'_>, config: &TriggerConfig, now: Timestamp) -> Option<String> {
     let rest = config.cooldown_days;
     let last = holds.releases.last();
     let released = last.map(|release| (days_between(release.released_at, now), &release.version));
     if let Some((days, version)) = released.filter(|(days, _)| (0.0..rest).contains(days)) {
         return Some(format!("{version} was released {days:.1} days ago, and {rest} are for rest"));
+    }
+    if let Some(days) =
+        holds.known.put_in_use.map(|at| days_between(at, now)).filter(|days| (0.0..rest).contains(days))
+    {
+        return Some(format!(
+            "the version in use was put in use {days:.1} days ago, and {rest} are for rest"
+        ));
     }
     // What a clock that was wrong dated ahead hides nothing that was asked for since.
     let asked = holds.look.asked().filter(|past| past.decided_at <= now);

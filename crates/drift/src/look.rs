@@ -18,7 +18,7 @@ pub struct Look<'a> {
 
 impl<'a> Look<'a> {
     /// The decisions that asked for a retraining, without those that were taken back because it failed.
-    pub(crate) fn asked(&self) -> impl DoubleEndedIterator<Item = &'a Decision> {
+    pub fn asked(&self) -> impl DoubleEndedIterator<Item = &'a Decision> {
         let failed: BTreeSet<Timestamp> = self.past.iter().filter_map(|past| past.takes_back).collect();
         self.past.iter().filter(move |past| past.should_retrain && !failed.contains(&past.decided_at))
     }

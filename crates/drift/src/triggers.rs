@@ -50,7 +50,8 @@ pub fn decide(evidence: &Evidence<'_>, config: &MonitoringConfig, request: &Requ
     let wants_it = triggers.iter().any(|trigger| trigger.state == TriggerState::Fired);
     triggers.extend(request.manual.map(|reason| manual(request.by, reason)));
     let fired = wants_it || request.manual.is_some();
-    let holds = Holds { usable: evidence.usable, releases: evidence.releases, look: evidence.look };
+    let Evidence { usable, known, releases, look, .. } = *evidence;
+    let holds = Holds { usable, known, releases, look };
     let held = held(&holds, &config.triggers, request.now, request.manual.is_some());
     Decision {
         schema_version: Decision::VERSION,
@@ -144,7 +145,12 @@ impl Engine<'_> {
         }
         let since = self.champion().map_or_else(
             || "so far".to_owned(),
-            |release| format!("since the run of {} read its data", release.version),
+            |release| match self.evidence.known.tried.len() {
+                0 => format!("since the run of {} read its data", release.version),
+                tried => {
+                    format!("since the run of {} and {tried} tried after it read their data", release.version)
+                }
+            },
         );
         let unusable: usize = self.evidence.usable.unusable.values().sum();
         let aside = if unusable > 0 {

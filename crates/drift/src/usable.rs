@@ -68,6 +68,10 @@ pub struct Known {
     pub train_slides: Option<usize>,
     /// SHA-256 of the labels that it read.
     pub labels: Option<String>,
+    /// What later runs read that are not in use: those that were asked for and refused, and those of versions that were gone back from.
+    pub tried: Vec<Known>,
+    /// When the version was put in use by hand, or gone back to, if that was the last that happened.
+    pub put_in_use: Option<Timestamp>,
 }
 
 impl Known {
@@ -85,6 +89,7 @@ impl Known {
             corrected: run.corrections.values().cloned().collect(),
             train_slides: Some(run.data.train_slides).filter(|slides| *slides > 0),
             labels: run.inputs.get(input::LABELS).cloned(),
+            ..Self::default()
         }
     }
 
@@ -96,10 +101,17 @@ impl Known {
         }
     }
 
-    /// Whether it learned from a correction: it read it, and had the slide.
+    /// Whether it, or one that was tried since, learned from a correction: it read it, and had the slide.
     fn has_learned(&self, correction: &Correction, learnable: &Learnable) -> bool {
         let slide = &correction.slide_id;
-        self.has_read(correction) && (!learnable.unrated_or_unknown(slide) || self.corrected.contains(slide))
+        self.each().any(|known| {
+            known.has_read(correction)
+                && (!learnable.unrated_or_unknown(slide) || known.corrected.contains(slide))
+        })
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.tried)
     }
 }
 
@@ -182,9 +194,11 @@ pub fn usable(
         unusable.insert(REPEATING.to_owned(), repeating);
     }
     let slides = learnable.rated.len() + unrated_of(&learned, learnable);
-    let more_slides = known.train_slides.map_or(0, |before| slides.saturating_sub(before));
+    let before = known.each().filter_map(|known| known.train_slides).max();
+    let more_slides = before.map_or(0, |before| slides.saturating_sub(before));
     let corrections = new.len() - repeating;
-    let same_labels = known.labels.as_ref().map(|labels| labels == labels_sha256);
+    let is_same = |known: &Known| known.labels.as_deref() == Some(labels_sha256);
+    let same_labels = known.labels.as_ref().map(|_| known.each().any(is_same));
     Usable {
         corrections,
         more_slides,

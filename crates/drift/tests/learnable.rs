@@ -213,3 +213,28 @@ fn corrections_count_from_where_the_run_read_on_and_the_useless_are_named() {
     let found = learn(&Known::default(), &odd);
     assert_eq!((found.corrections, found.unusable.get("dated ahead of now")), (0, Some(&2)));
 }
+
+#[test]
+fn what_a_run_that_was_tried_since_learned_counts_no_more() {
+    let all = [correction("rated", Some(4))];
+    let champion = Known {
+        corrections: Some(std::collections::BTreeSet::new()),
+        train_slides: Some(1),
+        labels: Some("of then".to_owned()),
+        ..Known::default()
+    };
+    let found = learn(&all, &champion);
+    assert_eq!((found.corrections, found.is_new), (1, Some(true)));
+    let tried = Known {
+        corrections: Some([all[0].id.clone()].into()),
+        labels: Some("aa".to_owned()),
+        ..champion.clone()
+    };
+    let known = Known { tried: vec![tried], ..champion };
+    let found = learn(&all, &known);
+    assert_eq!((found.corrections, found.is_new), (0, Some(false)), "{found:?}");
+    // Another says something else of that slide.
+    let other = Correction { id: "other".to_owned(), ..correction("rated", Some(1)) };
+    let said: Vec<Correction> = all.iter().cloned().chain([other]).collect();
+    assert_eq!(learn(&said, &known).corrections, 1);
+}
