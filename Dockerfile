@@ -1,5 +1,6 @@
 # The commands without root, in a folder /project that outlives the container:
 #   docker build -t pitchquest .
+#   docker build --build-arg FEATURES=pq-score/object-store,pq-monitor/object-store,pq-register/object-store -t pitchquest .   # for buckets
 #   docker run --rm -v "$PWD:/project" pitchquest pq-collect
 #   docker run --rm -p 127.0.0.1:7860:7860 -v "$PWD:/project" pitchquest
 FROM rust:1.92-slim-bookworm AS build
@@ -9,7 +10,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-RUN make build
+# As cargo takes them, by command: `pq-score/object-store,…`.
+ARG FEATURES=""
+RUN make build FEATURES="$FEATURES"
 
 FROM debian:bookworm-slim
 # Certificates for what the commands ask of services. LibreOffice, which PowerPoint files need, is half a gigabyte: add

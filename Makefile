@@ -9,8 +9,8 @@ ARGS ?=
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9 -]*:.*## / { count = split($$1, names, " "); for (i = 1; i <= count; i++) printf "  %-16s %s\n", names[i], $$2 }' $(firstword $(MAKEFILE_LIST))
 
-build: ## build all commands in release mode
-	$(CARGO) build --release --workspace --bins
+build: ## build all commands in release mode (FEATURES="pq-score/object-store,…")
+	$(CARGO) build --release --workspace --bins $(if $(FEATURES),--features $(FEATURES))
 
 CUDA := pq-collect/cuda,pq-train/cuda,pq-score/cuda,pq-validate/cuda,pq-register/cuda
 build-cuda: ## the same with the CUDA backend, which needs nothing of CUDA to build

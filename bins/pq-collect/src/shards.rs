@@ -49,7 +49,7 @@ pub(crate) fn collect(args: &Args, project: &Project) -> Result<Verdict> {
             "shard {shard}: {own} of {all} files, {slides} slides; `pq-collect merge` takes the shards together\n"
         ))?;
     }
-    Ok(if report.interrupted { Verdict::Fail } else { Verdict::Pass })
+    Ok(if report.interrupted { Verdict::Stopped } else { Verdict::Pass })
 }
 
 /// Takes the shards together, where they are all there.

@@ -2,13 +2,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use drift::{
-    Decision, DriftReport, Flight, Known, Learnable, PerformanceReport, Usable, VersionFile,
-    read_lines_if_present, usable,
+    Decision, DriftReport, Flight, Known, Learnable, Look, PerformanceReport, TriggerConfig, Usable,
+    VersionFile, read_lines_if_present, usable,
 };
 use jiff::Timestamp;
 use pq_cli::Layout;
-use project_files::{Contract, Release, RunFiles, RunRecord, sha256_hex};
+use project_files::{Contract, Release, RunFiles, RunRecord, input, sha256_hex};
 use slide_data::{Correction, KeptSlide, Labels, Rubric, SlideRecord, Splits};
+
+use crate::tried;
 
 /// What was read, with the SHA-256 of each file.
 pub(crate) struct Inputs {
@@ -32,6 +34,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) is_manual: bool,
     /// What is trained on: other criteria teach nothing.
     pub(crate) rubric: &'a Rubric,
+    /// How long a retraining may run.
+    pub(crate) triggers: &'a TriggerConfig,
     pub(crate) now: Timestamp,
 }
 
@@ -49,19 +53,27 @@ pub(crate) fn read(layout: &Layout, choice: Choice<'_>) -> drift::Result<Inputs>
     }
     let bytes = if path.exists() { std::fs::read(&path).unwrap_or_default() } else { Vec::new() };
     let champion = releases.champion().or_else(|| releases.last());
-    let known = match champion.and_then(|release| record(layout, release)) {
-        Some(path) => files.document::<RunRecord>(&path)?.map(|run| Known::new(&run, &bytes)),
+    let run = match champion.and_then(|release| record(layout, release)) {
+        Some(path) => files.document::<RunRecord>(&path)?,
         None => None,
     };
-    let known = known.unwrap_or_else(|| Known {
-        read_at: champion.map(|release| release.released_at),
-        ..Known::default()
-    });
+    let read_at = champion.map(|release| release.released_at);
+    let known = run.as_ref().map(|run| Known::new(run, &bytes));
+    let known = known.unwrap_or_else(|| Known { read_at, ..Known::default() });
+    let past = read_lines_if_present::<Decision>(&layout.decisions())?;
+    let asked = Look { past: &past.entries, ..Look::default() };
+    let asked: Vec<Flight> = asked.asked().map(|ask| Flight::of(ask, choice.triggers)).collect();
+    let tried = tried::runs(layout, &releases, champion, &asked);
+    let known = Known {
+        tried: tried.iter().map(|run| Known::new(run, &bytes)).collect(),
+        put_in_use: tried::put_in_use(layout, choice.now),
+        ..known
+    };
     let learnable = learnable(layout, &mut files)?;
     let labels = files.hashes.get(&name(&layout.labels())).cloned().unwrap_or_default();
-    let past = read_lines_if_present::<Decision>(&layout.decisions())?;
+    let missing = missing(layout, &path, run.as_ref(), &past.entries);
     Ok(Inputs {
-        usable: usable(&log, &learnable, &known, &labels, choice.now),
+        usable: usable(&log, &learnable, &known, &labels, choice.now).without(missing),
         known,
         releases,
         drift: files.report(&layout.latest_drift(), choice.is_manual)?,
@@ -82,12 +94,27 @@ fn corrections_path(layout: &Layout, named: Option<&Path>) -> drift::Result<Path
 }
 
 /// The record of the run that a version came from, where one is left.
-fn record(layout: &Layout, release: &Release) -> Option<PathBuf> {
+pub(crate) fn record(layout: &Layout, release: &Release) -> Option<PathBuf> {
     // A run's id is a name; whatever else a registry may hold does not lead out of the folder of runs.
     let is_name = Path::new(&release.run_id).file_name().is_some_and(|file| *file == *release.run_id);
     let of_run = is_name.then(|| layout.run(&release.run_id));
     let places = [Some(layout.version(&release.version)), of_run].into_iter().flatten();
     places.map(|run: RunFiles| run.record()).find(|path| path.exists())
+}
+
+/// The files that are gone: the run of the version in use read them, or an earlier decision looked at them. One that never was is empty.
+fn missing(layout: &Layout, corrections: &Path, run: Option<&RunRecord>, past: &[Decision]) -> Vec<String> {
+    let is_of_run = |input: &str| run.is_some_and(|run| run.inputs.contains_key(input));
+    let places = [
+        (corrections.to_owned(), is_of_run(input::CORRECTIONS)),
+        (layout.slides().manifest(), is_of_run(input::MANIFEST)),
+        (layout.labels(), is_of_run(input::LABELS)),
+        (layout.splits(), is_of_run(input::SPLITS)),
+        (layout.version_file(), false),
+    ];
+    let was_seen = |path: &Path| past.iter().any(|past| past.inputs.contains_key(&name(path)));
+    let is_gone = |(path, was_read): &(PathBuf, bool)| !path.exists() && (*was_read || was_seen(path));
+    places.iter().filter(|place| is_gone(place)).map(|(path, _)| name(path)).collect()
 }
 
 fn learnable(layout: &Layout, files: &mut Files) -> drift::Result<Learnable> {

@@ -1,7 +1,8 @@
 //! What is kept of a decision.
 
 use anyhow::Result;
-use drift::{Decision, Flight, MonitoringConfig};
+use drift::{Decision, Flight, MonitoringConfig, Request};
+use durable_files::FileLock;
 use pq_cli::{Layout, Verdict, WithHint as _};
 use project_files::Contract as _;
 
@@ -23,8 +24,22 @@ pub(crate) fn decision(layout: &Layout, decision: &Decision, config: &Monitoring
     kept.hint("cannot keep the decision", ADVICE)
 }
 
-pub(crate) fn done(layout: &Layout) -> Result<Verdict> {
+/// Ends the retraining that was asked for. One that failed is first taken back, so that the next look may ask for the same again.
+pub(crate) fn done(layout: &Layout, failed: Option<Request<'_>>) -> Result<Verdict> {
     let path = layout.retraining();
+    if path.parent().is_none_or(|folder| !folder.is_dir()) {
+        tracing::info!("no retraining was running");
+        return Ok(Verdict::Pass);
+    }
+    let _lock = FileLock::exclusive(&path).hint("cannot end the retraining", ADVICE)?;
+    if let Some(request) = failed {
+        let flight = Flight::read_if_present(&path).hint("cannot say that it failed", ADVICE)?;
+        if let Some(flight) = flight {
+            let line = Decision::takes_back(&flight, request.by, request.now);
+            Decision::append(&layout.decisions(), &[line]).hint("cannot say that it failed", ADVICE)?;
+            tracing::info!("what {} asked for at {} may be asked for again", flight.owner, flight.asked_at);
+        }
+    }
     match std::fs::remove_file(&path) {
         Ok(()) => tracing::info!("`{}` is removed: no retraining runs", path.display()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

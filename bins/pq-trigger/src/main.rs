@@ -14,6 +14,7 @@ use slide_data::Rubric;
 mod inputs;
 mod keep;
 mod output;
+mod tried;
 
 use inputs::Inputs;
 use output::Heard;
@@ -28,7 +29,7 @@ use output::Heard;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit status: 0 decided (with --exit-code: retrain), 1 with --exit-code: do not retrain, 2 could not run.\n\nIn GitHub Actions `should_retrain` and `reason` become outputs of the step.\n\nExamples:\n  pq-trigger\n  pq-trigger --explain --dry-run\n  pq-trigger --exit-code && make train; pq-trigger --done\n  pq-trigger --manual \"a new rubric\""
+    after_help = "Exit status: 0 decided (with --exit-code: retrain), 1 with --exit-code: do not retrain, 2 could not run.\n\nIn GitHub Actions `should_retrain` and `reason` become outputs of the step.\n\nExamples:\n  pq-trigger\n  pq-trigger --explain --dry-run\n  pq-trigger --exit-code && make train\n  pq-trigger --done\n  pq-trigger --done --failed\n  pq-trigger --manual \"a new rubric\""
 )]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct Args {
@@ -65,6 +66,9 @@ struct Args {
     /// Say that the retraining that was asked for is over, and decide nothing.
     #[arg(long, conflicts_with_all = ["manual", "dry_run", "exit_code"])]
     done: bool,
+    /// With --done: it failed, so that nothing was learned. The next look may ask for the same again.
+    #[arg(long, requires = "done")]
+    failed: bool,
 }
 
 impl HasCommon for Args {
@@ -88,14 +92,15 @@ fn run(args: &Args) -> Result<Verdict> {
         .layout()?
         .with_monitoring(args.monitoring.as_deref(), true)?
         .with_registry(args.registry.as_deref(), true)?;
-    if args.done {
-        return keep::done(&layout);
-    }
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let is_manual = args.manual.is_some();
-    let choice = inputs::Choice { corrections: args.corrections.as_deref(), is_manual, rubric: &rubric, now };
     let by = pq_cli::asked_by(args.by.as_deref());
     let request = Request { now, by: &by, manual: args.manual.as_deref() };
+    if args.done {
+        return keep::done(&layout, args.failed.then_some(request));
+    }
+    let is_manual = args.manual.is_some();
+    let (corrections, triggers) = (args.corrections.as_deref(), &config.triggers);
+    let choice = inputs::Choice { corrections, is_manual, rubric: &rubric, triggers, now };
     if args.dry_run {
         let inputs = inputs::read(&layout, choice).hint("cannot decide", REMEDY)?;
         return finish(args, &judge(&inputs, &config, &request));

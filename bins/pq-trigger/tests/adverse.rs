@@ -238,3 +238,36 @@ fn a_rollback_is_judged_by_the_version_that_is_back() {
         "{text}"
     );
 }
+
+/// What was there and is gone could hide corrections, or count slides that are kept for the test; what never was is none.
+#[test]
+fn a_file_that_was_there_and_is_gone_is_unknown_and_asks_for_nothing() {
+    let dir = project();
+    assert!(String::from_utf8_lossy(&run(dir.path(), &[]).stdout).contains("corrections  ok       0 "));
+    corrections(dir.path(), 150);
+    let splits = json!({"schema_version": 1, "groups": {"d": "test"}}).to_string();
+    write_file(dir.path(), "data/labeled/splits.json", &splits);
+    let text = String::from_utf8_lossy(&run(dir.path(), &[]).stdout).into_owned();
+    assert!(text.contains("150 of slides kept for validation or test"), "{text}");
+    let names = [
+        "data/user_feedback/corrections.jsonl",
+        "data/raw/manifest.jsonl",
+        "data/labeled/labels.json",
+        "data/labeled/splits.json",
+        "model_registry/version.json",
+    ];
+    for name in names {
+        let bytes = std::fs::read(dir.path().join(name)).expect("it was there");
+        std::fs::remove_file(dir.path().join(name)).expect("removed");
+        for args in [&["--exit-code"][..], &["--exit-code", "--dry-run"]] {
+            let output = run(dir.path(), args);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let said = format!("corrections  unknown  not counted: `{name}` was there and is missing");
+            assert!(output.status.code() == Some(1) && text.contains(&said), "{text}");
+            assert!(text.contains("held back"), "{text}");
+        }
+        std::fs::write(dir.path().join(name), bytes).expect("restored");
+    }
+    let text = String::from_utf8_lossy(&run(dir.path(), &[]).stdout).into_owned();
+    assert!(!text.contains("missing"), "{text}");
+}

@@ -162,3 +162,29 @@ fn data_that_lies_elsewhere_is_found() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("150 corrections to learn from"));
 }
+
+#[test]
+fn what_failed_may_be_asked_for_again_and_what_is_over_may_not() {
+    for (failed, asks_again) in [(true, true), (false, false)] {
+        let dir = project();
+        corrections(dir.path(), 120);
+        assert_eq!(run(dir.path(), &["--exit-code"]).status.code(), Some(0));
+        let args = if failed { &["--done", "--failed"][..] } else { &["--done"] };
+        // Said twice, it is said once.
+        for _ in 0..2 {
+            assert_eq!(run(dir.path(), args).status.code(), Some(0));
+        }
+        assert!(!dir.path().join("monitoring/retraining.json").exists());
+        let kept = decisions(dir.path());
+        let back = kept.last().expect("a decision");
+        assert_eq!((kept.len(), back["takes_back"].is_string()), (1 + usize::from(failed), failed), "{back}");
+        // At once, without the days of rest.
+        let output = run(dir.path(), &["--exit-code", "--at", "2025-06-02T12:00:00Z"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code() == Some(0), asks_again, "{text}");
+    }
+    let dir = project();
+    assert_eq!(run(dir.path(), &["--done", "--failed"]).status.code(), Some(0), "nothing ran");
+    assert!(decisions(dir.path()).is_empty());
+    assert_eq!(run(dir.path(), &["--failed"]).status.code(), Some(2));
+}

@@ -40,12 +40,18 @@ fn week(time: Timestamp) -> i64 {
     (day(time) + 3).div_euclid(7)
 }
 
-impl Ledger<'_> {
+impl<'a> Ledger<'a> {
+    /// The look of this week that judged a trigger.
+    pub(crate) fn judged(&self, name: TriggerName) -> Option<&'a Decision> {
+        let is_it = |look: &&Decision| look.spent(name).is_some() && week(look.decided_at) == week(self.now);
+        self.past.iter().find(is_it)
+    }
+
     /// What a look at one trigger may spend, or why there is none.
     pub(crate) fn level(&self, name: TriggerName, share: f64) -> Result<f64, String> {
         let level = self.yearly_alpha * share / LOOKS_A_YEAR;
         let looks = || self.past.iter().filter(|past| past.spent(name).is_some());
-        if let Some(look) = looks().find(|look| week(look.decided_at) == week(self.now)) {
+        if let Some(look) = self.judged(name) {
             let found = look.triggers.iter().find(|trigger| trigger.name == name);
             let found = found.map_or("", |trigger| trigger.reason.as_str());
             return Err(format!("was judged this week, on {}: {found}", look.decided_at.strftime("%F")));

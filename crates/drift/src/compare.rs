@@ -53,6 +53,7 @@ pub fn compare(input: &DriftInput<'_>) -> DriftReport {
         recent_slides: recent.slides.len(),
         recent_decks: table.decks.len() - table.reference_decks,
         other_versions: input.counted.map_or(recent.other_versions, |counted| counted.other_versions),
+        seen_in_training: input.counted.map_or(0, |counted| counted.seen_in_training),
         dated_ahead: input.counted.map_or(recent.dated_ahead, |counted| counted.dated_ahead),
         broken_lines: input.broken_lines,
     };

@@ -5,11 +5,12 @@ use project_files::VersionFile;
 
 use crate::TriggerConfig;
 use crate::look::Look;
-use crate::usable::Usable;
+use crate::usable::{Known, Usable};
 
 /// What is looked at.
 pub(crate) struct Holds<'a> {
     pub(crate) usable: &'a Usable,
+    pub(crate) known: &'a Known,
     pub(crate) releases: &'a VersionFile,
     pub(crate) look: Look<'a>,
 }
@@ -27,8 +28,10 @@ pub(crate) fn held(
     is_manual: bool,
 ) -> Vec<String> {
     let running = in_flight(holds, now);
-    let others = || [dated_ahead(holds, now), resting(holds, config, now), same_again(holds)];
-    let others = if is_manual { [None, None, None] } else { others() };
+    if is_manual {
+        return running.into_iter().collect();
+    }
+    let others = [dated_ahead(holds, now), lost(holds), resting(holds, config, now), same_again(holds)];
     running.into_iter().chain(others.into_iter().flatten()).collect()
 }
 
@@ -36,7 +39,7 @@ fn in_flight(holds: &Holds<'_>, now: Timestamp) -> Option<String> {
     let flight = holds.look.flight.filter(|flight| flight.is_in_force(holds.releases, now))?;
     let (owner, asked, until) = (&flight.owner, flight.asked_at, flight.expires_at);
     Some(format!(
-        "a retraining that {owner} asked for at {asked} counts as running until {until}; `pq-trigger --done` ends it"
+        "a retraining that {owner} asked for at {asked} counts as running until {until}; `pq-trigger --done` ends it, `--done --failed` where it failed"
     ))
 }
 
@@ -56,7 +59,13 @@ fn dated_ahead(holds: &Holds<'_>, now: Timestamp) -> Option<String> {
     release().or_else(decision)
 }
 
-/// Rest after a release, and after a retraining that led to none.
+/// A training without a file that the one before it had learns from less, or is measured on other slides.
+fn lost(holds: &Holds<'_>) -> Option<String> {
+    let name = holds.usable.missing.first()?;
+    Some(format!("`{name}` was there and is missing: bring it back from a copy"))
+}
+
+/// Rest after a release, after a version was gone back to, and after a retraining that led to no release.
 fn resting(holds: &Holds<'_>, config: &TriggerConfig, now: Timestamp) -> Option<String> {
     let rest = config.cooldown_days;
     let last = holds.releases.last();
@@ -64,8 +73,16 @@ fn resting(holds: &Holds<'_>, config: &TriggerConfig, now: Timestamp) -> Option<
     if let Some((days, version)) = released.filter(|(days, _)| (0.0..rest).contains(days)) {
         return Some(format!("{version} was released {days:.1} days ago, and {rest} are for rest"));
     }
-    let asked =
-        holds.look.past.iter().filter(|past| past.should_retrain).map(|past| past.decided_at).max()?;
+    if let Some(days) =
+        holds.known.put_in_use.map(|at| days_between(at, now)).filter(|days| (0.0..rest).contains(days))
+    {
+        return Some(format!(
+            "the version in use was put in use {days:.1} days ago, and {rest} are for rest"
+        ));
+    }
+    // What a clock that was wrong dated ahead hides nothing that was asked for since.
+    let asked = holds.look.asked().filter(|past| past.decided_at <= now);
+    let asked = asked.map(|past| past.decided_at).max()?;
     let days = days_between(asked, now);
     (0.0..rest).contains(&days).then(|| {
         format!(
@@ -80,8 +97,7 @@ fn same_again(holds: &Holds<'_>) -> Option<String> {
         let advice = "have slides of the changed decks rated, or correct them";
         return Some(format!("nothing is new to learn from since the version in use was trained: {advice}"));
     }
-    let is_same = |past: &&crate::Decision| past.should_retrain && past.training_key == holds.usable.key;
-    let past = holds.look.past.iter().rev().find(is_same)?;
+    let past = holds.look.asked().rev().find(|past| past.training_key == holds.usable.key)?;
     let on = past.decided_at.strftime("%F");
     Some(format!("a retraining on the same labels and corrections was asked for on {on}"))
 }

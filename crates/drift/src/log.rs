@@ -49,7 +49,8 @@ pub struct Found {
 /// # Errors
 /// When a file cannot be read.
 pub fn look_through(log: &mut PredictionLog, look: &LookThrough<'_>) -> Result<Found> {
-    let mut selection = Selection::new(look.model_version, &look.config.drift, look.now);
+    let mut selection =
+        Selection::new(look.model_version, look.seen_in_training, &look.config.drift, look.now);
     let days = days_looked_at(&look.config.performance, look.now);
     let first = selection.first_day().min(days.start);
     log.verify(first)?;

@@ -1,3 +1,7 @@
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
 use crate::decision::Decision;
 use crate::flight::Flight;
 
@@ -10,4 +14,12 @@ pub struct Look<'a> {
     pub broken: usize,
     /// A retraining that was asked for.
     pub flight: Option<&'a Flight>,
+}
+
+impl<'a> Look<'a> {
+    /// The decisions that asked for a retraining, without those that were taken back because it failed.
+    pub fn asked(&self) -> impl DoubleEndedIterator<Item = &'a Decision> {
+        let failed: BTreeSet<Timestamp> = self.past.iter().filter_map(|past| past.takes_back).collect();
+        self.past.iter().filter(move |past| past.should_retrain && !failed.contains(&past.decided_at))
+    }
 }

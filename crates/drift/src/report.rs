@@ -88,10 +88,18 @@ pub struct DriftSizes {
     pub recent_decks: usize,
     /// Slides that other versions or runs scored in that time; they do not count.
     pub other_versions: usize,
+    /// Slides that the version was trained or chosen on and that were scored in that time; they do not count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seen_in_training: usize,
     /// Slides dated ahead of the report's time; they do not count.
     pub dated_ahead: usize,
     /// Lines of the log that cannot be read.
     pub broken_lines: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// `latest_drift.json`.

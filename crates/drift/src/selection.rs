@@ -15,6 +15,8 @@ pub struct Counted {
     pub slides: usize,
     /// Those of the window that other versions or runs scored.
     pub other_versions: usize,
+    /// Those of the window that the version was trained or chosen on.
+    pub seen_in_training: usize,
     /// Those that are dated ahead.
     pub dated_ahead: usize,
     /// Parts of it that cannot be read, with the reason. Where there is one nothing is concluded from the others.
@@ -28,6 +30,7 @@ pub struct Counted {
 #[derive(Debug)]
 pub struct Selection<'a> {
     version: Option<&'a str>,
+    seen_in_training: &'a BTreeSet<String>,
     from: Timestamp,
     now: Timestamp,
     most_decks: usize,
@@ -56,10 +59,17 @@ struct Slide {
 }
 
 impl<'a> Selection<'a> {
-    /// A selection from the slides of a version.
-    pub fn new(version: Option<&'a str>, config: &DriftConfig, now: Timestamp) -> Self {
+    /// A selection from the slides of a version. Those that it was trained or chosen on are no production, as where the store's manifest is
+    /// scored.
+    pub fn new(
+        version: Option<&'a str>,
+        seen_in_training: &'a BTreeSet<String>,
+        config: &DriftConfig,
+        now: Timestamp,
+    ) -> Self {
         Self {
             version,
+            seen_in_training,
             from: days_before(now, config.window_days),
             now,
             most_decks: config.max_decks,
@@ -81,10 +91,12 @@ impl<'a> Selection<'a> {
         if slide.scored_at > self.now {
             self.counted.dated_ahead += 1;
         } else if slide.scored_at < self.from {
-        } else if Some(slide.model_version.as_str()) == self.version {
-            self.today.take(place, slide);
-        } else {
+        } else if Some(slide.model_version.as_str()) != self.version {
             self.counted.other_versions += 1;
+        } else if self.seen_in_training.contains(&slide.slide_id) {
+            self.counted.seen_in_training += 1;
+        } else {
+            self.today.take(place, slide);
         }
     }
 

@@ -50,7 +50,8 @@ pub fn decide(evidence: &Evidence<'_>, config: &MonitoringConfig, request: &Requ
     let wants_it = triggers.iter().any(|trigger| trigger.state == TriggerState::Fired);
     triggers.extend(request.manual.map(|reason| manual(request.by, reason)));
     let fired = wants_it || request.manual.is_some();
-    let holds = Holds { usable: evidence.usable, releases: evidence.releases, look: evidence.look };
+    let Evidence { usable, known, releases, look, .. } = *evidence;
+    let holds = Holds { usable, known, releases, look };
     let held = held(&holds, &config.triggers, request.now, request.manual.is_some());
     Decision {
         schema_version: Decision::VERSION,
@@ -65,6 +66,7 @@ pub fn decide(evidence: &Evidence<'_>, config: &MonitoringConfig, request: &Requ
         training_key: evidence.usable.key.clone(),
         inputs: evidence.inputs.clone(),
         configuration: serde_json::to_vec(config).map_or_else(|_| String::new(), |json| sha256_hex(&json)),
+        takes_back: None,
     }
 }
 
@@ -128,11 +130,27 @@ impl Engine<'_> {
         self.evidence.releases.champion().or_else(|| self.evidence.releases.last())
     }
 
+    /// Why nothing there is to learn from can be counted.
+    fn uncounted(&self) -> Option<String> {
+        let missing = &self.evidence.usable.missing;
+        let names: Vec<String> = missing.iter().map(|name| format!("`{name}`")).collect();
+        (!names.is_empty()).then(|| format!("not counted: {} was there and is missing", names.join(", ")))
+    }
+
     fn corrections(&self) -> Trigger {
         let (count, need) = (self.evidence.usable.corrections, self.config.min_corrections);
+        if let Some(reason) = self.uncounted() {
+            let state = TriggerState::Insufficient;
+            return plain(TriggerName::Corrections, state, None, need as f64, reason);
+        }
         let since = self.champion().map_or_else(
             || "so far".to_owned(),
-            |release| format!("since the run of {} read its data", release.version),
+            |release| match self.evidence.known.tried.len() {
+                0 => format!("since the run of {} read its data", release.version),
+                tried => {
+                    format!("since the run of {} and {tried} tried after it read their data", release.version)
+                }
+            },
         );
         let unusable: usize = self.evidence.usable.unusable.values().sum();
         let aside = if unusable > 0 {
@@ -156,6 +174,9 @@ impl Engine<'_> {
         let version = &release.version;
         if days < 0.0 {
             let reason = format!("the run of {version} is dated {:.1} days ahead", -days);
+            return plain(name, TriggerState::Insufficient, Some(days), threshold, reason);
+        }
+        if let Some(reason) = self.uncounted() {
             return plain(name, TriggerState::Insufficient, Some(days), threshold, reason);
         }
         let new = self.evidence.usable.corrections + self.evidence.usable.more_slides;
@@ -283,7 +304,10 @@ impl Engine<'_> {
         };
         let level = match ledger.level(reading.name, reading.share) {
             Ok(level) => level,
-            Err(why) => return insufficient(format!("{} {why}", reading.what)),
+            Err(why) => {
+                let repeated = ledger.judged(reading.name).and_then(|look| self.repeated(reading, look));
+                return repeated.unwrap_or_else(|| insufficient(format!("{} {why}", reading.what)));
+            }
         };
         let state = match (value > reading.threshold, p <= level && reading.passing.is_none()) {
             (true, true) => TriggerState::Fired,
@@ -311,6 +335,23 @@ impl Engine<'_> {
             spent: Some(level),
             reason: format!("{}{chance}", reading.found),
         }
+    }
+
+    /// What a further look of a week says: that a change which the week's first look found is still there, or that there is none. Neither can
+    /// be a further false alarm; a change that was not found then waits for the next week.
+    fn repeated(&self, reading: &Reading<'_>, look: &Decision) -> Option<Trigger> {
+        let (name, threshold, value) = (reading.name, reading.threshold, reading.value?);
+        if value <= threshold {
+            return Some(plain(name, TriggerState::Quiet, Some(value), threshold, reading.found.clone()));
+        }
+        let found = look.triggers.iter().find(|trigger| trigger.name == name)?;
+        let in_use = self.evidence.releases.champion().map(|release| &release.version);
+        let is_same = look.champion.as_ref() == in_use;
+        (is_same && found.state == TriggerState::Fired && reading.passing.is_none()).then(|| {
+            let reason = format!("{}, as was found on {}", reading.found, look.decided_at.strftime("%F"));
+            let fired = plain(name, TriggerState::Fired, Some(value), threshold, reason);
+            Trigger { p_value: found.p_value, ..fired }
+        })
     }
 
     /// Why a report says nothing about the model in use today.

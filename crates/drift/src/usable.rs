@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use project_files::{RunRecord, input, sha256_hex};
 use sha2::{Digest as _, Sha256};
-use slide_data::{Correction, Labels, SlideRecord, Split, Splits};
+use slide_data::{Correction, Labels, Score, SlideRecord, Split, Splits};
 
 /// The slides that the next training could learn from.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -68,6 +68,10 @@ pub struct Known {
     pub train_slides: Option<usize>,
     /// SHA-256 of the labels that it read.
     pub labels: Option<String>,
+    /// What later runs read that are not in use: those that were asked for and refused, and those of versions that were gone back from.
+    pub tried: Vec<Known>,
+    /// When the version was put in use by hand, or gone back to, if that was the last that happened.
+    pub put_in_use: Option<Timestamp>,
 }
 
 impl Known {
@@ -85,6 +89,7 @@ impl Known {
             corrected: run.corrections.values().cloned().collect(),
             train_slides: Some(run.data.train_slides).filter(|slides| *slides > 0),
             labels: run.inputs.get(input::LABELS).cloned(),
+            ..Self::default()
         }
     }
 
@@ -96,10 +101,17 @@ impl Known {
         }
     }
 
-    /// Whether it learned from a correction: it read it, and had the slide.
+    /// Whether it, or one that was tried since, learned from a correction: it read it, and had the slide.
     fn has_learned(&self, correction: &Correction, learnable: &Learnable) -> bool {
         let slide = &correction.slide_id;
-        self.has_read(correction) && (!learnable.unrated_or_unknown(slide) || self.corrected.contains(slide))
+        self.each().any(|known| {
+            known.has_read(correction)
+                && (!learnable.unrated_or_unknown(slide) || known.corrected.contains(slide))
+        })
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.tried)
     }
 }
 
@@ -127,7 +139,8 @@ fn read_until(log: &[u8], sha256: &str) -> Option<BTreeSet<String>> {
 /// What there is to learn from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Usable {
-    /// Corrections that can be learned from and that the run in use did not read, each counted once.
+    /// Corrections that can be learned from and that the run in use did not read, each counted once. One that says what that run has
+    /// learned, or whose scores were corrected again since, is none of them.
     pub corrections: usize,
     /// Labelled slides that may be trained on, more than that run had.
     pub more_slides: usize,
@@ -137,6 +150,17 @@ pub struct Usable {
     pub is_new: Option<bool>,
     /// Names everything that a training would learn from now: equal where it would read the same.
     pub key: String,
+    /// Files that were there and are not: what is counted without them is known to be wrong.
+    pub missing: Vec<String>,
+}
+
+impl Usable {
+    /// The same, counted without these files, which were there.
+    #[must_use]
+    pub fn without(self, missing: Vec<String>) -> Self {
+        let is_new = self.is_new.filter(|_| missing.is_empty());
+        Self { is_new, missing, ..self }
+    }
 }
 
 /// Counts what can be learned from. `labels_sha256` is that of `labels.json`, empty where there is none.
@@ -149,33 +173,81 @@ pub fn usable(
 ) -> Usable {
     let by_id: BTreeMap<&str, &Correction> =
         corrections.iter().map(|correction| (correction.id.as_str(), correction)).collect();
-    let mut found = Usable::default();
-    let mut key = labels_sha256.to_owned();
-    // Slides that nobody rated, and that the run learned from by their corrections.
-    let mut learned = BTreeSet::new();
-    for (id, correction) in by_id {
-        let obstacle = obstacle(correction, learnable, now);
-        if obstacle.is_none() {
-            key.push('\n');
-            key.push_str(id);
-        }
-        match obstacle {
-            // A slide to which nothing applies is none of those that scores were learned from.
-            None if known.has_learned(correction, learnable) => {
-                let scored = correction.scores.values().any(Option::is_some);
-                learned.extend(learnable.unrated.get(&correction.slide_id).filter(|_| scored));
-            }
-            _ if known.has_learned(correction, learnable) => {}
-            None => found.corrections += 1,
-            Some(why) => *found.unusable.entry(why.to_owned()).or_default() += 1,
+    let (mut learned, mut new, mut unusable) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for correction in by_id.into_values() {
+        match (obstacle(correction, learnable, now), known.has_learned(correction, learnable)) {
+            (None, true) => learned.push(correction),
+            (None, false) => new.push(correction),
+            (Some(_), true) => {}
+            (Some(why), false) => *unusable.entry(why.to_owned()).or_default() += 1,
         }
     }
-    let slides = learnable.rated.len() + learned.len();
-    found.more_slides = known.train_slides.map_or(0, |before| slides.saturating_sub(before));
-    let same_labels = known.labels.as_ref().map(|labels| labels == labels_sha256);
-    found.is_new = same_labels.map(|same| !same || found.corrections > 0 || found.more_slides > 0);
-    found.key = sha256_hex(key.as_bytes());
-    found
+    let before = decisive(learned.iter().copied());
+    let after = decisive(learned.iter().chain(&new).copied());
+    let teaching: BTreeSet<&str> = after
+        .iter()
+        .filter(|(place, (_, score))| before.get(*place).is_none_or(|(_, known)| known != score))
+        .map(|(_, (correction, _))| correction.id.as_str())
+        .collect();
+    let repeating = new.iter().filter(|correction| !teaching.contains(correction.id.as_str())).count();
+    if repeating > 0 {
+        unusable.insert(REPEATING.to_owned(), repeating);
+    }
+    let slides = learnable.rated.len() + unrated_of(&learned, learnable);
+    let before = known.each().filter_map(|known| known.train_slides).max();
+    let more_slides = before.map_or(0, |before| slides.saturating_sub(before));
+    let corrections = new.len() - repeating;
+    let is_same = |known: &Known| known.labels.as_deref() == Some(labels_sha256);
+    let same_labels = known.labels.as_ref().map(|_| known.each().any(is_same));
+    Usable {
+        corrections,
+        more_slides,
+        unusable,
+        is_new: same_labels.map(|same| !same || corrections > 0 || more_slides > 0),
+        key: key_of(labels_sha256, &after),
+        missing: Vec::new(),
+    }
+}
+
+const REPEATING: &str = "that repeat others or were corrected again since";
+
+/// By slide and criterion, what is said last, as training obeys it: the newest, of equally old ones that with the larger id.
+type Decisive<'c> = BTreeMap<(&'c str, &'c str), (&'c Correction, Option<Score>)>;
+
+fn decisive<'c>(corrections: impl Iterator<Item = &'c Correction>) -> Decisive<'c> {
+    let mut last = Decisive::new();
+    for correction in corrections {
+        for (key, score) in &correction.scores {
+            let said =
+                last.entry((correction.slide_id.as_str(), key.as_str())).or_insert((correction, *score));
+            if (said.0.corrected_at, &said.0.id) <= (correction.corrected_at, &correction.id) {
+                *said = (correction, *score);
+            }
+        }
+    }
+    last
+}
+
+/// How many slides that nobody rated were learned from by their corrections. One to which nothing applies is none of those that scores were
+/// learned from.
+fn unrated_of(learned: &[&Correction], learnable: &Learnable) -> usize {
+    let has_score = |correction: &&&Correction| correction.scores.values().any(Option::is_some);
+    let slides: BTreeSet<&String> = learned
+        .iter()
+        .filter(has_score)
+        .filter_map(|correction| learnable.unrated.get(&correction.slide_id))
+        .collect();
+    slides.len()
+}
+
+/// What the labels and corrections say, whoever said it and however often.
+fn key_of(labels_sha256: &str, said: &Decisive<'_>) -> String {
+    let mut key = labels_sha256.to_owned();
+    for ((slide, criterion), (_, score)) in said {
+        let score = score.map_or_else(|| "-".to_owned(), |score| score.get().to_string());
+        key.extend(["\n", *slide, "\t", *criterion, "\t", score.as_str()]);
+    }
+    sha256_hex(key.as_bytes())
 }
 
 /// Why a correction cannot be learned from.

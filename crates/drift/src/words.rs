@@ -40,6 +40,10 @@ pub(crate) fn unread(why: &str) -> String {
 pub(crate) fn set_aside(sizes: &DriftSizes) -> Vec<String> {
     [
         (sizes.other_versions, "slides were scored by another version or run and do not count"),
+        (
+            sizes.seen_in_training,
+            "slides are of those that the version was trained or chosen on and do not count",
+        ),
         (sizes.dated_ahead, "slides are dated ahead of now and do not count"),
         (sizes.broken_lines, "lines of the log cannot be read and are passed over"),
     ]

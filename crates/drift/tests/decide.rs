@@ -5,13 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use drift::{
-    Decision, DriftReport, DriftStatus, Evidence, FeatureGroup, Flight, Interval, Known, LOOKS_A_YEAR,
-    Learnable, Look, MonitoringConfig, PerformanceReport, PerformanceStatus, Release, Request, Share,
-    Trigger, TriggerName, TriggerState, Usable, VersionFile, decide, usable,
+    Decision, DriftReport, DriftStatus, Evidence, FeatureGroup, Flight, Interval, Known, LOOKS_A_YEAR, Look,
+    MonitoringConfig, PerformanceReport, PerformanceStatus, Release, Request, Share, Trigger, TriggerName,
+    TriggerState, Usable, VersionFile, decide,
 };
 use jiff::{SignedDuration, Timestamp};
-use project_files::{RunRecord, sha256_hex};
-use slide_data::{Correction, Label, Labels, Score, SlideRecord, Split, Splits};
 
 fn now() -> Timestamp {
     "2025-06-04T12:00:00Z".parse().expect("a timestamp") // a Wednesday
@@ -269,6 +267,10 @@ fn rest_follows_a_release_and_a_retraining_that_led_to_none() {
     asked.decided_at = ago(1.0);
     case.past.push(asked);
     assert!(of(&case)[0].starts_with("a retraining was asked for 1.0 days ago and led to no release"));
+    // One that a wrong clock dated ahead does not hide it.
+    case.past.insert(0, Decision { decided_at: ago(-200.0), ..case.past[0].clone() });
+    assert!(of(&case)[0].starts_with("a retraining was asked for 1.0 days ago and led to no release"));
+    case.past.remove(0);
     case.past[0].decided_at = ago(4.0);
     assert!(case.decide().should_retrain);
     case.usable = learned(120);
@@ -318,82 +320,43 @@ fn where_dates_are_ahead_nothing_is_concluded() {
     assert!(case.decide().held[0].starts_with("a decision is dated 2.0 days ahead"));
 }
 
-fn correction(id: &str, slide: &str, at: Timestamp) -> Correction {
-    Correction {
-        schema_version: 1,
-        id: id.to_owned(),
-        slide_id: slide.to_owned(),
-        model_version: "v4".to_owned(),
-        annotator: "user".to_owned(),
-        corrected_at: at,
-        predicted: BTreeMap::new(),
-        scores: [("clarity".to_owned(), Score::new(3))].into(),
-        notes: String::new(),
+#[test]
+fn what_is_counted_without_a_file_that_was_there_fires_nothing() {
+    let known = Known { read_at: Some(ago(40.0)), ..Known::default() };
+    let usable = learned(150).without(vec!["manifest.jsonl".to_owned()]);
+    assert_eq!(usable.is_new, None);
+    let case = Case { usable, known, drift: drift(0.9, SURE, 0.1), ..Case::new() };
+    let decision = case.decide();
+    for name in [TriggerName::Corrections, TriggerName::Time] {
+        let reason = &trigger(&decision, name).reason;
+        assert_eq!(state(&decision, name), TriggerState::Insufficient);
+        assert_eq!(reason, "not counted: `manifest.jsonl` was there and is missing");
     }
-}
-
-/// A labelled slide of each split, one without a label, and one that nobody collected.
-fn learnable() -> Learnable {
-    let mut slides: Vec<SlideRecord> = Vec::new();
-    let (mut labels, mut splits) = (Labels::default(), Splits::default());
-    for (name, split) in
-        [("train", Some(Split::Train)), ("test", Some(Split::Test)), ("new", None), ("bare", None)]
-    {
-        slides.push(SlideRecord {
-            slide_id: name.to_owned(),
-            group: name.to_owned(),
-            ..SlideRecord::sample(name, 1)
-        });
-        splits.groups.extend(split.map(|split| (name.to_owned(), split)));
-        if name != "bare" {
-            let label = Label { scores: [("clarity".to_owned(), Score::new(2))].into(), ..Label::default() };
-            labels.slides.insert(name.to_owned(), label);
-        }
-    }
-    Learnable::new(&slides, &labels, &splits)
+    assert_eq!(state(&decision, TriggerName::Drift), TriggerState::Fired);
+    assert_eq!(decision.held, ["`manifest.jsonl` was there and is missing: bring it back from a copy"]);
+    assert!(Case { manual: Some("now"), ..case }.decide().should_retrain, "a person knows what is gone");
 }
 
 #[test]
-fn corrections_count_from_where_the_run_read_on_and_the_useless_are_named() {
-    let all: Vec<Correction> = [
-        ("a", "train"),
-        ("b", "train"),
-        ("b", "train"),
-        ("c", "test"),
-        ("d", "bare"),
-        ("e", "elsewhere"),
-        ("f", "new"),
-    ]
-    .map(|(id, slide)| correction(id, slide, ago(1.0)))
-    .to_vec();
-    let mut late = correction("g", "train", ago(-3.0));
-    let log: Vec<String> = all.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
-    let run = |read: usize| RunRecord {
-        started_at: ago(0.5),
-        inputs: [
-            ("corrections.jsonl".to_owned(), sha256_hex(log[..read].concat().as_bytes())),
-            ("labels.json".to_owned(), "aa".to_owned()),
-        ]
-        .into(),
-        ..sample::<RunRecord>("v2/run.json")
-    };
-    let learn = |known: &Known, all: &[Correction]| usable(all, &learnable(), known, "aa", now());
-    let bytes = log.concat();
-    // The run read the first line; the others came later, whatever their dates say.
-    let found = learn(&Known::new(&run(1), bytes.as_bytes()), &all);
-    assert_eq!((found.corrections, found.is_new), (3, Some(true)));
-    assert_eq!(found.unusable.values().sum::<usize>(), 2, "{:?}", found.unusable);
-    let corrected = ["bare".to_owned()].into();
-    let known = Known { train_slides: Some(3), corrected, ..Known::new(&run(7), bytes.as_bytes()) };
-    let found = learn(&known, &all);
-    assert_eq!((found.corrections, found.is_new), (0, Some(false)));
-    assert_ne!(found.key, learn(&known, &all[2..]).key);
-    // The log was rewritten: its dates decide.
-    let rewritten =
-        Known { corrected: ["bare".to_owned()].into(), ..Known::new(&run(1), b"something else\n") };
-    assert_eq!((rewritten.corrections.as_ref(), learn(&rewritten, &all).corrections), (None, 0));
-    late.scores.clear();
-    let odd = [late, correction("h", "train", ago(-900.0))];
-    let found = learn(&Known::default(), &odd);
-    assert_eq!((found.corrections, found.unusable.get("dated ahead of now")), (0, Some(&2)));
+fn a_further_look_of_a_week_repeats_what_was_found() {
+    let mut case = Case { performance: performance(0.9, SURE), releases: released(2.0), ..Case::new() };
+    let first = case.decide();
+    assert_eq!(state(&first, TriggerName::Performance), TriggerState::Fired);
+    assert!(!first.should_retrain, "it rests after the release");
+    case.past.push(first);
+    let friday = now() + SignedDuration::from_hours(48);
+    let again = case.at(friday);
+    let repeated = trigger(&again, TriggerName::Performance);
+    assert_eq!(
+        repeated.reason,
+        "accuracy fell by 90.0 points, up to 5.0 are allowed, as was found on 2025-06-04"
+    );
+    assert_eq!((repeated.state, repeated.spent), (TriggerState::Fired, None));
+    assert!(again.should_retrain, "{:?}", again.held);
+    // It is over, or was found of another version.
+    case.performance = performance(0.01, 0.5);
+    assert_eq!(state(&case.at(friday), TriggerName::Performance), TriggerState::Quiet);
+    case.performance = performance(0.9, SURE);
+    case.past[0].champion = Some("v3".to_owned());
+    assert_eq!(state(&case.at(friday), TriggerName::Performance), TriggerState::Insufficient);
 }

@@ -1,6 +1,9 @@
 //! Corrections of slides that nobody rated: counted until a run learned from them, and named where none can.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use drift::{Known, Learnable, Usable, usable};
 use jiff::{SignedDuration, Timestamp};
 use project_files::{Contract, RunRecord, sha256_hex};
@@ -10,10 +13,16 @@ fn now() -> Timestamp {
     "2025-06-02T12:00:00Z".parse().unwrap()
 }
 
+fn ago(days: f64) -> Timestamp {
+    now() - SignedDuration::from_secs_f64(days * 86_400.0)
+}
+
+fn samples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../project-files/samples")
+}
+
 fn correction(slide: &str, score: Option<u8>) -> Correction {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../project-files/samples/v1/corrections.jsonl");
-    let sample = Correction::read_log(&path).unwrap().entries.remove(0);
+    let sample = Correction::read_log(&samples().join("v1/corrections.jsonl")).unwrap().entries.remove(0);
     Correction {
         id: format!("of {slide}"),
         slide_id: slide.to_owned(),
@@ -75,8 +84,7 @@ fn what_teaches_counts_and_what_does_not_is_named() {
 fn a_correction_that_was_read_before_its_slide_was_there_counts_still() {
     let all = [correction("stranger", Some(4)), correction("kept", Some(1))];
     let log: String = all.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
-    let sample =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../project-files/samples/v3/run.json");
+    let sample = samples().join("v3/run.json");
     let run = |corrected: &[&str], train_slides| {
         let mut run = RunRecord::read(&sample).unwrap();
         run.inputs = [
@@ -97,4 +105,136 @@ fn a_correction_that_was_read_before_its_slide_was_there_counts_still() {
     let found = learn(&all, &run(&["stranger"], 2));
     assert_eq!((found.corrections, found.more_slides, found.is_new), (0, 0, Some(false)), "{found:?}");
     assert_eq!(found.unusable.values().sum::<usize>(), 1, "the kept one waits: {found:?}");
+}
+
+#[test]
+fn clicks_on_one_slide_are_what_was_said_last_and_a_repetition_is_nothing_new() {
+    let said = |id: usize, score: u8| Correction {
+        id: format!("click {id:03}"),
+        corrected_at: now() - SignedDuration::from_mins(200 - id as i64),
+        ..correction("rated", Some(score))
+    };
+    let clicks: Vec<Correction> = (0..120).map(|id| said(id, 1 + (id % 5) as u8)).collect();
+    let found = learn(&clicks, &Known::default());
+    assert_eq!(found.corrections, 1, "{found:?}");
+    assert_eq!(found.unusable.get("that repeat others or were corrected again since"), Some(&119));
+    // Another says the same once more, of what a run has learned and of what it has not.
+    let again: Vec<Correction> = clicks.iter().cloned().chain([said(150, 5)]).collect();
+    assert_eq!(learn(&again, &Known::default()).key, found.key);
+    let read = clicks.iter().map(|correction| correction.id.clone()).collect();
+    let known = Known { corrections: Some(read), ..Known::default() };
+    assert_eq!(learn(&again, &known).corrections, 0);
+    let other: Vec<Correction> = again.iter().cloned().chain([said(151, 2)]).collect();
+    assert_eq!(learn(&other, &known).corrections, 1);
+    assert_ne!(learn(&other, &known).key, found.key);
+}
+
+fn correction_at(id: &str, slide: &str, at: Timestamp) -> Correction {
+    Correction {
+        schema_version: 1,
+        id: id.to_owned(),
+        slide_id: slide.to_owned(),
+        model_version: "v4".to_owned(),
+        annotator: "user".to_owned(),
+        corrected_at: at,
+        predicted: BTreeMap::new(),
+        scores: [("clarity".to_owned(), Score::new(3))].into(),
+        notes: String::new(),
+    }
+}
+
+/// A labelled slide of each split, one without a label, and one that nobody collected.
+fn of_each_split() -> Learnable {
+    let mut slides: Vec<SlideRecord> = Vec::new();
+    let (mut labels, mut splits) = (Labels::default(), Splits::default());
+    for (name, split) in
+        [("train", Some(Split::Train)), ("test", Some(Split::Test)), ("new", None), ("bare", None)]
+    {
+        slides.push(SlideRecord {
+            slide_id: name.to_owned(),
+            group: name.to_owned(),
+            ..SlideRecord::sample(name, 1)
+        });
+        splits.groups.extend(split.map(|split| (name.to_owned(), split)));
+        if name != "bare" {
+            let label = Label { scores: [("clarity".to_owned(), Score::new(2))].into(), ..Label::default() };
+            labels.slides.insert(name.to_owned(), label);
+        }
+    }
+    Learnable::new(&slides, &labels, &splits)
+}
+
+#[test]
+fn corrections_count_from_where_the_run_read_on_and_the_useless_are_named() {
+    let mut all: Vec<Correction> = [
+        ("a", "train"),
+        ("b", "train"),
+        ("b", "train"),
+        ("c", "test"),
+        ("d", "bare"),
+        ("e", "elsewhere"),
+        ("f", "new"),
+    ]
+    .map(|(id, slide)| correction_at(id, slide, ago(1.0)))
+    .to_vec();
+    // The second of the same slide says something else.
+    for again in &mut all[1..3] {
+        again.scores.insert("clarity".to_owned(), Score::new(5));
+    }
+    let mut late = correction_at("g", "train", ago(-3.0));
+    let log: Vec<String> = all.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+    let run = |read: usize| RunRecord {
+        started_at: ago(0.5),
+        inputs: [
+            ("corrections.jsonl".to_owned(), sha256_hex(log[..read].concat().as_bytes())),
+            ("labels.json".to_owned(), "aa".to_owned()),
+        ]
+        .into(),
+        ..RunRecord::read(&samples().join("v2/run.json")).unwrap()
+    };
+    let learn = |known: &Known, all: &[Correction]| usable(all, &of_each_split(), known, "aa", now());
+    let bytes = log.concat();
+    // The run read the first line; the others came later, whatever their dates say.
+    let found = learn(&Known::new(&run(1), bytes.as_bytes()), &all);
+    assert_eq!((found.corrections, found.is_new), (3, Some(true)));
+    assert_eq!(found.unusable.values().sum::<usize>(), 2, "{:?}", found.unusable);
+    let corrected = ["bare".to_owned()].into();
+    let known = Known { train_slides: Some(3), corrected, ..Known::new(&run(7), bytes.as_bytes()) };
+    let found = learn(&known, &all);
+    assert_eq!((found.corrections, found.is_new), (0, Some(false)));
+    assert_eq!(found.key, learn(&known, &all[2..]).key, "what was overtaken teaches nothing");
+    assert_ne!(found.key, learn(&known, &all[3..]).key);
+    // The log was rewritten: its dates decide.
+    let rewritten =
+        Known { corrected: ["bare".to_owned()].into(), ..Known::new(&run(1), b"something else\n") };
+    assert_eq!((rewritten.corrections.as_ref(), learn(&rewritten, &all).corrections), (None, 0));
+    late.scores.clear();
+    let odd = [late, correction_at("h", "train", ago(-900.0))];
+    let found = learn(&Known::default(), &odd);
+    assert_eq!((found.corrections, found.unusable.get("dated ahead of now")), (0, Some(&2)));
+}
+
+#[test]
+fn what_a_run_that_was_tried_since_learned_counts_no_more() {
+    let all = [correction("rated", Some(4))];
+    let champion = Known {
+        corrections: Some(std::collections::BTreeSet::new()),
+        train_slides: Some(1),
+        labels: Some("of then".to_owned()),
+        ..Known::default()
+    };
+    let found = learn(&all, &champion);
+    assert_eq!((found.corrections, found.is_new), (1, Some(true)));
+    let tried = Known {
+        corrections: Some([all[0].id.clone()].into()),
+        labels: Some("aa".to_owned()),
+        ..champion.clone()
+    };
+    let known = Known { tried: vec![tried], ..champion };
+    let found = learn(&all, &known);
+    assert_eq!((found.corrections, found.is_new), (0, Some(false)), "{found:?}");
+    // Another says something else of that slide.
+    let other = Correction { id: "other".to_owned(), ..correction("rated", Some(1)) };
+    let said: Vec<Correction> = all.iter().cloned().chain([other]).collect();
+    assert_eq!(learn(&said, &known).corrections, 1);
 }

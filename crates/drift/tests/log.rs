@@ -3,9 +3,10 @@
 
 mod production;
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
-use drift::{DriftConfig, DriftStatus, MonitoringConfig, PerformanceStatus};
+use drift::{DriftConfig, DriftStatus, MonitoringConfig, PerformanceStatus, Selection};
 use production::{Production, layout, look, now};
 use project_files::{Contract as _, Layout};
 use slide_data::prediction_log::{SegmentIndex, compact, day_of};
@@ -90,4 +91,20 @@ fn nothing_is_concluded_where_a_part_is_cut_short() {
     }
     let day = index.parts[35].day.unwrap().to_string();
     assert!(!found.audits.iter().any(|audit| audit.scored_at.to_string().starts_with(&day)));
+}
+
+#[test]
+fn slides_that_the_version_was_trained_on_are_no_production() {
+    let slides: Vec<_> = Production { slides: 400, days: 2 }.all().collect();
+    let seen: BTreeSet<String> = slides.iter().step_by(2).map(|slide| slide.slide_id.clone()).collect();
+    let config = config().drift;
+    let mut selection = Selection::new(Some("v1"), &seen, &config, now());
+    for (at, slide) in slides.iter().enumerate() {
+        selection.take(at, slide);
+    }
+    selection.end_day(day_of(now()));
+    let (chosen, counted) = selection.finish();
+    let chosen: Vec<usize> = chosen.into_values().flatten().collect();
+    assert!(chosen.len() > 50 && counted.seen_in_training > 50, "{} {counted:?}", chosen.len());
+    assert!(chosen.iter().all(|at| !seen.contains(&slides[*at].slide_id)));
 }

@@ -20,15 +20,25 @@ pub(crate) fn project() -> TempDir {
     dir
 }
 
-/// One collected and rated slide, `s`, which may be trained on.
+/// One collected and rated slide, `s0`, which may be trained on.
 pub(crate) fn rated(dir: &Path) {
-    let slide = json!({
-        "schema_version": 1, "slide_id": "s", "deck_id": "d", "number": 1, "sha256": "aa", "phash": "00", "width": 1, "height": 1, "group": "d",
-        "source": {"kind": "generated", "origin": "", "sha256": ""}, "collected_at": "2025-01-01T00:00:00Z",
-    });
-    write_file(dir, "data/raw/manifest.jsonl", &format!("{slide}\n"));
-    let label = json!({"s": {"clarity": 4, "annotators": 1, "distribution": {"clarity": [0, 0, 0, 1, 0]}, "notes": "", "image_path": ""}});
-    write_file(dir, "data/labeled/labels.json", &label.to_string());
+    rated_slides(dir, 1);
+}
+
+/// So many of them, `s0` and on.
+fn rated_slides(dir: &Path, total: usize) {
+    let slide = |index: usize| {
+        let slide = json!({
+            "schema_version": 1, "slide_id": format!("s{index}"), "deck_id": "d", "number": index + 1, "sha256": "aa", "phash": "00", "width": 1,
+            "height": 1, "group": "d", "source": {"kind": "generated", "origin": "", "sha256": ""}, "collected_at": "2025-01-01T00:00:00Z",
+        });
+        format!("{slide}\n")
+    };
+    write_file(dir, "data/raw/manifest.jsonl", &(0..total).map(slide).collect::<String>());
+    let label = json!({"clarity": 3, "annotators": 1, "distribution": {"clarity": [0, 0, 1, 0, 0]}, "notes": "", "image_path": ""});
+    let labels: serde_json::Map<String, Value> =
+        (0..total).map(|index| (format!("s{index}"), label.clone())).collect();
+    write_file(dir, "data/labeled/labels.json", &Value::Object(labels).to_string());
 }
 
 pub(crate) fn release(dir: &Path, at: &str) {
@@ -48,21 +58,25 @@ pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
 
 pub(crate) fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pq-trigger"));
-    command.current_dir(dir).env_remove("GITHUB_OUTPUT").args(["--at", NOW, "--by", "anna"]).args(args);
+    command.current_dir(dir).env_remove("GITHUB_OUTPUT").args(["--by", "anna"]).args(args);
+    if !args.contains(&"--at") {
+        command.args(["--at", NOW]);
+    }
     command
 }
 
+/// Corrections of so many slides.
 pub(crate) fn corrections(dir: &Path, total: usize) {
     let lines = (0..total).fold(String::new(), |mut lines, index| {
         let line = json!({
-            "schema_version": 1, "id": format!("c{index}"), "slide_id": "s", "model_version": "v2", "annotator": "user",
+            "schema_version": 1, "id": format!("c{index}"), "slide_id": format!("s{index}"), "model_version": "v2", "annotator": "user",
             "corrected_at": "2025-05-31T08:00:00Z", "predicted": {"clarity": 3.0}, "scores": {"clarity": 4},
         });
         let _ = writeln!(lines, "{line}");
         lines
     });
     write_file(dir, "data/user_feedback/corrections.jsonl", &lines);
-    rated(dir);
+    rated_slides(dir, total);
 }
 
 pub(crate) fn decisions(dir: &Path) -> Vec<Value> {
