@@ -191,7 +191,7 @@ fn train_labels(
         let scores = constants.map(|(key, score)| (key.clone(), slide_data::Score::new(*score))).collect();
         return Ok(vec![Label { scores, ..Label::default() }]);
     }
-    let all = Correction::read_log_if_present(path)?.entries;
+    let all = Correction::read_shared_log_if_present(path)?.entries;
     let by_id: BTreeMap<String, Correction> = all.into_iter().map(|c| (c.id.clone(), c)).collect();
     Ok(labelled
         .iter()

@@ -183,3 +183,22 @@ fn a_change_of_a_target_changes_the_fingerprint_and_a_note_does_not() {
     );
     assert_eq!(of(&Label { notes: "seen twice".to_owned(), ..plain.clone() }), of(&plain));
 }
+
+#[test]
+fn a_correction_that_a_newer_program_noted_stops_no_training() {
+    let project = project(&rated([5, 5, 5]), &[correction(SLIDE, 1)]);
+    let path = "data/user_feedback/corrections.jsonl";
+    project.write(path, &format!("{{\"schema_version\":9,\"id\":\"n\"}}\n{}", project.read(path)));
+    assert_eq!(taught(&project), slide_data::Target::decided(Answer::Score(score(1))));
+}
+
+/// What the newest correction of the training slide teaches, as the training reads it.
+fn taught(project: &Project) -> slide_data::Target {
+    let overrides = [format!("storage.data_dir=\"{}\"", project.path("data").display())];
+    let config = pq_cli::ProjectConfig::load(&project.path("config"), false, &overrides).unwrap();
+    let slides = slide_scorer::Store::open(&config)
+        .unwrap()
+        .labelled(&Rubric::default(), slide_scorer::NewGroups::LeaveOut);
+    let slide = slides.unwrap().into_iter().find(|slide| slide.record.slide_id == SLIDE).unwrap();
+    slide.label.target("clarity")
+}

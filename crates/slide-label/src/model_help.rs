@@ -20,7 +20,7 @@ pub fn read_predictions(
         return of_segments(layout, is_wanted);
     }
     let mut newest: BTreeMap<String, Prediction> = BTreeMap::new();
-    for prediction in Prediction::read_log_if_present(&layout.predictions())?.entries {
+    for prediction in Prediction::read_shared_log_if_present(&layout.predictions())?.entries {
         match newest.get(&prediction.slide_id) {
             Some(found) if found.scored_at > prediction.scored_at => {}
             _ => drop(newest.insert(prediction.slide_id.clone(), prediction)),
@@ -88,7 +88,7 @@ impl Corrections {
     /// # Errors
     /// When the file cannot be read or a whole line is not a correction.
     pub fn open(path: &Path) -> Result<Self> {
-        let known = Correction::read_log_if_present(path)?.entries;
+        let known = Correction::read_shared_log_if_present(path)?.entries;
         let ids = known.into_iter().map(|correction| correction.id).collect();
         Ok(Self { path: path.to_owned(), ids })
     }
@@ -127,21 +127,25 @@ mod tests {
     use jiff::Timestamp;
     use slide_data::{Rubric, Score, Scores};
 
-    #[test]
-    fn a_correction_sent_twice_is_kept_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("user_feedback/corrections.jsonl");
-        let correction = Correction {
+    fn correction(id: &str, clarity: u8) -> Correction {
+        Correction {
             schema_version: 1,
-            id: "c1".to_owned(),
+            id: id.to_owned(),
             slide_id: "s".to_owned(),
             model_version: "v1".to_owned(),
             annotator: "Ana".to_owned(),
             corrected_at: Timestamp::UNIX_EPOCH,
             predicted: BTreeMap::from([("clarity".to_owned(), 3.2)]),
-            scores: Scores::from([("clarity".to_owned(), Score::new(5))]),
+            scores: Scores::from([("clarity".to_owned(), Score::new(clarity))]),
             notes: String::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_correction_sent_twice_is_kept_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("user_feedback/corrections.jsonl");
+        let correction = correction("c1", 5);
         let mut corrections = Corrections::open(&path).unwrap();
         assert!(corrections.add(&correction).unwrap());
         assert!(!corrections.add(&correction).unwrap());
@@ -149,6 +153,28 @@ mod tests {
         assert_eq!(Correction::read_log(&path).unwrap().entries, vec![correction.clone()]);
         let empty = Correction { id: "c2".to_owned(), scores: Scores::new(), ..correction };
         assert!(corrections.add(&empty).is_err());
+    }
+
+    #[test]
+    fn lines_of_a_newer_version_stop_neither_corrections_nor_predictions() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = project_files::Storage {
+            data_dir: dir.path().join("data"),
+            monitoring_dir: dir.path().join("monitoring"),
+            ..project_files::Storage::default()
+        };
+        let layout = Layout::new(&storage, dir.path());
+        let newer = "{\"schema_version\":9,\"id\":\"n\"}\n";
+        for path in [layout.corrections(), layout.predictions()] {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, newer).unwrap();
+        }
+        Prediction::append(&layout.predictions(), &[Prediction::sample("s")]).unwrap();
+        assert_eq!(read_predictions(&layout, &|_| true).unwrap().len(), 1);
+        let mut corrections = Corrections::open(&layout.corrections()).unwrap();
+        assert!(corrections.is_empty() && corrections.add(&correction("c1", 5)).unwrap());
+        let text = std::fs::read_to_string(layout.corrections()).unwrap();
+        assert!(text.starts_with(newer) && text.lines().count() == 2, "{text}");
     }
 
     #[cfg(feature = "segments")]

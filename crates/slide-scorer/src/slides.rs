@@ -169,7 +169,7 @@ impl Store {
 
     /// Users' corrections of the rubric's criteria by slide, each once.
     fn corrections(&self, rubric: &Rubric) -> Result<BTreeMap<String, Vec<Correction>>> {
-        let all = Correction::read_log_if_present(&self.layout.corrections())
+        let all = Correction::read_shared_log_if_present(&self.layout.corrections())
             .context("the corrections cannot be used")?
             .entries;
         let by_id: BTreeMap<String, Correction> = all.into_iter().map(|c| (c.id.clone(), c)).collect();

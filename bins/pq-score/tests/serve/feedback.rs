@@ -122,3 +122,21 @@ fn a_deck_has_a_report_to_correct_and_one_to_keep() {
         assert_eq!(service.get(path).status, 404, "{path}");
     }
 }
+
+#[test]
+fn what_a_newer_program_noted_or_kept_stops_no_service() {
+    let project = project();
+    for log in [
+        "data/user_feedback/corrections.jsonl",
+        "monitoring/kept/kept_slides.jsonl",
+        "monitoring/predictions.jsonl",
+    ] {
+        project.write(log, "{\"schema_version\":9,\"id\":\"n\"}\n");
+    }
+    let service = Service::start(&project, &[]);
+    let rated = service.post("/slides", &slide(&project, 0, 1), None).json();
+    let scores = &rated["slides"][0]["scores"];
+    let said = json!({"slide_id": scores["slide_id"], "annotator": "Ana", "scores": {"clarity": other(scores, "clarity")}});
+    assert_eq!(service.post("/corrections", said.to_string().as_bytes(), None).status, 200);
+    assert_eq!(project.read("data/user_feedback/corrections.jsonl").lines().count(), 2);
+}
