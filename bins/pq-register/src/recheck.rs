@@ -192,7 +192,9 @@ fn train_labels(
         return Ok(vec![Label { scores, ..Label::default() }]);
     }
     let all = Correction::read_shared_log_if_present(path)?.entries;
-    let by_id: BTreeMap<String, Correction> = all.into_iter().map(|c| (c.id.clone(), c)).collect();
+    let by_id = all.into_iter().map(|correction| (correction.id.clone(), correction));
+    let mut by_id: BTreeMap<String, Correction> = by_id.collect();
+    by_id.retain(|_, correction| correction.corrected_at <= results.created_at);
     Ok(labelled
         .iter()
         .map(|(record, label)| {

@@ -192,6 +192,33 @@ fn a_correction_that_a_newer_program_noted_stops_no_training() {
     assert_eq!(taught(&project), slide_data::Target::decided(Answer::Score(score(1))));
 }
 
+#[test]
+fn a_correction_that_is_dated_ahead_is_set_aside_until_it_is_not() {
+    let ahead = Correction {
+        id: "ahead".to_owned(),
+        corrected_at: jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 365),
+        ..correction(SLIDE, 5)
+    };
+    let project = project(&rated([3, 3, 3]), &[ahead, correction(SLIDE, 1)]);
+    assert_eq!(
+        taught(&project),
+        slide_data::Target::decided(Answer::Score(score(1))),
+        "it does not beat those that come before its date"
+    );
+    train(&project, 1);
+    let obeyed = |project: &Project| -> Vec<String> {
+        let record: serde_json::Value = serde_json::from_str(&project.read("outputs/one/run.json")).unwrap();
+        record["corrections"].as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(obeyed(&project), [format!("c-{SLIDE}")]);
+    let output = project.run(TRAIN, &["--plan", "--as-of", "1970-01-01T00:00:00Z"]);
+    assert!(
+        stderr(&output).contains("1 corrections are dated ahead of 1970-01-01T00:00:00Z"),
+        "{}",
+        stderr(&output)
+    );
+}
+
 /// What the newest correction of the training slide teaches, as the training reads it.
 fn taught(project: &Project) -> slide_data::Target {
     let overrides = [format!("storage.data_dir=\"{}\"", project.path("data").display())];

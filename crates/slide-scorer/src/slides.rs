@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
 use pq_cli::{Hint, Layout, ProjectConfig, WithHint as _};
 use slide_data::{
     Contract as _, Correction, GroupStats, Label, Labels, Manifest, Rubric, SlideRecord, Split, SplitConfig,
@@ -50,6 +51,7 @@ impl LabelledSlide {
 pub struct Store {
     layout: Layout,
     splits: SplitConfig,
+    now: Timestamp,
 }
 
 /// What happens to groups of slides that have no split yet.
@@ -74,7 +76,18 @@ impl Store {
             "there is no data",
             "run the command in the project's folder, or mend `storage.data_dir` in data.toml",
         )?;
-        Ok(Self { layout, splits: project.section("splits", SplitConfig::validate)? })
+        Ok(Self { layout, splits: project.section("splits", SplitConfig::validate)?, now: Timestamp::now() })
+    }
+
+    /// The same as it was read at another time: what is dated later is ahead of it.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        Self { now, ..self }
+    }
+
+    /// When the project is read.
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Where the project's files lie.
@@ -167,14 +180,23 @@ impl Store {
         Ok(splits)
     }
 
-    /// Users' corrections of the rubric's criteria by slide, each once.
+    /// Users' corrections of the rubric's criteria by slide, each once; without those that are dated ahead, which would beat every later one.
     fn corrections(&self, rubric: &Rubric) -> Result<BTreeMap<String, Vec<Correction>>> {
         let all = Correction::read_shared_log_if_present(&self.layout.corrections())
             .context("the corrections cannot be used")?
             .entries;
         let by_id: BTreeMap<String, Correction> = all.into_iter().map(|c| (c.id.clone(), c)).collect();
+        let (ahead, by_id): (Vec<Correction>, Vec<Correction>) =
+            by_id.into_values().partition(|correction| correction.corrected_at > self.now);
+        if let Some(Correction { id, corrected_at, .. }) = ahead.first() {
+            tracing::warn!(
+                "{} corrections are dated ahead of {:.0} and not learned from: a clock is wrong; the first is `{id}` of {corrected_at}",
+                ahead.len(),
+                self.now
+            );
+        }
         let mut of_slide: BTreeMap<String, Vec<Correction>> = BTreeMap::new();
-        for mut correction in by_id.into_values() {
+        for mut correction in by_id {
             correction.scores.retain(|key, _| rubric.keys().any(|known| known == key));
             if !correction.scores.is_empty() {
                 of_slide.entry(correction.slide_id.clone()).or_default().push(correction);

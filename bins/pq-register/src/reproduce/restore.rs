@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
 use pq_cli::{FILES, Hint, Layout, Storage};
-use project_files::{RunFiles, RunRecord, sha256_hex, write_atomic};
-use slide_data::{Contract as _, Labels, Manifest, SlideRecord};
+use project_files::{RunFiles, RunRecord, input, sha256_hex, write_atomic};
+use slide_data::{Contract as _, Correction, Labels, Manifest, SlideRecord};
 use slide_scorer::{BASE_MODEL, BASE_PROCESSOR, BaseModelConfig, Settings, base_inputs, fingerprint_of_base};
 use tempfile::TempDir;
 use toml::{Table, Value};
@@ -134,6 +135,17 @@ impl Inputs {
             }
         }
         Ok(())
+    }
+
+    /// Up to when corrections counted in the run: until it started, or until the newest that it obeyed was made, as far as one is dated
+    /// later: runs of earlier programs obeyed those too.
+    pub(super) fn corrections_until(&self, record: &RunRecord) -> Timestamp {
+        let path = Path::new(input::CORRECTIONS);
+        let log = self.0.get(input::CORRECTIONS).map_or(&[][..], Vec::as_slice);
+        let corrections =
+            log.split(|byte| *byte == b'\n').filter_map(|line| Correction::parse(path, None, line).ok());
+        let obeyed = corrections.filter(|correction| record.corrections.contains_key(&correction.id));
+        obeyed.map(|correction| correction.corrected_at).fold(record.started_at, Timestamp::max)
     }
 
     /// Asks that the images of the labelled slides are those that the manifest names.
