@@ -79,7 +79,7 @@ pub fn help_effect(store: &Store) -> HelpEffect {
 #[derive(Debug)]
 pub struct Corrections {
     path: PathBuf,
-    ids: BTreeSet<String>,
+    known: BTreeMap<String, Correction>,
 }
 
 impl Corrections {
@@ -89,34 +89,45 @@ impl Corrections {
     /// When the file cannot be read or a whole line is not a correction.
     pub fn open(path: &Path) -> Result<Self> {
         let known = Correction::read_shared_log_if_present(path)?.entries;
-        let ids = known.into_iter().map(|correction| correction.id).collect();
-        Ok(Self { path: path.to_owned(), ids })
+        let known = known.into_iter().map(|correction| (correction.id.clone(), correction)).collect();
+        Ok(Self { path: path.to_owned(), known })
+    }
+
+    /// The one of an id.
+    pub fn get(&self, id: &str) -> Option<&Correction> {
+        self.known.get(id)
+    }
+
+    /// Appends corrections together and syncs them.
+    fn append(&mut self, corrections: &[Correction]) -> Result<()> {
+        Correction::append(&self.path, corrections)?;
+        self.known.extend(corrections.iter().map(|correction| (correction.id.clone(), correction.clone())));
+        Ok(())
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.known.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.known.is_empty()
     }
 
-    /// Appends a correction and syncs it; one that is there already is left as it is. Says whether it was new.
+    /// Appends a correction and syncs it. Where one of its id is there already, nothing is written, and that one is returned.
     ///
     /// # Errors
     /// When it corrects nothing or the file cannot be written.
-    pub fn add(&mut self, correction: &Correction) -> Result<bool> {
+    pub fn add(&mut self, correction: &Correction) -> Result<Option<Correction>> {
         if correction.scores.is_empty() {
             return Err(Error::Invalid("a correction holds no score".to_owned()));
         }
-        if self.ids.contains(&correction.id) {
-            return Ok(false);
+        if let Some(known) = self.get(&correction.id) {
+            return Ok(Some(known.clone()));
         }
-        Correction::append(&self.path, std::slice::from_ref(correction))?;
-        self.ids.insert(correction.id.clone());
-        Ok(true)
+        self.append(std::slice::from_ref(correction))?;
+        Ok(None)
     }
 }
 
@@ -147,9 +158,11 @@ mod tests {
         let path = dir.path().join("user_feedback/corrections.jsonl");
         let correction = correction("c1", 5);
         let mut corrections = Corrections::open(&path).unwrap();
-        assert!(corrections.add(&correction).unwrap());
-        assert!(!corrections.add(&correction).unwrap());
-        assert!(!Corrections::open(&path).unwrap().add(&correction).unwrap());
+        assert_eq!(corrections.add(&correction).unwrap(), None);
+        assert_eq!(corrections.add(&correction).unwrap().as_ref(), Some(&correction));
+        let other = super::tests::correction("c1", 2);
+        let known = Corrections::open(&path).unwrap().add(&other).unwrap();
+        assert_eq!(known.as_ref(), Some(&correction), "what was noted first stays");
         assert_eq!(Correction::read_log(&path).unwrap().entries, vec![correction.clone()]);
         let empty = Correction { id: "c2".to_owned(), scores: Scores::new(), ..correction };
         assert!(corrections.add(&empty).is_err());
@@ -172,7 +185,7 @@ mod tests {
         Prediction::append(&layout.predictions(), &[Prediction::sample("s")]).unwrap();
         assert_eq!(read_predictions(&layout, &|_| true).unwrap().len(), 1);
         let mut corrections = Corrections::open(&layout.corrections()).unwrap();
-        assert!(corrections.is_empty() && corrections.add(&correction("c1", 5)).unwrap());
+        assert!(corrections.is_empty() && corrections.add(&correction("c1", 5)).unwrap().is_none());
         let text = std::fs::read_to_string(layout.corrections()).unwrap();
         assert!(text.starts_with(newer) && text.lines().count() == 2, "{text}");
     }

@@ -31,6 +31,16 @@ fn a_correction_is_noted_once_in_the_form_of_the_other_doors() {
     assert_eq!(taken.json()["is_new"], true);
     let again = service.post("/corrections", said.to_string().as_bytes(), None);
     assert_eq!((again.status, &again.json()["is_new"]), (200, &false.into()));
+    assert_eq!(again.json()["scores"], taken.json()["scores"]);
+    // Under the same id something else is said: nothing of it is kept, and the answer does not sound as if it were.
+    let mut others = [said.clone(), said.clone(), said.clone()];
+    others[0]["scores"]["clarity"] = if said["scores"]["clarity"] == 5 { 2 } else { 4 }.into();
+    others[1]["scores"]["readability"] = other(scores, "readability").into();
+    others[2]["annotator"] = "Ben".into();
+    for other in others {
+        let refused = service.post("/corrections", other.to_string().as_bytes(), None);
+        assert_eq!((refused.status, &refused.json()["error"]), (409, &"known_id".into()), "{}", refused.body);
+    }
     let noted = corrections(&project);
     assert_eq!(noted.len(), 1);
     let Correction { id, slide_id, model_version, annotator, predicted, scores: kept, notes, .. } = &noted[0];
