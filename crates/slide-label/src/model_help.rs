@@ -99,7 +99,7 @@ impl Corrections {
     }
 
     /// Appends corrections together and syncs them.
-    fn append(&mut self, corrections: &[Correction]) -> Result<()> {
+    pub(crate) fn append(&mut self, corrections: &[Correction]) -> Result<()> {
         Correction::append(&self.path, corrections)?;
         self.known.extend(corrections.iter().map(|correction| (correction.id.clone(), correction.clone())));
         Ok(())

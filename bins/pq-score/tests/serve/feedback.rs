@@ -4,7 +4,7 @@ use pq_testing::project::Project;
 use serde_json::{Value, json};
 use slide_data::{Contract as _, Correction};
 
-use crate::common::{Service, deck, project, raw, slide};
+use crate::common::{SCORE, Service, deck, project, raw, slide};
 use crate::prediction;
 
 fn corrections(project: &Project) -> Vec<Correction> {
@@ -149,4 +149,47 @@ fn what_a_newer_program_noted_or_kept_stops_no_service() {
     let said = json!({"slide_id": scores["slide_id"], "annotator": "Ana", "scores": {"clarity": other(scores, "clarity")}});
     assert_eq!(service.post("/corrections", said.to_string().as_bytes(), None).status, 200);
     assert_eq!(project.read("data/user_feedback/corrections.jsonl").lines().count(), 2);
+}
+
+#[test]
+fn corrections_from_a_file_come_into_the_same_log_while_the_service_runs() {
+    let project = project();
+    let service = Service::start(&project, &[]);
+    let rated = service.post("/slides", &slide(&project, 0, 1), None).json();
+    let scores = &rated["slides"][0]["scores"];
+    let clarity = other(scores, "clarity");
+    let short = json!({"slide_id": scores["slide_id"], "annotator": "Ana", "scores": {"clarity": clarity}});
+    let whole = json!({
+        "schema_version": 1, "id": "crm-1", "slide_id": "deck1-p001", "model_version": "v0", "annotator": "Ben",
+        "corrected_at": "2026-01-02T03:04:05Z", "predicted": {"clarity": 3.4}, "scores": {"clarity": 2},
+    });
+    let stranger = json!({"id": "crm-2", "slide_id": "nowhere", "model_version": "v0", "annotator": "Ben", "scores": {"clarity": 2}});
+    project.write("in.jsonl", &format!("{short}\n{whole}\n{stranger}\n"));
+    let run = |more: &[&str]| {
+        let output = project.run(SCORE, &[&["corrections", "in.jsonl"], more].concat());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = run(&["--dry-run"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.starts_with("line 3: no slide `nowhere`") && said.contains("2 corrections would be added"),
+        "{said}"
+    );
+    assert!(corrections(&project).is_empty());
+    let (code, said) = run(&[]);
+    assert!(
+        code == Some(1) && said.contains("2 corrections added, 0 known already, 1 lines not taken"),
+        "{said}"
+    );
+    let noted = corrections(&project);
+    assert_eq!(noted.len(), 2);
+    assert_eq!(serde_json::to_value(&noted[1].predicted).unwrap(), whole["predicted"], "as it was sent");
+    assert_eq!(
+        (noted[0].model_version.as_str(), &noted[0].predicted),
+        ("run-1", &prediction(scores).expected)
+    );
+    let (code, said) = run(&["--keep-unknown", "--json"]);
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &report["added"], &report["known"]), (Some(0), &1.into(), &2.into()), "{said}");
+    assert_eq!(project.run(SCORE, &["corrections", "none.jsonl"]).status.code(), Some(2));
 }
