@@ -219,6 +219,29 @@ fn a_correction_that_is_dated_ahead_is_set_aside_until_it_is_not() {
     );
 }
 
+#[test]
+fn splits_that_are_gone_are_not_drawn_anew_without_a_word() {
+    let project = project(&rated([2, 3, 3]), &[]);
+    train(&project, 1);
+    let path = project.path("data/labeled/splits.json");
+    let frozen = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    for how in [&["--run", "two"][..], &["--plan"]] {
+        let refused = project.run(TRAIN, how);
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("the run `one` was trained and tested") && said.contains("pq-collect splits"),
+            "{said}"
+        );
+        assert!(!path.exists() && !project.path("outputs/two/run.json").exists());
+    }
+    let copy = project.path("outputs/one/data/splits.json");
+    std::fs::copy(copy, &path).unwrap();
+    assert!(project.run(TRAIN, &["--plan"]).status.success());
+    assert_eq!(std::fs::read(&path).unwrap(), frozen, "the copy that the run kept is what was frozen");
+}
+
 /// What the newest correction of the training slide teaches, as the training reads it.
 fn taught(project: &Project) -> slide_data::Target {
     let overrides = [format!("storage.data_dir=\"{}\"", project.path("data").display())];

@@ -110,7 +110,7 @@ impl Store {
     /// other slide something does.
     ///
     /// # Errors
-    /// When a file is missing or invalid, or there are too few decks to split.
+    /// When a file is missing or invalid, there are too few decks to split, or the splits of earlier runs are gone.
     pub fn labelled(&self, rubric: &Rubric, new: NewGroups) -> Result<Vec<LabelledSlide>> {
         let files = self.layout.slides();
         let manifest =
@@ -163,6 +163,7 @@ impl Store {
         let path = self.layout.splits();
         let mut splits = Splits::read_if_present(&path)?.unwrap_or_default();
         if new != NewGroups::LeaveOut {
+            self.refuse_to_split_again()?;
             let mut groups: BTreeMap<String, GroupStats> = BTreeMap::new();
             for (record, label) in labelled {
                 count(groups.entry(record.group.clone()).or_default(), label);
