@@ -238,3 +238,26 @@ pub(super) struct Restored {
     /// Its configuration.
     pub(super) config: PathBuf,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn corrections_count_until_the_run_began_or_as_far_ahead_as_it_obeyed_them() {
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/project-files/samples/v3/run.json");
+        let mut record = RunRecord::read(Path::new(sample)).expect("a record");
+        let line = |id: &str, year: u16| {
+            format!(
+                r#"{{"schema_version":1,"id":"{id}","slide_id":"s","model_version":"v1","annotator":"Ana","corrected_at":"{year}-01-01T00:00:00Z","predicted":{{}},"scores":{{"clarity":2}}}}"#
+            )
+        };
+        let log = ["{}".to_owned(), line("a", 2001), line("b", 2091), line("c", 2095)].join("\n");
+        let inputs = Inputs([(input::CORRECTIONS.to_owned(), log.into_bytes())].into());
+        record.corrections = [("a".to_owned(), "s".to_owned())].into();
+        assert_eq!(inputs.corrections_until(&record), record.started_at);
+        record.corrections.insert("b".to_owned(), "s".to_owned());
+        assert_eq!(inputs.corrections_until(&record).to_string(), "2091-01-01T00:00:00Z");
+        assert_eq!(Inputs(BTreeMap::new()).corrections_until(&record), record.started_at);
+    }
+}
