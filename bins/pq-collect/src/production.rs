@@ -38,8 +38,8 @@ pub(crate) fn bring_in(store: &mut Store, project: &Project, json: bool) -> Resu
 
 /// The slides that were corrected or drawn to be rated.
 fn asked(layout: &Layout) -> Result<BTreeSet<String>> {
-    let corrections = Correction::read_log_if_present(&layout.corrections())?.entries;
-    let audits = Audit::read_log_if_present(&layout.audits())?.entries;
+    let corrections = Correction::read_shared_log_if_present(&layout.corrections())?.entries;
+    let audits = Audit::read_shared_log_if_present(&layout.audits())?.entries;
     let corrected = corrections.into_iter().filter(|correction| !correction.scores.is_empty());
     let corrected = corrected.map(|correction| correction.slide_id);
     Ok(corrected.chain(audits.into_iter().map(|audit| audit.slide_id)).collect())

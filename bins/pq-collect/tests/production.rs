@@ -247,3 +247,25 @@ fn broken_images_and_files_are_named_and_change_nothing_else() {
     assert!(code == Some(2) && err.contains("99"), "{err}");
     assert_eq!(slides(&place).len(), before + 1);
 }
+
+#[test]
+fn lines_that_a_newer_program_wrote_stop_nothing() {
+    let place = collected();
+    let stranger = rendered("stranger.pdf", 1, 4);
+    keep(&place, &stranger);
+    correct(&place, &[stranger[1].slide_id.as_str()]);
+    for log in [
+        "data/user_feedback/corrections.jsonl",
+        "monitoring/kept/kept_slides.jsonl",
+        "monitoring/audits.jsonl",
+    ] {
+        let path = place.0.path().join(log);
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        std::fs::write(&path, format!("{{\"schema_version\":9,\"id\":\"n\"}}\n{text}")).unwrap();
+    }
+    let (code, out, err) = place.run(&["production", "--json"]);
+    assert_eq!(code, Some(0), "{err}");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&report["asked"], &report["slides_new"]), (&1.into(), &1.into()), "{report}");
+    assert!(err.contains("corrections.jsonl") && err.contains("version 9"), "{err}");
+}

@@ -191,8 +191,10 @@ fn train_labels(
         let scores = constants.map(|(key, score)| (key.clone(), slide_data::Score::new(*score))).collect();
         return Ok(vec![Label { scores, ..Label::default() }]);
     }
-    let all = Correction::read_log_if_present(path)?.entries;
-    let by_id: BTreeMap<String, Correction> = all.into_iter().map(|c| (c.id.clone(), c)).collect();
+    let all = Correction::read_shared_log_if_present(path)?.entries;
+    let by_id = all.into_iter().map(|correction| (correction.id.clone(), correction));
+    let mut by_id: BTreeMap<String, Correction> = by_id.collect();
+    by_id.retain(|_, correction| correction.corrected_at <= results.created_at);
     Ok(labelled
         .iter()
         .map(|(record, label)| {

@@ -65,6 +65,31 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Joins the parts that shards have written, and takes the scores into the log.
     Merge(MergeArgs),
+    /// Takes in corrections that users made elsewhere, from a file.
+    Corrections(CorrectionsArgs),
+}
+
+/// Takes in corrections that users made elsewhere, from a file with a JSON object a line, as in `data/user_feedback/corrections.jsonl`.
+///
+/// Each counts once by its `id`, so a file may be taken in again. A line may leave out `id`, `corrected_at`, `model_version` and
+/// `predicted`: what the slide's newest scores say is filled in, and what they say too is no correction. Lines that are not taken are named
+/// with the reason.
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Exit status: 0 every line is noted or was known; with --dry-run: would be, 1 lines were not taken, 2 the file cannot be read."
+)]
+pub(crate) struct CorrectionsArgs {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// Say what would become of each line, and write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Take also corrections of slides that were neither collected, kept nor scored here; they teach nothing before that.
+    #[arg(long)]
+    pub(crate) keep_unknown: bool,
+    /// Folder of the monitoring files [default: `storage.monitoring_dir` of data.toml]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) monitoring: Option<PathBuf>,
 }
 
 /// Joins the parts that the shards of a scoring have written (`--parts`), and takes the scores into the log of scored slides.

@@ -7,6 +7,7 @@ use pq_cli::Verdict;
 
 mod adapter;
 mod args;
+mod corrections;
 mod familiar;
 mod ids;
 mod keep;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<Verdict> {
     match &args.command {
         Some(Command::Serve(serve)) => serve::serve(&args.common, serve),
+        Some(Command::Corrections(taken)) => corrections::corrections(&args.common, taken),
         Some(Command::Merge(merge)) => parts::merge(&args.common, merge),
         None if args.parts.parts.is_some() => parts::score_shard(args),
         None => offline::score(args),

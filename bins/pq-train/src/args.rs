@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use jiff::Timestamp;
 use pq_cli::{CommonArgs, HasCommon, Hint};
 
 use crate::head::HeadUse;
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// with as much say as validation decks bear out.
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "alone")]
     pub(crate) head: Option<HeadUse>,
+    /// Learn from corrections that are dated up to this time; later ones are set aside [default: now].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) as_of: Option<Timestamp>,
     /// Say what the run will take (memory, disk, time, after a short calibration) and train nothing.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) plan: bool,

@@ -56,7 +56,7 @@ fn run(args: &Args, project: &ProjectConfig, processes: &Processes) -> Result<Ve
     args.check(processes.count())?;
     let mut settings = Settings::load(project)?;
     let services = track::Services::of(project)?;
-    let store = Store::open(project)?;
+    let store = open(args, project, processes)?;
     let warm = args.from.as_deref().map(|name| warm::Adapter::find(name, store.layout())).transpose()?;
     let dir = if args.plan { None } else { Some(run_dir(args, &store, processes)?) };
     let new_groups = if args.plan || !processes.is_first() { NewGroups::DryRun } else { NewGroups::Assign };
@@ -106,6 +106,13 @@ fn run(args: &Args, project: &ProjectConfig, processes: &Processes) -> Result<Ve
         adapter,
         processes,
     })
+}
+
+/// The project's data as the first process finds it when it begins, or as it was at a time that was named.
+fn open(args: &Args, project: &ProjectConfig, processes: &Processes) -> Result<Store> {
+    let store = Store::open(project)?;
+    let now = processes.told(|| Ok(args.as_of.unwrap_or(store.now()).to_string()))?.parse()?;
+    Ok(store.at(now))
 }
 
 /// The run's folder, which the first process chooses for all.

@@ -183,3 +183,72 @@ fn a_change_of_a_target_changes_the_fingerprint_and_a_note_does_not() {
     );
     assert_eq!(of(&Label { notes: "seen twice".to_owned(), ..plain.clone() }), of(&plain));
 }
+
+#[test]
+fn a_correction_that_a_newer_program_noted_stops_no_training() {
+    let project = project(&rated([5, 5, 5]), &[correction(SLIDE, 1)]);
+    let path = "data/user_feedback/corrections.jsonl";
+    project.write(path, &format!("{{\"schema_version\":9,\"id\":\"n\"}}\n{}", project.read(path)));
+    assert_eq!(taught(&project), slide_data::Target::decided(Answer::Score(score(1))));
+}
+
+#[test]
+fn a_correction_that_is_dated_ahead_is_set_aside_until_it_is_not() {
+    let ahead = Correction {
+        id: "ahead".to_owned(),
+        corrected_at: jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 365),
+        ..correction(SLIDE, 5)
+    };
+    let project = project(&rated([3, 3, 3]), &[ahead, correction(SLIDE, 1)]);
+    assert_eq!(
+        taught(&project),
+        slide_data::Target::decided(Answer::Score(score(1))),
+        "it does not beat those that come before its date"
+    );
+    train(&project, 1);
+    let obeyed = |project: &Project| -> Vec<String> {
+        let record: serde_json::Value = serde_json::from_str(&project.read("outputs/one/run.json")).unwrap();
+        record["corrections"].as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(obeyed(&project), [format!("c-{SLIDE}")]);
+    let output = project.run(TRAIN, &["--plan", "--as-of", "1970-01-01T00:00:00Z"]);
+    assert!(
+        stderr(&output).contains("1 corrections are dated ahead of 1970-01-01T00:00:00Z"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn splits_that_are_gone_are_not_drawn_anew_without_a_word() {
+    let project = project(&rated([2, 3, 3]), &[]);
+    train(&project, 1);
+    let path = project.path("data/labeled/splits.json");
+    let frozen = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    for how in [&["--run", "two"][..], &["--plan"]] {
+        let refused = project.run(TRAIN, how);
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("the run `one` was trained and tested") && said.contains("pq-collect splits"),
+            "{said}"
+        );
+        assert!(!path.exists() && !project.path("outputs/two/run.json").exists());
+    }
+    let copy = project.path("outputs/one/data/splits.json");
+    std::fs::copy(copy, &path).unwrap();
+    assert!(project.run(TRAIN, &["--plan"]).status.success());
+    assert_eq!(std::fs::read(&path).unwrap(), frozen, "the copy that the run kept is what was frozen");
+}
+
+/// What the newest correction of the training slide teaches, as the training reads it.
+fn taught(project: &Project) -> slide_data::Target {
+    let overrides = [format!("storage.data_dir=\"{}\"", project.path("data").display())];
+    let config = pq_cli::ProjectConfig::load(&project.path("config"), false, &overrides).unwrap();
+    let slides = slide_scorer::Store::open(&config)
+        .unwrap()
+        .labelled(&Rubric::default(), slide_scorer::NewGroups::LeaveOut);
+    let slide = slides.unwrap().into_iter().find(|slide| slide.record.slide_id == SLIDE).unwrap();
+    slide.label.target("clarity")
+}

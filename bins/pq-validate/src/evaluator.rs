@@ -18,6 +18,8 @@ pub(crate) struct Evaluator {
     pub(crate) val: Vec<LabelledSlide>,
     /// Where what the frozen vision tower says of images is kept.
     pub(crate) features: PathBuf,
+    /// When the data was read.
+    pub(crate) now: jiff::Timestamp,
     pub(crate) gate: Gate,
     pub(crate) overrides: Vec<Override>,
 }
@@ -108,7 +110,7 @@ impl Evaluator {
             model_version: &model.name,
             inputs: beside.inputs,
             options: EvaluationOptions { gate: self.gate, ..EvaluationOptions::default() },
-            now: jiff::Timestamp::now(),
+            now: self.now,
         };
         Ok(vlm_eval::evaluate(&input)?)
     }

@@ -92,6 +92,7 @@ fn run(args: &Args) -> Result<Verdict> {
         train: of(Split::Train).collect(),
         val: of(Split::Val).collect(),
         features: layout.feature_cache(),
+        now: store.now(),
         gate: Gate { champion_margin: args.champion_margin, ..config.gate() },
         overrides: args.set_aside.clone(),
     };

@@ -117,13 +117,22 @@ pub(crate) fn verdict(
         for (what, how_well) in applicability(results, rubric) {
             writeln!(out, "  {what}: {how_well}")?;
         }
-        writeln!(out, "{}: {}", results.outcome.word(), report.display())?;
+        writeln!(out, "{}: {}", outcome(results), report.display())?;
     }
     Ok(match results.outcome {
         Outcome::Pass => Verdict::Pass,
         Outcome::Fail => Verdict::Fail,
         Outcome::Undecided => Verdict::Undecided,
     })
+}
+
+/// The outcome in a word, and which version stays in use for it.
+fn outcome(results: &ValidationResults) -> String {
+    let word = results.outcome.word();
+    match &results.champion {
+        Some(champion) if results.outcome != Outcome::Pass => format!("{word}, kept {}", champion.name),
+        _ => word.to_owned(),
+    }
 }
 
 /// Appends the verdict to the summary of a GitHub job, where there is one.
@@ -139,7 +148,7 @@ pub(crate) fn step_summary(evaluation: &Evaluation) -> Result<()> {
 fn markdown(results: &ValidationResults) -> String {
     let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
     let mut text =
-        format!("## Validation of {}: {}\n\n", cell(&results.model_version), results.outcome.word());
+        format!("## Validation of {}: {}\n\n", cell(&results.model_version), cell(&outcome(results)));
     for line in results.reasons.iter().chain(&results.warnings) {
         let _ = writeln!(text, "- {}", cell(line));
     }
@@ -181,6 +190,19 @@ mod tests {
         let text = markdown(&results);
         assert!(text.starts_with("## Validation of a\\|b: passed\n\n- "), "{text}");
         assert!(text.contains("| mean absolute error | 0.400 | 0.350 to 0.450 |"), "{text}");
+        assert!(!text.contains("kept"), "{text}");
         assert!(!text.contains("exact agreement"), "what is not known has no row: {text}");
+    }
+    #[test]
+    fn a_version_in_use_that_stays_is_named() {
+        let champion = Comparison { name: "v1.1.0".to_owned(), ..Comparison::default() };
+        let mut results = ValidationResults { champion: Some(champion), ..ValidationResults::sample() };
+        assert_eq!(outcome(&results), "passed", "what is released is in use then");
+        results.outcome = Outcome::Fail;
+        assert_eq!(outcome(&results), "failed, kept v1.1.0");
+        results.outcome = Outcome::Undecided;
+        assert_eq!(outcome(&results), "undecided, kept v1.1.0");
+        results.champion = None;
+        assert_eq!(outcome(&results), "undecided");
     }
 }

@@ -130,9 +130,7 @@ pub enum LauncherError {
         count: usize,
     },
     /// Two launchers say different things.
-    #[error(
-        "this is process {one}, and also {other}: start it by one launcher, or say which shard it is, as in --shard 2/8"
-    )]
+    #[error("this is process {one}, and also {other}: start it by one launcher")]
     Disagree {
         /// What the one says.
         one: Place,
@@ -283,6 +281,18 @@ mod tests {
     fn shard(pairs: &[(&str, &str)]) -> Result<Option<(usize, usize)>, String> {
         let found = shard_place(&of(pairs)).map_err(|error| error.to_string())?;
         Ok(found.map(|place| (place.index, place.count)))
+    }
+
+    #[test]
+    fn ranks_on_which_launchers_disagree_are_not_told_to_name_a_shard() {
+        let two = [
+            ("RANK", "1"),
+            ("WORLD_SIZE", "2"),
+            ("OMPI_COMM_WORLD_RANK", "0"),
+            ("OMPI_COMM_WORLD_SIZE", "3"),
+        ];
+        let said = rank_place(&of(&two)).unwrap_err().to_string();
+        assert!(said.contains("start it by one launcher") && !said.contains("--shard"), "{said}");
     }
 
     #[test]

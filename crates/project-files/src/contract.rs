@@ -90,7 +90,7 @@ pub trait Contract: Serialize + DeserializeOwned {
     /// # Errors
     /// As [`read_log`](Self::read_log).
     fn for_each_until(path: &Path, take: impl FnMut(Self) -> ControlFlow<()>) -> Result<Defects> {
-        until_entry(path, take)
+        until_entry(path, Newer::Refuse, take)
     }
 
     /// Reads a log. A torn last line is warned of; a line that cannot be read is warned of, counted and passed over, and stays in
@@ -112,6 +112,42 @@ pub trait Contract: Serialize + DeserializeOwned {
         if path.exists() { Self::read_log(path) } else { Ok(Log::default()) }
     }
 
+    /// Reads a log that programs of several versions append to, such as the corrections of several services: a line of a newer version is
+    /// counted, warned of and passed over like one that cannot be read, so that it stops none of the others. A log that does not exist is
+    /// empty.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or not one line of it is valid or of a newer version.
+    fn read_shared_log_if_present(path: &Path) -> Result<Log<Self>> {
+        if !path.exists() {
+            return Ok(Log::default());
+        }
+        let mut entries = Vec::new();
+        let defects = until_entry(path, Newer::SetAside, |entry| {
+            entries.push(entry);
+            ControlFlow::Continue(())
+        })?;
+        Ok(Log { entries, defects })
+    }
+
+    /// The lines of a log that are of a newer version, as they stand there; a log that does not exist has none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn newer_lines(path: &Path) -> Result<Vec<u8>> {
+        let mut lines = Vec::new();
+        if path.exists() {
+            for_each_line(path, |_, bytes| {
+                if Self::version_in(bytes) > Self::VERSION {
+                    lines.extend_from_slice(bytes);
+                    lines.push(b'\n');
+                }
+                Ok::<(), Error>(())
+            })?;
+        }
+        Ok(lines)
+    }
+
     /// Appends entries to a log and returns once they are on disk; several processes may do so at once.
     ///
     /// # Errors
@@ -129,16 +165,39 @@ pub trait Contract: Serialize + DeserializeOwned {
         Self: 'a,
     {
         if path.exists() {
-            keep_broken_lines::<Self>(path)?;
+            keep_broken_lines::<Self>(path, Newer::Refuse)?;
         }
-        let mut bytes = Vec::new();
-        for entry in entries {
-            let failed = |source| durable_files::Error::Encode { path: path.to_owned(), source };
-            serde_json::to_writer(&mut bytes, entry).map_err(failed)?;
-            bytes.push(b'\n');
-        }
-        Ok(replace_lines(path, &bytes)?)
+        replace(path, Vec::new(), entries)
     }
+
+    /// As [`replace_log`](Self::replace_log), of a log that programs of several versions append to: lines of a newer version stay, as they
+    /// are.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old log is then untouched.
+    fn replace_shared_log<'a>(path: &Path, entries: impl IntoIterator<Item = &'a Self>) -> Result<()>
+    where
+        Self: 'a,
+    {
+        if path.exists() {
+            keep_broken_lines::<Self>(path, Newer::SetAside)?;
+        }
+        replace(path, Self::newer_lines(path)?, entries)
+    }
+}
+
+/// Writes a log of the lines that stay as they are and of entries.
+fn replace<'a, T: Contract + 'a>(
+    path: &Path,
+    mut bytes: Vec<u8>,
+    entries: impl IntoIterator<Item = &'a T>,
+) -> Result<()> {
+    for entry in entries {
+        let failed = |source| durable_files::Error::Encode { path: path.to_owned(), source };
+        serde_json::to_writer(&mut bytes, entry).map_err(failed)?;
+        bytes.push(b'\n');
+    }
+    Ok(replace_lines(path, &bytes)?)
 }
 
 /// What [`Contract::for_each`] does where a contract does not say otherwise: hands out every entry of a log.
@@ -146,7 +205,7 @@ pub trait Contract: Serialize + DeserializeOwned {
 /// # Errors
 /// As [`Contract::read_log`].
 pub fn for_each_entry<T: Contract>(path: &Path, mut take: impl FnMut(T)) -> Result<Defects> {
-    until_entry(path, |entry| {
+    until_entry(path, Newer::Refuse, |entry| {
         take(entry);
         ControlFlow::Continue(())
     })
@@ -165,8 +224,19 @@ impl From<durable_files::Error> for Stop {
     }
 }
 
+/// What a line of a newer version does to the reading of its log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Newer {
+    Refuse,
+    SetAside,
+}
+
 /// Hands out entries until `take` breaks.
-fn until_entry<T: Contract>(path: &Path, mut take: impl FnMut(T) -> ControlFlow<()>) -> Result<Defects> {
+fn until_entry<T: Contract>(
+    path: &Path,
+    on_newer: Newer,
+    mut take: impl FnMut(T) -> ControlFlow<()>,
+) -> Result<Defects> {
     let (mut defects, mut whole) = (Defects::default(), 0_usize);
     let mut first_failure = None;
     let read = for_each_line(path, |line, bytes| match parse(path, Some(line), bytes) {
@@ -174,7 +244,12 @@ fn until_entry<T: Contract>(path: &Path, mut take: impl FnMut(T) -> ControlFlow<
             whole += 1;
             if take(value).is_break() { Err(Stop::Enough) } else { Ok(()) }
         }
-        Err(newer @ Error::Newer { .. }) => Err(Stop::Failed(newer)),
+        Err(newer @ Error::Newer { .. }) if on_newer == Newer::Refuse => Err(Stop::Failed(newer)),
+        Err(newer @ Error::Newer { .. }) => {
+            whole += 1; // not ours to read, and yet of this log
+            defects.add(line, &newer);
+            Ok(())
+        }
         Err(error) => {
             defects.add(line, &error);
             first_failure.get_or_insert(error);
@@ -221,10 +296,10 @@ fn parse<T: Contract>(path: &Path, line: Option<usize>, bytes: &[u8]) -> Result<
     Ok(parsed)
 }
 
-fn keep_broken_lines<T: Contract>(path: &Path) -> Result<()> {
+fn keep_broken_lines<T: Contract>(path: &Path, on_newer: Newer) -> Result<()> {
     for_each_line(path, |line, bytes| match parse::<T>(path, Some(line), bytes) {
-        Ok(_) => Ok(()),
-        Err(newer @ Error::Newer { .. }) => Err(newer),
+        Err(newer @ Error::Newer { .. }) if on_newer == Newer::Refuse => Err(newer),
+        Ok(_) | Err(Error::Newer { .. }) => Ok(()),
         Err(_) => Ok(set_aside(path, "broken", bytes)?),
     })
     .map(drop)

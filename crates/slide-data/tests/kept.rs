@@ -174,3 +174,23 @@ fn several_processes_keep_and_remove_at_once() {
     }
     assert!(KeptSlide::read_log(&place.files.index()).unwrap().defects.is_empty());
 }
+
+#[test]
+fn a_slide_that_a_newer_program_kept_stops_nobody_and_stays_with_its_image() {
+    let place = Place::new();
+    let [old, new, of_newer] = [10, 100, 200].map(image);
+    let mut kept = place.open(KeptConfig { max_days: 10.0, ..KeptConfig::default() });
+    kept.keep(&[(slide("old", &old, 0), &old), (slide("new", &new, 14), &new)]).unwrap();
+    let mut line = serde_json::to_value(slide("newer", &of_newer, 0)).unwrap();
+    line["schema_version"] = 9.into();
+    let before = std::fs::read_to_string(place.files.index()).unwrap();
+    std::fs::write(place.files.index(), format!("{line}\n{before}")).unwrap();
+    of_newer.save(place.files.image(&pixels_sha256(&of_newer))).unwrap();
+    assert_eq!(place.ids(), ["new", "old"]);
+    assert_eq!(
+        place.open(KeptConfig { max_days: 10.0, ..KeptConfig::default() }).prune(at(15), nothing).unwrap(),
+        1
+    );
+    assert_eq!((place.ids(), place.lines(), place.images()), (vec!["new".to_owned()], 2, 2));
+    assert!(std::fs::read_to_string(place.files.index()).unwrap().starts_with(&format!("{line}\n")));
+}

@@ -23,7 +23,7 @@ impl Audits {
     pub fn read(path: &Path, days: f64, now: Timestamp) -> Result<Self> {
         let window = SignedDuration::from_secs_f64((days * 86_400.0).clamp(0.0, 1e11));
         let mut audits = Self::default();
-        for audit in Audit::read_log_if_present(path)?.entries {
+        for audit in Audit::read_shared_log_if_present(path)?.entries {
             if now.duration_since(audit.scored_at) <= window {
                 audits.open.insert(audit.slide_id.clone());
             }

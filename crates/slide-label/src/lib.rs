@@ -10,6 +10,7 @@ mod audits;
 mod calibration;
 mod config;
 mod consensus;
+mod correction_file;
 mod derived;
 #[cfg(feature = "server")]
 mod deriver;
@@ -42,6 +43,9 @@ pub use audits::Audits;
 pub use calibration::Calibration;
 pub use config::{ConsensusRule, LabelConfig};
 pub use consensus::{ImagePath, labels, median, median_label};
+pub use correction_file::{
+    CorrectionPlan, CorrectionRules, NotTaken, read_corrections, slides_of_corrections,
+};
 pub use doubts::Doubts;
 pub use error::{Error, Result};
 pub use event::{Event, Kind, MAX_NAME, MAX_NOTES, clean_name};

@@ -20,7 +20,7 @@ pub fn read_predictions(
         return of_segments(layout, is_wanted);
     }
     let mut newest: BTreeMap<String, Prediction> = BTreeMap::new();
-    for prediction in Prediction::read_log_if_present(&layout.predictions())?.entries {
+    for prediction in Prediction::read_shared_log_if_present(&layout.predictions())?.entries {
         match newest.get(&prediction.slide_id) {
             Some(found) if found.scored_at > prediction.scored_at => {}
             _ => drop(newest.insert(prediction.slide_id.clone(), prediction)),
@@ -79,7 +79,7 @@ pub fn help_effect(store: &Store) -> HelpEffect {
 #[derive(Debug)]
 pub struct Corrections {
     path: PathBuf,
-    ids: BTreeSet<String>,
+    known: BTreeMap<String, Correction>,
 }
 
 impl Corrections {
@@ -88,35 +88,46 @@ impl Corrections {
     /// # Errors
     /// When the file cannot be read or a whole line is not a correction.
     pub fn open(path: &Path) -> Result<Self> {
-        let known = Correction::read_log_if_present(path)?.entries;
-        let ids = known.into_iter().map(|correction| correction.id).collect();
-        Ok(Self { path: path.to_owned(), ids })
+        let known = Correction::read_shared_log_if_present(path)?.entries;
+        let known = known.into_iter().map(|correction| (correction.id.clone(), correction)).collect();
+        Ok(Self { path: path.to_owned(), known })
+    }
+
+    /// The one of an id.
+    pub fn get(&self, id: &str) -> Option<&Correction> {
+        self.known.get(id)
+    }
+
+    /// Appends corrections together and syncs them.
+    pub(crate) fn append(&mut self, corrections: &[Correction]) -> Result<()> {
+        Correction::append(&self.path, corrections)?;
+        self.known.extend(corrections.iter().map(|correction| (correction.id.clone(), correction.clone())));
+        Ok(())
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.known.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.known.is_empty()
     }
 
-    /// Appends a correction and syncs it; one that is there already is left as it is. Says whether it was new.
+    /// Appends a correction and syncs it. Where one of its id is there already, nothing is written, and that one is returned.
     ///
     /// # Errors
     /// When it corrects nothing or the file cannot be written.
-    pub fn add(&mut self, correction: &Correction) -> Result<bool> {
+    pub fn add(&mut self, correction: &Correction) -> Result<Option<Correction>> {
         if correction.scores.is_empty() {
             return Err(Error::Invalid("a correction holds no score".to_owned()));
         }
-        if self.ids.contains(&correction.id) {
-            return Ok(false);
+        if let Some(known) = self.get(&correction.id) {
+            return Ok(Some(known.clone()));
         }
-        Correction::append(&self.path, std::slice::from_ref(correction))?;
-        self.ids.insert(correction.id.clone());
-        Ok(true)
+        self.append(std::slice::from_ref(correction))?;
+        Ok(None)
     }
 }
 
@@ -127,28 +138,56 @@ mod tests {
     use jiff::Timestamp;
     use slide_data::{Rubric, Score, Scores};
 
-    #[test]
-    fn a_correction_sent_twice_is_kept_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("user_feedback/corrections.jsonl");
-        let correction = Correction {
+    fn correction(id: &str, clarity: u8) -> Correction {
+        Correction {
             schema_version: 1,
-            id: "c1".to_owned(),
+            id: id.to_owned(),
             slide_id: "s".to_owned(),
             model_version: "v1".to_owned(),
             annotator: "Ana".to_owned(),
             corrected_at: Timestamp::UNIX_EPOCH,
             predicted: BTreeMap::from([("clarity".to_owned(), 3.2)]),
-            scores: Scores::from([("clarity".to_owned(), Score::new(5))]),
+            scores: Scores::from([("clarity".to_owned(), Score::new(clarity))]),
             notes: String::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_correction_sent_twice_is_kept_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("user_feedback/corrections.jsonl");
+        let correction = correction("c1", 5);
         let mut corrections = Corrections::open(&path).unwrap();
-        assert!(corrections.add(&correction).unwrap());
-        assert!(!corrections.add(&correction).unwrap());
-        assert!(!Corrections::open(&path).unwrap().add(&correction).unwrap());
+        assert_eq!(corrections.add(&correction).unwrap(), None);
+        assert_eq!(corrections.add(&correction).unwrap().as_ref(), Some(&correction));
+        let other = super::tests::correction("c1", 2);
+        let known = Corrections::open(&path).unwrap().add(&other).unwrap();
+        assert_eq!(known.as_ref(), Some(&correction), "what was noted first stays");
         assert_eq!(Correction::read_log(&path).unwrap().entries, vec![correction.clone()]);
         let empty = Correction { id: "c2".to_owned(), scores: Scores::new(), ..correction };
         assert!(corrections.add(&empty).is_err());
+    }
+
+    #[test]
+    fn lines_of_a_newer_version_stop_neither_corrections_nor_predictions() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = project_files::Storage {
+            data_dir: dir.path().join("data"),
+            monitoring_dir: dir.path().join("monitoring"),
+            ..project_files::Storage::default()
+        };
+        let layout = Layout::new(&storage, dir.path());
+        let newer = "{\"schema_version\":9,\"id\":\"n\"}\n";
+        for path in [layout.corrections(), layout.predictions()] {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, newer).unwrap();
+        }
+        Prediction::append(&layout.predictions(), &[Prediction::sample("s")]).unwrap();
+        assert_eq!(read_predictions(&layout, &|_| true).unwrap().len(), 1);
+        let mut corrections = Corrections::open(&layout.corrections()).unwrap();
+        assert!(corrections.is_empty() && corrections.add(&correction("c1", 5)).unwrap().is_none());
+        let text = std::fs::read_to_string(layout.corrections()).unwrap();
+        assert!(text.starts_with(newer) && text.lines().count() == 2, "{text}");
     }
 
     #[cfg(feature = "segments")]

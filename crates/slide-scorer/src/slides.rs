@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
 use pq_cli::{Hint, Layout, ProjectConfig, WithHint as _};
 use slide_data::{
     Contract as _, Correction, GroupStats, Label, Labels, Manifest, Rubric, SlideRecord, Split, SplitConfig,
@@ -50,6 +51,7 @@ impl LabelledSlide {
 pub struct Store {
     layout: Layout,
     splits: SplitConfig,
+    now: Timestamp,
 }
 
 /// What happens to groups of slides that have no split yet.
@@ -74,7 +76,18 @@ impl Store {
             "there is no data",
             "run the command in the project's folder, or mend `storage.data_dir` in data.toml",
         )?;
-        Ok(Self { layout, splits: project.section("splits", SplitConfig::validate)? })
+        Ok(Self { layout, splits: project.section("splits", SplitConfig::validate)?, now: Timestamp::now() })
+    }
+
+    /// The same as it was read at another time: what is dated later is ahead of it.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        Self { now, ..self }
+    }
+
+    /// When the project is read.
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Where the project's files lie.
@@ -97,7 +110,7 @@ impl Store {
     /// other slide something does.
     ///
     /// # Errors
-    /// When a file is missing or invalid, or there are too few decks to split.
+    /// When a file is missing or invalid, there are too few decks to split, or the splits of earlier runs are gone.
     pub fn labelled(&self, rubric: &Rubric, new: NewGroups) -> Result<Vec<LabelledSlide>> {
         let files = self.layout.slides();
         let manifest =
@@ -150,6 +163,7 @@ impl Store {
         let path = self.layout.splits();
         let mut splits = Splits::read_if_present(&path)?.unwrap_or_default();
         if new != NewGroups::LeaveOut {
+            self.refuse_to_split_again()?;
             let mut groups: BTreeMap<String, GroupStats> = BTreeMap::new();
             for (record, label) in labelled {
                 count(groups.entry(record.group.clone()).or_default(), label);
@@ -167,14 +181,23 @@ impl Store {
         Ok(splits)
     }
 
-    /// Users' corrections of the rubric's criteria by slide, each once.
+    /// Users' corrections of the rubric's criteria by slide, each once; without those that are dated ahead, which would beat every later one.
     fn corrections(&self, rubric: &Rubric) -> Result<BTreeMap<String, Vec<Correction>>> {
-        let all = Correction::read_log_if_present(&self.layout.corrections())
+        let all = Correction::read_shared_log_if_present(&self.layout.corrections())
             .context("the corrections cannot be used")?
             .entries;
         let by_id: BTreeMap<String, Correction> = all.into_iter().map(|c| (c.id.clone(), c)).collect();
+        let (ahead, by_id): (Vec<Correction>, Vec<Correction>) =
+            by_id.into_values().partition(|correction| correction.corrected_at > self.now);
+        if let Some(Correction { id, corrected_at, .. }) = ahead.first() {
+            tracing::warn!(
+                "{} corrections are dated ahead of {:.0} and not learned from: a clock is wrong; the first is `{id}` of {corrected_at}",
+                ahead.len(),
+                self.now
+            );
+        }
         let mut of_slide: BTreeMap<String, Vec<Correction>> = BTreeMap::new();
-        for mut correction in by_id.into_values() {
+        for mut correction in by_id {
             correction.scores.retain(|key, _| rubric.keys().any(|known| known == key));
             if !correction.scores.is_empty() {
                 of_slide.entry(correction.slide_id.clone()).or_default().push(correction);

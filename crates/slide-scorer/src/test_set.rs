@@ -1,8 +1,9 @@
 //! What models are measured against is fixed by the first training.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use durable_files::FileLock;
-use pq_cli::WithHint as _;
+use pq_cli::{Hint, WithHint as _};
+use project_files::{RunFiles, RunRecord, input};
 use slide_data::{Contract as _, Labels, Manifest, Rubric, Splits};
 
 use crate::Store;
@@ -34,6 +35,40 @@ impl Store {
             count(splits.test_labels.as_ref().map(|labels| labels.slides.len())),
         );
         Ok(())
+    }
+
+    /// Refuses to draw splits where none are there and a run was trained with some: slides that it was tested on would be trained on, and
+    /// no measurement would be comparable.
+    pub(crate) fn refuse_to_split_again(&self) -> Result<()> {
+        let path = self.layout().splits();
+        let Some((name, run)) = (if path.exists() { None } else { self.newest_run_with_splits() }) else {
+            return Ok(());
+        };
+        let copy = run.data().join(input::SPLITS);
+        let back = if copy.exists() {
+            format!("copy `{}` there", copy.display())
+        } else {
+            "restore it from a copy".to_owned()
+        };
+        bail!(Hint::new(
+            format!("`{}` is missing, by which the run `{name}` was trained and tested", path.display()),
+            format!(
+                "{back}; `pq-collect splits` draws others on purpose, and no run before is comparable then"
+            )
+        ))
+    }
+
+    /// The run that began last of those whose records name splits.
+    fn newest_run_with_splits(&self) -> Option<(String, RunFiles)> {
+        let folders = std::fs::read_dir(self.layout().outputs()).into_iter().flatten().flatten();
+        let found = folders.filter(|folder| folder.file_type().is_ok_and(|kind| kind.is_dir())).filter_map(
+            |folder| {
+                let run = RunFiles::new(folder.path());
+                let record = RunRecord::read_if_present(&run.record()).ok()??;
+                record.inputs.contains_key(input::SPLITS).then_some((record.started_at, record.run_id, run))
+            },
+        );
+        found.max_by_key(|(started_at, ..)| *started_at).map(|(_, name, run)| (name, run))
     }
 
     /// Puts the frozen labels of the test set in place of what people say by now, and says where they differ.

@@ -45,7 +45,8 @@ pub(crate) fn reproduce(
     let new = RunFiles::new(out.join(&name));
     tracing::info!("training {} again in `{}`", release.version, new.dir().display());
     let head = ScoreHead::read_if_present(&stored.score_head())?;
-    let asked = train::Asked { from: from.as_deref(), head: head.as_ref() };
+    let as_of = inputs.corrections_until(&record);
+    let asked = train::Asked { from: from.as_deref(), head: head.as_ref(), as_of };
     if !train::train(&restored, &asked, &name)? {
         bail!(Hint::new("interrupted; nothing was compared", "run it again: it begins from the start"));
     }

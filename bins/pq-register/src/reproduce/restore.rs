@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use jiff::Timestamp;
 use pq_cli::{FILES, Hint, Layout, Storage};
-use project_files::{RunFiles, RunRecord, sha256_hex, write_atomic};
-use slide_data::{Contract as _, Labels, Manifest, SlideRecord};
+use project_files::{RunFiles, RunRecord, input, sha256_hex, write_atomic};
+use slide_data::{Contract as _, Correction, Labels, Manifest, SlideRecord};
 use slide_scorer::{BASE_MODEL, BASE_PROCESSOR, BaseModelConfig, Settings, base_inputs, fingerprint_of_base};
 use tempfile::TempDir;
 use toml::{Table, Value};
@@ -136,6 +137,17 @@ impl Inputs {
         Ok(())
     }
 
+    /// Up to when corrections counted in the run: until it started, or until the newest that it obeyed was made, as far as one is dated
+    /// later: runs of earlier programs obeyed those too.
+    pub(super) fn corrections_until(&self, record: &RunRecord) -> Timestamp {
+        let path = Path::new(input::CORRECTIONS);
+        let log = self.0.get(input::CORRECTIONS).map_or(&[][..], Vec::as_slice);
+        let corrections =
+            log.split(|byte| *byte == b'\n').filter_map(|line| Correction::parse(path, None, line).ok());
+        let obeyed = corrections.filter(|correction| record.corrections.contains_key(&correction.id));
+        obeyed.map(|correction| correction.corrected_at).fold(record.started_at, Timestamp::max)
+    }
+
     /// Asks that the images of the labelled slides are those that the manifest names.
     pub(super) fn check_images(&self, layout: &Layout) -> Result<()> {
         let temporary = tempfile::tempdir()?;
@@ -225,4 +237,27 @@ pub(super) struct Restored {
     _folder: TempDir,
     /// Its configuration.
     pub(super) config: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn corrections_count_until_the_run_began_or_as_far_ahead_as_it_obeyed_them() {
+        let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/project-files/samples/v3/run.json");
+        let mut record = RunRecord::read(Path::new(sample)).expect("a record");
+        let line = |id: &str, year: u16| {
+            format!(
+                r#"{{"schema_version":1,"id":"{id}","slide_id":"s","model_version":"v1","annotator":"Ana","corrected_at":"{year}-01-01T00:00:00Z","predicted":{{}},"scores":{{"clarity":2}}}}"#
+            )
+        };
+        let log = ["{}".to_owned(), line("a", 2001), line("b", 2091), line("c", 2095)].join("\n");
+        let inputs = Inputs([(input::CORRECTIONS.to_owned(), log.into_bytes())].into());
+        record.corrections = [("a".to_owned(), "s".to_owned())].into();
+        assert_eq!(inputs.corrections_until(&record), record.started_at);
+        record.corrections.insert("b".to_owned(), "s".to_owned());
+        assert_eq!(inputs.corrections_until(&record).to_string(), "2091-01-01T00:00:00Z");
+        assert_eq!(Inputs(BTreeMap::new()).corrections_until(&record), record.started_at);
+    }
 }

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use jiff::Timestamp;
 use pq_cli::{Hint, WithHint as _};
 use project_files::ScoreHead;
 
@@ -21,6 +22,8 @@ pub(super) struct Asked<'a> {
     pub(super) from: Option<&'a Path>,
     /// Its score head.
     pub(super) head: Option<&'a ScoreHead>,
+    /// Up to when corrections counted.
+    pub(super) as_of: Timestamp,
 }
 
 /// Trains a run of this name as it was asked for; whether it came to its end.
@@ -28,6 +31,7 @@ pub(super) fn train(restored: &Restored, asked: &Asked<'_>, name: &str) -> Resul
     let program = program();
     let mut command = Command::new(&program);
     command.arg("--config").arg(&restored.config).args(["--run", name]);
+    command.args(["--as-of", &asked.as_of.to_string()]);
     if let Some(adapter) = asked.from {
         command.arg("--from").arg(adapter);
     }

@@ -88,7 +88,7 @@ pub(super) struct Taken {
     id: String,
     /// Whether it was new.
     is_new: bool,
-    /// The scores that differ from the model's.
+    /// The scores that are noted under this id: those that differ from the model's.
     #[schema(value_type = BTreeMap<String, Option<u8>>)]
     scores: Scores,
 }
@@ -100,7 +100,7 @@ const MAX_BYTES: usize = 64 << 10;
 #[utoipa::path(
     post, path = "/corrections", tag = "scores", request_body = Corrected,
     params(("Idempotency-Key" = Option<String>, Header, description = "Names the request, so that it can be sent again")),
-    responses((status = 200, body = Taken), (status = 404, description = "No such slide was scored", body = Problem), (status = 422, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem))
+    responses((status = 200, body = Taken), (status = 404, description = "No such slide was scored", body = Problem), (status = 409, description = "Another correction has this id", body = Problem), (status = 422, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem))
 )]
 pub(super) async fn correct(
     State(app): State<Arc<App>>,
@@ -117,22 +117,50 @@ pub(super) async fn correct(
         let scores = scores_of(&said, &app.rubric)?;
         let prediction = look_up(&app, &said.slide_id).await?;
         let correction = correction(said, &scores, &prediction, name.as_deref())?;
-        let busy = |_| Rejection::busy("too many corrections at once", 1);
-        let permit = app.disk.clone().try_acquire_owned().map_err(busy)?;
-        let (shared, kept) = (app.clone(), correction.clone());
-        let adding = tokio::task::spawn_blocking(move || {
-            let added = shared.corrections.lock().unwrap_or_else(PoisonError::into_inner).add(&kept);
-            drop(permit);
-            added
-        });
-        let is_new = adding.await.map_err(|_| Rejection::not_saved())?.map_err(|error| {
-            tracing::error!("a correction was not noted: {error}");
-            Rejection::not_saved()
-        })?;
-        let Correction { id, scores, .. } = correction;
+        let (is_new, Correction { id, scores, .. }) = note(&app, correction, &scores).await?;
         Stored::json(StatusCode::OK, &Taken { id, is_new, scores })
     })
     .await
+}
+
+/// Notes a correction. Where one of its id is noted already, that one counts; whether it was new.
+async fn note(
+    app: &Arc<App>,
+    correction: Correction,
+    said: &Scores,
+) -> Result<(bool, Correction), Rejection> {
+    let busy = |_| Rejection::busy("too many corrections at once", 1);
+    let permit = app.disk.clone().try_acquire_owned().map_err(busy)?;
+    let (shared, kept) = (app.clone(), correction.clone());
+    let adding = tokio::task::spawn_blocking(move || {
+        let added = shared.corrections.lock().unwrap_or_else(PoisonError::into_inner).add(&kept);
+        drop(permit);
+        added
+    });
+    let before = adding.await.map_err(|_| Rejection::not_saved())?.map_err(|error| {
+        tracing::error!("a correction was not noted: {error}");
+        Rejection::not_saved()
+    })?;
+    match before {
+        None => Ok((true, correction)),
+        Some(before) if is_again(&correction, said, &before) => Ok((false, before)),
+        Some(Correction { id, .. }) => {
+            let message = format!(
+                "another correction has the id `{id}`, and stays; send this one under an id of its own"
+            );
+            Err(Rejection::new(StatusCode::CONFLICT, "known_id", message))
+        }
+    }
+}
+
+/// Whether a correction is the one before, sent again: perhaps after another version has scored the slide, so that it differs from the
+/// model's scores in other criteria.
+fn is_again(now: &Correction, said: &Scores, before: &Correction) -> bool {
+    let of = |one: &Correction| [&one.slide_id, &one.annotator, &one.notes].map(String::clone);
+    let is_said = |(key, score): (&String, &Option<Score>)| said.get(key) == Some(score);
+    of(now) == of(before)
+        && (now.scores == before.scores
+            || now.model_version != before.model_version && before.scores.iter().all(is_said))
 }
 
 fn check(said: &Corrected) -> Result<(), Rejection> {

@@ -4,7 +4,7 @@ use pq_testing::project::Project;
 use serde_json::{Value, json};
 use slide_data::{Contract as _, Correction};
 
-use crate::common::{Service, deck, project, raw, slide};
+use crate::common::{SCORE, Service, deck, project, raw, slide};
 use crate::prediction;
 
 fn corrections(project: &Project) -> Vec<Correction> {
@@ -31,6 +31,16 @@ fn a_correction_is_noted_once_in_the_form_of_the_other_doors() {
     assert_eq!(taken.json()["is_new"], true);
     let again = service.post("/corrections", said.to_string().as_bytes(), None);
     assert_eq!((again.status, &again.json()["is_new"]), (200, &false.into()));
+    assert_eq!(again.json()["scores"], taken.json()["scores"]);
+    // Under the same id something else is said: nothing of it is kept, and the answer does not sound as if it were.
+    let mut others = [said.clone(), said.clone(), said.clone()];
+    others[0]["scores"]["clarity"] = if said["scores"]["clarity"] == 5 { 2 } else { 4 }.into();
+    others[1]["scores"]["readability"] = other(scores, "readability").into();
+    others[2]["annotator"] = "Ben".into();
+    for other in others {
+        let refused = service.post("/corrections", other.to_string().as_bytes(), None);
+        assert_eq!((refused.status, &refused.json()["error"]), (409, &"known_id".into()), "{}", refused.body);
+    }
     let noted = corrections(&project);
     assert_eq!(noted.len(), 1);
     let Correction { id, slide_id, model_version, annotator, predicted, scores: kept, notes, .. } = &noted[0];
@@ -121,4 +131,65 @@ fn a_deck_has_a_report_to_correct_and_one_to_keep() {
     for path in ["/decks/none", "/decks/none/report", "/decks/none/result"] {
         assert_eq!(service.get(path).status, 404, "{path}");
     }
+}
+
+#[test]
+fn what_a_newer_program_noted_or_kept_stops_no_service() {
+    let project = project();
+    for log in [
+        "data/user_feedback/corrections.jsonl",
+        "monitoring/kept/kept_slides.jsonl",
+        "monitoring/predictions.jsonl",
+    ] {
+        project.write(log, "{\"schema_version\":9,\"id\":\"n\"}\n");
+    }
+    let service = Service::start(&project, &[]);
+    let rated = service.post("/slides", &slide(&project, 0, 1), None).json();
+    let scores = &rated["slides"][0]["scores"];
+    let said = json!({"slide_id": scores["slide_id"], "annotator": "Ana", "scores": {"clarity": other(scores, "clarity")}});
+    assert_eq!(service.post("/corrections", said.to_string().as_bytes(), None).status, 200);
+    assert_eq!(project.read("data/user_feedback/corrections.jsonl").lines().count(), 2);
+}
+
+#[test]
+fn corrections_from_a_file_come_into_the_same_log_while_the_service_runs() {
+    let project = project();
+    let service = Service::start(&project, &[]);
+    let rated = service.post("/slides", &slide(&project, 0, 1), None).json();
+    let scores = &rated["slides"][0]["scores"];
+    let clarity = other(scores, "clarity");
+    let short = json!({"slide_id": scores["slide_id"], "annotator": "Ana", "scores": {"clarity": clarity}});
+    let whole = json!({
+        "schema_version": 1, "id": "crm-1", "slide_id": "deck1-p001", "model_version": "v0", "annotator": "Ben",
+        "corrected_at": "2026-01-02T03:04:05Z", "predicted": {"clarity": 3.4}, "scores": {"clarity": 2},
+    });
+    let stranger = json!({"id": "crm-2", "slide_id": "nowhere", "model_version": "v0", "annotator": "Ben", "scores": {"clarity": 2}});
+    project.write("in.jsonl", &format!("{short}\n{whole}\n{stranger}\n"));
+    let run = |more: &[&str]| {
+        let output = project.run(SCORE, &[&["corrections", "in.jsonl"], more].concat());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = run(&["--dry-run"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.starts_with("line 3: no slide `nowhere`") && said.contains("2 corrections would be added"),
+        "{said}"
+    );
+    assert!(corrections(&project).is_empty());
+    let (code, said) = run(&[]);
+    assert!(
+        code == Some(1) && said.contains("2 corrections added, 0 known already, 1 lines not taken"),
+        "{said}"
+    );
+    let noted = corrections(&project);
+    assert_eq!(noted.len(), 2);
+    assert_eq!(serde_json::to_value(&noted[1].predicted).unwrap(), whole["predicted"], "as it was sent");
+    assert_eq!(
+        (noted[0].model_version.as_str(), &noted[0].predicted),
+        ("run-1", &prediction(scores).expected)
+    );
+    let (code, said) = run(&["--keep-unknown", "--json"]);
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &report["added"], &report["known"]), (Some(0), &1.into(), &2.into()), "{said}");
+    assert_eq!(project.run(SCORE, &["corrections", "none.jsonl"]).status.code(), Some(2));
 }

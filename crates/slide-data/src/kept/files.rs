@@ -36,7 +36,7 @@ impl KeptSlides {
     /// # Errors
     /// When their log cannot be read.
     pub fn read(files: &KeptFiles) -> Result<BTreeMap<String, KeptSlide>> {
-        let log = KeptSlide::read_log_if_present(&files.index())?;
+        let log = KeptSlide::read_shared_log_if_present(&files.index())?;
         Ok(log.entries.into_iter().map(|slide| (slide.slide_id.clone(), slide)).collect())
     }
 
@@ -45,8 +45,8 @@ impl KeptSlides {
     /// # Errors
     /// When a log or the manifest cannot be read.
     pub fn asked_for(layout: &Layout) -> Result<BTreeSet<String>> {
-        let corrections = Correction::read_log_if_present(&layout.corrections())?.entries;
-        let audits = Audit::read_log_if_present(&layout.audits())?.entries;
+        let corrections = Correction::read_shared_log_if_present(&layout.corrections())?.entries;
+        let audits = Audit::read_shared_log_if_present(&layout.audits())?.entries;
         let collected: BTreeSet<String> = if layout.slides().manifest().exists() {
             Manifest::read(layout.slides().root())?.slides.into_iter().map(|slide| slide.slide_id).collect()
         } else {
@@ -132,8 +132,11 @@ impl KeptSlides {
         if removed > 0 {
             let kept: Vec<&KeptSlide> =
                 all.values().filter(|slide| stays.contains(&slide.slide_id)).collect();
-            KeptSlide::replace_log(&self.files.index(), kept.iter().copied()).map_err(Error::from)?;
-            self.remove_images(&kept.iter().map(|slide| slide.sha256.as_str()).collect());
+            let index = self.files.index();
+            KeptSlide::replace_shared_log(&index, kept.iter().copied()).map_err(Error::from)?;
+            let newer = KeptSlide::newer_lines(&index).map_err(Error::from)?;
+            let images = kept.iter().map(|slide| slide.sha256.as_str()).collect();
+            self.remove_images(&images, &String::from_utf8_lossy(&newer));
         }
         self.known = all;
         self.known.retain(|id, _| stays.contains(id));
@@ -166,13 +169,16 @@ impl KeptSlides {
         stays
     }
 
-    /// Removes the images of no kept slide. One that cannot be removed is tried again by the next.
-    fn remove_images(&self, kept: &BTreeSet<&str>) {
+    /// Removes the images of no kept slide, nor of one that a line of a newer version names. One that cannot be removed is tried again by
+    /// the next.
+    fn remove_images(&self, kept: &BTreeSet<&str>, newer: &str) {
         for entry in std::fs::read_dir(self.files.root()).into_iter().flatten().flatten() {
             let path = entry.path();
             let is_image = path.extension().is_some_and(|extension| extension == "png");
-            let is_kept =
-                path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| kept.contains(stem));
+            let is_kept = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .is_some_and(|stem| kept.contains(stem) || newer.contains(stem));
             if is_image && !is_kept {
                 let _ = std::fs::remove_file(path);
             }

@@ -59,7 +59,7 @@ pub(super) fn ship<E: From<Error>>(
         shipped += 1;
     }
     let kept = layout.kept();
-    let slides = KeptSlide::read_log_if_present(&kept.index()).map_err(Error::from)?.entries;
+    let slides = KeptSlide::read_shared_log_if_present(&kept.index()).map_err(Error::from)?.entries;
     for slides in slides.chunks(AT_ONCE) {
         for slide in slides {
             if let Some(content) = packed(&kept, slide)? {
@@ -100,11 +100,14 @@ fn lock(kept: &KeptFiles) -> Result<FileLock> {
 /// Takes kept slides off this machine, and their images where no other slide shows them.
 fn let_go(kept: &KeptFiles, slides: &[KeptSlide]) -> Result<()> {
     let _lock = lock(kept)?;
-    let mut all = KeptSlide::read_log_if_present(&kept.index())?.entries;
+    let mut all = KeptSlide::read_shared_log_if_present(&kept.index())?.entries;
     all.retain(|other| !slides.contains(other));
-    KeptSlide::replace_log(&kept.index(), &all)?;
+    KeptSlide::replace_shared_log(&kept.index(), &all)?;
     let shown: BTreeSet<&str> = all.iter().map(|slide| slide.sha256.as_str()).collect();
-    for image in slides.iter().filter(|slide| !shown.contains(slide.sha256.as_str())) {
+    let of_newer = KeptSlide::newer_lines(&kept.index())?;
+    let of_newer = String::from_utf8_lossy(&of_newer);
+    let is_shown = |sha256: &str| shown.contains(sha256) || of_newer.contains(sha256);
+    for image in slides.iter().filter(|slide| !is_shown(&slide.sha256)) {
         let image = kept.image(&image.sha256);
         if image.exists() {
             std::fs::remove_file(&image).map_err(io_error("remove", &image))?;
@@ -189,7 +192,7 @@ pub(super) fn correct(
     let all = corrections.len();
     corrections.retain(|one| !forgotten.hold(&one.slide_id, one.corrected_at));
     taken.forgotten += (all - corrections.len()) as u64;
-    let known = Correction::read_log_if_present(&layout.corrections())?.entries;
+    let known = Correction::read_shared_log_if_present(&layout.corrections())?.entries;
     let mut known: BTreeSet<String> = known.into_iter().map(|one| one.id).collect();
     corrections.retain(|one| known.insert(one.id.clone()));
     if !corrections.is_empty() {

@@ -176,3 +176,26 @@ fn what_is_cut_short_is_left_where_it_is() {
     store.objects.borrow_mut().insert(name.clone(), whole[&name].clone());
     assert_eq!(take_in(&monitor, &ForgottenMarks::default(), &store).unwrap().kept, 1);
 }
+
+#[test]
+fn what_a_newer_program_kept_or_noted_stops_no_shipping() {
+    let (machines, store) = (Machines::new(), Memory::default());
+    let (slide, newer) = (kept("d", 1, 1, 0), kept("d", 2, 2, 1));
+    score(&machines, "a", &[slide.clone(), newer.clone()]);
+    let index = machines.layout("a").kept().index();
+    let of_newer =
+        serde_json::to_string(&newer).unwrap().replace("\"schema_version\":1", "\"schema_version\":9");
+    let text = std::fs::read_to_string(&index).unwrap();
+    std::fs::write(&index, text.replace(&serde_json::to_string(&newer).unwrap(), &of_newer)).unwrap();
+    assert_eq!(machines.ship("a", &store).unwrap(), 2);
+    assert_eq!(std::fs::read_to_string(&index).unwrap(), format!("{of_newer}\n"));
+    assert_eq!(images_at(&machines, "a"), 1, "that of the slide which waits for a newer program");
+    let monitor = machines.layout("monitor");
+    let noted = serde_json::to_string(&correction("c0", &slide, 1)).unwrap();
+    let noted = noted.replace("\"schema_version\":1", "\"schema_version\":9");
+    durable_files::write_atomic(&monitor.corrections(), format!("{noted}\n").as_bytes()).unwrap();
+    Correction::append(&machines.layout("a").corrections(), &[correction("c1", &slide, 5)]).unwrap();
+    machines.ship("a", &store).unwrap();
+    let taken = take_in(&monitor, &ForgottenMarks::default(), &store).unwrap();
+    assert_eq!((taken.kept, taken.corrections), (1, 1));
+}

@@ -248,9 +248,11 @@ pub(super) async fn correct(
         notes: corrected.notes,
     };
     let (state, kept) = (app.clone(), correction.clone());
-    let is_new = tokio::task::spawn_blocking(move || state.corrections().add(&kept)).await;
-    let is_new = is_new.unwrap_or(Err(Error::Failed))?;
-    Ok(Json(json!({"id": correction.id, "is_new": is_new, "scores": correction.scores})))
+    let before = tokio::task::spawn_blocking(move || state.corrections().add(&kept)).await;
+    let before = before.unwrap_or(Err(Error::Failed))?;
+    let is_new = before.is_none();
+    let Correction { id, scores, .. } = before.unwrap_or(correction);
+    Ok(Json(json!({"id": id, "is_new": is_new, "scores": scores})))
 }
 
 /// The scores that the model's, rounded, do not equal.
