@@ -35,7 +35,7 @@ pub(crate) fn done(layout: &Layout, failed: Option<Request<'_>>) -> Result<Verdi
     if let Some(request) = failed {
         let flight = Flight::read_if_present(&path).hint("cannot say that it failed", ADVICE)?;
         if let Some(flight) = flight {
-            let line = Decision::takes_back(&flight, request.by, request.now);
+            let line = flight.taken_back(request.by, request.now);
             Decision::append(&layout.decisions(), &[line]).hint("cannot say that it failed", ADVICE)?;
             tracing::info!("what {} asked for at {} may be asked for again", flight.owner, flight.asked_at);
         }

@@ -5,8 +5,6 @@ use project_files::{Contract, Release};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::flight::Flight;
-
 /// What can cause retraining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -127,28 +125,6 @@ impl Contract for Decision {
 }
 
 impl Decision {
-    /// The line that takes back what was asked for by `flight`, whose training failed.
-    pub fn takes_back(flight: &Flight, by: &str, now: Timestamp) -> Self {
-        let (owner, asked) = (&flight.owner, flight.asked_at);
-        Self {
-            schema_version: Self::VERSION,
-            decided_at: now,
-            asked_by: by.to_owned(),
-            should_retrain: false,
-            last_release: None,
-            champion: None,
-            triggers: Vec::new(),
-            held: vec![format!(
-                "the retraining that {owner} asked for at {asked} failed: it may be asked for again"
-            )],
-            unusable_corrections: BTreeMap::new(),
-            training_key: String::new(),
-            inputs: BTreeMap::new(),
-            configuration: String::new(),
-            takes_back: Some(asked),
-        }
-    }
-
     /// Why, in one line: what fired, or what held it back, or that nothing fired and what could not be judged.
     pub fn reason(&self) -> String {
         let of = |state: TriggerState| -> Vec<&str> {

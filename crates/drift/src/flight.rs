@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use project_files::{Contract, VersionFile};
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,28 @@ impl Flight {
             reason: decision.reason(),
             asked_at: decision.decided_at,
             expires_at: decision.decided_at.checked_add(lasts).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// The line that takes back what it was asked for, because the training failed.
+    pub fn taken_back(&self, by: &str, now: Timestamp) -> Decision {
+        let (owner, asked) = (&self.owner, self.asked_at);
+        Decision {
+            schema_version: Decision::VERSION,
+            decided_at: now,
+            asked_by: by.to_owned(),
+            should_retrain: false,
+            last_release: None,
+            champion: None,
+            triggers: Vec::new(),
+            held: vec![format!(
+                "the retraining that {owner} asked for at {asked} failed: it may be asked for again"
+            )],
+            unusable_corrections: BTreeMap::new(),
+            training_key: String::new(),
+            inputs: BTreeMap::new(),
+            configuration: String::new(),
+            takes_back: Some(asked),
         }
     }
 
