@@ -1,5 +1,5 @@
-//! The CUDA backend: buffers in f32 on the device, products with frozen matrices in bf16, f16 or f32 with f32 sums, everything
-//! in one queue.
+//! The CUDA backend: buffers in f32 on the device, in bf16 what only products, attention and activations read, products with frozen matrices
+//! in bf16, f16 or f32 with f32 sums, everything in one queue.
 //!
 //! The driver, cuBLAS and the kernel compiler NVRTC are opened when a [`Cuda`] is: a program that has this backend starts on
 //! machines that have none of them. The kernels are compiled for the GPU at hand when they are first needed, and kept where
