@@ -164,16 +164,17 @@ impl Project {
         };
         let manifest = Manifest::read(layout.slides().root()).unwrap();
         let slide = manifest.slides.iter().find(is_trained_on).unwrap().slide_id.clone();
-        let corrections: Vec<Correction> = (0..3)
-            .map(|at| Correction {
+        let corrections: Vec<Correction> = ["clarity", "design", "readability"]
+            .into_iter()
+            .map(|criterion| Correction {
                 schema_version: Correction::VERSION,
-                id: format!("c{at}"),
+                id: format!("of {criterion}"),
                 slide_id: slide.clone(),
                 model_version: "v1.0.0".to_owned(),
                 annotator: "user".to_owned(),
                 corrected_at: "2025-01-01T00:00:00Z".parse().unwrap(),
-                predicted: [("clarity".to_owned(), 3.0)].into(),
-                scores: [("clarity".to_owned(), Score::new(5))].into(),
+                predicted: [(criterion.to_owned(), 3.0)].into(),
+                scores: [(criterion.to_owned(), Score::new(5))].into(),
                 notes: String::new(),
             })
             .collect();
