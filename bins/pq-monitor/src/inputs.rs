@@ -2,12 +2,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use drift::{Found, LookThrough, MonitoringConfig, ValidationResults, VersionFile, look_through, read_lines};
+use drift::{
+    Found, LookThrough, MonitoringConfig, ValidationResults, VersionFile, failures_of_collecting,
+    look_through, read_lines,
+};
 use jiff::Timestamp;
 use pq_cli::{Hint, Layout, WithHint as _};
 use project_files::{Contract, RunFiles, RunRecord, hash_file};
 use slide_data::prediction_log::PredictionLog;
-use slide_data::{Audit, Labels, Prediction, SlideRecord, Split, Splits};
+use slide_data::{Audit, FailedInput, InputRecord, Labels, Prediction, SlideRecord, Split, Splits};
 
 /// What was read, with the SHA-256 of each file.
 pub(crate) struct Inputs {
@@ -16,6 +19,9 @@ pub(crate) struct Inputs {
     /// Lines of it that cannot be read.
     pub(crate) broken_lines: usize,
     pub(crate) audits: Vec<Audit>,
+    /// What could not be scored, and what could not be collected.
+    pub(crate) failed: Vec<FailedInput>,
+    pub(crate) uncollected: Vec<FailedInput>,
     pub(crate) reference: Vec<Prediction>,
     pub(crate) labels: Labels,
     pub(crate) validated: Option<ValidationResults>,
@@ -50,6 +56,8 @@ pub(crate) fn read(layout: &Layout, config: &MonitoringConfig, choice: Choice<'_
     let record = runs.iter().map(RunFiles::record).find(|path| path.exists());
     let read_at = files.document::<RunRecord>(record)?.map(|record| record.started_at);
     let (audits, _) = files.log::<Audit>(Some(layout.audits()))?;
+    let (failed, _) = files.log::<FailedInput>(Some(layout.failures()))?;
+    let (collected, _) = files.log::<InputRecord>(Some(layout.slides().inputs()))?;
     let labels: Labels = files.document(Some(layout.labels()))?.unwrap_or_default();
     let mut seen_in_training: BTreeSet<String> =
         reference.iter().map(|slide| slide.slide_id.clone()).collect();
@@ -73,6 +81,8 @@ pub(crate) fn read(layout: &Layout, config: &MonitoringConfig, choice: Choice<'_
         found,
         broken_lines: log.defects().broken_lines,
         audits,
+        failed,
+        uncollected: failures_of_collecting(&collected, read_at),
         reference,
         labels,
         validated,

@@ -1,7 +1,8 @@
 //! What the reports say of what was read.
 
 use drift::{
-    DriftInput, DriftReport, MonitoringConfig, PerformanceInput, PerformanceReport, compare, measure,
+    DriftInput, DriftReport, Failures, MonitoringConfig, PerformanceInput, PerformanceReport, compare,
+    measure,
 };
 use jiff::Timestamp;
 
@@ -18,6 +19,7 @@ pub(crate) fn look(
         reference: &inputs.reference,
         scored: &inputs.found.scored,
         counted: Some(&inputs.found.counted),
+        failures: Failures { collected: &inputs.uncollected, scored: &inputs.failed },
         broken_lines: inputs.broken_lines,
         model_version,
         config: &config.drift,

@@ -10,7 +10,7 @@ use project_files::{
     ValidationResults, VersionFile, input, versions_of, with_causes,
 };
 use serde::Serialize;
-use slide_data::prediction_log::{Columns, PredictionLog, SegmentIndex, replica_logs};
+use slide_data::prediction_log::{Columns, PredictionLog, SegmentIndex, replica_failures, replica_logs};
 
 use crate::findings::Findings;
 
@@ -107,6 +107,10 @@ pub(crate) fn read(layout: &Layout, findings: &mut Findings) -> Contents {
         &performance,
     );
     reader.log::<slide_data::KeptSlide>("monitoring/kept/kept_slides.jsonl", &layout.kept().index());
+    reader.log::<slide_data::FailedInput>("monitoring/failures.jsonl", &layout.failures());
+    for log in replica_failures(layout).unwrap_or_default() {
+        reader.log::<slide_data::FailedInput>("monitoring/replicas/<replica>/failures.jsonl", &log);
+    }
     reader.log::<slide_data::Audit>("monitoring/audits.jsonl", &layout.audits());
     reader.log::<drift::Decision>("monitoring/decisions.jsonl", &layout.decisions());
     reader.document::<drift::Flight>("monitoring/retraining.json", &layout.retraining());

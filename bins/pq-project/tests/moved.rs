@@ -24,14 +24,15 @@ const COMMANDS: [&str; 9] = [
     "pq-project",
 ];
 
-/// Made when somebody is invited, when the page is opened, when a day is over, by a run that begins after people have corrected, where
+/// Made when somebody is invited, when the page is opened, when a day is over, when a file cannot be scored, by a run that begins after people have corrected, where
 /// people say "not applicable", where three decks are for validation, by `pq-train --head`, and where days of a large log are over.
-const LATER: [&str; 11] = [
+const LATER: [&str; 12] = [
     "forgotten.jsonl",
     "slide_decisions.jsonl",
     "people.json",
     "calibration.json",
     "audits.jsonl",
+    "failures.jsonl",
     "latest/data/corrections.jsonl",
     "latest/applicability.json",
     "latest/decision.json",

@@ -88,6 +88,8 @@ fn every_version_of_every_format_is_read_and_a_newer_one_is_refused() {
         check::<project_files::ScoreHead>("outputs/<run>/score_head.json"),
         check::<project_files::DoubtfulLabels>("outputs/<run>/doubtful_labels.json"),
         check::<slide_data::KeptSlide>("monitoring/kept/kept_slides.jsonl"),
+        check::<slide_data::FailedInput>("monitoring/failures.jsonl"),
+        check::<slide_data::FailedInput>("monitoring/replicas/<replica>/failures.jsonl"),
         check::<slide_data::Audit>("monitoring/audits.jsonl"),
         check::<drift::Decision>("monitoring/decisions.jsonl"),
         check::<drift::Flight>("monitoring/retraining.json"),

@@ -8,6 +8,7 @@ use pq_cli::Verdict;
 mod adapter;
 mod args;
 mod corrections;
+mod failures;
 mod familiar;
 mod ids;
 mod keep;

@@ -7,6 +7,7 @@ use pq_cli::{Hint, Verdict, WithHint as _};
 use slide_data::{Contract as _, Limits, Manifest, RenderedSlide, SlideRecord, render};
 
 use crate::args::Args;
+use crate::failures::FailureLog;
 use crate::keep::Keeper;
 use crate::model::Chosen;
 use crate::session::{Session, tell_failed};
@@ -21,6 +22,8 @@ pub(crate) fn score(args: &Args) -> Result<Verdict> {
     }
     let chosen = Chosen::find(&args.common, &args.model)?;
     require_inputs(args)?;
+    let log = (!args.model.no_log).then(|| chosen.layout.predictions());
+    let failures = FailureLog::beside(log.as_deref(), &chosen.version);
     let mut slides = Inputs { limits: &chosen.limits, left: args.inputs.iter(), open: None }.peekable();
     let mut refused = Vec::new();
     while let Some((input, error)) = slides.next_if(|(_, slide)| slide.is_err()).and_then(failure) {
@@ -29,15 +32,16 @@ pub(crate) fn score(args: &Args) -> Result<Verdict> {
     if slides.peek().is_none() && !pq_cli::interrupted() {
         for (input, error) in &refused {
             tell_failed(args, input, error)?;
+            failures.note_error(error);
         }
         bail!(Hint::new("no slide could be scored", "see the messages above"));
     }
     let scorer = chosen.load()?;
-    let log = (!args.model.no_log).then(|| chosen.layout.predictions());
     let keeper = Keeper::new(&chosen.layout, chosen.kept.clone(), log.is_some());
     let mut session = Session {
         args,
         log,
+        failures,
         keeper,
         scorer: &scorer,
         scored: Vec::new(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use pq_cli::{CommonArgs, Hint, Shard, Verdict, WithHint as _};
+use pq_cli::{CommonArgs, Hint, Layout, Shard, Verdict, WithHint as _};
 use project_files::{Contract as _, hash_file};
 use slide_data::image::RgbImage;
 use slide_data::prediction_log::parts::{PartWriter, ScoringPlan, Survey};
@@ -15,6 +15,7 @@ use slide_data::{RenderedSlide, SlideRecord, image_features};
 use slide_scorer::{SlideImage, SlideScorer};
 
 use crate::args::{Args, MergeArgs};
+use crate::failures::FailureLog;
 use crate::ids::id_for_key;
 use crate::model::Chosen;
 use crate::offline::stored;
@@ -287,8 +288,20 @@ pub(crate) fn merge(common: &CommonArgs, args: &MergeArgs) -> Result<Verdict> {
         Survey::write_lines(&joined, &output)?;
     }
     let is_logged = !args.no_log && survey.log(&joined, &layout)?;
+    if is_logged {
+        note_left_out(&survey, &layout);
+    }
     tell_joined(common, &survey, &output, is_logged)?;
     Ok(if survey.left_out().next().is_none() { Verdict::Pass } else { Verdict::Fail })
+}
+
+/// Notes the slides that no shard could score. Their ids are the same however often the parts are joined.
+fn note_left_out(survey: &Survey, layout: &Layout) {
+    let failures = FailureLog::beside(Some(&layout.predictions()), &survey.plan.model_version);
+    for slide in survey.left_out() {
+        let id = id_for_key(&survey.plan.key(), 0, &slide.slide_id);
+        failures.note_slide(id, &slide.slide_id, &slide.reason);
+    }
 }
 
 fn tell_missing(common: &CommonArgs, survey: &Survey) -> Result<()> {

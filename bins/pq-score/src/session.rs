@@ -12,6 +12,7 @@ use slide_data::{Page, Prediction, write_atomic};
 use slide_scorer::{SlideImage, SlideScorer, thumbnail};
 
 use crate::args::Args;
+use crate::failures::FailureLog;
 use crate::ids::new_id;
 use crate::keep::{Keeper, Origin};
 use crate::model::Chosen;
@@ -27,6 +28,8 @@ pub(crate) struct Session<'a> {
     pub(crate) args: &'a Args,
     /// Where scored slides are logged.
     pub(crate) log: Option<PathBuf>,
+    /// Where it is noted what could not be.
+    pub(crate) failures: FailureLog,
     /// Keeps them.
     pub(crate) keeper: Keeper,
     pub(crate) scorer: &'a SlideScorer,
@@ -61,6 +64,7 @@ impl Session<'_> {
     /// Says that a page or a file is left out, and leaves it out.
     pub(crate) fn fail(&mut self, input: &Path, error: &anyhow::Error) -> Result<()> {
         tell_failed(self.args, input, error)?;
+        self.failures.note_error(error);
         self.failed.push(format!("{error:#}"));
         Ok(())
     }

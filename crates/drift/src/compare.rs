@@ -1,17 +1,18 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use project_files::Contract as _;
-use slide_data::Prediction;
+use slide_data::{FailureKind, Prediction};
 
 use crate::DriftConfig;
 use crate::decks::{Decks, Significance};
 use crate::distances::{Bins, Weighted, js_divergence, psi};
+use crate::failures::{FailedParts, Failures};
 use crate::features::{FeatureGroup, Table};
 use crate::moved::moved_decks;
 use crate::power::{GroupPower, groups, powers};
 use crate::recent::{Recent, latest_version, once_each};
-use crate::report::{DriftReport, DriftSizes, DriftStatus, FeatureDrift};
+use crate::report::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, least_p_value};
 use crate::selection::Counted;
 use crate::vision::{Vision, VisionDrift};
 use crate::words;
@@ -25,6 +26,8 @@ pub struct DriftInput<'a> {
     pub scored: &'a [Prediction],
     /// What was counted of the log, where `scored` is not all of it.
     pub counted: Option<&'a Counted>,
+    /// What became no slide.
+    pub failures: Failures<'a>,
     /// Lines of the log that cannot be read.
     pub broken_lines: usize,
     /// The version in use; else the one that scored last.
@@ -46,12 +49,15 @@ pub fn compare(input: &DriftInput<'_>) -> DriftReport {
     let version = input.model_version.map(str::to_owned).or_else(|| latest_version(input.scored, input.now));
     let recent = Recent::new(input.scored, version.as_deref(), config, input.now);
     let reference = once_each(input.reference.iter());
-    let table = Table::new(&reference, &recent.slides, config);
+    let failed = FailedParts::new(&input.failures, version.as_deref(), config, input.now);
+    let table = Table::new(&reference, &recent.slides, &failed, config);
     let sizes = DriftSizes {
         reference_slides: reference.len(),
-        reference_decks: table.reference_decks,
+        reference_decks: decks_of(&reference),
         recent_slides: recent.slides.len(),
-        recent_decks: table.decks.len() - table.reference_decks,
+        recent_decks: decks_of(&recent.slides),
+        errors: failed.count(FailureKind::Error),
+        refusals: failed.count(FailureKind::Refusal),
         other_versions: input.counted.map_or(recent.other_versions, |counted| counted.other_versions),
         seen_in_training: input.counted.map_or(0, |counted| counted.seen_in_training),
         dated_ahead: input.counted.map_or(recent.dated_ahead, |counted| counted.dated_ahead),
@@ -93,6 +99,10 @@ pub fn compare(input: &DriftInput<'_>) -> DriftReport {
     };
     report.reasons.extend(words::set_aside(&report.sizes));
     report
+}
+
+fn decks_of(slides: &[&Prediction]) -> usize {
+    slides.iter().map(|slide| slide.deck_id.as_str()).collect::<BTreeSet<_>>().len()
 }
 
 fn judge(
@@ -164,11 +174,7 @@ fn p_value(features: &[FeatureDrift], vision: Option<&VisionDrift>, threshold: f
     let of_features = features.iter().map(|feature| (feature.strength, feature.adjusted_p_value));
     let all: Vec<(f64, f64)> =
         of_features.chain(vision.map(|vision| (vision.strength, vision.adjusted_p_value))).collect();
-    let least = |is_strong: bool| {
-        let own = all.iter().filter(|(strength, _)| !is_strong || *strength > threshold);
-        own.map(|(_, p)| *p).min_by(f64::total_cmp)
-    };
-    least(true).or_else(|| least(false))
+    least_p_value(&all, threshold)
 }
 
 fn feature(

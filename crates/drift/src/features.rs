@@ -5,6 +5,7 @@ use slide_data::{Prediction, Score, expected_score};
 
 use crate::DriftConfig;
 use crate::distances::Weighted;
+use crate::failures::{self, FailedParts};
 
 /// What a feature says something about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -15,7 +16,8 @@ pub enum FeatureGroup {
     Image,
     /// What the model says: `score.<criterion>` (its mean), `score.all` (the mean over criteria) and `entropy.<criterion>` (its doubt, 0 to 1).
     Model,
-    /// Whether a slide has a score or a property at all: `presence.<criterion>`, `presence.picture.<property>`.
+    /// Whether a slide has a score or a property at all: `presence.<criterion>`, `presence.picture.<property>`; and whether what was handed in
+    /// became a slide: `presence.readable` (no error), `presence.accepted` (no refusal).
     Presence,
 }
 
@@ -45,7 +47,7 @@ pub(crate) struct Column {
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) columns: Vec<Column>,
-    /// The names of the decks.
+    /// The names of the decks, those of which nothing but failures is known among them.
     pub(crate) decks: Vec<String>,
     pub(crate) reference_decks: usize,
     /// Features that one side has on too few slides or decks, or that are the same on all.
@@ -53,22 +55,36 @@ pub(crate) struct Table {
 }
 
 type Key = (FeatureGroup, String);
-type Cells = BTreeMap<Key, Vec<Cell>>;
+pub(crate) type Cells = BTreeMap<Key, Vec<Cell>>;
 
 impl Table {
     /// Features that fewer than `min_slides` or `min_decks` of either side have, or that never vary, are left out: there is nothing to
     /// compare. That a feature is missing is a feature of its own.
-    pub(crate) fn new(reference: &[&Prediction], recent: &[&Prediction], config: &DriftConfig) -> Self {
+    pub(crate) fn new(
+        reference: &[&Prediction],
+        recent: &[&Prediction],
+        failed: &FailedParts,
+        config: &DriftConfig,
+    ) -> Self {
         let keys = Keys::of(reference.iter().chain(recent));
         let (mut cells, mut decks) = (Cells::new(), Vec::new());
-        for (side, is_reference) in [(reference, true), (recent, false)] {
-            let names: BTreeSet<&str> = side.iter().map(|slide| slide.deck_id.as_str()).collect();
+        let (mut reference_decks, is_met) = (0, failed.kinds_met());
+        for (side, failed, is_reference) in
+            [(reference, &failed.reference, true), (recent, &failed.recent, false)]
+        {
+            let of_slides = side.iter().map(|slide| slide.deck_id.as_str());
+            let names: BTreeSet<&str> =
+                of_slides.chain(failed.iter().map(|part| part.deck.as_str())).collect();
             let number: BTreeMap<&str, usize> = names.iter().copied().zip(decks.len()..).collect();
             decks.extend(names.iter().map(|name| (*name).to_owned()));
             keys.fill(side, &number, is_reference, &mut cells);
+            let of_slides: Vec<usize> = side.iter().map(|slide| number[slide.deck_id.as_str()]).collect();
+            let failed: Vec<_> = failed.iter().map(|part| (number[part.deck.as_str()], part.kind)).collect();
+            failures::fill(&of_slides, &failed, is_met, &mut cells);
+            if is_reference {
+                reference_decks = decks.len();
+            }
         }
-        let reference_decks =
-            reference.iter().map(|slide| slide.deck_id.as_str()).collect::<BTreeSet<_>>().len();
         let (mut columns, mut left_out) = (Vec::new(), Vec::new());
         for ((group, name), cells) in cells {
             let column = Column::new(group, name, cells, decks.len());

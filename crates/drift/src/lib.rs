@@ -26,6 +26,7 @@ mod decks;
 mod distances;
 mod error;
 mod estimate;
+mod failures;
 mod features;
 mod flight;
 mod foretold;
@@ -56,6 +57,7 @@ pub use config::{DriftConfig, MonitoringConfig, PerformanceConfig, TriggerConfig
 pub use decision::{Decision, LastRelease, Trigger, TriggerName, TriggerState};
 pub use distances::{Bins, Weighted, js_divergence, ks_statistic, psi, wasserstein};
 pub use error::{Error, Result};
+pub use failures::{Failures, failures_of_collecting};
 pub use features::FeatureGroup;
 pub use flight::Flight;
 pub use foretold::{Counting, Draw, Foretold, ScoredDay, days_looked_at};

@@ -24,7 +24,9 @@ pub(crate) fn moved_decks(
     features: &[FeatureDrift],
     slides: &[&Prediction],
 ) -> Vec<MovedDeck> {
-    let changed: Vec<usize> = (0..features.len()).filter(|index| features[*index].drifted).collect();
+    let changed: Vec<usize> = (0..features.len())
+        .filter(|index| features[*index].drifted && !features[*index].is_of_failures())
+        .collect();
     let scales: Vec<(f64, f64)> = changed.iter().map(|index| scale(table, decks, *index)).collect();
     let mut moved: Vec<MovedDeck> = (table.reference_decks..table.decks.len())
         .filter_map(|deck| {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::Result;
+use crate::failures::is_of_failures;
 use crate::features::FeatureGroup;
 use crate::power::GroupPower;
 use crate::vision::VisionDrift;
@@ -25,7 +26,8 @@ pub enum DriftStatus {
 /// How one feature changed. Each deck counts alike in all numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeatureDrift {
-    /// `picture.<property>`, `score.<criterion>`, `entropy.<criterion>` or `presence.<either>`.
+    /// `picture.<property>`, `score.<criterion>`, `entropy.<criterion>`, `presence.<either>`; or `presence.readable` and
+    /// `presence.accepted`, of what was handed in.
     pub name: String,
     /// What it says something about.
     pub group: FeatureGroup,
@@ -57,6 +59,13 @@ pub struct FeatureDrift {
     pub strength: f64,
     /// 21 quantiles (0, 5, … 100 %) of the reference and of recent slides, for plots.
     pub quantiles: [Vec<f64>; 2],
+}
+
+impl FeatureDrift {
+    /// Whether it says how much of what was handed in became no slide.
+    pub fn is_of_failures(&self) -> bool {
+        is_of_failures(&self.name)
+    }
 }
 
 /// A recent deck that differs from those of training.
@@ -91,6 +100,12 @@ pub struct DriftSizes {
     /// Slides that the version was trained or chosen on and that were scored in that time; they do not count.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub seen_in_training: usize,
+    /// Files and pages that were handed in in that time and could not be read or scored, each once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub errors: usize,
+    /// Those that were refused: too large, protected, or no slides.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refusals: usize,
     /// Slides dated ahead of the report's time; they do not count.
     pub dated_ahead: usize,
     /// Lines of the log that cannot be read.
@@ -177,6 +192,22 @@ impl Contract for DriftReport {
 }
 
 impl DriftReport {
+    /// The drift score and its p-value without files that could not be read, from which no training learns; with them where they changed
+    /// nothing.
+    pub(crate) fn to_learn_from(&self) -> (Option<f64>, Option<f64>) {
+        let is_failing =
+            |feature: &FeatureDrift| feature.is_of_failures() && feature.strength > self.threshold;
+        if self.drift_score.is_none() || !self.features.iter().any(is_failing) {
+            return (self.drift_score, self.p_value);
+        }
+        let others = self.features.iter().filter(|feature| !feature.is_of_failures());
+        let of_others = others.map(|feature| (feature.strength, feature.adjusted_p_value));
+        let of_vision = self.vision.as_ref().map(|vision| (vision.strength, vision.adjusted_p_value));
+        let all: Vec<(f64, f64)> = of_others.chain(of_vision).collect();
+        let score = all.iter().map(|(strength, _)| *strength).fold(0.0, f64::max);
+        (Some(score), least_p_value(&all, self.threshold))
+    }
+
     /// The shift that `power` is about, as in "one standard deviation".
     pub fn power_shift_in_words(&self) -> String {
         let is_one = (self.power_shift - 1.0).abs() < 1e-9;
@@ -186,6 +217,15 @@ impl DriftReport {
             format!("{} standard deviations", self.power_shift)
         }
     }
+}
+
+/// The least p-value of those whose strength (each the first number) passes the threshold, or of all.
+pub(crate) fn least_p_value(all: &[(f64, f64)], threshold: f64) -> Option<f64> {
+    let least = |is_strong: bool| {
+        let own = all.iter().filter(|(strength, _)| !is_strong || *strength > threshold);
+        own.map(|(_, p)| *p).min_by(f64::total_cmp)
+    };
+    least(true).or_else(|| least(false))
 }
 
 /// Writes the newest drift report of a project, and a copy under its date beside it.

@@ -200,30 +200,37 @@ impl Engine<'_> {
             );
         };
         // What a trained model sees of a season is in its images; a change that matters shows in scores, or is missing data.
-        let matters =
-            |feature: &&FeatureDrift| feature.group != FeatureGroup::Image && feature.strength > threshold;
+        let matters = |feature: &&FeatureDrift| {
+            let may_pass = feature.group == FeatureGroup::Image || feature.is_of_failures();
+            !may_pass && feature.strength > threshold
+        };
         let beyond_images = report.features.iter().filter(matters).map(|feature| feature.adjusted_p_value);
         let beyond_images = beyond_images.min_by(f64::total_cmp);
-        let is_drift = report.drift_score > Some(threshold);
+        let (score, p_value) = report.to_learn_from();
+        let is_drift = score > Some(threshold);
         let is_passing = is_drift && beyond_images.is_none() && !self.has_lasted(threshold);
         let is_unjudged = report.drift_score.is_none()
-            || report.status == DriftStatus::Insufficient && report.drift_score <= Some(threshold);
+            || report.status == DriftStatus::Insufficient && score <= Some(threshold);
         self.judge(&Reading {
             what: "the drift report",
             name,
             share: Share::DRIFT,
             created_at: report.created_at,
             model_version: report.model_version.as_deref(),
-            value: report.drift_score,
-            p_value: beyond_images.or(report.p_value),
+            value: score,
+            p_value: beyond_images.or(p_value),
             threshold,
             passing: is_passing.then(|| {
                 let days = self.config.image_drift_days;
                 format!(", but only images changed: seasons come back, so it must last {days} days, or show in scores")
             }),
             unjudged: is_unjudged.then(|| format!("drift: {}", report.reasons.join("; "))),
-            found: report.drift_score.map_or_else(String::new, |score| {
-                format!("the drift score is {score:.2}, up to {threshold:.2} is allowed")
+            found: score.map_or_else(String::new, |score| {
+                let aside = match report.drift_score {
+                    Some(all) if all > score => format!("; with files that cannot be read, which no training mends, it is {all:.2}"),
+                    _ => String::new(),
+                };
+                format!("the drift score is {score:.2}, up to {threshold:.2} is allowed{aside}")
             }),
         })
     }

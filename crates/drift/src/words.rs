@@ -46,6 +46,8 @@ pub(crate) fn set_aside(sizes: &DriftSizes) -> Vec<String> {
         ),
         (sizes.dated_ahead, "slides are dated ahead of now and do not count"),
         (sizes.broken_lines, "lines of the log cannot be read and are passed over"),
+        (sizes.errors, "files or pages were handed in and could not be read or scored"),
+        (sizes.refusals, "files or pages were refused: too large, protected, or no slides"),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)
@@ -134,6 +136,13 @@ pub(crate) fn of_vision(seen: &Result<(VisionDrift, Option<String>), String>) ->
 fn lost(feature: &FeatureDrift) -> String {
     let name = feature.name.trim_start_matches("presence.");
     let percent = |share: f64| 100.0 * share;
+    if feature.is_of_failures() {
+        return format!(
+            "{:.0} % of what was handed in lately is {name}, of what was collected {:.0} % was",
+            percent(feature.recent_mean),
+            percent(feature.reference_mean)
+        );
+    }
     format!(
         "missing: {name} is on {:.0} % of recent slides, of training on {:.0} %",
         percent(feature.recent_mean),

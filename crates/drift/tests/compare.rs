@@ -269,6 +269,7 @@ fn too_little_says_how_much_more_and_too_many_broken_lines_conclude_nothing() {
         reference: &before,
         scored: &now,
         counted: None,
+        failures: drift::Failures::default(),
         broken_lines: 20,
         model_version: None,
         config: &config,

@@ -39,6 +39,13 @@ const fn entry(
 
 use Shape::{Document, Log, Other};
 
+/// Who logs what was handed in to be scored, and who takes such logs together.
+const SCORERS: &[&str] = &["pq-score", "pq-monitor"];
+
+/// Who makes a model, and who uses it.
+const TRAINER: &[&str] = &["pq-train"];
+const ITS_USERS: &[&str] = &["pq-validate", "pq-score", "pq-register"];
+
 /// Every file that crosses a boundary, in the order of the stages.
 pub const CATALOG: &[Entry] = &[
     entry(
@@ -64,7 +71,7 @@ pub const CATALOG: &[Entry] = &[
         Log,
         1,
         &["pq-collect"],
-        &["pq-collect"],
+        &["pq-collect", "pq-monitor"],
     ),
     entry(
         "data/raw/forgotten.jsonl",
@@ -131,54 +138,26 @@ pub const CATALOG: &[Entry] = &[
         &["pq-label", "pq-score", "pq-monitor", "production"],
         &["pq-collect", "pq-label", "pq-score", "pq-train", "pq-validate", "pq-register", "pq-trigger"],
     ),
-    entry(
-        "outputs/<run>/adapter_config.json",
-        "vlm_lora::LoraConfig (PEFT)",
-        Other,
-        0,
-        &["pq-train"],
-        &["pq-validate", "pq-score", "pq-register"],
-    ),
+    entry("outputs/<run>/adapter_config.json", "vlm_lora::LoraConfig (PEFT)", Other, 0, TRAINER, ITS_USERS),
     entry(
         "outputs/<run>/adapter_model.safetensors",
         "vlm_lora::PeftAdapter (PEFT)",
         Other,
         0,
-        &["pq-train"],
-        &["pq-validate", "pq-score", "pq-register"],
+        TRAINER,
+        ITS_USERS,
     ),
     entry(
         "outputs/<run>/applicability.json",
         "project_files::Applicability",
         Document,
         1,
-        &["pq-train"],
-        &["pq-validate", "pq-score", "pq-register"],
+        TRAINER,
+        ITS_USERS,
     ),
-    entry(
-        "outputs/<run>/decision.json",
-        "project_files::ScoreDecision",
-        Document,
-        1,
-        &["pq-train"],
-        &["pq-validate", "pq-score", "pq-register"],
-    ),
-    entry(
-        "outputs/<run>/score_head.json",
-        "project_files::ScoreHead",
-        Document,
-        1,
-        &["pq-train"],
-        &["pq-validate", "pq-score", "pq-register"],
-    ),
-    entry(
-        "outputs/<run>/config.toml",
-        "slide_scorer::Settings",
-        Other,
-        0,
-        &["pq-train"],
-        &["pq-validate", "pq-score", "pq-register"],
-    ),
+    entry("outputs/<run>/decision.json", "project_files::ScoreDecision", Document, 1, TRAINER, ITS_USERS),
+    entry("outputs/<run>/score_head.json", "project_files::ScoreHead", Document, 1, TRAINER, ITS_USERS),
+    entry("outputs/<run>/config.toml", "slide_scorer::Settings", Other, 0, TRAINER, ITS_USERS),
     entry(
         "outputs/<run>/metrics.jsonl",
         "vlm_lora::LogReport, vlm_lora::Metrics",
@@ -297,8 +276,17 @@ pub const CATALOG: &[Entry] = &[
         "slide_data::Prediction",
         Log,
         1,
-        &["pq-score", "pq-monitor"],
+        SCORERS,
         &["pq-score", "pq-label", "pq-monitor"],
+    ),
+    entry("monitoring/failures.jsonl", "slide_data::FailedInput", Log, 1, SCORERS, &["pq-monitor"]),
+    entry(
+        "monitoring/replicas/<replica>/failures.jsonl",
+        "slide_data::FailedInput",
+        Log,
+        1,
+        &["pq-score"],
+        &["pq-monitor"],
     ),
     entry(
         "monitoring/replicas/<replica>/predictions.jsonl",
@@ -353,7 +341,7 @@ pub const CATALOG: &[Entry] = &[
         "slide_data::KeptSlide",
         Log,
         1,
-        &["pq-score", "pq-monitor"],
+        SCORERS,
         &["pq-score", "pq-collect", "pq-monitor", "pq-trigger"],
     ),
     entry(
@@ -361,7 +349,7 @@ pub const CATALOG: &[Entry] = &[
         "PNG",
         Other,
         0,
-        &["pq-score", "pq-monitor"],
+        SCORERS,
         &["pq-score", "pq-collect", "pq-monitor"],
     ),
     entry(

@@ -52,7 +52,8 @@ impl Default for Storage {
 /// <monitoring_dir>/                    [storage] monitoring_dir
 ///   predictions.jsonl                  one line a scored slide
 ///   predictions/                       past days of it: segments.json and what it lists
-///   replicas/<replica>/predictions.jsonl  what one of several scoring services logged, until it is taken into the log
+///   failures.jsonl                     one line a file or page that could not be scored
+///   replicas/<replica>/                both logs of one of several scoring services, until they are taken into these
 ///   replicas/<replica>/segments/       what of it is to be shipped to a bucket
 ///   replicas/<replica>/corrections.shipped  how much of the corrections was shipped
 ///   drift_reports/latest_drift.json    and dated ones
@@ -95,8 +96,7 @@ impl Layout {
         Ok(Self { data, ..self })
     }
 
-    /// The same with another monitoring folder, where one is given on the command line; a command that only reads asks that it
-    /// exists.
+    /// The same with another monitoring folder, where one is given; a command that only reads asks that it exists.
     ///
     /// # Errors
     /// When `must_exist` and it does not.
@@ -126,8 +126,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Asks that the data folder exists: for commands that only read from it. Without it there is nothing to read, and a
-    /// misspelt name must not be taken for "nothing happened yet".
+    /// Asks that the data folder exists: a misspelt name must not be taken for "nothing happened yet".
     ///
     /// # Errors
     /// When it does not exist.
@@ -284,6 +283,16 @@ impl Layout {
         self.monitoring.join("predictions")
     }
 
+    /// What could not be scored.
+    pub fn failures(&self) -> PathBuf {
+        Self::failures_beside(&self.predictions())
+    }
+
+    /// What could not be scored, beside a log of scored slides.
+    pub fn failures_beside(predictions: &Path) -> PathBuf {
+        predictions.with_file_name("failures.jsonl")
+    }
+
     /// What past days there are.
     pub fn segment_index(&self) -> PathBuf {
         self.segments().join("segments.json")
@@ -364,10 +373,7 @@ pub(crate) fn version_file_of(registry: &Path) -> PathBuf {
 }
 
 fn existing(folder: Option<&Path>, setting: &'static str) -> Result<Option<PathBuf>> {
-    match folder {
-        Some(path) => require(path, setting).map(|()| Some(path.to_owned())),
-        None => Ok(None),
-    }
+    folder.map(|path| require(path, setting).map(|()| path.to_owned())).transpose()
 }
 
 fn require(path: &Path, setting: &'static str) -> Result<()> {
@@ -380,8 +386,8 @@ mod tests {
 
     #[test]
     fn a_folder_that_was_named_must_be_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::new(&Storage::default(), Path::new("outputs"));
+        let (dir, layout) =
+            (tempfile::tempdir().unwrap(), Layout::new(&Storage::default(), Path::new("outputs")));
         let named = layout.clone().with_data(Some(&dir.path().join("dtaa"))).unwrap_err().to_string();
         assert!(named.contains("dtaa") && named.contains("--data"), "{named}");
         assert_eq!(layout.clone().with_data(Some(dir.path())).unwrap().data(), dir.path());

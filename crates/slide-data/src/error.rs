@@ -17,7 +17,7 @@ pub enum Error {
     Domain { key: String, expected: String, actual: String },
     /// A file (or a part of it) cannot become slides; everything else goes on.
     #[error("`{origin}`: {reason}")]
-    Unreadable { origin: String, reason: Reason },
+    Unreadable { origin: String, of: Box<FilePart>, reason: Reason },
     /// A store's file is not what it was when it was written.
     #[error("the store is damaged: {0}")]
     Damaged(String),
@@ -101,6 +101,23 @@ pub enum Reason {
     /// The file cannot be opened.
     #[error("cannot be opened: {0}")]
     Io(String),
+}
+
+/// What an [`Error::Unreadable`] is about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FilePart {
+    /// SHA-256 of the file, where it was read.
+    pub sha256: Option<String>,
+    /// The page or entry, where only that failed, as in `page 3`.
+    pub part: Option<String>,
+}
+
+impl Error {
+    /// Of something that is no input file.
+    #[cfg(feature = "image")]
+    pub(crate) fn unreadable(origin: String, reason: Reason) -> Self {
+        Self::Unreadable { origin, of: Box::default(), reason }
+    }
 }
 
 impl Reason {

@@ -2,7 +2,7 @@
 //!
 //! The contracts that several stages share live here: [`SlideRecord`] (a line of the manifest), [`Rubric`] (the criteria and
 //! the prompt), [`Labels`] (what people say of the slides), [`Splits`], [`Prediction`] (a scored slide), [`KeptSlide`] (one whose image is kept),
-//! [`Audit`] (one that was drawn to be rated) and [`Correction`].
+//! [`Audit`] (one that was drawn to be rated), [`FailedInput`] (what could not be scored) and [`Correction`].
 //! What a label teaches is decided by the rule in [`target`] alone. Each file is a [`Contract`]: validated when read, written
 //! atomically. The default features hold only these types.
 //!
@@ -20,10 +20,12 @@ pub mod ceiling;
 pub mod collect;
 mod config;
 mod error;
+mod failed_input;
 mod forget;
 mod frozen;
 #[cfg(feature = "image")]
 pub mod imaging;
+mod input_record;
 mod kept;
 mod label;
 mod label_rule;
@@ -48,13 +50,15 @@ mod versions;
 pub use audit::Audit;
 pub use config::{DuplicateThresholds, SplitConfig};
 pub use durable_files::{for_each_line, sha256_hex, write_atomic, write_json};
-pub use error::{Error, Reason, Result};
+pub use error::{Error, FilePart, Reason, Result};
+pub use failed_input::{FailedInput, FailureKind};
 pub use forget::Forgetting;
 pub use frozen::TestLabelChange;
 #[cfg(feature = "image")]
 pub use image;
 #[cfg(feature = "image")]
 pub use imaging::{image_features, pixels_sha256};
+pub use input_record::{Drawn, InputRecord, Outcome};
 #[cfg(feature = "image")]
 pub use kept::KeptSlides;
 pub use kept::{KeptConfig, KeptSlide};

@@ -16,7 +16,7 @@ fn read_under(name: &str, bytes: Vec<u8>, limits: &Limits) -> (Vec<RenderedSlide
     for item in load_bytes(name, bytes, limits) {
         match item {
             Ok(slide) => slides.push(slide),
-            Err(Error::Unreadable { origin, reason }) => failures.push((origin, reason)),
+            Err(Error::Unreadable { origin, reason, .. }) => failures.push((origin, reason)),
             Err(other) => panic!("{other}"),
         }
     }

@@ -135,8 +135,8 @@ fn read(path: &Path, bytes: &[u8], limits: &Limits) -> (usize, bool) {
                 std::fs::write(&kept, bytes).unwrap();
                 panic!("{reason}; kept as {}", kept.display());
             }
-            // The name of a page or member stands behind a comma.
-            Err(Error::Unreadable { origin, .. }) => is_decoded |= origin.contains(", "),
+            // Of a page or member more than the header was read.
+            Err(Error::Unreadable { of, .. }) => is_decoded |= of.part.is_some(),
             Err(other) => panic!("{other}"),
         }
     }

@@ -47,6 +47,12 @@ pub(crate) fn remove_predictions(layout: &Layout, hand: &Hand<'_>, traces: &Trac
     Ok(of_replicas + of_log + past)
 }
 
+/// Takes what could not be scored of forgotten decks out, of what replicas have logged too.
+pub(crate) fn remove_failures(layout: &Layout, hand: &Hand<'_>, traces: &Traces<'_>) -> Result<usize> {
+    let logs = prediction_log::replica_failures(layout)?.into_iter().chain([layout.failures()]);
+    logs.map(|log| hand.lines(&log, traces)).sum()
+}
+
 /// How many scored slides are meant, by slide and deck, where past days have segments: of these days and of the log.
 fn past_days(layout: &Layout, is_meant: &dyn Fn(&str, &str) -> bool) -> Result<usize> {
     if !layout.segments().exists() {

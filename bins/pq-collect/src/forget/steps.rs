@@ -27,7 +27,7 @@ type Step = fn(&mut Work<'_>) -> Result<usize>;
 
 /// The steps with what they take out. What people said goes first, so that a page that is open stops the work before anything changed;
 /// what lists the slides goes before their pictures, so that no list names a picture that is not there.
-const STEPS: [(&str, Step); 16] = [
+const STEPS: [(&str, Step); 17] = [
     ("ratings", ratings),
     ("labels", labels),
     ("places in the splits", splits),
@@ -35,6 +35,7 @@ const STEPS: [(&str, Step); 16] = [
     ("decisions about slides", decisions),
     ("corrections", corrections),
     ("scored slides", predictions),
+    ("pages that could not be scored", failures),
     ("kept slides", kept),
     ("audits", audits),
     ("parts of reports on production", reports),
@@ -118,6 +119,10 @@ fn corrections(work: &mut Work<'_>) -> Result<usize> {
 
 fn predictions(work: &mut Work<'_>) -> Result<usize> {
     production::remove_predictions(work.layout, &work.hand, &work.traces())
+}
+
+fn failures(work: &mut Work<'_>) -> Result<usize> {
+    production::remove_failures(work.layout, &work.hand, &work.traces())
 }
 
 fn kept(work: &mut Work<'_>) -> Result<usize> {

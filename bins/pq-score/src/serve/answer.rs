@@ -20,6 +20,9 @@ pub(super) struct Rejection {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Code(pub(super) &'static str);
 
+/// The code of what is larger than it may be.
+pub(super) const TOO_LARGE: &str = "too_large";
+
 /// What a client gets to read of a refusal.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
@@ -43,7 +46,7 @@ impl Rejection {
     }
 
     pub(super) fn too_large(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE, message)
     }
 
     /// Too much is waiting already.

@@ -9,7 +9,7 @@ use axum::response::{Html, IntoResponse, Response};
 use jiff::Timestamp;
 use report_pages::{DeckReport, Familiar, Image, MediaType, ScoredSlide, render_deck_report};
 use serde::{Deserialize, Serialize};
-use slide_data::{DeckVersions, Limits, Page, Prediction, RenderedSlide, render};
+use slide_data::{DeckVersions, FailureKind, Limits, Page, Prediction, RenderedSlide, render};
 use slide_scorer::thumbnail;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
@@ -232,10 +232,18 @@ const IN_FLIGHT: usize = 8;
 struct Reading<'a> {
     app: &'a App,
     deck: &'a Deck,
-    waiting: VecDeque<(ScoredSlide, Page, oneshot::Receiver<Outcome>)>,
+    waiting: VecDeque<Waiting>,
     rated: RatedDeck,
     /// Whether scores could not be logged, so that the rest is not worth rating.
     is_lost: bool,
+}
+
+/// A page that waits for its scores.
+struct Waiting {
+    shown: ScoredSlide,
+    page: Page,
+    deck_id: String,
+    outcome: oneshot::Receiver<Outcome>,
 }
 
 impl Reading<'_> {
@@ -244,7 +252,7 @@ impl Reading<'_> {
         let limits =
             Limits { max_pages: app.config.max_pages.min(app.limits.max_pages), ..app.limits.clone() };
         match render::load(&deck.path, &limits) {
-            Err(_) => self.fail("the file could not be read again".to_owned()),
+            Err(_) => self.say("the file could not be read again".to_owned()),
             Ok(mut pages) => {
                 let mut number = 0;
                 while let Some(page) = pages.next().filter(|_| !self.is_lost) {
@@ -253,7 +261,10 @@ impl Reading<'_> {
                         .update(&deck.id, |state| state.pages = Some(announced).filter(|count| *count > 0));
                     match page {
                         Ok(slide) => self.hand_in(slide, number),
-                        Err(error) => self.fail(error.to_string()),
+                        Err(error) => {
+                            self.say(error.to_string());
+                            app.failures.note_error(&error.into());
+                        }
                     }
                     number += 1;
                     while self.waiting.len() >= IN_FLIGHT {
@@ -268,13 +279,20 @@ impl Reading<'_> {
         if self.is_lost { RatedDeck::default() } else { self.rated }
     }
 
-    fn fail(&self, reason: String) {
+    fn say(&self, reason: String) {
         self.app.jobs.update(&self.deck.id, |state| state.failed.push(reason));
+    }
+
+    /// Says that a page that was read has no scores, and notes it.
+    fn fail(&self, deck_id: String, number: usize, reason: &str) {
+        self.say(format!("page {number}: {reason}"));
+        let part = Some(format!("page {number}"));
+        self.app.failures.note_part(Some(deck_id), part, FailureKind::Error, reason);
     }
 
     fn hand_in(&mut self, slide: RenderedSlide, number: usize) {
         let Ok(image) = thumbnail(&slide.image, 960) else {
-            return self.fail(format!("page {}: it cannot be drawn", slide.number));
+            return self.fail(slide.deck_id, slide.number, "it cannot be drawn");
         };
         let shown = ScoredSlide {
             number: slide.number,
@@ -283,15 +301,17 @@ impl Reading<'_> {
             prediction: Prediction::sample(&slide.slide_id),
             familiar: Familiar::default(),
         };
-        let page = Page::of(&slide.image, slide.text.clone());
+        let (page, deck_id) = (Page::of(&slide.image, slide.text.clone()), slide.deck_id.clone());
         let (task, outcome) = self.app.desk.task(slide, self.deck.key.as_deref(), number);
         self.app.desk.push(task);
-        self.waiting.push_back((shown, page, outcome));
+        self.waiting.push_back(Waiting { shown, page, deck_id, outcome });
     }
 
     /// Waits for the page that was handed in first.
     fn collect(&mut self) {
-        let Some((mut slide, page, outcome)) = self.waiting.pop_front() else { return };
+        let Some(Waiting { shown: mut slide, page, deck_id, outcome }) = self.waiting.pop_front() else {
+            return;
+        };
         match outcome.blocking_recv().unwrap_or(Err(Failure::NotSaved)) {
             Ok(scored) => {
                 slide.familiar = self.app.rated.like(&scored.prediction);
@@ -303,11 +323,11 @@ impl Reading<'_> {
                     state.cached += usize::from(scored.is_cached);
                 });
             }
-            Err(Failure::Model) => self.fail(format!("page {}: the model cannot rate it", slide.number)),
+            Err(Failure::Model) => self.fail(deck_id, slide.number, "the model cannot rate it"),
             Err(Failure::NotSaved) if self.is_lost => {}
             Err(Failure::NotSaved) => {
                 self.is_lost = true;
-                self.fail("the server could not write its files; send the deck again".to_owned());
+                self.say("the server could not write its files; send the deck again".to_owned());
             }
         }
     }

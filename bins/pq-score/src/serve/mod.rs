@@ -41,6 +41,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::args::ServeArgs;
+use crate::failures::FailureLog;
 use crate::keep::Keeper;
 use crate::model::Chosen;
 
@@ -81,11 +82,13 @@ pub(crate) fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<Verdict> {
     let layout = &chosen.layout;
     let own = args.replica.as_deref().map(|replica| layout.replica_predictions(replica));
     let log = own.unwrap_or_else(|| layout.predictions());
-    let log = (!args.model.no_log).then(|| GroupLog::open(log)).transpose()?;
+    let log = (!args.model.no_log).then_some(log);
+    let failures = FailureLog::beside(log.as_deref(), &chosen.version);
+    let log = log.map(GroupLog::open).transpose()?;
     let shipping = Shipping::of(layout, args)?;
     let keeper = Keeper::new(&chosen.layout, chosen.kept.clone(), log.is_some());
     let (desk, records) = Desk::new(&config, Arc::new(Metrics::new(&chosen.version)));
-    let app = Arc::new(app(&chosen, config, token, desk)?);
+    let app = Arc::new(app(&chosen, config, token, desk, failures)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let address = (args.host, args.port);
     let listener = runtime
@@ -140,7 +143,13 @@ fn token_for(host: IpAddr) -> Result<Option<Token>> {
     Ok(token)
 }
 
-fn app(chosen: &Chosen, config: ServeConfig, token: Option<Token>, desk: Desk) -> Result<App> {
+fn app(
+    chosen: &Chosen,
+    config: ServeConfig,
+    token: Option<Token>,
+    desk: Desk,
+    failures: FailureLog,
+) -> Result<App> {
     Ok(App::new(Parts {
         limits: chosen.limits.clone(),
         rubric: chosen.settings.rubric.clone(),
@@ -150,6 +159,7 @@ fn app(chosen: &Chosen, config: ServeConfig, token: Option<Token>, desk: Desk) -
         comparison: chosen.comparison()?,
         corrections: Corrections::open(&chosen.layout.corrections())?,
         layout: chosen.layout.clone(),
+        failures,
         desk: Arc::new(desk),
         config,
         token,

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use slide_data::render::{FileFormat, load_bytes, sniff};
-use slide_data::{Limits, Prediction, RenderedSlide, sha256_hex};
+use slide_data::{FailedInput, FailureKind, Limits, Prediction, RenderedSlide, sha256_hex};
 use utoipa::ToSchema;
 
 use super::answer::{Problem, Rejection};
@@ -77,9 +77,9 @@ pub(super) async fn rate(
     let asked = fingerprint("slides", &files.files);
     let (keys, name) = (app.keys.clone(), key.clone());
     keys.once(key, asked, async move {
-        let limits = app.limits.clone();
+        let reader = app.clone();
         let decoded = tokio::task::spawn_blocking(move || {
-            let decoded = files.files.iter().map(|file| decode(file, &limits)).collect();
+            let decoded = files.files.iter().map(|file| decode(file, &reader)).collect();
             drop(files.permit);
             decoded
         });
@@ -96,29 +96,42 @@ pub(super) fn fingerprint(route: &str, files: &[File]) -> String {
 }
 
 /// An image, by its content; what declares too many pixels is refused before it is decoded.
-fn decode(file: &File, limits: &Limits) -> Result<(String, RenderedSlide), Rejection> {
+fn decode(file: &File, app: &App) -> Result<(String, RenderedSlide), Rejection> {
+    let refused = |reason: &str| {
+        let deck = FailedInput::deck_of(&sha256_hex(&file.bytes));
+        app.failures.note_part(deck, None, FailureKind::Refusal, reason);
+    };
     if !matches!(sniff(&file.bytes), FileFormat::Image) {
+        refused("is no image, and was sent as one");
         let message = format!("`{}` is no image; send decks to POST /decks", file.name);
         return Err(Rejection::invalid(message));
     }
-    let limits = Limits { max_pages: 1, ..limits.clone() };
+    let limits = Limits { max_pages: 1, ..app.limits.clone() };
     let mut slides = load_bytes(&file.name, file.bytes.to_vec(), &limits);
     match slides.pop() {
         Some(Ok(slide)) if slides.is_empty() => Ok((file.name.clone(), slide)),
-        Some(Err(error)) => Err(Rejection::invalid(error.to_string())),
-        _ => Err(Rejection::invalid(format!("`{}` holds no single image", file.name))),
+        Some(Err(error)) => {
+            let message = error.to_string();
+            app.failures.note_error(&error.into());
+            Err(Rejection::invalid(message))
+        }
+        _ => {
+            refused("holds no single image");
+            Err(Rejection::invalid(format!("`{}` holds no single image", file.name)))
+        }
     }
 }
 
 async fn rate_slides(
-    app: &App,
+    app: &Arc<App>,
     key: Option<&str>,
     slides: Vec<(String, RenderedSlide)>,
 ) -> Result<Stored, Rejection> {
     let (mut names, mut tasks, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
     for (number, (name, slide)) in slides.into_iter().enumerate() {
+        let deck = slide.deck_id.clone();
         let (task, outcome) = app.desk.task(slide, key, number);
-        names.push(name);
+        names.push((name, deck));
         tasks.push(task);
         outcomes.push(outcome);
     }
@@ -126,9 +139,12 @@ async fn rate_slides(
     let patience = Duration::from_secs(app.config.slide_timeout_s);
     let waiting = async {
         let mut rated = Vec::new();
-        for (name, outcome) in names.into_iter().zip(outcomes) {
+        for ((name, deck), outcome) in names.into_iter().zip(outcomes) {
             let scored = outcome.await.map_err(|_| failed())?.map_err(|failure| match failure {
-                Failure::Model => Rejection::invalid(format!("`{name}` cannot be rated by this model")),
+                Failure::Model => {
+                    note_failure_of_model(app, deck);
+                    Rejection::invalid(format!("`{name}` cannot be rated by this model"))
+                }
                 Failure::NotSaved => Rejection::not_saved(),
             })?;
             rated.push(RatedSlide {
@@ -142,6 +158,14 @@ async fn rate_slides(
     let late = |_| Rejection::unavailable("late", "the slide was not rated in time", 10);
     let slides = tokio::time::timeout(patience, waiting).await.map_err(late)??;
     Stored::json(StatusCode::OK, &Rated { model_version: app.version.clone(), slides })
+}
+
+/// On a thread that may wait for the disk.
+fn note_failure_of_model(app: &Arc<App>, deck: String) {
+    let app = app.clone();
+    tokio::task::spawn_blocking(move || {
+        app.failures.note_part(Some(deck), None, FailureKind::Error, "the model cannot rate it");
+    });
 }
 
 /// The queue is full: when half of it may be done, by what the last batches took.

@@ -10,6 +10,7 @@ use slide_label::Corrections;
 use slide_scorer::ServeConfig;
 use tokio::sync::Semaphore;
 
+use crate::failures::FailureLog;
 use crate::familiar::RatedSlides;
 use crate::versions::Comparison;
 
@@ -38,6 +39,8 @@ pub(super) struct App {
     pub(super) keys: Arc<Keys>,
     pub(super) corrections: Mutex<Corrections>,
     pub(super) metrics: Arc<Metrics>,
+    /// Where it is noted what could not be rated.
+    pub(super) failures: FailureLog,
     /// Bodies that may be in memory at once.
     pub(super) uploads: Arc<Semaphore>,
     /// Readers of the log, and writers of corrections.
@@ -63,6 +66,7 @@ pub(super) struct Parts {
     pub(super) token: Option<Token>,
     pub(super) desk: Arc<Desk>,
     pub(super) corrections: Corrections,
+    pub(super) failures: FailureLog,
     pub(super) layout: Layout,
 }
 
@@ -79,6 +83,7 @@ impl App {
             token,
             desk,
             corrections,
+            failures,
             layout,
         } = parts;
         let metrics = desk.metrics.clone();
@@ -106,6 +111,7 @@ impl App {
             desk,
             jobs,
             metrics,
+            failures,
             layout,
         }
     }

@@ -9,7 +9,9 @@ use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::http::{StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::answer::Rejection;
+use crate::ids::id_for_key;
+
+use super::answer::{Rejection, TOO_LARGE};
 use super::state::App;
 
 /// A file that a client sent.
@@ -28,8 +30,29 @@ pub(super) struct Files {
 const MOST_FILES: usize = 16;
 
 /// Reads a body: a form with files, or one file whose name is in the query. What declares more than `most` bytes is refused before
-/// anything of it is read.
+/// anything of it is read; that is noted like other files that cannot be rated.
 pub(super) async fn read(
+    app: &Arc<App>,
+    request: Request,
+    name: Option<String>,
+    most: usize,
+) -> Result<Files, Rejection> {
+    let asked = format!("{} {:?}", name.as_deref().unwrap_or_default(), declared(&request));
+    let files = read_files(app, request, name, most).await;
+    if let Err(refusal) = &files
+        && [TOO_LARGE, EMPTY].contains(&refusal.code)
+    {
+        let (app, code) = (app.clone(), refusal.code);
+        let id = id_for_key(&asked, 0, code);
+        let reason = if code == EMPTY { "is empty" } else { "is too large to be sent" };
+        tokio::task::spawn_blocking(move || app.failures.note_unread(id, reason));
+    }
+    files
+}
+
+const EMPTY: &str = "empty";
+
+async fn read_files(
     app: &Arc<App>,
     request: Request,
     name: Option<String>,
@@ -50,7 +73,10 @@ pub(super) async fn read(
     let files = in_time(app, reading).await?;
     match files.iter().find(|file| file.bytes.is_empty()) {
         _ if files.is_empty() => Err(Rejection::invalid("the request holds no file")),
-        Some(empty) => Err(Rejection::invalid(format!("`{}` is empty", empty.name))),
+        Some(empty) => {
+            let refusal = Rejection::invalid(format!("`{}` is empty", empty.name));
+            Err(Rejection { code: EMPTY, ..refusal })
+        }
         None => Ok(Files { files, permit }),
     }
 }
@@ -66,9 +92,13 @@ fn too_large(most: usize) -> Rejection {
 }
 
 fn refuse_declared(request: &Request, most: usize) -> Result<(), Rejection> {
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let length = declared.and_then(|length| length.parse::<usize>().ok());
-    if length.is_some_and(|length| length > most) { Err(too_large(most)) } else { Ok(()) }
+    if declared(request).is_some_and(|length| length > most) { Err(too_large(most)) } else { Ok(()) }
+}
+
+/// The length that a body is said to have.
+fn declared(request: &Request) -> Option<usize> {
+    let declared = request.headers().get(header::CONTENT_LENGTH)?.to_str().ok();
+    declared.and_then(|length| length.parse().ok())
 }
 
 async fn in_time<T>(app: &App, reading: impl Future<Output = Result<T, Rejection>>) -> Result<T, Rejection> {

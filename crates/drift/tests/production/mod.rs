@@ -115,6 +115,7 @@ pub(crate) fn look(
         reference: &reference,
         scored: &found.scored,
         counted: Some(&found.counted),
+        failures: drift::Failures::default(),
         broken_lines: log.defects().broken_lines,
         model_version: Some("v1"),
         config: &config.drift,

@@ -7,13 +7,13 @@ pub(crate) mod year;
 use std::collections::{BTreeMap, BTreeSet};
 
 use drift::{
-    Counting, Drawing, DriftConfig, DriftInput, DriftReport, Foretold, Interval, PerformanceConfig,
+    Counting, Drawing, DriftConfig, DriftInput, DriftReport, Failures, Foretold, Interval, PerformanceConfig,
     PerformanceInput, PerformanceReport, ValidationResults, compare, draw_audits, measure,
 };
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use repeatable_random::fnv1a;
-use slide_data::{Audit, Label, Prediction, Score, VisionSketch, expected_score};
+use slide_data::{Audit, FailedInput, FailureKind, Label, Prediction, Score, VisionSketch, expected_score};
 
 pub(crate) const CRITERIA: [&str; 5] =
     ["clarity", "design", "data_visualization", "readability", "content_quality"];
@@ -201,6 +201,37 @@ pub(crate) fn reference(world: &World, training: usize, rng: &mut Rng) -> Vec<Pr
     slides
 }
 
+/// Of a hundred decks that are handed in one cannot be read and one is refused, in collecting and in production.
+const BROKEN: f64 = 0.02;
+
+/// What became no slide where these did, drawn without a generator, so that nothing else depends on it.
+fn failures(slides: &[Prediction]) -> Vec<FailedInput> {
+    let first: BTreeMap<&str, &Prediction> =
+        slides.iter().rev().map(|slide| (slide.deck_id.as_str(), slide)).collect();
+    let broken = |(deck, slide): (&str, &Prediction)| {
+        let share = fnv1a(format!("{deck} {:?}", slide.features).as_bytes()) as f64 / u64::MAX as f64;
+        (share < BROKEN).then(|| {
+            let kind = if share < BROKEN / 2.0 { FailureKind::Error } else { FailureKind::Refusal };
+            failed(&format!("{deck}-broken"), slide.scored_at, kind)
+        })
+    };
+    first.into_iter().filter_map(broken).collect()
+}
+
+/// A deck that became no slide.
+pub(crate) fn failed(deck: &str, when: Timestamp, kind: FailureKind) -> FailedInput {
+    FailedInput {
+        schema_version: 1,
+        id: format!("{deck} {when}"),
+        deck_id: Some(deck.to_owned()),
+        part: None,
+        failed_at: when,
+        model_version: "v1".to_owned(),
+        kind,
+        reason: String::new(),
+    }
+}
+
 pub(crate) fn drift(
     reference: &[Prediction],
     scored: &[Prediction],
@@ -211,6 +242,7 @@ pub(crate) fn drift(
         reference,
         scored,
         counted: None,
+        failures: Failures { collected: &failures(reference), scored: &failures(scored) },
         broken_lines: 0,
         model_version: Some("v1"),
         config,

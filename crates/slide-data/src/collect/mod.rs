@@ -13,7 +13,6 @@ mod forget;
 mod forgotten;
 mod grouping;
 mod ingest;
-mod input_record;
 mod leakage;
 mod outdated;
 mod production;

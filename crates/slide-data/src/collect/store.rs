@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use project_files::SlideFiles;
 
 use super::forgotten::Tombstones;
-use super::input_record::key;
-pub use super::input_record::{Drawn, InputRecord, Outcome};
 use super::redraw::{self, Redrawn};
 use super::staying::Staying;
 use super::worker::Staged;
 use super::{sketches, texts};
 use crate::error::io_error;
+use crate::input_record::key;
+pub use crate::input_record::{Drawn, InputRecord, Outcome};
 use crate::render::{DeckName, InputFile};
 use crate::{Contract, Error, Result, SlideRecord};
 

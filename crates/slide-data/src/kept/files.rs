@@ -63,7 +63,7 @@ impl KeptSlides {
     /// When it cannot be read, or is not the one that was scored.
     pub fn image(files: &KeptFiles, slide: &KeptSlide) -> Result<RgbImage> {
         let path = files.image(&slide.sha256);
-        let unreadable = |reason| Error::Unreadable { origin: path.display().to_string(), reason };
+        let unreadable = |reason| Error::unreadable(path.display().to_string(), reason);
         let bytes = std::fs::read(&path).map_err(io_error("read", &path))?;
         let image =
             decode(&bytes, &Limits { max_edge: u32::MAX, ..Limits::default() }).map_err(unreadable)?;
@@ -88,7 +88,7 @@ impl KeptSlides {
             let path = self.files.image(&slide.sha256);
             let is_there = path.exists();
             if !is_there {
-                let unreadable = |reason| Error::Unreadable { origin: slide.slide_id.clone(), reason };
+                let unreadable = |reason| Error::unreadable(slide.slide_id.clone(), reason);
                 write_atomic(&path, &encode_png(image).map_err(unreadable)?)?;
             }
             if !(is_there && self.is_noted(slide)) {

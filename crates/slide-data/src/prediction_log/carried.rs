@@ -28,6 +28,8 @@ pub struct TakenIn {
     pub segments: u64,
     /// Lines of them.
     pub lines: u64,
+    /// Files and pages that could not be scored.
+    pub failures: u64,
     /// Slides that were kept.
     pub kept: u64,
     /// Corrections.

@@ -1,4 +1,4 @@
-//! Takes the logs of several scoring services together.
+//! Takes the logs of several scoring services together: of scored slides, and of what could not be scored.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -13,8 +13,7 @@ use crate::error::io_error;
 /// So many bytes of lines are moved at once.
 const CHUNK: usize = 8 << 20;
 
-/// Moves what the replicas of a scoring service have logged, each into a log of its own, into the log of scored slides; how many lines it
-/// was. A line that was never finished stays. What ends in between is repeated: a line that was moved twice has the same id, and is read
+/// Moves what the replicas of a scoring service have logged, each into logs of its own, into the project's; how many lines it was. A line that was never finished stays. What ends in between is repeated: a line that was moved twice has the same id, and is read
 /// once.
 ///
 /// # Errors
@@ -22,7 +21,10 @@ const CHUNK: usize = 8 << 20;
 pub fn gather(layout: &Layout) -> Result<u64> {
     let mut moved = 0;
     for log in replica_logs(layout)? {
-        moved += gather_from(&log, layout)?;
+        moved += gather_from(&log, &layout.predictions())?;
+    }
+    for log in replica_failures(layout)? {
+        moved += gather_from(&log, &layout.failures())?;
     }
     Ok(moved)
 }
@@ -32,6 +34,20 @@ pub fn gather(layout: &Layout) -> Result<u64> {
 /// # Errors
 /// When their folder cannot be read.
 pub fn replica_logs(layout: &Layout) -> Result<Vec<PathBuf>> {
+    Ok(possible_logs(layout)?.into_iter().filter(|log| log.exists()).collect())
+}
+
+/// What the replicas could not score, by name.
+///
+/// # Errors
+/// When their folder cannot be read.
+pub fn replica_failures(layout: &Layout) -> Result<Vec<PathBuf>> {
+    let logs = possible_logs(layout)?.into_iter().map(|log| Layout::failures_beside(&log));
+    Ok(logs.filter(|log| log.exists()).collect())
+}
+
+/// Where the replicas would log, by name.
+fn possible_logs(layout: &Layout) -> Result<Vec<PathBuf>> {
     let folder = layout.replicas();
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -43,12 +59,11 @@ pub fn replica_logs(layout: &Layout) -> Result<Vec<PathBuf>> {
         let name = entry.map_err(io_error("read", &folder))?.file_name();
         logs.push(layout.replica_predictions(&name.to_string_lossy()));
     }
-    logs.retain(|log| log.exists());
     logs.sort();
     Ok(logs)
 }
 
-fn gather_from(log: &Path, layout: &Layout) -> Result<u64> {
+fn gather_from(log: &Path, into: &Path) -> Result<u64> {
     let _lock = FileLock::exclusive(log)?;
     let file = File::open(log).map_err(io_error("read", log))?;
     let mut reader = BufReader::with_capacity(1 << 18, file);
@@ -61,7 +76,7 @@ fn gather_from(log: &Path, layout: &Layout) -> Result<u64> {
         if !is_whole || chunk.len() > CHUNK {
             let torn = if is_whole { Vec::new() } else { chunk.split_off(before) };
             if !chunk.is_empty() {
-                append_lines(&layout.predictions(), &chunk)?;
+                append_lines(into, &chunk)?;
             }
             if !is_whole {
                 if count > 0 {

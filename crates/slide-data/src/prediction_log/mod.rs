@@ -33,7 +33,7 @@ use crate::Error;
 pub use carried::TakenIn;
 pub use compact::{Compacted, compact, write_day};
 pub use field::Columns;
-pub use gather::{gather, replica_logs};
+pub use gather::{gather, replica_failures, replica_logs};
 pub use index::{Moving, SegmentIndex, SegmentPart};
 pub use log::{PredictionLog, Unreadable};
 pub use remove::{Removed, remove};

@@ -1,17 +1,18 @@
 //! Ships what a scoring service has logged to a place that several machines reach, a folder of a bucket, and takes it in from there.
 //!
-//! With the log go the slides that were kept and the corrections that users made ([`super::carried`]).
+//! With the log go what could not be scored, the slides that were kept and the corrections that users made ([`super::carried`]).
 //!
 //! A segment is some whole lines of a replica's log. Its name has the SHA-256 of its content: shipped twice it is there once, and what is cut short is known.
 
 use std::path::{Path, PathBuf};
 
 use durable_files::{FileLock, append_lines, sha256_hex, write_atomic};
+use jiff::Timestamp;
 use project_files::Layout;
 
 use super::carried::{self, TakenIn};
 use crate::error::io_error;
-use crate::{Contract as _, Error, ForgottenMarks, Prediction, Result};
+use crate::{Contract as _, Error, FailedInput, ForgottenMarks, Prediction, Result};
 
 /// A segment holds about so many bytes.
 const SEGMENT: usize = 8 << 20;
@@ -54,7 +55,9 @@ pub fn ship<E: From<Error>>(
     mut create: impl FnMut(&str, &[u8]) -> std::result::Result<bool, E>,
 ) -> std::result::Result<u64, E> {
     let folder = layout.replica_segments(replica);
-    set_lines_aside(&layout.replica_predictions(replica), &folder)?;
+    let log = layout.replica_predictions(replica);
+    set_lines_aside(&log, &folder, ".jsonl")?;
+    set_lines_aside(&Layout::failures_beside(&log), &folder, FAILURES)?;
     let mut shipped = carried::ship(layout, replica, &mut create)?;
     for path in files_in(&folder)? {
         let content = std::fs::read(&path).map_err(io_error("read", &path))?;
@@ -69,8 +72,11 @@ pub fn ship<E: From<Error>>(
     Ok(shipped)
 }
 
-/// Moves the whole lines of a log into segments.
-fn set_lines_aside(log: &Path, folder: &Path) -> Result<()> {
+/// How the names of segments of what could not be scored end.
+const FAILURES: &str = ".failures";
+
+/// Moves the whole lines of a log into segments whose names end so.
+fn set_lines_aside(log: &Path, folder: &Path, end: &str) -> Result<()> {
     if !log.exists() {
         return Ok(());
     }
@@ -83,19 +89,20 @@ fn set_lines_aside(log: &Path, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
     while !rest.is_empty() {
         let newline = rest.iter().skip(SEGMENT).position(|&byte| byte == b'\n');
-        let after = rest.split_off(newline.map_or(rest.len(), |end| SEGMENT + end + 1));
-        write_atomic(&folder.join(name_of(&rest)), &rest)?;
+        let after = rest.split_off(newline.map_or(rest.len(), |at| SEGMENT + at + 1));
+        write_atomic(&folder.join(name_of(&rest, end)), &rest)?;
         rest = after;
     }
     Ok(write_atomic(log, &torn)?)
 }
 
-/// The name of a segment: when its first slide was scored, so that names are in the order of time, and the hash of its content.
-fn name_of(segment: &[u8]) -> String {
+/// The name of a segment: when its first slide was scored or failed, so that names are in the order of time, and the hash of its content.
+fn name_of(segment: &[u8], end: &str) -> String {
     let first = segment.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let scored_at =
-        Prediction::parse(Path::new(""), None, first).map_or(0, |line| line.scored_at.as_millisecond());
-    format!("{:015}-{}.jsonl", scored_at.max(0), sha256_hex(segment))
+    let scored_at = Prediction::parse(Path::new(""), None, first).map(|line| line.scored_at);
+    let at = scored_at.or_else(|_| FailedInput::parse(Path::new(""), None, first).map(|line| line.failed_at));
+    let at = at.map_or(0, Timestamp::as_millisecond);
+    format!("{:015}-{}{end}", at.max(0), sha256_hex(segment))
 }
 
 /// The segments in a folder, the oldest first.
@@ -116,7 +123,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The hash in the name of a segment.
 fn hash_in(name: &str) -> Option<&str> {
-    hash_before(name, ".jsonl")
+    hash_before(name, ".jsonl").or_else(|| hash_before(name, FAILURES))
 }
 
 /// The hash in a name that ends so.
@@ -167,14 +174,19 @@ pub fn take_in<S: SegmentStore>(
 #[derive(Clone, Copy)]
 enum Kind {
     Lines,
+    Failures,
     Kept,
     Corrections,
 }
 
 /// An object with what its name says that it is, and the hash of its content.
 fn of_kind(name: &str) -> Option<(&str, Kind, &str)> {
-    let kinds =
-        [(".jsonl", Kind::Lines), (carried::KEPT, Kind::Kept), (carried::CORRECTIONS, Kind::Corrections)];
+    let kinds = [
+        (".jsonl", Kind::Lines),
+        (FAILURES, Kind::Failures),
+        (carried::KEPT, Kind::Kept),
+        (carried::CORRECTIONS, Kind::Corrections),
+    ];
     kinds.into_iter().find_map(|(end, kind)| Some((name, kind, hash_before(name, end)?)))
 }
 
@@ -190,8 +202,20 @@ fn add(
         Kind::Kept => carried::keep(layout, forgotten, content, taken),
         _ if content.last() != Some(&b'\n') => Ok(false),
         Kind::Corrections => carried::correct(layout, forgotten, content, taken),
+        Kind::Failures => {
+            let (lines, count) = without(forgotten, content, taken, |line| {
+                let failed = FailedInput::parse(Path::new(""), None, line).ok()?;
+                Some((vec![failed.deck_id?], failed.failed_at))
+            });
+            append_lines(&layout.failures(), &lines)?;
+            taken.failures += count;
+            Ok(true)
+        }
         Kind::Lines => {
-            let (lines, count) = without(forgotten, content, taken);
+            let (lines, count) = without(forgotten, content, taken, |line| {
+                let slide = Prediction::parse(Path::new(""), None, line).ok()?;
+                Some((vec![slide.deck_id, slide.slide_id], slide.scored_at))
+            });
             append_lines(&layout.predictions(), &lines)?;
             taken.segments += 1;
             taken.lines += count;
@@ -200,13 +224,17 @@ fn add(
     }
 }
 
-/// The lines of a segment but for those of forgotten decks, and how many these are. A line that cannot be read stays.
-fn without(forgotten: &ForgottenMarks, content: &[u8], taken: &mut TakenIn) -> (Vec<u8>, u64) {
+/// The lines of a segment but for those of forgotten decks, and how many these are. `ids_of` reads what a line is about, and when it was
+/// written; a line that cannot be read stays.
+fn without(
+    forgotten: &ForgottenMarks,
+    content: &[u8],
+    taken: &mut TakenIn,
+    ids_of: impl Fn(&[u8]) -> Option<(Vec<String>, Timestamp)>,
+) -> (Vec<u8>, u64) {
     let is_gone = |line: &[u8]| {
-        !forgotten.is_empty()
-            && Prediction::parse(Path::new(""), None, line).is_ok_and(|slide| {
-                [&slide.deck_id, &slide.slide_id].into_iter().any(|id| forgotten.hold(id, slide.scored_at))
-            })
+        let ids = if forgotten.is_empty() { None } else { ids_of(line) };
+        ids.is_some_and(|(ids, at)| ids.iter().any(|id| forgotten.hold(id, at)))
     };
     let (mut lines, mut count) = (Vec::with_capacity(content.len()), 0);
     for line in content.split_inclusive(|&byte| byte == b'\n') {

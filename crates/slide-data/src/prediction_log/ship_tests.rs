@@ -157,7 +157,7 @@ fn what_a_kill_leaves_half_done_is_ended_by_the_next_run() {
     // Killed after the lines were set aside and before they left the log.
     machines.log("a", 0..2);
     let before = std::fs::read(&log).unwrap();
-    set_lines_aside(&log, &service.replica_segments("a")).unwrap();
+    set_lines_aside(&log, &service.replica_segments("a"), ".jsonl").unwrap();
     std::fs::write(&log, [&before[..], b"{\"schema"].concat()).unwrap();
     assert_eq!(machines.ship("a", &store).unwrap(), 1, "the same lines are the same segment");
     assert_eq!(std::fs::read(&log).unwrap(), b"{\"schema", "what is unfinished stays");
@@ -205,7 +205,7 @@ fn what_is_cut_short_or_changed_or_foreign_is_left_where_it_is() {
     // A segment that is there with another content is not written over, and nothing is lost here.
     machines.log("a", 2..3);
     let log = machines.layout("a").replica_predictions("a");
-    let name = format!("a/{}", name_of(&std::fs::read(log).unwrap()));
+    let name = format!("a/{}", name_of(&std::fs::read(log).unwrap(), ".jsonl"));
     store.objects.borrow_mut().insert(name, b"other".to_vec());
     assert!(machines.ship("a", &store).unwrap_err().to_string().contains("another content"));
     assert_eq!(files_in(&machines.layout("a").replica_segments("a")).unwrap().len(), 1);

@@ -40,7 +40,7 @@ pub use office::find_libreoffice;
 pub(crate) use pdf::STACK_BYTES;
 pub use stream::Slides;
 
-use crate::{Error, Limits, Reason, Result, Source, SourceKind, TextPrint, sha256_hex};
+use crate::{Error, FilePart, Limits, Reason, Result, Source, SourceKind, TextPrint, sha256_hex};
 
 /// A slide in memory with where it came from.
 #[derive(Debug, Clone)]
@@ -96,21 +96,27 @@ pub fn load(path: &Path, limits: &Limits) -> Result<Slides> {
 pub fn load_bytes(name: &str, bytes: Vec<u8>, limits: &Limits) -> Vec<Result<RenderedSlide>> {
     let deck = DeckName(name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned());
     let input = InputFile { path: name.into(), origin: name.to_owned(), deck, number: 1, license: None };
-    let unreadable = |origin: String, reason| Err(Error::Unreadable { origin, reason });
+    let sha256 = sha256_hex(&bytes);
+    let failed = |part, reason| Err(unreadable(name, Some(sha256.clone()), part, reason));
     let mut items = Vec::new();
     let mut sink = |event: Event| {
         match event {
             Event::Total(_) => {}
             Event::Slide(slide) => items.push(Ok(*slide)),
-            Event::Failed(part, reason) => items.push(unreadable(format!("{name}, {part}"), reason)),
+            Event::Failed(part, reason) => items.push(failed(Some(part), reason)),
         }
         true
     };
-    let sha256 = sha256_hex(&bytes);
     if let Err(reason) = read_bytes(&input, &sha256, bytes, &mut Reading::new(limits, None), &mut sink) {
-        items.push(unreadable(name.to_owned(), reason));
+        items.push(failed(None, reason));
     }
     items
+}
+
+/// A file, or the part of it that failed.
+fn unreadable(origin: &str, sha256: Option<String>, part: Option<String>, reason: Reason) -> Error {
+    let origin = part.as_ref().map_or_else(|| origin.to_owned(), |part| format!("{origin}, {part}"));
+    Error::Unreadable { origin, of: Box::new(FilePart { sha256, part }), reason }
 }
 
 /// One thing that reading a file yields.

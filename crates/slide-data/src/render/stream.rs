@@ -1,9 +1,13 @@
+use std::cell::OnceCell;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::{Event, InputFile, RenderedSlide, read_file};
+use durable_files::hash_file;
+
+use super::{Event, InputFile, RenderedSlide, read_file, unreadable};
 use crate::{Error, Limits, Reason, Result};
 
 /// The slides of several files, in order; see [`load`](super::load).
@@ -11,9 +15,19 @@ use crate::{Error, Limits, Reason, Result};
 pub struct Slides {
     inputs: std::vec::IntoIter<InputFile>,
     limits: Limits,
-    current: Option<(String, Receiver<Message>)>,
+    current: Option<File>,
     /// Slides that the files which were begun say they have.
     announced: Arc<AtomicUsize>,
+}
+
+/// The file that is being read.
+#[derive(Debug)]
+struct File {
+    origin: String,
+    path: PathBuf,
+    messages: Receiver<Message>,
+    /// Looked for once a part of it failed.
+    sha256: OnceCell<Option<String>>,
 }
 
 type Message = std::result::Result<Box<RenderedSlide>, (Option<String>, Reason)>;
@@ -57,34 +71,41 @@ impl Iterator for Slides {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Some((origin, receiver)) = &self.current else {
+            let Some(file) = &self.current else {
                 let input = self.inputs.next()?;
-                let origin = input.origin.clone();
+                let (origin, path) = (input.origin.clone(), input.path.clone());
                 match self.start(input) {
-                    Ok(receiver) => self.current = Some((origin, receiver)),
-                    Err(error) => return Some(Err(unreadable(origin, Reason::Io(error.to_string())))),
+                    Ok(messages) => {
+                        self.current = Some(File { origin, path, messages, sha256: OnceCell::new() });
+                    }
+                    Err(error) => {
+                        return Some(Err(unreadable(&origin, None, None, Reason::Io(error.to_string()))));
+                    }
                 }
                 continue;
             };
             // Waiting for a consumer does not count: the reader is at most one slide ahead and then blocks.
-            match receiver.recv_timeout(self.limits.time_limit() + Duration::from_millis(100)) {
+            match file.messages.recv_timeout(self.limits.time_limit() + Duration::from_millis(100)) {
                 Ok(Ok(slide)) => return Some(Ok(*slide)),
-                Ok(Err((part, reason))) => {
-                    let origin = part.map_or_else(|| origin.clone(), |part| format!("{origin}, {part}"));
-                    return Some(Err(unreadable(origin, reason)));
-                }
+                Ok(Err((part, reason))) => return Some(Err(file.failed(part, reason))),
                 Err(RecvTimeoutError::Disconnected) => self.current = None,
                 Err(RecvTimeoutError::Timeout) => {
                     // The thread cannot be stopped; it ends at its next slide, when nobody receives it.
-                    let origin = origin.clone();
+                    let slow = file.failed(None, Reason::slow_slide(self.limits.time_limit_s));
                     self.current = None;
-                    return Some(Err(unreadable(origin, Reason::slow_slide(self.limits.time_limit_s))));
+                    return Some(Err(slow));
                 }
             }
         }
     }
 }
 
-fn unreadable(origin: String, reason: Reason) -> Error {
-    Error::Unreadable { origin, reason }
+impl File {
+    fn failed(&self, part: Option<String>, reason: Reason) -> Error {
+        // A file that is refused by its size is not read for its hash either.
+        let is_read = !matches!(reason, Reason::TooLarge { key: "max_file_mib", .. });
+        let hash = || hash_file(&self.path).ok().map(|file| file.sha256);
+        let sha256 = self.sha256.get_or_init(|| is_read.then(hash).flatten());
+        unreadable(&self.origin, sha256.clone(), part, reason)
+    }
 }

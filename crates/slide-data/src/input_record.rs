@@ -70,12 +70,14 @@ pub enum Outcome {
 }
 
 impl InputRecord {
-    pub(super) fn key(&self) -> String {
+    #[cfg(feature = "collect")]
+    pub(crate) fn key(&self) -> String {
         key(self.place.as_deref(), &self.origin)
     }
 }
 
 /// What an input is known by: its place or, where it has none, its origin.
-pub(super) fn key(place: Option<&str>, origin: &str) -> String {
+#[cfg(feature = "collect")]
+pub(crate) fn key(place: Option<&str>, origin: &str) -> String {
     place.map_or_else(|| origin.to_owned(), |place| format!("\0{place}"))
 }
