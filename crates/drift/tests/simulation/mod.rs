@@ -206,13 +206,19 @@ const BROKEN: f64 = 0.02;
 
 /// What became no slide where these did, drawn without a generator, so that nothing else depends on it.
 fn failures(slides: &[Prediction]) -> Vec<FailedInput> {
-    let first: BTreeMap<&str, &Prediction> =
-        slides.iter().rev().map(|slide| (slide.deck_id.as_str(), slide)).collect();
+    let mut first: BTreeMap<&str, &Prediction> = BTreeMap::new();
+    for slide in slides {
+        let known = first.entry(&slide.deck_id).or_insert(slide);
+        if (&slide.slide_id, slide.scored_at) < (&known.slide_id, known.scored_at) {
+            *known = slide;
+        }
+    }
     let broken = |(deck, slide): (&str, &Prediction)| {
         let share = fnv1a(format!("{deck} {:?}", slide.features).as_bytes()) as f64 / u64::MAX as f64;
         (share < BROKEN).then(|| {
             let kind = if share < BROKEN / 2.0 { FailureKind::Error } else { FailureKind::Refusal };
-            failed(&format!("{deck}-broken"), slide.scored_at, kind)
+            let model_version = slide.model_version.clone();
+            FailedInput { model_version, ..failed(&format!("{deck}-broken"), slide.scored_at, kind) }
         })
     };
     first.into_iter().filter_map(broken).collect()
