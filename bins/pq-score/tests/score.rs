@@ -8,7 +8,7 @@ use project_files::{
     Applicability, ApplicabilityHead, Contract as _, CriterionDecision, Manifest, RunFiles, ScoreDecision,
     VersionFile, hash_file,
 };
-use slide_data::Prediction;
+use slide_data::{FailedInput, FailureKind, Prediction};
 
 const SCORE: &str = env!("CARGO_BIN_EXE_pq-score");
 
@@ -35,6 +35,13 @@ fn each_slide_is_one_line_on_stdout_and_in_the_log() {
     }
     assert_eq!(lines[0].distributions.len(), 5);
     assert_eq!(project.read("monitoring/predictions.jsonl").lines().count(), 1);
+    let failed = FailedInput::read_log(&project.path("monitoring/failures.jsonl")).unwrap().entries;
+    let deck = FailedInput::deck_of(&slide_data::sha256_hex(b"not an image"));
+    assert_eq!((failed.len(), &failed[0].deck_id, failed[0].kind), (1, &deck, FailureKind::Refusal));
+    assert_eq!(failed[0].model_version, lines[0].model_version);
+    let unlogged = project.run(SCORE, &["--adapter", "outputs/run-1", "--no-log", slide, "broken.png"]);
+    assert_eq!(code(&unlogged), 1, "{}", stderr(&unlogged));
+    assert_eq!(project.read("monitoring/failures.jsonl").lines().count(), 1, "not with --no-log");
 }
 
 #[test]
@@ -208,7 +215,8 @@ fn weights_that_are_no_numbers_are_named_and_nothing_is_loaded_for_inputs_that_h
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((code(&output), &told["input"]), (2, &"broken.png".into()), "{}", stderr(&output));
     assert!(!stderr(&output).contains("finite"), "the adapter was not looked at: {}", stderr(&output));
-    assert!(!project.path("monitoring").exists(), "nothing was logged");
+    assert!(!project.path("monitoring/predictions.jsonl").exists(), "nothing was scored");
+    assert_eq!(project.read("monitoring/failures.jsonl").lines().count(), 1, "that it failed is noted");
 }
 
 #[test]

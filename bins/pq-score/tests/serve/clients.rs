@@ -1,8 +1,9 @@
 //! Clients that are many, slow, foreign or send what they should not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pq_testing::project::{code, stderr};
+use slide_data::{Contract as _, FailedInput, FailureKind};
 
 use crate::common::{self, Service, deck, drawn, logged, project, raw, slide};
 
@@ -90,6 +91,22 @@ fn what_is_too_large_is_refused_before_it_is_read_or_decoded() {
     let hopeless = service.deck("x.pdf", b"%PDF-1.4 and nothing else");
     assert_eq!(hopeless["state"], "failed", "{hopeless}");
     assert_eq!(logged(&project).len(), 0);
+    // Each of them is noted for pq-monitor: what was not even read a moment after it was answered.
+    let noted = || FailedInput::read_log(&project.path("monitoring/failures.jsonl")).unwrap().entries;
+    let since = Instant::now();
+    while noted().len() < 8 && since.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let noted = noted();
+    let (errors, refusals): (Vec<_>, Vec<_>) =
+        noted.iter().partition(|failed| failed.kind == FailureKind::Error);
+    assert_eq!((errors.len(), refusals.len()), (1, 7), "{noted:#?}");
+    let unread = refusals.iter().filter(|failed| failed.deck_id.is_none()).count();
+    assert_eq!(
+        (unread, errors[0].deck_id.is_some()),
+        (3, true),
+        "two were too large to be sent, one was empty"
+    );
 }
 
 /// The check sum of a PNG chunk.

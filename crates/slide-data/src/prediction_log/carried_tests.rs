@@ -5,10 +5,15 @@ use jiff::Timestamp;
 use super::super::ship::tests::{Machines, Memory};
 use super::super::{TakenIn, take_in};
 use super::*;
-use crate::{ForgettingAct, Forgotten, Prediction, Score, Scores, SlideRecord};
+use crate::{FailedInput, ForgettingAct, Forgotten, Prediction, Score, Scores, SlideRecord};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+fn failed(id: &str, deck: &str) -> FailedInput {
+    let of = FailedInput::of(&Error::NoSuchSlide(id.to_owned()), id.to_owned(), "v1");
+    FailedInput { deck_id: Some(deck.to_owned()), failed_at: at(1), ..of }
 }
 
 fn kept(deck: &str, number: usize, pixels: u8, second: i64) -> KeptSlide {
@@ -125,7 +130,12 @@ fn what_was_forgotten_meanwhile_does_not_come_back_and_is_gone_from_the_store() 
     score(&machines, "a", &[gone.clone(), stays.clone()]);
     let corrections = [correction("c1", &gone, 1), correction("c2", &stays, 1)];
     Correction::append(&machines.layout("a").corrections(), &corrections).unwrap();
+    let log = Layout::failures_beside(&machines.layout("a").replica_predictions("a"));
+    FailedInput::append(&log, &[failed("1", "gone"), failed("2", "stays")]).unwrap();
+    let whole = std::fs::read(&log).unwrap();
+    std::fs::write(&log, [&whole[..], b"{\"schema"].concat()).unwrap();
     machines.ship("a", &store).unwrap();
+    assert_eq!(std::fs::read(&log).unwrap(), b"{\"schema", "what is unfinished stays");
     let monitor = machines.layout("monitor");
     let receipt = Forgotten {
         schema_version: Forgotten::VERSION,
@@ -147,8 +157,18 @@ fn what_was_forgotten_meanwhile_does_not_come_back_and_is_gone_from_the_store() 
     let taken = take_in(&monitor, &marks, &store).unwrap();
     assert_eq!(
         taken,
-        TakenIn { segments: 1, lines: 1, kept: 1, corrections: 1, forgotten: 3, ..TakenIn::default() }
+        TakenIn {
+            segments: 1,
+            lines: 1,
+            failures: 1,
+            kept: 1,
+            corrections: 1,
+            forgotten: 4,
+            ..TakenIn::default()
+        }
     );
+    let of_failures = FailedInput::read_log(&monitor.failures()).unwrap().entries;
+    assert_eq!(of_failures, [failed("2", "stays")]);
     assert!(store.objects.borrow().is_empty());
     assert_eq!(kept_at(&machines, "monitor"), [stays]);
     assert_eq!(

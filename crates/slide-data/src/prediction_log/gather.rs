@@ -92,7 +92,7 @@ fn gather_from(log: &Path, into: &Path) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Contract as _, Prediction};
+    use crate::{Contract as _, Error, FailedInput, Prediction};
     use project_files::Storage;
 
     fn project(folder: &Path) -> Layout {
@@ -144,6 +144,24 @@ mod tests {
         assert_eq!(std::fs::read(&log).unwrap(), b"{\"schema");
         assert_eq!(gather(&layout).unwrap(), 0);
         assert_eq!(std::fs::read(&log).unwrap(), b"{\"schema");
+    }
+
+    #[test]
+    fn what_could_not_be_scored_comes_with_it_also_where_nothing_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = project(dir.path());
+        let failed = |id: &str| FailedInput::of(&Error::NoSuchSlide(id.to_owned()), id.to_owned(), "v1");
+        FailedInput::append(&layout.failures(), &[failed("1")]).unwrap();
+        Prediction::append(&layout.replica_predictions("pod-a"), &[line("2")]).unwrap();
+        for (replica, id) in [("pod-a", "3"), ("pod-b", "4")] {
+            let log = Layout::failures_beside(&layout.replica_predictions(replica));
+            FailedInput::append(&log, &[failed(id)]).unwrap();
+        }
+        assert_eq!(replica_failures(&layout).unwrap().len(), 2);
+        assert_eq!((gather(&layout).unwrap(), gather(&layout).unwrap()), (3, 0));
+        let all = FailedInput::read_log(&layout.failures()).unwrap().entries;
+        assert_eq!(all.iter().map(|failed| failed.id.as_str()).collect::<Vec<_>>(), ["1", "3", "4"]);
+        assert_eq!(ids(&layout), ["2"]);
     }
 
     #[test]
