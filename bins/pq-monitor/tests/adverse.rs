@@ -145,6 +145,8 @@ fn bad_input_is_named_and_nothing_is_written() {
         ("outputs/latest/reference_predictions.jsonl", "\u{0}\u{1}garbage\n"),
         ("outputs/latest/validation_results.json", "{\"human_agreement\": \"much\"}"),
         ("monitoring/audits.jsonl", "[1, 2]\n"),
+        ("monitoring/failures.jsonl", "[1, 2]\n"),
+        ("data/raw/inputs.jsonl", "[1, 2]\n"),
         ("data/labeled/labels.json", "{\"s\": {\"clarity\": 7}}"),
         ("model_registry/version.json", "{\"history\": 3}"),
     ] {

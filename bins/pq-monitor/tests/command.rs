@@ -58,6 +58,56 @@ fn unchanged_slides_are_stable_and_accuracy_comes_from_the_audit() {
     assert_eq!(again, audits, "a day is drawn from once");
 }
 
+/// Lines of files that could not be scored, and a few that do not belong among them.
+fn failures(decks: usize) -> String {
+    let line = |deck: usize| {
+        json!({
+            "schema_version": 1, "id": format!("f{deck}"), "deck_id": format!("d{deck}"), "failed_at": "2025-05-30T08:00:00Z",
+            "model_version": "v1", "kind": if deck % 2 == 0 { "refusal" } else { "error" }, "reason": "cannot be read: no end",
+        })
+        .to_string()
+    };
+    let good: Vec<String> = (0..decks).map(line).collect();
+    let newer = good[0].replace("\"schema_version\":1", "\"schema_version\":7");
+    let other = good[1].replace("\"error\"", "\"mood\"");
+    [&good[..], &[newer, other, "{\"torn\": ".to_owned()], &good[..2]].concat().join("\n") + "\n"
+}
+
+#[test]
+fn files_that_could_not_be_read_are_drift_beside_those_of_collecting() {
+    let dir = with_data(0.0);
+    write_file(dir.path(), "monitoring/failures.jsonl", &failures(24));
+    let set = ["--json", "--exit-code"];
+    let output = run(dir.path(), &set);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("3 lines of `monitoring/failures.jsonl`"), "{said}");
+    let found = printed(&output);
+    let sizes = &found["drift"]["sizes"];
+    assert_eq!(
+        (&sizes["errors"], &sizes["refusals"], &sizes["recent_decks"]),
+        (&json!(12), &json!(12), &json!(16))
+    );
+    let names = |found: &Value| -> Vec<String> {
+        let features = found["drift"]["features"].as_array().expect("features");
+        let drifted = features.iter().filter(|feature| feature["drifted"] == true);
+        drifted.map(|feature| feature["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    assert_eq!(names(&found), ["presence.accepted", "presence.readable"], "{}", found["drift"]["reasons"]);
+    // Where as much of what was collected could not be read, nothing has changed.
+    let input = |deck: usize| {
+        json!({
+            "schema_version": 1, "origin": format!("{deck}.pdf"), "place": format!("/decks/{deck}.pdf"), "size_bytes": 1, "modified_ns": 0,
+            "sha256": format!("{deck:012}{}", "0".repeat(52)), "at": "2025-01-01T00:00:00Z",
+            "outcome": {"kind": "set_aside", "reason": if deck % 2 == 0 { "is empty" } else { "cannot be read: no end" }},
+        })
+    };
+    let inputs: String = (0..36).fold(String::new(), |lines, deck| lines + &input(deck).to_string() + "\n");
+    write_file(dir.path(), "data/raw/inputs.jsonl", &inputs);
+    let output = run(dir.path(), &set);
+    assert_eq!((output.status.code(), names(&printed(&output)).len()), (Some(0), 0));
+}
+
 #[test]
 fn brighter_slides_are_drift_and_wrong_scores_a_drop() {
     let dir = with_data(0.8);

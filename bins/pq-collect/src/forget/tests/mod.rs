@@ -145,6 +145,7 @@ fn assert_counts(plan: &Plan) {
         ("slides", 4),
         ("pictures", 4),
         ("scored slides", 2),
+        ("pages that could not be scored", 2),
         ("kept slides", 2),
         ("audits", 1),
         ("corrections", 1),

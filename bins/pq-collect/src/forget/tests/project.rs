@@ -141,6 +141,10 @@ fn production(layout: &Layout, own: &SlideRecord, other: &SlideRecord) {
     // A slide of the deck that only production knows.
     let only = SlideRecord { slide_id: format!("{}-p099", own.deck_id), ..own.clone() };
     write(&layout.predictions(), &lines([own, &only, other].map(prediction)));
+    let failed = |slide: &SlideRecord| json!({"schema_version": 1, "id": slide.slide_id.replace(&slide.deck_id, "f"), "deck_id": slide.deck_id, "part": "page 7", "failed_at": "2026-01-02T03:04:05Z", "model_version": "v1", "kind": "error", "reason": "cannot be read: no end"});
+    write(&layout.failures(), &lines([own, other].map(failed)));
+    let of_replica = Layout::failures_beside(&layout.replica_predictions("pod-a"));
+    write(&of_replica, &lines([other, own].map(failed)));
     let kept = |slide: &SlideRecord, pixels: &str| {
         let source = serde_json::to_value(&slide.source).unwrap();
         json!({"schema_version": 1, "slide_id": slide.slide_id, "deck_id": slide.deck_id, "deck": slide.source.origin.trim_end_matches(".pdf"), "number": 1, "source": source, "sha256": pixels, "scored_at": "2026-01-02T03:04:05Z"})
