@@ -79,7 +79,7 @@ impl Known {
     pub fn new(run: &RunRecord, corrections: &[u8]) -> Self {
         let read = run.inputs.get(input::CORRECTIONS);
         let ids = match read {
-            Some(hash) => read_until(corrections, hash),
+            Some(hash) => read_until(corrections, hash, run),
             None if run.inputs.is_empty() => None,
             None => Some(BTreeSet::new()), // there was no such log
         };
@@ -115,12 +115,17 @@ impl Known {
     }
 }
 
-/// The ids of the entries of a log up to where it had this SHA-256; `None` where it never did, as after it was rewritten.
-fn read_until(log: &[u8], sha256: &str) -> Option<BTreeSet<String>> {
+/// The ids of the entries of a log up to where it had this SHA-256; `None` where it never did, as after it was rewritten. One that was
+/// dated ahead of the run was set aside by it, and is none of them.
+fn read_until(log: &[u8], sha256: &str, run: &RunRecord) -> Option<BTreeSet<String>> {
     #[derive(serde::Deserialize)]
-    struct Id {
+    struct Line {
         id: String,
+        corrected_at: Option<Timestamp>,
     }
+    let was_read = |line: &Line| {
+        line.corrected_at.is_none_or(|at| at <= run.started_at) || run.corrections.contains_key(&line.id)
+    };
     let (mut hash, mut ids) = (Sha256::new(), BTreeSet::new());
     let is_it = |hash: &Sha256| durable_files::hex(&hash.clone().finalize()) == sha256;
     if is_it(&hash) {
@@ -128,7 +133,7 @@ fn read_until(log: &[u8], sha256: &str) -> Option<BTreeSet<String>> {
     }
     for line in log.split_inclusive(|byte| *byte == b'\n') {
         hash.update(line);
-        ids.extend(serde_json::from_slice::<Id>(line).ok().map(|line| line.id));
+        ids.extend(serde_json::from_slice::<Line>(line).ok().filter(was_read).map(|line| line.id));
         if is_it(&hash) {
             return Some(ids);
         }

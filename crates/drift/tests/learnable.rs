@@ -58,6 +58,24 @@ fn learn(corrections: &[Correction], known: &Known) -> Usable {
     usable(corrections, &learnable(), known, "aa", now())
 }
 
+/// A clock that was wrong: the run set the correction aside, and the next one can learn from it.
+#[test]
+fn a_correction_that_was_dated_ahead_of_the_run_counts_once_its_time_has_come() {
+    let early = correction("rated", Some(4));
+    let ahead =
+        Correction { id: "ahead".to_owned(), corrected_at: ago(0.5), ..correction("stranger", Some(1)) };
+    let all = [early, ahead];
+    let log: String = all.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+    let mut run = RunRecord::read(&samples().join("v3/run.json")).unwrap();
+    run.inputs = [("corrections.jsonl".to_owned(), sha256_hex(log.as_bytes()))].into();
+    run.corrections = [("of rated".to_owned(), "rated".to_owned())].into();
+    run.started_at = ago(0.8);
+    assert_eq!(learn(&all, &Known::new(&run, log.as_bytes())).corrections, 1);
+    // One that says so obeyed it: it was told to take this time for now.
+    run.corrections.insert("ahead".to_owned(), "stranger".to_owned());
+    assert_eq!(learn(&all, &Known::new(&run, log.as_bytes())).corrections, 0);
+}
+
 #[test]
 fn what_teaches_counts_and_what_does_not_is_named() {
     let slides = ["rated", "stranger", "like-test", "repeats", "blank", "kept", "unknown"];
@@ -95,6 +113,7 @@ fn a_correction_that_was_read_before_its_slide_was_there_counts_still() {
         run.corrections =
             corrected.iter().map(|slide| (format!("of {slide}"), (*slide).to_owned())).collect();
         run.data.train_slides = train_slides;
+        run.started_at = ago(0.5);
         Known::new(&run, log.as_bytes())
     };
     // It read the log, and the slide was brought in afterwards; or an earlier program trained, which passed over such slides.

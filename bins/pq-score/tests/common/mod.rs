@@ -175,7 +175,9 @@ impl Service {
     pub fn wait_for_deck(&self, id: &str) -> Value {
         let mut state = Value::Null;
         wait_until("the deck is rated", || {
-            state = self.get(&format!("/decks/{id}")).json();
+            // A request before that was refused unread may have cost the connection.
+            let Some(answer) = self.try_get(&format!("/decks/{id}")) else { return false };
+            state = answer.json();
             state["state"] == "done" || state["state"] == "failed"
         });
         state
