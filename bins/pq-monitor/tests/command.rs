@@ -63,7 +63,7 @@ fn failures(decks: usize) -> String {
     let line = |deck: usize| {
         json!({
             "schema_version": 1, "id": format!("f{deck}"), "deck_id": format!("d{deck}"), "failed_at": "2025-05-30T08:00:00Z",
-            "model_version": "v1", "kind": if deck % 2 == 0 { "refusal" } else { "error" }, "reason": "cannot be read: no end",
+            "model_version": "v1", "kind": if deck.is_multiple_of(2) { "refusal" } else { "error" }, "reason": "cannot be read: no end",
         })
         .to_string()
     };
@@ -99,7 +99,7 @@ fn files_that_could_not_be_read_are_drift_beside_those_of_collecting() {
         json!({
             "schema_version": 1, "origin": format!("{deck}.pdf"), "place": format!("/decks/{deck}.pdf"), "size_bytes": 1, "modified_ns": 0,
             "sha256": format!("{deck:012}{}", "0".repeat(52)), "at": "2025-01-01T00:00:00Z",
-            "outcome": {"kind": "set_aside", "reason": if deck % 2 == 0 { "is empty" } else { "cannot be read: no end" }},
+            "outcome": {"kind": "set_aside", "reason": if deck.is_multiple_of(2) { "is empty" } else { "cannot be read: no end" }},
         })
     };
     let inputs: String = (0..36).fold(String::new(), |lines, deck| lines + &input(deck).to_string() + "\n");
