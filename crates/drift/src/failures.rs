@@ -7,7 +7,6 @@ use slide_data::{FailedInput, FailureKind, InputRecord, Outcome};
 
 use crate::DriftConfig;
 use crate::days::days_before;
-use crate::features::{Cell, Cells, FeatureGroup};
 
 /// What became no slide, in collecting and in production.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,18 +106,22 @@ pub(crate) fn is_of_failures(name: &str) -> bool {
     KINDS.iter().any(|(feature, _)| *feature == name)
 }
 
-/// Adds to the cells of one side 1 for each slide and 0 for each failure, where either side has failures of the kind.
-pub(crate) fn fill(decks: &[usize], failed: &[(usize, FailureKind)], is_met: [bool; 2], cells: &mut Cells) {
-    for ((name, kind), is_met) in KINDS.into_iter().zip(is_met) {
-        if !is_met {
-            continue;
-        }
-        let cell = |slide: usize, deck: usize, value: f64| Cell { value, deck, weight: 1.0, slide };
-        let slides = decks.iter().enumerate().map(|(slide, deck)| cell(slide, *deck, 1.0));
-        let own = failed.iter().filter(|(_, of)| *of == kind);
-        let failures = own.map(|(deck, _)| cell(usize::MAX, *deck, 0.0));
-        cells.entry((FeatureGroup::Presence, name.to_owned())).or_default().extend(slides.chain(failures));
-    }
+/// A value of one side: the deck, the place of the slide (none, of a failure), and 1 for a slide or 0 for a failure.
+pub(crate) type Became = (usize, Option<usize>, f64);
+
+/// Of the decks of one side's slides and failures the features of failures, each only where either side has any of the kind.
+pub(crate) fn features(
+    decks: &[usize],
+    failed: &[(usize, FailureKind)],
+    is_met: [bool; 2],
+) -> Vec<(&'static str, Vec<Became>)> {
+    let of_kind = |kind: FailureKind| {
+        let slides = decks.iter().enumerate().map(|(slide, deck)| (*deck, Some(slide), 1.0));
+        let own = failed.iter().filter(move |(_, of)| *of == kind);
+        slides.chain(own.map(|(deck, _)| (*deck, None, 0.0))).collect()
+    };
+    let met = KINDS.into_iter().zip(is_met).filter(|(_, is_met)| *is_met);
+    met.map(|((name, kind), _)| (name, of_kind(kind))).collect()
 }
 
 impl FailedParts {

@@ -5,7 +5,7 @@ use slide_data::{Prediction, Score, expected_score};
 
 use crate::DriftConfig;
 use crate::distances::Weighted;
-use crate::failures::{self, FailedParts};
+use crate::failures::{self, Became, FailedParts};
 
 /// What a feature says something about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub(crate) struct Cell {
     pub(crate) deck: usize,
     /// One over the deck's slides that have the feature, so that each deck weighs 1.
     pub(crate) weight: f64,
-    /// The place of the slide on its side.
+    /// The place of the slide on its side; none has the largest number.
     pub(crate) slide: usize,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Table {
 }
 
 type Key = (FeatureGroup, String);
-pub(crate) type Cells = BTreeMap<Key, Vec<Cell>>;
+type Cells = BTreeMap<Key, Vec<Cell>>;
 
 impl Table {
     /// Features that fewer than `min_slides` or `min_decks` of either side have, or that never vary, are left out: there is nothing to
@@ -80,7 +80,7 @@ impl Table {
             keys.fill(side, &number, is_reference, &mut cells);
             let of_slides: Vec<usize> = side.iter().map(|slide| number[slide.deck_id.as_str()]).collect();
             let failed: Vec<_> = failed.iter().map(|part| (number[part.deck.as_str()], part.kind)).collect();
-            failures::fill(&of_slides, &failed, is_met, &mut cells);
+            add_failures(failures::features(&of_slides, &failed, is_met), &mut cells);
             if is_reference {
                 reference_decks = decks.len();
             }
@@ -95,6 +95,17 @@ impl Table {
             }
         }
         Self { columns, decks, reference_decks, left_out }
+    }
+}
+
+fn add_failures(features: Vec<(&'static str, Vec<Became>)>, cells: &mut Cells) {
+    let cell = |(deck, slide, value): Became| {
+        let slide = slide.unwrap_or(usize::MAX);
+        Cell { value, deck, weight: 1.0, slide }
+    };
+    for (name, values) in features {
+        let own = cells.entry((FeatureGroup::Presence, name.to_owned())).or_default();
+        own.extend(values.into_iter().map(cell));
     }
 }
 
