@@ -1,4 +1,8 @@
 //! What each deck gives of a feature.
+//!
+//! The mean of a short deck lies farther away by chance than that of a long one. Re-labelling takes decks for exchangeable, so each mean is
+//! brought to the spread that the means of all have: with the variances between and within decks of a one-way layout (Searle, Casella and
+//! McCulloch 1992, unweighted means), which are estimated over both sides together.
 
 use crate::features::Column;
 
@@ -6,7 +10,8 @@ use crate::features::Column;
 /// ninth decile.
 pub(crate) const FUNCTIONS: usize = 3;
 
-/// What the decks give of one column; `means[deck]` is centred, and 0 for decks without the feature.
+/// What the decks give of one column; `means[deck]` is centred, of one spread whatever the deck's size, and 0 for decks without the
+/// feature.
 #[derive(Debug)]
 pub(crate) struct DeckMeans {
     pub(crate) means: Vec<[f64; FUNCTIONS]>,
@@ -14,21 +19,56 @@ pub(crate) struct DeckMeans {
 
 impl DeckMeans {
     pub(crate) fn new(column: &Column) -> Self {
-        let mut means = vec![[0.0; FUNCTIONS]; column.has.len()];
+        let (mut means, mut sizes) = (vec![[0.0; FUNCTIONS]; column.has.len()], vec![0.0; column.has.len()]);
+        let mut squares = [0.0; FUNCTIONS];
         for (cell, rank) in column.cells.iter().zip(ranks(column)) {
             let functions = [rank, f64::from(u8::from(rank < 0.1)), f64::from(u8::from(rank > 0.9))];
-            for (mean, value) in means[cell.deck].iter_mut().zip(functions) {
-                *mean += cell.weight * value;
+            for (function, value) in functions.into_iter().enumerate() {
+                means[cell.deck][function] += cell.weight * value;
+                squares[function] += value * value;
             }
+            sizes[cell.deck] += 1.0;
         }
         let decks = column.has.iter().filter(|has| **has).count() as f64;
         for function in 0..FUNCTIONS {
             let centre = means.iter().map(|mean| mean[function]).sum::<f64>() / decks;
-            for (mean, _) in means.iter_mut().zip(&column.has).filter(|(_, has)| **has) {
-                mean[function] -= centre;
+            let own = means.iter().zip(&sizes).filter(|(_, size)| **size > 0.0);
+            let own: Vec<(f64, f64)> = own.map(|(mean, size)| (mean[function], *size)).collect();
+            let spread = Spread::of(&own, squares[function], centre);
+            for (mean, size) in means.iter_mut().zip(&sizes).filter(|(_, size)| **size > 0.0) {
+                mean[function] = (mean[function] - centre) * spread.factor(*size);
             }
         }
         Self { means }
+    }
+}
+
+/// The variances of a one-way layout.
+struct Spread {
+    between: f64,
+    within: f64,
+    /// The mean over decks of one over their size.
+    of_size: f64,
+}
+
+impl Spread {
+    /// From the means and sizes of decks, the sum of squares of all values, and the mean of the means.
+    fn of(decks: &[(f64, f64)], squares: f64, centre: f64) -> Self {
+        let count = decks.len() as f64;
+        let (values, of_means) = decks.iter().fold((0.0, 0.0), |(values, of_means), (mean, size)| {
+            (values + size, of_means + size * mean * mean)
+        });
+        let within = (squares - of_means).max(0.0) / (values - count).max(1.0);
+        let of_size = decks.iter().map(|(_, size)| size.recip()).sum::<f64>() / count;
+        let spread =
+            decks.iter().map(|(mean, _)| (mean - centre).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+        Self { between: (spread - within * of_size).max(0.0), within, of_size }
+    }
+
+    /// What brings the mean of a deck of so many slides to the spread that means have on average.
+    fn factor(&self, size: f64) -> f64 {
+        let (own, usual) = (self.between + self.within / size, self.between + self.within * self.of_size);
+        if own > 0.0 { (usual / own).sqrt() } else { 1.0 }
     }
 }
 
