@@ -6,7 +6,7 @@ use super::size::at_most;
 use super::strokes::{Part, Strokes};
 
 /// Longest edge at which words are looked for: small print is some 12 pixels high there. In a copy half as large its words run together.
-pub(super) const EDGE: u32 = 1280;
+const EDGE: u32 = 1280;
 /// A gap within a word is at most this share of its height, less what smoothing takes of it.
 const GAP: (f64, f64) = (0.24, 1.25);
 /// How often a row crosses a word of two letters or more.
