@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use drift::{
     Found, LookThrough, MonitoringConfig, ValidationResults, VersionFile, failures_of_collecting,
-    look_through, read_lines,
+    look_through, read_lines_if_present,
 };
 use jiff::Timestamp;
 use pq_cli::{Hint, Layout, WithHint as _};
@@ -178,7 +178,7 @@ impl Files {
     /// The entries, and how many lines cannot be read: they are warned of and passed over.
     fn log<T: Contract>(&mut self, path: Option<PathBuf>) -> Result<(Vec<T>, usize)> {
         let Some(path) = path.filter(|path| path.exists()) else { return Ok((Vec::new(), 0)) };
-        let log = read_lines::<T>(&path).hint("cannot use an input", REMEDY)?;
+        let log = read_lines_if_present::<T>(&path).hint("cannot use an input", REMEDY)?;
         self.remember(&path)?;
         Ok((log.entries, log.defects.broken_lines))
     }

@@ -95,12 +95,12 @@ fn criteria_that_do_not_apply_or_were_not_taught_are_no_difference() {
     let project = project_with(1.0, |run| {
         let config = std::fs::read(base_model().join("config.json")).unwrap();
         let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
-        // Three numbers for each feature, and nine properties of the image.
+        // Three numbers for each feature, and the nine properties of an image that there were first.
         let width = 3 * config["text_config"]["hidden_size"].as_u64().unwrap() as usize + 9;
         let never =
             ApplicabilityHead { weights: vec![0.0; width], intercept: -2.0, ..ApplicabilityHead::default() };
         let criteria = [("data_visualization".to_owned(), never)].into();
-        let told = Applicability { schema_version: Applicability::VERSION, criteria };
+        let told = Applicability { criteria, ..Applicability::default() };
         told.write(&run.applicability()).unwrap();
         let mut record = RunRecord::read(&run.record()).unwrap();
         record.untaught = vec!["content_quality".to_owned()];

@@ -66,8 +66,7 @@ fn the_batch_does_not_change_a_score() {
 /// What tells that `key` applies with these log-odds, whatever the image.
 fn write_applicability(project: &Project, key: &str, intercept: f64, width: usize) {
     let head = ApplicabilityHead { weights: vec![0.0; width], intercept, ..ApplicabilityHead::default() };
-    let told =
-        Applicability { schema_version: Applicability::VERSION, criteria: [(key.to_owned(), head)].into() };
+    let told = Applicability { criteria: [(key.to_owned(), head)].into(), ..Applicability::default() };
     told.write(&RunFiles::new(project.path("outputs/run-1")).applicability()).unwrap();
 }
 
@@ -79,7 +78,7 @@ fn a_criterion_that_does_not_apply_has_no_score() {
         &std::fs::read(pq_testing::project::base_model().join("config.json")).unwrap(),
     )
     .unwrap();
-    // Three numbers for each feature, and nine properties of the image.
+    // Three numbers for each feature, and the nine properties of an image that there were first.
     let width = 3 * config["text_config"]["hidden_size"].as_u64().unwrap() as usize + 9;
     let score = || {
         let args = ["--adapter", "outputs/run-1", "--no-log", "data/raw/slides/deck1-p002.png"];

@@ -102,7 +102,7 @@ fn known_slide(
         numbers: ImageNumbers {
             spread: [pooled.max, pooled.deviation].concat(),
             mean: pooled.mean,
-            properties: properties.into_values().map(|value| value as f32).collect(),
+            properties,
         },
     }
 }

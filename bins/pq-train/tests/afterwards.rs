@@ -91,7 +91,8 @@ impl OnDevice for Ask<'_> {
             ..ApplicabilityHead::default()
         };
         let criteria = BTreeMap::from([("design".to_owned(), head)]);
-        let applicability = Applicability { schema_version: Applicability::VERSION, criteria };
+        let properties = glance.properties.keys().cloned().collect();
+        let applicability = Applicability { schema_version: Applicability::VERSION, criteria, properties };
         self.compare(&RatingContext { applicability: Some(&applicability), ..context }, &model);
     }
 }

@@ -70,9 +70,5 @@ fn numbers(scorer: &SlideScorer, slides: &[LabelledSlide], what: &str) -> Result
 
 fn of_image(image: &SlideImage, pooled: PooledFeatures) -> ImageNumbers {
     let PooledFeatures { mean, max, deviation } = pooled;
-    ImageNumbers {
-        mean,
-        spread: [max, deviation].concat(),
-        properties: image_features(&image.image).into_values().map(|value| value as f32).collect(),
-    }
+    ImageNumbers { mean, spread: [max, deviation].concat(), properties: image_features(&image.image) }
 }

@@ -1,8 +1,8 @@
 //! What each deck gives of a feature.
 //!
 //! The mean of a short deck lies farther away by chance than that of a long one. Re-labelling takes decks for exchangeable, so each mean is
-//! brought to the spread that the means of all have: with the variances between and within decks of a one-way layout (Searle, Casella and
-//! McCulloch 1992, unweighted means), which are estimated over both sides together.
+//! brought to the spread that the means of all have: with the variances between and within decks of a one-way layout (Searle et al. 1992,
+//! unweighted means), which are estimated over both sides together.
 
 use crate::features::Column;
 

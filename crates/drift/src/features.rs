@@ -66,7 +66,7 @@ impl Table {
         failed: &FailedParts,
         config: &DriftConfig,
     ) -> Self {
-        let keys = Keys::of(reference.iter().chain(recent));
+        let keys = Keys::of(reference, recent);
         let (mut cells, mut decks) = (Cells::new(), Vec::new());
         let (mut reference_decks, is_met) = (0, failed.kinds_met());
         for (side, failed, is_reference) in
@@ -113,16 +113,22 @@ fn add_failures(features: Vec<(&'static str, Vec<Became>)>, cells: &mut Cells) {
 struct Keys {
     criteria: BTreeSet<String>,
     properties: BTreeSet<String>,
+    /// The properties that the program knew which made the reference: of others it says nothing that they are missing there.
+    known: BTreeSet<String>,
 }
 
 impl Keys {
-    fn of<'a>(slides: impl Iterator<Item = &'a &'a Prediction>) -> Self {
-        let mut keys = Self { criteria: BTreeSet::new(), properties: BTreeSet::new() };
-        for slide in slides {
-            add_new(&mut keys.criteria, slide.distributions.keys());
-            add_new(&mut keys.properties, slide.features.keys());
+    fn of(reference: &[&Prediction], recent: &[&Prediction]) -> Self {
+        let (mut criteria, mut properties) = (BTreeSet::new(), BTreeSet::new());
+        let mut known = BTreeSet::new();
+        for slide in reference {
+            add_new(&mut known, slide.features.keys());
         }
-        keys
+        for slide in reference.iter().chain(recent) {
+            add_new(&mut criteria, slide.distributions.keys());
+            add_new(&mut properties, slide.features.keys());
+        }
+        Self { criteria, properties, known }
     }
 
     /// Column by column, so that a name is made once and not for each slide.
@@ -157,7 +163,13 @@ impl Keys {
                 |slide: &Prediction| slide.features.get(name).copied().filter(|value| value.is_finite());
             let values: Vec<Option<f64>> = side.iter().map(|slide| value(slide)).collect();
             put(FeatureGroup::Image, format!("picture.{name}"), there(&values));
-            put(FeatureGroup::Presence, format!("presence.picture.{name}"), presence(0..side.len(), &values));
+            if self.known.contains(name) {
+                put(
+                    FeatureGroup::Presence,
+                    format!("presence.picture.{name}"),
+                    presence(0..side.len(), &values),
+                );
+            }
         }
     }
 

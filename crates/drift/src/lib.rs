@@ -71,7 +71,7 @@ pub use performance::{
 };
 pub use power::GroupPower;
 pub use project_files::{Interval, Release, ValidationResults, VersionFile};
-pub use read::{read_lines, read_lines_if_present};
+pub use read::read_lines_if_present;
 pub use report::{DriftReport, DriftSizes, DriftStatus, FeatureDrift, MovedDeck, write_drift_report};
 pub use selection::{Counted, Selection};
 pub use triggers::{Evidence, Request, decide};

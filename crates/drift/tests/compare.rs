@@ -174,6 +174,20 @@ fn what_is_no_number_and_no_distribution_is_missing() {
 }
 
 #[test]
+fn a_property_that_the_program_of_training_did_not_know_is_no_drift() {
+    let (mut before, mut now) = team(5, &World::default(), 30);
+    let count = |slide: &mut Prediction| slide.features.extend([("words".to_owned(), 7.0)]);
+    let without = report(&before, &now);
+    now.iter_mut().for_each(count);
+    let unknown = report(&before, &now);
+    assert_eq!((unknown.drift_score, unknown.features), (without.drift_score, without.features));
+    assert_eq!(unknown.left_out, ["picture.words"]);
+    before.iter_mut().for_each(count);
+    let lacking = team(5, &World::default(), 30).1;
+    assert_eq!(drifted(&report(&before, &lacking)), ["presence.picture.words"]);
+}
+
+#[test]
 fn without_scores_to_compare_with_nothing_is_stable() {
     let (mut before, now) = team(3, &World::default(), 30);
     for slide in &mut before {

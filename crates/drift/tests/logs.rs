@@ -33,9 +33,12 @@ fn bad_lines_of_a_log_are_set_aside_and_counted() {
     let bad = [&good[..30], "\0\0\0\0", "{\"x\": NaN}", "{\"other\": 1}", &newer, "[]"];
     let text = format!("{good}\n{}\n{good}\n{{\"torn", bad.join("\n"));
     std::fs::write(&path, text).unwrap();
-    let log = drift::read_lines::<Correction>(&path).unwrap();
+    let log = drift::read_lines_if_present::<Correction>(&path).unwrap();
     assert_eq!((log.entries.len(), log.defects.broken_lines, log.defects.torn_bytes), (2, 6, 6));
     std::fs::write(&path, "{}\n").unwrap();
-    assert!(drift::read_lines::<Correction>(&path).is_err(), "not one line is a correction");
+    assert!(drift::read_lines_if_present::<Correction>(&path).is_err(), "not one line is a correction");
+    std::fs::write(&path, format!("{newer}\n")).unwrap();
+    let error = drift::read_lines_if_present::<Correction>(&path).unwrap_err();
+    assert!(error.to_string().contains("version 9"), "{error}");
     assert!(drift::read_lines_if_present::<Correction>(&dir.path().join("none")).unwrap().entries.is_empty());
 }

@@ -7,19 +7,47 @@ use crate::Contract;
 /// `applicability.json`: tells from what the vision tower sees whether a criterion applies to a slide, as the team's people said it does.
 ///
 /// Learned from the training slides beside the adapter, by a logistic regression on the pooled features and the properties of the image.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Applicability {
     /// Version of this contract, now 1.
     pub schema_version: u32,
     /// The criteria of which people said "not applicable" often enough to learn when; any other applies to every slide.
     pub criteria: BTreeMap<String, ApplicabilityHead>,
+    /// The properties of the image that it was learned with, in the order of their weights; the nine that there were first where the file
+    /// does not say. Others that a later program measures are no part of it.
+    #[serde(default = "first_properties")]
+    pub properties: Vec<String>,
+}
+
+fn first_properties() -> Vec<String> {
+    FIRST_PROPERTIES.map(str::to_owned).to_vec()
+}
+
+/// What programs measured of an image before a file named its properties.
+const FIRST_PROPERTIES: [&str; 9] = [
+    "aspect_ratio",
+    "background_brightness",
+    "brightness",
+    "colourfulness",
+    "contrast",
+    "edge_density",
+    "entropy",
+    "ink_share",
+    "whitespace_share",
+];
+
+/// As a file that says nothing.
+impl Default for Applicability {
+    fn default() -> Self {
+        Self { schema_version: Self::VERSION, criteria: BTreeMap::new(), properties: first_properties() }
+    }
 }
 
 /// Tells whether one criterion applies.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ApplicabilityHead {
     /// A weight for each pooled feature (means over the image, maxima, standard deviations), then for each property of the image, such
-    /// as brightness, in the order of their names.
+    /// as brightness, that the file names.
     pub weights: Vec<f32>,
     /// The log-odds where all features are 0.
     pub intercept: f64,
@@ -73,6 +101,15 @@ mod tests {
         assert_eq!(head.probability(&[1.0]), None);
         assert_eq!(head.probability(&[f32::NAN, 0.0]), None);
         assert_eq!(head.probability(&[3e38, -3e38]), Some(1.0));
+    }
+
+    #[test]
+    fn a_file_that_names_no_properties_was_learned_with_the_first_nine() {
+        let stored = br#"{"schema_version": 1, "criteria": {}}"#;
+        let read = Applicability::parse(std::path::Path::new("applicability.json"), None, stored).unwrap();
+        assert_eq!(read, Applicability::default());
+        assert_eq!((read.properties.len(), read.properties[8].as_str()), (9, "whitespace_share"));
+        assert!(read.properties.is_sorted());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How long joining parts takes, and how much memory: `cargo bench -p slide-data --features segments --bench merge -- [SLIDES [SHARDS]]`.
 //!
-//! Ten million slides in a thousand parts, unless told otherwise, with five criteria, nine properties and a sketch as real ones have; seeded.
+//! Ten million slides in a thousand parts, unless told otherwise, with five criteria, ten properties and a sketch as real ones have; seeded.
 //! Writing the parts is not counted. Everything lies in a folder of `TMPDIR` (about 13 GB), which is removed.
 #![allow(
     clippy::print_stdout,
@@ -16,7 +16,7 @@ use slide_data::prediction_log::parts::{PartWriter, ScoringPlan, Survey};
 use slide_data::{Contract as _, Prediction, Score, VisionSketch};
 
 const CRITERIA: [&str; 5] = ["clarity", "content_quality", "data_visualization", "design", "readability"];
-const FEATURES: [&str; 9] = [
+const FEATURES: [&str; 10] = [
     "aspect_ratio",
     "background_brightness",
     "brightness",
@@ -26,6 +26,7 @@ const FEATURES: [&str; 9] = [
     "entropy",
     "ink_share",
     "whitespace_share",
+    "words",
 ];
 
 fn plan(slides: u64, shards: usize) -> ScoringPlan {

@@ -110,7 +110,12 @@ impl RatingContext<'_> {
     ) -> Result<Applies> {
         let Some(known) = self.applicability else { return Ok(Applies::new()) };
         let mut all = pooled.concatenated();
-        all.extend(properties.values().map(|value| *value as f32));
+        for name in &known.properties {
+            let value = properties.get(name).with_context(|| {
+                format!("`applicability.json` of the adapter was learned with `{name}` of images, which this program does not measure")
+            })?;
+            all.push(*value as f32);
+        }
         let told = |(key, head): (&String, &ApplicabilityHead)| {
             let told = head.probability(&all).with_context(|| {
                 format!(

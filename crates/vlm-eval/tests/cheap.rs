@@ -41,7 +41,7 @@ impl Slide {
         ImageNumbers {
             mean: self.mean.clone(),
             spread: self.spread.clone(),
-            properties: self.properties.clone(),
+            properties: named(&self.properties),
         }
     }
 
@@ -55,6 +55,10 @@ impl Slide {
         }
         KnownSlide { slide_id: self.id.clone(), group: self.group.clone(), label, numbers: self.numbers() }
     }
+}
+
+fn named(properties: &[f32]) -> BTreeMap<String, f64> {
+    (0..).zip(properties).map(|(at, value): (usize, _)| (format!("p{at}"), f64::from(*value))).collect()
 }
 
 fn reference() -> (Reference, Rubric, Vec<KnownSlide>) {
@@ -136,11 +140,12 @@ fn one_deck_teaches_nothing_and_a_criterion_that_nobody_rated_stays_open() {
 fn odd_numbers_give_probabilities() {
     let (_, rubric, mut known) = reference();
     for slide in &mut known {
-        slide.numbers = ImageNumbers { mean: vec![2.0; 16], spread: vec![0.0; 8], properties: vec![1.0; 4] };
+        slide.numbers =
+            ImageNumbers { mean: vec![2.0; 16], spread: vec![0.0; 8], properties: named(&[1.0; 4]) };
     }
     let models = CheapModels::fit(&rubric, &known).unwrap();
     for odd in [2.0, f32::NAN, f32::INFINITY, 1e30] {
-        let image = ImageNumbers { mean: vec![odd; 16], spread: vec![odd; 8], properties: vec![odd; 4] };
+        let image = ImageNumbers { mean: vec![odd; 16], spread: vec![odd; 8], properties: named(&[odd; 4]) };
         for answers in models.rate(&image).values() {
             for distribution in answers.values() {
                 assert!((distribution.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{odd}: {distribution:?}");
@@ -161,6 +166,7 @@ fn what_applies_equals_the_reference() {
     }
     let fitted = fit_applicability(&rubric, &known);
     assert_eq!(fitted.criteria.keys().collect::<Vec<_>>(), ["data_visualization"], "the others always apply");
+    assert!(fitted.properties.iter().eq(known[0].numbers.properties.keys()));
     let head = &fitted.criteria["data_visualization"];
     assert_eq!(
         (head.slides, head.not_applicable),

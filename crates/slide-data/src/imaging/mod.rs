@@ -18,8 +18,10 @@ pub(crate) mod signature;
 mod size;
 mod sketch;
 mod sketch_tree;
+mod strokes;
 #[cfg(feature = "render")]
 mod tiff;
+mod words;
 
 #[cfg(feature = "collect")]
 pub(crate) use build::added_share;

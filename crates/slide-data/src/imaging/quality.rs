@@ -4,7 +4,7 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use super::border::strokes_at_border;
-use super::features::{image_features, reduced};
+use super::features::{reduced, surface};
 use super::handout::small_slides;
 use super::plane::luma;
 
@@ -108,7 +108,7 @@ pub(crate) const MEASURED: [&str; 8] =
 
 /// What is wrong with a slide: flags with the measurement that raised each; empty for a good slide.
 pub fn quality_flags(image: &RgbImage, thresholds: &QualityThresholds) -> BTreeMap<String, f64> {
-    let features = image_features(image);
+    let features = surface(image);
     let (width, height) = (f64::from(image.width()), f64::from(image.height()));
     let mut flags = BTreeMap::new();
     let mut flag = |name: &str, raised: bool, value: f64| {

@@ -1,3 +1,7 @@
+use std::borrow::Cow;
+
+use image::{RgbImage, imageops};
+
 use crate::{Limits, Reason};
 
 /// Refuses an image by the size it declares.
@@ -14,4 +18,14 @@ pub(crate) fn check_pixels(width: u32, height: u32, limits: &Limits) -> Result<(
         });
     }
     Ok(())
+}
+
+/// A copy with this longest edge; the image itself where it is not larger.
+pub(super) fn at_most(image: &RgbImage, most: u32) -> Cow<'_, RgbImage> {
+    let longest = image.width().max(image.height());
+    if longest <= most {
+        return Cow::Borrowed(image);
+    }
+    let scaled = |edge: u32| (u64::from(edge) * u64::from(most) / u64::from(longest)).max(1) as u32;
+    Cow::Owned(imageops::thumbnail(image, scaled(image.width()), scaled(image.height())))
 }

@@ -7,7 +7,7 @@ use slide_data::{Rubric, Target};
 
 use super::gram::{Gram, Scale};
 use super::logistic::{Logistic, PENALTIES, log_loss};
-use super::{KnownSlide, features, folds, thinned};
+use super::{KnownSlide, features, folds, measured, thinned};
 use crate::ranks::auc;
 
 /// Fewer slides than this of either kind say too little of when a criterion applies.
@@ -20,7 +20,7 @@ const FEWEST: usize = 5;
 /// When the features of two slides are not equally many.
 pub fn fit_applicability(rubric: &Rubric, slides: &[KnownSlide]) -> Applicability {
     let known = thinned(slides);
-    let row = |slide: &&KnownSlide| [features(&slide.numbers), slide.numbers.properties.clone()].concat();
+    let row = |slide: &&KnownSlide| [features(&slide.numbers), measured(&slide.numbers)].concat();
     let mut rows: Vec<Vec<f32>> = known.iter().map(row).collect();
     let scale = Scale::of(&rows);
     for row in &mut rows {
@@ -29,7 +29,12 @@ pub fn fit_applicability(rubric: &Rubric, slides: &[KnownSlide]) -> Applicabilit
     let gram = Gram::of(&rows);
     let all = All { known: &known, rows: &rows, scale: &scale, gram: &gram };
     let heads = rubric.keys().filter_map(|key| Some((key.to_owned(), all.head(key)?)));
-    Applicability { schema_version: Applicability::VERSION, criteria: heads.collect() }
+    let properties = known.first().map(|slide| slide.numbers.properties.keys().cloned().collect());
+    Applicability {
+        schema_version: Applicability::VERSION,
+        criteria: heads.collect(),
+        properties: properties.unwrap_or_default(),
+    }
 }
 
 struct All<'a> {

@@ -1,7 +1,7 @@
 //! Cheap models of the same ratings: what a trained adapter must beat to have been worth its training.
 //!
 //! All three learn from the training slides alone and take seconds: ridge regression on what the frozen vision tower sees, the
-//! most similar rated slides, and ridge regression on nine properties of the image and their products. How strongly each is
+//! most similar rated slides, and ridge regression on the properties of the image and their products. How strongly each is
 //! smoothed is chosen by cross-validation over whole groups of slides.
 
 mod applies;
@@ -36,8 +36,8 @@ pub struct ImageNumbers {
     pub mean: Vec<f32>,
     /// Maximum and standard deviation of each.
     pub spread: Vec<f32>,
-    /// Measured properties such as brightness ([`slide_data::image_features`]), in the order of their names.
-    pub properties: Vec<f32>,
+    /// Measured properties such as brightness ([`slide_data::image_features`]).
+    pub properties: BTreeMap<String, f64>,
 }
 
 /// A rated slide to learn from.
@@ -227,9 +227,13 @@ fn features(image: &ImageNumbers) -> Vec<f32> {
     [image.mean.as_slice(), &image.spread].concat()
 }
 
+fn measured(image: &ImageNumbers) -> Vec<f32> {
+    image.properties.values().map(|value| *value as f32).collect()
+}
+
 /// The properties, their squares and products of two.
 fn products(image: &ImageNumbers) -> Vec<f32> {
-    let of = &image.properties;
+    let of = &measured(image);
     let pairs = (0..of.len()).flat_map(|a| (0..=a).map(move |b| of[a] * of[b]));
     of.iter().copied().chain(pairs).collect()
 }
