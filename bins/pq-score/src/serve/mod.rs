@@ -33,6 +33,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use durable_files::GroupLog;
 use pq_cli::{CommonArgs, Hint, Verdict, WithHint as _};
+use report_pages::CorrectionForm;
 use slide_data::image::{Rgb, RgbImage};
 use slide_label::Corrections;
 use slide_label::web::{Limits as ConnectionLimits, serve_router};
@@ -85,7 +86,7 @@ pub(crate) fn serve(common: &CommonArgs, args: &ServeArgs) -> Result<Verdict> {
     let shipping = Shipping::of(layout, args)?;
     let keeper = Keeper::new(&chosen.layout, chosen.kept.clone(), log.is_some());
     let (desk, records) = Desk::new(&config, Arc::new(Metrics::new(&chosen.version)));
-    let app = Arc::new(app(&chosen, config, token, desk)?);
+    let app = Arc::new(app(&chosen, config, token, desk, log.is_some())?);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let address = (args.host, args.port);
     let listener = runtime
@@ -140,7 +141,13 @@ fn token_for(host: IpAddr) -> Result<Option<Token>> {
     Ok(token)
 }
 
-fn app(chosen: &Chosen, config: ServeConfig, token: Option<Token>, desk: Desk) -> Result<App> {
+fn app(
+    chosen: &Chosen,
+    config: ServeConfig,
+    token: Option<Token>,
+    desk: Desk,
+    is_logged: bool,
+) -> Result<App> {
     Ok(App::new(Parts {
         limits: chosen.limits.clone(),
         rubric: chosen.settings.rubric.clone(),
@@ -152,6 +159,8 @@ fn app(chosen: &Chosen, config: ServeConfig, token: Option<Token>, desk: Desk) -
         layout: chosen.layout.clone(),
         desk: Arc::new(desk),
         config,
+        // Nobody knows slides that are not logged, so a correction of them would say nothing.
+        form: if is_logged { CorrectionForm::Service } else { CorrectionForm::None },
         token,
     }))
 }

@@ -4,7 +4,7 @@ use pq_testing::project::Project;
 use serde_json::{Value, json};
 use slide_data::{Contract as _, Correction};
 
-use crate::common::{SCORE, Service, deck, project, raw, slide};
+use crate::common::{SCORE, Service, command, deck, logged, project, raw, slide};
 use crate::prediction;
 
 fn corrections(project: &Project) -> Vec<Correction> {
@@ -115,6 +115,20 @@ fn scores_are_found_by_slide_and_by_line_also_by_a_service_that_did_not_make_the
 }
 
 #[test]
+fn where_nothing_is_logged_a_report_has_no_form() {
+    let project = project();
+    let mut unlogged = command(&project, &[]);
+    unlogged.arg("--no-log");
+    let service = Service::launch(unlogged, None);
+    service.wait_ready();
+    let state = service.deck("deck.pdf", &std::fs::read(deck()).unwrap());
+    let report = service.get(&format!("/decks/{}/report", state["id"].as_str().unwrap()));
+    assert_eq!(report.status, 200);
+    assert!(!report.body.contains("<script") && !report.body.contains("<button"));
+    assert_eq!(logged(&project), []);
+}
+
+#[test]
 fn a_deck_has_a_report_to_correct_and_one_to_keep() {
     let project = project();
     let service = Service::start(&project, &[]);
@@ -128,6 +142,7 @@ fn a_deck_has_a_report_to_correct_and_one_to_keep() {
     assert!(!kept.body.contains("<script") && !kept.body.contains("<button"));
     let pages = state["scored"].as_u64().unwrap() as usize;
     assert_eq!(kept.body.matches("data:image/jpeg;base64,").count(), pages);
+    assert!(served.body.contains("<textarea"), "a correction can be explained");
     for path in ["/decks/none", "/decks/none/report", "/decks/none/result"] {
         assert_eq!(service.get(path).status, 404, "{path}");
     }
