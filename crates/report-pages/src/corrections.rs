@@ -1,12 +1,9 @@
 //! The form by which the reader of a deck report corrects scores.
 
 use base64::Engine as _;
-use jiff::Timestamp;
 use minijinja::{Value, context};
 use sha2::{Digest as _, Sha256};
 use slide_data::{Criterion, Prediction, Rubric, Score, sha256_hex};
-
-use crate::DeckReport;
 
 /// The script of the form, which a service that shows reports has at `/assets/report.js`. A report that is a file has it in itself.
 pub const REPORT_SCRIPT: &str = include_str!("../templates/report.js");
@@ -24,8 +21,8 @@ pub enum CorrectionForm {
 }
 
 impl CorrectionForm {
-    /// What the template needs of it.
-    pub(crate) fn context(self, report: &DeckReport<'_>) -> Value {
+    /// What the template needs of it. `parts` tell the report from others that are opened in the same browser; the first is its title.
+    pub(crate) fn context(self, parts: &[&str]) -> Value {
         match self {
             Self::None => context! { kind => "" },
             Self::Service => context! { kind => "service" },
@@ -34,8 +31,8 @@ impl CorrectionForm {
                 kind => "file",
                 script => Value::from_safe_string(REPORT_SCRIPT.to_owned()),
                 source => Value::from_safe_string(format!("'{}'", source(REPORT_SCRIPT))),
-                report => identity(report),
-                file => file_name(report.title),
+                report => sha256_hex(parts.join("\n").as_bytes()),
+                file => file_name(parts.first().unwrap_or(&"")),
             },
         }
     }
@@ -61,15 +58,6 @@ impl CorrectionForm {
 /// A script as a content security policy allows it: this one and no other.
 fn source(script: &str) -> String {
     format!("sha256-{}", base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script.as_bytes())))
-}
-
-/// Tells a report from others that are opened in the same browser.
-fn identity(report: &DeckReport<'_>) -> String {
-    let DeckReport { title, model_version, slides, generated_at, .. } = report;
-    let at = Timestamp::as_nanosecond(*generated_at).to_string();
-    let named = [*title, *model_version, &at].into_iter();
-    let slides = slides.iter().map(|slide| slide.prediction.slide_id.as_str());
-    sha256_hex(named.chain(slides).collect::<Vec<_>>().join("\n").as_bytes())
 }
 
 /// Longest name of a deck within that of a file.

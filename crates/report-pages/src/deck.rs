@@ -77,6 +77,9 @@ const FRAME: f64 = 0.6;
 /// When a template fails, which no input should cause.
 pub fn render_deck_report(report: &DeckReport<'_>) -> Result<String> {
     let deck = Deck::new(report);
+    let at = report.generated_at.as_nanosecond().to_string();
+    let slides = report.slides.iter().map(|slide| slide.prediction.slide_id.as_str());
+    let parts: Vec<&str> = [report.title, report.model_version, &at].into_iter().chain(slides).collect();
     render(
         "deck.html",
         context! {
@@ -89,7 +92,7 @@ pub fn render_deck_report(report: &DeckReport<'_>) -> Result<String> {
             quality => report.quality,
             older => report.older.map(|older| older.shown(report.rubric, &|number| deck.numbered(number))),
             failed => report.failed,
-            form => report.corrections.context(report),
+            form => report.corrections.context(&parts),
             weakest => deck.weakest(|_, mean| mean),
             rows => (0..report.slides.len()).map(|index| deck.slide(index)).collect::<Vec<_>>(),
             slides => deck.in_order_of_need().into_iter().map(|index| deck.slide(index)).collect::<Vec<_>>(),
