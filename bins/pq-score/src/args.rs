@@ -15,7 +15,6 @@ use pq_cli::{CommonArgs, HasCommon, ShardArgs};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Exit status: 0 scored, 1 some pages or files could not be scored, 2 nothing could be scored."
 )]

@@ -207,4 +207,13 @@ fn corrections_from_a_file_come_into_the_same_log_while_the_service_runs() {
     let report: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &report["added"], &report["known"]), (Some(0), &1.into(), &2.into()), "{said}");
     assert_eq!(project.run(SCORE, &["corrections", "none.jsonl"]).status.code(), Some(2));
+    let before = project.run(SCORE, &["--json", "--config", "config", "corrections", "in.jsonl"]);
+    let report: Value = serde_json::from_slice(&before.stdout).unwrap_or_else(|_| panic!("{before:?}"));
+    assert_eq!(report["known"], 2, "options of every subcommand may stand before it");
+    let misplaced = project.run(SCORE, &["--no-log", "corrections", "in.jsonl"]);
+    let said = String::from_utf8_lossy(&misplaced.stderr).into_owned();
+    assert!(misplaced.status.code() == Some(2) && said.contains("`--no-log` stands before"), "{said}");
+    let file = project.run(SCORE, &["--adapter", "outputs/run-1", "--no-log", "./corrections"]);
+    let said = String::from_utf8_lossy(&file.stderr).into_owned();
+    assert!(said.contains("there is no `./corrections`"), "{said}");
 }
