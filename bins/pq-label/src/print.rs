@@ -1,5 +1,6 @@
 use std::fmt::Write;
 
+use project_files::signed;
 use slide_label::agreement::{Agreement, Ceiling, CriterionAgreement, Estimate, PairAgreement, RaterSummary};
 
 /// A table in plain text: a wide first column and five more.
@@ -68,7 +69,7 @@ impl Table {
         self.0.push('\n');
         self.line(["rater", "ratings", "severity", "", "", ""]);
         for rater in raters {
-            let severity = format!("{:+.3}", rater.severity);
+            let severity = signed(rater.severity, 3);
             self.line([&rater.annotator, &rater.ratings.to_string(), &severity, "", "", ""]);
         }
         if groups.len() > 1 {

@@ -11,7 +11,7 @@ use test_server::{Request, text};
 
 mod validated;
 
-use validated::{NO_DATA, project, train_again};
+use validated::{no_data, project, train_again};
 
 /// Where a token is, and how the command comes to know: variables, and files below its folder.
 struct Source {
@@ -50,7 +50,7 @@ fn with_source(dir: &Path, source: &Source, fake: &FakeHub, args: &[&str]) -> Co
         "--set",
         "registry.license=mit",
     ]);
-    command.args(NO_DATA).args(args);
+    command.args(no_data(args)).args(args);
     command.current_dir(dir).env("HOME", dir).env("USER", "ann").env("HF_ENDPOINT", &fake.server.base);
     for name in
         ["HF_TOKEN", "HF_HOME", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "XDG_CACHE_HOME", "RUST_LOG"]

@@ -15,7 +15,6 @@ use pq_cli::{CommonArgs, HasCommon, ShardArgs};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Exit status: 0 scored, 1 some pages or files could not be scored, 2 nothing could be scored."
 )]
@@ -29,7 +28,8 @@ pub(crate) struct Args {
     pub(crate) inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// Write a report with images to this file.
+    /// Write a report with images to this file. Its reader can correct scores in it, unless --no-log is given, and download them as a file
+    /// for `pq-score corrections`.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     /// An older version of the deck: says which slides stayed and whether those that changed became better. What changed is scored in both
@@ -69,7 +69,8 @@ pub(crate) enum Command {
     Corrections(CorrectionsArgs),
 }
 
-/// Takes in corrections that users made elsewhere, from a file with a JSON object a line, as in `data/user_feedback/corrections.jsonl`.
+/// Takes in corrections that users made elsewhere, from a file with a JSON object a line, as in `data/user_feedback/corrections.jsonl`: the
+/// file that a reader of a report (`pq-score --html`) downloads, or one that a program of yours writes.
 ///
 /// Each counts once by its `id`, so a file may be taken in again. A line may leave out `id`, `corrected_at`, `model_version` and
 /// `predicted`: what the slide's newest scores say is filled in, and what they say too is no correction. Lines that are not taken are named

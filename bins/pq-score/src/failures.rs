@@ -21,6 +21,11 @@ impl FailureLog {
         Self { path: predictions.map(Layout::failures_beside), version: version.to_owned() }
     }
 
+    /// Whether anything is noted, and so scores are logged.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.path.is_some()
+    }
+
     /// Notes the file or page that this error is about, where it is about one.
     pub(crate) fn note_error(&self, error: &anyhow::Error) {
         let error = error.chain().find_map(|cause| cause.downcast_ref::<Error>());

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use pq_cli::{Hint, Verdict};
 use project_files::Contract as _;
-use report_pages::{DeckReport, Familiar, Image, MediaType, OlderVersion, ScoredSlide, render_deck_report};
+use report_pages::{
+    CorrectionForm, DeckReport, Familiar, Image, MediaType, OlderVersion, ScoredSlide, render_deck_report,
+};
 use slide_data::render::RenderedSlide;
 use slide_data::{Page, Prediction, write_atomic};
 use slide_scorer::{SlideImage, SlideScorer, thumbnail};
@@ -141,6 +143,34 @@ impl Session<'_> {
     }
 
     /// Writes the report.
+    fn report(&mut self, path: &Path, older: Option<&OlderVersion>, chosen: &Chosen) -> Result<()> {
+        let title = match self.args.inputs.as_slice() {
+            [deck] => deck.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            decks => format!("{} decks", decks.len()),
+        };
+        // Of slides that are not logged nothing stays here, so nobody would know what was corrected.
+        let corrections = if self.log.is_some() { CorrectionForm::File } else { CorrectionForm::None };
+        let rated = chosen.rated_slides();
+        self.scored.iter_mut().for_each(|slide| slide.familiar = rated.like(&slide.prediction));
+        let html = render_deck_report(&DeckReport {
+            title: &title,
+            rubric: &chosen.settings.rubric,
+            slides: &self.scored,
+            model_version: &chosen.version,
+            caveat: CAVEAT,
+            quality: &chosen.quality()?,
+            older,
+            failed: &self.failed,
+            corrections,
+            generated_at: jiff::Timestamp::now(),
+        })?;
+        write_atomic(path, html.as_bytes())?;
+        let version = &chosen.version;
+        tracing::info!("{} slides were scored by {version}: {}", self.scored.len(), path.display());
+        Ok(())
+    }
+
+    /// Ends the call.
     pub(crate) fn finish(mut self, chosen: &Chosen) -> Result<Verdict> {
         self.keeper.prune();
         if pq_cli::interrupted() {
@@ -161,27 +191,7 @@ impl Session<'_> {
         }
         let older = self.args.before.as_deref().map(|before| self.compare(before, chosen)).transpose()?;
         if let Some(path) = &self.args.html {
-            let title = match self.args.inputs.as_slice() {
-                [deck] => deck.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-                decks => format!("{} decks", decks.len()),
-            };
-            let rated = chosen.rated_slides();
-            self.scored.iter_mut().for_each(|slide| slide.familiar = rated.like(&slide.prediction));
-            let html = render_deck_report(&DeckReport {
-                title: &title,
-                rubric: &chosen.settings.rubric,
-                slides: &self.scored,
-                model_version: &chosen.version,
-                caveat: CAVEAT,
-                quality: &chosen.quality()?,
-                older: older.as_ref(),
-                failed: &self.failed,
-                corrections: false,
-                generated_at: jiff::Timestamp::now(),
-            })?;
-            write_atomic(path, html.as_bytes())?;
-            let version = &chosen.version;
-            tracing::info!("{} slides were scored by {version}: {}", self.scored.len(), path.display());
+            self.report(path, older.as_ref(), chosen)?;
         }
         Ok(if self.failed.is_empty() { Verdict::Pass } else { Verdict::Fail })
     }

@@ -12,9 +12,17 @@
 mod common;
 #[path = "../../pq-label/tests/browser/driver.rs"]
 mod driver;
+#[path = "browser/file.rs"]
+mod file;
 
 use common::{Service, command, deck, logged, project, wait_until};
 use driver::{Browser, Driver};
+use file::{
+    a_report_that_is_a_file_gives_corrections_that_are_taken_in_once,
+    a_report_to_correct_is_accessible_and_its_form_is_not_printed, a_score_is_corrected_and_undone_by_keys,
+    what_is_changed_after_a_download_is_a_correction_of_its_own,
+    where_a_browser_keeps_nothing_the_form_works_until_the_page_is_left,
+};
 use pq_testing::trials::Tool;
 use slide_data::{Contract as _, Correction};
 
@@ -22,6 +30,11 @@ pq_testing::tests! {
     a_founder_hands_in_a_deck_reads_the_report_and_corrects_a_score: needs Browser;
     the_page_asks_for_the_token_and_says_what_goes_wrong: needs Browser;
     axe_finds_nothing: needs Browser, Axe;
+    a_report_that_is_a_file_gives_corrections_that_are_taken_in_once: needs Browser;
+    what_is_changed_after_a_download_is_a_correction_of_its_own: needs Browser;
+    where_a_browser_keeps_nothing_the_form_works_until_the_page_is_left: needs Browser;
+    a_score_is_corrected_and_undone_by_keys: needs Browser;
+    a_report_to_correct_is_accessible_and_its_form_is_not_printed: needs Browser, Axe;
     images: ignored "makes images for the documentation" needs Browser;
 }
 
@@ -80,6 +93,16 @@ fn a_founder_hands_in_a_deck_reads_the_report_and_corrects_a_score() {
     let noted = Correction::read_log(&project.path("data/user_feedback/corrections.jsonl")).unwrap().entries;
     assert_eq!(noted.len(), 1, "a click that is repeated counts once");
     assert_eq!(noted[0].annotator, "Ana");
+    in_report(
+        &browser,
+        "const box = report.querySelector('.notes textarea'); box.value = 'Too \"loud\"';
+         box.dispatchEvent(new Event('change', {bubbles: true}));",
+    );
+    let corrections = project.path("data/user_feedback/corrections.jsonl");
+    wait_until("why is noted", || Correction::read_log(&corrections).unwrap().entries.len() == 2);
+    let explained = Correction::read_log(&corrections).unwrap().entries.remove(1);
+    assert_eq!((&explained.scores, explained.notes.as_str()), (&noted[0].scores, "Too \"loud\""));
+    assert!(explained.id != noted[0].id && explained.corrected_at > noted[0].corrected_at);
     assert!(logged(&project).iter().any(|line| line.slide_id == noted[0].slide_id));
     assert_eq!(browser.complaints(), Vec::<String>::new());
     browser.click("#again");
@@ -158,6 +181,7 @@ fn images() {
     std::fs::create_dir_all(&folder).unwrap();
     let project = project();
     let service = Service::start(&project, &[]);
+    let file = file::report(&project, "Oriflow.pdf");
     let keep = |browser: &Browser<'_>, name: &str| {
         std::thread::sleep(std::time::Duration::from_millis(600));
         std::fs::write(folder.join(name), decode(&browser.screenshot())).unwrap();
@@ -182,6 +206,13 @@ fn images() {
         keep(&browser, &format!("serve-correct{name}.png"));
         browser.open(&format!("{}/docs", service.url));
         keep(&browser, &format!("serve-docs{name}.png"));
+        file::open(&browser, &file);
+        file::correct(&browser, 0, 0);
+        file::correct(&browser, 3, 1);
+        file::name(&browser, "Ana");
+        keep(&browser, &format!("deck-report-file{name}.png"));
+        browser.run("document.querySelector('.correct').scrollIntoView({block: 'center'});");
+        keep(&browser, &format!("deck-report-correct{name}.png"));
     }
 }
 

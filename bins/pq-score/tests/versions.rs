@@ -95,6 +95,7 @@ fn what_was_measured_of_the_model_decides_what_is_said() {
     assert_eq!((code(&output), lines.len()), (0, 0), "{}", stderr(&output));
     let page = project.read("report.html");
     assert!(page.contains("Before and after") && page.contains("alt=\"Slide 2 before\""));
+    assert!(!page.contains("<script") && !page.contains("<textarea"), "what is not logged is not corrected");
     assert!(!project.path("monitoring").exists(), "nothing is logged");
 }
 

@@ -1,9 +1,12 @@
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{ArgAction, Args, Parser};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Parser};
 use tracing_subscriber::EnvFilter;
 
 use crate::{ConfigError, Hint, ProjectConfig, log};
@@ -66,7 +69,7 @@ pub fn interrupted() -> bool {
 ///
 /// A first Ctrl-C sets [`interrupted`]; a second one ends the process at once with status 130.
 pub fn run<A: Parser + HasCommon>(command: impl FnOnce(&A) -> anyhow::Result<Verdict>) -> ExitCode {
-    let args = A::parse();
+    let args: A = parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     init_logging(args.common().verbose);
     let handler = || {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
@@ -79,6 +82,32 @@ pub fn run<A: Parser + HasCommon>(command: impl FnOnce(&A) -> anyhow::Result<Ver
         tracing::warn!("Ctrl-C will not be handled cleanly: {error}");
     }
     exit_code(command(&args))
+}
+
+/// Reads the arguments. What belongs to the command without a subcommand is refused before the name of one, which would pass over it.
+fn parse<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<A, clap::Error> {
+    let mut command = A::command();
+    let mut matches = command.try_get_matches_from_mut(words)?;
+    if let Some(message) = misplaced(&command, &matches) {
+        return Err(command.error(ErrorKind::ArgumentConflict, message));
+    }
+    A::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+fn misplaced(command: &Command, matches: &ArgMatches) -> Option<String> {
+    let name = matches.subcommand_name()?;
+    let is_given = |arg: &&Arg| {
+        !arg.is_global_set() && matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
+    };
+    let arg = command.get_arguments().find(is_given)?;
+    let given = match arg.get_long() {
+        Some(long) => format!("--{long}"),
+        None => matches.get_raw(arg.get_id().as_str())?.next()?.to_string_lossy().into_owned(),
+    };
+    Some(format!(
+        "`{given}` stands before the subcommand `{name}` and is none of its arguments: those follow `{name}`, and a file that is \
+         called so is given as `./{name}`"
+    ))
 }
 
 /// The exit status of what a command returned; an error is reported.
@@ -169,4 +198,81 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Subcommand;
+
+    #[derive(Debug, Parser)]
+    #[command(subcommand_negates_reqs = true)]
+    struct Sample {
+        #[command(flatten)]
+        common: CommonArgs,
+        #[command(subcommand)]
+        command: Option<Sub>,
+        #[arg(required = true)]
+        inputs: Vec<PathBuf>,
+        #[arg(long)]
+        dry_run: bool,
+        #[arg(long, default_value_t = 4)]
+        batch: usize,
+        #[arg(long, global = true)]
+        registry: Option<PathBuf>,
+    }
+
+    #[derive(Debug, Subcommand)]
+    enum Sub {
+        Merge {
+            dir: PathBuf,
+            #[arg(long)]
+            dry_run: bool,
+        },
+    }
+
+    fn sample(words: &[&str]) -> Result<Sample, clap::Error> {
+        parse(["sample"].iter().chain(words).map(OsString::from))
+    }
+
+    #[test]
+    fn options_of_every_subcommand_may_stand_before_it() {
+        for words in [
+            &["--config", "x", "--set", "a.b=1", "--registry", "r", "-v", "--json", "merge", "d"][..],
+            &["merge", "--config", "x", "--set", "a.b=1", "--registry", "r", "-v", "--json", "d"],
+        ] {
+            let Sample { common, command, registry, .. } = sample(words).unwrap();
+            assert!(matches!(command, Some(Sub::Merge { dir, dry_run: false }) if dir == Path::new("d")));
+            assert_eq!((common.config, registry), (Some("x".into()), Some("r".into())));
+            assert_eq!((common.overrides, common.verbose, common.json), (vec!["a.b=1".to_owned()], 1, true));
+        }
+        let Some(Sub::Merge { dry_run, .. }) = sample(&["merge", "d", "--dry-run"]).unwrap().command else {
+            panic!("it is the subcommand's");
+        };
+        assert!(dry_run);
+    }
+
+    #[test]
+    fn what_a_subcommand_would_pass_over_is_refused_with_where_it_belongs() {
+        for (words, given) in [
+            (&["--dry-run", "merge", "d"][..], "`--dry-run` stands before the subcommand `merge`"),
+            (&["--batch", "4", "merge", "d"], "`--batch` stands"),
+            (&["deck.pdf", "--json", "merge", "d"], "`deck.pdf` stands"),
+        ] {
+            let error = sample(words).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let said = error.to_string();
+            assert!(said.contains(given) && said.contains("`./merge`") && said.contains("Usage:"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_file_may_be_called_like_a_subcommand() {
+        for words in [&["./merge"][..], &["--batch", "2", "./merge"], &["--", "merge"], &["a.pdf", "merge"]] {
+            let Sample { command, inputs, .. } = sample(words).unwrap();
+            assert!(command.is_none() && inputs.last().unwrap().ends_with("merge"), "{words:?}");
+        }
+        assert_eq!(sample(&[]).unwrap_err().kind(), ErrorKind::MissingRequiredArgument);
+        assert_eq!(sample(&["--help"]).unwrap_err().exit_code(), 0);
+    }
 }

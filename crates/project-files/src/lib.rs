@@ -25,6 +25,7 @@ mod journal;
 mod kept_files;
 mod layout;
 mod manifest;
+mod numbers;
 mod release;
 mod run_files;
 mod run_record;
@@ -52,6 +53,7 @@ pub use journal::{Event, Journal, JournalEntry};
 pub use kept_files::KeptFiles;
 pub use layout::{Layout, Storage};
 pub use manifest::{Basis, Manifest};
+pub use numbers::{decimals, signed};
 pub use release::{Aliases, HubRelease, Lineage, Release, VersionFile};
 pub use run_files::{PROCESSOR_FILES, RELEASED_FILES, ReleasedFile, RunFiles};
 pub use run_record::{

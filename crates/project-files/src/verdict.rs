@@ -2,7 +2,7 @@
 
 use crate::{
     Baseline, Check, Comparison, Contract as _, Gain, Gate, HumanCeiling, Interval, Outcome, Sizes,
-    ValidationResults,
+    ValidationResults, decimals, signed,
 };
 
 /// A criterion with fewer ratings is not measured.
@@ -221,7 +221,7 @@ impl ValidationResults {
             let metric = "gain_over_champion";
             for key in self.keys() {
                 let (threshold, asked) = if key == OVERALL {
-                    (-gate.champion_margin, Asked::Shown)
+                    (0.0 - gate.champion_margin, Asked::Shown)
                 } else {
                     (0.0, Asked::NotContradicted)
                 };
@@ -306,9 +306,9 @@ impl Clause<'_> {
             _ => ("error saved against a cheap model", false, true),
         };
         let show = |value: f64| match (is_share, is_signed) {
-            (true, _) => format!("{:.1} %", 100.0 * value),
-            (_, true) => format!("{value:+.3}"),
-            _ => format!("{value:.3}"),
+            (true, _) => format!("{} %", decimals(100.0 * value, 1)),
+            (_, true) => signed(value, 3),
+            _ => decimals(value, 3),
         };
         let key = self.key;
         let Some(value) = value else { return format!("{key}: the {what} is not known") };

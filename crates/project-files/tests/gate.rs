@@ -238,3 +238,16 @@ fn a_reason_gives_value_interval_and_threshold() {
     let results = judged(|r| _ = r.metrics.remove("overall_qwk"));
     assert!(results.reasons[0].ends_with("is not known"));
 }
+
+#[test]
+fn a_bound_of_zero_has_no_sign() {
+    let results = judged(|results| {
+        let gain = Gain { value: -0.0002, interval: Some(interval(-0.05, 0.06)) };
+        let gains = [("overall_mae".to_owned(), gain)].into();
+        results.champion = Some(Comparison { name: "v1.0.0".to_owned(), gains, ..Comparison::default() });
+    });
+    let check = find(&results, "gain_over_champion", "overall");
+    assert!(check.threshold.is_sign_positive() && check.threshold == 0.0);
+    let said = "overall: the error saved against the champion is 0.000 [-0.050, +0.060]; above 0.000 is asked of all of it";
+    assert!(check.reason.starts_with(said), "{}", check.reason);
+}

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use minijinja::{Value, context};
 use slide_data::{Criterion, Prediction, Rubric, Score, expected_score};
 
+use crate::corrections::CorrectionForm;
 use crate::format::{number, time};
 use crate::page::render;
 use crate::plots::sparkline;
@@ -53,9 +54,8 @@ pub struct DeckReport<'a> {
     pub older: Option<&'a OlderVersion>,
     /// Pages and files that could not be rated, each with the reason.
     pub failed: &'a [String],
-    /// Whether scores can be corrected by a click: the page then asks the service that shows it, at `/corrections`, by a script of that
-    /// service, `/assets/report.js`. A page that is kept as a file has none.
-    pub corrections: bool,
+    /// How its reader corrects scores. Give a form only where the slides were logged: otherwise nobody knows what was corrected.
+    pub corrections: CorrectionForm,
     /// When the page was made.
     pub generated_at: Timestamp,
 }
@@ -77,6 +77,9 @@ const FRAME: f64 = 0.6;
 /// When a template fails, which no input should cause.
 pub fn render_deck_report(report: &DeckReport<'_>) -> Result<String> {
     let deck = Deck::new(report);
+    let at = report.generated_at.as_nanosecond().to_string();
+    let slides = report.slides.iter().map(|slide| slide.prediction.slide_id.as_str());
+    let parts: Vec<&str> = [report.title, report.model_version, &at].into_iter().chain(slides).collect();
     render(
         "deck.html",
         context! {
@@ -89,7 +92,7 @@ pub fn render_deck_report(report: &DeckReport<'_>) -> Result<String> {
             quality => report.quality,
             older => report.older.map(|older| older.shown(report.rubric, &|number| deck.numbered(number))),
             failed => report.failed,
-            corrections => report.corrections,
+            form => report.corrections.context(&parts),
             weakest => deck.weakest(|_, mean| mean),
             rows => (0..report.slides.len()).map(|index| deck.slide(index)).collect::<Vec<_>>(),
             slides => deck.in_order_of_need().into_iter().map(|index| deck.slide(index)).collect::<Vec<_>>(),
@@ -281,7 +284,8 @@ impl<'a> Deck<'a> {
         context! {
             anchor => slide + 1,
             id => scored.prediction.slide_id,
-            choices => self.choices(&scored.prediction),
+            choices => self.report.corrections.choices(self.report.rubric, &scored.prediction),
+            model_version => scored.prediction.model_version,
             title => self.title(slide),
             image => scored.image.as_ref().map(Image::data_uri),
             mean => number(mean(row.iter().copied()), 1),
@@ -293,22 +297,6 @@ impl<'a> Deck<'a> {
             is_unlike => scored.familiar.is_unlike,
             alike => self.alike(&scored.familiar),
         }
-    }
-
-    /// What a person may say instead of the model, by criterion.
-    fn choices(&self, prediction: &Prediction) -> Vec<Value> {
-        let criteria = self.report.rubric.criteria.iter().filter(|_| self.report.corrections);
-        let choice = |criterion: &Criterion| {
-            let chosen = prediction.score(&criterion.key).map(Score::get);
-            let score = |value: Option<u8>| {
-                let name = value.map_or_else(|| "not applicable".to_owned(), |value| value.to_string());
-                let value = value.map(|value| value.to_string()).unwrap_or_default();
-                context! { is_chosen => value == chosen.map(|chosen| chosen.to_string()).unwrap_or_default(), name, value }
-            };
-            let scores = (1..=5).map(Some).chain([None]).map(score).collect::<Vec<_>>();
-            context! { name => criterion.name, key => criterion.key, scores }
-        };
-        criteria.map(choice).collect()
     }
 
     /// What people gave similar slides, in the rubric's order.

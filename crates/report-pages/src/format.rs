@@ -1,26 +1,28 @@
 //! Numbers as the pages show them.
 
+use project_files::decimals;
+
 /// What stands where a number is not defined.
 const NONE: &str = "–";
 
 /// A number with `digits` decimals, or a dash where it is undefined.
 pub(crate) fn number(value: Option<f64>, digits: usize) -> String {
     let finite = value.filter(|value| value.is_finite());
-    finite.map_or_else(|| NONE.to_owned(), |value| format!("{value:.digits$}"))
+    finite.map_or_else(|| NONE.to_owned(), |value| decimals(value, digits))
 }
 
 /// A share in percent, or a dash where it is undefined.
 #[cfg(any(feature = "drift", feature = "validation"))]
 pub(crate) fn percent(value: Option<f64>) -> String {
     let finite = value.filter(|value| value.is_finite());
-    finite.map_or_else(|| NONE.to_owned(), |value| format!("{:.0} %", 100.0 * value))
+    finite.map_or_else(|| NONE.to_owned(), |value| format!("{} %", decimals(100.0 * value, 0)))
 }
 
 /// Three significant digits: features have very different units.
 #[cfg(feature = "drift")]
 pub(crate) fn significant(value: f64) -> String {
     let digits = 2 - value.abs().max(1e-9).log10().floor() as i64;
-    format!("{value:.*}", digits.clamp(0, 6) as usize)
+    decimals(value, digits.clamp(0, 6) as usize)
 }
 
 /// A p-value; one that three decimals cannot show is no 0.
@@ -41,6 +43,10 @@ mod tests {
     #[test]
     fn what_is_not_defined_is_a_dash() {
         assert_eq!((number(Some(1.25), 1), number(None, 2), number(Some(f64::NAN), 2)), own("1.2", "–", "–"));
+        assert_eq!(
+            (number(Some(-0.001), 2), percent(Some(-0.0)), significant(-1e-9)),
+            own("0.00", "0 %", "0.000000")
+        );
         assert_eq!((percent(Some(0.5)), percent(None), percent(Some(f64::INFINITY))), own("50 %", "–", "–"));
     }
 

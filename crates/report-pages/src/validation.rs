@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use minijinja::{Value, context};
+use project_files::signed;
 use slide_data::Rubric;
 use vlm_eval::{
     Check, Confusion, Details, Evaluation, Interval, Measures, Miss, Outcome, Slice, ValidationResults,
@@ -92,7 +93,8 @@ fn interval(results: &ValidationResults, key: &str, measure: &str) -> String {
 
 fn ends(measure: &str, interval: Option<&Interval>) -> String {
     let Some(interval) = interval else { return String::new() };
-    format!("[{}, {}]", shown(measure, Some(interval.low)), shown(measure, Some(interval.high)))
+    let [low, high] = [interval.low, interval.high].map(|end| shown(measure, Some(end)));
+    format!("[{}, {high}]", low.trim_end_matches(" %")) // the unit stands once
 }
 
 /// The checks that a reader needs: those that did not pass and those of all ratings together.
@@ -119,7 +121,7 @@ fn paired(results: &ValidationResults, rubric: &Rubric) -> Vec<Value> {
                 });
                 context! {
                     name => criterion_name(rubric, key),
-                    value => gain.map_or_else(|| "–".to_owned(), |gain| format!("{:+.2}", gain.value)),
+                    value => gain.map_or_else(|| "–".to_owned(), |gain| signed(gain.value, 2)),
                     interval => ends("mae", gain.and_then(|gain| gain.interval.as_ref())),
                     word => is_shown.unwrap_or("unknown"),
                 }

@@ -3,9 +3,11 @@
 
 mod common;
 
+use base64::Engine as _;
 use common::{HOSTILE, assert_self_contained, image, keep, prediction};
 use jiff::Timestamp;
-use report_pages::{DeckReport, Familiar, ScoredSlide, render_deck_report};
+use report_pages::{CorrectionForm, DeckReport, Familiar, REPORT_SCRIPT, ScoredSlide, render_deck_report};
+use sha2::{Digest as _, Sha256};
 use slide_data::{Rubric, Score};
 
 /// The page of a deck of which nothing but its slides is known.
@@ -19,7 +21,7 @@ fn shown(slides: &[ScoredSlide]) -> String {
         quality: "",
         older: None,
         failed: &[],
-        corrections: false,
+        corrections: CorrectionForm::None,
         generated_at: Timestamp::UNIX_EPOCH,
     })
     .unwrap()
@@ -46,7 +48,7 @@ fn a_deck_report_shows_each_slide_and_what_to_work_on() {
         quality: "On 80 slides of 8 decks it was within one point of people.",
         older: None,
         failed: &[format!("page 12: {HOSTILE}")],
-        corrections: false,
+        corrections: CorrectionForm::None,
         generated_at: Timestamp::UNIX_EPOCH,
     })
     .unwrap();
@@ -115,7 +117,7 @@ fn an_empty_deck_and_a_slide_without_scores_still_make_a_page() {
             quality: "",
             older: None,
             failed: &[],
-            corrections: false,
+            corrections: CorrectionForm::None,
             generated_at: Timestamp::UNIX_EPOCH,
         })
         .unwrap();
@@ -160,7 +162,7 @@ fn the_weakest_slides_come_first_and_covers_last() {
         quality: "",
         older: None,
         failed: &[],
-        corrections: false,
+        corrections: CorrectionForm::None,
         generated_at: Timestamp::UNIX_EPOCH,
     })
     .unwrap();
@@ -176,7 +178,7 @@ fn the_weakest_slides_come_first_and_covers_last() {
 }
 
 #[test]
-fn scores_can_be_corrected_where_a_service_shows_the_page_and_only_there() {
+fn scores_can_be_corrected_where_a_service_shows_the_page() {
     let rubric = Rubric::default();
     let mut scored = prediction(HOSTILE, 1, 0.0);
     scored.distributions.remove("data_visualization");
@@ -200,18 +202,80 @@ fn scores_can_be_corrected_where_a_service_shows_the_page_and_only_there() {
         };
         render_deck_report(&report).unwrap()
     };
-    let plain = page(false);
+    let plain = page(CorrectionForm::None);
     assert_self_contained(&plain);
     assert!(
         plain.contains("<dt>Design</dt><dd>3, 5, 2</dd>") && plain.contains("Unlike what the model knows")
     );
-    assert!(!plain.contains("<button") && !plain.contains("<script") && !plain.contains("data-slide-id"));
-    let served = page(true);
+    for of_form in ["<button", "<script", "data-slide-id", "<textarea", "script-src"] {
+        assert!(!plain.contains(of_form), "{of_form}");
+    }
+    let served = page(CorrectionForm::Service);
     assert_eq!(served.matches("<button").count(), 30, "five scores and none, of five criteria");
     assert_eq!(served.matches("disabled").count(), 5, "what the model says is no correction");
     assert!(served.contains("aria-label=\"Data visualization: not applicable, as the model says\""));
-    let clarity = format!("data-key=\"clarity\" data-score=\"{}\"", scored.score("clarity").unwrap().get());
-    assert!(served.contains(&clarity) && served.contains("; script-src 'self'; connect-src 'self'\">"));
+    let clarity =
+        format!(" data-score=\"{}\" aria-label=\"Clarity: ", scored.score("clarity").unwrap().get());
+    assert!(
+        served.contains(&clarity)
+            && served.contains(&format!("{SHUT}; script-src 'self'; connect-src 'self'\">"))
+    );
     assert!(served.contains("data-slide-id=\"&lt;script&gt;"), "an id is escaped as everything is");
     assert_eq!(served.matches("<script").count(), 1);
+    assert!(!served.contains("id=\"tray\"") && !served.contains("class=\"undo\""), "what was sent is sent");
+}
+
+/// What the policy of every page is but for scripts.
+const SHUT: &str =
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+
+#[test]
+fn a_report_that_is_a_file_runs_its_form_and_nothing_else() {
+    let rubric = Rubric::default();
+    let mut scored = prediction(HOSTILE, 1, 0.0);
+    scored.decide(None);
+    scored.model_version = HOSTILE.to_owned();
+    scored.expected.insert("clarity".to_owned(), 2.125);
+    scored.expected.insert("design".to_owned(), f64::NAN);
+    let slide = |number| ScoredSlide {
+        number,
+        title: HOSTILE.to_owned(),
+        image: None,
+        prediction: scored.clone(),
+        familiar: Familiar::default(),
+    };
+    let slides = [slide(1), slide(2)];
+    let page = |title, seconds| {
+        render_deck_report(&DeckReport {
+            title,
+            rubric: &rubric,
+            slides: &slides,
+            model_version: HOSTILE,
+            caveat: "",
+            quality: "",
+            older: None,
+            failed: &[],
+            corrections: CorrectionForm::File,
+            generated_at: Timestamp::from_second(seconds).unwrap(),
+        })
+        .unwrap()
+    };
+    let file = page(HOSTILE, 0);
+    keep("deck-to-correct.html", &file);
+    let (before, rest) = file.split_once("<script>").unwrap();
+    let (script, after) = rest.split_once("</script>").unwrap();
+    assert_eq!(script, REPORT_SCRIPT);
+    assert_self_contained(&format!("{before}{after}"));
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(script));
+    assert!(file.contains(&format!("content=\"{SHUT}; script-src 'sha256-{hash}'\">")), "this script alone");
+    assert_eq!(file.matches("class=\"undo\"").count(), 10, "each criterion of each slide can be undone");
+    assert_eq!(file.matches("data-predicted=\"2.125\"").count(), 2, "what the model had said");
+    assert_eq!(file.matches("data-predicted").count(), 8, "a mean that is none is left out");
+    assert!(file.contains("data-file=\"corrections-script-alert-x-script-Söhne.jsonl\""));
+    assert!(
+        file.contains("data-model-version=\"&lt;script&gt;") && file.contains("pq-score corrections FILE")
+    );
+    let report = |page: &str| page.split_once("data-report=\"").unwrap().1[..64].to_owned();
+    assert_eq!(report(&file), report(&page(HOSTILE, 0)));
+    assert_ne!(report(&file), report(&page(HOSTILE, 1)), "a report that is made anew is another one");
 }

@@ -87,6 +87,10 @@ fn a_validation_report_says_the_verdict_first_and_shows_the_misses() {
         ] {
             assert!(page.contains(part), "{part}");
         }
+        for unwanted in [" %, ", ">-0.00<", "[-0.00"] {
+            let numbers = page.split_once("id=\"metrics\"").unwrap().1;
+            assert!(!numbers.contains(unwanted), "a unit stands once, and zero has no sign: {unwanted}");
+        }
         for reason in &evaluation.results.reasons {
             let start: String = reason.chars().take(30).collect();
             assert!(page.contains(&start.replace('\'', "&#x27;")), "{reason}");

@@ -5,7 +5,7 @@ mod common;
 
 use common::{HOSTILE, assert_self_contained, image, keep, prediction};
 use jiff::Timestamp;
-use report_pages::{DeckReport, Familiar, OlderVersion, ScoredSlide, render_deck_report};
+use report_pages::{CorrectionForm, DeckReport, Familiar, OlderVersion, ScoredSlide, render_deck_report};
 use slide_data::{DeckVersions, Rubric, ScoreDifference, SlideVersions, Tendency};
 
 fn difference(criterion: &str, before: f64, after: f64, tendency: Tendency) -> ScoreDifference {
@@ -31,7 +31,7 @@ fn page(older: Option<&OlderVersion>) -> String {
         quality: "",
         older,
         failed: &[],
-        corrections: false,
+        corrections: CorrectionForm::None,
         generated_at: Timestamp::UNIX_EPOCH,
     })
     .unwrap()

@@ -1,6 +1,7 @@
 //! A small `WebDriver` client: what these tests need of the protocol, spoken to chromedriver.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -213,6 +214,22 @@ impl Browser<'_> {
     pub fn emulate_dark(&self) {
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
         self.call("/goog/cdp/execute", &json!({"cmd": "Emulation.setEmulatedMedia", "params": features}));
+    }
+
+    /// Paper in place of a screen.
+    pub fn emulate_print(&self) {
+        self.cdp("Emulation.setEmulatedMedia", &json!({"media": "print"}));
+    }
+
+    /// Puts what pages give to download into a folder.
+    pub fn download_to(&self, folder: &Path) {
+        let path = folder.to_str().expect("a plain path");
+        self.cdp("Browser.setDownloadBehavior", &json!({"behavior": "allow", "downloadPath": path}));
+    }
+
+    /// Runs JavaScript in every page that is opened from now on, before its own.
+    pub fn run_before_pages(&self, script: &str) {
+        self.cdp("Page.addScriptToEvaluateOnNewDocument", &json!({"source": script}));
     }
 
     /// The window as PNG, in base64.

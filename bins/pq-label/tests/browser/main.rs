@@ -3,10 +3,11 @@
 #![allow(
     missing_docs,
     unreachable_pub,
+    dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test program: it has no readers of its documentation, and stops at the first surprise"
+    reason = "a test program: it has no readers of its documentation, stops at the first surprise, and shares its driver"
 )]
 
 #[path = "../common/mod.rs"]

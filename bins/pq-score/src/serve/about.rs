@@ -65,7 +65,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const ASSETS: [(&str, &str, &str); 5] = [
     ("page.css", STYLE, include_str!("assets/page.css")),
     ("page.js", SCRIPT, include_str!("assets/page.js")),
-    ("report.js", SCRIPT, include_str!("assets/report.js")),
+    ("report.js", SCRIPT, report_pages::REPORT_SCRIPT),
     ("docs.js", SCRIPT, include_str!("assets/docs.js")),
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
 ];

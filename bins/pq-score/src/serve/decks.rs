@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use jiff::Timestamp;
-use report_pages::{DeckReport, Familiar, Image, MediaType, ScoredSlide, render_deck_report};
+use report_pages::{CorrectionForm, DeckReport, Familiar, Image, MediaType, ScoredSlide, render_deck_report};
 use serde::{Deserialize, Serialize};
 use slide_data::{DeckVersions, FailureKind, Limits, Page, Prediction, RenderedSlide, render};
 use slide_scorer::thumbnail;
@@ -193,7 +193,7 @@ pub(super) async fn report(
             quality: &app.quality,
             older: rated.older.as_ref(),
             failed: &state.failed,
-            corrections: !form.plain,
+            corrections: if form.plain { CorrectionForm::None } else { app.form },
             generated_at: Timestamp::now(),
         })
     });

@@ -33,6 +33,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use durable_files::GroupLog;
 use pq_cli::{CommonArgs, Hint, Verdict, WithHint as _};
+use report_pages::CorrectionForm;
 use slide_data::image::{Rgb, RgbImage};
 use slide_label::Corrections;
 use slide_label::web::{Limits as ConnectionLimits, serve_router};
@@ -159,9 +160,11 @@ fn app(
         comparison: chosen.comparison()?,
         corrections: Corrections::open(&chosen.layout.corrections())?,
         layout: chosen.layout.clone(),
-        failures,
         desk: Arc::new(desk),
         config,
+        // Nobody knows slides that are not logged, so a correction of them would say nothing.
+        form: if failures.is_kept() { CorrectionForm::Service } else { CorrectionForm::None },
+        failures,
         token,
     }))
 }

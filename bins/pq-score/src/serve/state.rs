@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use project_files::Layout;
+use report_pages::CorrectionForm;
 use slide_data::{Limits, Rubric};
 use slide_label::Corrections;
 use slide_scorer::ServeConfig;
@@ -32,6 +33,8 @@ pub(super) struct App {
     pub(super) rated: RatedSlides,
     /// What two versions of a deck are compared by.
     pub(super) comparison: Comparison,
+    /// How scores are corrected in a report.
+    pub(super) form: CorrectionForm,
     /// Without one only this machine is answered.
     pub(super) token: Option<Token>,
     pub(super) desk: Arc<Desk>,
@@ -63,6 +66,7 @@ pub(super) struct Parts {
     pub(super) quality: String,
     pub(super) rated: RatedSlides,
     pub(super) comparison: Comparison,
+    pub(super) form: CorrectionForm,
     pub(super) token: Option<Token>,
     pub(super) desk: Arc<Desk>,
     pub(super) corrections: Corrections,
@@ -80,6 +84,7 @@ impl App {
             quality,
             rated,
             comparison,
+            form,
             token,
             desk,
             corrections,
@@ -107,6 +112,7 @@ impl App {
             quality,
             rated,
             comparison,
+            form,
             token,
             desk,
             jobs,

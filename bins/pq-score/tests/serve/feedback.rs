@@ -4,7 +4,7 @@ use pq_testing::project::Project;
 use serde_json::{Value, json};
 use slide_data::{Contract as _, Correction};
 
-use crate::common::{SCORE, Service, deck, project, raw, slide};
+use crate::common::{SCORE, Service, command, deck, logged, project, raw, slide};
 use crate::prediction;
 
 fn corrections(project: &Project) -> Vec<Correction> {
@@ -115,6 +115,20 @@ fn scores_are_found_by_slide_and_by_line_also_by_a_service_that_did_not_make_the
 }
 
 #[test]
+fn where_nothing_is_logged_a_report_has_no_form() {
+    let project = project();
+    let mut unlogged = command(&project, &[]);
+    unlogged.arg("--no-log");
+    let service = Service::launch(unlogged, None);
+    service.wait_ready();
+    let state = service.deck("deck.pdf", &std::fs::read(deck()).unwrap());
+    let report = service.get(&format!("/decks/{}/report", state["id"].as_str().unwrap()));
+    assert_eq!(report.status, 200);
+    assert!(!report.body.contains("<script") && !report.body.contains("<button"));
+    assert_eq!(logged(&project), []);
+}
+
+#[test]
 fn a_deck_has_a_report_to_correct_and_one_to_keep() {
     let project = project();
     let service = Service::start(&project, &[]);
@@ -128,6 +142,7 @@ fn a_deck_has_a_report_to_correct_and_one_to_keep() {
     assert!(!kept.body.contains("<script") && !kept.body.contains("<button"));
     let pages = state["scored"].as_u64().unwrap() as usize;
     assert_eq!(kept.body.matches("data:image/jpeg;base64,").count(), pages);
+    assert!(served.body.contains("<textarea"), "a correction can be explained");
     for path in ["/decks/none", "/decks/none/report", "/decks/none/result"] {
         assert_eq!(service.get(path).status, 404, "{path}");
     }
@@ -192,4 +207,13 @@ fn corrections_from_a_file_come_into_the_same_log_while_the_service_runs() {
     let report: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &report["added"], &report["known"]), (Some(0), &1.into(), &2.into()), "{said}");
     assert_eq!(project.run(SCORE, &["corrections", "none.jsonl"]).status.code(), Some(2));
+    let before = project.run(SCORE, &["--json", "--config", "config", "corrections", "in.jsonl"]);
+    let report: Value = serde_json::from_slice(&before.stdout).unwrap_or_else(|_| panic!("{before:?}"));
+    assert_eq!(report["known"], 2, "options of every subcommand may stand before it");
+    let misplaced = project.run(SCORE, &["--no-log", "corrections", "in.jsonl"]);
+    let said = String::from_utf8_lossy(&misplaced.stderr).into_owned();
+    assert!(misplaced.status.code() == Some(2) && said.contains("`--no-log` stands before"), "{said}");
+    let file = project.run(SCORE, &["--adapter", "outputs/run-1", "--no-log", "./corrections"]);
+    let said = String::from_utf8_lossy(&file.stderr).into_owned();
+    assert!(said.contains("there is no `./corrections`"), "{said}");
 }
