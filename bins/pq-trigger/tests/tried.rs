@@ -67,7 +67,7 @@ fn after_a_rollback_it_rests_and_what_the_version_had_learned_counts_no_more() {
     let dir = project();
     corrections(dir.path(), 120);
     run_record(dir.path(), "model_registry/versions/v1", "2025-05-20T12:00:00Z", false);
-    run_record(dir.path(), "model_registry/versions/v2", "2025-05-26T12:00:00Z", true);
+    run_record(dir.path(), "model_registry/versions/v2", "2025-05-31T09:00:00Z", true);
     let path = dir.path().join("model_registry/version.json");
     let mut registry: Value = serde_json::from_slice(&std::fs::read(&path).expect("there")).expect("JSON");
     (registry["version"], registry["aliases"]["champion"]) = (json!("v1"), json!("v1"));
