@@ -171,9 +171,10 @@ fn stop_is_heard_and_an_old_one_is_not() {
     log(&run, 1..=5);
     assert!(!run.is_stop_asked());
     service.change("one", |run| run.is_stopped = true);
-    for step in 6..500 {
+    let since = Instant::now();
+    for step in 6.. {
         log(&run, step..=step);
-        if run.is_stop_asked() {
+        if run.is_stop_asked() || since.elapsed() > Duration::from_secs(60) {
             break;
         }
     }
