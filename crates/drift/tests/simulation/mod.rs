@@ -214,7 +214,8 @@ fn failures(slides: &[Prediction]) -> Vec<FailedInput> {
         }
     }
     let broken = |(deck, slide): (&str, &Prediction)| {
-        let share = fnv1a(format!("{deck} {:?}", slide.features.get("brightness")).as_bytes()) as f64 / u64::MAX as f64;
+        let share = fnv1a(format!("{deck} {:?}", slide.features.get("brightness")).as_bytes()) as f64
+            / u64::MAX as f64;
         (share < BROKEN).then(|| {
             let kind = if share < BROKEN / 2.0 { FailureKind::Error } else { FailureKind::Refusal };
             let model_version = slide.model_version.clone();
