@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use drift::{
-    Found, LookThrough, MonitoringConfig, ValidationResults, VersionFile, failures_of_collecting,
+    CollectedFile, Found, LookThrough, MonitoringConfig, ValidationResults, VersionFile, collected_files,
     look_through, read_lines_if_present,
 };
 use jiff::Timestamp;
@@ -19,9 +19,9 @@ pub(crate) struct Inputs {
     /// Lines of it that cannot be read.
     pub(crate) broken_lines: usize,
     pub(crate) audits: Vec<Audit>,
-    /// What could not be scored, and what could not be collected.
+    /// What could not be scored, and what became of the files that were collected.
     pub(crate) failed: Vec<FailedInput>,
-    pub(crate) uncollected: Vec<FailedInput>,
+    pub(crate) collected: Vec<CollectedFile>,
     pub(crate) reference: Vec<Prediction>,
     pub(crate) labels: Labels,
     pub(crate) validated: Option<ValidationResults>,
@@ -56,14 +56,19 @@ pub(crate) fn read(layout: &Layout, config: &MonitoringConfig, choice: Choice<'_
     let record = runs.iter().map(RunFiles::record).find(|path| path.exists());
     let read_at = files.document::<RunRecord>(record)?.map(|record| record.started_at);
     let (audits, _) = files.log::<Audit>(Some(layout.audits()))?;
-    let (failed, _) = files.log::<FailedInput>(Some(layout.failures()))?;
+    let (mut failed, _) = files.log::<FailedInput>(Some(layout.failures()))?;
     let (collected, _) = files.log::<InputRecord>(Some(layout.slides().inputs()))?;
     let labels: Labels = files.document(Some(layout.labels()))?.unwrap_or_default();
     let mut seen_in_training: BTreeSet<String> =
         reference.iter().map(|slide| slide.slide_id.clone()).collect();
+    let mut seen_decks: BTreeSet<String> = reference.iter().map(|slide| slide.deck_id.clone()).collect();
     if let Some(splits) = files.document::<Splits>(Some(layout.splits()))? {
-        seen_in_training.extend(trained_on(layout, &splits, read_at)?);
+        for slide in trained_on(layout, &splits, read_at)? {
+            seen_in_training.insert(slide.slide_id);
+            seen_decks.insert(slide.deck_id);
+        }
     }
+    failed.retain(|failed| failed.deck_id.as_ref().is_none_or(|deck| !seen_decks.contains(deck)));
     let look = LookThrough {
         model_version: model_version.as_deref(),
         seen_in_training: &seen_in_training,
@@ -82,7 +87,7 @@ pub(crate) fn read(layout: &Layout, config: &MonitoringConfig, choice: Choice<'_
         broken_lines: log.defects().broken_lines,
         audits,
         failed,
-        uncollected: failures_of_collecting(&collected, read_at),
+        collected: collected_files(&collected, read_at),
         reference,
         labels,
         validated,
@@ -151,14 +156,14 @@ fn find(runs: &[RunFiles], file: impl Fn(&RunFiles) -> PathBuf) -> Option<PathBu
 }
 
 /// The slides that the run may have been trained or chosen on: those that were collected when it read its data.
-fn trained_on(layout: &Layout, splits: &Splits, read_at: Option<Timestamp>) -> Result<BTreeSet<String>> {
+fn trained_on(layout: &Layout, splits: &Splits, read_at: Option<Timestamp>) -> Result<Vec<SlideRecord>> {
     let slides = SlideRecord::read_log_if_present(&layout.slides().manifest())
         .hint("cannot tell which slides were trained on", REMEDY)?;
     let is_seen = |slide: &SlideRecord| {
         matches!(splits.groups.get(&slide.group), Some(Split::Train | Split::Val))
             && read_at.is_none_or(|read_at| slide.collected_at <= read_at)
     };
-    Ok(slides.entries.into_iter().filter(is_seen).map(|slide| slide.slide_id).collect())
+    Ok(slides.entries.into_iter().filter(is_seen).collect())
 }
 
 /// Reads files and remembers their hashes.

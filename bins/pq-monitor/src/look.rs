@@ -19,7 +19,7 @@ pub(crate) fn look(
         reference: &inputs.reference,
         scored: &inputs.found.scored,
         counted: Some(&inputs.found.counted),
-        failures: Failures { collected: &inputs.uncollected, scored: &inputs.failed },
+        failures: Failures { collected: &inputs.collected, scored: &inputs.failed },
         broken_lines: inputs.broken_lines,
         model_version,
         config: &config.drift,

@@ -78,6 +78,22 @@ fn files_that_could_not_be_read_are_drift_beside_those_of_collecting() {
     let dir = with_data(0.0);
     write_file(dir.path(), "monitoring/failures.jsonl", &failures(24));
     let set = ["--json", "--exit-code"];
+    let inputs = |decks: usize, broken: usize| {
+        let input = |deck: usize| {
+            let reason = if deck.is_multiple_of(2) { "is empty" } else { "cannot be read: no end" };
+            let outcome = if deck < broken {
+                json!({"kind": "set_aside", "reason": reason})
+            } else {
+                json!({"kind": "collected", "slides": 8})
+            };
+            json!({
+                "schema_version": 1, "origin": format!("{deck}.pdf"), "place": format!("/decks/{deck}.pdf"), "size_bytes": 1, "modified_ns": 0,
+                "sha256": format!("{deck:064}"), "at": "2025-01-01T00:00:00Z", "outcome": outcome,
+            })
+        };
+        (0..decks).fold(String::new(), |lines, deck| lines + &input(deck).to_string() + "\n")
+    };
+    write_file(dir.path(), "data/raw/inputs.jsonl", &inputs(24, 0));
     let output = run(dir.path(), &set);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -94,18 +110,18 @@ fn files_that_could_not_be_read_are_drift_beside_those_of_collecting() {
         drifted.map(|feature| feature["name"].as_str().expect("a name").to_owned()).collect()
     };
     assert_eq!(names(&found), ["presence.accepted", "presence.readable"], "{}", found["drift"]["reasons"]);
-    // Where as much of what was collected could not be read, nothing has changed.
-    let input = |deck: usize| {
-        json!({
-            "schema_version": 1, "origin": format!("{deck}.pdf"), "place": format!("/decks/{deck}.pdf"), "size_bytes": 1, "modified_ns": 0,
-            "sha256": format!("{deck:012}{}", "0".repeat(52)), "at": "2025-01-01T00:00:00Z",
-            "outcome": {"kind": "set_aside", "reason": if deck.is_multiple_of(2) { "is empty" } else { "cannot be read: no end" }},
-        })
-    };
-    let inputs: String = (0..36).fold(String::new(), |lines, deck| lines + &input(deck).to_string() + "\n");
-    write_file(dir.path(), "data/raw/inputs.jsonl", &inputs);
+    // Where as much of what was collected could not be read, nothing has changed; neither is it known to have where nobody knows that.
+    write_file(dir.path(), "data/raw/inputs.jsonl", &inputs(60, 36));
     let output = run(dir.path(), &set);
     assert_eq!((output.status.code(), names(&printed(&output)).len()), (Some(0), 0));
+    std::fs::remove_file(dir.path().join("data/raw/inputs.jsonl")).expect("removed");
+    let output = run(dir.path(), &set);
+    assert_eq!((output.status.code(), names(&printed(&output)).len()), (Some(0), 0));
+    // Pages of decks that were trained on are no production.
+    let trained = failures(24).replace("\"deck_id\":\"d", "\"deck_id\":\"old-");
+    write_file(dir.path(), "monitoring/failures.jsonl", &trained);
+    let sizes = printed(&run(dir.path(), &set))["drift"]["sizes"].clone();
+    assert_eq!((sizes.get("errors"), &sizes["recent_decks"]), (None, &json!(16)), "{sizes}");
 }
 
 #[test]

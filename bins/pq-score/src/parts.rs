@@ -287,10 +287,11 @@ pub(crate) fn merge(common: &CommonArgs, args: &MergeArgs) -> Result<Verdict> {
     if is_lines {
         Survey::write_lines(&joined, &output)?;
     }
-    let is_logged = !args.no_log && survey.log(&joined, &layout)?;
-    if is_logged {
+    // First: what ends in between is repeated, and the lines have the same ids.
+    if !args.no_log {
         note_left_out(&survey, &layout);
     }
+    let is_logged = !args.no_log && survey.log(&joined, &layout)?;
     tell_joined(common, &survey, &output, is_logged)?;
     Ok(if survey.left_out().next().is_none() { Verdict::Pass } else { Verdict::Fail })
 }
@@ -298,10 +299,10 @@ pub(crate) fn merge(common: &CommonArgs, args: &MergeArgs) -> Result<Verdict> {
 /// Notes the slides that no shard could score. Their ids are the same however often the parts are joined.
 fn note_left_out(survey: &Survey, layout: &Layout) {
     let failures = FailureLog::beside(Some(&layout.predictions()), &survey.plan.model_version);
-    for slide in survey.left_out() {
-        let id = id_for_key(&survey.plan.key(), 0, &slide.slide_id);
-        failures.note_slide(id, &slide.slide_id, &slide.reason);
-    }
+    let key = survey.plan.key();
+    let slides =
+        survey.left_out().map(|slide| (id_for_key(&key, 0, &slide.slide_id), slide.slide_id.as_str()));
+    failures.note_slides(slides, survey.plan.scored_at);
 }
 
 fn tell_missing(common: &CommonArgs, survey: &Survey) -> Result<()> {

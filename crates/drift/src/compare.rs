@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use project_files::Contract as _;
-use slide_data::{FailureKind, Prediction};
+use slide_data::Prediction;
 
 use crate::DriftConfig;
 use crate::decks::{Decks, Significance};
 use crate::distances::{Bins, Weighted, js_divergence, psi};
-use crate::failures::{FailedParts, Failures};
+use crate::failures::{Failures, Parts, is_of_failures};
 use crate::features::{FeatureGroup, Table};
 use crate::moved::moved_decks;
 use crate::power::{GroupPower, groups, powers};
@@ -49,15 +49,15 @@ pub fn compare(input: &DriftInput<'_>) -> DriftReport {
     let version = input.model_version.map(str::to_owned).or_else(|| latest_version(input.scored, input.now));
     let recent = Recent::new(input.scored, version.as_deref(), config, input.now);
     let reference = once_each(input.reference.iter());
-    let failed = FailedParts::new(&input.failures, version.as_deref(), config, input.now);
-    let table = Table::new(&reference, &recent.slides, &failed, config);
+    let parts = Parts::new(&input.failures, &recent.slides, version.as_deref(), config, input.now);
+    let table = Table::new(&reference, &recent.slides, &parts, config);
     let sizes = DriftSizes {
         reference_slides: reference.len(),
         reference_decks: decks_of(&reference),
         recent_slides: recent.slides.len(),
         recent_decks: decks_of(&recent.slides),
-        errors: failed.count(FailureKind::Error),
-        refusals: failed.count(FailureKind::Refusal),
+        errors: parts.errors,
+        refusals: parts.refusals,
         other_versions: input.counted.map_or(recent.other_versions, |counted| counted.other_versions),
         seen_in_training: input.counted.map_or(0, |counted| counted.seen_in_training),
         dated_ahead: input.counted.map_or(recent.dated_ahead, |counted| counted.dated_ahead),
@@ -188,14 +188,17 @@ fn feature(
     let [reference_slides, recent_slides] = column.slides(table.reference_decks);
     let bins = Bins::deciles(reference);
     let (before, now) = (reference.counts(&bins), recent.counts(&bins));
-    let (ks, drifted) = (reference.ks(recent), found.adjusted[index] <= alpha);
+    let means = [reference, recent].map(|side| side.mean().unwrap_or(f64::NAN));
+    // Fewer failures than in collecting are no change to be warned of.
+    let is_better = is_of_failures(&column.name) && means[1] > means[0];
+    let (ks, drifted) = (reference.ks(recent), found.adjusted[index] <= alpha && !is_better);
     FeatureDrift {
         name: column.name.clone(),
         group: column.group,
         reference_slides,
         recent_slides,
-        reference_mean: reference.mean().unwrap_or(f64::NAN),
-        recent_mean: recent.mean().unwrap_or(f64::NAN),
+        reference_mean: means[0],
+        recent_mean: means[1],
         psi: psi(&before, &now),
         js_divergence: js_divergence(&before, &now),
         ks,

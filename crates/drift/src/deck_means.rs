@@ -35,6 +35,7 @@ impl DeckMeans {
             let own = means.iter().zip(&sizes).filter(|(_, size)| **size > 0.0);
             let own: Vec<(f64, f64)> = own.map(|(mean, size)| (mean[function], *size)).collect();
             let spread = Spread::of(&own, squares[function], centre);
+            let centre = spread.centre(&own);
             for (mean, size) in means.iter_mut().zip(&sizes).filter(|(_, size)| **size > 0.0) {
                 mean[function] = (mean[function] - centre) * spread.factor(*size);
             }
@@ -65,9 +66,24 @@ impl Spread {
         Self { between: (spread - within * of_size).max(0.0), within, of_size }
     }
 
+    fn of_mean(&self, size: f64) -> f64 {
+        self.between + self.within / size
+    }
+
+    /// The mean of the means, each weighing as much as it is sure of. That of all alike would be moved by short decks, and the others, which
+    /// lie close together, would seem to lie on one side of it.
+    fn centre(&self, decks: &[(f64, f64)]) -> f64 {
+        let is_certain = decks.iter().any(|(_, size)| self.of_mean(*size) <= 0.0);
+        let weight = |size: f64| if is_certain { 1.0 } else { self.of_mean(size).recip() };
+        let (sum, weights) = decks.iter().fold((0.0, 0.0), |(sum, weights), (mean, size)| {
+            (sum + weight(*size) * mean, weights + weight(*size))
+        });
+        sum / weights
+    }
+
     /// What brings the mean of a deck of so many slides to the spread that means have on average.
     fn factor(&self, size: f64) -> f64 {
-        let (own, usual) = (self.between + self.within / size, self.between + self.within * self.of_size);
+        let (own, usual) = (self.of_mean(size), self.between + self.within * self.of_size);
         if own > 0.0 { (usual / own).sqrt() } else { 1.0 }
     }
 }

@@ -5,7 +5,7 @@ use slide_data::{Prediction, Score, expected_score};
 
 use crate::DriftConfig;
 use crate::distances::Weighted;
-use crate::failures::{self, Became, FailedParts};
+use crate::failures::{self, Part, Parts};
 
 /// What a feature says something about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,24 +63,22 @@ impl Table {
     pub(crate) fn new(
         reference: &[&Prediction],
         recent: &[&Prediction],
-        failed: &FailedParts,
+        handed_in: &Parts,
         config: &DriftConfig,
     ) -> Self {
         let keys = Keys::of(reference, recent);
         let (mut cells, mut decks) = (Cells::new(), Vec::new());
-        let (mut reference_decks, is_met) = (0, failed.kinds_met());
-        for (side, failed, is_reference) in
-            [(reference, &failed.reference, true), (recent, &failed.recent, false)]
+        let mut reference_decks = 0;
+        for (side, parts, is_reference) in
+            [(reference, &handed_in.reference, true), (recent, &handed_in.recent, false)]
         {
             let of_slides = side.iter().map(|slide| slide.deck_id.as_str());
             let names: BTreeSet<&str> =
-                of_slides.chain(failed.iter().map(|part| part.deck.as_str())).collect();
+                of_slides.chain(parts.iter().map(|part| part.deck.as_str())).collect();
             let number: BTreeMap<&str, usize> = names.iter().copied().zip(decks.len()..).collect();
             decks.extend(names.iter().map(|name| (*name).to_owned()));
             keys.fill(side, &number, is_reference, &mut cells);
-            let of_slides: Vec<usize> = side.iter().map(|slide| number[slide.deck_id.as_str()]).collect();
-            let failed: Vec<_> = failed.iter().map(|part| (number[part.deck.as_str()], part.kind)).collect();
-            add_failures(failures::features(&of_slides, &failed, is_met), &mut cells);
+            add_failures(parts, &number, &mut cells);
             if is_reference {
                 reference_decks = decks.len();
             }
@@ -98,13 +96,12 @@ impl Table {
     }
 }
 
-fn add_failures(features: Vec<(&'static str, Vec<Became>)>, cells: &mut Cells) {
-    let cell = |(deck, slide, value): Became| {
-        let slide = slide.unwrap_or(usize::MAX);
-        Cell { value, deck, weight: 1.0, slide }
-    };
-    for (name, values) in features {
+fn add_failures(parts: &[Part], number: &BTreeMap<&str, usize>, cells: &mut Cells) {
+    for (name, values) in failures::features(parts) {
         let own = cells.entry((FeatureGroup::Presence, name.to_owned())).or_default();
+        // No slide stands for a part.
+        let cell =
+            |(deck, value): (&str, f64)| Cell { value, deck: number[deck], weight: 1.0, slide: usize::MAX };
         own.extend(values.into_iter().map(cell));
     }
 }

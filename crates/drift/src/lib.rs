@@ -57,7 +57,7 @@ pub use config::{DriftConfig, MonitoringConfig, PerformanceConfig, TriggerConfig
 pub use decision::{Decision, LastRelease, Trigger, TriggerName, TriggerState};
 pub use distances::{Bins, Weighted, js_divergence, ks_statistic, psi, wasserstein};
 pub use error::{Error, Result};
-pub use failures::{Failures, failures_of_collecting};
+pub use failures::{CollectedFile, Failures, collected_files};
 pub use features::FeatureGroup;
 pub use flight::Flight;
 pub use foretold::{Counting, Draw, Foretold, ScoredDay, days_looked_at};

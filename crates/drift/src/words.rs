@@ -138,7 +138,7 @@ fn lost(feature: &FeatureDrift) -> String {
     let percent = |share: f64| 100.0 * share;
     if feature.is_of_failures() {
         return format!(
-            "{:.0} % of what was handed in lately is {name}, of what was collected {:.0} % was",
+            "of a deck that is handed in {:.0} % are {name} on average, of a file that was collected {:.0} %",
             percent(feature.recent_mean),
             percent(feature.reference_mean)
         );

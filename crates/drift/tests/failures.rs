@@ -3,7 +3,7 @@
 
 mod simulation;
 
-use drift::{DriftConfig, DriftInput, DriftStatus, Failures, compare, failures_of_collecting};
+use drift::{CollectedFile, DriftConfig, DriftInput, DriftStatus, Failures, collected_files, compare};
 use fastrand::Rng;
 use pq_testing::assert_close;
 use simulation::experiments::fires;
@@ -45,22 +45,76 @@ fn files_that_cannot_be_read_are_counted_once_and_named_and_are_no_reason_to_ret
         ..failed("other", at(19.0), FailureKind::Error)
     });
     many.push(failed("old", at(-60.0), FailureKind::Error));
-    let found = report(Failures { collected: &[], scored: &many });
+    let good: Vec<CollectedFile> = (0..36).map(|at| file(at, 10, &[])).collect();
+    let found = report(Failures { collected: &good, scored: &many });
     assert_eq!((found.sizes.errors, found.sizes.refusals), (20, 2));
     assert_eq!((found.sizes.recent_decks, found.sizes.reference_decks), (30, sizes.reference_decks));
     let readable = found.features.iter().find(|feature| feature.name == "presence.readable").unwrap();
     assert_close(&[readable.recent_mean, readable.reference_mean, readable.ks], &[0.6, 1.0, 0.4], 1e-9);
     assert!(readable.drifted && found.status == DriftStatus::Drifted, "{:?}", found.reasons);
     let says = |text: &str| found.reasons.iter().any(|reason| reason.starts_with(text));
-    assert!(says("60 % of what was handed in lately is readable, of what was collected 100 % was"));
+    assert!(says(
+        "of a deck that is handed in 60 % are readable on average, of a file that was collected 100 %"
+    ));
     assert!(says("20 files or pages were handed in and could not be read or scored"), "{:?}", found.reasons);
     assert!(found.decks.is_empty(), "no deck that was scored differs: {:?}", found.decks);
     assert_eq!(fires(&found), [false, false], "a training mends none of it");
 
-    // As many as in collecting is no change.
-    let before = broken(14, FailureKind::Error);
-    let usual = report(Failures { collected: &before, scored: &broken(9, FailureKind::Error) });
-    assert!(!usual.features.iter().any(|feature| feature.drifted), "{:?}", usual.reasons);
+    // As many as in collecting is no change, and fewer are none to be warned of.
+    let bad = (36..60).map(|at| file(at, 0, &[FailureKind::Error]));
+    let before: Vec<CollectedFile> = good.iter().cloned().chain(bad).collect();
+    for errors in [20, 0] {
+        let usual = report(Failures { collected: &before, scored: &broken(errors, FailureKind::Error) });
+        assert!(!usual.features.iter().any(|feature| feature.drifted), "{errors}: {:?}", usual.reasons);
+    }
+    // What was collected is not known: they are counted, and compared with nothing.
+    let alone = report(Failures { collected: &[], scored: &many });
+    assert_eq!((alone.sizes.errors, alone.features.len()), (20, calm.features.len()));
+}
+
+/// A file of so many slides, and what failed of it.
+fn file(at: usize, slides: usize, failed: &[FailureKind]) -> CollectedFile {
+    CollectedFile { name: format!("file {at}"), slides, failed: failed.to_vec() }
+}
+
+/// Pages of a deck count beside its slides, and where only the latest decks are looked at, so do failures.
+#[test]
+fn a_deck_counts_once_and_failures_no_longer_than_slides() {
+    let (reference, mut scored) = team(40);
+    for (at, slide) in scored.iter_mut().enumerate() {
+        slide.scored_at = simulation::at(5.0 + at as f64 / 100.0);
+    }
+    let good: Vec<CollectedFile> = (0..36).map(|at| file(at, 10, &[])).collect();
+    let page = |deck: &str, page: usize, when: f64| FailedInput {
+        part: Some(format!("page {page}")),
+        ..failed(deck, at(when), FailureKind::Error)
+    };
+    // Of each deck one page more, which failed when it was scored.
+    let decks: std::collections::BTreeMap<&str, f64> = scored
+        .iter()
+        .enumerate()
+        .map(|(at, slide)| (slide.deck_id.as_str(), 5.0 + at as f64 / 100.0))
+        .collect();
+    let pages: Vec<FailedInput> = decks.iter().map(|(deck, when)| page(deck, 99, *when)).collect();
+    let share = |config: &DriftConfig| {
+        let report = compare(&DriftInput {
+            reference: &reference,
+            scored: &scored,
+            counted: None,
+            failures: Failures { collected: &good, scored: &pages },
+            broken_lines: 0,
+            model_version: Some("v1"),
+            config,
+            threshold: 0.30,
+            now: at(21.0),
+        });
+        assert_eq!(report.sizes.errors, 40, "all are told");
+        report.features.iter().find(|feature| feature.name == "presence.readable").unwrap().recent_mean
+    };
+    let all = share(&DriftConfig::default());
+    assert!((0.85..0.95).contains(&all), "a page of about ten: {all}");
+    let latest = share(&DriftConfig { max_decks: 20, ..DriftConfig::default() });
+    assert!((0.85..0.95).contains(&latest), "also of the latest alone: {latest}");
 }
 
 #[test]
@@ -111,9 +165,8 @@ fn of_what_collecting_could_not_read_the_last_record_of_a_file_holds() {
         record("b", 1.0, aside("is protected by a password"), &[]),
         record("c", 9.0, aside("is empty"), &[]),
     ];
-    let failed = failures_of_collecting(&records, Some(at(5.0)));
-    let told: Vec<_> = failed.iter().map(|failed| (failed.part.as_deref(), failed.kind)).collect();
-    assert_eq!(told, [(Some("page 2"), FailureKind::Error), (None, FailureKind::Refusal)]);
-    assert_eq!(failed[0].deck_id.as_deref(), Some("d0123456789ab"));
-    assert_eq!(failures_of_collecting(&records, None).len(), 3);
+    let files = collected_files(&records, Some(at(5.0)));
+    let told: Vec<_> = files.iter().map(|file| (file.slides, file.failed.as_slice())).collect();
+    assert_eq!(told, [(3, &[FailureKind::Error][..]), (0, &[FailureKind::Refusal])]);
+    assert_eq!(collected_files(&records, None).len(), 3);
 }

@@ -106,8 +106,8 @@ pub enum Reason {
 /// What an [`Error::Unreadable`] is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FilePart {
-    /// SHA-256 of the file, where it was read.
-    pub sha256: Option<String>,
+    /// The deck that it would have been of, where the file was read.
+    pub deck_id: Option<String>,
     /// The page or entry, where only that failed, as in `page 3`.
     pub part: Option<String>,
 }

@@ -1,11 +1,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Contract, Error, Reason};
+use crate::{Contract, Error, Reason, sha256_hex};
 
 /// A file, or a page of one, that was handed in to be scored and has no scores: a line of `monitoring/failures.jsonl`.
 ///
-/// It names nothing of what the file holds, and not the file either: its deck, as the deck of a scored slide is named, and why.
+/// It holds no name of a file or of an entry and no word of what is in it: only its deck, as the deck of a scored slide is named, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedInput {
     /// Version of this contract, now 1.
@@ -62,10 +62,10 @@ impl FailedInput {
     pub fn of(error: &Error, id: String, model_version: &str) -> Self {
         let (deck_id, part, kind, reason) = match error {
             Error::Unreadable { of, reason, .. } => {
-                let deck_id = of.sha256.as_deref().and_then(Self::deck_of);
-                (deck_id, of.part.clone(), reason.kind(), reason.to_string())
+                let part = of.part.as_deref().map(|part| without_names(part, of.deck_id.as_deref()));
+                (of.deck_id.clone(), part, reason.kind(), reason.in_short())
             }
-            other => (None, None, FailureKind::Error, other.to_string()),
+            _ => (None, None, FailureKind::Error, "cannot be read"),
         };
         Self {
             schema_version: Self::VERSION,
@@ -75,12 +75,41 @@ impl FailedInput {
             failed_at: Timestamp::now(),
             model_version: model_version.to_owned(),
             kind,
-            reason,
+            reason: reason.to_owned(),
         }
     }
 }
 
+/// A page stays `page 3`; of an entry's name only what tells it from others of its deck.
+fn without_names(part: &str, deck_id: Option<&str>) -> String {
+    let is_page = part.strip_prefix("page ").is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()));
+    if is_page {
+        return part.to_owned();
+    }
+    let mark = sha256_hex(format!("{}\0{part}", deck_id.unwrap_or_default()).as_bytes());
+    format!("entry {}", &mark[..12])
+}
+
 impl Reason {
+    /// The same without a name or a word of the file.
+    pub fn in_short(&self) -> &'static str {
+        match self {
+            Self::Unknown => "is of no known format",
+            Self::Foreign { .. } => "is of a format that is not read",
+            Self::EmptyFile => "is empty",
+            Self::NameNotUtf8 => "has a name that is not UTF-8",
+            Self::Malformed(_) => "cannot be read",
+            Self::TooLarge { .. } => "is too large",
+            Self::Encrypted => "is protected by a password",
+            Self::Empty => "holds no slides",
+            Self::Traversal(_) => "has an entry that leaves the archive",
+            Self::TimedOut { .. } => "took too long",
+            Self::Crashed(_) => "stopped the reader",
+            Self::NeedsLibreOffice => "is a presentation, and LibreOffice is not installed",
+            Self::Io(_) => "cannot be opened",
+        }
+    }
+
     /// Whether it is an error or a refusal.
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -129,17 +158,21 @@ mod tests {
 
     #[test]
     fn a_page_that_fails_is_of_the_deck_of_its_file() {
-        let sha256 = Some("0123456789abcdef".repeat(4));
-        let reason = Reason::Encrypted;
-        let error = Error::Unreadable {
-            origin: "secret plans.pdf, page 3".to_owned(),
-            of: Box::new(FilePart { sha256, part: Some("page 3".to_owned()) }),
-            reason,
+        let deck_id = FailedInput::deck_of(&"0123456789abcdef".repeat(4));
+        let failed = |part: &str, reason: Reason| {
+            let of = FilePart { deck_id: deck_id.clone(), part: Some(part.to_owned()) };
+            let origin = format!("secret plans.pdf, {part}");
+            FailedInput::of(&Error::Unreadable { origin, of: Box::new(of), reason }, "1".to_owned(), "v1")
         };
-        let failed = FailedInput::of(&error, "1".to_owned(), "v1");
-        assert_eq!(failed.deck_id.as_deref(), Some("d0123456789ab"));
-        assert_eq!((failed.part.as_deref(), failed.kind), (Some("page 3"), FailureKind::Refusal));
-        let line = serde_json::to_string(&failed).unwrap();
-        assert!(!line.contains("secret") && !line.contains("cdef0123"), "neither name nor hash: {line}");
+        let page = failed("page 3", Reason::Encrypted);
+        assert_eq!(page.deck_id.as_deref(), Some("d0123456789ab"));
+        assert_eq!((page.part.as_deref(), page.kind), (Some("page 3"), FailureKind::Refusal));
+        let entry = failed("secret/secret.png", Reason::Malformed("secret".to_owned()));
+        let path = failed("secret.zip, page 1", Reason::Traversal("../secret".to_owned()));
+        assert_ne!(entry.part, path.part);
+        for failed in [page, entry, path] {
+            let line = serde_json::to_string(&failed).unwrap();
+            assert!(!line.contains("secret"), "{line}");
+        }
     }
 }

@@ -45,7 +45,13 @@ pub(super) async fn read(
         let (app, code) = (app.clone(), refusal.code);
         let id = id_for_key(&asked, 0, code);
         let reason = if code == EMPTY { "is empty" } else { "is too large to be sent" };
-        tokio::task::spawn_blocking(move || app.failures.note_unread(id, reason));
+        // Who refuses many such bodies at once need not note each of them.
+        if let Ok(permit) = app.disk.clone().try_acquire_owned() {
+            tokio::task::spawn_blocking(move || {
+                app.failures.note_unread(id, reason);
+                drop(permit);
+            });
+        }
     }
     files
 }

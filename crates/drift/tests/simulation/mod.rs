@@ -7,8 +7,8 @@ pub(crate) mod year;
 use std::collections::{BTreeMap, BTreeSet};
 
 use drift::{
-    Counting, Drawing, DriftConfig, DriftInput, DriftReport, Failures, Foretold, Interval, PerformanceConfig,
-    PerformanceInput, PerformanceReport, ValidationResults, compare, draw_audits, measure,
+    CollectedFile, Counting, Drawing, DriftConfig, DriftInput, DriftReport, Failures, Foretold, Interval,
+    PerformanceConfig, PerformanceInput, PerformanceReport, ValidationResults, compare, draw_audits, measure,
 };
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
@@ -225,6 +225,18 @@ fn failures(slides: &[Prediction]) -> Vec<FailedInput> {
     first.into_iter().filter_map(broken).collect()
 }
 
+/// What collecting made of these decks, and of those that could not be read.
+pub(crate) fn collected(slides: &[Prediction]) -> Vec<CollectedFile> {
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    for slide in slides {
+        *sizes.entry(&slide.deck_id).or_default() += 1;
+    }
+    let file = |name: String, slides, failed| CollectedFile { name, slides, failed };
+    let good = sizes.into_iter().map(|(deck, slides)| file(format!("collected {deck}"), slides, Vec::new()));
+    let broken = failures(slides).into_iter().map(|failed| file(failed.id, 0, vec![failed.kind]));
+    good.chain(broken).collect()
+}
+
 /// A deck that became no slide.
 pub(crate) fn failed(deck: &str, when: Timestamp, kind: FailureKind) -> FailedInput {
     FailedInput {
@@ -249,7 +261,7 @@ pub(crate) fn drift(
         reference,
         scored,
         counted: None,
-        failures: Failures { collected: &failures(reference), scored: &failures(scored) },
+        failures: Failures { collected: &collected(reference), scored: &failures(scored) },
         broken_lines: 0,
         model_version: Some("v1"),
         config,

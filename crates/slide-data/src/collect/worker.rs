@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::imaging::{
     QualityThresholds, Signature, Sketch, added_share, encode_png, pixels_sha256, quality_flags,
 };
-use crate::render::{Event, InputFile, Lacks, RenderedSlide, read_file};
+use crate::render::{Event, FailedPart, InputFile, Lacks, RenderedSlide, read_file};
 use crate::{Limits, Reason, SlideRecord, TextPrint};
 
 /// One file to read: what is sent to a reader.
@@ -83,7 +83,8 @@ fn perform(job: &Job, scratch: Option<&Path>, stop: &AtomicBool, answer: &mut dy
     let mut sink = |event: Event| {
         match event {
             Event::Total(total) => answer(Answer::Total(total)),
-            Event::Failed(part, reason) => {
+            Event::Hashed(_) => {}
+            Event::Failed(FailedPart { name: part, reason, .. }) => {
                 answer(Answer::Failed(part, reason.to_string(), is_transient(&reason)));
             }
             Event::Slide(mut slide) => {

@@ -6,7 +6,9 @@ use zip::result::ZipError;
 
 use super::folder::natural;
 use super::format::EXTENSIONS;
-use super::{DeckName, Event, FileFormat, InputFile, Reading, Sink, foreign, guarded, passed, sniff};
+use super::{
+    DeckName, Event, FailedPart, FileFormat, InputFile, Reading, Sink, foreign, guarded, passed, sniff,
+};
 use crate::{Reason, sha256_hex};
 
 /// Reads the slides of a ZIP archive, of documents and archives in it too, in natural order of their names. The bytes of the archive
@@ -24,8 +26,12 @@ pub(super) fn read(
     if found.slides.is_empty() && found.bundles.is_empty() {
         return Err(Reason::Empty);
     }
+    let failed = |name: String, reason| {
+        let deck_id = deck_of(&name, sha256).id();
+        Event::Failed(FailedPart { name, deck_id, reason })
+    };
     for (name, foreign) in found.bundles {
-        if !sink(Event::Failed(name, foreign.into())) {
+        if !sink(failed(name, foreign.into())) {
             return Ok(());
         }
     }
@@ -43,7 +49,7 @@ pub(super) fn read(
                 let part = InputFile { origin, deck, number: *count, ..input.clone() };
                 read_member(&part, &name, member, reading, sink)
             }
-            Err(reason) => sink(Event::Failed(name, reason)),
+            Err(reason) => sink(failed(name, reason)),
         };
         if !goes_on {
             break;
@@ -70,7 +76,9 @@ pub(super) fn read_member(
     let mut goes_on = true;
     let mut inner = |event: Event| {
         let event = match event {
-            Event::Failed(page, reason) => Event::Failed(format!("{name}, {page}"), reason),
+            Event::Failed(page) => {
+                Event::Failed(FailedPart { name: format!("{name}, {}", page.name), ..page })
+            }
             event => event,
         };
         goes_on = sink(event);
@@ -81,7 +89,10 @@ pub(super) fn read_member(
     reading.depth -= 1;
     match result {
         Ok(()) => goes_on,
-        Err(reason) => sink(Event::Failed(name.to_owned(), reason)),
+        Err(reason) => {
+            let deck_id = super::deck_id_of(part, &sha256);
+            sink(Event::Failed(FailedPart { name: name.to_owned(), deck_id, reason }))
+        }
     }
 }
 

@@ -2,8 +2,8 @@ use image::RgbImage;
 
 use super::boxes::{self, Boxes};
 use super::fonts::{self, Typefaces};
-use super::{InputFile, Lacks, RenderedSlide};
-use crate::{Source, SourceKind};
+use super::{Event, FailedPart, InputFile, Lacks, RenderedSlide};
+use crate::{Reason, Source, SourceKind};
 
 /// What a presentation asks of the program that converts it.
 #[derive(Debug, Default)]
@@ -49,9 +49,23 @@ impl<'a> Document<'a> {
         &self.sha256[..16]
     }
 
+    /// That a page (from 1) failed.
+    pub(super) fn failed_page(&self, page: usize, reason: Reason) -> Event {
+        self.failed(format!("page {page}"), reason)
+    }
+
+    /// That a part of it failed.
+    pub(super) fn failed(&self, name: String, reason: Reason) -> Event {
+        Event::Failed(FailedPart { name, deck_id: self.deck_id(), reason })
+    }
+
+    fn deck_id(&self) -> String {
+        format!("d{}", &self.sha256[..12])
+    }
+
     /// The slide on a page (from 1).
     pub(super) fn slide(&self, page: usize, image: RgbImage, lacks: Lacks) -> RenderedSlide {
-        let deck_id = format!("d{}", &self.sha256[..12]);
+        let deck_id = self.deck_id();
         RenderedSlide {
             slide_id: format!("{deck_id}-p{page:03}"),
             deck_id,

@@ -40,7 +40,9 @@ pub use office::find_libreoffice;
 pub(crate) use pdf::STACK_BYTES;
 pub use stream::Slides;
 
-use crate::{Error, FilePart, Limits, Reason, Result, Source, SourceKind, TextPrint, sha256_hex};
+use crate::{
+    Error, FailedInput, FilePart, Limits, Reason, Result, Source, SourceKind, TextPrint, sha256_hex,
+};
 
 /// A slide in memory with where it came from.
 #[derive(Debug, Clone)]
@@ -97,26 +99,26 @@ pub fn load_bytes(name: &str, bytes: Vec<u8>, limits: &Limits) -> Vec<Result<Ren
     let deck = DeckName(name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned());
     let input = InputFile { path: name.into(), origin: name.to_owned(), deck, number: 1, license: None };
     let sha256 = sha256_hex(&bytes);
-    let failed = |part, reason| Err(unreadable(name, Some(sha256.clone()), part, reason));
+    let failed = |part, deck_id, reason| Err(unreadable(name, part, Some(deck_id), reason));
     let mut items = Vec::new();
     let mut sink = |event: Event| {
         match event {
-            Event::Total(_) => {}
+            Event::Total(_) | Event::Hashed(_) => {}
             Event::Slide(slide) => items.push(Ok(*slide)),
-            Event::Failed(part, reason) => items.push(failed(Some(part), reason)),
+            Event::Failed(part) => items.push(failed(Some(part.name), part.deck_id, part.reason)),
         }
         true
     };
     if let Err(reason) = read_bytes(&input, &sha256, bytes, &mut Reading::new(limits, None), &mut sink) {
-        items.push(failed(None, reason));
+        items.push(failed(None, deck_id_of(&input, &sha256), reason));
     }
     items
 }
 
 /// A file, or the part of it that failed.
-fn unreadable(origin: &str, sha256: Option<String>, part: Option<String>, reason: Reason) -> Error {
+fn unreadable(origin: &str, part: Option<String>, deck_id: Option<String>, reason: Reason) -> Error {
     let origin = part.as_ref().map_or_else(|| origin.to_owned(), |part| format!("{origin}, {part}"));
-    Error::Unreadable { origin, of: Box::new(FilePart { sha256, part }), reason }
+    Error::Unreadable { origin, of: Box::new(FilePart { deck_id, part }), reason }
 }
 
 /// One thing that reading a file yields.
@@ -125,8 +127,27 @@ pub(crate) enum Event {
     Total(usize),
     /// A slide.
     Slide(Box<RenderedSlide>),
-    /// A page or entry that failed: its name and why.
-    Failed(String, Reason),
+    /// The SHA-256 of the file, once it is read.
+    Hashed(String),
+    /// A page or entry that failed.
+    Failed(FailedPart),
+}
+
+/// A page or entry that failed.
+pub(crate) struct FailedPart {
+    /// Its name.
+    pub(crate) name: String,
+    /// The deck that it would have been of.
+    pub(crate) deck_id: String,
+    /// Why.
+    pub(crate) reason: Reason,
+}
+
+/// The deck that a file is of, also where nothing of it can be read: an image's is its folder's, every other file is one of its own.
+fn deck_id_of(input: &InputFile, sha256: &str) -> String {
+    let (_, extension) = name_and_extension(input);
+    let is_image = image::ImageFormat::from_extension(&extension).is_some() || extension == "jp2";
+    if is_image { input.deck.id() } else { FailedInput::deck_of(sha256).unwrap_or_default() }
 }
 
 /// Receives what reading a file yields; returns false to stop.
@@ -149,7 +170,9 @@ pub(crate) fn read_file(
     }
     let bytes = std::fs::read(&input.path).map_err(|e| Reason::Io(e.to_string()))?;
     let sha256 = sha256_hex(&bytes);
-    read_bytes(input, &sha256, bytes, &mut Reading::new(limits, scratch), sink)?;
+    if sink(Event::Hashed(sha256.clone())) {
+        read_bytes(input, &sha256, bytes, &mut Reading::new(limits, scratch), sink)?;
+    }
     Ok(sha256)
 }
 
@@ -230,7 +253,7 @@ fn read_image(
                     refused = Some(reason);
                     false
                 }
-                Err(reason) => sink(Event::Failed(format!("page {number}"), reason)),
+                Err(reason) => sink(document.failed_page(number, reason)),
             }
         })
     })?;

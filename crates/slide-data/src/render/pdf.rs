@@ -45,7 +45,7 @@ pub(super) fn read(
     for name in attached.files.iter().map(|(name, _)| name).filter(may_hold_slides) {
         let remedy = "save it as a file of its own to collect its slides";
         let reason = Reason::foreign("a file attached to the PDF", remedy);
-        if !sink(Event::Failed(name.clone(), reason)) {
+        if !sink(document.failed(name.clone(), reason)) {
             return Ok(());
         }
     }
@@ -69,7 +69,7 @@ fn read_attached(
                 let part = InputFile { origin, deck, number: at + 1, ..input.clone() };
                 archive::read_member(&part, name, bytes, reading, sink)
             }
-            Err(reason) => sink(Event::Failed(name.clone(), reason)),
+            Err(reason) => sink(document.failed(name.clone(), reason)),
         };
         if !goes_on {
             break;
@@ -127,7 +127,7 @@ fn render(pdf: &Pdf, document: &Document<'_>, limits: &Limits, sink: Sink<'_>) -
                     let slide = document.slide(index + 1, page.image, page.lacks);
                     Event::Slide(Box::new(RenderedSlide { text: page.text.print, ..slide }))
                 }
-                Err(reason) => Event::Failed(format!("page {}", index + 1), reason),
+                Err(reason) => document.failed_page(index + 1, reason),
             };
             if !sink(event) {
                 break;
