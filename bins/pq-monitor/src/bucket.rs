@@ -24,9 +24,11 @@ pub(crate) fn take_in_shipped(layout: &Layout, url: &str, kept: &KeptConfig) -> 
         let (lines, segments) = (taken.lines, taken.segments);
         tracing::info!("{lines} lines in {segments} segments were taken from `{url}` into the log");
     }
-    if taken.kept + taken.corrections > 0 {
-        let (kept, corrections) = (taken.kept, taken.corrections);
-        tracing::info!("with them came {kept} kept slides and {corrections} corrections");
+    if taken.kept + taken.corrections + taken.failures > 0 {
+        let (kept, corrections, failures) = (taken.kept, taken.corrections, taken.failures);
+        tracing::info!(
+            "with them came {kept} kept slides, {corrections} corrections and {failures} files or pages that could not be scored"
+        );
     }
     if taken.forgotten > 0 {
         tracing::info!("{} were of decks that were forgotten, and are gone", taken.forgotten);

@@ -99,6 +99,7 @@ fn run(args: &Args) -> Result<Verdict> {
     }
     layout.require_registry().hint("the versions in use cannot be told", remedy)?;
     segments::move_days_of_large_log(&layout);
+    segments::drop_old_failures(&layout, config.drift.window_days);
     let now = args.at.unwrap_or_else(Timestamp::now);
     let (run, model_version) = (args.run.as_deref(), args.model_version.as_deref());
     let draws = model_version.is_none() && args.at.is_none_or(|at| at <= Timestamp::now());

@@ -36,12 +36,42 @@ fn each_slide_is_one_line_on_stdout_and_in_the_log() {
     assert_eq!(lines[0].distributions.len(), 5);
     assert_eq!(project.read("monitoring/predictions.jsonl").lines().count(), 1);
     let failed = FailedInput::read_log(&project.path("monitoring/failures.jsonl")).unwrap().entries;
-    let deck = FailedInput::deck_of(&slide_data::sha256_hex(b"not an image"));
-    assert_eq!((failed.len(), &failed[0].deck_id, failed[0].kind), (1, &deck, FailureKind::Refusal));
+    assert_eq!((failed.len(), failed[0].kind), (1, FailureKind::Refusal));
     assert_eq!(failed[0].model_version, lines[0].model_version);
     let unlogged = project.run(SCORE, &["--adapter", "outputs/run-1", "--no-log", slide, "broken.png"]);
     assert_eq!(code(&unlogged), 1, "{}", stderr(&unlogged));
     assert_eq!(project.read("monitoring/failures.jsonl").lines().count(), 1, "not with --no-log");
+}
+
+/// A broken image is one of its folder's, as is an entry of an archive; neither is named.
+#[test]
+fn what_failed_is_of_the_deck_that_its_slides_would_have_been_of() {
+    let project = Project::new(2);
+    fake_run(&project);
+    let image = std::fs::read(project.path("data/raw/slides/deck1-p002.png")).unwrap();
+    let folder = project.path("Acme series B");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("1.png"), &image).unwrap();
+    std::fs::write(folder.join("layoffs.png"), &image[..image.len() / 2]).unwrap();
+    let mut archive = zip::ZipWriter::new(std::fs::File::create(project.path("deck.zip")).unwrap());
+    for (name, bytes) in [("Acme/1.png", &image[..]), ("Acme/layoffs.png", &image[..90])] {
+        archive.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut archive, bytes).unwrap();
+    }
+    archive.finish().unwrap();
+    for input in ["Acme series B", "deck.zip"] {
+        let output = project.run(SCORE, &["--adapter", "outputs/run-1", input]);
+        assert_eq!(code(&output), 1, "{}", stderr(&output));
+    }
+    let scored = Prediction::read_log(&project.path("monitoring/predictions.jsonl")).unwrap().entries;
+    let failed = FailedInput::read_log(&project.path("monitoring/failures.jsonl")).unwrap().entries;
+    let decks = |at: usize| (Some(&scored[at].deck_id), failed[at].deck_id.as_ref());
+    assert_eq!((scored.len(), failed.len()), (2, 2));
+    for (scored, failed) in [decks(0), decks(1)] {
+        assert_eq!(scored, failed);
+    }
+    let log = project.read("monitoring/failures.jsonl");
+    assert!(!log.contains("Acme") && !log.contains("layoffs"), "{log}");
 }
 
 #[test]

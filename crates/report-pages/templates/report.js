@@ -135,7 +135,10 @@ function filing() {
   }
 
   function recall() {
-    try { state = {...nothing(), ...JSON.parse(isKept ? store.get(KEY) : null) ?? state}; } catch { /* nothing of use */ }
+    try {
+      const kept = {...nothing(), ...JSON.parse(isKept ? store.get(KEY) : null) ?? state};
+      if (Object.values(kept).every((part) => part && typeof part === 'object')) state = kept;
+    } catch { /* nothing of use */ }
   }
 
   // Another tab may have changed it.
