@@ -20,6 +20,17 @@ fn without_a_change_one_comparison_in_twenty_flags_something() {
 }
 
 #[test]
+fn sides_whose_decks_differ_in_size_are_not_taken_for_different() {
+    let usual = World::default();
+    for (recent, slides) in [((1, 1), 40), ((1, 3), 100), ((20, 20), 300)] {
+        let world = World { slides: recent, has_vision: false, ..usual };
+        let before = World { has_vision: false, ..usual };
+        let count = false_alarms([&before, &world], 100, slides, 0, 120, 5).any;
+        assert!(count.found < 13, "decks of {recent:?} slides: {count:?}");
+    }
+}
+
+#[test]
 fn a_point_less_a_new_template_and_lost_charts_are_found() {
     let usual = World::default();
     let of = |world: &World, slides| found(world, 36, slides, 20, 7, &few());
