@@ -92,7 +92,7 @@ pub(crate) fn reasons(report: &DriftReport, score: f64, config: &DriftConfig) ->
     reasons.extend(report.groups.iter().filter_map(|group| lack(group, report, config)));
     if !report.left_out.is_empty() {
         reasons.push(format!(
-            "not compared, as too few slides or decks have them or all have the same: {}",
+            "not compared, as too few slides or decks have them, all have the same, or training did not know them: {}",
             report.left_out.join(", ")
         ));
     }

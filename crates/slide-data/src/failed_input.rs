@@ -61,8 +61,11 @@ impl FailedInput {
     /// Of an error that a file or a page was refused with.
     pub fn of(error: &Error, id: String, model_version: &str) -> Self {
         let (deck_id, part, kind, reason) = match error {
-            Error::Unreadable { of, reason, .. } => {
-                let part = of.part.as_deref().map(|part| without_names(part, of.deck_id.as_deref()));
+            Error::Unreadable { origin, of, reason } => {
+                // Of a folder's deck a whole image is one of several parts.
+                let is_of_folder = of.deck_id.as_ref().is_some_and(|deck| deck.starts_with('f'));
+                let part = of.part.as_deref().or_else(|| is_of_folder.then_some(origin.as_str()));
+                let part = part.map(|part| without_names(part, of.deck_id.as_deref()));
                 (of.deck_id.clone(), part, reason.kind(), reason.in_short())
             }
             _ => (None, None, FailureKind::Error, "cannot be read"),
@@ -170,6 +173,14 @@ mod tests {
         let entry = failed("secret/secret.png", Reason::Malformed("secret".to_owned()));
         let path = failed("secret.zip, page 1", Reason::Traversal("../secret".to_owned()));
         assert_ne!(entry.part, path.part);
+        let image = |name: &str| {
+            let of = FilePart { deck_id: Some("f0123456789ab".to_owned()), part: None };
+            let error =
+                Error::Unreadable { origin: name.to_owned(), of: Box::new(of), reason: Reason::Unknown };
+            FailedInput::of(&error, "1".to_owned(), "v1").part.unwrap()
+        };
+        assert_eq!(image("secret/1.png"), image("secret/1.png"));
+        assert!(image("secret/1.png") != image("secret/2.png") && !image("secret/1.png").contains("secret"));
         for failed in [page, entry, path] {
             let line = serde_json::to_string(&failed).unwrap();
             assert!(!line.contains("secret"), "{line}");
